@@ -4,9 +4,10 @@
 #   make test           run the tests that must pass for each change; tests/README.md describes each test command
 #   make check          lint, types, tests, demo and documentation: must pass before a change is merged
 #   make verify         all long tests: proofs, test-browser, test-terminal, test-deploy, test-schedulers,
-#                       test-store, test-system, soak, mutants
+#                       test-store, test-system, deletable, soak, mutants
 #   make proofs         the tests marked slow; PROOFS=tests/... selects a directory
 #   make crash          kill the command at each of its effects, in ROUNDS scenes
+#   make deletable      delete each feature from a copy, and run the rest; ONLY=... selects features, QUICK=1 runs no tests
 #   make soak           simulate faulty runs in virtual time for SECONDS; SEED=N replays one case
 #   make campaign       run all verification for MINUTES and record the results in docs/reliability/
 #   make mutants        mutation testing of the modules that protect credits and secrets; ONLY=... selects modules
@@ -37,7 +38,7 @@ CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 DEPLOY_STAMP := $(VENV)/.installed-deploy
 STORE_STAMP := $(VENV)/.installed-store
 
-.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-system crash soak
+.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-system deletable crash soak
 .PHONY: campaign mutants figures bench lint format types check schema reference picture docs release clean
 
 help:  ## List the targets
@@ -83,7 +84,11 @@ PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
 	$(PYTEST) -m slow $(PROOFS)
 
-verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-system soak mutants  ## Run all long tests; same requirements as test-system
+verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-system deletable soak mutants  ## Run all long tests; same requirements as test-system
+
+# make deletable ONLY="shards stages"; QUICK=1 runs a newcomer's commands, and no tests
+deletable: $(STAMP)  ## Delete each feature from a copy of the project, and run the rest
+	@$(BIN)/python -m tests.verification.deletable $(if $(QUICK),--quick) $(ONLY)
 
 crash: $(STAMP)  ## Kill the command at each of its effects, in ROUNDS scenes
 	@$(BIN)/python -m tests.verification.crash --rounds $(ROUNDS)

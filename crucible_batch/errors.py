@@ -26,8 +26,8 @@
         ├── KeyRefusedError    no key, or the gateway refused it                         exit 3
         └── NotAGatewayError   the base URL is not a gateway's                           exit 2
 
-An expected failure of a *job* is not an exception but an event (``core.events``). Each error ends with a hint on
-what to do next.
+An expected failure of a *job* is not an exception but an event (``core.events``). Each error ends
+with a hint on what to do next.
 """
 
 from __future__ import annotations
@@ -38,17 +38,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.exit_codes import ExitCode as ExitCode  # noqa: PLC0414 - imported by way of this module
+from crucible_batch.exit_codes import ExitCode as ExitCode  # noqa: PLC0414 - for other modules
 
 UNSAFE_URL = "UNSAFE_URL"
 """The code of a ``GatewayError`` for a storage link that is not followed."""
 
 JOB_OF_ANOTHER_KEY = "JOB_OF_ANOTHER_KEY"
-"""The code of a ``GatewayError`` for a submit that was answered with the job of another idempotency key."""
+"""The code of a ``GatewayError`` for a submit that was answered with the job of another
+idempotency key."""
 
 
 class CrucibleBatchError(Exception):
-    """Base class of this package's errors. ``code`` is stable and documented; ``hint`` is what the user can do."""
+    """Base class of this package's errors.
+
+    ``code`` is stable and documented; ``hint`` is what the user can do.
+    """
 
     code = "ERROR"
     exit_code = ExitCode.STOPPED
@@ -68,9 +72,11 @@ class UserError(CrucibleBatchError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A position in a file. Lines and columns count from 1; line 0 means the entire file, and column 0 the entire line.
+    """A position in a file.
 
-    ``end_column`` is the first column after the range on the same line; 0 if it ends on another line or is unknown.
+    Lines and columns count from 1; line 0 means the entire file, and column 0 the entire line.
+    ``end_column`` is the first column after the range on the same line; 0 if it ends on another
+    line or is unknown.
     """
 
     file: Path
@@ -87,9 +93,9 @@ class Place:
 class Problem:
     """A problem in a manifest.
 
-    ``field`` is the dotted path within the manifest (``jobs[2].params.size.width``), empty for the entire file.
-    ``nearest`` is the closest known name if the problem is an unknown name. ``row`` is the line of the table row that
-    causes the problem, if it isn't in the manifest itself.
+    ``field`` is the dotted path within the manifest (``jobs[2].params.size.width``), empty for the
+    entire file. ``nearest`` is the closest known name if the problem is an unknown name. ``row`` is
+    the line of the table row that causes the problem, if it isn't in the manifest itself.
     """
 
     place: Place
@@ -107,7 +113,10 @@ class Problem:
 
 
 class ManifestError(UserError):
-    """A manifest that can't be run, with the problems found, ordered by place. ``omitted`` counts further ones."""
+    """A manifest that can't be run, with the problems found, ordered by place.
+
+    ``omitted`` counts further ones.
+    """
 
     code = "INVALID_MANIFEST"
 
@@ -121,7 +130,10 @@ class ManifestError(UserError):
 
 
 class SavedPlanError(UserError):
-    """A saved plan that can't be read: truncated, edited, of another version, or not a saved plan."""
+    """A saved plan that can't be read.
+
+    It is truncated, edited, of another version, or not a saved plan.
+    """
 
     code = "INVALID_PLAN"
 
@@ -130,8 +142,9 @@ class SavedPlanError(UserError):
 class PlanChange:
     """A difference between a saved plan and the manifest now.
 
-    ``kind`` is ``term``, or, for a job, ``new``, ``changed`` or ``gone``. ``name`` is that of the term or the job, and
-    ``message`` describes the change of a term completely, and that of a job without its name.
+    ``kind`` is ``term``, or, for a job, ``new``, ``changed`` or ``gone``. ``name`` is that of the
+    term or the job, and ``message`` describes the change of a term completely, and that of a job
+    without its name.
     """
 
     kind: str
@@ -139,7 +152,9 @@ class PlanChange:
     message: str
 
     def __str__(self) -> str:
-        return self.message if self.kind == "term" else f"{self.name}: {self.message}"
+        if self.kind == "term":
+            return self.message
+        return f"{self.name}: {self.message}"
 
 
 class StalePlanError(UserError):
@@ -150,7 +165,14 @@ class StalePlanError(UserError):
 
     code = "STALE_PLAN"
 
-    def __init__(self, plan: Path, changes: Sequence[PlanChange], *, omitted: int = 0, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        plan: Path,
+        changes: Sequence[PlanChange],
+        *,
+        omitted: int = 0,
+        hint: str | None = None,
+    ) -> None:
         self.plan = plan
         self.changes = tuple(changes)
         self.omitted = omitted
@@ -167,7 +189,10 @@ class RunDirectoryError(UserError):
 
 
 class OtherAccountError(RunDirectoryError):
-    """The key belongs to another account than the run directory: running would buy its jobs again."""
+    """The key belongs to another account than the run directory.
+
+    Running would buy its jobs again.
+    """
 
     def __init__(self, directory: object) -> None:
         super().__init__(
@@ -177,20 +202,27 @@ class OtherAccountError(RunDirectoryError):
 
 
 class RunPrunedError(RunDirectoryError):
-    """The outputs of this run were deleted by ``prune``. Its journal is kept, so nothing is bought again."""
+    """The outputs of this run were deleted by ``prune``.
+
+    Its journal is kept, so nothing is bought again.
+    """
 
     code = "RUN_PRUNED"
 
     def __init__(self, directory: object, pruned: str) -> None:
         super().__init__(
-            f"the outputs of {directory} were deleted by prune on {pruned}; nothing was bought or downloaded",
-            hint="for a new run, use another --run-id: it pays for its jobs; to get these outputs back at no cost,"
-            f" while the gateway has them: crucible-batch check {shlex.quote(str(directory))} --fix",
+            f"the outputs of {directory} were deleted by prune on {pruned}; "
+            "nothing was bought or downloaded",
+            hint=(
+                "for a new run, use another --run-id: it pays for its jobs; "
+                "to get these outputs back at no cost, while the gateway has them: "
+                f"crucible-batch check {shlex.quote(str(directory))} --fix"
+            ),
         )
 
 
 class ShardsOutstandingError(RunDirectoryError):
-    """Credits of the run directory are set aside for shards of a divided plan that were not merged yet."""
+    """Credits of the run directory are set aside for shards that were not merged yet."""
 
     code = "SHARDS_OUTSTANDING"
 
@@ -202,19 +234,29 @@ class ShardsOutstandingError(RunDirectoryError):
 
 
 class ShardsUnknownError(RunDirectoryError):
-    """There are shards below the run directory that its journal doesn't know: what they spend would not count."""
+    """There are shards below the run directory that its journal doesn't know.
+
+    What they spend would not count.
+    """
 
     code = "SHARDS_UNKNOWN"
 
     def __init__(self, directory: object, example: object) -> None:
         super().__init__(
-            f"{directory} has shards that its journal doesn't know, such as {example}: it was lost, or is a backup",
-            hint=f"restore its journal; or, when they have ended: crucible-batch merge {shlex.quote(str(directory))}",
+            f"{directory} has shards that its journal doesn't know, such as {example}: "
+            "it was lost, or is a backup",
+            hint=(
+                "restore its journal; or, when they have ended: "
+                f"crucible-batch merge {shlex.quote(str(directory))}"
+            ),
         )
 
 
 class NothingToDivideError(UserError):
-    """No job of a plan can be divided into shards: none is new, or the budget is not enough for any."""
+    """No job of a plan can be divided into shards.
+
+    There is no new one, or the budget is not enough for any.
+    """
 
     code = "NOTHING_TO_DIVIDE"
 
@@ -226,13 +268,19 @@ class ConsentError(UserError):
 
 
 class BudgetAccountError(UserError):
-    """The file of a budget account can't be used, or the account has another period, time zone or gateway."""
+    """The file of a budget account can't be used.
+
+    It may be invalid, or the account has another period, time zone or gateway.
+    """
 
     code = "BUDGET_ACCOUNT"
 
 
 class SpendLimitError(CrucibleBatchError):
-    """The run could spend more than is left of what its server may spend. Raised before anything is spent."""
+    """The run could spend more than is left of what its server may spend.
+
+    Raised before anything is spent.
+    """
 
     code = "SPEND_LIMIT"
     exit_code = ExitCode.OUT_OF_CREDITS
@@ -241,18 +289,23 @@ class SpendLimitError(CrucibleBatchError):
 class EarlierRunError(UserError):
     """The manifest was run before in another directory, and a new run would buy its jobs again.
 
-    ``earlier`` is that directory, ``new`` the one in which the run would begin. ``found`` describes the former.
+    ``earlier`` is that directory, ``new`` the one in which the run would begin. ``found`` describes
+    the former.
     """
 
     code = "EARLIER_RUN"
 
     def __init__(self, earlier: Path, new: Path, found: str, hint: str | None = None) -> None:
+        choice = (
+            "to continue the earlier run, name its directory: "
+            f"--out-dir {shlex.quote(str(earlier))}; "
+            f"to begin a new one: --out-dir {shlex.quote(str(new))}"
+        )
         super().__init__(
-            f"an earlier run of this manifest is in {found}; a run from this folder would begin a new one in {new} and"
-            " could buy them again; nothing was spent",
-            hint=hint
-            or f"to continue the earlier run, name its directory: --out-dir {shlex.quote(str(earlier))}; to begin a new"
-            f" one: --out-dir {shlex.quote(str(new))}",
+            f"an earlier run of this manifest is in {found}; "
+            f"a run from this folder would begin a new one in {new} "
+            "and could buy them again; nothing was spent",
+            hint=hint or choice,
         )
         self.earlier = earlier
         self.new = new
@@ -260,20 +313,20 @@ class EarlierRunError(UserError):
 
 
 class NotificationError(UserError):
-    """A channel of the manifest's ``notify`` can't be used, so that a run would end without its messages.
+    """A channel of the manifest's ``notify`` can't be used.
 
-    ``problems`` has a sentence for each; none of them contains an address or a secret. ``is_test``: no run was meant.
+    So a run would end without its messages. ``problems`` has a sentence for each; none of them
+    contains an address or a secret. ``is_test``: no run was meant.
     """
 
     code = "INVALID_NOTIFICATION"
 
     def __init__(self, problems: Sequence[str], *, is_test: bool = False) -> None:
         self.problems = tuple(problems)
-        for_run = "correct them, or run without notifications: --no-notify; nothing was spent"
-        super().__init__(
-            f"notifications can't be sent: {'; '.join(problems)}",
-            hint="correct them; no message was sent" if is_test else for_run,
-        )
+        hint = "correct them, or run without notifications: --no-notify; nothing was spent"
+        if is_test:
+            hint = "correct them; no message was sent"
+        super().__init__(f"notifications can't be sent: {'; '.join(problems)}", hint=hint)
 
 
 class ControlError(UserError):
@@ -316,11 +369,12 @@ class ReportError(CrucibleBatchError):
 class GatewayError(CrucibleBatchError):
     """A failed request to the gateway or its storage.
 
-    ``error`` is the gateway's error message, if it sent one, else ours; ``hint`` is its advice. ``code`` is the
-    gateway's, if it sent one, else ``NO_ANSWER``, ``BAD_ANSWER`` or ``HTTP_<status>``; ``BAD_REQUEST`` and
-    ``UNSAFE_URL`` mean that nothing was sent. ``status`` is the HTTP status, None without a response. ``in_doubt`` is
-    true if the request may have taken effect although there is no definite response; only this field matters for
-    spending. ``retry_after_s`` is the wait in seconds that the response asked for, parsed and limited.
+    ``error`` is the gateway's error message, if it sent one, else ours; ``hint`` is its advice.
+    ``code`` is the gateway's, if it sent one, else ``NO_ANSWER``, ``BAD_ANSWER`` or
+    ``HTTP_<status>``; ``BAD_REQUEST`` and ``UNSAFE_URL`` mean that nothing was sent. ``status`` is
+    the HTTP status, None without a response. ``in_doubt`` is true if the request may have taken
+    effect although there is no definite response; only this field matters for spending.
+    ``retry_after_s`` is the wait in seconds that the response asked for, parsed and limited.
     """
 
     def __init__(
@@ -357,15 +411,20 @@ class GatewayError(CrucibleBatchError):
     def is_refusal(self) -> bool:
         """Whether the gateway itself, and not a proxy before it, definitely rejected this request.
 
-        False for an HTML page with status 404, which comes from a proxy, and for 429 and any 5xx; these don't
-        determine the state of the job.
+        False for an HTML page with status 404, which comes from a proxy, and for 429 and any 5xx;
+        these don't determine the state of the job.
         """
-        readable = not self.code.startswith("HTTP_")
-        return readable and not self.in_doubt and self.status is not None and 400 <= self.status < 429
+        if self.in_doubt or self.status is None:
+            return False
+        is_readable = not self.code.startswith("HTTP_")
+        return is_readable and 400 <= self.status < 429
 
     @property
     def is_not_found(self) -> bool:
-        """Whether the gateway itself, and not a proxy before it, answered that what was asked for doesn't exist."""
+        """Whether the gateway itself answered that what was asked for doesn't exist.
+
+        It is False for an answer of a proxy before it.
+        """
         return self.status == 404 and self.is_refusal
 
     def __str__(self) -> str:
@@ -375,9 +434,10 @@ class GatewayError(CrucibleBatchError):
 
 
 class ObjectStoreError(CrucibleBatchError):
-    """A failed request to the object store of the outputs. Nothing in it comes from credentials or from the answer.
+    """A failed request to the object store of the outputs.
 
-    ``is_refused``: the store answered, and a repetition would fail too, as without a bucket or access.
+    Nothing in it comes from credentials or from the answer. ``is_refused``: the store answered, and
+    a repetition would fail too, as without a bucket or access.
     """
 
     code = "OBJECT_STORE"
@@ -385,7 +445,8 @@ class ObjectStoreError(CrucibleBatchError):
     def __init__(self, message: str, *, hint: str, is_refused: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.is_refused = is_refused
-        self.exit_code = ExitCode.USER_ERROR if is_refused else ExitCode.STOPPED
+        if is_refused:
+            self.exit_code = ExitCode.USER_ERROR
 
 
 class KeyRefusedError(GatewayError):

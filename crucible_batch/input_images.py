@@ -17,7 +17,8 @@ from crucible_batch.core.plan import InputImage
 from crucible_batch.core.redaction import clean
 
 MAX_BYTES = 256 * 1024 * 1024
-"""The largest input image, in bytes. Inputs are held in memory, so that the uploaded bytes are the hashed ones."""
+"""The largest input image, in bytes. Inputs are held in memory, so that the uploaded bytes are
+the hashed ones."""
 
 _ACCEPTED_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
@@ -30,14 +31,16 @@ class InputError(ValueError):
 
 
 def read_input(path: Path) -> InputImage:
-    """Return an image's digest, size and type, determined from its content; the file's extension is ignored.
+    """Return an image's digest, size and type, determined from its content.
 
-    Raises ``InputError`` if it is not an image, is too large or can't be read.
+    The file's extension is ignored. Raises ``InputError`` if it is not an image, is too large or
+    can't be read.
     """
     try:
         with _opened(path) as file:
             byte_size = _size(file)
-            content = file.read(byte_size + 1) or b""  # memory for so many bytes is allocated before
+            # Memory for so many bytes is allocated before
+            content = file.read(byte_size + 1) or b""
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}") from error
     if len(content) > byte_size:
@@ -46,9 +49,10 @@ def read_input(path: Path) -> InputImage:
 
 
 def input_of_output(path: Path, sha256: str, byte_size: int, mime_type: str) -> InputImage | str:
-    """Return an output of ours as an input image, by what was recorded when it was saved, or why it can't be one.
+    """Return a saved output as an input image, or why it can't be one.
 
-    The file is not read. ``load_input`` compares its bytes with the digest before they are sent.
+    It is made from what was recorded when the output was saved. The file is not read.
+    ``load_input`` compares its bytes with the digest before they are sent.
     """
     if byte_size > MAX_BYTES:
         return f"is larger than {MAX_BYTES // 1024**2} MiB"
@@ -78,15 +82,27 @@ def _sniff(file: BinaryIO) -> str:
     try:
         with Image.open(file, formats=_ACCEPTED_FORMATS) as image:
             found = image.format or ""
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
         file.seek(0)
         start = file.read(12)
         if not start:
             raise InputError("is empty") from error
         if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
-            raise InputError("is a HEIC photo, which is not supported; convert it to JPEG or PNG") from error
-        raise InputError(f"is not a valid image (supported: {', '.join(_ACCEPTED_FORMATS[:6])})") from error
-    mime = Image.MIME.get("JPEG" if found == "MPO" else found, "")
+            raise InputError(
+                "is a HEIC photo, which is not supported; convert it to JPEG or PNG"
+            ) from error
+        raise InputError(
+            f"is not a valid image (supported: {', '.join(_ACCEPTED_FORMATS[:6])})"
+        ) from error
+    if found == "MPO":  # Pillow's name for a JPEG with several frames
+        found = "JPEG"
+    mime = Image.MIME.get(found, "")
     if not mime.startswith("image/"):
         raise InputError(f"is an image of an unsupported type: {found}")
     return mime
@@ -94,11 +110,12 @@ def _sniff(file: BinaryIO) -> str:
 
 def _short(name: str) -> str:
     """Return a name shortened to the contract's 255 characters, keeping its end."""
-    return name if len(name) <= _FILENAME_LIMIT else name[-_FILENAME_LIMIT:]
+    return name[-_FILENAME_LIMIT:]
 
 
 def _opened(path: Path) -> BinaryIO:
-    return open(path, "rb", opener=open_at_once)  # a pipe that has taken the image's place is not waited for
+    # A pipe that has taken the image's place is not waited for
+    return open(path, "rb", opener=open_at_once)
 
 
 async def load_input(image: InputImage) -> bytes:

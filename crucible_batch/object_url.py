@@ -1,4 +1,4 @@
-"""URLs of object stores, as given with ``--out-dir``: ``s3://bucket/prefix``, ``gs://...`` and ``az://...``."""
+"""URLs of object stores: ``--out-dir s3://bucket/prefix``, ``gs://...`` or ``az://...``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from crucible_batch.errors import UserError
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?:/+(?P<rest>.*))?", re.DOTALL | re.IGNORECASE)
 _SCHEMES = frozenset({"s3", "gs", "az"})
 _OTHER_SCHEMES = frozenset({
-    "s3a", "s3n", "gcs", "azure", "abfs", "abfss", "adl", "http", "https", "file", "r2", "b2", "oss", "swift", "hdfs",
-    "ftp", "ftps", "sftp", "scp", "ssh", "smb", "nfs",
+    "s3a", "s3n", "gcs", "azure", "abfs", "abfss", "adl", "http", "https", "file", "r2", "b2",
+    "oss", "swift", "hdfs", "ftp", "ftps", "sftp", "scp", "ssh", "smb", "nfs",
 })  # fmt: skip
 _LONGEST = 512
 """Bytes of a URL: a key has at most 1,024, and an output's path at most 255."""
@@ -41,27 +41,34 @@ class ObjectUrl:
     def parse(cls, text: str | PurePath) -> ObjectUrl | None:
         """Return the URL in ``text``; None if it is a path in the file system.
 
-        A ``Path`` made of a URL has lost one of its slashes, or all of ``s3://``, and is recognised too. Raises
-        ``UserError`` for a URL that can't be used. The message doesn't contain the URL, which may have a password in
-        it.
+        A ``Path`` made of a URL has lost one of its slashes, or all of ``s3://``, and is recognised
+        too. Raises ``UserError`` for a URL that can't be used. The message doesn't contain the URL,
+        which may have a password in it.
         """
         found = _URL.fullmatch(str(text))
-        scheme = found["scheme"].lower() if found is not None else ""
-        if found is None or scheme not in _SCHEMES | _OTHER_SCHEMES:
+        if found is None:
+            return None
+        scheme = found["scheme"].lower()
+        if scheme not in _SCHEMES | _OTHER_SCHEMES:
             return None
         if scheme not in _SCHEMES:
             raise UserError(f"outputs can't be saved at {scheme}:// addresses", hint=_HINT)
         rest = found["rest"] or ""
-        if fault := _fault(rest):
+        fault = _fault(rest)
+        if fault is not None:
             raise UserError(f"the {scheme}:// address {fault}", hint=_HINT)
         bucket, _, prefix = rest.rstrip("/").partition("/")
         return cls(scheme, bucket, prefix)
 
 
 def _fault(rest: str) -> str | None:
+    """Return why the part of a URL after its scheme can't be used; None if it can."""
     parts = rest.rstrip("/").split("/")
     if any(mark in rest for mark in "@?#"):
-        return "contains @, ? or #; credentials are read from the environment, and no query is supported"
+        return (
+            "contains @, ? or #; "
+            "credentials are read from the environment, and no query is supported"
+        )
     if any(unicodedata.category(character)[0] == "C" for character in rest):
         return "contains a control character"
     if len(rest.encode("utf-8", "replace")) > _LONGEST:

@@ -46,28 +46,40 @@ class RunEvent(enum.StrEnum):
 
 
 def parse_duration(text: str) -> float:
-    """Parse a duration to seconds. Units go from large to small, each once; a bare number is in seconds.
+    """Parse a duration to seconds.
 
-    Raises ``ValueError`` for anything else, for zero and for more than a year.
+    Units go from large to small, each once; a bare number is in seconds. Raises ``ValueError`` for
+    anything else, for zero and for more than a year.
     """
     seconds = 0.0
+    written = _WRITTEN_DURATION.fullmatch(text)
     if _SECONDS.fullmatch(text):
         seconds = float(text)
-    elif text and (match := _WRITTEN_DURATION.fullmatch(text)):
-        seconds = sum(float(part) * unit for part, unit in zip(match.groups("0"), _UNITS_S.values(), strict=True))
+    elif written is not None:
+        numbers = zip(written.groups("0"), _UNITS_S.values(), strict=True)
+        seconds = sum(float(number) * unit_s for number, unit_s in numbers)
     if not 0 < seconds <= LONGEST_S:
-        raise ValueError(f"{text!r} is not a duration; write one like 90s, 5m, 2h, 1h30m or plain seconds")
+        raise ValueError(
+            f"{text!r} is not a duration; write one like 90s, 5m, 2h, 1h30m or plain seconds"
+        )
     return seconds
 
 
 def parse_address(text: str) -> ListenAddress:
-    """Parse the host and port that a server listens on; without a host it is the loopback interface.
+    """Parse the host and port that a server listens on.
 
-    Port 0 stands for a free one. Raises ``ValueError`` if the text is not an address.
+    Without a host, that is the loopback interface. Port 0 stands for a free one. Raises
+    ``ValueError`` if the text is not an address.
     """
     host, _, port = text.strip().rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    is_number = port.isascii() and port.isdigit() and int(port) <= _MOST_PORT
-    if not is_number or (":" in bare and bare == host):
-        raise ValueError(f"{text[:200]!r} is not an address; write a port, or an address and a port: {ADDRESS_FORMS}")
+    bare = host
+    if host.startswith("[") and host.endswith("]"):
+        bare = host[1:-1]
+    is_bare_ipv6 = ":" in bare and bare == host
+    is_port = port.isascii() and port.isdigit() and int(port) <= _MOST_PORT
+    if is_bare_ipv6 or not is_port:
+        raise ValueError(
+            f"{text[:200]!r} is not an address; "
+            f"write a port, or an address and a port: {ADDRESS_FORMS}"
+        )
     return ListenAddress(bare or LOOPBACK, int(port))

@@ -1,4 +1,4 @@
-"""The planner: converts the manifest's jobs, with their images and workflows, to planned jobs or problems."""
+"""The planner: from the manifest's jobs, their images and workflows to planned jobs or problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from crucible_batch.errors import Problem
 from crucible_batch.manifest import JobSpec, NameClaim, NameClaims, Source
 
 ReadImage = Callable[[Path], InputImage | str]
-"""Returns the image at a path, or a description of its problem. Called for each use; the planner doesn't cache it."""
+"""Returns the image at a path, or a description of its problem. Called for each use; the planner
+doesn't cache it."""
 
 OutputKey = tuple[str, int]
 """An output: the name of its job, and its number."""
@@ -36,13 +37,15 @@ OutputKey = tuple[str, int]
 class Planner:
     """Converts the manifest's jobs to planned jobs, in order.
 
-    ``workflows`` are those whose metadata could be read; for others, parameter names are not checked. A claim is kept
-    in memory for each job and, unless its name makes its paths unique, for each output path.
+    ``workflows`` are those whose metadata could be read; for others, parameter names are not
+    checked. A claim is kept in memory for each job and, unless its name makes its paths unique, for
+    each output path.
 
-    ``owners`` has the outputs from which jobs of the former plan were made, by the identities of these jobs. With
-    ``duplicates: each``, a job from one of them keeps its identity: in which order equal outputs are saved is chance,
-    and a later stage may be made from it. ``filled`` are the parameters that were filled in the former plan: they are
-    filled again, unless the workflow lists its parameters without them.
+    ``owners`` has the outputs from which jobs of the former plan were made, by the identities of
+    these jobs. With ``duplicates: each``, a job from one of them keeps its identity: in which order
+    equal outputs are saved is chance, and a later stage may be made from it. ``filled`` are the
+    parameters that were filled in the former plan: they are filled again, unless the workflow lists
+    its parameters without them.
     """
 
     def __init__(
@@ -69,10 +72,11 @@ class Planner:
         self._leading = NameClaims()
 
     def plan(self, specs: Iterable[JobSpec | Problem]) -> Iterator[PlannedJob | Problem]:
-        """Yield a planned job, or its problems, for each job; problems in ``specs`` are passed through.
+        """Yield a planned job, or its problems, for each job.
 
-        With ``duplicates: once``, a duplicate yields nothing. A job that can't be made because of its source's output,
-        or because another job is equal to it, is yielded with its ``obstacle``.
+        Problems in ``specs`` are passed through. With ``duplicates: once``, a duplicate yields
+        nothing. A job that can't be made because of its source's output, or because another job is
+        equal to it, is yielded with its ``obstacle``.
         """
         for item in specs:
             if isinstance(item, Problem):
@@ -86,13 +90,20 @@ class Planner:
                 yield from problems
 
     def _plan_one(self, spec: JobSpec, problems: list[Problem]) -> PlannedJob | None:
-        """Return the planned job; None if problems were added or it is a duplicate to be dropped."""
+        """Return the planned job.
+
+        Returns None if problems were added or it is a duplicate to be dropped.
+        """
+        # Problems that depend on the bytes of a source, or on which of several sources was
+        # finished first.
         of_data: list[Problem] = []
-        """Those that depend on the bytes of a source, or on which of several sources was finished first."""
-        is_derived = spec.source is not None and not spec.source.is_expected
-        own = of_data if is_derived else problems
+        own = problems
+        if spec.source is not None and not spec.source.is_expected:
+            own = of_data
         params, images = self._parameters(spec, problems, own)
-        identity = self._identity(spec, params, images, own) if images is not None else None
+        identity = None
+        if images is not None:
+            identity = self._identity(spec, params, images, own)
         if identity is None and self._duplicates == "once" and not own:
             return None  # a dropped job writes no output
         own.extend(each for each in (spec.collision, self._claim_output(spec)) if each is not None)
@@ -107,9 +118,18 @@ class Planner:
         return planned
 
     def _made(
-        self, spec: JobSpec, identity: str, params: Mapping[str, Json], images: Mapping[str, InputImage]
+        self,
+        spec: JobSpec,
+        identity: str,
+        params: Mapping[str, Json],
+        images: Mapping[str, InputImage],
     ) -> PlannedJob:
-        source = spec.source
+        row: Mapping[str, str] = {}
+        if spec.made_for is not None:
+            row = row_texts(spec.made_for.values)
+        source = None
+        if spec.source is not None:
+            source = source_output(spec.source)
         return PlannedJob(
             position=self._position,
             identity=identity,
@@ -121,8 +141,8 @@ class Planner:
             axes=spec.axes,
             repeat=spec.repeat,
             output=spec.output_pattern,
-            row={} if spec.made_for is None else row_texts(spec.made_for.values),
-            source=None if source is None else source_output(source),
+            row=row,
+            source=source,
         )
 
     def _blocked(self, spec: JobSpec, params: Mapping[str, Json], problem: Problem) -> PlannedJob:
@@ -138,14 +158,15 @@ class Planner:
         error = ErrorInfo(DERIVED_JOB_INVALID, problem.message, problem.hint)
         return replace(self._made(spec, placeholder_identity(*parts), params, {}), obstacle=error)
 
-    # -- parameters -------------------------------------------------------------------------------------------------
+    # -- parameters --------------------------------------------------------------------------
 
     def _parameters(
         self, spec: JobSpec, problems: list[Problem], of_source: list[Problem]
     ) -> tuple[dict[str, Json], dict[str, InputImage] | None]:
-        """Return parameters and images, even if problems were added; images are None if any can't be read.
+        """Return parameters and images, even if problems were added.
 
-        That a source's output can't be an input image is added to ``of_source``.
+        Images are None if any can't be read. That a source's output can't be an input image is
+        added to ``of_source``.
         """
         known = self._known_fields(spec.workflow_id)
         params: dict[str, Json] = dict(spec.params)
@@ -167,22 +188,40 @@ class Planner:
             if name in sources:
                 problems.append(_given_twice(spec, "image", name))
             sources.setdefault(name, ("image", spec.image))
-        problems.extend(_given_twice(spec, source, name) for name, (source, _) in sources.items() if name in params)
+        problems.extend(
+            _given_twice(spec, source, name)
+            for name, (source, _) in sources.items()
+            if name in params
+        )
         images: dict[str, InputImage] = {}
         for name, (source, path) in sources.items():
             is_output = spec.source is not None and path == spec.source.output.file
-            image = _expected_image(spec) if is_output and spec.is_expected else self._read_image(path)
-            if isinstance(image, str):
-                (of_source if is_output else problems).append(spec.problem(source, f"{path.name} {image}", of_row=True))
-            else:
+            image = self._image(spec, path, is_output=is_output)
+            if not isinstance(image, str):
                 images[name] = image
-        return params, images if len(images) == len(sources) else None
+                continue
+            problem = spec.problem(source, f"{path.name} {image}", of_row=True)
+            if is_output:
+                of_source.append(problem)
+            else:
+                problems.append(problem)
+        if len(images) < len(sources):
+            return params, None
+        return params, images
+
+    def _image(self, spec: JobSpec, path: Path, *, is_output: bool) -> InputImage | str:
+        """Return an image, or why it can't be read; ``is_output``: it is that of the source."""
+        if is_output and spec.is_expected:
+            return _expected_image(spec)
+        return self._read_image(path)
 
     def _value_problems(self, spec: JobSpec) -> Iterator[Problem]:
         """Yield a problem for each value that the workflow's metadata does not allow."""
         facts = self._workflows[spec.workflow_id].parameters
-        for name, value in spec.params.items() if facts else ():
-            fault = facts[name].fault(value) if name in facts else None
+        for name, value in spec.params.items():
+            if name not in facts:
+                continue
+            fault = facts[name].fault(value)
             if fault is not None:
                 hint = f"crucible-batch workflows {spec.workflow_id} lists what it takes"
                 yield spec.problem(f"params.{name}", f"{name} {fault}", hint=hint)
@@ -194,10 +233,11 @@ class Planner:
         candidates: Sequence[str],
         problems: list[Problem],
     ) -> str:
-        """Return the parameter that ``prompt:`` or ``image:`` fills: from ``fields:``, else the one of the former plan,
-        else the first known candidate.
+        """Return the parameter that ``prompt:`` or ``image:`` fills.
 
-        If there is none, a problem is added and a placeholder that isn't a parameter's name is returned.
+        It is the one in ``fields:``, else that of the former plan, else the first known candidate.
+        If there is none, a problem is added and a placeholder that isn't a parameter's name is
+        returned.
         """
         known = self._known_fields(spec.workflow_id)
         chosen = spec.fields.get(source)
@@ -208,22 +248,26 @@ class Planner:
         wanted = (name for name in (chosen, former, *candidates) if name is not None)
         found = next((name for name in wanted if known is None or name in known), None)
         if found is None:
+            wanted_names, listed_names = " or ".join(candidates), ", ".join(known or ())
+            example = f"workflows: {{{spec.workflow_id}: {{fields: {{{source}: ...}}}}}}"
             problems.append(
                 spec.problem(
                     source,
-                    f"workflow {spec.workflow_id!r} does not list a parameter {' or '.join(candidates)}",
-                    hint=f"name the parameter: workflows: {{{spec.workflow_id}: {{fields: {{{source}: ...}}}}}};"
-                    f" the workflow lists {', '.join(known or ())}",
+                    f"workflow {spec.workflow_id!r} does not list a parameter {wanted_names}",
+                    hint=f"name the parameter: {example}; the workflow lists {listed_names}",
                 )
             )
         return found or f"fields.{source}"
 
     def _known_fields(self, workflow_id: str) -> tuple[str, ...] | None:
         workflow = self._workflows.get(workflow_id)
-        # A workflow that lists no fields is treated as one without metadata: all fields are optional in the contract.
-        return (workflow.fields or None) if workflow is not None else None
+        if workflow is None:
+            return None
+        # A workflow that lists no fields is treated as one without metadata: all fields are
+        # optional in the contract.
+        return workflow.fields or None
 
-    # -- identity and output ----------------------------------------------------------------------------------------
+    # -- identity and output -----------------------------------------------------------------
 
     def _identity(
         self,
@@ -232,8 +276,11 @@ class Planner:
         images: Mapping[str, InputImage],
         problems: list[Problem],
     ) -> str | None:
-        """Return the job's identity; None if it is a duplicate or the identity can't be computed."""
-        digests = {name: image.spec.sha256 for name, image in images.items()} if images else {}
+        """Return the job's identity.
+
+        Returns None if it is a duplicate or the identity can't be computed.
+        """
+        digests = {name: image.spec.sha256 for name, image in images.items()}
         identity_of = partial(
             job_identity,
             manifest=self._manifest_name,
@@ -260,7 +307,7 @@ class Planner:
             return None
 
     def _kept_repeat(self, spec: JobSpec, identity_of: Callable[..., str]) -> int:
-        """Return the repeat index that the job had in the former plan, its own if it wasn't there."""
+        """Return the repeat index of the job in the former plan, its own if it wasn't there."""
         if spec.source is None or self._duplicates != "each" or not self._owners:
             return spec.repeat
         own = (spec.source.job.name, spec.source.output.index)
@@ -278,8 +325,9 @@ class Planner:
         folded = fold_path(pattern)
         if folded.partition("/")[0] in RESERVED_NAMES:
             return spec.problem("name", f"{pattern!r} is reserved for the run's own files")
-        if (beside := _sidecar_fault(folded)) is not None:
-            return spec.problem("name", f"{pattern!r} {beside}", hint="end output.path with {ext}")
+        fault = _sidecar_fault(folded)
+        if fault is not None:
+            return spec.problem("name", f"{pattern!r} {fault}", hint="end output.path with {ext}")
         if spec.is_apart:
             return None
         claimed = spec.claim(self._outputs, folded)
@@ -288,18 +336,21 @@ class Planner:
         place = spec.place_of_claim(claimed, "name")
         return spec.problem(
             "name",
-            f"{spec.name!r}{spec.own_row} and {claimed.name!r} ({place}) would write the same file {pattern!r}",
+            f"{spec.name!r}{spec.own_row} and {claimed.name!r} ({place}) "
+            f"would write the same file {pattern!r}",
             hint="names that differ only in case collide on some file systems",
             of_row=True,
         )
 
     def _claim_leading(self, spec: JobSpec, folded: str) -> Problem | None:
-        """Return a problem for names such as ``a`` and ``a-1``; without ``{index}``, ``a``'s second output is ``a-1``.
+        """Return a problem for names such as ``a`` and ``a-1``.
 
-        This is checked when planning, since the number of outputs is known only after they are paid for.
+        Without ``{index}``, ``a``'s second output is ``a-1``. This is checked when planning, since
+        the number of outputs is known only after they are paid for.
         """
         taken = self._leading.get(folded)
-        if (leading := first_output_pattern(folded)) is not None:
+        leading = first_output_pattern(folded)
+        if leading is not None:
             spec.claim(self._leading, leading)
             taken = taken or self._outputs.get(leading)
         if taken is None:
@@ -315,21 +366,30 @@ class Planner:
 
 
 def source_output(source: Source) -> SourceOutput:
-    """Return the output as plans and reports have it: without the path of an expected one, which is a guess."""
+    """Return the output as plans and reports have it.
+
+    It has no path if the output is only expected, since its path would be a guess.
+    """
     output = source.output
-    return SourceOutput(source.job.name, output.index, None if source.is_expected else output.path, output.sha256)
+    path = None if source.is_expected else output.path
+    return SourceOutput(source.job.name, output.index, path, output.sha256)
 
 
 def _expected_image(spec: JobSpec) -> InputImage:
-    """Return the image of an expected output, with a text in place of its digest that no other output has."""
+    """Return the image of an expected output, with a unique text in place of its digest."""
     assert spec.source is not None
     source, output = spec.source.job, spec.source.output
     digest = f"expected:{source.name}/{output.index}"
-    return InputImage(AssetSpec(sha256=digest, byte_size=0, mime_type="image/png", filename=""), output.file)
+    return InputImage(
+        AssetSpec(sha256=digest, byte_size=0, mime_type="image/png", filename=""), output.file
+    )
 
 
 def _sidecar_fault(output: str) -> str | None:
-    """Return why a folded output path conflicts with sidecars, which have the output's name plus ``.json``; or None."""
+    """Return why a folded output path conflicts with sidecars; None if it doesn't.
+
+    A sidecar has the output's name plus ``.json``.
+    """
     if output.endswith(".json"):
         return "ends in .json, which is reserved for sidecar files"
     if f"{output}.json" in RESERVED_NAMES:
@@ -339,8 +399,12 @@ def _sidecar_fault(output: str) -> str | None:
 
 @lru_cache(maxsize=1000)
 def _nearest(name: str, known: tuple[str, ...]) -> str | None:
-    """Return the closest known name. Cached, since a mistake in the manifest's defaults recurs in every job."""
-    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+    """Return the closest known name.
+
+    Cached, since a mistake in the manifest's defaults recurs in every job.
+    """
+    matches = difflib.get_close_matches(name, known, n=1)
+    return matches[0] if matches else None
 
 
 def _unknown_parameter(spec: JobSpec, name: str, source: str, known: tuple[str, ...]) -> Problem:
@@ -357,11 +421,13 @@ def _given_twice(spec: JobSpec, source: str, name: str) -> Problem:
 
 
 def _duplicate(spec: JobSpec, claimed: NameClaim) -> Problem:
+    hint = "for several images of one prompt, set repeat: N; otherwise set duplicates: once or each"
+    if spec.source is not None:
+        hint = "their sources have the same bytes; set duplicates: once or each"
     return spec.problem(
         "name",
-        f"{spec.name!r}{spec.own_row} is the same request as {claimed.name!r} ({spec.place_of_claim(claimed)})",
-        hint="for several images of one prompt, set repeat: N; otherwise set duplicates: once or each"
-        if spec.source is None
-        else "their sources have the same bytes; set duplicates: once or each",
+        f"{spec.name!r}{spec.own_row} is the same request as {claimed.name!r} "
+        f"({spec.place_of_claim(claimed)})",
+        hint=hint,
         of_row=True,
     )

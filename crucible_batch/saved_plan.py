@@ -1,4 +1,7 @@
-"""Saved plans (``plan.json``): written and read row by row, and verified completely against their digest."""
+"""Saved plans (``plan.json``).
+
+They are written and read row by row, and verified completely against their digest.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,13 @@ END_OF_JOBS = b"  ],"
 DIGEST = '  "digest": "{}"'
 
 MAX_LINE_BYTES = 128 * 1024 * 1024
-"""The longest line of a plan that is written or read: far above a manifest's default limit, so that any job fits."""
+"""The longest line of a plan that is written or read: far above a manifest's default limit, so
+that any job fits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedPlanFile(PlanHead):
-    """The complete content of ``plan.json``. ``digest`` is the SHA-256 of all lines above its own."""
+    """The content of ``plan.json``; ``digest`` is the SHA-256 of all lines above its own."""
 
     jobs: tuple[PlanRow | ShardRow, ...]
     digest: str
@@ -42,7 +46,10 @@ _ADAPTERS: dict[object, TypeAdapter[Any]] = {}  # building one costs millisecond
 
 
 def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
-    """Return the adapter that converts a dataclass of the domain to and from JSON, with amounts as decimal text."""
+    """Return the adapter that converts a dataclass of the domain to and from JSON.
+
+    Amounts are decimal text in it.
+    """
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
@@ -59,7 +66,10 @@ def plan_schema() -> dict[str, Any]:
 
 
 def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: str | Path) -> str:
-    """Return the shell command that makes this plan. Paths are relative to the working directory."""
+    """Return the shell command that makes this plan.
+
+    Paths are relative to the working directory.
+    """
     return shell_command("plan", manifest, *_options(head, run_dir), "-o", plan)
 
 
@@ -78,7 +88,8 @@ def _options(head: PlanHead, run_dir: str | Path) -> Iterator[str]:
     if options.retry_failed:
         yield "--retry-failed"
     for name, (option, default) in declared(ManifestOptions).items():
-        if (value := getattr(options, name)) != default:
+        value = getattr(options, name)
+        if value != default:
             yield from option.words(value)
     if head.shards:
         yield from ("--shards", str(len(head.shards)))
@@ -95,7 +106,9 @@ T = TypeVar("T", PlanHead, PlanRow, ShardRow, _Numbered)
 
 MAX_HEAD_BYTES = MAX_LINE_BYTES
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"schema_version"')
-_FIRST_LINES = re.compile(rb'\{\r?\n  "schema_version": \d{1,9},\r?\n  "manifest": \{\r?\n    "name": "')
+_FIRST_LINES = re.compile(
+    rb'\{\r?\n  "schema_version": \d{1,9},\r?\n  "manifest": \{\r?\n    "name": "'
+)
 """The first lines of a plan. A report begins the same way, but has its run id next."""
 _VERSION_LINE = re.compile(rb'\A\{\n  "schema_version": (\d{1,9}),')
 _IN_A_SHARD = b'"shard":'
@@ -103,7 +116,10 @@ _DIGEST_LINE = re.compile(rb'  "digest": "([0-9a-f]{64})"')
 
 
 def is_saved_plan(path: Path) -> bool:
-    """Whether a file is a plan and not a manifest, by its first bytes: manifests don't have a ``schema_version``."""
+    """Whether a file is a plan and not a manifest, by its first bytes.
+
+    Manifests don't have a ``schema_version``.
+    """
     return path.is_file() and _begins_with(_BEGINNING, path)
 
 
@@ -131,7 +147,8 @@ class SavedPlan:
     def rows(self) -> Iterator[PlanRow]:
         """Yield its jobs, in manifest order.
 
-        Raises ``SavedPlanError`` if a row is invalid, there are too many, or the file was changed since it was opened.
+        Raises ``SavedPlanError`` if a row is invalid, there are too many, or the file was changed
+        since it was opened.
         """
         for line in self._job_lines():
             yield _decoded(PlanRow, line, self.path)
@@ -147,16 +164,20 @@ class SavedPlan:
         jobs = iter(lines)
         for _ in takewhile(lambda line: line != JOBS, jobs):
             pass
+        most = self.head.options.max_jobs
         for number, line in enumerate(takewhile(lambda line: line != END_OF_JOBS, jobs), 1):
-            if number > self.head.options.max_jobs:
-                raise _broken(self.path, f"it has more jobs than its own limit of {self.head.options.max_jobs}")
+            if number > most:
+                raise _broken(self.path, f"it has more jobs than its own limit of {most}")
             yield line.strip().removesuffix(b",")
         if any(jobs) or lines.digest != self.digest:
             raise _broken(self.path, "it was changed while it was read")
 
 
 def read_saved_plan(path: Path) -> SavedPlan:
-    """Open a plan and verify all of it. Raises ``SavedPlanError`` if it isn't a plan or was edited."""
+    """Open a plan and verify all of it.
+
+    Raises ``SavedPlanError`` if it isn't a plan or was edited.
+    """
     lines = _Lines(path)
     head: list[bytes] = []
     size = 0
@@ -172,14 +193,18 @@ def read_saved_plan(path: Path) -> SavedPlan:
     version = _VERSION_LINE.search(text)
     if version is not None and int(version[1]) != PLAN_VERSION:
         raise SavedPlanError(
-            f"{path} is a plan of version {int(version[1])}; this release reads version {PLAN_VERSION}",
+            f"{path} is a plan of version {int(version[1])}; "
+            f"this release reads version {PLAN_VERSION}",
             hint="use the release of crucible-batch that wrote it, or create the plan again",
         )
     return SavedPlan(path, _decoded(PlanHead, text, path), lines.digest)
 
 
 class _Lines:
-    """The lines above the digest, without line ends. The digest is verified after the last of them was read."""
+    """The lines above the digest, without line ends.
+
+    The digest is verified after the last of them was read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -190,18 +215,23 @@ class _Lines:
         try:
             with self.path.open("rb") as file:
                 for line in _bounded(file, self.path):
-                    if (found := _DIGEST_LINE.fullmatch(line)) is not None:
-                        self.digest = _checked(found[1].decode(), digest.hexdigest(), file, self.path)
+                    found = _DIGEST_LINE.fullmatch(line)
+                    if found is not None:
+                        stated = found[1].decode()
+                        self.digest = _checked(stated, digest.hexdigest(), file, self.path)
                         return
                     digest.update(line + b"\n")
                     yield line
         except OSError as error:
             raise _broken(self.path, f"it can't be read: {error.strerror}") from error
-        raise _broken(self.path, "it doesn't end with a digest, so it is truncated, or its formatting was changed")
+        raise _broken(
+            self.path,
+            "it doesn't end with a digest, so it is truncated, or its formatting was changed",
+        )
 
 
 def _bounded(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    while line := file.readline(MAX_LINE_BYTES + 1):
+    for line in iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""):
         if len(line) > MAX_LINE_BYTES:
             raise _broken(path, f"it has a line of more than {MAX_LINE_BYTES:,} bytes")
         yield line.rstrip(b"\r\n")
@@ -221,14 +251,19 @@ def _decoded(kind: type[T], text: bytes, path: Path) -> T:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise _broken(path, f"{where}: {first['msg']}" if where else first["msg"]) from error
+        why = first["msg"]
+        if where:
+            why = f"{where}: {why}"
+        raise _broken(path, why) from error
     return value
 
 
 def _broken(path: Path, why: str) -> SavedPlanError:
     return SavedPlanError(
         f"{path} is not a valid saved plan: {why}",
-        hint="create it again with crucible-batch plan MANIFEST -o PLAN; saved plans can't be edited",
+        hint=(
+            "create it again with crucible-batch plan MANIFEST -o PLAN; saved plans can't be edited"
+        ),
     )
 
 
@@ -248,10 +283,11 @@ def write_saved_plan(
     force: bool = False,
     before: Callable[[str], None] = lambda _digest: None,
 ) -> str:
-    """Write a plan, replacing an older one, and return its digest. The same plan results in the same file.
+    """Write a plan, replacing an older one, and return its digest.
 
-    ``before`` is called with the digest before the file gets its name; if it raises, an older file is unchanged.
-    Raises ``UserError`` if ``check_plan_target`` does, or if it can't be written; an older file is then unchanged.
+    The same plan results in the same file. ``before`` is called with the digest before the file
+    gets its name; if it raises, an older file is unchanged. Raises ``UserError`` if
+    ``check_plan_target`` does, or if it can't be written; an older file is then unchanged.
     """
     check_plan_target(target, force=force)
     digest = hashlib.sha256()
@@ -264,7 +300,8 @@ def write_saved_plan(
             before(digest.hexdigest())
     except OSError as error:
         raise UserError(
-            f"the plan can't be written to {target}: {error.strerror}", hint="give another file with -o"
+            f"the plan can't be written to {target}: {error.strerror}",
+            hint="give another file with -o",
         ) from error
     return digest.hexdigest()
 
@@ -276,7 +313,9 @@ def _lines(head: PlanHead, rows: Iterable[PlanRow]) -> Iterator[bytes]:
     for row in rows:
         text = _json(row)
         if len(text) > MAX_LINE_BYTES - 8:  # less the indent, comma and line end
-            raise UserError(f"job {row.name!r} is too large for a saved plan", hint="run the manifest directly")
+            raise UserError(
+                f"job {row.name!r} is too large for a saved plan", hint="run the manifest directly"
+            )
         yield separator + b"    " + text
         separator = b",\n"
     yield b"\n" + END_OF_JOBS + b"\n"
@@ -287,5 +326,6 @@ def _json(value: PlanHead | PlanRow, indent: int | None = None) -> bytes:
         return adapter_of(type(value)).dump_json(value, indent=indent)
     except ValueError as error:  # a lone surrogate, from a file name that isn't UTF-8
         raise SavedPlanError(
-            f"the plan can't be written as JSON: {error}", hint="rename the file so that its name is valid UTF-8"
+            f"the plan can't be written as JSON: {error}",
+            hint="rename the file so that its name is valid UTF-8",
         ) from error

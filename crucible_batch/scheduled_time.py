@@ -1,10 +1,12 @@
 """Scheduled times: cron expressions, time zones, their text, and their template variables.
 
-Cron expressions have Debian cron's five fields, and its rules for clock changes: a job with a fixed hour and minute
-whose local time is skipped runs right after the gap, and one whose local time occurs twice runs at the first. An
-expression whose hour or minute begins with ``*`` follows real time, so it runs in both of two repeated hours.
+Cron expressions have Debian cron's five fields, and its rules for clock changes: a job with a fixed
+hour and minute whose local time is skipped runs right after the gap, and one whose local time
+occurs twice runs at the first. An expression whose hour or minute begins with ``*`` follows real
+time, so it runs in both of two repeated hours.
 
-Times are in UTC, since Python compares times of the same zone by their local clock, which is wrong in a repeated hour.
+Times are in UTC, since Python compares times of the same zone by their local clock, which is wrong
+in a repeated hour.
 """
 
 from __future__ import annotations
@@ -17,27 +19,42 @@ from zoneinfo import ZoneInfo
 TIME_VARIABLES = ("date", "week", "month", "scheduled_at")
 
 _FIELDS = 5
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(?P<offset>Z|[+-]\d\d:\d\d)?", re.ASCII)
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(?P<offset>Z|[+-]\d\d:\d\d)?", re.ASCII
+)
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 _KUBERNETES_JOB = re.compile(r".*-(\d{8})", re.ASCII)
 _KUBERNETES_BEGAN = datetime(2014, 1, 1, tzinfo=UTC)
 _CLOCK_CHANGE = timedelta(hours=3)
-"""More than clocks are ever changed by. CronSim starts at a local time, so it starts this much outside the range."""
+"""More than clocks are ever changed by. CronSim starts at a local time, so it starts this much
+outside the range."""
 
 
 def read_timezone(name: str) -> tzinfo:
-    """Return a time zone by its IANA name, such as ``Europe/Berlin``. Raises ``ValueError`` if there is none."""
+    """Return a time zone by its IANA name, such as ``Europe/Berlin``.
+
+    Raises ``ValueError`` if there is none.
+    """
     try:
         return ZoneInfo(name)
-    except (LookupError, ValueError, OSError):  # the name may be that of a folder, or no path at all
-        raise ValueError(f"{name[:100]!r} is not a time zone; write one like UTC or Europe/Berlin") from None
+    except (LookupError, ValueError, OSError):
+        # The name may be that of a folder, or not a path at all.
+        raise ValueError(
+            f"{name[:100]!r} is not a time zone; write one like UTC or Europe/Berlin"
+        ) from None
 
 
 def check_cron(expression: str) -> None:
-    """Raise ``ValueError`` if the text is not a cron expression of five fields, or describes no time."""
+    """Raise ``ValueError`` if the text is not a cron expression of five fields.
+
+    It is also raised if the expression describes no time, such as one for February 30.
+    """
     fields = len(expression.split())
     if fields != _FIELDS:
-        raise ValueError(f"must have five fields (minute hour day month weekday), such as 15 3 * * *; it has {fields}")
+        raise ValueError(
+            "must have five fields (minute hour day month weekday), such as 15 3 * * *; "
+            f"it has {fields}"
+        )
     from cronsim import CronSim, CronSimError  # noqa: PLC0415 - most manifests have no schedule
 
     try:
@@ -50,11 +67,15 @@ def check_cron(expression: str) -> None:
 
 
 def times_after(expression: str, zone: tzinfo, after: datetime) -> Iterator[datetime]:
-    """Yield the scheduled times later than ``after``, in order, in UTC. Ends after 50 years without a time."""
+    """Yield the scheduled times later than ``after``, in order, in UTC.
+
+    Ends after 50 years without a time.
+    """
     from cronsim import CronSim  # noqa: PLC0415 - as above
 
     for found in CronSim(expression, (after - _CLOCK_CHANGE).astimezone(zone)):
-        if (moment := found.astimezone(UTC)) > after:
+        moment = found.astimezone(UTC)
+        if moment > after:
             yield moment
 
 
@@ -63,21 +84,26 @@ def times_until(expression: str, zone: tzinfo, until: datetime) -> Iterator[date
     from cronsim import CronSim  # noqa: PLC0415 - as above
 
     for found in CronSim(expression, (until + _CLOCK_CHANGE).astimezone(zone), reverse=True):
-        if (moment := found.astimezone(UTC)) <= until:
+        moment = found.astimezone(UTC)
+        if moment <= until:
             yield moment
 
 
 def parse_time(text: str) -> datetime:
-    """Return the time of an RFC 3339 text, such as 2026-11-26T03:15:00+01:00, in UTC and to the second.
+    """Return the time of an RFC 3339 text, in UTC and to the second.
 
-    Seconds may be left out. Raises ``ValueError`` for another form, a time without an offset, or a year before 1970 or
-    after 2999.
+    An example is 2026-11-26T03:15:00+01:00. Seconds may be left out. Raises ``ValueError`` for
+    another form, a time without an offset, or a year before 1970 or after 2999.
     """
     match = _RFC_3339.fullmatch(text.strip().upper())
     if match is None:
-        raise ValueError(f"{text[:60]!r} is not a time such as 2026-11-26T03:15:00+01:00 or 2026-11-26T02:15:00Z")
+        raise ValueError(
+            f"{text[:60]!r} is not a time such as 2026-11-26T03:15:00+01:00 or 2026-11-26T02:15:00Z"
+        )
     if match["offset"] is None:
-        raise ValueError(f"{text[:60]!r} has no offset from UTC; append Z for UTC, or one such as +01:00")
+        raise ValueError(
+            f"{text[:60]!r} has no offset from UTC; append Z for UTC, or one such as +01:00"
+        )
     try:
         return whole_seconds(datetime.fromisoformat(match[0]))
     except ValueError as error:
@@ -85,7 +111,10 @@ def parse_time(text: str) -> datetime:
 
 
 def whole_seconds(moment: datetime) -> datetime:
-    """Return a time in UTC, to the second. Raises ``ValueError`` if it has no time zone, or for a year out of range."""
+    """Return a time in UTC, to the second.
+
+    Raises ``ValueError`` if it has no time zone, or for a year out of range.
+    """
     if moment.tzinfo is None:
         raise ValueError("it has no time zone")
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
@@ -94,22 +123,25 @@ def whole_seconds(moment: datetime) -> datetime:
 
 
 def time_of_kubernetes_job(name: str, now: datetime) -> datetime | None:
-    """Return the scheduled time in the name of a CronJob's job, which ends in the minutes since 1970.
+    """Return the scheduled time in the name of a CronJob's job.
 
-    None for a name without a plausible time, such as that of a job made by hand.
+    Such a name ends in the minutes since 1970. None for a name without a plausible time, such as
+    that of a job made by hand.
     """
     match = _KUBERNETES_JOB.fullmatch(name.strip())
     if match is None:
         return None
     moment = datetime.fromtimestamp(int(match[1]) * 60, UTC)
-    return moment if _KUBERNETES_BEGAN <= moment <= now + timedelta(days=1) else None
+    if not _KUBERNETES_BEGAN <= moment <= now + timedelta(days=1):
+        return None
+    return moment
 
 
 def time_variables(scheduled_at: datetime, zone: tzinfo) -> dict[str, str]:
     """Return the template variables of a scheduled time, in a time zone.
 
-    ``date`` is like 2026-11-26, ``week`` the ISO week, like 2026-W48, ``month`` like 2026-11, and ``scheduled_at`` an
-    RFC 3339 time to the second, like 2026-11-26T03:15:00+01:00.
+    ``date`` is like 2026-11-26, ``week`` the ISO week, like 2026-W48, ``month`` like 2026-11, and
+    ``scheduled_at`` an RFC 3339 time to the second, like 2026-11-26T03:15:00+01:00.
     """
     local = scheduled_at.astimezone(zone)
     year, week, _ = local.isocalendar()

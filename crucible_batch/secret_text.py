@@ -1,4 +1,4 @@
-"""Secrets as text that tracebacks don't show, the secrets that this process must not print, and addresses in text."""
+"""Secrets: as text that tracebacks don't show, as a list not to be printed, and in other text."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ _registered: dict[str, None] = {}
 
 
 def register_secret(text: str | None) -> None:
-    """Redact ``text`` from now on in everything that this process logs or prints (``cli/redaction.py``).
+    """Redact ``text`` from now on in everything that this process logs or prints.
 
-    ``text`` is a secret as it was read from the environment or a file: a signing secret, or an address whose path,
-    query or password gives access. None and empty text are ignored; registering it again has no effect.
+    ``cli/redaction.py`` does that. ``text`` is a secret as it was read from the environment or a
+    file: a signing secret, or an address whose path, query or password gives access. None and empty
+    text are ignored; registering it again has no effect.
     """
     if text and text.strip():
         _registered[HiddenText(text.strip())] = None
@@ -41,24 +42,32 @@ def registered_secrets() -> tuple[str, ...]:
 
 
 _CHANNEL = r"heartbeat|webhook|secret|apprise"
-_AFTER_CHANNEL = re.compile(rf"(?i)\b((?:{_CHANNEL})[\"']?\s*[:=]\s*)(?![\"']?(?:env|file):)[\"']?[^\s'\"]+")
+_AFTER_CHANNEL = re.compile(
+    rf"(?i)\b((?:{_CHANNEL})[\"']?\s*[:=]\s*)(?![\"']?(?:env|file):)[\"']?[^\s'\"]+"
+)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]*|whsec_[^\s'\"]*")
 _KEY_OF_LINE = re.compile(r"^[\s-]*[\w.-]{1,60}\s*:(?=\s|$)")
 
 
 def mask_addresses(text: str) -> str:
-    """Replace addresses, signing secrets, and what follows the name of a notification's secret key, by ``***``."""
+    """Replace addresses and secrets of notifications by ``***``.
+
+    The secrets are signing secrets, and what follows the name of a notification's secret key.
+    """
     return _ADDRESS.sub("***", _AFTER_CHANNEL.sub(r"\1***", text))
 
 
 def mask_source_line(line: str, *, entirely: bool) -> str:
-    """Return a line of a manifest without secrets of notifications; other lines are returned unchanged.
+    """Return a line of a manifest without secrets of notifications.
 
-    ``entirely``: the line is known to belong to ``notify``, so only its first key is kept. Otherwise all that follows
-    the name of a notification's secret key is replaced.
+    Other lines are returned unchanged. ``entirely``: the line is known to belong to ``notify``, so
+    only its first key is kept. Otherwise all that follows the name of a notification's secret key
+    is replaced.
     """
     if entirely:
         key = _KEY_OF_LINE.match(line)
         return f"{key[0]} ***" if key else "***"
     found = _AFTER_CHANNEL.search(line)
-    return line if found is None else f"{line[: found.end(1)]}***"
+    if found is None:
+        return line
+    return f"{line[: found.end(1)]}***"

@@ -1,4 +1,4 @@
-"""The account and gateway settings, resolved once from flags, the environment and an env file, in this order."""
+"""The account and gateway settings: from flags, the environment and an env file, in this order."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ _LONGEST = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The gateway to use, and the API key. ``key_source`` and ``base_source`` are their sources, for messages.
+    """The gateway to use, and the API key.
 
-    ``variables`` are all values of the env file, for the sources of notifications (``env:NAME``).
-    ``ignored`` is a message about a setting that was ignored. ``storage_hosts`` are hosts that storage links may lead
-    to although their addresses aren't public. ``env_file`` is the file that the user named, if any.
-    ``state_directory`` is where the user's runs keep what later commands read; None: nowhere. ``accounts_directory``
-    has the files of budget accounts; None: a manifest with ``budget.per`` can't be run.
+    ``key_source`` and ``base_source`` are their sources, for messages. ``variables`` are all values
+    of the env file, for the sources of notifications (``env:NAME``). ``ignored`` is a message about
+    a setting that was ignored. ``storage_hosts`` are hosts that storage links may lead to although
+    their addresses aren't public. ``env_file`` is the file that the user named, if any.
+    ``state_directory`` is where the user's runs keep what later commands read; None: nowhere.
+    ``accounts_directory`` has the files of budget accounts; None: a manifest with ``budget.per``
+    can't be run.
     """
 
     api_key: str | None = field(repr=False)
@@ -52,23 +54,34 @@ class Settings:
 
 
 def state_directory(environ: Mapping[str, str]) -> Path | None:
-    """Return the user's state directory by the XDG rules; None if the environment names no home directory."""
+    """Return the user's state directory by the XDG rules.
+
+    Returns None if the environment names no home directory.
+    """
     state, home = Path(environ.get("XDG_STATE_HOME", "")), Path(environ.get("HOME", ""))
     if state.is_absolute():  # a relative path is ignored
         return state / "crucible-batch"
-    return home / ".local" / "state" / "crucible-batch" if home.is_absolute() else None
+    if home.is_absolute():
+        return home / ".local" / "state" / "crucible-batch"
+    return None
 
 
 def accounts_directory(environ: Mapping[str, str]) -> Path | None:
-    """Return the directory of the budget accounts' files; None if neither variable nor home directory is set.
+    """Return the directory of the budget accounts' files.
 
-    Raises ``UserError`` for a relative path, under which each working directory would have its own accounts.
+    Returns None if neither variable nor home directory is set. Raises ``UserError`` for a relative
+    path, under which each working directory would have its own accounts.
     """
     named = environ.get(ACCOUNTS_VARIABLE)
     if named and not Path(named).is_absolute():
-        raise UserError(f"{ACCOUNTS_VARIABLE} is {named!r}, a relative path", hint="set it to an absolute path")
+        message = f"{ACCOUNTS_VARIABLE} is {named!r}, a relative path"
+        raise UserError(message, hint="set it to an absolute path")
+    if named:
+        return Path(named)
     state = state_directory(environ)
-    return Path(named) if named else None if state is None else state / "accounts"
+    if state is None:
+        return None
+    return state / "accounts"
 
 
 def resolve(
@@ -82,33 +95,46 @@ def resolve(
 ) -> Settings:
     """Return the settings. An empty value counts as unset.
 
-    ``env_file`` is the file that the user named: it must exist, and is read instead of ``dotenv``, which may be
-    missing. The environment takes precedence over both. A base URL from either file is used only with a key from the
-    same file: a file in someone else's folder must not send your key to another gateway. For the same reason, proxy and
-    storage hosts aren't read from the environment. Raises ``UserError`` if the file can't be read.
+    ``env_file`` is the file that the user named: it must exist, and is read instead of ``dotenv``,
+    which may be missing. The environment takes precedence over both. A base URL from either file is
+    used only with a key from the same file: a file in someone else's folder must not send your key
+    to another gateway. For the same reason, proxy and storage hosts aren't read from the
+    environment. Raises ``UserError`` if the file can't be read.
     """
-    dotenv = env_file or dotenv
-    file = _read(dotenv) if dotenv is not None and (env_file is not None or dotenv.is_file()) else {}
+    file: Mapping[str, HiddenText] = {}
+    if env_file is not None:
+        dotenv = env_file
+        file = _read(env_file)
+    elif dotenv is not None and dotenv.is_file():
+        file = _read(dotenv)
     key, key_source = environ.get(KEY_VARIABLE) or None, "the environment"
     if key is None:
         key, key_source = file.get(KEY_VARIABLE) or None, str(dotenv)
     base, base_source, ignored = base_url, "a flag", None
     if base is None:
         base, base_source = environ.get(BASE_VARIABLE) or None, "the environment"
-    if base is None and (from_file := file.get(BASE_VARIABLE)):
+    base_in_file = file.get(BASE_VARIABLE)
+    if base is None and base_in_file:
         if key is not None and key_source == str(dotenv):
-            base, base_source = from_file, str(dotenv)
+            base, base_source = base_in_file, str(dotenv)
         else:
-            ignored = f"{BASE_VARIABLE} in {dotenv} is ignored: it is used only with a {KEY_VARIABLE} in the same file"
+            ignored = (
+                f"{BASE_VARIABLE} in {dotenv} is ignored: "
+                f"it is used only with a {KEY_VARIABLE} in the same file"
+            )
     if env_file is not None and key_source == "the environment" and file.get(KEY_VARIABLE):
-        names = KEY_VARIABLE if ignored is None else f"{KEY_VARIABLE} and {BASE_VARIABLE}"
-        ignored = f"{names} in {env_file} ignored: the {KEY_VARIABLE} of the environment takes precedence"
+        names = KEY_VARIABLE
+        if ignored is not None:
+            names = f"{KEY_VARIABLE} and {BASE_VARIABLE}"
+        ignored = (
+            f"{names} in {env_file} ignored: the {KEY_VARIABLE} of the environment takes precedence"
+        )
     return Settings(
-        api_key=HiddenText(key.strip()) if key is not None else None,
+        api_key=None if key is None else HiddenText(key.strip()),
         base_url=(base or PRODUCTION).strip(),
         proxy=proxy,
-        key_source=key_source if key is not None else "nowhere",
-        base_source=base_source if base is not None else "the default",
+        key_source="nowhere" if key is None else key_source,
+        base_source="the default" if base is None else base_source,
         ignored=ignored,
         storage_hosts=tuple(storage_hosts),
         env_file=env_file,
@@ -124,11 +150,14 @@ def _read(dotenv: Path) -> Mapping[str, HiddenText]:
         with dotenv.open(encoding="utf-8") as stream:
             values = dotenv_values(stream=_bounded(stream), interpolate=False)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        why, hint = str(error), "correct or move the file"
+        if isinstance(error, OSError):
+            why = str(error.strerror)
         if isinstance(error, UnicodeDecodeError):
             why = "it is not UTF-8"
+        if isinstance(error, FileNotFoundError):
+            hint = "check the path"
         # Without a cause: the error's frames hold the file's text.
-        hint = "check the path" if isinstance(error, FileNotFoundError) else "correct or move the file"
         raise UserError(f"{dotenv} can't be read: {why}", hint=hint) from None
     return {name: HiddenText(value) for name, value in values.items() if value is not None}
 

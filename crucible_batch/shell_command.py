@@ -27,13 +27,19 @@ def run_command(
     out_dir: str | Path | None = None,
     notify_option: str | None = None,
 ) -> str:
-    """Return the command that runs a manifest in a run directory. ``out_dir=None`` means the default directory.
+    """Return the command that runs a manifest in a run directory.
 
-    ``scheduled_at`` is needed if templates of the jobs use it: at another time, the command would buy other jobs.
-    ``notify_option`` is the option for notifications that the earlier run had (``RunTerms``).
+    ``out_dir=None`` means the default directory. ``scheduled_at`` is needed if templates of the
+    jobs use it: at another time, the command would buy other jobs. ``notify_option`` is the option
+    for notifications that the earlier run had (``RunTerms``).
     """
-    options = [] if run_id == DEFAULT_RUN_ID else ["--run-id", run_id]
-    options += [] if scheduled_at is None else ["--scheduled-at", scheduled_at]
-    options += [] if out_dir is None else ["--out-dir", str(out_dir)]
-    options += [] if notify_option is None else [notify_option]
+    options: list[str] = []
+    if run_id != DEFAULT_RUN_ID:
+        options += ["--run-id", run_id]
+    if scheduled_at is not None:
+        options += ["--scheduled-at", scheduled_at]
+    if out_dir is not None:
+        options += ["--out-dir", str(out_dir)]
+    if notify_option is not None:
+        options += [notify_option]
     return shell_command("run", manifest, *options, *more)

@@ -94,10 +94,11 @@ class JobSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One line of the gateway's ledger, unchanged.
+    """One line of the gateway's ledger, unchanged but for ``place``, by which entries of one time are in order.
 
     ``amount`` keeps the gateway's sign, whose meaning the contract leaves open. ``at`` is by the gateway's clock, in
-    seconds since the epoch, None if unreadable. ``more`` holds the texts of fields outside the contract.
+    seconds since the epoch, None if unreadable. ``more`` holds the texts of fields outside the contract. ``place`` is
+    None if no list has shown it (``core/ledger_order.py``).
     """
 
     entry_id: str
@@ -108,6 +109,7 @@ class LedgerEntry:
     status: str = ""
     description: str = ""
     more: tuple[str, ...] = ()
+    place: int | None = None
 
     @property
     def key(self) -> str:

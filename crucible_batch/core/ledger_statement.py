@@ -35,6 +35,13 @@ _OF_JOBS = (
     (EntryKind.CONSUME, {"consume", "consumed", "consumption"}),
     (EntryKind.REFUND, {"refund", "refunded"}),
 )
+_OF_BOUGHT = _OF_JOBS[0][1] | _OF_JOBS[1][1]
+_WORDS_OF_UNDOING = frozenset(
+    (
+        *("refund", "refunded", "release", "released", "return", "returned", "reversal", "reversed", "reverse"),
+        *("cancel", "canceled", "cancelled", "cancellation", "void", "voided", "undo", "undone", "expired"),
+    )
+)
 # An entry without a job may be booked under a job's words: a rebate as "refund", an upload as "consume".
 _OF_UPLOADS = (
     (EntryKind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
@@ -65,10 +72,15 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
-    """Return an entry's kind by its type; by its description if it has no job and the type has no known word."""
+    """Return an entry's kind by its type; by its description if it has no job and the type has no known word.
+
+    The kind of one that undoes a reservation or a charge of a job isn't known: it may be a refund.
+    """
     kinds = _OF_JOBS if of_job else _OF_UPLOADS
     for text in (entry.entry_type,) if of_job else (entry.entry_type, entry.description):
         words = set(_WORD.findall(text.lower()))
+        if of_job and words & _OF_BOUGHT and words & _WORDS_OF_UNDOING:
+            return EntryKind.OTHER
         for kind, known in kinds:
             if words & known:
                 return kind
@@ -150,8 +162,19 @@ def _subjects(entry: LedgerEntry) -> set[str]:
 
 def names_several(entry: LedgerEntry) -> bool:
     """Whether an entry without a job has several ids in its texts: it doesn't show which of them it is about."""
-    text = " ".join((entry.description, *entry.more)).lower()
-    return entry.job_id is None and len(set(_UUID.findall(text))) > 1
+    return entry.job_id is None and len(_ids(entry)) > 1
+
+
+def job_of(entry: LedgerEntry) -> str | None:
+    """Return the id of an entry's job, or the only one in its texts, in lower case; None without one."""
+    if entry.job_id is not None:
+        return entry.job_id.lower()
+    ids = _ids(entry)
+    return ids.pop() if len(ids) == 1 else None
+
+
+def _ids(entry: LedgerEntry) -> set[str]:
+    return set(_UUID.findall(" ".join((entry.description, *entry.more)).lower()))
 
 
 class Clocks:

@@ -12,6 +12,8 @@ if the gateway's assets and its ledger were read after the upload's patience, an
     -                without a gap                       not one that must be there stays held
     -                without a gap                       none                       not charged
 
+One since which the clock was set back stays held, and its charge explains nothing: it isn't known when it was sent.
+
 The charge of an upload with an answer must be there, if readings lasted from then until it was listed: a ledger without
 it may not list uploads. A charge is explained
 if it names an asset or a job of ours, or if it is that of an upload with an answer. The contract names no kinds of
@@ -24,9 +26,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from itertools import accumulate
 
 from crucible_batch.core.audit_claims import JobClaim, UploadClaim, UploadState, clock_samples
+from crucible_batch.core.events import Event, Intended
 from crucible_batch.core.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.ledger_statement import (
@@ -48,17 +51,38 @@ def patience_ends(claim: UploadClaim) -> float:
     return last + LOST_UPLOAD_PATIENCE_S
 
 
-def certainly_begun(claim: UploadClaim, run_starts: Sequence[float]) -> UploadClaim:
-    """Return a claim with a time that is not after its upload was sent, if the clock was ahead in an earlier run.
+class SetBacks:
+    """Uploads since which the clock was set back: it isn't known when they were sent, so nothing is shown by time.
 
-    It was if a later run began at an earlier time. ``run_starts`` are in the order of the runs.
+    ``nonces`` are theirs. Less than ``Clocks.TICK_S`` does not count: events of one moment may be in any order.
     """
-    latest, begun_at = -math.inf, claim.begun_at
-    for start in run_starts:
-        if start < latest:
-            begun_at = min(begun_at, start)
-        latest = max(latest, start)
-    return replace(claim, begun_at=begun_at)
+
+    def __init__(self) -> None:
+        self.nonces: set[str] = set()
+        self._begun: dict[str, float] = {}
+        self._latest = -math.inf
+
+    def watch(self, events: Iterable[tuple[str, Event]]) -> Iterator[tuple[str, Event]]:
+        """Yield events in the order in which they were journalled."""
+        for subject, event in events:
+            self.note(event.at)
+            if isinstance(event, Intended):
+                self._begun[event.nonce] = event.at
+                self._latest = max(self._latest, event.at)
+            yield subject, event
+
+    def note(self, now: float) -> None:
+        """Note a time of the clock after the events so far."""
+        if now < self._latest - Clocks.TICK_S:
+            self.nonces |= {nonce for nonce, at in self._begun.items() if now < at - Clocks.TICK_S}
+            self._begun = {nonce: at for nonce, at in self._begun.items() if nonce not in self.nonces}
+            self._latest = max(self._begun.values(), default=-math.inf)
+
+    def note_runs(self, starts: Sequence[float]) -> None:
+        """Note the runs that began at an earlier time than one before them. They may have no events."""
+        for latest, start in zip(accumulate(starts, max), starts, strict=True):
+            if start < latest:
+                self.note(start)
 
 
 def uncharged_uploads(

@@ -13,7 +13,8 @@ held, beside the holds of later attempts at the same job:
 
 A refund that is missing *did not come* if the newest reading of the ledger has an entry about the job: it would have
 its refund too, also one that is listed late at the place of its time. Otherwise it *is not visible*: it may have passed
-in a gap, the ledger may not name the job, or has an entry about it whose type, status or subject is not understood.
+in a gap, the ledger may not name the job, or has an entry about it whose type, status, subject or order is not
+understood.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass, replace
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
+from crucible_batch.core.ledger_order import is_before
 from crucible_batch.core.ledger_statement import EntryKind, entry_amount, entry_kind, is_booked_refund, takes_back
 
 RefundEvent = Refunded | Consumed | RefundForgotten
@@ -83,57 +85,88 @@ class FailedAttempt:
 def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
     """Return the events for the entries about an attempt that do not count yet, charges first.
 
-    ``entries`` are all that are known about it, those of one time in their order. What is refunded is their sum: an
-    entry of the opposite sign takes a refund back, and so does a reversal, a further reservation, a charge after the
-    refund, or a refund whose entry is not booked any more.
+    ``entries`` are all that are known about it. What is refunded is their sum: an entry of the opposite sign takes a
+    refund back, and so does a reversal, a further reservation, a charge after the refund, or a refund whose entry is
+    not booked any more. An entry whose order is uncertain takes it back too, and a charge then counts no further: its
+    credits stay held.
     """
-    entries = sorted(entries, key=lambda entry: entry.at or 0.0)
-    charges = [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
+    entries = sorted(entries, key=lambda entry: (entry.at or 0.0, entry.place or 0))
+    refunds = _refunds(entries)
     events: list[Refunded | Consumed] = [
         Consumed(at=now, attempt=attempt.number, credits=entry_amount(entry), entry_id=entry.key)
-        for entry in charges
-        if entry.key not in attempt.charges_seen
+        for entry in _charges(entries)
+        if entry.key not in attempt.charges_seen and _is_in_order(entry, refunds)
     ]
-    refunds = {entry.key: entry.amount for entry in entries if is_booked_refund(entry) and entry.amount}
     taken_back = _taken_back(entries)
-    fresh = [key for key in (*taken_back, *refunds) if key not in attempt.refunds_seen]
-    total = abs(sum(refunds.values(), ZERO)) - sum(taken_back.values(), ZERO)
+    fresh = [key for key in (*taken_back, *(entry.key for entry in refunds)) if key not in attempt.refunds_seen]
+    total = abs(_sum(refunds)) - sum(taken_back.values(), ZERO)
     change = max(ZERO, min(attempt.price, total)) - attempt.refunded
     if change:
-        # An entry that counts already may have changed: its amount, or whether it is booked.
+        # An entry that counts already may have changed: its amount, whether it is booked, or its order.
         entry_id = fresh[-1] if fresh else f"changed entry {len(attempt.refunds_seen)}"
         events.append(Refunded(at=now, attempt=attempt.number, credits=change, entry_id=entry_id))
     return events
 
 
 def is_unclear(entries: Sequence[LedgerEntry]) -> bool:
-    """Whether the entries about an attempt include one that may be its refund, and whose words are not understood."""
-    return any(
+    """Whether an entry about an attempt may be its refund but is not understood, or may be older or newer than it."""
+    is_other = any(
         entry_kind(entry, of_job=True) in {EntryKind.OTHER, EntryKind.REFUND} and not is_booked_refund(entry)
         for entry in entries
         if entry.amount
     )
+    refunds, reserved = _refunds(entries), _reservations(entries)
+    ordered = [*_charges(entries), *(reserved if len(reserved) > 1 else ())]
+    return is_other or not all(_is_in_order(entry, refunds) for entry in ordered)
+
+
+def _refunds(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+    return [entry for entry in entries if is_booked_refund(entry) and entry.amount]
+
+
+def _charges(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+    return [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
+
+
+def _reservations(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+    return [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.RESERVE and entry.amount]
+
+
+def _sum(entries: Sequence[LedgerEntry]) -> Credits:
+    return sum((entry.amount for entry in entries), ZERO)
+
+
+def _is_in_order(entry: LedgerEntry, refunds: Sequence[LedgerEntry]) -> bool:
+    """Whether it is certain which refunds are older than an entry, and which are newer."""
+    return all(is_before(entry, refund) or is_before(refund, entry) for refund in refunds)
 
 
 def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
-    """Return what entries of other kinds take back of a refund, by their keys.
+    """Return what entries of other kinds take back of a refund, by their keys, or may take back.
 
     The price may have been reserved in several entries, as long as all are from before the first refund.
     """
-    kinds = [entry_kind(entry, of_job=True) for entry in entries]
-    refunds = [place for place, entry in enumerate(entries) if is_booked_refund(entry)]
-    first, last = (refunds[0], refunds[-1]) if refunds else (len(entries), len(entries))
-    reserved = [place for place, kind in enumerate(kinds) if kind is EntryKind.RESERVE]
-    original = [place for place in reserved if place < first]
+    refunds, reserved = _refunds(entries), _reservations(entries)
+    original = [entry for entry in reserved if all(is_before(entry, refund) for refund in refunds)]
     if reserved and not original:
-        original = [max(reserved, key=lambda place: entry_amount(entries[place]))]
-    taken = [entries[place] for place in reserved if place not in original]
-    taken += [
-        entry
-        for place, entry in enumerate(entries)
-        if kinds[place] is EntryKind.CONSUME and place > last and entry.at is not None
-    ]
-    return {entry.key: entry_amount(entry) for entry in (*taken, *filter(takes_back, entries))}
+        original = [max(reserved, key=entry_amount)]
+    reversals = [*(entry for entry in reserved if entry not in original), *filter(takes_back, entries)]
+    taken = {entry.key: entry_amount(entry) for entry in reversals}
+    sign = -1 if _sum(refunds) < 0 else 1
+    changes = [(entry, entry.amount * sign) for entry in refunds]
+    changes += [(entry, -entry_amount(entry)) for entry in reversals]
+    by_charges = ZERO
+    for charge in _charges(entries):
+        # At most what was refunded before. Where the order is uncertain, that is as much as possible.
+        refunded = sum((amount for entry, amount in changes if _may_count_for(charge, entry, amount)), ZERO)
+        taken[charge.key] = max(ZERO, min(entry_amount(charge), refunded - by_charges))
+        by_charges += taken[charge.key]
+    return {key: amount for key, amount in taken.items() if amount}
+
+
+def _may_count_for(charge: LedgerEntry, entry: LedgerEntry, refunded: Credits) -> bool:
+    """Whether a refund may be older than a charge, or its reversal is certainly older."""
+    return is_before(entry, charge) if refunded < 0 else not is_before(charge, entry)
 
 
 def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Callable[[str], str]) -> ErrorInfo:

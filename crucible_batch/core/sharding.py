@@ -10,6 +10,8 @@ from crucible_batch.core.credits import ZERO, Credits, StoredCredits
 
 MAX_SHARDS = 10_000
 
+SHARD_ABANDONED, SHARD_UNFINISHED = "SHARD_ABANDONED", "SHARD_UNFINISHED"
+"""Error codes in the reports of merged runs."""
 SHARDS_FOLDER = "shards"
 """The folder of a run directory with the directories of its shards."""
 

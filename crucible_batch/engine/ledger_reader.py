@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Accepted, Created, Event, Failed, Held, JobLost, RefundForgotten, Succeeded
 from crucible_batch.core.gateway_types import Account, ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.ledger_order import with_places
 from crucible_batch.core.ledger_statement import Statement, names_several
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.refunds import FailedAttempt, is_unclear, missing_refunds, refund_events
@@ -46,6 +47,14 @@ class LedgerStore(Protocol):
 
     def ledger_entries_seen(self) -> Mapping[str, float]:
         """Return when the first reading that had an entry was answered, by our clock and by the entry's key."""
+        ...
+
+    def ledger_places(self, keys: Iterable[str]) -> Mapping[str, int]:
+        """Return the places of entries, by their keys, for those that have one."""
+        ...
+
+    def last_ledger_place(self) -> int:
+        """Return the highest place of an entry; 0 without any."""
         ...
 
     async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
@@ -80,6 +89,8 @@ class LedgerReader:
         self._coverage: LedgerCoverage | None = None
         self._last: dict[str, LedgerEntry] = {}
         """The entries of the last reading."""
+        self._last_place: int | None = None
+        """The highest place of an entry; None until the first reading."""
         self._about: dict[str, dict[str, LedgerEntry]] = {}
         """The entries about each job that is in flight or failed, by the job's id in lower case."""
         self._shown: Set[str] = frozenset()
@@ -90,6 +101,7 @@ class LedgerReader:
         self._failed_at: dict[str, float] = {}
         """When the newest failed attempt of each job failed in this run, by the monotonic clock."""
         self._read_at = -math.inf
+        self._asked_at = 0.0
         self._expired: Credits = ZERO
         self._invisible_of_found: Credits = ZERO
         self._reading = asyncio.Lock()
@@ -122,8 +134,11 @@ class LedgerReader:
 
     @property
     def read_at(self) -> float:
-        """When the newest reading was begun, in seconds since the epoch; 0 before the first."""
-        return 0.0 if self._coverage is None else self._coverage.until
+        """When the newest reading of this run was begun, in seconds since the epoch.
+
+        0 before the first, and after one whose time is still to come, since the clock was set back.
+        """
+        return self._asked_at if self._asked_at <= self._clock.now() else 0.0
 
     def covers(self, moment: float) -> bool:
         """Whether all entries since ``moment`` were read, without a gap."""
@@ -171,13 +186,14 @@ class LedgerReader:
         """Continue the readings of earlier runs, once the journal is replayed.
 
         ``forget_by`` is the person who releases what is held for refunds that are not visible; None if nobody does.
+        Without an answer of the gateway nothing is released.
         """
         self._coverage = next(reversed(self._store.ledger_coverages()), None)
         if any(True for _ in self._accounting.ledger.job_ids()):
             self._note(self._store.ledger_entries())
         if self._accounting.ledger.awaits_refunds or self._accounting.ledger.unpriced_uploads:
             await self.read()
-        if forget_by is None:
+        if forget_by is None or not self._asked_at:
             return
         for attempt in [each for each in self._open() if not self._would_be_seen(each)]:
             released = RefundForgotten(at=self._clock.now(), attempt=attempt.number, credits=attempt.held, by=forget_by)
@@ -256,7 +272,8 @@ class LedgerReader:
         return account
 
     async def _take(self, entries: Sequence[LedgerEntry], asked_at: float, bought: int) -> None:
-        shown = {entry.key: entry for entry in entries}
+        shown = self._in_place({entry.key: entry for entry in entries})
+        entries = tuple(shown.values())
         before, reading = self._coverage, LedgerCoverage.of(entries, asked_at)
         coverage = reading if before is None else before.after(reading)
         fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
@@ -271,7 +288,7 @@ class LedgerReader:
             self._has_found = False
             self._note(self._store.ledger_entries())
         self._shown = named = self._note(entries)
-        self._coverage, self._last = coverage, shown
+        self._coverage, self._last, self._asked_at = coverage, shown, asked_at
         for attempt in list(self._accounting.ledger.failed_attempts()):
             job_id = attempt.job_id.lower()
             if not attempt.held and job_id not in named:
@@ -279,6 +296,16 @@ class LedgerReader:
             about = tuple(self._about.get(job_id, {}).values())
             for event in refund_events(attempt, about, now=self._clock.now()):
                 await self._accounting.record(attempt.subject, event)
+
+    def _in_place(self, shown: Mapping[str, LedgerEntry]) -> dict[str, LedgerEntry]:
+        """Return the entries of a reading with their places in the order of all that were read."""
+        if self._last_place is None:
+            self._last_place = self._store.last_ledger_place()
+        known = {key: entry.place for key, entry in self._last.items()}
+        known |= self._store.ledger_places(shown.keys() - known.keys())
+        placed = with_places(tuple(shown.values()), known, self._last_place)
+        self._last_place = max([self._last_place, *(entry.place or 0 for entry in placed)])
+        return {entry.key: entry for entry in placed}
 
     def _adapt(self, *, is_gap: bool, bought: int, shown: int) -> None:
         """Read more often and buy less between two readings after a gap; the reverse while they overlap."""

@@ -13,7 +13,7 @@ from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Event, Lost, NotCharged
 from crucible_batch.core.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
-from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
+from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S, SetBacks, patience_ends, uncharged_uploads
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.retry_rule import ONCE
 from crucible_batch.engine.clock import Clock, wait_for_change
@@ -81,6 +81,8 @@ class LostUploads:
         """The uploads that nothing shows to be charged, as long as the patience of any upload is not over."""
         self._awaited_until = -math.inf
         """When the patience of all uploads is over, by the monotonic clock."""
+        self._undated: set[str] = set()
+        """The nonces of uploads since which the clock was set back."""
         stop.on_change.append(self._changed.set)
         accounting.on_entry(self._on_event)
 
@@ -123,7 +125,7 @@ class LostUploads:
     def _wait_for(self, awaited: Sequence[UploadClaim], uploads: Sequence[UploadClaim]) -> None:
         """Note what is awaited, until the patience of all uploads is over. Wakes ``keep``.
 
-        It is not waited for if that is further away than the patience: the clock of an earlier run was ahead.
+        It is not waited for if that is further away than the patience: an answer came while the clock was ahead.
         """
         before = self._awaited
         left_s = max(map(patience_ends, uploads), default=0.0) - self._clock.now()
@@ -189,8 +191,12 @@ class LostUploads:
 
     async def _claims(self) -> list[UploadClaim]:
         await self._history.drain()  # what follows reads the journal
-        starts = self._history.run_starts()
-        return [certainly_begun(claim, starts) for claim in upload_claims(self._history.events(), {})]
+        clock = SetBacks()
+        claims = upload_claims(clock.watch(self._history.events()), {})
+        clock.note_runs(self._history.run_starts())
+        clock.note(self._clock.now())
+        self._undated |= clock.nonces
+        return [claim for claim in claims if claim.nonce not in self._undated]
 
     def _jobs(self) -> list[JobClaim]:
         known = (*self._history.started_jobs(ONCE), *self._history.retired())

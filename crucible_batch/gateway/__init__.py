@@ -8,8 +8,8 @@ HttpGateway (adapter)          the engine's port, in the domain's types
   StorageClient (storage)      reads and writes bytes at signed URLs, without the key
     LinkGuard (url_guard)      which URLs and addresses are allowed
 
-Both send over a Channel: AiohttpChannel (aiohttp_transport), or HttpxChannel (transport) if the caller passes an
-httpx transport; KeyTransport then adds the key.
+Both send over a Channel: AiohttpChannel (aiohttp_transport), or HttpxChannel (transport) if the
+caller passes an httpx transport; KeyTransport then adds the key.
 """
 
 from crucible_batch.gateway.adapter import HttpGateway, open_gateway

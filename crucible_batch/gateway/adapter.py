@@ -50,33 +50,47 @@ _LONGEST_ESTIMATE_S = 7 * 24 * 3600.0  # a larger value is in milliseconds, or a
 def read_fields(metadata: Mapping[str, object]) -> tuple[str, ...] | None:
     """Return the parameter names in ``available_fields``, in order and each once.
 
-    It may be a list of names, a list of objects that hold the name under ``name``, ``key`` or ``id``, or a mapping by
-    name. None if it is absent or of another form.
+    It may be a list of names, a list of objects that hold the name under ``name``, ``key`` or
+    ``id``, or a mapping by name. None if it is absent or of another form.
     """
     listed = metadata.get("available_fields")
     if isinstance(listed, Mapping):
-        names: list[str | None] = [name if isinstance(name, str) else None for name in listed]
+        names = [_name(key) for key in listed]
     elif isinstance(listed, list):
         names = [_name(entry) for entry in listed]
     else:
         return None
     known = [name for name in names if name]
-    # One unreadable entry makes the list incomplete, and an incomplete list would reject parameters that exist.
-    return tuple(dict.fromkeys(known)) if len(known) == len(names) else None
+    # One unreadable entry makes the list incomplete, and an incomplete list would reject parameters
+    # that exist.
+    if len(known) < len(names):
+        return None
+    return tuple(dict.fromkeys(known))
 
 
 def read_details(metadata: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
-    """Return the metadata of each parameter, by its name; those listed as a bare name are left out."""
+    """Return the metadata of each parameter, by its name.
+
+    Those listed as a bare name are left out.
+    """
     listed = metadata.get("available_fields")
     if isinstance(listed, Mapping):
         return {name: about for name, about in listed.items() if isinstance(about, Mapping)}
-    entries = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
-    return {name: entry for entry in entries if (name := _name(entry))}
+    if not isinstance(listed, list):
+        return {}
+    entries = [(_name(entry), entry) for entry in listed if isinstance(entry, Mapping)]
+    return {name: entry for name, entry in entries if name}
 
 
 def read_parameters(metadata: Mapping[str, object]) -> dict[str, ParameterInfo]:
-    """Return what the metadata has of each listed parameter, by its cleaned name; nothing for a bare name."""
-    return {clean_message(name): read_parameter(details) for name, details in read_details(metadata).items()}
+    """Return what the metadata has of each listed parameter, by its cleaned name.
+
+    A bare name has no entry.
+    """
+    return {
+        clean_message(name): read_parameter(details)
+        for name, details in read_details(metadata).items()
+    }
 
 
 def read_expected_s(metadata: Mapping[str, object]) -> float | None:
@@ -84,13 +98,19 @@ def read_expected_s(metadata: Mapping[str, object]) -> float | None:
     value = metadata.get("estimated_time_seconds")
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
-    return float(value) if 0 < value <= _LONGEST_ESTIMATE_S else None
+    if not 0 < value <= _LONGEST_ESTIMATE_S:
+        return None
+    return float(value)
 
 
 def _name(entry: object) -> str | None:
-    if isinstance(entry, Mapping):
-        entry = next((entry[key] for key in _NAME_KEYS if isinstance(entry.get(key), str)), None)
-    return entry if isinstance(entry, str) else None
+    """Return the parameter's name, from a name or an object that holds one."""
+    if isinstance(entry, str):
+        return entry
+    if not isinstance(entry, Mapping):
+        return None
+    names = (entry.get(key) for key in _NAME_KEYS)
+    return next((name for name in names if isinstance(name, str)), None)
 
 
 logger = logging.getLogger(__name__)
@@ -122,7 +142,11 @@ class HttpGateway(Gateway):
         # The port's type allows any object; the client rejects values that JSON can't represent.
         sendable = cast("Mapping[str, Json]", params)
         job = await self._api.generate(
-            workflow_id, sendable, idempotency_key=key, before_send=before_send, before_retry=before_retry
+            workflow_id,
+            sendable,
+            idempotency_key=key,
+            before_send=before_send,
+            before_retry=before_retry,
         )
         return Submission(
             job_id=job.job_id,
@@ -134,7 +158,9 @@ class HttpGateway(Gateway):
     async def job(self, job_id: str, *, before_retry: BeforeRetry | None = None) -> JobSnapshot:
         job = await self._api.job(job_id, before_retry=before_retry)
         if len(job.outputs) > MOST_OUTPUTS:
-            self._warn_once(f"a job lists {len(job.outputs)} outputs; only the first {MOST_OUTPUTS} are used")
+            self._warn_once(
+                f"a job lists {len(job.outputs)} outputs; only the first {MOST_OUTPUTS} are used"
+            )
         return JobSnapshot(
             job_id=job.job_id,
             status=_status(JobStatus, job.status),
@@ -148,17 +174,27 @@ class HttpGateway(Gateway):
     async def account(self) -> Account:
         found = await self._api.credits()
         entries = tuple(_ledger_entry(entry) for entry in found.recent_entries)
-        return Account(balance=found.balance, reserved=found.reserved, available=found.available, entries=entries)
+        return Account(
+            balance=found.balance,
+            reserved=found.reserved,
+            available=found.available,
+            entries=entries,
+        )
 
     async def workflows(self) -> Sequence[str]:
-        return tuple(clean_message(workflow.workflow_id) for workflow in await self._api.workflows())
+        return tuple(
+            clean_message(workflow.workflow_id) for workflow in await self._api.workflows()
+        )
 
     async def workflow(self, workflow_id: str) -> Workflow:
         metadata = (await self._api.workflow(workflow_id)).metadata
         fields = read_fields(metadata)
         if not fields:
-            self._warn_once(f"workflow {workflow_id} does not list its parameters; they are sent unchecked")
-        fields = None if fields is None else tuple(clean_message(name) for name in fields)
+            self._warn_once(
+                f"workflow {workflow_id} does not list its parameters; they are sent unchecked"
+            )
+        if fields is not None:
+            fields = tuple(clean_message(name) for name in fields)
         return Workflow(workflow_id, fields, read_expected_s(metadata), read_parameters(metadata))
 
     async def assets(self) -> Sequence[AssetSnapshot]:
@@ -167,7 +203,9 @@ class HttpGateway(Gateway):
     async def asset(self, asset_id: str) -> AssetSnapshot:
         return _asset_snapshot(await self._api.asset(asset_id))
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend | None = None) -> UploadIntent:
+    async def create_asset(
+        self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend | None = None
+    ) -> UploadIntent:
         created = await self._api.create_asset(
             mime_type=spec.mime_type,
             byte_size=spec.byte_size,
@@ -175,17 +213,25 @@ class HttpGateway(Gateway):
             metadata={"cb_sha256": spec.sha256, "cb_nonce": nonce},
             before_send=before_send,
         )
-        return UploadIntent(asset_id=created.asset_id, upload_url=created.upload_url, credits=created.credits_charged)
+        return UploadIntent(
+            asset_id=created.asset_id,
+            upload_url=created.upload_url,
+            credits=created.credits_charged,
+        )
 
     async def upload(self, intent: UploadIntent, spec: AssetSpec, content: bytes) -> None:
         if len(content) != spec.byte_size:
-            raise bad_request(Operation.UPLOAD, f"{len(content)} bytes where {spec.byte_size} were declared")
+            raise bad_request(
+                Operation.UPLOAD, f"{len(content)} bytes where {spec.byte_size} were declared"
+            )
         await self._storage.put(intent.upload_url, content, spec.mime_type)
 
     async def delete_asset(self, asset_id: str) -> Credits:
         return (await self._api.delete_asset(asset_id)).credit_rebate
 
-    def download(self, url: str) -> AbstractAsyncContextManager[tuple[int | None, AsyncIterator[bytes]]]:
+    def download(
+        self, url: str
+    ) -> AbstractAsyncContextManager[tuple[int | None, AsyncIterator[bytes]]]:
         return self._storage.get(url)
 
     def _warn_once(self, message: str) -> None:
@@ -207,14 +253,22 @@ async def open_gateway(
 ) -> AsyncIterator[HttpGateway]:
     """Open a gateway with its clients, and close them at the end of the block.
 
-    ``transport`` is used for storage too. ``storage_hosts`` are hosts that storage links may lead to although their
-    addresses aren't public.
+    ``transport`` is used for storage too. ``storage_hosts`` are hosts that storage links may lead
+    to although their addresses aren't public.
     """
     retrier = as_retrier(retry)
-    key = key if isinstance(key, ApiKey) else ApiKey(key)
+    if not isinstance(key, ApiKey):
+        key = ApiKey(key)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(
-            CrucibleClient(key, base_url=base_url, transport=transport, proxy=proxy, timeout_s=timeout_s, retry=retrier)
+            CrucibleClient(
+                key,
+                base_url=base_url,
+                transport=transport,
+                proxy=proxy,
+                timeout_s=timeout_s,
+                retry=retrier,
+            )
         )
         storage = StorageClient(
             parse_api_base(base_url),
@@ -239,23 +293,32 @@ def _status(kind: type[S], word: str) -> S:
 def _job_error(job: JobData) -> ErrorInfo | None:
     if job.status != JobStatus.FAILED and not job.error_code:
         return None
-    code = clean_message(job.error_code or "", CODE_LIMIT) or "JOB_FAILED"
-    message = clean_message(job.error_message or "") or "the gateway reports the job as failed, without a message"
-    return ErrorInfo(code=code, message=message)
+    code = clean_message(job.error_code or "", CODE_LIMIT)
+    message = clean_message(job.error_message or "")
+    return ErrorInfo(
+        code=code or "JOB_FAILED",
+        message=message or "the gateway reports the job as failed, without a message",
+    )
 
 
 def _params(job: JobData) -> Mapping[str, object]:
-    """Return the parameters of the job's request, if the record has them: the contract does not list them."""
+    """Return the parameters of the job's request, if the record has them.
+
+    The contract does not list them.
+    """
     found = (job.model_extra or {}).get("params")
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return found
 
 
 def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
-    """Order the outputs by index and give each a unique number that is the same each time the job is read.
+    """Order the outputs by index, and give each a unique number.
 
-    The number is the output's index. If several outputs share an index, which the contract doesn't intend, it is
-    computed from the output's id: a position would change with the list. An output without an id gets the next free
-    number, so that no file replaces another. An output that is listed twice counts once.
+    The number is the same each time the job is read. It is the output's index. If several outputs
+    share an index, which the contract doesn't intend, it is computed from the output's id: a
+    position would change with the list. An output without an id gets the next free number, so that
+    no file replaces another. An output that is listed twice counts once.
     """
     if len(outputs) == 1:
         return (OutputLink(index=outputs[0].output_index, url=outputs[0].url),)
@@ -273,13 +336,16 @@ def _output_links(outputs: Sequence[JobOutput]) -> tuple[OutputLink, ...]:
 
 
 def _without_repetitions(outputs: Sequence[JobOutput]) -> list[JobOutput]:
-    """Return the outputs, each once: a record repeats another if its id, index and link (without the query) are equal.
+    """Return the outputs, each once.
 
-    A repetition in one answer only would otherwise change the numbers, and those recorded then would never be found.
+    A record repeats another if its id, index and link (without the query) are equal. A repetition
+    in one answer only would otherwise change the numbers, and those recorded then would never be
+    found.
     """
     once: dict[tuple[int, str | int, str], JobOutput] = {}
     for position, output in enumerate(outputs):
-        once.setdefault((output.output_index, output.id or position, (output.url or "").partition("?")[0]), output)
+        link = (output.url or "").partition("?")[0]
+        once.setdefault((output.output_index, output.id or position, link), output)
     return list(once.values())
 
 
@@ -298,16 +364,21 @@ def _ledger_entry(entry: CreditLedgerEntry) -> LedgerEntry:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield the texts of an unknown field, or of an object's direct members: any of them may be an id."""
-    for each in value.values() if isinstance(value, dict) else (value,):
-        if isinstance(each, str):
-            yield each
+    """Yield the texts of an unknown field, or of an object's direct members.
+
+    Any of them may be an id.
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (member for member in value.values() if isinstance(member, str))
 
 
 def _seconds(timestamp: str) -> float | None:
     """Return an RFC 3339 timestamp as Unix time; one without an offset is UTC.
 
-    None if it isn't a timestamp, or one that has no date in each time zone, such as the zero time of many servers.
+    Returns None if it isn't a timestamp, or one that has no date in each time zone, such as the
+    zero time of many servers.
     """
     try:
         moment = datetime.fromisoformat(timestamp)
@@ -315,7 +386,9 @@ def _seconds(timestamp: str) -> float | None:
         return None
     if not MINYEAR < moment.year < MAXYEAR:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.timestamp()
 
 
 def _asset_snapshot(asset: AssetDescriptor) -> AssetSnapshot:

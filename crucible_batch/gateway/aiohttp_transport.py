@@ -1,10 +1,11 @@
 """The default channel, over aiohttp. No other module uses aiohttp.
 
-Requests are passed to aiohttp directly, without an ``httpx.Request``; ``docs/decisions/0002-aiohttp-under-httpx.md``
-has the figures. httpx is still used for transports that a caller passes in (``HttpxChannel``), and its exceptions are
-the errors of all channels. A transport error of aiohttp doesn't show whether the request was sent: if a server reads a
-POST and closes the connection, the error is "disconnected". If a pooled connection turns out to be dead, aiohttp sends
-the request again by itself only if that is safe (GET, PUT, DELETE).
+Requests are passed to aiohttp directly, without an ``httpx.Request``;
+``docs/decisions/0002-aiohttp-under-httpx.md`` has the figures. httpx is still used for transports
+that a caller passes in (``HttpxChannel``), and its exceptions are the errors of all channels. A
+transport error of aiohttp doesn't show whether the request was sent: if a server reads a POST and
+closes the connection, the error is "disconnected". If a pooled connection turns out to be dead,
+aiohttp sends the request again by itself only if that is safe (GET, PUT, DELETE).
 """
 
 from __future__ import annotations
@@ -22,27 +23,37 @@ from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from yarl import URL
 
 from crucible_batch.errors import UserError
-from crucible_batch.gateway.transport import CHUNK_BYTES, USER_AGENT, Channel, InvalidCertificateError, Reply
+from crucible_batch.gateway.transport import (
+    CHUNK_BYTES,
+    USER_AGENT,
+    Channel,
+    InvalidCertificateError,
+    Reply,
+)
 from crucible_batch.gateway.url_guard import LinkGuard, port_fits
 from crucible_batch.secret_text import register_secret
 
 _HEADER_BYTES = 64 * 1024
-"""The longest header line that is accepted; a redirect's ``Location`` may be a signed URL of 16 KB."""
+"""The longest header line that is accepted; a redirect's ``Location`` may be a signed URL of 16
+KB."""
 _FOREIGN = (aiohttp.ClientError, OSError, ValueError)
 KEY_LOG_VARIABLE = "SSLKEYLOGFILE"
 _PROXY_SCHEMES = ("http", "https")
 
 
-def new_channel(*, proxy: str | None = None, guard: LinkGuard | None = None, silence_s: float | None = 30.0) -> Channel:
+def new_channel(
+    *, proxy: str | None = None, guard: LinkGuard | None = None, silence_s: float | None = 30.0
+) -> Channel:
     """Return the default channel. Certificates are verified against certifi's roots.
 
-    It connects only to addresses that ``guard`` allows. With a ``proxy``, which resolves names itself, ``guard`` isn't
-    used. ``silence_s`` is the longest wait for more of a body, in seconds; None if the caller limits the time of each
-    request. Raises ``UserError`` if ``proxy`` isn't a usable proxy URL.
+    It connects only to addresses that ``guard`` allows. With a ``proxy``, which resolves names
+    itself, ``guard`` isn't used. ``silence_s`` is the longest wait for more of a body, in seconds;
+    None if the caller limits the time of each request. Raises ``UserError`` if ``proxy`` isn't a
+    usable proxy URL.
     """
-    return AiohttpChannel(
-        proxy=None if proxy is None else _proxy(proxy), guard=None if proxy else guard, silence_s=silence_s
-    )
+    if proxy is not None:
+        return AiohttpChannel(proxy=_proxy(proxy), guard=None, silence_s=silence_s)
+    return AiohttpChannel(proxy=None, guard=guard, silence_s=silence_s)
 
 
 class AiohttpReply(Reply):
@@ -50,7 +61,8 @@ class AiohttpReply(Reply):
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        # Kept because a completely read response releases its connection. aiohttp has no public accessor for it.
+        # Kept because a completely read response releases its connection. aiohttp has no public
+        # accessor for it.
         self._protocol = response._protocol  # noqa: SLF001
 
     @property
@@ -62,17 +74,22 @@ class AiohttpReply(Reply):
         return self._response.headers
 
     async def read(self, limit: int) -> bytes | None:
-        body, size = list[bytes](), 0
-        while block := await self._block():
-            body.append(block)
+        blocks, size = list[bytes](), 0
+        while True:
+            block = await self._block()
+            if not block:
+                return b"".join(blocks)
+            blocks.append(block)
             size += len(block)
             if size > limit:
                 return None
-        return b"".join(body)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         blocks, size = list[bytes](), 0
-        while block := await self._block():
+        while True:
+            block = await self._block()
+            if not block:
+                break
             blocks.append(block)
             size += len(block)
             if size >= CHUNK_BYTES:
@@ -97,15 +114,22 @@ class AiohttpReply(Reply):
 
 
 class AiohttpChannel(Channel):
-    """A channel over an aiohttp session, which is created by the first request because it needs a running loop."""
+    """A channel over an aiohttp session.
 
-    def __init__(self, *, proxy: str | None, guard: LinkGuard | None, silence_s: float | None) -> None:
+    The session needs a running loop, so it is created by the first request.
+    """
+
+    def __init__(
+        self, *, proxy: str | None, guard: LinkGuard | None, silence_s: float | None
+    ) -> None:
         self._proxy = proxy
         self._guard = guard
         self._silence_s = silence_s
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Reply:
         session = self._session or self._open()
         try:
             response = await session.request(
@@ -126,7 +150,9 @@ class AiohttpChannel(Channel):
             await session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        resolver = None if self._guard is None else GuardedResolver(self._guard)
+        resolver = None
+        if self._guard is not None:
+            resolver = GuardedResolver(self._guard)
         # No limit here: the callers limit the number of concurrent requests.
         connector = aiohttp.TCPConnector(limit=0, resolver=resolver)
         self._session = aiohttp.ClientSession(
@@ -146,10 +172,10 @@ class AiohttpChannel(Channel):
 
 
 class Bytes(aiohttp.Payload):
-    """A request body, written in chunks so that one upload doesn't block the others. May be written again.
+    """A request body, written in chunks so that one upload doesn't block the others.
 
-    aiohttp's own payload for bytes warns above one megabyte, and its payload for ``BytesIO`` copies the body, which is
-    half the cost of an upload.
+    May be written again. aiohttp's own payload for bytes warns above one megabyte, and its payload
+    for ``BytesIO`` copies the body, which is half the cost of an upload.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -169,8 +195,8 @@ class Bytes(aiohttp.Payload):
 class GuardedResolver(AbstractResolver):
     """A resolver that returns only addresses that the guard allows.
 
-    TLS and the ``Host`` header still use the name. IP addresses in URLs aren't resolved; ``LinkGuard.check`` checks
-    them.
+    TLS and the ``Host`` header still use the name. IP addresses in URLs aren't resolved;
+    ``LinkGuard.check`` checks them.
     """
 
     def __init__(self, guard: LinkGuard) -> None:
@@ -180,7 +206,9 @@ class GuardedResolver(AbstractResolver):
         """Return the allowed addresses. Raises the same errors as ``LinkGuard.addresses``."""
         addresses = await self._guard.addresses(host, port)
         return [
-            ResolveResult(hostname=host, host=address, port=port, family=_family(address), proto=0, flags=0)
+            ResolveResult(
+                hostname=host, host=address, port=port, family=_family(address), proto=0, flags=0
+            )
             for address in addresses
         ]
 
@@ -189,7 +217,10 @@ class GuardedResolver(AbstractResolver):
 
 
 def _as_httpx(error: Exception) -> Exception:
-    """Return the httpx error for an aiohttp error, without any text from the wire or a URL, which may be signed."""
+    """Return the httpx error for an aiohttp error.
+
+    It holds no text from the wire and no URL, which may be signed.
+    """
     match error:
         case aiohttp.ConnectionTimeoutError():
             return httpx.ConnectTimeout("")
@@ -198,10 +229,15 @@ def _as_httpx(error: Exception) -> Exception:
         case aiohttp.ClientConnectorError():
             # Not aiohttp's own text, which holds the repr of the TLS context.
             host = f"[{error.host}]" if ":" in error.host else error.host
-            is_certificate = isinstance(error.os_error, ssl.SSLCertVerificationError)
-            kind = InvalidCertificateError if is_certificate else httpx.ConnectError
-            return kind(f"can't connect to {host}:{error.port}: {_reason(error.os_error)}")
-        case aiohttp.ClientResponseError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+            message = f"can't connect to {host}:{error.port}: {_reason(error.os_error)}"
+            if isinstance(error.os_error, ssl.SSLCertVerificationError):
+                return InvalidCertificateError(message)
+            return httpx.ConnectError(message)
+        case (
+            aiohttp.ClientResponseError()
+            | aiohttp.ServerDisconnectedError()
+            | aiohttp.ClientPayloadError()
+        ):
             return httpx.RemoteProtocolError(type(error).__name__)
         case ValueError():  # aiohttp's InvalidURL is one
             return httpx.InvalidURL(type(error).__name__)
@@ -228,16 +264,20 @@ def _family(address: str) -> int:
 
 @functools.cache
 def certificates() -> ssl.SSLContext:
-    """Return httpx's TLS context, created once: certifi's roots, without settings from the environment."""
+    """Return httpx's TLS context, which is created once.
+
+    It has certifi's roots, and no settings from the environment.
+    """
     with _no_key_log():
         return httpx.create_ssl_context(trust_env=False)
 
 
 @contextlib.contextmanager
 def _no_key_log() -> Iterator[None]:
-    """Ignore ``SSLKEYLOGFILE`` within the block, so that ``ssl`` doesn't write session keys to that file.
+    """Ignore ``SSLKEYLOGFILE`` within the block.
 
-    Otherwise setting an environment variable would be enough to decrypt the traffic.
+    Otherwise ``ssl`` would write session keys to that file, and setting an environment variable
+    would be enough to decrypt the traffic.
     """
     named = os.environ.pop(KEY_LOG_VARIABLE, None)
     try:
@@ -255,7 +295,8 @@ def _proxy(text: str) -> str:
     if url.scheme not in _PROXY_SCHEMES or not url.host or not port_fits(url):
         # Neither it nor the library's message is shown: a password may be anywhere in it.
         raise UserError(
-            "not a proxy URL: it must have a scheme (http or https), a host, and no port above 65535",
+            "not a proxy URL: it must have a scheme (http or https), a host, "
+            "and no port above 65535",
             hint="give one like http://proxy.example:3128",
         )
     register_secret(url.password)

@@ -17,14 +17,17 @@ _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 class ApiKey:
     """An API key. ``str``, ``repr`` and f-strings show ``***``; it can't be pickled.
 
-    Raises ``KeyRefusedError`` if the text is empty or not valid in a header; the message doesn't hold the text.
+    Raises ``KeyRefusedError`` if the text is empty or not valid in a header; the message doesn't
+    hold the text.
     """
 
     __slots__ = ("_secret", "_text")
 
     def __init__(self, text: str) -> None:
         if not text:
-            raise KeyRefusedError("there is no API key", code="NO_KEY", hint="set MOLTAZINE_API_KEY")
+            raise KeyRefusedError(
+                "there is no API key", code="NO_KEY", hint="set MOLTAZINE_API_KEY"
+            )
         if not _HEADER_SAFE.fullmatch(text):
             raise KeyRefusedError(
                 "the API key contains blanks or invalid characters",
@@ -39,11 +42,17 @@ class ApiKey:
         return self._text
 
     def mask_in(self, text: str) -> str:
-        """Return ``text`` with the key, plain or encoded, replaced by ``***``: a response may contain it."""
+        """Return ``text`` with the key, plain or encoded, replaced by ``***``.
+
+        A response may contain it.
+        """
         return self._secret.mask_in(text)
 
     def hidden_in_bytes(self, content: bytes) -> bytes:
-        """Return a JSON text with the key masked in each of its strings; without the key it is returned unchanged."""
+        """Return a JSON text with the key masked in each of its strings.
+
+        Without the key it is returned unchanged.
+        """
         text = content.decode("utf-8", "surrogateescape")
         if not self._secret.is_in(text):
             return content
@@ -55,7 +64,9 @@ class ApiKey:
         except ValueError:
             return f'"{MASK}"'
         hidden = self._secret.mask_in(text)
-        return found[0] if hidden == text else json.dumps(hidden)
+        if hidden == text:
+            return found[0]  # byte for byte, also if its escapes are unusual
+        return json.dumps(hidden)
 
     def __str__(self) -> str:
         return MASK

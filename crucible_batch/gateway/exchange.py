@@ -29,23 +29,32 @@ T = TypeVar("T")
 
 
 class ApiExchange:
-    """Performs requests, one attempt each. Raises only ``GatewayError``, apart from what a caller's function raises.
+    """Performs requests, one attempt each.
 
-    The ``key`` is masked in every response before it is parsed, cleaned or truncated.
+    Raises only ``GatewayError``, apart from what a caller's function raises. The ``key`` is masked
+    in every response before it is parsed, cleaned or truncated.
     """
 
     def __init__(
-        self, channel: Channel, key: ApiKey, *, timeout_s: float, retry_after_cap_s: float, now: Callable[[], datetime]
+        self,
+        channel: Channel,
+        key: ApiKey,
+        *,
+        timeout_s: float,
+        retry_after_cap_s: float,
+        now: Callable[[], datetime],
     ) -> None:
         self._channel = channel
         self._key = key
         self._timeout_s = timeout_s
         self._retry_after_cap_s = retry_after_cap_s
         self._now = now
-        # The wait for a free connection isn't part of the deadline: a POST that was never sent must not end in doubt.
+        # The wait for a free connection isn't part of the deadline: a POST that was never sent must
+        # not end in doubt.
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._is_known = False
-        """Whether a gateway has answered with success: a web page after that comes from something in front of it."""
+        """Whether a gateway has answered with success: a web page after that comes from
+        something in front of it."""
 
     async def perform(
         self,
@@ -59,7 +68,8 @@ class ApiExchange:
     ) -> T:
         """Send a request to the absolute ``url`` and return what ``read`` makes of the response.
 
-        ``read`` is called with any 2xx response and raises ``UnreadableError`` if it is not the expected one.
+        ``read`` is called with any 2xx response and raises ``UnreadableError`` if it is not the
+        expected one.
         """
         async with self._connections:
             if before_send is not None:
@@ -73,35 +83,49 @@ class ApiExchange:
             await answer.drop()
             if read_failure(answer.body) is not None:  # success: false, with a 2xx
                 raise self._refusal(operation, url, answer) from None
-            if not self._is_known and (foreign := foreign_answer(operation, url, answer)) is not None:
+            foreign = foreign_answer(operation, url, answer)
+            if foreign is not None and not self._is_known:
                 raise foreign from error
             raise bad_answer(
-                operation, answer.status, str(error), code=error.code, request_id=request_id(answer)
+                operation,
+                answer.status,
+                str(error),
+                code=error.code,
+                request_id=request_id(answer),
             ) from error
         self._is_known = True
         return found
 
-    async def _fetch(self, operation: Operation, method: str, url: str, body: bytes | None) -> HttpAnswer:
+    async def _fetch(
+        self, operation: Operation, method: str, url: str, body: bytes | None
+    ) -> HttpAnswer:
         headers = _HEADERS if body is None else _HEADERS_OF_JSON
         with TransportErrors(operation, self._key.mask_in):
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._channel.send(method, url, headers, body)
                 try:
-                    # Closes the connection if the body wasn't read to its end.
-                    content = None if is_encoded(reply.headers) else await reply.read(ANSWER_LIMIT)
+                    content = None
+                    if not is_encoded(reply.headers):
+                        content = await reply.read(ANSWER_LIMIT)
                 finally:
+                    # Closes the connection if the body wasn't read to its end.
                     await reply.close()
         if content is None and 200 <= reply.status < 300:
             raise bad_answer(
-                operation, reply.status, "too large, or encoded although the identity encoding was requested"
+                operation,
+                reply.status,
+                "too large, or encoded although the identity encoding was requested",
             )
 
         def header(name: str) -> str | None:
             # Only errors use headers, so the key is searched for in them only then.
             value = reply.headers.get(name)
-            return None if value is None else self._key.mask_in(value)
+            if value is None:
+                return None
+            return self._key.mask_in(value)
 
-        return HttpAnswer(reply.status, header, self._key.hidden_in_bytes(content or b""), reply.drop)
+        body_without_key = self._key.hidden_in_bytes(content or b"")
+        return HttpAnswer(reply.status, header, body_without_key, reply.drop)
 
     def _refusal(self, operation: Operation, url: str, answer: HttpAnswer) -> GatewayError:
         now, cap_s = self._now(), self._retry_after_cap_s

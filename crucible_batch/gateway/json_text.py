@@ -7,25 +7,28 @@ from decimal import Decimal
 from typing import NoReturn
 
 ANSWER_LIMIT = 4 * 1024 * 1024
-"""The largest response that is read, in bytes: a list of about 8,000 assets. No valid response is larger."""
+"""The largest response that is read, in bytes: a list of about 8,000 assets. No valid response
+is larger."""
 
 DEPTH_LIMIT = 64
 
 
 class UnreadableError(ValueError):
-    """A response that isn't of the expected form. The message is the reason; it holds field names but no values.
+    """A response that isn't of the expected form.
 
-    ``code`` is the code of the ``GatewayError`` made from it.
+    The message is the reason; it holds field names but no values. ``code`` is the code of the
+    ``GatewayError`` made from it.
     """
 
     code = "BAD_ANSWER"
 
 
 def read_json(raw: bytes) -> object:
-    """Parse UTF-8 JSON text (RFC 8259; a byte order mark is accepted). Fractions become ``Decimal``, with all digits.
+    """Parse UTF-8 JSON text (RFC 8259; a byte order mark is accepted).
 
-    Raises ``UnreadableError`` for anything else, including NaN and duplicate keys, which ``json.loads`` accepts.
-    Pydantic's JSON parser can't be used: it turns 12345678901.123456789 into 12345678901.123457.
+    Fractions become ``Decimal``, with all digits. Raises ``UnreadableError`` for anything else,
+    including NaN and duplicate keys, which ``json.loads`` accepts. Pydantic's JSON parser can't be
+    used: it turns 12345678901.123456789 into 12345678901.123457.
     """
     if not raw.strip():
         raise UnreadableError("empty")
@@ -56,7 +59,10 @@ def _object_without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, obj
 
 
 def _check_depth(value: object) -> None:
-    """Raise ``UnreadableError`` beyond ``DEPTH_LIMIT`` levels. Not recursive, so that depth uses no stack."""
+    """Raise ``UnreadableError`` beyond ``DEPTH_LIMIT`` levels.
+
+    Not recursive, so that depth uses no stack.
+    """
     level = [value]
     for _ in range(DEPTH_LIMIT):
         children: list[object] = []
@@ -72,5 +78,7 @@ def _check_depth(value: object) -> None:
 
 
 _DECODER = json.JSONDecoder(
-    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object_without_duplicates
+    parse_float=Decimal,
+    parse_constant=_refuse_constant,
+    object_pairs_hook=_object_without_duplicates,
 )

@@ -19,29 +19,37 @@ from crucible_batch.gateway.retries import Operation, decide_retry
 from crucible_batch.gateway.url_guard import HINT_NOT_A_GATEWAY, shown
 from crucible_batch.gateway.wire import ApiFailure, read_failure
 
-_SECONDS = re.compile(r"[0-9]{1,4000}")  # ASCII only: int() accepts the digits of any script, signs and blanks
+# ASCII only: int() accepts the digits of any script, signs and blanks
+_SECONDS = re.compile(r"[0-9]{1,4000}")
 _DATE = re.compile(  # the only form that may be sent; obsolete forms lack the zone or the century
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9]{2} "
-    r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9][0-9]{3} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9][0-9]{3} "
+    r"[0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
 )
 
 
-def parse_retry_after(value: str | None, *, date: str | None, now: datetime, cap_s: float) -> float | None:
+def parse_retry_after(
+    value: str | None, *, date: str | None, now: datetime, cap_s: float
+) -> float | None:
     """Return the seconds to wait, between 0 and ``cap_s``; None if the header is absent or invalid.
 
-    ``date`` is the ``Date`` header of the same response: a date in ``value`` is taken relative to it, so that a wrong
-    local clock doesn't matter. ``now`` (timezone-aware) is used if there is no valid ``Date``.
+    ``date`` is the ``Date`` header of the same response: a date in ``value`` is taken relative to
+    it, so that a wrong local clock doesn't matter. ``now`` (timezone-aware) is used if there is no
+    valid ``Date``.
     """
     if value is None:
         return None
     value = value.strip(" \t")
     if _SECONDS.fullmatch(value):
-        return min(float(int(value)), cap_s) if len(value) < 16 else cap_s
+        if len(value) >= 16:
+            return cap_s
+        return min(float(value), cap_s)
     until = _parse_date(value)
     if until is None:
         return None
-    since = _parse_date(date) if date is not None else None
-    return min(max((until - (since or now)).total_seconds(), 0.0), cap_s)
+    since = _parse_date(date or "") or now
+    left_s = (until - since).total_seconds()
+    return min(max(left_s, 0.0), cap_s)
 
 
 def _parse_date(value: str) -> datetime | None:
@@ -53,7 +61,8 @@ def _parse_date(value: str) -> datetime | None:
         return None
 
 
-_FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)  # TimeoutError is an OSError
+# TimeoutError is an OSError
+_FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError)
 _FAILURES = (
     (httpx.ConnectTimeout, "the connection was not established in time"),
     (httpx.ReadTimeout, "no response in time"),
@@ -61,7 +70,10 @@ _FAILURES = (
     (httpx.PoolTimeout, "no connection became free in time"),
     (httpx.ReadError, "the connection was lost while the response was read"),
     (httpx.WriteError, "the connection was lost while the request was sent"),
-    (httpx.RemoteProtocolError, "the connection was closed before a complete response, or the response is not HTTP"),
+    (
+        httpx.RemoteProtocolError,
+        "the connection was closed before a complete response, or the response is not HTTP",
+    ),
 )
 
 _HINTS = {
@@ -69,28 +81,35 @@ _HINTS = {
     402: "add credits, then run the same command again",
     429: "the gateway asks for fewer requests; run the same command again later",
 }
-_ALWAYS_THERE = frozenset({Operation.HEALTH, Operation.CREDITS, Operation.WORKFLOWS, Operation.ASSETS})
+_ALWAYS_THERE = frozenset(
+    {Operation.HEALTH, Operation.CREDITS, Operation.WORKFLOWS, Operation.ASSETS}
+)
 """The operations whose paths contain no id: a gateway does not answer them with 404."""
 _AT_FIRST = _ALWAYS_THERE | {Operation.WORKFLOW}
 """The operations of which one is the first of a command that works on a manifest or an account."""
 NOT_A_GATEWAY = "NOT_A_GATEWAY"
 _HINT_NO_ANSWER = "check the network and the base URL, then run the same command again"
-_HINT_BAD_ANSWER = "check that the base URL is a Crucible gateway's; if it is, report the request id to its operator"
+_HINT_BAD_ANSWER = (
+    "check that the base URL is a Crucible gateway's; "
+    "if it is, report the request id to its operator"
+)
 _HINT_REDIRECT = "redirects are never followed with the key; give the final address as the base URL"
 _HINT_LATER = "run the same command again later"
 _HINT_REFUSED = "correct what the message names; the same request is refused again"
 _HINT_DENIED = "the gateway denies access: ask its operator what this API key may do"
 _HINT_KEY_REUSED = (
-    "if a run directory that is lost has bought the job, a copy of it, or its receipts.jsonl, brings the outputs back"
+    "if a run directory that is lost has bought the job, "
+    "a copy of it, or its receipts.jsonl, brings the outputs back"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A complete response of the API, with the key masked. ``header`` returns a header by its name, None if absent.
+    """A complete response of the API, with the key masked.
 
-    ``drop`` closes its connection. Call it for an unusable response: extra bytes that a server or proxy sent after a
-    response may be read as the next one, and all later responses would then belong to earlier requests.
+    ``header`` returns a header by its name, None if absent. ``drop`` closes its connection. Call it
+    for an unusable response: extra bytes that a server or proxy sent after a response may be read
+    as the next one, and all later responses would then belong to earlier requests.
     """
 
     status: int
@@ -100,9 +119,9 @@ class HttpAnswer:
 
 
 class TransportErrors:
-    """A block in which errors of the transport, including timeouts, become ``GatewayError``. Cancellation does not.
+    """A block in which errors of the transport, including timeouts, become ``GatewayError``.
 
-    ``hide`` masks the key in the transport's messages.
+    Cancellation does not. ``hide`` masks the key in the transport's messages.
     """
 
     __slots__ = ("_hide", "_operation")
@@ -115,12 +134,17 @@ class TransportErrors:
         """Begin the block."""
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if isinstance(error, _FOREIGN):
-            # A protocol error quotes received bytes, which may hold a signed URL, so it isn't kept as the cause.
-            cause = None if isinstance(error, httpx.ProtocolError) else error
-            raise no_answer(self._operation, _describe(error, self._hide)) from cause
+            failure = no_answer(self._operation, _describe(error, self._hide))
+            if isinstance(error, httpx.ProtocolError):
+                # It quotes received bytes, which may hold a signed URL, so it isn't the cause.
+                raise failure from None
+            raise failure from error
 
 
 def no_answer(operation: Operation, why: str, *, status: int | None = None) -> GatewayError:
@@ -136,9 +160,17 @@ def no_answer(operation: Operation, why: str, *, status: int | None = None) -> G
 
 
 def bad_answer(
-    operation: Operation, status: int, why: str, *, code: str = "BAD_ANSWER", request_id: str | None = None
+    operation: Operation,
+    status: int,
+    why: str,
+    *,
+    code: str = "BAD_ANSWER",
+    request_id: str | None = None,
 ) -> GatewayError:
-    """Return the error for an unusable response. ``why`` must hold only field names of it, no values."""
+    """Return the error for an unusable response.
+
+    ``why`` must hold only field names of it, no values.
+    """
     return GatewayError(
         f"invalid response: {why}",
         code=code,
@@ -161,18 +193,27 @@ def bad_request(operation: Operation, why: str) -> GatewayError:
 
 
 def refusal(
-    operation: Operation, url: str, answer: HttpAnswer, *, now: datetime, cap_s: float, is_known: bool = False
+    operation: Operation,
+    url: str,
+    answer: HttpAnswer,
+    *,
+    now: datetime,
+    cap_s: float,
+    is_known: bool = False,
 ) -> GatewayError:
-    """Return the error for an error response, with the gateway's code, message and hint if it has them.
+    """Return the error for an error response, with the gateway's own code, message and hint.
 
-    ``is_known``: a gateway has answered at this base URL before, so a 404 comes from something in front of it.
+    ``is_known``: a gateway has answered at this base URL before, so a 404 comes from something in
+    front of it.
     """
     if answer.status == 404 and operation in _ALWAYS_THERE and not is_known:
         return _not_a_gateway(operation, url, 404, "there is no {} below it")
     failure = read_failure(answer.body)
     kind = KeyRefusedError if answer.status == 401 else GatewayError
     code, message = _words(failure, answer.status)
-    own_hint = clean_message(failure.hint) if failure and failure.hint else ""
+    own_hint = ""
+    if failure is not None:
+        own_hint = clean_message(failure.hint or "")
     return kind(
         message,
         code=code,
@@ -186,9 +227,10 @@ def refusal(
 
 
 def foreign_answer(operation: Operation, url: str, answer: HttpAnswer) -> NotAGatewayError | None:
-    """Return the error for a 2xx response that no gateway gives: a web page, or JSON without the contract's envelope.
+    """Return the error for a 2xx response that no gateway gives.
 
-    None if it may be a gateway's, however wrong. Its status means that it is retried like any unusable response.
+    Such a response is a web page, or JSON without the contract's envelope. None if it may be a
+    gateway's, however wrong. Its status means that it is retried like any unusable response.
     """
     if operation not in _AT_FIRST:
         return None
@@ -205,8 +247,10 @@ def foreign_answer(operation: Operation, url: str, answer: HttpAnswer) -> NotAGa
 
 def _not_a_gateway(operation: Operation, url: str, status: int, why: str) -> NotAGatewayError:
     base, slash, path = url.rpartition("/api/")
+    base = shown(base).rstrip("/")
+    reason = why.format(slash + path)
     return NotAGatewayError(
-        f"{shown(base).rstrip('/')} is not the base URL of a Crucible gateway: {why.format(slash + path)}",
+        f"{base} is not the base URL of a Crucible gateway: {reason}",
         code=NOT_A_GATEWAY,
         operation=operation,
         status=status,
@@ -215,39 +259,68 @@ def _not_a_gateway(operation: Operation, url: str, status: int, why: str) -> Not
 
 
 def request_id(answer: HttpAnswer, failure: ApiFailure | None = None) -> str | None:
-    """Return the request id from the body or the ``X-Request-Id`` header; the gateway's operator needs it."""
-    given = (failure.request_id if failure else None) or answer.header("x-request-id")
-    return clean_message(given, CODE_LIMIT) or None if given else None
+    """Return the request id from the body or the ``X-Request-Id`` header.
+
+    The gateway's operator needs it.
+    """
+    given = None
+    if failure is not None:
+        given = failure.request_id
+    given = given or answer.header("x-request-id") or ""
+    return clean_message(given, CODE_LIMIT) or None
 
 
-def retry_after_s(header: Callable[[str], str | None], *, now: datetime, cap_s: float) -> float | None:
-    """Return the wait that a response asks for, in seconds, at most ``cap_s``; None if it asks for none."""
+def retry_after_s(
+    header: Callable[[str], str | None], *, now: datetime, cap_s: float
+) -> float | None:
+    """Return the wait that a response asks for, in seconds and at most ``cap_s``.
+
+    Returns None if it asks for none.
+    """
     return parse_retry_after(header("retry-after"), date=header("date"), now=now, cap_s=cap_s)
 
 
 def _words(failure: ApiFailure | None, status: int) -> tuple[str, str]:
-    fallback = f"HTTP_{status}"
+    """Return the code and the message of an error response."""
+    without = f"the gateway answered with HTTP status {status} and without"
     if failure is None:
-        return fallback, f"the gateway answered with HTTP status {status} and without a readable error"
-    code = clean_message(failure.code, CODE_LIMIT) or fallback
-    return code, clean_message(failure.error) or f"the gateway answered with HTTP status {status} and without a message"
+        return f"HTTP_{status}", f"{without} a readable error"
+    code = clean_message(failure.code, CODE_LIMIT)
+    message = clean_message(failure.error)
+    return code or f"HTTP_{status}", message or f"{without} a message"
 
 
 def _hint(status: int, code: str, *, is_readable: bool) -> str:
     if code == KEY_REUSED:
         return _HINT_KEY_REUSED
-    if status == 403 or (status < 500 and is_access_denied(code)):
+    if status == 403:
+        return _HINT_DENIED
+    if status < 500 and is_access_denied(code):
         return _HINT_DENIED
     if status in _HINTS:
         return _HINTS[status]
-    if status < 300 or (status == 404 and not is_readable):
+    if status < 300:
+        return _HINT_BAD_ANSWER
+    if status == 404 and not is_readable:
         return _HINT_BAD_ANSWER
     if status < 400:
         return _HINT_REDIRECT
-    return _HINT_LATER if status >= 500 or status in (408, 409, 425) else _HINT_REFUSED
+    if status >= 500 or status in (408, 409, 425):
+        return _HINT_LATER
+    return _HINT_REFUSED
 
 
 def _describe(error: Exception, hide: Callable[[str], str]) -> str:
-    """Return what failed: the message of a failed connection, which holds no URL, else words for the error's type."""
-    text = clean_message(hide(str(error)), 200) if isinstance(error, httpx.ConnectError) else ""
-    return text or next((words for kind, words in _FAILURES if isinstance(error, kind)), type(error).__name__)
+    """Return what failed.
+
+    That is the message of a failed connection, which holds no URL, or else a description of the
+    error's type.
+    """
+    if isinstance(error, httpx.ConnectError):
+        text = clean_message(hide(str(error)), 200)
+        if text:
+            return text
+    for kind, description in _FAILURES:
+        if isinstance(error, kind):
+            return description
+    return type(error).__name__

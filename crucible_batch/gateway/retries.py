@@ -91,14 +91,17 @@ _UNSURE = {
 
 
 def decide_retry(operation: Operation, status: int | None, code: str = "") -> RetryDecision:
-    """Decide what follows a failed attempt. ``status`` is None if there was no response; ``code`` is the gateway's.
+    """Decide what follows a failed attempt.
 
-    A 2xx status is one of a response that could not be read or belonged to another request. A 409 means that an earlier
-    submit with the same key is in progress, unless its code is ``KEY_REUSED``: another request has the key, so this one
-    was definitely not accepted, and is not accepted later either.
+    ``status`` is None if there was no response; ``code`` is the gateway's. A 2xx status is one of a
+    response that could not be read or belonged to another request. A 409 means that an earlier
+    submit with the same key is in progress, unless its code is ``KEY_REUSED``: another request has
+    the key, so this one was definitely not accepted, and is not accepted later either.
     """
     effect = _EFFECTS.get(operation, Effect.READ)
-    if status is None or 200 <= status < 300 or status in (408, 425) or status >= 500:
+    if status is None or 200 <= status < 300:
+        return _UNSURE[effect]
+    if status in (408, 425) or status >= 500:
         return _UNSURE[effect]
     if status == 429:
         return _RETRY
@@ -116,17 +119,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limits and waits of a call's retries. ``attempts`` counts all attempts (at least 1); the rest are seconds.
+    """Limits and waits of a call's retries.
 
-    The n-th wait is random between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter, so that clients that
-    failed at the same time don't retry at the same time). If the response has ``Retry-After``, the wait is that value,
-    at most ``retry_after_cap_s``, plus up to ``base_s``, and never shorter than the wait without the header:
-    ``Retry-After: 0`` must not use up all attempts in a row. No wait is started that would end more than ``total_s``
-    after the start of the first attempt.
+    ``attempts`` counts all attempts (at least 1); the rest are seconds. The n-th wait is random
+    between 0 and ``min(max_wait_s, base_s * 2**(n-1))`` (full jitter, so that clients that failed
+    at the same time don't retry at the same time). If the response has ``Retry-After``, the wait is
+    that value, at most ``retry_after_cap_s``, plus up to ``base_s``, and never shorter than the
+    wait without the header: ``Retry-After: 0`` must not use up all attempts in a row. No wait is
+    started that would end more than ``total_s`` after the start of the first attempt.
 
-    The requests of jobs in progress, ``IN_PROGRESS``, are retried for ``patience_s`` at least, whatever their number.
-    Every request is retried until an outage has lasted ``outage_s`` (``core.outage``), with waits up to
-    ``outage_wait_s``; 0 means that an outage is not waited for. Neither ``patience_s`` nor ``total_s`` counts outages.
+    The requests of jobs in progress, ``IN_PROGRESS``, are retried for ``patience_s`` at least,
+    whatever their number. Every request is retried until an outage has lasted ``outage_s``
+    (``core.outage``), with waits up to ``outage_wait_s``; 0 means that an outage is not waited for.
+    Neither ``patience_s`` nor ``total_s`` counts outages.
     """
 
     attempts: int = 6
@@ -146,8 +151,9 @@ NO_RETRIES = RetryPolicy(attempts=1)
 class RetryNotice:
     """A retry that is about to happen. ``attempt`` is the number of the failed attempt, from 1.
 
-    ``status`` is the HTTP status and ``asked_s`` the wait that the response asked for, each None if there was none.
-    ``host`` is the host that is asked, with its port; empty if the caller did not name it.
+    ``status`` is the HTTP status and ``asked_s`` the wait that the response asked for, each None if
+    there was none. ``host`` is the host that is asked, with its port; empty if the caller did not
+    name it.
     """
 
     operation: Operation
@@ -163,7 +169,10 @@ OnRetry = Callable[[RetryNotice], None]
 
 
 def wait_s(policy: RetryPolicy, attempt: int, asked_s: float | None, jitter: float) -> float:
-    """Return the wait in seconds after attempt number ``attempt`` (from 1). ``jitter`` is random in [0, 1)."""
+    """Return the wait in seconds after attempt number ``attempt`` (from 1).
+
+    ``jitter`` is random in [0, 1).
+    """
     # The exponent is capped, since a large one overflows a float.
     own_s = jitter * min(policy.max_wait_s, policy.base_s * 2.0 ** min(attempt - 1, 60))
     if asked_s is None:
@@ -174,7 +183,8 @@ def wait_s(policy: RetryPolicy, attempt: int, asked_s: float | None, jitter: flo
 def is_worth_retrying(error: BaseException) -> bool:
     """Whether a request that failed with this error is retried, by ``decide_retry``.
 
-    Never for a request that wasn't sent, nor for a download that was encoded: the storage would encode it again.
+    Never for a request that wasn't sent, nor for a download that was encoded: the storage would
+    encode it again.
     """
     if not isinstance(error, GatewayError) or error.code in ("BAD_REQUEST", UNSAFE_URL):
         return False
@@ -191,18 +201,24 @@ def is_unanswered(error: GatewayError, *, has_bought: bool = True) -> bool:
     """Whether a request got no answer from the gateway, by the table in ``core.outage``."""
     if error.code == "NO_ANSWER" and error.status is None:
         return not isinstance(error.__cause__, InvalidCertificateError)
-    # No purchase depends on the account's credits and ledger, so their errors don't keep a run from its purchases.
+    if error.status is None:
+        return False
+    # No purchase depends on the account's credits and ledger, so their errors don't keep a run from
+    # its purchases.
     is_needed = error.operation != Operation.CREDITS
-    if not has_bought and is_needed and error.status is not None and error.status >= 500:
+    if error.status >= 500 and is_needed and not has_bought:
         return True
-    return error.status in _NOTHING_BEHIND or (error.status == 503 and error.code == "HTTP_503")
+    if error.status == 503:
+        return error.code == "HTTP_503"
+    return error.status in _NOTHING_BEHIND
 
 
 @dataclass(slots=True)
 class _Call:
     """A call with its retries. ``outages_s``: how long outages had lasted when it began.
 
-    ``outage`` is the number of the outage in which the latest attempt was made, None if there was none.
+    ``outage`` is the number of the outage in which the latest attempt was made, None if there was
+    none.
     """
 
     began: float
@@ -213,8 +229,8 @@ class _Call:
 class Retrier:
     """Runs the attempts of a call by ``policy``; may be used concurrently.
 
-    Calls share nothing but ``outage``. ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in [0, 1)) are
-    parameters for tests.
+    Calls share nothing but ``outage``. ``sleep``, ``clock`` (monotonic, seconds) and ``jitter`` (in
+    [0, 1)) are parameters for tests.
     """
 
     def __init__(
@@ -235,17 +251,30 @@ class Retrier:
         self._jitter = jitter
 
     def for_storage(self) -> Retrier:
-        """Return a retrier for the storage, which is another server: its outages are its own, and are not reported."""
-        return Retrier(self.policy, on_retry=self._on_retry, sleep=self._sleep, clock=self._clock, jitter=self._jitter)
+        """Return a retrier for the storage, which is another server.
+
+        Its outages are its own, and are not reported.
+        """
+        return Retrier(
+            self.policy,
+            on_retry=self._on_retry,
+            sleep=self._sleep,
+            clock=self._clock,
+            jitter=self._jitter,
+        )
 
     async def run(
-        self, attempt: Callable[[], Awaitable[T]], before_retry: BeforeRetry | None = None, *, url: str = ""
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        before_retry: BeforeRetry | None = None,
+        *,
+        url: str = "",
     ) -> T:
         """Call ``attempt`` until it returns, or raise its last ``GatewayError``.
 
-        If any attempt was in doubt, the raised error is in doubt too, whatever the later responses were. What else
-        ``attempt`` raises ends the call. ``before_retry`` does the waiting, if it is given. Of ``url``, which may be
-        signed, only the host is logged.
+        If any attempt was in doubt, the raised error is in doubt too, whatever the later responses
+        were. What else ``attempt`` raises ends the call. ``before_retry`` does the waiting, if it
+        is given. Of ``url``, which may be signed, only the host is logged.
         """
         began = self._clock()
         call = _Call(began, self.outage.total_s(began))
@@ -269,9 +298,13 @@ class Retrier:
                 raise
 
         async def pause(seconds: float) -> None:
-            await (self._sleep(seconds) if before_retry is None else before_retry(last, seconds))
+            if before_retry is None:
+                await self._sleep(seconds)
+            else:
+                await before_retry(last, seconds)
 
-        # Made only now, since tenacity's loop costs a third of a request. It receives the first attempt as its error.
+        # Made only now, since tenacity's loop costs a third of a request. It receives the first
+        # attempt as its error.
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_worth_retrying),
             wait=lambda state: self._wait(state, call),
@@ -285,7 +318,9 @@ class Retrier:
     async def _attempt(self, attempt: Callable[[], Awaitable[T]], call: _Call) -> T:
         """Make one attempt, and note whether the gateway has answered."""
         outage = self.outage
-        call.outage = outage.number if outage.is_on else None
+        call.outage = None
+        if outage.is_on:
+            call.outage = outage.number
         try:
             result = await attempt()
         except GatewayError as error:
@@ -304,13 +339,17 @@ class Retrier:
     def _is_outage(self, call: _Call) -> bool:
         """Whether nothing has been answered since before the latest attempt of a call.
 
-        If other requests are answered meanwhile, only this request fails, and waiting for the gateway does not help.
+        If other requests are answered meanwhile, only this request fails, and waiting for the
+        gateway does not help.
         """
         return self.outage.is_on and self.outage.number == call.outage
 
     @property
     def _outage_s(self) -> float:
-        return self.policy.outage_s if self.outage.is_awaited else 0.0
+        """How long an outage is waited for, in seconds."""
+        if self.outage.is_awaited:
+            return self.policy.outage_s
+        return 0.0
 
     def _wait(self, state: RetryCallState, call: _Call) -> float:
         policy, error = self.policy, _error(state)
@@ -323,28 +362,40 @@ class Retrier:
         return own_s
 
     def _is_over(self, state: RetryCallState, call: _Call) -> bool:
+        """Whether a call ends with its latest error, and is not retried."""
         error, now = _error(state), self._clock()
         is_last = state.attempt_number >= self.policy.attempts
         if self._is_outage(call):
             if self._outage_s:
                 return not self._awaits(error, now)
             is_late = now - call.began + state.upcoming_sleep > self.policy.total_s
-            return is_last or is_late or 0 < self.policy.outage_s <= self.outage.lasted_s(now)
-        # Without the time of outages: after one, a call has the same patience with other failures as before it.
-        elapsed = now - call.began - (self.outage.total_s(now) - call.outages_s)
-        patience_s = self.policy.patience_s if error.operation in IN_PROGRESS else 0.0
+            is_too_long = 0 < self.policy.outage_s <= self.outage.lasted_s(now)
+            return is_last or is_late or is_too_long
+        # Without the time of outages: after one, a call has the same patience with other failures
+        # as before it.
+        elapsed_s = now - call.began - (self.outage.total_s(now) - call.outages_s)
+        patience_s = 0.0
+        if error.operation in IN_PROGRESS:
+            patience_s = self.policy.patience_s
         if error.status == 503:
             patience_s = max(patience_s, self._outage_s)
-        is_patient = elapsed + state.upcoming_sleep < patience_s
-        return (is_last and not is_patient) or elapsed + state.upcoming_sleep > max(self.policy.total_s, patience_s)
+        until_next_s = elapsed_s + state.upcoming_sleep
+        if is_last and until_next_s >= patience_s:
+            return True
+        return until_next_s > max(self.policy.total_s, patience_s)
 
     def _awaits(self, error: GatewayError, now: float) -> bool:
-        """Whether the end of the present outage is still awaited. If not, its error has how long it was."""
+        """Whether the end of the present outage is still awaited.
+
+        If not, its error has how long it was.
+        """
         lasted_s = self.outage.lasted_s(now)
         if lasted_s < self._outage_s:
             return True
         self.outage.is_given_up = True
-        lasted = f"{lasted_s / 60:.0f} min" if lasted_s >= 120 else f"{lasted_s:.0f} s"
+        lasted = f"{lasted_s:.0f} s"
+        if lasted_s >= 120:
+            lasted = f"{lasted_s / 60:.0f} min"
         error.message += f"; the gateway has been unusable for {lasted}"
         return False
 
@@ -359,18 +410,30 @@ class Retrier:
             error.retry_after_s,
             host_of(url) if url else "",
         )
-        logger.debug("%s at %s again in %.1f s: %s", notice.operation, notice.host, notice.wait_s, notice.reason)
+        logger.debug(
+            "%s at %s again in %.1f s: %s",
+            notice.operation,
+            notice.host,
+            notice.wait_s,
+            notice.reason,
+        )
         is_waiting = self._is_outage(call) and self._outage_s > 0
         if is_waiting:
             self.outage.waiting(self._clock(), error.message)
         # Then the wait of all requests is reported once a minute, and not each of them.
-        if self._on_retry is not None and not (is_waiting and self.outage.is_told):
+        is_told = is_waiting and self.outage.is_told
+        if self._on_retry is not None and not is_told:
             self._on_retry(notice)
 
 
 def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None = None) -> Retrier:
-    """Return a retrier for a policy; None means one attempt. A ``Retrier`` is returned as is, ignoring ``on_retry``."""
-    return retry if isinstance(retry, Retrier) else Retrier(retry or NO_RETRIES, on_retry=on_retry)
+    """Return a retrier for a policy; None means one attempt.
+
+    A ``Retrier`` is returned as is, ignoring ``on_retry``.
+    """
+    if isinstance(retry, Retrier):
+        return retry
+    return Retrier(retry or NO_RETRIES, on_retry=on_retry)
 
 
 def _error(state: RetryCallState) -> GatewayError:

@@ -13,9 +13,22 @@ import httpx
 
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.aiohttp_transport import new_channel
-from crucible_batch.gateway.response_errors import TransportErrors, bad_answer, bad_request, no_answer, retry_after_s
+from crucible_batch.gateway.response_errors import (
+    TransportErrors,
+    bad_answer,
+    bad_request,
+    no_answer,
+    retry_after_s,
+)
 from crucible_batch.gateway.retries import Operation, Retrier, decide_retry
-from crucible_batch.gateway.transport import MAX_CONNECTIONS, HttpxChannel, Reply, is_encoded, new_client
+from crucible_batch.gateway.transport import (
+    MAX_CONNECTIONS,
+    Channel,
+    HttpxChannel,
+    Reply,
+    is_encoded,
+    new_client,
+)
 from crucible_batch.gateway.url_guard import LinkGuard, shown, unsafe
 
 REDIRECT_LIMIT = 3
@@ -26,7 +39,8 @@ UNDECLARED_SIZE = 64 * 1024 * 1024
 
 _LENGTH = re.compile(r"[0-9]{1,15}")
 _FOLLOWED = {Operation.DOWNLOAD: {301, 302, 303, 307, 308}, Operation.UPLOAD: {307, 308}}
-"""The redirect statuses that are followed. For an upload, the others would turn the PUT into a GET."""
+"""The redirect statuses that are followed. For an upload, the others would turn the PUT into a
+GET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +50,12 @@ class _Upload:
 
 
 class StorageClient:
-    """A client for signed storage URLs. Sends no API key, keeps no cookies, and shows URLs without their queries.
+    """A client for signed storage URLs.
 
-    ``timeout_s`` limits each wait for the next byte, and the wait for the response's headers; the entire transfer has a
-    deadline that grows with its size. ``trusted_hosts`` may have addresses that aren't public. ``hide`` masks the API
-    key in a text, since the storage may have received it from the gateway.
+    Sends no API key, keeps no cookies, and shows URLs without their queries. ``timeout_s`` limits
+    each wait for the next byte, and the wait for the response's headers; the entire transfer has a
+    deadline that grows with its size. ``trusted_hosts`` may have addresses that aren't public.
+    ``hide`` masks the API key in a text, since the storage may have received it from the gateway.
     """
 
     def __init__(
@@ -58,11 +73,11 @@ class StorageClient:
         self._guard = LinkGuard(api_base, trusted_hosts)
         self._retrier = retrier
         self._timeout_s = timeout_s
-        self._channel = (
-            new_channel(proxy=proxy, guard=self._guard, silence_s=timeout_s)
-            if transport is None
-            else HttpxChannel(new_client(transport, timeout_s=timeout_s))
-        )
+        self._channel: Channel
+        if transport is None:
+            self._channel = new_channel(proxy=proxy, guard=self._guard, silence_s=timeout_s)
+        else:
+            self._channel = HttpxChannel(new_client(transport, timeout_s=timeout_s))
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def aclose(self) -> None:
@@ -107,11 +122,14 @@ class StorageClient:
                     await reply.close()
 
     async def _follow(self, operation: Operation, url: str, upload: _Upload | None) -> Reply:
-        """Send, and follow at most ``REDIRECT_LIMIT`` redirects, each checked. Return the open, successful response."""
+        """Send, and follow at most ``REDIRECT_LIMIT`` redirects, each checked.
+
+        Return the open, successful response.
+        """
         reply = await self._send(url, upload)
         for _ in range(REDIRECT_LIMIT):
-            location = reply.headers.get("location") if reply.status in _FOLLOWED[operation] else None
-            if location is None:
+            location = reply.headers.get("location")
+            if location is None or reply.status not in _FOLLOWED[operation]:
                 break
             await reply.close()
             if self._hide(location) != location:
@@ -129,18 +147,20 @@ class StorageClient:
         sendable = self._guard.check(url)
         if upload is None:
             return await self._channel.send("GET", sendable, {})
-        return await self._channel.send("PUT", sendable, {"Content-Type": upload.mime_type}, upload.content)
+        return await self._channel.send(
+            "PUT", sendable, {"Content-Type": upload.mime_type}, upload.content
+        )
 
     def _problem(self, operation: Operation, url: str, reply: Reply) -> GatewayError | None:
         """Return the error for a response by its status and headers; None if it is usable."""
         status = reply.status
-        if 200 <= status < 300 and (operation is Operation.UPLOAD or status == 200):
-            encoded = operation is Operation.DOWNLOAD and is_encoded(reply.headers)
-            return (
-                bad_answer(operation, status, "encoded although the identity encoding was requested")
-                if encoded
-                else None
-            )
+        if operation is Operation.UPLOAD and 200 <= status < 300:
+            return None
+        if operation is Operation.DOWNLOAD and status == 200:
+            if not is_encoded(reply.headers):
+                return None
+            why = "encoded although the identity encoding was requested"
+            return bad_answer(operation, status, why)
         return GatewayError(
             f"{shown(url)} answered {status}",
             code=f"HTTP_{status}",
@@ -149,14 +169,20 @@ class StorageClient:
             hint="signed URLs expire; run the same command again for a fresh one",
             in_doubt=decide_retry(operation, status).in_doubt,
             retry_after_s=retry_after_s(
-                reply.headers.get, now=datetime.now(UTC), cap_s=self._retrier.policy.retry_after_cap_s
+                reply.headers.get,
+                now=datetime.now(UTC),
+                cap_s=self._retrier.policy.retry_after_cap_s,
             ),
         )
 
     async def _read(self, reply: Reply, length: int | None) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes as they arrive. The deadline counts only the time waiting for them, not the caller's."""
+        """Yield the bytes as they arrive.
+
+        The deadline counts only the time waiting for them, not the caller's.
+        """
         loop = asyncio.get_running_loop()
-        left_s = self._deadline_s(UNDECLARED_SIZE if length is None else length)
+        expected_size = UNDECLARED_SIZE if length is None else length
+        left_s = self._deadline_s(expected_size)
         chunks = reply.chunks()
         read = 0
         while True:
@@ -170,7 +196,9 @@ class StorageClient:
             read += len(chunk)
             yield chunk
         if length is not None and read != length:
-            raise no_answer(Operation.DOWNLOAD, f"{read} of {length} bytes were received", status=reply.status)
+            raise no_answer(
+                Operation.DOWNLOAD, f"{read} of {length} bytes were received", status=reply.status
+            )
 
     def _deadline_s(self, byte_size: int) -> float:
         return self._timeout_s + byte_size / SLOWEST_BYTES_PER_S
@@ -178,4 +206,6 @@ class StorageClient:
 
 def _declared_length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "")
-    return int(text) if _LENGTH.fullmatch(text) and "transfer-encoding" not in headers else None
+    if "transfer-encoding" in headers or not _LENGTH.fullmatch(text):
+        return None
+    return int(text)

@@ -5,8 +5,9 @@
     elsewhere       named by --storage-host    any
     elsewhere       any other                  all of its addresses must be public
 
-A name is resolved once, and the connection is made to one of the checked addresses: a second look-up might have another
-result. With a proxy, the proxy resolves names and connects; a link's host is then checked only if it is an IP address.
+A name is resolved once, and the connection is made to one of the checked addresses: a second
+look-up might have another result. With a proxy, the proxy resolves names and connects; a link's
+host is then checked only if it is an IP address.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ HINT_NOT_A_GATEWAY = f"give the gateway's base URL without /api/v1, such as {PRO
 ID_PATTERN = r"[A-Za-z0-9_-]{1,128}"
 _ID = re.compile(ID_PATTERN)
 _WORKFLOW_ID = re.compile(r"(?!\.+$)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}")
-"""The contract requires only that it isn't empty. In a path it is percent-encoded completely, and it must not be a dot
-segment."""
+"""The contract requires only that it isn't empty. In a path it is percent-encoded completely,
+and it must not be a dot segment."""
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]+")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 STORAGE_URL_LIMIT = 16_384
-"""The longest storage URL, in characters. Signed URLs have about 1 KB, or 4 KB with session tokens, and servers reject
-URLs much shorter than this limit."""
+"""The longest storage URL, in characters. Signed URLs have about 1 KB, or 4 KB with session
+tokens, and servers reject URLs much shorter than this limit."""
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
@@ -47,7 +48,10 @@ def origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def is_loopback(url: httpx.URL) -> bool:
-    """Whether the host is ``localhost`` or a loopback address in its usual spelling. No name is resolved."""
+    """Whether the host is ``localhost`` or a loopback address in its usual spelling.
+
+    No name is resolved.
+    """
     if url.host == "localhost":
         return True
     try:
@@ -57,16 +61,20 @@ def is_loopback(url: httpx.URL) -> bool:
 
 
 def parse_api_base(text: str) -> httpx.URL:
-    """Return the parsed base URL of the API: https, or http to this machine. A path is kept as a prefix.
+    """Return the parsed base URL of the API: https, or http to this machine.
 
-    Raises ``UserError`` for any other URL, and if it has userinfo, a query or a fragment.
+    A path is kept as a prefix. Raises ``UserError`` for any other URL, and if it has userinfo, a
+    query or a fragment.
     """
     url = _parse(text)
     if url is None:
-        raise UserError(f"{clean(text, 100)!r} is not a base URL", hint=f"give one like {PRODUCTION}")
+        raise UserError(
+            f"{clean(text, 100)!r} is not a base URL", hint=f"give one like {PRODUCTION}"
+        )
     if url.userinfo or url.query or url.fragment or "?" in text or "#" in text:
         raise UserError(
-            "the base URL must not contain a user, a query or a fragment", hint=f"give one like {PRODUCTION}"
+            "the base URL must not contain a user, a query or a fragment",
+            hint=f"give one like {PRODUCTION}",
         )
     if url.scheme == "http" and not is_loopback(url):
         raise UserError(
@@ -77,23 +85,31 @@ def parse_api_base(text: str) -> httpx.URL:
 
 
 def check_storage_url(url: str, api_base: httpx.URL | str) -> httpx.URL:
-    """Return the parsed URL of a storage link, from a response or a redirect, if it may be followed.
+    """Return the parsed URL of a storage link if it may be followed.
 
-    It must be https, or http to this machine if the API is on this machine too, and without userinfo. Raises
-    ``GatewayError`` with code ``UNSAFE_URL`` otherwise. The addresses of the host are checked by ``LinkGuard``.
+    The link comes from a response or a redirect. It must be https, or http to this machine if the
+    API is on this machine too, and without userinfo. Raises ``GatewayError`` with code
+    ``UNSAFE_URL`` otherwise. The addresses of the host are checked by ``LinkGuard``.
     """
-    parsed = _parse(url) if len(url) <= STORAGE_URL_LIMIT else None
+    parsed = None
+    if len(url) <= STORAGE_URL_LIMIT:
+        parsed = _parse(url)
     if parsed is None:
         raise unsafe("the storage URL is not a valid URL")
     if parsed.userinfo:
         raise unsafe(f"the storage URL {shown(parsed)} contains a user or a password")
-    if parsed.scheme == "http" and not (is_loopback(parsed) and is_loopback(httpx.URL(api_base))):
-        raise unsafe(f"the storage URL {shown(parsed)} is not https")
+    if parsed.scheme == "http":
+        are_local = is_loopback(parsed) and is_loopback(httpx.URL(api_base))
+        if not are_local:
+            raise unsafe(f"the storage URL {shown(parsed)} is not https")
     return parsed
 
 
 def check_id(value: str, *, what: str) -> str:
-    """Return an asset's or a job's id, safe in a path. Raises ``GatewayError``, before sending, if it is invalid."""
+    """Return an asset's or a job's id, safe in a path.
+
+    Raises ``GatewayError``, before sending, if it is invalid.
+    """
     return _checked(_ID, value, what)
 
 
@@ -103,7 +119,10 @@ def check_workflow_id(value: str) -> str:
 
 
 def workflow_segment(value: str) -> str:
-    """Return a workflow id as one path segment, percent-encoded (RFC 3986). Raises as ``check_workflow_id``."""
+    """Return a workflow id as one path segment, percent-encoded (RFC 3986).
+
+    Raises as ``check_workflow_id``.
+    """
     return quote(check_workflow_id(value), safe="")
 
 
@@ -114,12 +133,17 @@ def shown(url: httpx.URL | str) -> str:
     except (httpx.InvalidURL, ValueError):
         return "(an invalid URL)"
     port = f":{parsed.port}" if parsed.port else ""
-    host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+    host = parsed.host
+    if ":" in host:
+        host = f"[{host}]"
     return clean(f"{parsed.scheme}://{host}{port}{parsed.path}", 200)
 
 
 def host_of(url: str) -> str:
-    """Return a URL's host, and its port unless it is the scheme's default: what may be logged of a signed link."""
+    """Return a URL's host, and its port unless it is the scheme's default.
+
+    This much of a signed link may be logged.
+    """
     return shown(url).partition("://")[2].partition("/")[0]
 
 
@@ -135,7 +159,11 @@ def _parse(text: str) -> httpx.URL | None:
         host = url.raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError):
         return None
-    return url if url.scheme in _DEFAULT_PORTS and _HOST.fullmatch(host) and port_fits(url) else None
+    if url.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host):
+        return None
+    if not port_fits(url):
+        return None
+    return url
 
 
 def port_fits(url: httpx.URL) -> bool:
@@ -153,7 +181,9 @@ def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
     return value
 
 
-def unsafe(message: str, *, hint: str = "nothing was sent to it; report it to the gateway's operator") -> GatewayError:
+def unsafe(
+    message: str, *, hint: str = "nothing was sent to it; report it to the gateway's operator"
+) -> GatewayError:
     """Return the error for a link that must not be followed."""
     return GatewayError(message, code=UNSAFE_URL, operation="storage", hint=hint)
 
@@ -161,12 +191,14 @@ def unsafe(message: str, *, hint: str = "nothing was sent to it; report it to th
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
-"""Hosts whose last part is a number, such as 127.1: the C library and browsers read them as IPv4 addresses."""
+"""Hosts whose last part is a number, such as 127.1: the C library and browsers read them as IPv4
+addresses."""
 _PLAIN = re.compile(
-    r"(https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)((?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+(?:\?[A-Za-z0-9._=&-]+)?)"
+    r"(https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)"
+    r"((?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+(?:\?[A-Za-z0-9._=&-]+)?)"
 )
-"""A link of which only the origin needs a check, and that is sent unchanged: it has no userinfo, no dot segment, and
-nothing that is or must be percent-encoded."""
+"""A link of which only the origin needs a check, and that is sent unchanged: it has no userinfo,
+no dot segment, and nothing that is or must be percent-encoded."""
 _ORIGINS = 64
 _INNER_V4: Final = tuple(
     ipaddress.IPv4Network(network)
@@ -188,9 +220,11 @@ _INNER_V4: Final = tuple(
         "240.0.0.0/4",  # reserved (RFC 1112), includes the broadcast address
     )
 )
-"""The networks of IANA's special-purpose registry that aren't public. Python's ``is_global`` differs by release."""
+"""The networks of IANA's special-purpose registry that aren't public. Python's ``is_global``
+differs by release."""
 _GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
-"""All IPv6 space that IANA allocates for public use; the rest is internal or has another purpose."""
+"""All IPv6 space that IANA allocates for public use; the rest is internal or has another
+purpose."""
 _INNER_V6: Final = tuple(
     ipaddress.IPv6Network(network)
     for network in (
@@ -205,7 +239,10 @@ _6TO4: Final = ipaddress.IPv6Network("2002::/16")
 
 
 class LinkGuard:
-    """Checks which links may be followed, and to which addresses. Doesn't block; may be used concurrently."""
+    """Checks which links may be followed, and to which addresses.
+
+    Doesn't block; may be used concurrently.
+    """
 
     def __init__(self, api_base: httpx.URL, trusted_hosts: Iterable[str] = ()) -> None:
         self._api_base = api_base
@@ -216,15 +253,19 @@ class LinkGuard:
     def check(self, url: str) -> str:
         """Return a link as it is to be sent, with non-ASCII characters percent-encoded.
 
-        Raises ``GatewayError`` with code ``UNSAFE_URL`` as ``check_storage_url`` does, and if the host is an IP address
-        that isn't public. Names aren't resolved here; see ``addresses``.
+        Raises ``GatewayError`` with code ``UNSAFE_URL`` as ``check_storage_url`` does, and if the
+        host is an IP address that isn't public. Names aren't resolved here; see ``addresses``.
         """
-        plain = _PLAIN.fullmatch(url) if len(url) <= STORAGE_URL_LIMIT else None
+        if len(url) > STORAGE_URL_LIMIT:
+            return self._checked(url)
+        plain = _PLAIN.fullmatch(url)
         if plain is None:
             return self._checked(url)
-        # Cached, since most outputs have the same origin and a check takes a tenth of a millisecond.
+        # Cached, since most outputs have the same origin and a check takes a tenth of a
+        # millisecond.
         origin, rest = plain.groups()
-        if (known := self._origins.get(origin)) is not None:
+        known = self._origins.get(origin)
+        if known is not None:
             return known + rest
         sendable = self._checked(url)
         if len(self._origins) < _ORIGINS:
@@ -240,14 +281,16 @@ class LinkGuard:
             _check(host, ipaddress.ip_address(host))
         except ValueError:
             if _NUMBER.search(host):
-                raise unsafe(f"the storage host {host} is a number, which some systems read as an IP address") from None
+                raise unsafe(
+                    f"the storage host {host} is a number, which some systems read as an IP address"
+                ) from None
         return sendable
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """Resolve a host, and return the addresses to connect to, in the resolver's order.
 
-        Raises ``GatewayError`` with code ``UNSAFE_URL`` if any of them isn't public (except for trusted hosts), and
-        ``OSError`` if there are no addresses.
+        Raises ``GatewayError`` with code ``UNSAFE_URL`` if any of them isn't public (except for
+        trusted hosts), and ``OSError`` if there are no addresses.
         """
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -261,7 +304,10 @@ class LinkGuard:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is public. An IPv6 address that embeds an IPv4 address is public if that address is."""
+    """Whether an address is public.
+
+    An IPv6 address that embeds an IPv4 address is public if that address is.
+    """
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _INNER_V4)
     carried = _carried(address)
@@ -271,7 +317,10 @@ def is_public(address: Address) -> bool:
 
 
 def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the embedded IPv4 address (mapped, NAT64 or 6to4), to which the host or a relay sends packets; or None."""
+    """Return the embedded IPv4 address (mapped, NAT64 or 6to4), None if there is none.
+
+    The host or a relay sends the packets to it.
+    """
     if address in _MAPPED or address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     if address in _6TO4:
@@ -283,5 +332,8 @@ def _check(host: str, address: Address) -> None:
     if not is_public(address):
         raise unsafe(
             f"the storage host {host} has the address {address}, which isn't public",
-            hint="nothing was sent to it; if it is your own storage, allow it with --storage-host HOST",
+            hint=(
+                "nothing was sent to it; if it is your own storage, "
+                "allow it with --storage-host HOST"
+            ),
         )

@@ -1,9 +1,10 @@
 """The wire models: one class for each schema of contract 1.0.0, with the same name.
 
-Fields that money or identity depends on (ids, credits, ``success``) and the shape of lists are validated strictly.
-Informational fields are lenient: null, absence or a wrong type becomes None, empty text, ``[]`` or ``{}``. Unknown
-fields are kept, but ``repr`` shows neither them nor signed URLs and tokens. Timestamps stay text: no decision depends
-on them, and a malformed one must not fail a job that is paid for.
+Fields that money or identity depends on (ids, credits, ``success``) and the shape of lists are
+validated strictly. Informational fields are lenient: null, absence or a wrong type becomes None,
+empty text, ``[]`` or ``{}``. Unknown fields are kept, but ``repr`` shows neither them nor signed
+URLs and tokens. Timestamps stay text: no decision depends on them, and a malformed one must not
+fail a job that is paid for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from crucible_batch.core.credits import Credits, parse_credits, parse_figure
 from crucible_batch.core.redaction import clean
@@ -24,7 +33,10 @@ _PLAIN_AMOUNT = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 
 
 def _plain(value: object) -> object:
-    """Accept decimal text as well as numbers, since database drivers return exact numbers as text."""
+    """Accept decimal text as well as numbers.
+
+    Database drivers return exact numbers as text.
+    """
     if isinstance(value, str) and not _PLAIN_AMOUNT.fullmatch(value):
         raise ValueError("not an amount of credits")
     return value
@@ -48,23 +60,35 @@ def _figure(value: object) -> Credits:
 
 
 def _whole(value: object) -> object:
-    """Convert an integral Decimal such as 5.0 to an int, unless it is very large, such as 1e999999999."""
-    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < 18 and value == int(value):
-        return int(value)
-    return value
+    """Convert an integral Decimal such as 5.0 to an int.
+
+    A very large one, such as 1e999999999, stays as it is: its digits would fill the memory.
+    """
+    if not isinstance(value, Decimal):
+        return value
+    if not value.is_finite() or value.adjusted() >= 18:
+        return value
+    if value != int(value):
+        return value
+    return int(value)
 
 
 def _whole_or_none(value: object) -> int | None:
     whole = _whole(value)
-    return whole if isinstance(whole, int) and not isinstance(whole, bool) else None
+    if isinstance(whole, bool) or not isinstance(whole, int):
+        return None
+    return whole
 
 
 def _lenient(kind: type, default: object) -> BeforeValidator:
+    """Replace a value of another type by ``default``."""
     return BeforeValidator(lambda value: value if isinstance(value, kind) else default)
 
 
 def _list_if_null(value: object) -> object:
-    return [] if value is None else value
+    if value is None:
+        return []
+    return value
 
 
 def _only(expected: bool) -> BeforeValidator:
@@ -72,7 +96,7 @@ def _only(expected: bool) -> BeforeValidator:
 
     def check(value: object) -> object:
         if value is not expected:
-            raise ValueError("not true" if expected else "not false")
+            raise ValueError(f"not {str(expected).lower()}")
         return value
 
     return BeforeValidator(check)
@@ -95,7 +119,9 @@ class WireModel(BaseModel):
     """The base class of the wire models. Frozen; unknown fields are in ``model_extra``."""
 
     # hide_input_in_errors: an input may be a signed URL.
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True
+    )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
         for name, field in type(self).model_fields.items():
@@ -166,7 +192,10 @@ class WorkflowMetadataData(WireModel):
 
 
 class AssetCreateRequest(WireModel):
-    """The request for an upload intent. Validated before it is sent, so that an invalid one costs nothing."""
+    """The request for an upload intent.
+
+    Validated before it is sent, so that an invalid one costs nothing.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -231,7 +260,10 @@ class GenerateData(WireModel):
 
 
 class JobOutput(WireModel):
-    """One output of a job. Only ``output_index`` is required; the rest is lenient, and ``url`` may be null."""
+    """One output of a job.
+
+    Only ``output_index`` is required; the rest is lenient, and ``url`` may be null.
+    """
 
     id: Word = ""
     job_id: MaybeText = None
@@ -281,7 +313,10 @@ M = TypeVar("M", bound=WireModel)
 
 
 def read_answer(body: bytes, model: type[M]) -> M:
-    """Parse a response's body. Raises ``UnreadableError`` if it is not JSON or not valid for the model."""
+    """Parse a response's body.
+
+    Raises ``UnreadableError`` if it is not JSON or not valid for the model.
+    """
     value = read_json(body)
     if not isinstance(value, dict):
         raise UnreadableError("not a JSON object")
@@ -303,4 +338,7 @@ def first_problem(error: ValidationError) -> str:
     """Return the first problem as text, with the field's name but without its value."""
     problem = error.errors(include_input=False, include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
-    return clean(f"{field}: {problem['msg']}" if field else problem["msg"], 200)
+    message = problem["msg"]
+    if field:
+        message = f"{field}: {message}"
+    return clean(message, 200)

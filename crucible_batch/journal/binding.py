@@ -1,4 +1,4 @@
-"""The manifest, run id and gateway that a run directory belongs to, and the other run directories beside it."""
+"""What a run directory belongs to, and the other run directories beside it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from crucible_batch.journal.safe_files import DIRECTORY, FILE
 class Binding:
     """The manifest, run id and gateway that a run directory belongs to.
 
-    A directory with another binding is rejected, since each job would be bought again. ``gateway`` is the API's base
-    URL. The account isn't included, since a key doesn't identify it: keys are renewed. See ``Journal.remembered_key``.
+    A directory with another binding is rejected, since each job would be bought again. ``gateway``
+    is the API's base URL. The account isn't included, since a key doesn't identify it: keys are
+    renewed. See ``Journal.remembered_key``.
     """
 
     manifest_name: str
@@ -28,7 +29,10 @@ class Binding:
         return {"manifest": self.manifest_name, "run id": self.run_id, "gateway": self.gateway}
 
     def check(self, bound: Mapping[str, str], directory: Path) -> None:
-        """Raise ``RunDirectoryError`` if the directory, with the rows ``bound``, has another binding."""
+        """Raise ``RunDirectoryError`` if the directory has another binding.
+
+        ``bound`` are its rows of the table ``meta``.
+        """
         for key, value in self.rows.items():
             if bound.get(key) != value:
                 raise RunDirectoryError(
@@ -40,11 +44,13 @@ class Binding:
 def journals_beside(directory: Path, binding: Binding) -> Iterator[Path]:
     """Yield the other run directories beside this one.
 
-    These are all of ``outputs/*/*`` if this one is at its default ``NAME/RUN_ID``, else those in the same parent.
+    These are all of ``outputs/*/*`` if this one is at its default ``NAME/RUN_ID``, else those in
+    the same parent.
     """
     here = directory.resolve()
-    at_home = (here.parent.name, here.name) == (binding.manifest_name, binding.run_id)
-    home, pattern = (here.parent.parent, "*/*") if at_home else (here.parent, "*")
+    home, pattern = here.parent, "*"
+    if (here.parent.name, here.name) == (binding.manifest_name, binding.run_id):
+        home, pattern = here.parent.parent, "*/*"
     for path in sorted(home.glob(f"{pattern}/{DIRECTORY}/{FILE}")):
         other = path.parent.parent
         if other.resolve() != here:

@@ -13,17 +13,25 @@ from crucible_batch.errors import JournalError
 
 _FIRST_MOMENT = -62_135_596_800.0
 _END_OF_TIME = 253_402_300_800.0
-"""The end of year 9999; with the start of year 1, the range of ``datetime``. A wrong clock may be before 1970."""
+"""The end of year 9999; with the start of year 1, the range of ``datetime``. A wrong clock may
+be before 1970."""
 
 
 def text(value: object, what: str) -> str:
     """Return ``value`` if it is text. Raises ``JournalError`` otherwise."""
-    return value if isinstance(value, str) else refuse(what)
+    if not isinstance(value, str):
+        refuse(what)
+    return value
 
 
 def moment(value: object, what: str) -> float:
-    """Return a Unix time. Raises ``JournalError`` if it isn't a number within the range of ``datetime``."""
-    return float(value) if isinstance(value, int | float) and is_moment(value) else refuse(what)
+    """Return a Unix time.
+
+    Raises ``JournalError`` if it isn't a number within the range of ``datetime``.
+    """
+    if not isinstance(value, int | float) or not is_moment(value):
+        refuse(what)
+    return float(value)
 
 
 def is_moment(value: float) -> bool:
@@ -35,7 +43,10 @@ def refuse(what: str) -> NoReturn:
     """Raise ``JournalError`` for a value that can't be read."""
     raise JournalError(
         f"the journal contains an invalid {what}",
-        hint="restore the run directory from a backup, or use another --run-id (which buys its jobs again)",
+        hint=(
+            "restore the run directory from a backup, "
+            "or use another --run-id (which buys its jobs again)"
+        ),
     )
 
 

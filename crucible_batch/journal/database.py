@@ -20,8 +20,12 @@ _TABLES = frozenset({"meta", "migrations", "events", "plan", "retired", "runs"})
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open a journal, creating its file if needed. Raises ``JournalError`` if it is not one, and ``sqlite3.Error``."""
-    connection = _connect(path, _reading_mode(path) if read_only else "rwc")
+    """Open a journal, creating its file if needed.
+
+    Raises ``JournalError`` if it is not one, and ``sqlite3.Error``.
+    """
+    mode = _reading_mode(path) if read_only else "rwc"
+    connection = _connect(path, mode)
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA trusted_schema = OFF")
@@ -30,7 +34,8 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA query_only = ON")
         else:
             connection.execute("PRAGMA journal_mode = WAL")
-            # With NORMAL, a power cut loses the last commits, which may hold an intent that spends money.
+            # With NORMAL, a power cut loses the last commits, which may hold an intent that spends
+            # money.
             connection.execute("PRAGMA synchronous = FULL")
             # On macOS, fsync leaves the data in the disk's cache; elsewhere this has no effect.
             connection.execute("PRAGMA fullfsync = ON")
@@ -55,7 +60,9 @@ def create_tables(connection: sqlite3.Connection, path: Path, *, now: float) -> 
     with transaction(connection):
         for statement in schema.split(";\n"):
             connection.execute(statement)
-        connection.execute("INSERT INTO migrations (format, applied_at) VALUES (?, ?)", (FORMAT, now))
+        connection.execute(
+            "INSERT INTO migrations (format, applied_at) VALUES (?, ?)", (FORMAT, now)
+        )
         connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
@@ -79,14 +86,16 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def has_journal(directory: Path) -> bool:
     """Whether a directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does.
 
-    A file without tables does not count: its run was killed before it created them, and the next run will.
+    A file without tables does not count: its run was killed before it created them, and the next
+    run will.
     """
     refuse_links(directory)
     path = directory / DIRECTORY / FILE
     if not path.is_file():
         return False
     try:
-        # Only SQLite may open the file: closing another descriptor drops all locks that this process has on it.
+        # Only SQLite may open the file: closing another descriptor drops all locks that this
+        # process has on it.
         with closing(_connect(path, _reading_mode(path))) as connection:
             return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
     except (sqlite3.Error, UnicodeDecodeError):
@@ -103,12 +112,18 @@ def _reading_mode(path: Path) -> str:
     if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
         # With write access, the last connection to close removes the write-ahead log.
         return "rw"
-    # Without a log there is no writer; and in a read-only directory SQLite can't create the files of WAL mode.
-    return "ro" if path.with_name(f"{FILE}-wal").exists() else "ro&immutable=1"
+    if path.with_name(f"{FILE}-wal").exists():
+        return "ro"
+    # Without a log there is no writer; and in a read-only directory SQLite can't create the files
+    # of WAL mode.
+    return "ro&immutable=1"
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise ``JournalError`` if a database is not a journal that this release can use. An empty one is accepted."""
+    """Raise ``JournalError`` if a database is not a journal that this release can use.
+
+    An empty one is accepted.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     query = "SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'"
     objects = list(connection.execute(query))
@@ -122,12 +137,14 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version > FORMAT:
         raise JournalError(
-            f"{path} was written by a newer release (format {version}; this one reads up to {FORMAT})",
+            f"{path} was written by a newer release "
+            f"(format {version}; this one reads up to {FORMAT})",
             hint="upgrade crucible-batch",
         )
-    if missing := _TABLES - tables:
+    missing = ", ".join(sorted(_TABLES - tables))
+    if missing:
         raise JournalError(
-            f"{path} is damaged: it has no table {', '.join(sorted(missing))}; nothing was changed",
+            f"{path} is damaged: it has no table {missing}; nothing was changed",
             hint=_way_back(path.parent.parent),
         )
 
@@ -137,28 +154,36 @@ def foreign_errors(directory: Path) -> Iterator[None]:
     """Convert errors of the database in the block to ``JournalError``."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # UnicodeDecodeError: names in the schema that aren't UTF-8
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # UnicodeDecodeError: names in the schema that aren't UTF-8.
         raise _journal_error(error, directory) from error
 
 
 def _journal_error(error: sqlite3.Error | UnicodeDecodeError, directory: Path) -> JournalError:
-    """Return the error with a hint: a damaged file must be restored, while after a full disk a retry can succeed."""
+    """Return the error with a hint.
+
+    A damaged file must be restored, while after a full disk a retry can succeed.
+    """
     # The low byte is the primary error code; the bits above it are details.
     kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
     damages = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
     if isinstance(error, sqlite3.Error) and kind not in damages:
         return JournalError(
             f"the journal can't be used: {error}",
-            hint="check the disk (full? read-only?) and run the same command again; all journalled events are intact",
+            hint=(
+                "check the disk (full? read-only?) and run the same command again; "
+                "all journalled events are intact"
+            ),
         )
-    damaged = "is damaged and can't be read as a journal; nothing was changed"
-    what = damaged if kind == sqlite3.SQLITE_NOTADB else f"is damaged: {error}"
+    what = f"is damaged: {error}"
+    if kind == sqlite3.SQLITE_NOTADB:
+        what = "is damaged and can't be read as a journal; nothing was changed"
     return JournalError(f"{directory / DIRECTORY / FILE} {what}", hint=_way_back(directory))
 
 
 def _way_back(directory: Path) -> str:
     """Return the hint for a damaged journal."""
     return (
-        f"restore it from a backup; or move {directory / DIRECTORY} away and run the manifest again, which restores the"
-        " jobs from receipts.jsonl"
+        f"restore it from a backup; or move {directory / DIRECTORY} away "
+        "and run the manifest again, which restores the jobs from receipts.jsonl"
     )

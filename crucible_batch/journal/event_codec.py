@@ -1,6 +1,7 @@
-"""Conversion of events to and from rows, by the names in ``EVENT_NAMES``, with a check of their values.
+"""Conversion of events to and from rows, by the names in ``EVENT_NAMES``.
 
-The check is needed because JSON allows any number, and a file may be damaged or edited.
+Their values are checked. The check is needed because JSON allows any number, and a file may be
+damaged or edited.
 """
 
 from __future__ import annotations
@@ -43,16 +44,23 @@ def _is_plausible(event: Event) -> bool:
     match event:
         case Held() | Refunded() | Consumed() | RefundForgotten():
             return _is_count(event.attempt)
-        case Succeeded() | Failed():
-            is_counted = isinstance(event, Failed) or _is_count(event.outputs)
-            return is_counted and (event.running_at is None or is_moment(event.running_at))
+        case Succeeded():
+            return _is_count(event.outputs) and _is_moment_or_none(event.running_at)
+        case Failed():
+            return _is_moment_or_none(event.running_at)
         case Saved():
             counts = (event.index, event.byte_size, event.width, event.height)
-            return all(map(_is_count, counts)) and _is_digest(event) and (event.sent is None or _is_digest(event.sent))
+            if not all(map(_is_count, counts)) or not _is_digest(event):
+                return False
+            return event.sent is None or _is_digest(event.sent)
         case Missed() | Relocated():
             return _is_count(event.index)
         case _:
             return True
+
+
+def _is_moment_or_none(value: float | None) -> bool:
+    return value is None or is_moment(value)
 
 
 def _is_count(value: int) -> bool:
@@ -69,7 +77,10 @@ def encode_event(event: Event) -> tuple[str, str]:
 
 
 def decode_event(kind: object, body: object) -> Event:
-    """Return the event of a row. Raises ``JournalError`` for an unknown type or impossible values."""
+    """Return the event of a row.
+
+    Raises ``JournalError`` for an unknown type or impossible values.
+    """
     known = EVENT_NAMES.get(text(kind, "event type"))
     if known is None:
         raise JournalError(

@@ -1,7 +1,8 @@
-"""Group commit: one thread writes, in one transaction, all that was queued during the previous commit's sync.
+"""Group commit.
 
-The running fsync is the batching window; there is no timer. A single producer waits for one commit; 64 producers share
-one.
+One thread writes, in one transaction, all that was queued during the previous commit's sync. The
+running fsync is the batching window; there is no timer. A single producer waits for one commit; 64
+producers share one.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class _Write:
 class GroupCommitWriter:
     """A writer that executes statements durably and in order, many in one transaction.
 
-    ``connect`` is called in the writer's own thread. After the first error all later writes fail too, since it is
-    unknown what a failed sync left on disk. Use from one event loop.
+    ``connect`` is called in the writer's own thread. After the first error all later writes fail
+    too, since it is unknown what a failed sync left on disk. Use from one event loop.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -42,25 +43,35 @@ class GroupCommitWriter:
         self._thread.start()
 
     async def write(self, sql: str, values: Sequence[object], *following: Statement) -> None:
-        """Execute a statement and return when it is durable. Raises ``JournalError`` if it can't be written.
+        """Execute a statement and return when it is durable.
 
-        ``following`` are statements of the same transaction. Cancelling the wait doesn't cancel the statements.
-        Raises after ``close``, too: nothing would ever answer.
+        Raises ``JournalError`` if it can't be written. ``following`` are statements of the same
+        transaction. Cancelling the wait doesn't cancel the statements. Raises after ``close``, too:
+        nothing would ever answer.
         """
         if self._failure is not None:
             raise self._failure
         if self._is_closed:
-            raise JournalError("the journal is closed: the run has ended", hint="run the same command again to resume")
+            raise JournalError(
+                "the journal is closed: the run has ended",
+                hint="run the same command again to resume",
+            )
         done = asyncio.get_running_loop().create_future()
         self._queue.put(_Write(sql, values, done, following))
         await done
 
     async def drain(self) -> None:
-        """Return when all statements are durable, including those whose wait was cancelled. Raises ``JournalError``."""
+        """Return when all statements are durable, including those whose wait was cancelled.
+
+        Raises ``JournalError``.
+        """
         await self.write("SELECT 1", ())
 
     def close(self) -> None:
-        """Write the queued statements and end the thread. May be called twice, from the thread of the event loop."""
+        """Write the queued statements and end the thread.
+
+        May be called twice, from the thread of the event loop.
+        """
         self._is_closed = True
         if self._thread.is_alive():
             self._queue.put(None)
@@ -69,12 +80,16 @@ class GroupCommitWriter:
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
         try:
-            while batch := self._gather():
+            while True:
+                batch = self._gather()
+                if not batch:
+                    break
                 if self._failure is None:
                     try:
                         connection = connection or self._connect()
                         _commit(connection, batch)
-                    except Exception as error:  # noqa: BLE001 - if the thread ended, all writers would wait forever
+                    # If the thread ended, all writers would wait forever.
+                    except Exception as error:  # noqa: BLE001
                         self._failure = _journal_error(error)
                 _resolve(batch, self._failure)
         finally:
@@ -82,7 +97,10 @@ class GroupCommitWriter:
                 connection.close()
 
     def _gather(self) -> list[_Write]:
-        """Wait for a write, and return it with all that are queued; empty if the writer is closed."""
+        """Wait for a write, and return it with all that are queued.
+
+        The list is empty if the writer is closed.
+        """
         first = self._queue.get()
         if first is None:
             return []
@@ -132,5 +150,8 @@ def _resolve(batch: Sequence[_Write], failure: JournalError | None) -> None:
 def _journal_error(error: Exception) -> JournalError:
     return JournalError(
         f"the journal can't be written: {error}",
-        hint="check the disk (full? read-only?) and run the same command again; all journalled events are intact",
+        hint=(
+            "check the disk (full? read-only?) and run the same command again; "
+            "all journalled events are intact"
+        ),
     )

@@ -1,4 +1,7 @@
-"""The locks that allow one run at a time, in a run directory or of a manifest, and files that name their holders."""
+"""The locks that allow one run at a time, and the files that name their holders.
+
+One lock is of a run directory, another of all runs of a manifest.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ def erase_holder(directory: Path) -> None:
 
 
 def read_holder(directory: Path) -> Holder | None:
-    """Return the process named in the holder file; None if the file is missing, incomplete or otherwise invalid."""
+    """Return the process named in the holder file.
+
+    Returns None if the file is missing, incomplete or otherwise invalid.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(directory / HOLDER, flags)
@@ -68,47 +74,56 @@ def read_holder(directory: Path) -> Holder | None:
             text, written_at = os.read(descriptor, _LONGEST), os.fstat(descriptor).st_mtime
         finally:
             os.close(descriptor)
-        said = json.loads(text)
-        host, pid = said["host"], said["pid"]
+        record = json.loads(text)
+        host, pid = record["host"], record["pid"]
         since = datetime.fromtimestamp(written_at, UTC)
     except (OSError, ValueError, TypeError, LookupError, RecursionError, OverflowError):
         return None
-    if type(pid) is not int or not 0 < pid < 2**31 or not isinstance(host, str) or not _HOST.fullmatch(host):
+    if type(pid) is not int or not 0 < pid < 2**31:
+        return None
+    if not isinstance(host, str) or not _HOST.fullmatch(host):
         return None
     return Holder(host, pid, since)
 
 
 _LOOK_S = 0.1
-"""How long to wait for the lock, in seconds. ``is_locked`` takes a shared lock for a moment, which must not make a
-starting run fail."""
+"""How long to wait for the lock, in seconds. ``is_locked`` takes a shared lock for a moment,
+which must not make a starting run fail."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
-"""Errors of locking on a file system without locks (on NFS, also if the lock service can't be reached)."""
+"""Errors of locking on a file system without locks (on NFS, also if the lock service can't be
+reached)."""
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 _OR_IF_RUNNING = "wait until it ends, or use --if-running wait or --if-running skip"
 
 
 @contextmanager
 def lock_run_directory(directory: Path) -> Iterator[None]:
-    """Lock the run directory for the block, creating it if needed. The kernel releases the locks of a killed process.
+    """Lock the run directory for the block, creating it if needed.
 
-    The directory itself is locked, so that deleting or replacing a file in it can't admit a second run. A file in it is
-    locked too, for file systems that can't lock directories (NFS) and for older releases, which lock only the file.
+    The kernel releases the locks of a killed process. The directory itself is locked, so that
+    deleting or replacing a file in it can't admit a second run. A file in it is locked too, for
+    file systems that can't lock directories (NFS) and for older releases, which lock only the file.
 
-    Raises ``RunBusyError`` immediately if another run holds the directory, with the holder if known. Raises
-    ``RunDirectoryError`` if the directory can't be created, contains links, is writable by others (a directory from
-    another user must not redirect our writes), or if its file system has no locks.
+    Raises ``RunBusyError`` immediately if another run holds the directory, with the holder if
+    known. Raises ``RunDirectoryError`` if the directory can't be created, contains links, is
+    writable by others (a directory from another user must not redirect our writes), or if its file
+    system has no locks.
     """
     progress = shell_command("status", directory)
-    hint = f"wait until it ends ({progress} shows its progress), or use another --run-id, which buys all jobs again"
+    hint = (
+        f"wait until it ends ({progress} shows its progress), "
+        "or use another --run-id, which buys all jobs again"
+    )
     with _locked_for(directory, hint):
         yield
 
 
 @contextmanager
 def lock_results(folder: Path) -> Iterator[None]:
-    """Lock the folder of all runs of a manifest, such as ``outputs/NAME``, as ``lock_run_directory`` does a directory.
+    """Lock the folder of all runs of a manifest, such as ``outputs/NAME``.
 
-    It keeps out other callers of this function only: a run that doesn't call it locks its run directory alone.
+    It is locked as ``lock_run_directory`` locks a run directory. The lock keeps out other callers
+    of this function only: a run that doesn't call it locks its run directory alone.
     """
     with _locked_for(folder, _OR_IF_RUNNING):
         yield
@@ -130,8 +145,11 @@ def refuse_if_locked(directory: Path) -> None:
 
 
 def _busy(directory: Path, hint: str) -> RunBusyError:
+    message = f"another run holds {directory}"
     holder = read_holder(directory / DIRECTORY)
-    return RunBusyError(f"another run holds {directory}" + (f": {holder}" if holder is not None else ""), hint=hint)
+    if holder is not None:
+        message += f": {holder}"
+    return RunBusyError(message, hint=hint)
 
 
 def is_locked(directory: Path) -> bool:
@@ -174,8 +192,9 @@ def _locked(directory: Path) -> int:
         with ExitStack() as stack:
             descriptor = _opened(directory)
             stack.callback(os.close, descriptor)
+            is_held = _flock(descriptor, fcntl.LOCK_EX)
             # If the directory was renamed or replaced meanwhile, this lock has no effect.
-            if _flock(descriptor, fcntl.LOCK_EX) and os.path.samestat(os.fstat(descriptor), directory.stat()):
+            if is_held and os.path.samestat(os.fstat(descriptor), directory.stat()):
                 stack.pop_all()
                 return descriptor
         if time.monotonic() >= deadline:
@@ -209,7 +228,8 @@ def _is_file_locked(directory: Path) -> bool:
 def _check_locks(directory: Path) -> None:
     """Raise ``RunDirectoryError`` if the file system has no locks.
 
-    ``FileLock`` would fall back to the existence of a file, which remains after its process was killed.
+    ``FileLock`` would fall back to the existence of a file, which remains after its process was
+    killed.
     """
     try:
         _is_free(directory, os.O_RDWR | os.O_CREAT)
@@ -217,7 +237,8 @@ def _check_locks(directory: Path) -> None:
         if error.errno not in _NO_LOCKS:
             raise
         raise RunDirectoryError(
-            f"the file system of {directory} has no file locks, which prevent two runs at a time: {error.strerror}",
+            f"the file system of {directory} has no file locks, "
+            f"which prevent two runs at a time: {error.strerror}",
             hint="choose another --out-dir, on another disk; nothing was bought",
         ) from error
 
@@ -227,10 +248,12 @@ def _is_free(directory: Path, flags: int) -> bool:
 
     Raises ``OSError`` if the file system has no locks or the file doesn't exist.
     """
-    descriptor = os.open(directory / DIRECTORY / LOCK, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(directory / DIRECTORY / LOCK, flags, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # PermissionError: some systems report a held lock so
+    except (BlockingIOError, PermissionError):
+        # PermissionError: some systems report a held lock so.
         return False
     finally:
         os.close(descriptor)

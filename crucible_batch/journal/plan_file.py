@@ -1,4 +1,7 @@
-"""A plan in an unnamed temporary SQLite file, written and read row by row so that it is never completely in memory."""
+"""A plan in an unnamed temporary SQLite file.
+
+It is written and read row by row, so it is never completely in memory.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,17 @@ class PlanFile:
 
     def __init__(self) -> None:
         self._connection = temporary_database(
-            "CREATE TABLE plan (position INTEGER PRIMARY KEY, identity TEXT NOT NULL, body TEXT NOT NULL)"
+            "CREATE TABLE plan "
+            "(position INTEGER PRIMARY KEY, identity TEXT NOT NULL, body TEXT NOT NULL)"
         )
 
     @classmethod
     @contextmanager
     def temporary(cls) -> Iterator[PlanFile]:
-        """Create an empty plan that is deleted at the end of the block, or when the process ends or is killed."""
+        """Create an empty plan, which is deleted at the end of the block.
+
+        It is also deleted when the process ends or is killed.
+        """
         plan = cls()
         try:
             yield plan
@@ -40,8 +47,9 @@ class PlanFile:
         Raises ``UserError`` if the temporary directory has no room for them.
         """
         with room_for("the plan"):
+            rows = ((job.position, job.identity, encode(job)) for job in jobs)
             self._connection.execute("BEGIN")
-            self._connection.executemany(INSERT_PLANNED, ((job.position, job.identity, encode(job)) for job in jobs))
+            self._connection.executemany(INSERT_PLANNED, rows)
             self._connection.execute(INDEX_PLAN)
             self._connection.execute("COMMIT")
 
@@ -56,13 +64,15 @@ class PlanFile:
 
     def rows(self) -> Generator[tuple[int, str, str], None, None]:
         """Yield the rows in the form that ``INSERT_PLANNED`` takes, in manifest order."""
-        # Not `yield from`: a generator that an error left open would close the cursor of a closed database.
+        # Not `yield from`: a generator that an error left open would close the cursor of a closed
+        # database.
         for row in self._connection.execute(_ROWS):  # noqa: UP028
             yield row
 
     def holds(self, identity: str) -> bool:
         """Whether the plan has a job with this identity, under any name."""
-        return self._connection.execute("SELECT 1 FROM plan WHERE identity = ?", (identity,)).fetchone() is not None
+        query = "SELECT 1 FROM plan WHERE identity = ?"
+        return self._connection.execute(query, (identity,)).fetchone() is not None
 
     def has_images(self) -> bool:
         """Whether any job has an input image. Doesn't decode the jobs."""

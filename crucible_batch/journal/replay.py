@@ -20,15 +20,18 @@ from crucible_batch.journal.event_codec import decode_event
 
 _MOST_TOLD = 10
 _told: dict[Path, set[str]] = {}
-"""The unreadable jobs already logged, by journal: a command reads the same journal several times."""
+"""The unreadable jobs already logged, by journal: a command reads the same journal several
+times."""
 
 logger = logging.getLogger(__name__)
 
 
-def job_of(journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, object]], rule: RetryRule) -> Job:
-    """Return a job in the state after its events, given by type and body. An unreadable one is logged once.
+def job_of(
+    journal: Path, planned: PlannedJob, rows: Iterable[tuple[object, object]], rule: RetryRule
+) -> Job:
+    """Return a job in the state after its events, given by type and body.
 
-    Raises ``JournalError`` for an event that can't be decoded.
+    An unreadable one is logged once. Raises ``JournalError`` for an event that can't be decoded.
     """
     job = Job(planned.identity, has_images=bool(planned.images), rule=rule)
     if planned.obstacle is not None:
@@ -56,4 +59,6 @@ def _tell(journal: Path, planned: PlannedJob, job: Job) -> None:
     told.add(planned.identity)
     logger.warning("job %s: %s; %s", clean(planned.name), job.error.message, job.error.hint)
     if len(told) == _MOST_TOLD:
-        logger.warning("there may be more such jobs; report.json lists them with the code %s", job.error.code)
+        logger.warning(
+            "there may be more such jobs; report.json lists them with the code %s", job.error.code
+        )

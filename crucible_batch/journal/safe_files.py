@@ -21,9 +21,10 @@ _ROOT = 0
 
 
 def check_rights(directory: Path) -> None:
-    """Raise ``RunDirectoryError`` for a run directory that belongs to another user or is writable by everybody.
+    """Raise ``RunDirectoryError`` if another user could write into the directory.
 
-    Root may use directories of any user, as in containers, and every user may use root's. Raises ``OSError`` too.
+    It must belong to the user, and not be writable by everybody. Root may use directories of any
+    user, as in containers, and every user may use root's. Raises ``OSError`` too.
     """
     us = os.geteuid()
     for folder in (directory, directory / DIRECTORY):
@@ -31,16 +32,24 @@ def check_rights(directory: Path) -> None:
             continue
         status = folder.stat()
         if status.st_uid not in {us, _ROOT} and us != _ROOT:
-            raise RunDirectoryError(f"{folder} belongs to another user", hint="choose another --out-dir")
+            raise RunDirectoryError(
+                f"{folder} belongs to another user", hint="choose another --out-dir"
+            )
         if status.st_mode & stat.S_IWOTH and _keeps_modes(folder):
             raise RunDirectoryError(
                 f"{folder} is writable by everyone",
-                hint=f"run chmod o-w {folder}, or choose another --out-dir, such as a folder in this one",
+                hint=(
+                    f"run chmod o-w {folder}, or choose another --out-dir, "
+                    "such as a folder in this one"
+                ),
             )
 
 
 def _keeps_modes(folder: Path) -> bool:
-    """Whether the file system supports modes: on some (FAT, NTFS) every file is writable by everybody."""
+    """Whether the file system supports modes.
+
+    On some (FAT, NTFS) every file is writable by everybody.
+    """
     probe = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder))
     try:
         return not probe.stat().st_mode & stat.S_IWOTH
@@ -49,7 +58,8 @@ def _keeps_modes(folder: Path) -> bool:
 
 
 _NEW_FOLDERS = 5
-"""The number of folders to sync: ``.crucible``, the run directory and its parents, up to the parent of ``outputs``."""
+"""The number of folders to sync: ``.crucible``, the run directory and its parents, up to the
+parent of ``outputs``."""
 
 
 def sync_names(journal: Path) -> None:
@@ -75,16 +85,18 @@ _DATABASE = (FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal")
 
 
 def refuse_links(directory: Path) -> None:
-    """Raise ``RunDirectoryError`` if the journal's folder isn't a directory, or a file in it isn't a regular file.
+    """Raise ``RunDirectoryError`` if the journal's folder or a file in it is a link or a device.
 
-    This covers the database's files and the lock. A file with several hard links is rejected too, since it may be
-    another file as well.
+    The folder must be a directory, and a file in it a regular file. This covers the database's
+    files and the lock. A file with several hard links is rejected too, since it may be another file
+    as well.
     """
     try:
         _refuse_links(directory)
     except OSError as error:
         raise RunDirectoryError(
-            f"{directory} can't be used: {error.strerror}", hint="check its permissions, or choose another --out-dir"
+            f"{directory} can't be used: {error.strerror}",
+            hint="check its permissions, or choose another --out-dir",
         ) from error
 
 
@@ -97,7 +109,9 @@ def _refuse_links(directory: Path) -> None:
         raise _refused(folder, found)
     for name in (*_DATABASE, LOCK):
         status = _status(folder / name)
-        if status is not None and (not stat.S_ISREG(status.st_mode) or status.st_nlink > 1):
+        if status is None:
+            continue
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             raise _refused(folder / name, status)
 
 
@@ -113,6 +127,10 @@ def _refused(path: Path, status: os.stat_result) -> RunDirectoryError:
         what = "is a symbolic link, which is not followed"
     elif stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         what = "has several hard links, so that writing to it would change another file"
+    elif path.name == DIRECTORY:
+        what = "is not a directory"
     else:
-        what = "is not a regular file" if path.name != DIRECTORY else "is not a directory"
-    return RunDirectoryError(f"{path} {what}", hint="remove it or replace it with a copy, or choose another --out-dir")
+        what = "is not a regular file"
+    return RunDirectoryError(
+        f"{path} {what}", hint="remove it or replace it with a copy, or choose another --out-dir"
+    )

@@ -1,4 +1,7 @@
-"""The rows of a journal that another one needs: to continue it, or to be reconciled with the gateway's ledger."""
+"""The rows of a journal that another one needs.
+
+It needs them to continue it, or to be reconciled with the gateway's ledger.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,16 @@ _NOTES = ("shard", "key", "outputs_at")
 """The notes that belong to the run. The others are about files of one machine."""
 _RUNS = "SELECT id, started_at, finished_at, terms, ending FROM runs ORDER BY id"
 _ADD_EVENT = "INSERT INTO events (seq, subject, type, body) VALUES (?, ?, ?, ?)"
-_ADD_RUN = "INSERT OR REPLACE INTO runs (id, started_at, finished_at, terms, ending) VALUES (?, ?, ?, ?, ?)"
+_ADD_RUN = """INSERT OR REPLACE INTO runs (id, started_at, finished_at, terms, ending)
+              VALUES (?, ?, ?, ?, ?)"""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRows:
     """Events with their numbers, and all runs and notes, as they are stored.
 
-    ``gateway_entries`` and ``gateway_readings`` are what its runs saw of the gateway's ledger, at the end of a run.
+    ``gateway_entries`` and ``gateway_readings`` are what its runs saw of the gateway's ledger, at
+    the end of a run.
     """
 
     events: tuple[tuple[int, str, str, str], ...] = ()
@@ -36,7 +41,9 @@ class JournalRows:
     @property
     def last(self) -> int:
         """The number of the newest event; 0 if there is none."""
-        return self.events[-1][0] if self.events else 0
+        if not self.events:
+            return 0
+        return self.events[-1][0]
 
     def after(self, number: int) -> JournalRows:
         """Return the rows without the events up to this number."""
@@ -44,15 +51,21 @@ class JournalRows:
 
 
 def rows_after(journal: Journal, number: int, *, with_gateway_ledger: bool = False) -> JournalRows:
-    """Return the durable events after this number, with all runs, notes and readings of the gateway's ledger."""
+    """Return the durable events after this number, with all runs and notes.
+
+    With ``with_gateway_ledger``, the readings of the gateway's ledger are included.
+    """
     connection = journal._connection  # noqa: SLF001 - of this package
     with foreign_errors(journal.path.parents[1]):
+        notes = {name: journal.noted(name) for name in _NOTES}
         rows = JournalRows(
             tuple(connection.execute(sql.EVENTS_AFTER, (number,))),
             tuple(connection.execute(_RUNS)),
-            {name: value for name in _NOTES if (value := journal.noted(name)) is not None},
+            {name: value for name, value in notes.items() if value is not None},
         )
-        return _with_gateway_ledger(rows, connection) if with_gateway_ledger else rows
+        if with_gateway_ledger:
+            rows = _with_gateway_ledger(rows, connection)
+        return rows
 
 
 def _with_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection) -> JournalRows:
@@ -64,17 +77,20 @@ def _with_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection) -> J
 
 
 def copy_gateway_ledger(source: Journal, target: Journal) -> None:
-    """Add what the runs of one journal saw of the gateway's ledger to another journal. May be repeated."""
+    """Add what the runs of one journal saw of the gateway's ledger to another journal.
+
+    May be repeated.
+    """
     with foreign_errors(source.path.parents[1]):
-        rows = _with_gateway_ledger(JournalRows(), source._connection)  # noqa: SLF001 - of this package
+        rows = _with_gateway_ledger(JournalRows(), source._connection)  # noqa: SLF001
     with foreign_errors(target.path.parents[1]), target.transaction():
-        _add_gateway_ledger(rows, target._connection)  # noqa: SLF001
+        _add_gateway_ledger(rows, target._connection, keep=sql.MERGE_ENTRY)  # noqa: SLF001
 
 
-def _add_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection) -> None:
+def _add_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection, *, keep: str = sql.KEEP_ENTRY) -> None:
     for statement in sql.CREATE_GATEWAY_LEDGER:
         connection.execute(statement)
-    connection.executemany(sql.KEEP_ENTRY, rows.gateway_entries)
+    connection.executemany(keep, rows.gateway_entries)
     connection.executemany(sql.KEEP_READING, rows.gateway_readings)
 
 
@@ -91,7 +107,10 @@ def add_rows(journal: Journal, entries: Iterable[JournalRows]) -> None:
 
 
 def set_journal_aside(directory: Path, name: str) -> None:
-    """Rename the journal of a directory, so that another one can take its place. The caller holds the lock."""
+    """Rename the journal of a directory, so that another one can take its place.
+
+    The caller holds the lock.
+    """
     path = directory / DIRECTORY / FILE
     with foreign_errors(directory), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")  # one file without a log beside it

@@ -9,16 +9,30 @@ RETIRE = (
     "DROP INDEX IF EXISTS plan_by_identity",
     "DELETE FROM plan",
 )
-KNOWN = """SELECT body, 0 FROM plan WHERE identity = ?1 UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1"""
+KNOWN = """
+    SELECT body, 0 FROM plan WHERE identity = ?1
+    UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1
+"""
 # Created on first use; most runs don't need it.
-INDEX_PLACES = """CREATE INDEX IF NOT EXISTS events_by_place ON events (json_extract(body, '$.path'), subject)
-                   WHERE type IN ('Saved', 'Relocated')"""
-SAVED_AT = """SELECT DISTINCT subject FROM events
-               WHERE json_extract(body, '$.path') = ? AND type IN ('Saved', 'Relocated') ORDER BY subject"""
-INDEX_GATEWAY_JOBS = """CREATE INDEX IF NOT EXISTS events_by_gateway_job
-                         ON events (lower(json_extract(body, '$.job_id')), subject) WHERE type = 'Accepted'"""
-ACCEPTED_AS = """SELECT DISTINCT subject FROM events
-                  WHERE lower(json_extract(body, '$.job_id')) = ? AND type = 'Accepted' ORDER BY subject"""
+INDEX_PLACES = """
+    CREATE INDEX IF NOT EXISTS events_by_place ON events (json_extract(body, '$.path'), subject)
+    WHERE type IN ('Saved', 'Relocated')
+"""
+SAVED_AT = """
+    SELECT DISTINCT subject FROM events
+    WHERE json_extract(body, '$.path') = ? AND type IN ('Saved', 'Relocated')
+    ORDER BY subject
+"""
+INDEX_GATEWAY_JOBS = """
+    CREATE INDEX IF NOT EXISTS events_by_gateway_job
+    ON events (lower(json_extract(body, '$.job_id')), subject)
+    WHERE type = 'Accepted'
+"""
+ACCEPTED_AS = """
+    SELECT DISTINCT subject FROM events
+    WHERE lower(json_extract(body, '$.job_id')) = ? AND type = 'Accepted'
+    ORDER BY subject
+"""
 UNRETIRE = "DELETE FROM retired WHERE identity IN (SELECT identity FROM plan)"
 JOBS = """
     SELECT plan.position, plan.body, events.type, events.body
@@ -31,8 +45,9 @@ PLAN = "SELECT body FROM plan ORDER BY position"
 # The first job of each workflow: with and without a prompt, and by the parameters of its images.
 SAMPLES = """
     SELECT body FROM plan WHERE position IN (
-        SELECT min(position) FROM plan GROUP BY json_extract(body, '$.workflow_id'),
-        json_extract(body, '$.prompt') IS NULL, coalesce(json_extract(body, '$.images'), '{}') = '{}'
+        SELECT min(position) FROM plan
+        GROUP BY json_extract(body, '$.workflow_id'), json_extract(body, '$.prompt') IS NULL,
+                 coalesce(json_extract(body, '$.images'), '{}') = '{}'
     ) ORDER BY position
 """
 UNSTARTED = """
@@ -40,8 +55,9 @@ UNSTARTED = """
     FROM plan WHERE NOT EXISTS (SELECT 1 FROM events WHERE subject = plan.identity)
 """
 PAGE = 64
-"""The number of jobs read by one query. A run reads its queue until it ends, and an open read prevents checkpoints of
-the write-ahead log: after a million jobs the log would be as large as the journal, with its index in memory."""
+"""The number of jobs read by one query. A run reads its queue until it ends, and an open read
+prevents checkpoints of the write-ahead log: after a million jobs the log would be as large as
+the journal, with its index in memory."""
 
 # Created by the first command: older releases ignore a table that they don't know.
 CREATE_CONTROLS = """CREATE TABLE IF NOT EXISTS controls (
@@ -53,7 +69,8 @@ ADD_CONTROL = "INSERT INTO controls (run, body) SELECT coalesce(?, max(id), 0), 
 HAS_CONTROLS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'controls'"
 CONTROLS = "SELECT body FROM controls WHERE run = (SELECT max(id) FROM runs) ORDER BY id"
 
-# The event at which a run begins is stored in its terms: older releases ignore the additional field.
+# The event at which a run begins is stored in its terms: older releases ignore the additional
+# field.
 BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, ?)"
 RUN_STARTS = "SELECT started_at FROM runs ORDER BY id"
 RUNS = "SELECT started_at, finished_at, terms, ending FROM runs ORDER BY id"
@@ -68,13 +85,23 @@ CREATE_GATEWAY_LEDGER = (
     """CREATE TABLE IF NOT EXISTS gateway_readings (
            since REAL PRIMARY KEY,
            until REAL NOT NULL,
-           body  TEXT NOT NULL     -- JSON of the readings that overlap: from when to when, and the last one's entries
+           body  TEXT NOT NULL     -- JSON of the readings that overlap: from when to when, and
+                                   -- the last one's entries
        ) WITHOUT ROWID""",
 )
-HAS_GATEWAY_LEDGER = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'gateway_readings'"
+HAS_GATEWAY_LEDGER = (
+    "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'gateway_readings'"
+)
 KEEP_ENTRY = """INSERT INTO gateway_entries (key, seen_at, body) VALUES (?, ?, ?)
                 ON CONFLICT (key) DO UPDATE SET body = excluded.body"""
+# Places in the order of another journal's readings can't be compared with those of this one.
+MERGE_ENTRY = """INSERT INTO gateway_entries (key, seen_at, body) VALUES (?, ?, json_remove(?, '$.place'))
+                 ON CONFLICT (key) DO UPDATE
+                 SET body = json_set(excluded.body, '$.place', json_extract(gateway_entries.body, '$.place'))"""
 KEEP_READING = "INSERT OR REPLACE INTO gateway_readings (since, until, body) VALUES (?, ?, ?)"
 GATEWAY_ENTRIES = "SELECT body FROM gateway_entries"
+PLACES = """SELECT key, json_extract(body, '$.place') FROM gateway_entries
+            WHERE key IN (SELECT value FROM json_each(?))"""
+LAST_PLACE = "SELECT max(json_extract(body, '$.place')) FROM gateway_entries"
 FIRST_SEEN = "SELECT key, seen_at FROM gateway_entries"
 GATEWAY_READINGS = "SELECT body FROM gateway_readings ORDER BY until, since"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -289,15 +290,24 @@ class Journal:
         """Return when the first reading that had an entry was begun, in seconds since the epoch, by the entry's key."""
         return {text(key, "entry"): moment(at, "reading") for key, at in self._of_gateway_ledger(sql.FIRST_SEEN)}
 
+    def ledger_places(self, keys: Iterable[str]) -> dict[str, int]:
+        """Return the places of entries, by their keys, for those that have one."""
+        rows = self._of_gateway_ledger(sql.PLACES, json.dumps([*keys]))
+        return {text(key, "entry"): place for key, place in rows if isinstance(place, int)}
+
+    def last_ledger_place(self) -> int:
+        """Return the highest place of an entry; 0 without any."""
+        return max((place for (place,) in self._of_gateway_ledger(sql.LAST_PLACE) if isinstance(place, int)), default=0)
+
     def ledger_coverages(self) -> list[LedgerCoverage]:
         """Return over which times the gateway's ledger was read without a gap, oldest first."""
         return [decode(LedgerCoverage, body) for (body,) in self._of_gateway_ledger(sql.GATEWAY_READINGS)]
 
-    def _of_gateway_ledger(self, query: str) -> list[tuple[object, ...]]:
+    def _of_gateway_ledger(self, query: str, *values: str) -> list[tuple[object, ...]]:
         with self._errors():
             if self._connection.execute(sql.HAS_GATEWAY_LEDGER).fetchone() is None:
                 return []
-            return self._connection.execute(query).fetchall()
+            return self._connection.execute(query, values).fetchall()
 
     def controls(self) -> list[ControlEntry]:
         """Return the commands that were given to the newest run, oldest first."""

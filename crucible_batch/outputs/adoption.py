@@ -1,7 +1,8 @@
-"""Outputs of a shard's directory into the main run directory: linked or copied, checked, and never over another file.
+"""Adoption of the outputs of a shard's directory into the main run directory.
 
-Both directories may come from other machines or people: no link below them is followed, and the bytes are checked by
-their digest where they get their name. All functions block.
+They are linked or copied, checked, and never replace another file. Both directories may come from
+other machines or people: no link below them is followed, and the bytes are checked by their digest
+where they get their name. All functions block.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _CAN_NOT_LINK = NOT_SUPPORTED | {errno.EXDEV}
 
 
 class Adoption(enum.Enum):
-    """What was done for an output. ``ABSENT``: its source has no regular file with the recorded bytes."""
+    """What was done for an output.
+
+    ``ABSENT``: its source has no regular file with the recorded bytes.
+    """
 
     PRESENT = "present"
     LINKED = "linked"
@@ -32,11 +36,11 @@ class Adoption(enum.Enum):
 
 
 def adopt_output(source: Path, path: str, directory: Path, target: str, sha256: str) -> Adoption:
-    """Give the output at ``path`` in ``source`` the name ``target`` in ``directory``. May be called twice.
+    """Give the output at ``path`` in ``source`` the name ``target`` in ``directory``.
 
-    It gets a hard link if that is possible and the file is the user's own, otherwise a synced copy. Raises
-    ``OutputError`` if a file with other bytes is at ``target``, and ``ResultsError`` if ``directory`` can't be written
-    or ``target`` leads out of it.
+    May be called twice. It gets a hard link if that is possible and the file is the user's own,
+    otherwise a synced copy. Raises ``OutputError`` if a file with other bytes is at ``target``, and
+    ``ResultsError`` if ``directory`` can't be written or ``target`` leads out of it.
     """
     name = PurePosixPath(target).name
     try:
@@ -53,14 +57,17 @@ def adopt_output(source: Path, path: str, directory: Path, target: str, sha256: 
         return Adoption.ABSENT
 
 
-def _bring(source: Folder, name: str, directory: Path, target: PurePosixPath, sha256: str) -> Adoption:
+def _bring(
+    source: Folder, name: str, directory: Path, target: PurePosixPath, sha256: str
+) -> Adoption:
     with source.read(name) as file:
         is_own = os.fstat(file.fileno()).st_uid == os.geteuid()
         temporary = f"{TEMPORARY_PREFIX}merge-{sha256[:16]}"
         try:
             with folder_of_output(directory, target, make=True) as folder:
                 try:
-                    folder.unlink(temporary)  # left by a killed merge; it may be a link to another file
+                    # Left by a killed merge; it may be a link to another file
+                    folder.unlink(temporary)
                     is_linked = is_own and _linked(source, name, folder, temporary)
                     if not is_linked:
                         with folder.create(temporary) as copy:
@@ -69,7 +76,9 @@ def _bring(source: Folder, name: str, directory: Path, target: PurePosixPath, sh
                         return Adoption.ABSENT
                     _sync(folder, temporary)
                     link_into_place(folder, temporary, target, sha256)
-                    return Adoption.LINKED if is_linked else Adoption.COPIED
+                    if is_linked:
+                        return Adoption.LINKED
+                    return Adoption.COPIED
                 finally:
                     folder.unlink(temporary)
         except OSError as error:

@@ -1,4 +1,7 @@
-"""Deletion of a run's outputs: only the recorded bytes at their planned paths, and never through a link."""
+"""Deletion of a run's outputs.
+
+Only the recorded bytes at their planned paths are deleted, and never through a link.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,44 @@ _THUMBNAIL = re.compile(r"[0-9a-f]{40}(?:\.webp|-\d{1,2})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class DeletedOutput:
-    """What was deleted: bytes, and the path of the file that was kept because it isn't ours, if any."""
+    """The number of deleted bytes, and the path of a file that was kept because it isn't ours."""
 
     byte_size: int = 0
     kept: str | None = None
 
 
 def size_of_output(directory: Path, path: str, byte_size: int) -> int:
-    """Return the bytes on disk of an output of ``byte_size`` bytes and its sidecar; 0 if another file is there."""
+    """Return the bytes on disk of an output of ``byte_size`` bytes and its sidecar.
+
+    The result is 0 if another file is there.
+    """
     name = PurePosixPath(path).name
     try:
         with folder_of_output(directory, path) as folder:
             output = folder.stat(name)
-            is_ours = output is None or (stat.S_ISREG(output.st_mode) and output.st_size == byte_size)
-            sidecar = folder.stat(f"{name}{SIDECAR_SUFFIX}") if is_ours else None
+            if output is not None and not _is_file(output, byte_size):
+                return 0
+            sidecar = folder.stat(f"{name}{SIDECAR_SUFFIX}")
     except OSError:
         return 0
-    sizes = [found.st_size for found in (output, sidecar) if found is not None and stat.S_ISREG(found.st_mode)]
-    return sum(sizes) if is_ours else 0
+    size = 0
+    if output is not None:
+        size += output.st_size
+    if sidecar is not None and _is_file(sidecar):
+        size += sidecar.st_size
+    return size
+
+
+def _is_file(found: os.stat_result, byte_size: int | None = None) -> bool:
+    """Whether it is a regular file, of ``byte_size`` if given."""
+    return stat.S_ISREG(found.st_mode) and byte_size in {None, found.st_size}
 
 
 def delete_output(directory: Path, path: str, sha256: str) -> DeletedOutput:
     """Delete an output and its sidecar, and its folder if that is empty then.
 
-    A file with other bytes, anything that isn't a regular file, and a file behind a link are kept, and so is the
-    sidecar. A missing file is not an error. Raises ``OSError`` if the disk fails.
+    A file with other bytes, anything that isn't a regular file, and a file behind a link are kept,
+    and so is the sidecar. A missing file is not an error. Raises ``OSError`` if the disk fails.
     """
     name = PurePosixPath(path).name
     try:
@@ -63,7 +79,10 @@ def delete_output(directory: Path, path: str, sha256: str) -> DeletedOutput:
 
 
 def _delete_if_same(folder: Folder, name: str, sha256: str) -> int | None:
-    """Delete a file with this digest; return its size, 0 if there is none, None if it is another file."""
+    """Delete a file with this digest, and return its size.
+
+    The result is 0 if there is no file, and None if it is another one.
+    """
     found = folder.stat(name)
     if found is None:
         return 0
@@ -90,7 +109,10 @@ def _delete_sidecar(folder: Folder, name: str) -> int:
 
 
 def delete_empty_folders(directory: Path, path: str) -> None:
-    """Remove the folders above a path, the innermost first, as long as they are empty. No link is removed."""
+    """Remove the folders above a path, the innermost first, as long as they are empty.
+
+    No link is removed.
+    """
     for parent in PurePosixPath(path).parents:
         if parent.name and not _is_removed(directory, parent):
             return
@@ -110,7 +132,10 @@ def size_of_page(directory: Path) -> int:
 
 
 def delete_page(directory: Path) -> int:
-    """Delete ``report.html`` and the thumbnails, and return their bytes. Raises ``OSError`` if the disk fails."""
+    """Delete ``report.html`` and the thumbnails, and return their bytes.
+
+    Raises ``OSError`` if the disk fails.
+    """
     deleted = 0
     for folder_path, name, size in _page_files(directory):
         with folder_of(directory, PurePosixPath(folder_path, name)) as folder:
@@ -122,14 +147,21 @@ def delete_page(directory: Path) -> int:
 
 
 def _page_files(directory: Path) -> list[tuple[str, str, int]]:
-    """Return folder, name and size of the page's files. Links and files with other names are left out."""
+    """Return folder, name and size of the page's files.
+
+    Links and files with other names are left out.
+    """
     files: list[tuple[str, str, int]] = []
     with contextlib.suppress(OSError), folder_of(directory, "report.html") as folder:
         found = folder.stat("report.html")
         if found is not None and stat.S_ISREG(found.st_mode):
             files.append(("", "report.html", found.st_size))
     for path in _THUMBNAIL_FOLDERS:
-        with contextlib.suppress(OSError), folder_of(directory, f"{path}/x") as folder, folder.entries() as entries:
+        with (
+            contextlib.suppress(OSError),
+            folder_of(directory, f"{path}/x") as folder,
+            folder.entries() as entries,
+        ):
             files.extend(
                 (path, entry.name, entry.stat(follow_symlinks=False).st_size)
                 for entry in entries

@@ -1,4 +1,7 @@
-"""The check for free disk space: a run that buys until the disk is full can't save what it has bought."""
+"""The check for free disk space.
+
+A run that buys until the disk is full can't save what it has bought.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 from crucible_batch.core.gateway_types import ErrorInfo
 
 RESERVE = 64 * 1024 * 1024
-"""Bytes kept free for jobs in flight, the journal and the report. On a small disk it is a twentieth of the disk."""
+"""Bytes kept free for jobs in flight, the journal and the report. On a small disk it is a
+twentieth of the disk."""
 _MIB = 1024 * 1024
 
 
@@ -27,7 +31,7 @@ def space_shortage(directory: Path) -> ErrorInfo | None:
         return None
     return ErrorInfo(
         "DISK_NEARLY_FULL",
-        f"{free / _MIB:.1f} MiB are free on the disk of the outputs; {reserve / _MIB:.1f} MiB are reserved for jobs"
-        " in flight",
+        f"{free / _MIB:.1f} MiB are free on the disk of the outputs; "
+        f"{reserve / _MIB:.1f} MiB are reserved for jobs in flight",
         hint="free some space and run the same command again; no more jobs were bought",
     )

@@ -1,8 +1,10 @@
-"""Text embedded in a picture's metadata. No pixel is decoded, and all other bytes of the file are unchanged.
+"""Text embedded in a picture's metadata.
+
+No pixel is decoded, and all other bytes of the file are unchanged.
 
     PNG     an iTXt chunk before IEND (PNG specification, third edition, 11.3.3.4)
     JPEG    an XMP packet in an APP1 segment after the leading APP0 and APP1 (ISO 16684-3)
-    WebP    an XMP chunk at the end, announced in VP8X, which is added to a simple file (RFC 9649, 2.7)
+    WebP    an XMP chunk at the end, announced in VP8X, which a simple file gets (RFC 9649, 2.7)
 
 In a WebP, the only other changes are a flag in VP8X and the length of the file in its header.
 """
@@ -18,7 +20,8 @@ from typing import BinaryIO
 from xml.sax.saxutils import escape
 
 MAX_PARTS = 100_000
-"""Chunks or segments of a file. A picture has dozens; millions of empty ones would occupy a thread for minutes."""
+"""Chunks or segments of a file. A picture has dozens; millions of empty ones would occupy a
+thread for minutes."""
 
 _BLOCK_BYTES = 256 * 1024
 
@@ -37,7 +40,10 @@ class Splice:
 
 
 def spliced(file: BinaryIO, splices: Iterable[Splice]) -> Iterator[bytes]:
-    """Yield a file's bytes with splices applied. The splices must be sorted by ``at`` and must not overlap."""
+    """Yield a file's bytes with splices applied.
+
+    The splices must be sorted by ``at`` and must not overlap.
+    """
     position = 0
     for splice in splices:
         file.seek(position)
@@ -45,8 +51,7 @@ def spliced(file: BinaryIO, splices: Iterable[Splice]) -> Iterator[bytes]:
         yield splice.insert
         position = splice.at + splice.skip
     file.seek(position)
-    while block := file.read(_BLOCK_BYTES):
-        yield block
+    yield from iter(lambda: file.read(_BLOCK_BYTES), b"")
 
 
 def _read_at(file: BinaryIO, at: int, count: int) -> bytes:
@@ -72,7 +77,10 @@ PROPERTY = "provenance"
 
 
 def _xmp_packet(text: str) -> bytes:
-    """Return an XMP packet with ``text`` as its only property. ``text`` must be ASCII without control characters."""
+    """Return an XMP packet with ``text`` as its only property.
+
+    ``text`` must be ASCII without control characters.
+    """
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -102,13 +110,17 @@ def _plan_png(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
         if kind == b"IEND":
             if b"IDAT" not in kinds:
                 break
-            return (Splice(at, _png_chunk(b"iTXt", KEYWORD + b"\0\0\0\0\0" + text.encode("ascii"))),)
+            content = KEYWORD + b"\0\0\0\0\0" + text.encode("ascii")
+            return (Splice(at, _png_chunk(b"iTXt", content)),)
         kinds.add(kind)
     raise NotEmbeddableError("its structure is invalid: it has no pixels or no end")
 
 
 def _png_chunks(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
-    """Yield each chunk's offset and type. Raises ``NotEmbeddableError`` for a chunk that doesn't fit into the file."""
+    """Yield each chunk's offset and type.
+
+    Raises ``NotEmbeddableError`` for a chunk that doesn't fit into the file.
+    """
     at = len(_PNG_SIGNATURE)
     for _ in range(MAX_PARTS):
         length, kind = struct.unpack(">I4s", _read_at(file, at, 8))
@@ -159,9 +171,11 @@ def _jpeg_segments(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]
     at = 2
     for _ in range(MAX_PARTS):
         mark, marker, length = struct.unpack(">BBH", _read_at(file, at, 4))
-        # Markers from 0xC0 to below APP0 are tables and frames; 0x01 and 0xD0 to 0xD9 have no length and aren't
-        # valid here.
-        if mark != 0xFF or marker < 0xC0 or 0xD0 <= marker < _START_OF_SCAN or length < 2 or at + 2 + length > size:
+        # Markers from 0xC0 to below APP0 are tables and frames; 0x01 and 0xD0 to 0xD9 have no
+        # length and aren't valid here.
+        is_marker = mark == 0xFF and marker >= 0xC0 and not 0xD0 <= marker < _START_OF_SCAN
+        has_content = length >= 2 and at + 2 + length <= size
+        if not is_marker or not has_content:
             raise NotEmbeddableError("its structure is invalid: not a segment")
         if marker == _START_OF_SCAN:
             return
@@ -198,7 +212,10 @@ def _plan_webp(file: BinaryIO, size: int, text: str) -> tuple[Splice, ...]:
 
 
 def _webp_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yield each chunk's type. Raises ``NotEmbeddableError`` if the chunks don't fill the file exactly."""
+    """Yield each chunk's type.
+
+    Raises ``NotEmbeddableError`` if the chunks don't fill the file exactly.
+    """
     at = _HEADER_BYTES
     for _ in range(MAX_PARTS):
         if at == size:
@@ -228,10 +245,14 @@ def _announced(file: BinaryIO, kinds: list[bytes]) -> Splice:
             start, bits = struct.unpack("<BI", _read_at(file, _FLAGS_AT, 5))
             if start != _LOSSLESS_START:
                 raise NotEmbeddableError("its structure is invalid: no lossless image")
-            alpha = _HAS_ALPHA if bits >> 28 & 1 else 0
-            return _extended(_HAS_XMP | alpha, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+            flags = _HAS_XMP
+            if bits >> 28 & 1:
+                flags |= _HAS_ALPHA
+            return _extended(flags, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
         case _:
-            raise NotEmbeddableError("its structure is invalid: it is neither a simple nor an extended file")
+            raise NotEmbeddableError(
+                "its structure is invalid: it is neither a simple nor an extended file"
+            )
 
 
 def _extended(flags: int, width: int, height: int) -> Splice:
@@ -249,10 +270,11 @@ _PLANNERS = {"image/png": _plan_png, "image/jpeg": _plan_jpeg, "image/webp": _pl
 
 
 def plan_embedding(file: BinaryIO, mime_type: str, text: str) -> tuple[Splice, ...]:
-    """Return the splices that embed an ASCII ``text``: as a PNG's iTXt chunk, or a JPEG's or WebP's XMP packet.
+    """Return the splices that embed an ASCII ``text``.
 
-    The result is deterministic, since a damaged output is restored by embedding again. Raises ``NotEmbeddableError``
-    for a file that should be left unchanged.
+    It becomes a PNG's iTXt chunk, or a JPEG's or WebP's XMP packet. The result is deterministic,
+    since a damaged output is restored by embedding again. Raises ``NotEmbeddableError`` for a file
+    that should be left unchanged.
     """
     plan = _PLANNERS.get(mime_type)
     if plan is None:

@@ -1,20 +1,24 @@
-"""Errors that prevent an output from being saved: a fault of the output, of the disk or of the object store."""
+"""Errors that prevent an output from being saved: of the output, the disk or the object store."""
 
 from __future__ import annotations
 
 from crucible_batch.errors import CrucibleBatchError, ObjectStoreError
 
-MOVE_IT = "move it and run the same command again; the output is paid for, and is downloaded at no cost"
+MOVE_IT = (
+    "move it and run the same command again; the output is paid for, and is downloaded at no cost"
+)
 
 
 class OutputError(Exception):
     """An output that wasn't saved.
 
-    ``final`` is True if a new link wouldn't help. ``definite`` is True if the bytes weren't cut or damaged in transfer:
-    the same link gives the same bytes, and only a new link may give others.
+    ``final`` is True if a new link wouldn't help. ``definite`` is True if the bytes weren't cut or
+    damaged in transfer: the same link gives the same bytes, and only a new link may give others.
     """
 
-    def __init__(self, code: str, message: str, *, final: bool = False, definite: bool = False) -> None:
+    def __init__(
+        self, code: str, message: str, *, final: bool = False, definite: bool = False
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -24,7 +28,9 @@ class OutputError(Exception):
 
 def misplaced(path: str) -> OutputError:
     return OutputError(
-        "OUTPUT_MISPLACED", f"{path} is not allowed as the path of an output; the journal was edited", final=True
+        "OUTPUT_MISPLACED",
+        f"{path} is not allowed as the path of an output; the journal was edited",
+        final=True,
     )
 
 

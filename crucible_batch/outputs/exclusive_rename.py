@@ -1,10 +1,12 @@
-"""Naming of a complete file without replacing another, by the best method that the file system supports.
+"""Naming of a complete file without replacing another.
+
+The best method is used that the file system supports:
 
     link      native ones of Linux and macOS, NFS
     rename    exFAT, FAT, SMB, most of FUSE
 
-If the process is killed meanwhile, the file has its name or doesn't. A file system that supports neither is refused
-before anything is bought.
+If the process is killed meanwhile, the file has its name or doesn't. A file system that supports
+neither is refused before anything is bought.
 """
 
 from __future__ import annotations
@@ -17,17 +19,25 @@ import sys
 from collections.abc import Callable
 
 NOT_SUPPORTED = {
-    errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK,
-}  # fmt: skip
-"""Errors of a call that the file system doesn't support. If the cause is another, the next method fails too."""
+    errno.EPERM,
+    errno.EACCES,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EMLINK,
+}
+"""Errors of a call that the file system doesn't support. If the cause is another, the next
+method fails too."""
 _RENAME_NOREPLACE = 1  # Linux
 _RENAME_EXCL = 4  # macOS
 
 
 def take_name(folder: int, name: str, other: str) -> None:
-    """Give the file ``name`` in an open folder the name ``other``. The file may keep its first name too.
+    """Give the file ``name`` in an open folder the name ``other``.
 
-    Raises ``FileExistsError`` if ``other`` exists already, and ``OSError`` if the file system has no way to do it.
+    The file may keep its first name too. Raises ``FileExistsError`` if ``other`` exists already,
+    and ``OSError`` if the file system has no way to do it.
     """
     if _succeeds(_link, folder, name, other):
         return
@@ -57,11 +67,19 @@ def _exclusive_rename() -> Callable[[int, str, str], None] | None:
     The function raises as ``os.rename`` does.
     """
     library = ctypes.CDLL(None, use_errno=True)
-    name, flag = ("renameatx_np", _RENAME_EXCL) if sys.platform == "darwin" else ("renameat2", _RENAME_NOREPLACE)
+    name, flag = "renameat2", _RENAME_NOREPLACE
+    if sys.platform == "darwin":
+        name, flag = "renameatx_np", _RENAME_EXCL
     function = getattr(library, name, None)
     if function is None:
         return None
-    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    function.argtypes = (
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_uint,
+    )
 
     def rename(folder: int, name: str, other: str) -> None:
         if function(folder, os.fsencode(name), folder, os.fsencode(other), flag) != 0:

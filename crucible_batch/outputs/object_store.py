@@ -1,7 +1,8 @@
-"""Outputs in an object store: received and checked in a local directory, then created under their names.
+"""Outputs in an object store.
 
-Which output is where is in the journal. Outputs are never listed, and an object is requested only if a name is taken,
-an output is moved, or someone asks for its bytes.
+They are received and checked in a local directory, then created under their names. Which output is
+where is in the journal. Outputs are never listed, and an object is requested only if a name is
+taken, an output is moved, or someone asks for its bytes.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ _T = TypeVar("_T")
 class ObjectOutputStore(OutputStore):
     """The outputs of a run in an object store; ``directory`` holds temporary files only.
 
-    An output that the store doesn't accept is an ``OutputError``, and ``shortage`` then prevents further purchases
-    until the store accepts one again. ``has`` trusts the journal.
+    An output that the store doesn't accept is an ``OutputError``, and ``shortage`` then prevents
+    further purchases until the store accepts one again. ``has`` trusts the journal.
     """
 
     _names_when_complete: ClassVar[bool] = False
@@ -48,7 +49,12 @@ class ObjectOutputStore(OutputStore):
     """Whether the run's report and receipts are kept beside the outputs."""
 
     def __init__(
-        self, directory: Path, objects: ObjectPort, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+        self,
+        directory: Path,
+        objects: ObjectPort,
+        *,
+        max_bytes: int = MAX_BYTES,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(directory, max_bytes=max_bytes, max_pixels=max_pixels)
         self.objects = objects
@@ -60,18 +66,22 @@ class ObjectOutputStore(OutputStore):
         return NoSidecars(self.directory)
 
     def shortage(self) -> ErrorInfo | None:
-        if (failure := self._failure) is not None:
-            return ErrorInfo(failure.code, failure.message, failure.hint)
-        return super().shortage()
+        failure = self._failure
+        if failure is None:
+            return super().shortage()
+        return ErrorInfo(failure.code, failure.message, failure.hint)
 
     def has(self, path: str, byte_size: int | None = None) -> bool:
-        """Return True: a request for each output would cost more than the run. ``state`` asks the store."""
+        """Return True: a request for each output would cost more than the run.
+
+        ``state`` asks the store.
+        """
         return True
 
     async def is_true(self, saved: Saved) -> bool:
-        """Return whether the store has an object of the saved size and digest, by the metadata that it was stored with.
+        """Return whether the store has an object of the saved size and digest.
 
-        Raises ``ObjectStoreError``.
+        The digest is that in the object's metadata, if it has one. Raises ``ObjectStoreError``.
         """
         if not may_hold_output(saved.path):
             return False
@@ -83,18 +93,25 @@ class ObjectOutputStore(OutputStore):
         return info.sha256 == saved.sha256
 
     async def state(self, saved: Saved) -> FileState:
-        """Read the object at a path and compare it with the saved digest. Raises ``ObjectStoreError``."""
+        """Read the object at a path and compare it with the saved digest.
+
+        Raises ``ObjectStoreError``.
+        """
         if not may_hold_output(saved.path):
             return FileState.MISPLACED
         digest = await self.objects.digest(saved.path)
         if digest is None:
             return FileState.MISSING
-        return FileState.OK if digest == saved.sha256 else FileState.DAMAGED
+        if digest != saved.sha256:
+            return FileState.DAMAGED
+        return FileState.OK
 
     def open(self, path: str) -> BinaryIO:
         """Read an output. Blocking. Raises ``OSError`` if there is none or it can't be read."""
+        if not may_hold_output(path):
+            raise FileNotFoundError(self.objects.address(path))
         try:
-            content = asyncio.run(self.objects.read(path)) if may_hold_output(path) else None
+            content = asyncio.run(self.objects.read(path))
         except ObjectStoreError as error:
             raise OSError(error.message) from error
         if content is None:
@@ -104,11 +121,14 @@ class ObjectOutputStore(OutputStore):
     async def add_name(self, path: str, other: str, digest: str) -> None:
         """Copy an output to a second name. May be called twice.
 
-        Raises ``OutputError`` if it has other bytes, another object has that name, or the store fails.
+        Raises ``OutputError`` if it has other bytes, another object has that name, or the store
+        fails.
         """
         content = await self._asked(self.objects.read(path))
         if content is None or hashlib.sha256(content).hexdigest() != digest:
-            raise OutputError("OUTPUT_EXISTS", f"{path} was changed while it was moved; {MOVE_IT}", final=True)
+            raise OutputError(
+                "OUTPUT_EXISTS", f"{path} was changed while it was moved; {MOVE_IT}", final=True
+            )
         await self._create_copy(other, content, digest)
 
     async def remove_name(self, path: str, other: str, digest: str) -> None:
@@ -119,11 +139,15 @@ class ObjectOutputStore(OutputStore):
         for each in (other, path):
             if await self._asked(self.objects.digest(each)) != digest:
                 raise OutputError(
-                    "OUTPUT_EXISTS", f"{each} was changed while it was moved; run the same command again", final=True
+                    "OUTPUT_EXISTS",
+                    f"{each} was changed while it was moved; run the same command again",
+                    final=True,
                 )
         await self._asked(self.objects.delete(path))
 
-    async def _publish(self, part: TempFile, path: PurePosixPath, digest: str, accepted_digest: str = "") -> str:
+    async def _publish(
+        self, part: TempFile, path: PurePosixPath, digest: str, accepted_digest: str = ""
+    ) -> str:
         key = path.as_posix()
         async with self._turns:
             content = await asyncio.to_thread(_content, part)
@@ -143,7 +167,8 @@ class ObjectOutputStore(OutputStore):
     async def _put_back_content(self, key: str, content: bytes, digest: str) -> str | None:
         if await self._created(key, content):
             return None
-        info, other = await self._asked(self.objects.info(key)), await self._asked(self.objects.read(key))
+        info = await self._asked(self.objects.info(key))
+        other = await self._asked(self.objects.read(key))
         if info is None or other is None:
             raise _changed(key)
         named = hashlib.sha256(other).hexdigest()
@@ -156,17 +181,25 @@ class ObjectOutputStore(OutputStore):
         return aside
 
     async def _create_copy(self, key: str, content: bytes, digest: str) -> None:
-        if not await self._created(key, content) and await self._asked(self.objects.digest(key)) != digest:
+        if await self._created(key, content):
+            return
+        if await self._asked(self.objects.digest(key)) != digest:
             raise _taken(key)
 
     async def _created(self, key: str, content: bytes) -> bool:
-        """Create an object; False if the name is taken. Raises ``OutputError`` if the store fails."""
+        """Create an object; False if the name is taken.
+
+        Raises ``OutputError`` if the store fails.
+        """
         created = await self._asked(self.objects.create(key, content))
         self._failure = None
         return created
 
     async def _asked(self, request: Awaitable[_T]) -> _T:
-        """Make a request for an output. If it fails, so would the next output: then nothing more is bought."""
+        """Make a request for an output.
+
+        If it fails, so would the next output: then nothing more is bought.
+        """
         try:
             return await request
         except DamagedUploadError as error:
@@ -177,28 +210,39 @@ class ObjectOutputStore(OutputStore):
 
 
 class ShardOutputStore(ObjectOutputStore):
-    """The outputs of a shard, beside those of the other shards, whose journals this one doesn't have.
+    """The outputs of a shard, beside those of the other shards.
 
-    An output whose place another run's output has is saved aside. The report there is that of the run that the shard is
-    merged into.
+    A shard doesn't have the journals of the others. An output whose place another run's output has
+    is saved aside. The report there is that of the run that the shard is merged into.
     """
 
     has_reports: ClassVar[bool] = False
 
     async def _name(
-        self, part: TempFile, path: PurePosixPath, digest: str, find_path: FindPath, accepted_digest: str = ""
+        self,
+        part: TempFile,
+        path: PurePosixPath,
+        digest: str,
+        find_path: FindPath,
+        accepted_digest: str = "",
     ) -> tuple[PurePosixPath, str]:
         async def aside(taken: str, sha256: str) -> str | None:
-            if (found := await find_path(taken, sha256)) is not None:
+            found = await find_path(taken, sha256)
+            if found is not None:
                 return found
             info = await self._asked(self.objects.info(taken))
-            return relocated_path(taken, sha256) if info is not None and info.is_ours else None
+            if info is None or not info.is_ours:
+                return None
+            return relocated_path(taken, sha256)
 
         return await super()._name(part, path, digest, aside, accepted_digest)
 
 
 class NoSidecars(Sidecars):
-    """None are written into an object store: the report there has the same, and each would be another request."""
+    """The sidecars of outputs in an object store, where none are written.
+
+    The report there has the same content, and each sidecar would be another request.
+    """
 
     def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
         pass

@@ -1,9 +1,10 @@
-"""Objects below one URL of an object store, by obstore. Every failure is an ``ObjectStoreError`` without secrets.
+"""Objects below one URL of an object store, by obstore.
 
-Imported only for such a URL, since obstore is an extra.
-An object is complete before its name exists, in all three stores: that is how a put request is defined.
+Every failure is an ``ObjectStoreError`` without secrets. Imported only for such a URL, since
+obstore is an extra. An object is complete before its name exists, in all three stores: that is how
+a put request is defined.
 
-    a request ends with                      repeated until the store has been unusable for two minutes
+    a request ends with                      repeated, until the store has been unusable for 2 min
     no answer, or a cut one                  yes
     5xx but 501, 408, 429, RequestTimeout    yes
     409, and the name is not taken           yes: another request for it is in progress
@@ -74,10 +75,11 @@ class _UnusableError(ObjectStoreError):
 
 @atexit.register
 def wait_for_threads() -> None:
-    """Let the threads of obstore release what their last requests hold, before Python's finalization begins.
+    """Let the threads of obstore release what their last requests hold.
 
-    A thread that waits for Python's lock during the finalization is ended there, and Rust then aborts the process,
-    with code 134. There is no sign that the threads have done it; it takes them less than a millisecond.
+    This is done before Python's finalization. A thread that waits for Python's lock during the
+    finalization is ended there, and Rust then aborts the process, with code 134. There is no sign
+    that the threads have done it; it takes them less than a millisecond.
     """
     time.sleep(_THREADS_S)
 
@@ -85,9 +87,9 @@ def wait_for_threads() -> None:
 class Objects:
     """The objects below ``url``, as ``ObjectPort`` describes.
 
-    ``checks_uploads``: the store compares the bytes it received with a checksum that was sent along. If it doesn't,
-    each object is read again after it was created. ``sleep`` and ``clock`` (monotonic, seconds) are parameters for
-    tests.
+    ``checks_uploads``: the store compares the bytes it received with a checksum that was sent
+    along. If it doesn't, each object is read again after it was created. ``sleep`` and ``clock``
+    (monotonic, seconds) are parameters for tests.
     """
 
     def __init__(
@@ -109,25 +111,30 @@ class Objects:
 
     @classmethod
     def at(cls, url: ObjectUrl, environ: Mapping[str, str] = os.environ) -> Objects:
-        """Make a client with the settings of the environment. Raises ``ObjectStoreError`` if one is invalid.
+        """Make a client with the settings of the environment.
 
-        No request is made.
+        Raises ``ObjectStoreError`` if one is invalid. No request is made.
         """
         family = _VARIABLES[url.scheme]
         connect: Callable[..., Backend] = from_url
         if url.scheme == "s3":
             connect = partial(S3Store.from_url, checksum_algorithm="SHA256")
+        client_options: dict[str, object] = {
+            "connect_timeout": "10 seconds",
+            "timeout": "30 minutes",  # of one request; _try has the limit
+            "allow_http": environ.get(f"{family}_ALLOW_HTTP", "").lower() in _TRUE,
+        }
         proxy = environ.get(f"{family}_PROXY_URL")
+        if proxy:
+            client_options["proxy_url"] = proxy
         with _explained(url, str(url)):
             backend = connect(
                 str(url),
-                client_options={
-                    "connect_timeout": "10 seconds",
-                    "timeout": "30 minutes",  # of one request; _try has the limit
-                    "allow_http": environ.get(f"{family}_ALLOW_HTTP", "").lower() in _TRUE,
-                    **({"proxy_url": proxy} if proxy else {}),
+                client_options=client_options,
+                retry_config={
+                    "max_retries": _RETRIES,
+                    "retry_timeout": timedelta(seconds=_PATIENCE_S),
                 },
-                retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_PATIENCE_S)},
             )
         return cls(backend, url, checks_uploads=url.scheme == "s3")
 
@@ -137,13 +144,15 @@ class Objects:
     async def create(self, key: str, content: bytes) -> bool:
         if not await self._put(key, content):
             return False
-        if not self._checks_uploads and await self.digest(key) != hashlib.sha256(content).hexdigest():
-            await self.delete(key)
-            raise DamagedUploadError(
-                f"{self.address(key)}: the store has other bytes than were sent",
-                hint="run the same command again; nothing is paid for twice",
-            )
-        return True
+        if self._checks_uploads:
+            return True
+        if await self.digest(key) == hashlib.sha256(content).hexdigest():
+            return True
+        await self.delete(key)
+        raise DamagedUploadError(
+            f"{self.address(key)}: the store has other bytes than were sent",
+            hint="run the same command again; nothing is paid for twice",
+        )
 
     async def replace(self, key: str, content: bytes, info: ObjectInfo) -> bool:
         if await self._put(key, content, info):
@@ -153,12 +162,14 @@ class Objects:
         return present is not None and present.sha256 == hashlib.sha256(content).hexdigest()
 
     async def _put(self, key: str, content: bytes, replaced: ObjectInfo | None = None) -> bool:
-        return await self._repeat(key, lambda _: self._put_once(key, content, replaced), len(content))
+        return await self._repeat(
+            key, lambda _: self._put_once(key, content, replaced), len(content)
+        )
 
     async def _put_once(self, key: str, content: bytes, replaced: ObjectInfo | None) -> bool:
-        dot = key.rfind(".")
+        _, dot, extension = key.rpartition(".")
         attributes = {
-            "Content-Type": _TYPES.get(key[dot:].lower() if dot >= 0 else "", "application/octet-stream"),
+            "Content-Type": _TYPES.get(dot + extension.lower(), "application/octet-stream"),
             _DIGEST: hashlib.sha256(content).hexdigest(),
             _OURS: "1",
         }
@@ -174,8 +185,7 @@ class Objects:
         except (AlreadyExistsError, PreconditionError) as error:
             if _status_of(error) != "409":
                 return False
-            present = await self._head(key)
-            if (None if present is None else present.e_tag) != (None if replaced is None else replaced.e_tag):
+            if _e_tag(await self._head(key)) != _e_tag(replaced):
                 return False
             raise _unusable(self.address(key), "HTTP 409") from None
         except FileNotFoundError:
@@ -252,10 +262,13 @@ class Objects:
         except FileNotFoundError as error:
             _refuse_missing_bucket(error, self.url)
 
-    async def _repeat(self, key: str, request: Callable[[asyncio.Timeout], Awaitable[_T]], byte_size: int = 0) -> _T:
-        """Make a request until it is answered, or it has failed for ``_PATIENCE_S``, or all requests have.
+    async def _repeat(
+        self, key: str, request: Callable[[asyncio.Timeout], Awaitable[_T]], byte_size: int = 0
+    ) -> _T:
+        """Make a request until it is answered, or until it has failed for ``_PATIENCE_S``.
 
-        So in an outage, those that wait for their turn don't each take that time after one another.
+        It also ends if all requests have failed for that time: in an outage, those that wait for
+        their turn don't each take that time after one another.
         """
         failing_since: float | None = None
 
@@ -288,9 +301,13 @@ class Objects:
         """Log once that requests are repeated; a single failure is not worth it."""
         if lasted_s >= _TOLD_AFTER_S and not self._is_told and state.outcome is not None:
             self._is_told = True
-            logger.warning("%s; trying again for up to %.0f s", state.outcome.exception(), _PATIENCE_S)
+            logger.warning(
+                "%s; trying again for up to %.0f s", state.outcome.exception(), _PATIENCE_S
+            )
 
-    async def _try(self, key: str, request: Callable[[asyncio.Timeout], Awaitable[_T]], byte_size: int) -> _T:
+    async def _try(
+        self, key: str, request: Callable[[asyncio.Timeout], Awaitable[_T]], byte_size: int
+    ) -> _T:
         """Make a request once, within a limit of time, and explain its failure."""
         try:
             async with asyncio.timeout(_SILENCE_S + byte_size / _SLOWEST_BYTES_PER_S) as limit:
@@ -305,10 +322,22 @@ _STATUS = re.compile(r"status code: ([1-5]\d\d)\b")
 _TEMPORARY = re.compile(r"5(?!01)\d\d|408|409|429")
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _DAMAGED = frozenset(
-    {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "Md5Mismatch"}
+    {
+        "BadDigest",
+        "InvalidDigest",
+        "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch",
+        "Md5Mismatch",
+    }
 )
 _WRONG_KEYS = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthenticationFailed"}
+    {
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "InvalidToken",
+        "AuthenticationFailed",
+    }
 )
 
 
@@ -316,7 +345,8 @@ _WRONG_KEYS = frozenset(
 def _explained(url: ObjectUrl, place: str) -> Iterator[None]:
     """Raise ``ObjectStoreError`` for obstore's errors.
 
-    Their text is not used, and they are not chained: it has the store's answer, which may contain a key or signature.
+    Their text is not used, and they are not chained: it has the store's answer, which may contain a
+    key or signature.
     """
     try:
         yield
@@ -328,9 +358,11 @@ def _explained(url: ObjectUrl, place: str) -> Iterator[None]:
 
 def _failure(error: Exception, url: ObjectUrl, place: str) -> ObjectStoreError:
     """Explain an error by its type, the code of the store's answer and its status."""
-    name, text, status = type(error).__name__, str(error), _status_of(error)
-    code = found[1] if (found := _CODE.search(text)) else None
-    answer = code or (f"HTTP {status}" if status else "")
+    name, text = type(error).__name__, str(error)
+    code, status = _code_of(error), _status_of(error)
+    answer = ""
+    if code or status:
+        answer = code or f"HTTP {status}"
     if code in _NO_BUCKET:
         return _no_bucket(url)
     if code in _DAMAGED:
@@ -338,54 +370,88 @@ def _failure(error: Exception, url: ObjectUrl, place: str) -> ObjectStoreError:
             f"{place}: the store received other bytes than were sent ({answer})",
             hint="run the same command again; nothing is paid for twice",
         )
-    asks_for_credentials = any(part in text for part in ("169.254.", "latest/api/token", "token request", "metadata."))
+    asks_for_credentials = any(
+        part in text for part in ("169.254.", "latest/api/token", "token request", "metadata.")
+    )
     if code in _WRONG_KEYS or name == "UnauthenticatedError" or asks_for_credentials:
-        reason = f"the store rejects the credentials ({answer})" if code else "no valid credentials were found"
+        reason = "no valid credentials were found"
+        if code:
+            reason = f"the store rejects the credentials ({answer})"
         return ObjectStoreError(
             f"{url}: {reason}",
             hint=f"set {_CREDENTIALS[url.scheme]}, or run where a role provides them",
             is_refused=True,
         )
     if name == "PermissionDeniedError" or status == "403":
+        detail = f" ({answer})" if answer else ""
         return ObjectStoreError(
-            f"{place}: access is denied{f' ({answer})' if answer else ''}",
-            hint="the credentials need permission to read, list and create objects below the prefix",
+            f"{place}: access is denied{detail}",
+            hint=(
+                "the credentials need permission to read, list and create objects below the prefix"
+            ),
             is_refused=True,
         )
-    if "builder error" in text or (status is None and "error sending request" not in text and "HTTP error" not in text):
+    is_sent = status is not None or "error sending request" in text or "HTTP error" in text
+    if "builder error" in text or not is_sent:
+        family = _VARIABLES[url.scheme]
         return ObjectStoreError(
             f"{url}: the settings of the store can't be used",
-            hint=f"check the {_VARIABLES[url.scheme]}_ variables; an endpoint with http:// also needs"
-            f" {_VARIABLES[url.scheme]}_ALLOW_HTTP=true",
+            hint=(
+                f"check the {family}_ variables; "
+                f"an endpoint with http:// also needs {family}_ALLOW_HTTP=true"
+            ),
             is_refused=True,
         )
-    is_temporary = status is None or _TEMPORARY.fullmatch(status) or code == "RequestTimeout"
-    return _unusable(place, answer or "no connection", _UnusableError if is_temporary else ObjectStoreError)
+    reason = answer or "no connection"
+    if status is None or _TEMPORARY.fullmatch(status) or code == "RequestTimeout":
+        return _unusable(place, reason)
+    return _unusable(place, reason, ObjectStoreError)
 
 
 def _status_of(error: Exception) -> str | None:
     """Return the status of the store's answer, which obstore has in the text of its errors only."""
     found = _STATUS.search(str(error))
-    return found[1] if found else None
+    if found is None:
+        return None
+    return found[1]
+
+
+def _code_of(error: Exception) -> str | None:
+    """Return the code of the store's answer, from the text of the error too."""
+    found = _CODE.search(str(error))
+    if found is None:
+        return None
+    return found[1]
+
+
+def _e_tag(info: ObjectInfo | None) -> str | None:
+    if info is None:
+        return None
+    return info.e_tag
 
 
 def _refuse_missing_bucket(error: FileNotFoundError, url: ObjectUrl) -> None:
-    found = _CODE.search(str(error))
-    if found is not None and found[1] in _NO_BUCKET:
+    if _code_of(error) in _NO_BUCKET:
         raise _no_bucket(url) from None
 
 
 def _no_bucket(url: ObjectUrl) -> ObjectStoreError:
     what = "container" if url.scheme == "az" else "bucket"
+    variables = f"{_VARIABLES[url.scheme]}_ variables"
     return ObjectStoreError(
         f"the {what} {url.bucket} of {url} doesn't exist",
-        hint=f"create it, or correct --out-dir and the {_VARIABLES[url.scheme]}_ variables of the endpoint",
+        hint=f"create it, or correct --out-dir and the {variables} of the endpoint",
         is_refused=True,
     )
 
 
-def _unusable(place: str, reason: str, kind: type[ObjectStoreError] = _UnusableError) -> ObjectStoreError:
+def _unusable(
+    place: str, reason: str, kind: type[ObjectStoreError] = _UnusableError
+) -> ObjectStoreError:
     return kind(
         f"{place}: the object store is not usable ({reason})",
-        hint="check the network and the store, then run the same command again; nothing is paid for twice",
+        hint=(
+            "check the network and the store, then run the same command again; "
+            "nothing is paid for twice"
+        ),
     )

@@ -13,9 +13,9 @@ from crucible_batch.outputs.safe_fs import NOT_OURS, folder_of_output
 class FileState(enum.StrEnum):
     """The state of an output's path.
 
-    ``REPLACED``: the path or a folder on it is a link, a directory where a file belongs, or a device.
-    ``MISPLACED``: an output may not be at that path, so it was not checked.
-    ``UNSAVED``: there is no path, since the gateway lists the output but it was never saved.
+    ``REPLACED``: the path or a folder on it is a link, a directory where a file belongs, or a
+    device. ``MISPLACED``: an output may not be at that path, so it was not checked. ``UNSAVED``:
+    there is no path, since the gateway lists the output but it was never saved.
     """
 
     OK = "ok"
@@ -30,7 +30,8 @@ class FileState(enum.StrEnum):
 def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> FileState:
     """Return the state of ``path``, which is relative to ``directory``. Blocking.
 
-    A file of the right size is read completely. No link is followed below ``directory``, and no device is opened.
+    A file of the right size is read completely. No link is followed below ``directory``, and no
+    device is opened.
     """
     if not may_hold_output(path):
         return FileState.MISPLACED
@@ -47,5 +48,7 @@ def check_output(directory: Path, path: str, sha256: str, byte_size: int) -> Fil
     except FileNotFoundError:
         return FileState.MISSING
     except OSError as error:
-        return FileState.REPLACED if error.errno in NOT_OURS else FileState.UNREADABLE
+        if error.errno in NOT_OURS:
+            return FileState.REPLACED
+        return FileState.UNREADABLE
     return FileState.DAMAGED

@@ -1,4 +1,7 @@
-"""The check that outputs can be saved in a run directory, made before buying: an unsaved output is paid for too."""
+"""The check that outputs can be saved in a run directory, made before buying.
+
+An unsaved output is paid for too.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ _FOREIGN = "é語"
 
 
 def check_outputs_can_be_saved(directory: Path, outputs: Iterable[str]) -> None:
-    """Save a test file in a directory as an output is saved. ``outputs`` are the path patterns of the planned outputs.
+    """Save a test file in a directory as an output is saved.
 
-    Raises ``RunDirectoryError`` if outputs can't get their names there. The caller must hold the lock. Files left by a
-    killed process are swept like temporary files of outputs.
+    ``outputs`` are the path patterns of the planned outputs. Raises ``RunDirectoryError`` if
+    outputs can't get their names there. The caller must hold the lock. Files left by a killed
+    process are swept like temporary files of outputs.
     """
     prefix = f"{TEMPORARY_PREFIX}probe-{os.getpid()}"
     names = [f"{prefix}-{number}" for number in range(3)]
@@ -41,13 +45,15 @@ def _name_a_file(folder: Folder, directory: Path, first: str, second: str, name:
     _write(folder, first)
     folder.claim(first, name)
     if _read(folder, name) != _CONTENT:
-        raise RunDirectoryError(f"{directory} stores other bytes than those written to it", hint=_HINT)
+        message = f"{directory} stores other bytes than those written to it"
+        raise RunDirectoryError(message, hint=_HINT)
     _write(folder, second)
     try:
         folder.claim(second, name)
     except FileExistsError:
         return
-    raise RunDirectoryError(f"the file system of {directory} lets a new file replace an existing one", hint=_HINT)
+    message = f"the file system of {directory} lets a new file replace an existing one"
+    raise RunDirectoryError(message, hint=_HINT)
 
 
 def _write(folder: Folder, name: str) -> None:
@@ -73,11 +79,14 @@ def _takes(folder: Folder, name: str) -> bool:
 def _check_names(directory: Path, outputs: Iterable[str]) -> None:
     """Raise ``RunDirectoryError`` if an output has a non-ASCII name.
 
-    Call it if the file system rejects such names. ASCII names contain only characters that all file systems accept.
+    Call it if the file system rejects such names. ASCII names contain only characters that all file
+    systems accept.
     """
     foreign = next((output for output in outputs if not output.isascii()), None)
     if foreign is not None:
         raise RunDirectoryError(
             f"the file system of {directory} does not accept file names such as {foreign!r}",
-            hint="choose another --out-dir, on another disk, or use ASCII names; nothing was bought",
+            hint=(
+                "choose another --out-dir, on another disk, or use ASCII names; nothing was bought"
+            ),
         )

@@ -1,6 +1,7 @@
-"""Naming of outputs: complete files get their names without replacing another file's, keep them and give them up.
+"""Naming of outputs.
 
-All functions block, and follow no link below the run directory.
+Complete files get their names without replacing another file's, keep them and give them up. All
+functions block, and follow no link below the run directory.
 """
 
 from __future__ import annotations
@@ -18,18 +19,26 @@ _MARK_BYTES = 16 * 1024 * 1024
 """The first bytes of a damaged file whose digest is in its new name."""
 
 
-def publish(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str, accepted_digest: str) -> str:
+def publish(
+    temporary: PurePosixPath,
+    directory: Path,
+    path: PurePosixPath,
+    digest: str,
+    accepted_digest: str,
+) -> str:
     """Sync the temporary file, give it the name ``path`` unless a file has it, and sync the name.
 
-    Returns the digest of the file at ``path``: ``digest``, or ``accepted_digest`` if a file with that one was there.
-    Raises ``OutputError`` if a file with another digest has the name.
+    Returns the digest of the file at ``path``: ``digest``, or ``accepted_digest`` if a file with
+    that one was there. Raises ``OutputError`` if a file with another digest has the name.
     """
     with folder_of_output(directory, path) as folder:
         _sync(folder, temporary.name)
         return link_into_place(folder, temporary.name, path, digest, accepted_digest)
 
 
-def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest: str, accepted_digest: str = "") -> str:
+def link_into_place(
+    folder: Folder, temporary: str, path: PurePosixPath, digest: str, accepted_digest: str = ""
+) -> str:
     """Do the same as ``publish`` in an open folder, with a file that is already synced."""
     present = digest
     try:
@@ -39,16 +48,20 @@ def link_into_place(folder: Folder, temporary: str, path: PurePosixPath, digest:
         if accepted_digest or _size(folder, path.name) == _size(folder, temporary):
             present = folder.digest(path.name) or ""
         if present not in {digest, accepted_digest} - {""}:
-            raise OutputError("OUTPUT_EXISTS", f"another file exists at {path}; {MOVE_IT}", final=True) from None
+            raise OutputError(
+                "OUTPUT_EXISTS", f"another file exists at {path}; {MOVE_IT}", final=True
+            ) from None
     _sync(folder)
     return present
 
 
-def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str) -> str | None:
+def put_back(
+    temporary: PurePosixPath, directory: Path, path: PurePosixPath, digest: str
+) -> str | None:
     """Sync the temporary file and give it the name ``path``.
 
-    If a file with other bytes has the name, it is kept under another name, which is returned; otherwise returns None.
-    Raises ``OutputError`` if something other than a file has the name.
+    If a file with other bytes has the name, it is kept under another name, which is returned;
+    otherwise returns None. Raises ``OutputError`` if something other than a file has the name.
     """
     aside = None
     with folder_of_output(directory, path) as folder:
@@ -58,7 +71,8 @@ def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dig
             if mark is None:
                 message = f"{path} exists and is not a regular file; {MOVE_IT}"
                 raise OutputError("OUTPUT_EXISTS", message, final=True)
-            if _size(folder, path.name) == _size(folder, temporary.name) and folder.digest(path.name) == digest:
+            is_same_size = _size(folder, path.name) == _size(folder, temporary.name)
+            if is_same_size and folder.digest(path.name) == digest:
                 return None
             aside = f"{path}.damaged-{mark[:8]}"
             _keep_as(folder, path.name, PurePosixPath(aside))
@@ -68,12 +82,17 @@ def put_back(temporary: PurePosixPath, directory: Path, path: PurePosixPath, dig
 
 
 def _keep_as(folder: Folder, name: str, aside: PurePosixPath) -> None:
-    """Give a file, which is going to be replaced, another name in its folder. May be called twice."""
+    """Give a file, which is going to be replaced, another name in its folder.
+
+    May be called twice.
+    """
     try:
         folder.claim(name, aside.name)
     except FileExistsError:
         if not _is_same(folder, name, aside.name):
-            raise OutputError("OUTPUT_EXISTS", f"another file exists at {aside}; {MOVE_IT}", final=True) from None
+            raise OutputError(
+                "OUTPUT_EXISTS", f"another file exists at {aside}; {MOVE_IT}", final=True
+            ) from None
     _sync(folder)
 
 
@@ -87,13 +106,16 @@ def _is_same(folder: Folder, name: str, other: str) -> bool:
 
 def _size(folder: Folder, name: str) -> int | None:
     found = folder.stat(name)
-    return None if found is None else found.st_size
+    if found is None:
+        return None
+    return found.st_size
 
 
 def add_name(directory: Path, path: str, other: str, digest: str) -> None:
-    """Give the file ``path``, which has the digest, a second name in its folder, so that it survives losing the first.
+    """Give the file ``path``, which has the digest, a second name in its folder.
 
-    The name is synced. May be called twice. If the file system has no hard links, a copy gets the second name.
+    So it survives losing the first one. The name is synced. May be called twice. If the file system
+    has no hard links, a copy gets the second name.
 
     Raises ``OutputError`` if a file with other bytes has that name.
     """
@@ -103,7 +125,9 @@ def add_name(directory: Path, path: str, other: str, digest: str) -> None:
             _double(folder, first, second, digest)
         except FileExistsError:
             if folder.digest(second) != digest:
-                raise OutputError("OUTPUT_EXISTS", f"another file exists at {other}; {MOVE_IT}", final=True) from None
+                raise OutputError(
+                    "OUTPUT_EXISTS", f"another file exists at {other}; {MOVE_IT}", final=True
+                ) from None
         _sync(folder)
 
 
@@ -127,16 +151,19 @@ def _copy(folder: Folder, first: str, second: str, digest: str) -> None:
             copy.flush()
             os.fsync(copy.fileno())
         if folder.digest(temporary) != digest:
-            raise OutputError("OUTPUT_EXISTS", f"{first} was changed while it was moved; {MOVE_IT}", final=True)
+            raise OutputError(
+                "OUTPUT_EXISTS", f"{first} was changed while it was moved; {MOVE_IT}", final=True
+            )
         folder.claim(temporary, second)
     finally:
         folder.unlink(temporary)
 
 
 def remove_name(directory: Path, path: str, other: str, digest: str) -> None:
-    """Remove the name ``path`` from a file with the digest, which is kept as ``other`` in the same folder.
+    """Remove the name ``path`` from a file with the digest.
 
-    Raises ``OutputError`` if either name has been removed, or given to a file with other bytes.
+    The file is kept as ``other`` in the same folder. Raises ``OutputError`` if either name has been
+    removed, or given to a file with other bytes.
     """
     first, second = PurePosixPath(path).name, PurePosixPath(other).name
     with folder_of_output(directory, path) as folder:
@@ -144,13 +171,18 @@ def remove_name(directory: Path, path: str, other: str, digest: str) -> None:
         is_same = here is not None and kept is not None and os.path.samestat(here, kept)
         if not is_same and any(folder.digest(name) != digest for name in (first, second)):
             raise OutputError(
-                "OUTPUT_EXISTS", f"{path} was changed while it was moved; run the same command again", final=True
+                "OUTPUT_EXISTS",
+                f"{path} was changed while it was moved; run the same command again",
+                final=True,
             )
         folder.unlink(first)
 
 
 def _sync(folder: Folder, name: str | None = None) -> None:
-    """Sync a file's bytes to disk, so that they survive a power cut; without ``name``, the names in the folder."""
+    """Sync a file's bytes to disk, so that they survive a power cut.
+
+    Without ``name``, sync the names in the folder.
+    """
     if name is None:
         folder.sync()
         return

@@ -1,6 +1,7 @@
-"""The receipts of a run directory: one line of JSON each, appended when a job is accepted or an output is saved.
+"""The receipts of a run directory.
 
-Lines are not synced: receipts are needed only if the journal is lost, and a receipt lost in a power cut costs one
+Each is a line of JSON, appended when a job is accepted or an output is saved. Lines are not synced:
+receipts are needed only if the journal is lost, and a receipt lost in a power cut costs one
 request. The content is not trusted: lines that can't be parsed are skipped.
 """
 
@@ -40,10 +41,14 @@ class Receipts:
             if self._is_cut:
                 line = b"\n" + line
             self._is_cut = True
-            self._is_cut = file.write(line) != len(line)  # one write, so that a kill leaves a complete line or none
+            # One write, so that a kill leaves a complete line or none
+            self._is_cut = file.write(line) != len(line)
 
     def add_missing(self, content: bytes) -> None:
-        """Append the lines of another file of receipts that this one doesn't have. Raises ``OSError``."""
+        """Append the lines of another file of receipts that this one doesn't have.
+
+        Raises ``OSError``.
+        """
         known: set[bytes] = set()
         with contextlib.suppress(FileNotFoundError), open(self._path, "rb", opener=_open) as file:
             known.update(file.read().splitlines())
@@ -51,7 +56,9 @@ class Receipts:
         if missing:
             target = self._opened()
             lines = b"".join(line + b"\n" for line in missing)
-            target.write(b"\n" + lines if self._is_cut else lines)
+            if self._is_cut:
+                lines = b"\n" + lines
+            target.write(lines)
             self.close()
 
     def _opened(self) -> FileIO:
@@ -80,7 +87,7 @@ class Receipts:
     def read(self) -> Iterator[Receipt]:
         """Yield the valid receipts, oldest first; nothing if there is no file."""
         with contextlib.suppress(OSError), open(self._path, "rb", opener=_open) as file:
-            while line := file.readline(_LONGEST_LINE):
+            for line in iter(lambda: file.readline(_LONGEST_LINE), b""):
                 with contextlib.suppress(ValidationError):
                     yield _RECEIPT.validate_json(line)
 
@@ -88,7 +95,8 @@ class Receipts:
 def _appending(path: str, flags: int) -> int:
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # a hard link may be a file outside the run directory
+    # A hard link may be a file outside the run directory
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
         raise OSError(errno.EMLINK, os.strerror(errno.EMLINK), path)
     return descriptor
@@ -102,15 +110,18 @@ _MOST = 10_000
 
 
 class ReceiptsByJob:
-    """An index of receipts, which returns those of one job in the order in which they were given."""
+    """An index of receipts, which returns those of one job in the order in which they came."""
 
     def __init__(self, receipts: Iterable[Receipt]) -> None:
-        """Index ``receipts``. Raises ``UserError`` if the temporary directory has no room for them.
+        """Index ``receipts``.
 
-        Blocking. The index may be used from any thread.
+        Raises ``UserError`` if the temporary directory has no room for them. Blocking. The index
+        may be used from any thread.
         """
         self._connection = temporary_database(
-            "CREATE TABLE receipts (identity TEXT NOT NULL, job_id TEXT NOT NULL, body BLOB NOT NULL)", "BEGIN"
+            "CREATE TABLE receipts "
+            "(identity TEXT NOT NULL, job_id TEXT NOT NULL, body BLOB NOT NULL)",
+            "BEGIN",
         )
         with ExitStack() as stack, room_for("the receipts"):
             stack.callback(self.close)
@@ -125,13 +136,19 @@ class ReceiptsByJob:
         """Return a job's receipts, at most 10,000 in case the file was tampered with."""
         query = "SELECT body FROM receipts WHERE identity = ? ORDER BY rowid LIMIT ?"
         found = self._connection.execute(query, (identity, _MOST))
-        return [pickle.loads(body) for (body,) in found]  # noqa: S301 - from a file that no other process can open
+        # No other process can open the file that they come from.
+        return [pickle.loads(body) for (body,) in found]  # noqa: S301
 
     def owner(self, job_id: str) -> str | None:
-        """Return the identity of the first job that names this gateway job, or None; two jobs can't share one."""
+        """Return the identity of the first job that names this gateway job, or None.
+
+        Two jobs can't share one.
+        """
         query = "SELECT identity FROM receipts WHERE job_id = ? ORDER BY rowid LIMIT 1"
         row = self._connection.execute(query, (job_id.lower(),)).fetchone()
-        return None if row is None else str(row[0])
+        if row is None:
+            return None
+        return str(row[0])
 
     def close(self) -> None:
         self._connection.close()

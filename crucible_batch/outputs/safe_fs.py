@@ -1,8 +1,9 @@
 """Folders below a run directory, opened without following links, and the operations in them.
 
-A run directory may come from another person: unpacked from an archive, or on a shared disk. A link in it must not lead
-reads or writes out of it. Each folder is opened relative to its parent with ``O_NOFOLLOW`` and kept open, so operations
-stay in that folder even if its name changes meanwhile. The path of the run directory itself may contain links.
+A run directory may come from another person: unpacked from an archive, or on a shared disk. A link
+in it must not lead reads or writes out of it. Each folder is opened relative to its parent with
+``O_NOFOLLOW`` and kept open, so operations stay in that folder even if its name changes meanwhile.
+The path of the run directory itself may contain links.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP}  # fsync(2): the file system can't sync such a descriptor
 NOT_OURS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EINVAL})
-"""Errors for a path that has a link, or no folder where one is needed, and for anything but a regular file at it."""
+"""Errors for a path that has a link, or no folder where one is needed, and for anything but a
+regular file at it."""
 
 
 class Folder:
@@ -38,15 +40,24 @@ class Folder:
         self._descriptor = descriptor
 
     def open(self, name: str, flags: int) -> int:
-        """Open a file, or create it with mode 0644, and return its descriptor. The caller must close it."""
+        """Open a file, or create it with mode 0644, and return its descriptor.
+
+        The caller must close it.
+        """
         return os.open(_single(name), flags | _NO_LINK, 0o644, dir_fd=self._descriptor)
 
     def create(self, name: str) -> BufferedWriter:
-        """Create a file with mode 0644, open for writing. Raises ``FileExistsError`` if the name is taken."""
+        """Create a file with mode 0644, open for writing.
+
+        Raises ``FileExistsError`` if the name is taken.
+        """
         return os.fdopen(self.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb")
 
     def read(self, name: str) -> BufferedReader:
-        """Open a regular file for reading. Raises ``OSError`` for anything else; never blocks on a pipe."""
+        """Open a regular file for reading.
+
+        Raises ``OSError`` for anything else; never blocks on a pipe.
+        """
         descriptor = self.open(name, os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -54,16 +65,20 @@ class Folder:
         return os.fdopen(descriptor, "rb")
 
     def stat(self, name: str) -> os.stat_result | None:
-        """Return the status of a name, of a link itself and not of its target; None if the name doesn't exist."""
+        """Return the status of a name, of a link itself and not of its target.
+
+        Returns None if the name doesn't exist.
+        """
         try:
             return os.stat(_single(name), dir_fd=self._descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def digest(self, name: str, *, most_bytes: int | None = None) -> str | None:
-        """Return the SHA-256 of a regular file in hex; None if the name doesn't exist or isn't a regular file.
+        """Return the SHA-256 of a regular file in hex.
 
-        With ``most_bytes``, it is that of so many bytes at its beginning.
+        Returns None if the name doesn't exist or isn't a regular file. With ``most_bytes``, it is
+        that of so many bytes at its beginning.
         """
         found = self.stat(name)
         if found is None or not stat.S_ISREG(found.st_mode):
@@ -83,13 +98,19 @@ class Folder:
     def link(self, name: str, other: str) -> None:
         """Give a file a second name, a hard link.
 
-        Raises ``FileExistsError`` if the name is taken, another ``OSError`` if there are no hard links.
+        Raises ``FileExistsError`` if the name is taken, another ``OSError`` if there are no hard
+        links.
         """
         here = self._descriptor
-        os.link(_single(name), _single(other), src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+        os.link(
+            _single(name), _single(other), src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False
+        )
 
     def link_from(self, folder: Folder, name: str, other: str) -> None:
-        """Give a file in another folder a name in this one, a hard link. Raises as ``link`` does."""
+        """Give a file in another folder a name in this one, a hard link.
+
+        Raises as ``link`` does.
+        """
         os.link(
             _single(name),
             _single(other),
@@ -100,7 +121,9 @@ class Folder:
 
     def replace(self, name: str, other: str) -> None:
         """Rename a file, replacing any file that has the new name."""
-        os.replace(_single(name), _single(other), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        os.replace(
+            _single(name), _single(other), src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor
+        )
 
     def unlink(self, name: str) -> None:
         """Remove a name. It is not an error if it doesn't exist."""
@@ -108,11 +131,17 @@ class Folder:
             os.unlink(_single(name), dir_fd=self._descriptor)
 
     def remove_folder(self, name: str) -> None:
-        """Remove an empty folder. Raises ``OSError`` if it isn't empty or isn't a folder; a link is not followed."""
+        """Remove an empty folder.
+
+        Raises ``OSError`` if it isn't empty or isn't a folder; a link is not followed.
+        """
         os.rmdir(_single(name), dir_fd=self._descriptor)
 
     def entries(self) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
-        """Return an iterator over the folder's entries, read incrementally. The folder must stay open."""
+        """Return an iterator over the folder's entries, read incrementally.
+
+        The folder must stay open.
+        """
         return os.scandir(self._descriptor)
 
     @contextlib.contextmanager
@@ -125,7 +154,10 @@ class Folder:
             os.close(descriptor)
 
     def sync(self) -> None:
-        """Sync the names in the folder, so that they survive a power cut, if the file system supports it."""
+        """Sync the names in the folder, so that they survive a power cut.
+
+        Does nothing if the file system can't do it.
+        """
         try:
             os.fsync(self._descriptor)
         except OSError as error:
@@ -134,10 +166,13 @@ class Folder:
 
 
 @contextlib.contextmanager
-def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False) -> Iterator[Folder]:
-    """Open the folder that contains ``path``, which is relative to ``directory``; with ``make``, create it if needed.
+def folder_of(
+    directory: Path, path: PurePosixPath | str, *, make: bool = False
+) -> Iterator[Folder]:
+    """Open the folder that contains ``path``, which is relative to ``directory``.
 
-    Raises ``OSError``: ``ELOOP`` if a folder on the path is a link, ``EINVAL`` if the path leads out of ``directory``.
+    With ``make``, create it if needed. Raises ``OSError``: ``ELOOP`` if a folder on the path is a
+    link, ``EINVAL`` if the path leads out of ``directory``.
     """
     path = PurePosixPath(path)
     steps = path.parts[:-1]
@@ -155,10 +190,13 @@ def folder_of(directory: Path, path: PurePosixPath | str, *, make: bool = False)
 
 
 @contextlib.contextmanager
-def folder_of_output(directory: Path, path: PurePosixPath | str, *, make: bool = False) -> Iterator[Folder]:
-    """Open the folder of an output, or of a file beside one. Raises ``OSError``, as ``folder_of`` does.
+def folder_of_output(
+    directory: Path, path: PurePosixPath | str, *, make: bool = False
+) -> Iterator[Folder]:
+    """Open the folder of an output, or of a file beside one.
 
-    ``path`` may come from another person's journal, so ``EINVAL`` is also raised if an output may not be there.
+    Raises ``OSError``, as ``folder_of`` does. ``path`` may come from another person's journal, so
+    ``EINVAL`` is also raised if an output may not be there.
     """
     if not may_hold_output(str(path)):
         raise OSError(errno.EINVAL, "not the path of an output", str(path))
@@ -167,7 +205,10 @@ def folder_of_output(directory: Path, path: PurePosixPath | str, *, make: bool =
 
 
 def write_all(descriptor: int, block: bytes) -> None:
-    """Write all of ``block``. A raw write may be short without an error; the next write then raises the cause."""
+    """Write all of ``block``.
+
+    A raw write may be short without an error; the next write then raises the cause.
+    """
     view = memoryview(block)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -209,7 +250,8 @@ def _open_folder(here: int, name: str) -> int:
     try:
         return os.open(name, _FOLDER | _NO_LINK, dir_fd=here)
     except NotADirectoryError:
-        # A link is reported as not a folder too, but it gets its own error, since it may be an attack.
+        # A link is reported as not a folder too, but it gets its own error, since it may be an
+        # attack.
         if stat.S_ISLNK(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from None
         raise
@@ -222,9 +264,10 @@ def _single(name: str) -> str:
 
 
 def open_output(directory: Path, path: str) -> BinaryIO:
-    """Open ``path``, which is relative to ``directory``. Raises ``OSError`` if it is not a regular file below it.
+    """Open ``path``, which is relative to ``directory``.
 
-    A run's own files don't count as outputs, and raise too.
+    Raises ``OSError`` if it is not a regular file below it. A run's own files don't count as
+    outputs, and raise too.
     """
     with folder_of_output(directory, path) as folder:
         return folder.read(PurePosixPath(path).name)

@@ -1,7 +1,7 @@
 """Sidecars: a small JSON file beside each output that describes how it was made.
 
-A lost sidecar can be written again from the journal. Therefore sidecars are not synced, and one that can't be written
-is only logged.
+A lost sidecar can be written again from the journal. Therefore sidecars are not synced, and one
+that can't be written is only logged.
 """
 
 from __future__ import annotations
@@ -39,23 +39,28 @@ class Sidecars:
         self._is_told = False
 
     def write(self, output: str, content: Mapping[str, Json], folder: Folder | None = None) -> None:
-        """Write the sidecar of the output at path ``output``, replacing an older sidecar. Raises nothing.
+        """Write the sidecar of the output at path ``output``, replacing an older sidecar.
 
-        ``folder`` is the output's folder if it is already open.
+        Raises nothing. ``folder`` is the output's folder if it is already open.
         """
         path = _beside(output)
         text = to_json(content, indent=2) + b"\n"  # 2.6 µs; json with indentation takes 23 µs
         try:
-            opened = folder_of_output(self._directory, output) if folder is None else contextlib.nullcontext(folder)
-            with opened as here:
-                is_written = _put(here, path.name, text)
+            if folder is not None:
+                is_written = _put(folder, path.name, text)
+            else:
+                with folder_of_output(self._directory, output) as opened:
+                    is_written = _put(opened, path.name, text)
             if not is_written:
                 self._tell(self._directory / path, "another file exists there")
         except OSError as error:
             self._tell(self._directory / path, str(error.strerror))
 
     def move(self, output: str, to: str) -> None:
-        """Move an output's sidecar along with the output. Raises nothing; a file that isn't a sidecar is left alone."""
+        """Move an output's sidecar along with the output.
+
+        Raises nothing; a file that isn't a sidecar is left alone.
+        """
         source = _beside(output)
         try:
             with folder_of_output(self._directory, output) as folder:
@@ -72,8 +77,11 @@ class Sidecars:
 
     def complete(self, planned: PlannedJob, job: Job, terms: RunTerms) -> None:
         """Write the sidecars that are missing beside a job's outputs."""
-        for saved in job.outputs.values() if terms.sidecars else ():
-            # A journal may have been edited: a path that differs from the plan may be another program's file.
+        if not terms.sidecars:
+            return
+        for saved in job.outputs.values():
+            # A journal may have been edited: a path that differs from the plan may be another
+            # program's file.
             is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
             if is_ours and self._is_missing(saved.path):
                 self.write(saved.path, sidecar(terms, planned, job.current, saved))
@@ -89,7 +97,9 @@ class Sidecars:
         """Log the first failure only: on a full disk, every output has one."""
         if not self._is_told:
             self._is_told = True
-            logger.warning("can't write the sidecar of %s: %s (the output itself is saved)", target, reason)
+            logger.warning(
+                "can't write the sidecar of %s: %s (the output itself is saved)", target, reason
+            )
 
 
 def is_sidecar(folder: Folder, name: str) -> bool:
@@ -102,7 +112,10 @@ def _beside(output: str) -> PurePosixPath:
 
 
 def _put(folder: Folder, name: str, text: bytes) -> bool:
-    """Write a file completely or not at all. Returns False if a file that isn't a sidecar has the name; it is kept."""
+    """Write a file completely or not at all.
+
+    Returns False if a file that isn't a sidecar has the name; it is kept.
+    """
     # Each writer has its own temporary name, since ``report`` may write sidecars during a run.
     temporary = f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -133,4 +146,8 @@ def _ours(folder: Folder, name: str) -> dict[str, Json] | None:
             found = json.loads(file.read(_LONGEST))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and found.get("tool") == TOOL and "schema_version" in found else None
+    if not isinstance(found, dict):
+        return None
+    if found.get("tool") != TOOL or "schema_version" not in found:
+        return None
+    return found

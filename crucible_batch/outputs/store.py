@@ -1,7 +1,8 @@
-"""Saving of outputs to disk: streamed to a temporary file beside the target, checked, synced, and only then named.
+"""Saving of outputs to disk.
 
-After a power cut, a name belongs to a complete file or doesn't exist: the bytes are synced before the name is created,
-and the directory after it. An existing file is never replaced.
+They are streamed to a temporary file beside the target, checked, synced, and only then named. After
+a power cut, a name belongs to a complete file or doesn't exist: the bytes are synced before the
+name is created, and the directory after it. An existing file is never replaced.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import logging
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
@@ -35,7 +37,8 @@ from crucible_batch.outputs.sidecars import Sidecars
 from crucible_batch.outputs.temp_file import TempFile, temporary_files
 
 _HOP_BYTES = 256 * 1024
-"""Bytes hashed and written in one call to a thread; for fewer bytes the call costs more than the work itself."""
+"""Bytes hashed and written in one call to a thread; for fewer bytes the call costs more than the
+work itself."""
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_PIXELS = 100_000_000
@@ -77,9 +80,10 @@ def _unnoted(_file: SavedFile, _folder: Folder | None) -> None:
 class OutputStore:
     """The outputs of one run directory. No link is followed below it.
 
-    An output is complete before its name exists, and its name is never given to other bytes: a path that is taken by
-    the same bytes is accepted, and one that is taken by others is an ``OutputError`` with the code ``OUTPUT_EXISTS``.
-    ``ObjectOutputStore`` keeps the same promises, and the same tests check both.
+    An output is complete before its name exists, and its name is never given to other bytes: a path
+    that is taken by the same bytes is accepted, and one that is taken by others is an
+    ``OutputError`` with the code ``OUTPUT_EXISTS``. ``ObjectOutputStore`` keeps the same promises,
+    and the same tests check both.
     """
 
     _names_when_complete: ClassVar[bool] = True
@@ -88,7 +92,9 @@ class OutputStore:
     url: ObjectUrl | None = None
     """Where the outputs are, if that is an object store."""
 
-    def __init__(self, directory: Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, directory: Path, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self.directory = directory
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
@@ -100,7 +106,10 @@ class OutputStore:
         return self._sidecars
 
     def shortage(self) -> ErrorInfo | None:
-        """Return an error if the disk has no room to save more, so that nothing more is bought; otherwise None."""
+        """Return an error if the disk has no room to save more, otherwise None.
+
+        After an error, nothing more is bought.
+        """
         return space_shortage(self.directory)
 
     async def save(
@@ -117,14 +126,15 @@ class OutputStore:
     ) -> SavedFile:
         """Save one output under the name given by ``pattern``, ``index`` and its true type.
 
-        ``token`` names the temporary file and is the same on every attempt. ``length`` is the declared length in bytes;
-        without it all of the picture is decoded, since a cut can't be detected by counting. ``embed`` is a text for the
-        picture's metadata; a picture that can't take it is saved unchanged, and one that is already there unchanged
-        stays so. ``find_path`` is called once, if the name is taken. ``note`` is called in a thread once the file has
-        its name, with its folder if that is open.
+        ``token`` names the temporary file and is the same on every attempt. ``length`` is the
+        declared length in bytes; without it all of the picture is decoded, since a cut can't be
+        detected by counting. ``embed`` is a text for the picture's metadata; a picture that can't
+        take it is saved unchanged, and one that is already there unchanged stays so. ``find_path``
+        is called once, if the name is taken. ``note`` is called in a thread once the file has its
+        name, with its folder if that is open.
 
-        Raises ``OutputError`` if the bytes are not as declared or the name stays taken, and ``ResultsError`` if the
-        disk fails. In both cases no file is left.
+        Raises ``OutputError`` if the bytes are not as declared or the name stays taken, and
+        ``ResultsError`` if the disk fails. In both cases no file is left.
         """
         if length is not None and length > self._max_bytes:
             raise too_large(self._max_bytes)
@@ -133,9 +143,21 @@ class OutputStore:
         name = f"{TEMPORARY_PREFIX}{token}-{index}"
         with self._part(output_path(pattern, index, "").parent / name) as part:
             rest = await self._stream(part, body, self._max_bytes)
-            complete = partial(_complete, part, rest, length, pattern=pattern, index=index, max_pixels=self._max_pixels)
-            # Together with the last bytes in one call to a thread, which is the only call for most pictures.
-            done = await asyncio.to_thread(complete, note=note if embed is None and self._names_when_complete else None)
+            complete = partial(
+                _complete,
+                part,
+                rest,
+                length,
+                pattern=pattern,
+                index=index,
+                max_pixels=self._max_pixels,
+            )
+            # Together with the last bytes in one call to a thread, which is the only call for most
+            # pictures.
+            if embed is None and self._names_when_complete:
+                done = await asyncio.to_thread(complete, note=note)
+            else:
+                done = await asyncio.to_thread(complete, note=None)
             if embed is not None:
                 file = await self._save_with(embed, done, part, find_path)
             elif not self._names_when_complete:
@@ -148,15 +170,22 @@ class OutputStore:
             await asyncio.to_thread(note, file, None)
             return file
 
-    async def _save_with(self, text: str, done: _Complete, part: TempFile, find_path: FindPath) -> SavedFile:
-        """Save the picture with ``text`` embedded, or unchanged if it can't take it or is already there unchanged."""
+    async def _save_with(
+        self, text: str, done: _Complete, part: TempFile, find_path: FindPath
+    ) -> SavedFile:
+        """Save the picture with ``text`` embedded.
+
+        It is saved unchanged if it can't take the text, or is already there unchanged.
+        """
         sent, picture = done.sent, done.picture
         with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
             made = await self._embed(part, embedded, done.path, picture, text)
             if made is None:
                 path, _ = await self._name(part, done.path, sent.sha256, find_path)
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
-            path, present = await self._name(embedded, done.path, made.sha256, find_path, sent.sha256)
+            path, present = await self._name(
+                embedded, done.path, made.sha256, find_path, sent.sha256
+            )
             if present == sent.sha256:
                 return SavedFile(path, sent.sha256, sent.byte_size, picture)
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
@@ -176,7 +205,12 @@ class OutputStore:
         return path
 
     async def _name(
-        self, part: TempFile, path: PurePosixPath, digest: str, find_path: FindPath, accepted_digest: str = ""
+        self,
+        part: TempFile,
+        path: PurePosixPath,
+        digest: str,
+        find_path: FindPath,
+        accepted_digest: str = "",
     ) -> tuple[PurePosixPath, str]:
         """Name the file. Returns the path that it got and the digest of the file there now."""
         try:
@@ -190,8 +224,12 @@ class OutputStore:
         path = PurePosixPath(elsewhere)
         return path, await self._publish(part, path, digest, accepted_digest)
 
-    async def _publish(self, part: TempFile, path: PurePosixPath, digest: str, accepted_digest: str = "") -> str:
-        return await asyncio.to_thread(_publish, part.path, self.directory, path, digest, accepted_digest)
+    async def _publish(
+        self, part: TempFile, path: PurePosixPath, digest: str, accepted_digest: str = ""
+    ) -> str:
+        return await asyncio.to_thread(
+            _publish, part.path, self.directory, path, digest, accepted_digest
+        )
 
     async def _put_back(self, part: TempFile, path: PurePosixPath, digest: str) -> str | None:
         return await asyncio.to_thread(put_back, part.path, self.directory, path, digest)
@@ -207,7 +245,8 @@ class OutputStore:
             await asyncio.to_thread(_copy_with, text, part, picture.mime_type, embedded)
         except NotEmbeddableError as error:
             reason = str(error)
-            if reason not in self._reasons_not_embedded:  # log each reason once, since it may apply to every output
+            # Log each reason once, since it may apply to every output
+            if reason not in self._reasons_not_embedded:
                 self._reasons_not_embedded.add(reason)
                 logger.warning("no metadata was embedded in %s: %s", path, reason)
             return None
@@ -226,10 +265,11 @@ class OutputStore:
     ) -> str | None:
         """Restore an output at its path, if the bytes received are the ones that were saved.
 
-        ``byte_size`` is the number of bytes received originally, if known. ``sent`` describes those bytes if ``embed``
-        was embedded in them; it is then embedded again. A file with other bytes at the path is kept: once the good
-        bytes are complete beside it, it is named ``NAME.damaged-`` with 8 hex digits of the digest of its first bytes,
-        and that path is returned; otherwise None. Raises ``OutputError`` if the bytes received are different or
+        ``byte_size`` is the number of bytes received originally, if known. ``sent`` describes those
+        bytes if ``embed`` was embedded in them; it is then embedded again. A file with other bytes
+        at the path is kept: once the good bytes are complete beside it, it is named
+        ``NAME.damaged-`` with 8 hex digits of the digest of its first bytes, and that path is
+        returned; otherwise None. Raises ``OutputError`` if the bytes received are different or
         something other than a file is at the path, and ``ResultsError`` if the disk fails.
         """
         if not may_hold_output(path):
@@ -237,27 +277,36 @@ class OutputStore:
         parent = PurePosixPath(path).parent
         name = f"{TEMPORARY_PREFIX}{token}"
         with self._part(parent / name) as part, self._part(parent / f"{name}-embedded") as embedded:
-            # An output that was saved before is accepted again even if it exceeds the current limit.
+            # An output that was saved before is accepted again even if it exceeds the current
+            # limit.
             rest = await self._stream(part, body, max(self._max_bytes, byte_size or 0))
             await asyncio.to_thread(part.write, rest)
             came = part.written
-            if came.sha256 != (sha256 if sent is None else sent.sha256):
-                raise OutputError("OUTPUT_CHANGED", "the gateway now sends other bytes than were saved")
+            expected = sha256
+            if sent is not None:
+                expected = sent.sha256
+            if came.sha256 != expected:
+                raise OutputError(
+                    "OUTPUT_CHANGED", "the gateway now sends other bytes than were saved"
+                )
             good = part
             if sent is not None:
                 picture = await asyncio.to_thread(_examined, part, whole=False)
                 made = await self._embed(part, embedded, PurePosixPath(path), picture, embed)
                 if made is None or made.sha256 != sha256:
                     raise OutputError(
-                        "OUTPUT_CHANGED", "the metadata to embed differs from what was embedded before", final=True
+                        "OUTPUT_CHANGED",
+                        "the metadata to embed differs from what was embedded before",
+                        final=True,
                     )
                 good = embedded
             return await self._put_back(good, PurePosixPath(path), sha256)
 
     async def _stream(self, part: TempFile, body: AsyncIterator[bytes], max_bytes: int) -> bytes:
-        """Write the body except for its last bytes, which are returned to be written together with the next step.
+        """Write the body except for its last bytes, and return these.
 
-        Raises ``OutputError`` if the body is larger than ``max_bytes``.
+        They are written together with the next step. Raises ``OutputError`` if the body is larger
+        than ``max_bytes``.
         """
         size, waiting, pending = 0, 0, list[bytes]()
         async for chunk in body:
@@ -272,19 +321,26 @@ class OutputStore:
         return b"".join(pending)
 
     def has(self, path: str, byte_size: int | None = None) -> bool:
-        """Return whether a regular file is at an output's path, of ``byte_size`` if given. Its bytes are not read."""
+        """Return whether a regular file is at an output's path, of ``byte_size`` if given.
+
+        Its bytes are not read.
+        """
         with contextlib.suppress(OSError), folder_of_output(self.directory, path) as folder:
             found = folder.stat(PurePosixPath(path).name)
-            return found is not None and stat.S_ISREG(found.st_mode) and byte_size in {None, found.st_size}
+            if found is None or not stat.S_ISREG(found.st_mode):
+                return False
+            return byte_size in {None, found.st_size}
         return False
 
     async def is_true(self, saved: Saved) -> bool:
-        """Return whether the saved bytes are still at their path, in a file and not behind a link."""
+        """Return whether the saved bytes are still at their path, in a file and not in a link."""
         return await self.state(saved) is FileState.OK
 
     async def state(self, saved: Saved) -> FileState:
         """Read the output at a path and compare it with the saved size and digest."""
-        return await asyncio.to_thread(check_output, self.directory, saved.path, saved.sha256, saved.byte_size)
+        return await asyncio.to_thread(
+            check_output, self.directory, saved.path, saved.sha256, saved.byte_size
+        )
 
     async def add_name(self, path: str, other: str, digest: str) -> None:
         await asyncio.to_thread(add_name, self.directory, path, other, digest)
@@ -298,7 +354,10 @@ class OutputStore:
         return open_output(self.directory, path)
 
     def sweep(self) -> int:
-        """Remove temporary files of killed runs and return their number. The caller must hold the lock."""
+        """Remove temporary files of killed runs and return their number.
+
+        The caller must hold the lock.
+        """
         count = 0
         for leftover in self.leftovers():
             # A file that can't be removed doesn't prevent the run.
@@ -311,22 +370,28 @@ class OutputStore:
     def _part(self, path: PurePosixPath) -> Iterator[TempFile]:
         """Provide a temporary file, which is removed afterwards.
 
-        Raises ``OutputError`` if a folder on its path is a link, ``ResultsError`` for any other ``OSError``.
+        Raises ``OutputError`` if a folder on its path is a link, ``ResultsError`` for any other
+        ``OSError``.
         """
         part = TempFile(self.directory, path)
         try:
             yield part
         except OSError as error:
             if error.errno == errno.ELOOP:
-                message = f"{path.parent} is or contains a symbolic link, which is not followed; {MOVE_IT}"
-                raise OutputError("OUTPUT_EXISTS", message, final=True) from error
+                raise OutputError(
+                    "OUTPUT_EXISTS",
+                    f"{path.parent} is or contains a symbolic link, which is not followed; "
+                    f"{MOVE_IT}",
+                    final=True,
+                ) from error
             raise ResultsError(
                 f"{self.directory / path.parent} can't be written: {error.strerror}",
                 hint="check the disk and run the same command again; nothing is paid for twice",
             ) from error
         finally:
             part.close()
-            # This may fail too and must not hide the first error; the next run's sweep removes the file.
+            # This may fail too and must not hide the first error; the next run's sweep removes the
+            # file.
             with contextlib.suppress(OSError):
                 part.remove()
 
@@ -337,7 +402,10 @@ class OutputStore:
 
 @dataclass(frozen=True, slots=True)
 class _Complete:
-    """A complete received file. ``taken`` is the error if it was to be named ``path`` but that name is taken."""
+    """A complete received file.
+
+    ``taken`` is the error if it was to be named ``path`` but that name is taken.
+    """
 
     sent: Sent
     picture: Picture
@@ -361,14 +429,19 @@ def _complete(
 ) -> _Complete:
     """Write the last bytes and check the file. With ``note``, also name the file and call ``note``.
 
-    Each system call releases the interpreter's lock and waits for it again, so calls are kept to a minimum.
+    Each system call releases the interpreter's lock and waits for it again, so calls are kept to a
+    minimum.
     """
     with folder_of(part.directory, part.path, make=True) as folder:
         part.write(rest, folder)
         sent = part.written
         if length is not None and sent.byte_size != length:
-            raise OutputError("OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes were received")
-        held = rest if len(rest) == sent.byte_size else None
+            raise OutputError(
+                "OUTPUT_TRUNCATED", f"{sent.byte_size} of {length} bytes were received"
+            )
+        held = None
+        if len(rest) == sent.byte_size:
+            held = rest
         picture = _examined(part, folder, held, whole=length is None, max_pixels=max_pixels)
         done = _Complete(sent, picture, output_path(pattern, index, picture.ext))
         if note is None:
@@ -391,6 +464,15 @@ def _copy_with(text: str, source: TempFile, mime_type: str, part: TempFile) -> N
             part.write(block)
 
 
+def _content(
+    part: TempFile, folder: Folder | None, held: bytes | None
+) -> AbstractContextManager[BinaryIO]:
+    """Open the content for reading: in memory if it is ``held`` there, or else the file."""
+    if held is not None:
+        return BytesIO(held)
+    return part.read(folder)
+
+
 def _examined(
     part: TempFile,
     folder: Folder | None = None,
@@ -399,17 +481,22 @@ def _examined(
     whole: bool,
     max_pixels: int | None = None,
 ) -> Picture:
-    """Return the picture's type and size. The header is checked first, since a few bytes can declare a huge picture.
+    """Return the picture's type and size.
 
-    ``held`` is the complete content if it is in memory.
+    The header is checked first, since a few bytes can declare a huge picture. ``held`` is the
+    complete content if it is in memory.
     """
     try:
-        with BytesIO(held) if held is not None else part.read(folder) as file:
+        with _content(part, folder, held) as file:
             picture = examine(file, whole=False)
             if max_pixels is not None and picture.width * picture.height > max_pixels:
                 size = f"{picture.width:,} x {picture.height:,}"
                 message = f"{size} pixels; the limit is {max_pixels:,}"
                 raise OutputError("OUTPUT_TOO_MANY_PIXELS", message, definite=True)
-            return examine(file, whole=True) if whole else picture
+            if whole:
+                return examine(file, whole=True)
+            return picture
     except NoPictureError as error:
-        raise OutputError("OUTPUT_NO_PICTURE", str(error), definite=error.is_another_type) from error
+        raise OutputError(
+            "OUTPUT_NO_PICTURE", str(error), definite=error.is_another_type
+        ) from error

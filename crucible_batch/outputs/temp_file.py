@@ -18,7 +18,8 @@ from crucible_batch.outputs.safe_fs import Folder, folder_of
 from crucible_batch.outputs.safe_fs import write_all as _write_all
 
 DEEPEST = 128
-"""Folder levels from the run directory to an output: more don't fit into the 255 bytes of a path pattern."""
+"""Folder levels from the run directory to an output: more don't fit into the 255 bytes of a path
+pattern."""
 _OWN_FILES = ".crucible"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
@@ -26,8 +27,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 class TempFile:
     """A temporary file that threads write to, created with the first block.
 
-    ``close`` waits for a write that outlives its cancelled task. Otherwise that write could go into another file, since
-    the number of a closed descriptor is used for the next one opened.
+    ``close`` waits for a write that outlives its cancelled task. Otherwise that write could go into
+    another file, since the number of a closed descriptor is used for the next one opened.
     """
 
     def __init__(self, directory: Path, path: PurePosixPath) -> None:
@@ -46,7 +47,10 @@ class TempFile:
         return Sent(self._digest.hexdigest(), self._byte_size)
 
     def write(self, block: bytes, folder: Folder | None = None) -> None:
-        """Write all of ``block``, or nothing if the file is closed. ``folder`` is its folder if already open."""
+        """Write all of ``block``, or nothing if the file is closed.
+
+        ``folder`` is its folder if already open.
+        """
         with self._lock:
             if self._is_open:
                 self._digest.update(block)
@@ -93,7 +97,9 @@ class TempFile:
 
     def within(self, folder: Folder | None) -> contextlib.AbstractContextManager[Folder]:
         """Open the file's folder, or return ``folder`` if given."""
-        return folder_of(self.directory, self.path, make=True) if folder is None else contextlib.nullcontext(folder)
+        if folder is not None:
+            return contextlib.nullcontext(folder)
+        return folder_of(self.directory, self.path, make=True)
 
 
 def temporary_files(directory: Path) -> Iterator[PurePosixPath]:
@@ -101,8 +107,9 @@ def temporary_files(directory: Path) -> Iterator[PurePosixPath]:
 
     Those of run directories below it, such as of shards, are left out: a run may be writing them.
 
-    Entries are read one at a time, since one folder may hold a million jobs. The search goes no deeper than outputs can
-    be, since a directory from another person may contain folders nested without limit.
+    Entries are read one at a time, since one folder may hold a million jobs. The search goes no
+    deeper than outputs can be, since a directory from another person may contain folders nested
+    without limit.
     """
     walk = [("", _entries(folder_of(directory, TEMPORARY_PREFIX)))]
     while walk:
@@ -129,8 +136,14 @@ def _entries(folder: contextlib.AbstractContextManager[Folder]) -> Iterator[_Ent
             if entry.is_dir(follow_symlinks=False):
                 if not _is_run_directory(opened, entry.name):
                     yield _Entry(entry.name, opened.folder(entry.name))
-            elif entry.name.startswith(TEMPORARY_PREFIX) and (entry.is_file() or entry.is_symlink()):
+            elif _is_temporary(entry):
                 yield _Entry(entry.name, None)
+
+
+def _is_temporary(entry: os.DirEntry[str]) -> bool:
+    if not entry.name.startswith(TEMPORARY_PREFIX):
+        return False
+    return entry.is_file() or entry.is_symlink()
 
 
 def _is_run_directory(folder: Folder, name: str) -> bool:
@@ -142,6 +155,7 @@ def _is_run_directory(folder: Folder, name: str) -> bool:
 def _made(folder: Folder, name: str) -> int:
     try:
         return folder.open(name, _NEW)
-    except FileExistsError:  # left by a killed run; it may be a hard link to another file, so don't write to it
+    except FileExistsError:
+        # Left by a killed run. It may be a hard link to another file, so don't write to it.
         folder.unlink(name)
         return folder.open(name, _NEW)

@@ -5,16 +5,19 @@
     accepted                                         + 1/8; a limit below 8: + 1/64 of itself
     refused, as often as polls are by chance         the same as before
     refused                                          - 1/8 of itself, once in a round trip
-    ``SILENCE`` refused one after another            the jobs that the gateway holds, then slow start again
+    ``SILENCE`` refused one after another            the jobs that the gateway holds, then slow
+                                                     start again
 
-The growth and the fall are those of Scalable TCP (Kelly 2003). At a full gateway, a ninth of the submits is refused at
-a small limit, and fewer at a larger one, so runs that share a gateway get like shares. Refusals by chance don't end
-slow start (``pace.refused_share``). Later, a token bucket tolerates twice the share of polls that is refused, as in a
-retry budget, since no poll is refused because of the jobs in flight. During a silence, one submit at a time is sent.
+The growth and the fall are those of Scalable TCP (Kelly 2003). At a full gateway, a ninth of the
+submits is refused at a small limit, and fewer at a larger one, so runs that share a gateway get
+like shares. Refusals by chance don't end slow start (``pace.refused_share``). Later, a token bucket
+tolerates twice the share of polls that is refused, as in a retry budget, since no poll is refused
+because of the jobs in flight. During a silence, one submit at a time is sent.
 
-After slow start, submits are spaced over the time that jobs hold their places, as TCP's pacing does with packets: a
-limit of requests per second is not met in bursts, and may be less than one job at a time. Above ``MOST_QUEUED``, the
-limit grows only if no polled job is queued at the gateway: more would only wait there.
+After slow start, submits are spaced over the time that jobs hold their places, as TCP's pacing does
+with packets: a limit of requests per second is not met in bursts, and may be less than one job at a
+time. Above ``MOST_QUEUED``, the limit grows only if no polled job is queued at the gateway: more
+would only wait there.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ from crucible_batch.pace.request_rate import RequestRate
 
 FIRST_LIMIT = 4
 MOST_BY_ITSELF = 256
-"""The maximum if no concurrency is configured: ``make bench ONLY=concurrency`` shows the CPU time."""
+"""The maximum if no concurrency is configured: ``make bench ONLY=concurrency`` shows the CPU
+time."""
 MOST_QUEUED = 64
 SILENCE = 8  # so many refusals in a row aren't chance
 PROBE_S = 1.0  # between two submits to a gateway that refuses all, if it asks for no longer wait
@@ -56,8 +60,11 @@ class ConcurrencyLimit:
     @property
     def allowed(self) -> int:
         """The number of jobs that may be active at the same time, at least 1."""
-        spare = 0.0 if self._starts else STEP * (self.limit - 1)  # the spacing keeps to the limit
-        return max(1, min(self.ceiling, math.ceil(self.limit + spare - 1e-9)))
+        spare = 0.0
+        if not self._starts:
+            spare = STEP * (self.limit - 1)  # the spacing keeps to the limit
+        most = math.ceil(self.limit + spare - 1e-9)
+        return max(1, min(self.ceiling, most))
 
     @property
     def is_silent(self) -> bool:
@@ -65,15 +72,28 @@ class ConcurrencyLimit:
         return self._streak >= SILENCE
 
     def set_ceiling(self, ceiling: int) -> None:
-        """Change the ceiling. The limit rises to it immediately, except after a fall: then it grows as before."""
+        """Change the ceiling.
+
+        The limit rises to it immediately, except after a fall: then it grows as before.
+        """
         self.ceiling = ceiling
-        self.limit = float(ceiling) if self._starts else min(self.limit, ceiling)
+        if self._starts:
+            self.limit = float(ceiling)
+        else:
+            self.limit = min(self.limit, ceiling)
 
     def next_submit_at(self, now: float, unanswered: int) -> float:
-        """Return when the next submit may be sent; infinity: not before an ``unanswered`` one is answered."""
+        """Return when the next submit may be sent.
+
+        Infinity means that it may not be sent before an ``unanswered`` one is answered.
+        """
+        if self.is_silent and unanswered:
+            return math.inf
         if self.is_silent:
-            return math.inf if unanswered else max(now, self._probe_at)
-        spread_s = 0.0 if self._starts or self._job_s is None else self._job_s / ((1 + STEP) * self.limit)
+            return max(now, self._probe_at)
+        spread_s = 0.0
+        if self._job_s is not None and not self._starts:
+            spread_s = self._job_s / ((1 + STEP) * self.limit)
         return max(self.requests.next_at(now), self._last_at + spread_s)
 
     def submitted(self, now: float) -> None:
@@ -86,11 +106,16 @@ class ConcurrencyLimit:
         self._tokens = min(_MOST_TOKENS, self._tokens + 2 * self.requests.refused_share)
         self._since_queued += 1
         if self.limit < MOST_QUEUED or self._since_queued > self.limit:
-            growth = 1.0 if self._starts else STEP * min(1, STEP * self.limit)
+            growth = 1.0
+            if not self._starts:
+                growth = STEP * min(1, STEP * self.limit)
             self.limit = min(self.ceiling, self.limit + growth)
 
     def refused(self, now: float, sent_at: float, retry_after_s: float, in_flight: int) -> None:
-        """Note a 429 or 503 to a submit, with its ``Retry-After``. ``in_flight`` jobs are accepted and not ended."""
+        """Note a 429 or 503 to a submit, with its ``Retry-After``.
+
+        ``in_flight`` jobs are accepted and not ended.
+        """
         self._streak += 1
         if self._streak == SILENCE and self.limit > 0.5:  # a lower one was found to be right
             self.limit = float(max(1, min(self.ceiling, in_flight)))
@@ -128,7 +153,10 @@ class ConcurrencyLimit:
 
 
 def initial_limit(concurrency: int | None) -> ConcurrencyLimit:
-    """Return the limit at the start: ``concurrency``, which is never exceeded; None starts low and adapts."""
+    """Return the limit at the start: ``concurrency``, which is then never exceeded.
+
+    With None, the limit starts low and adapts.
+    """
     if concurrency is None:
         return ConcurrencyLimit(MOST_BY_ITSELF, FIRST_LIMIT)
     return ConcurrencyLimit(concurrency, concurrency)

@@ -1,4 +1,7 @@
-"""Whether more requests are refused (429, 503) than by chance: the control chart of a moving average (Roberts 1959)."""
+"""Whether more requests are refused (429, 503) than by chance.
+
+It is decided as in the control chart of a moving average (Roberts 1959).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ class RefusedShare:
         return self.share > self._most
 
     def answered(self, round_size: float, *, is_refused: bool) -> None:
-        """Note an answer. ``round_size``: so many requests are sent before their answers show a change."""
+        """Note an answer.
+
+        ``round_size``: so many requests are sent before their answers show a change.
+        """
         weight = 1 / max(_FEWEST, round_size)
         self.share += weight * (is_refused - self.share)
         variance = MOST_CHANCE * (1 - MOST_CHANCE) * weight / (2 - weight)

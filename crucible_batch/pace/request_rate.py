@@ -1,14 +1,16 @@
 """The rate of requests of all kinds, adapted to the polls that the gateway refuses (429, 503).
 
-A gateway that limits jobs in flight never refuses a poll; one that limits requests does. Once more polls are refused
-than by chance, requests are spaced evenly, polls and submits alike (a leaky bucket):
+A gateway that limits jobs in flight never refuses a poll; one that limits requests does. Once more
+polls are refused than by chance, requests are spaced evenly, polls and submits alike (a leaky
+bucket):
 
     poll       requests per second
     refused    - 1; at first, the rate at which they were accepted
     accepted   + 1/8; unlimited if half of it is not used
 
-So a ninth of the requests is refused in the long run, as in the outer loop of link adaptation (OLLA), and chance below
-that raises the rate. Below eight requests a second, steps are shares of the rate. In an outage the rate doesn't fall.
+So a ninth of the requests is refused in the long run, as in the outer loop of link adaptation
+(OLLA), and chance below that raises the rate. Below eight requests a second, steps are shares of
+the rate. In an outage the rate doesn't fall.
 """
 
 from __future__ import annotations

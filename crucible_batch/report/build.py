@@ -9,7 +9,7 @@ from crucible_batch.core.attempt import credits_committed
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job
-from crucible_batch.core.ledger import Ledger
+from crucible_batch.core.ledger import Ledger, PriceSurprise
 from crucible_batch.core.outcome import Ending, Outcome, RunStatus, outcome_of
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.prices import UPLOAD_CLASS, workflow_class
@@ -30,43 +30,55 @@ from crucible_batch.report.models import (
 def notes(ledger: Ledger) -> Iterator[str]:
     """Yield a sentence for each circumstance that the figures alone don't show."""
     if ledger.repriced_jobs:
+        plural = "s" if ledger.repriced_jobs > 1 else ""
         yield (
-            f"the records of {ledger.repriced_jobs} job{'s' if ledger.repriced_jobs > 1 else ''} name other prices than"
-            f" the answers to the submits, by {format_credits(ledger.price_differs)} credits in all: the higher figure"
-            " of each counts"
+            f"the records of {ledger.repriced_jobs} job{plural} name other prices "
+            "than the answers to the submits, "
+            f"by {format_credits(ledger.price_differs)} credits in all: "
+            "the higher figure of each counts"
         )
-    for surprise in (each for each in ledger.surprises if not each.by_record):
-        what = "an upload" if surprise.price_class == UPLOAD_CLASS else f"a job on {_workflow(surprise.price_class)}"
-        yield (
-            f"{what} cost {format_credits(surprise.charged)} credits, more than the {format_credits(surprise.held)}"
-            " held for it: no such price was known before the gateway's answer"
-        )
+    for surprise in ledger.surprises:
+        if not surprise.by_record:
+            yield _of_surprise(surprise)
     if ledger.reused_assets:
         yield (
-            f"{_count(ledger.reused_assets, 'image')} found at the gateway and used again: what an upload once cost"
-            " can't be seen, so it counts 0"
+            f"{_count(ledger.reused_assets, 'image')} found at the gateway and used again: "
+            "what an upload once cost can't be seen, so it counts 0"
         )
     if ledger.restored_with_images:
         yield (
-            f"{_count(ledger.restored_with_images, 'job')} restored from receipts without what the upload of its image"
-            " cost: that counts 0"
+            f"{_count(ledger.restored_with_images, 'job')} restored from receipts "
+            "without what the upload of its image cost: that counts 0"
         )
     if ledger.assumed_uploads:
         yield (
-            f"{_count(ledger.assumed_uploads, 'upload')} charged in an answer that never came: the highest price seen"
-            f" counts as spent, and what each may have cost beyond it is held{_at_a_ceiling(ledger)}"
+            f"{_count(ledger.assumed_uploads, 'upload')} charged in an answer that never came: "
+            "the highest price seen counts as spent, "
+            f"and what each may have cost beyond it is held{_at_a_ceiling(ledger)}"
         )
     if ledger.lost_uploads:
         yield (
-            f"{_count(ledger.lost_uploads, 'upload')} asked for whose answer never came, and not found at the gateway:"
-            " held at the most that each may have cost, since whether it was charged can't be seen"
-            f"{_at_a_ceiling(ledger)}"
+            f"{_count(ledger.lost_uploads, 'upload')} asked for whose answer never came, "
+            "and not found at the gateway: held at the most that each may have cost, "
+            f"since whether it was charged can't be seen{_at_a_ceiling(ledger)}"
         )
 
 
+def _of_surprise(surprise: PriceSurprise) -> str:
+    subject = f"a job on {_workflow(surprise.price_class)}"
+    if surprise.price_class == UPLOAD_CLASS:
+        subject = "an upload"
+    return (
+        f"{subject} cost {format_credits(surprise.charged)} credits, "
+        f"more than the {format_credits(surprise.held)} held for it: "
+        "no such price was known before the gateway's answer"
+    )
+
+
 def _at_a_ceiling(ledger: Ledger) -> str:
-    is_declared = ledger.prices.upload_ceiling is not None
-    return "" if is_declared else " (budget.max_credits_per_upload counts it at that)"
+    if ledger.prices.upload_ceiling is not None:
+        return ""
+    return " (budget.max_credits_per_upload counts it at that)"
 
 
 def _workflow(price_class: str) -> str:
@@ -74,7 +86,9 @@ def _workflow(price_class: str) -> str:
 
 
 def _count(number: int, word: str) -> str:
-    return f"{number} {word}s were" if number != 1 else f"1 {word} was"
+    if number == 1:
+        return f"1 {word} was"
+    return f"{number} {word}s were"
 
 
 def build_head(
@@ -86,14 +100,21 @@ def build_head(
     ledger: Ledger,
     counts: CountsRow,
 ) -> ReportHead:
-    """Sum up a run directory. ``terms`` and ``ending`` are the newest run's; None means it runs, or was killed."""
-    stops = {} if ending is None else ending.stops
+    """Sum up a run directory.
+
+    ``terms`` and ``ending`` are the newest run's; None means it runs, or was killed.
+    """
+    status, exit_code, stops = RunStatus.RUNNING, None, dict[str, ErrorInfo]()
+    if ending is not None:
+        status, exit_code, stops = ending.status, ending.exit_code, dict(ending.stops)
     return ReportHead(
         run_id=terms.run_id,
-        status=(RunStatus.RUNNING if ending is None else ending.status).value,
-        exit_code=None if ending is None else ending.exit_code,
+        status=status.value,
+        exit_code=exit_code,
         shard=None if terms.shard is None else str(terms.shard),
-        manifest=ManifestRow(name=terms.manifest_name, path=terms.manifest_path, sha256=terms.manifest_sha256),
+        manifest=ManifestRow(
+            name=terms.manifest_name, path=terms.manifest_path, sha256=terms.manifest_sha256
+        ),
         scheduled_at=None if terms.scheduled_at is None else _rfc3339(terms.scheduled_at),
         started_at=_timestamp(started_at),
         finished_at=None if finished_at is None else _timestamp(finished_at),
@@ -106,7 +127,9 @@ def build_head(
     )
 
 
-def build_rows(jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, ErrorInfo]) -> Iterator[JobRow]:
+def build_rows(
+    jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, ErrorInfo]
+) -> Iterator[JobRow]:
     """Yield a row for each job, in manifest order."""
     for planned, job in jobs:
         yield build_row(planned, job, stops)
@@ -115,7 +138,14 @@ def build_rows(jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, Error
 def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> JobRow:
     """Return the row of one job; ``stops`` are those of the newest run."""
     outcome, error = outcome_of(job, workflow_class(planned.workflow_id), stops)
-    last = job.attempts[-1] if job.attempts else None
+    job_id, key = None, job.key
+    if job.attempts:
+        job_id, key = job.attempts[-1].job_id, job.attempts[-1].key
+    source, reason = None, None
+    if planned.source is not None:
+        source = SourceRow.model_validate(planned.source)
+    if error is not None:
+        reason = ErrorRow.model_validate(error)
     return JobRow(
         name=planned.name,
         status=outcome.value,
@@ -127,20 +157,23 @@ def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> 
         axes=dict(planned.axes),
         row=dict(planned.row),
         repeat=planned.repeat,
-        source=None if planned.source is None else SourceRow.model_validate(planned.source),
-        job_id=last.job_id if last else None,
-        idempotency_key=last.key if last else job.key,
+        source=source,
+        job_id=job_id,
+        idempotency_key=key,
         attempts=[AttemptRow.model_validate(attempt) for attempt in job.attempts],
         credits=credits_committed(job.attempts),
         outputs=[OutputRow.model_validate(saved) for _, saved in sorted(job.outputs.items())],
-        error=None if error is None else ErrorRow.model_validate(error),
+        error=reason,
     )
 
 
 def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:
-    # What was found again after a loss may have been refunded before, and was bought within the budget.
+    # What was found again after a loss may have been refunded before, and was bought within the
+    # budget.
     found = sum((attempt.held for attempt in ledger.failed_attempts() if attempt.found), ZERO)
-    over = ZERO if budget is None else max(ZERO, ledger.committed - found - budget)
+    over = ZERO
+    if budget is not None:
+        over = max(ZERO, ledger.committed - found - budget)
     return CreditsRow(
         budget=budget,
         spent=ledger.spent,

@@ -1,4 +1,7 @@
-"""The report's models: the format of ``report.json``, version 1. Fields are added, never renamed."""
+"""The report's models: the format of ``report.json``, version 1.
+
+Fields are added, never renamed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ Amount = Annotated[
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, from_attributes=True)  # rows are made of the domain's values
+    # Rows are made of the domain's values
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class ErrorRow(_Model):
@@ -31,16 +35,21 @@ class ErrorRow(_Model):
     code: str = Field(description="Error code of the gateway or of crucible-batch.")
     message: str = Field(description="Description of the error.")
     hint: str | None = Field(default=None, description="What to do next.")
-    request_id: str | None = Field(default=None, description="Id of the failed request, for the gateway's support.")
+    request_id: str | None = Field(
+        default=None, description="Id of the failed request, for the gateway's support."
+    )
 
 
 class AttemptRow(_Model):
     """One attempt at a job, with its own idempotency key."""
 
     idempotency_key: str = Field(
-        validation_alias=AliasChoices("idempotency_key", "key"), description="Idempotency key of the attempt."
+        validation_alias=AliasChoices("idempotency_key", "key"),
+        description="Idempotency key of the attempt.",
     )
-    job_id: str | None = Field(default=None, description="Id of the job at the gateway, if the attempt was accepted.")
+    job_id: str | None = Field(
+        default=None, description="Id of the job at the gateway, if the attempt was accepted."
+    )
     status: str = Field(description="State of the attempt.")
     credits: Amount = Field(description="Highest price that the gateway returned.")
     answer_credits: Amount | None = Field(
@@ -53,11 +62,17 @@ class AttemptRow(_Model):
         validation_alias=AliasChoices("record_credits", "recorded"),
         description="Price in the job's record, if it differs.",
     )
-    reused: bool = Field(default=False, description="Found at the gateway, not bought by this run directory.")
-    held_at: float = Field(description="When its credits were held, in seconds since the epoch, UTC.")
+    reused: bool = Field(
+        default=False, description="Found at the gateway, not bought by this run directory."
+    )
+    held_at: float = Field(
+        description="When its credits were held, in seconds since the epoch, UTC."
+    )
     prepared_at: float | None = Field(default=None, description="When its input images were ready.")
     accepted_at: float | None = Field(default=None, description="When the gateway accepted it.")
-    running_at: float | None = Field(default=None, description="When a poll first found it running.")
+    running_at: float | None = Field(
+        default=None, description="When a poll first found it running."
+    )
     ended_at: float | None = Field(default=None, description="When its end was first detected.")
     error: ErrorRow | None = Field(default=None, description="Why the attempt failed.")
 
@@ -101,23 +116,37 @@ class JobRow(_Model):
     """One job of the manifest."""
 
     name: str = Field(description="Name of the job.")
-    status: Literal["succeeded", "failed", "blocked", "pending", "unknown"] = Field(description="Outcome of the job.")
+    status: Literal["succeeded", "failed", "blocked", "pending", "unknown"] = Field(
+        description="Outcome of the job."
+    )
     workflow_id: str = Field(description="Id of its workflow.")
     prompt: str | None = Field(default=None, description="Rendered prompt.")
     params: dict[str, JsonValue] = Field(description="Parameters as sent, without input images.")
-    images: dict[str, str] = Field(default_factory=dict, description="SHA-256 of each input image, by parameter.")
-    image_files: dict[str, str] = Field(default_factory=dict, description="File of each input image, by parameter.")
-    axes: dict[str, str] = Field(default_factory=dict, description="Values of the job's axes, by name.")
+    images: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 of each input image, by parameter."
+    )
+    image_files: dict[str, str] = Field(
+        default_factory=dict, description="File of each input image, by parameter."
+    )
+    axes: dict[str, str] = Field(
+        default_factory=dict, description="Values of the job's axes, by name."
+    )
     row: dict[str, str] = Field(
         default_factory=dict,
-        description="Values of the job's table row: one line each, without control characters, at most"
-        " 200 characters each and 2,000 in all.",
+        description=(
+            "Values of the job's table row: one line each, without control characters, "
+            "at most 200 characters each and 2,000 in all."
+        ),
     )
     repeat: int = Field(default=1, description="Number of this repeat of the job, from 1.")
-    source: SourceRow | None = Field(default=None, description="Output from which the job is made (`from`).")
+    source: SourceRow | None = Field(
+        default=None, description="Output from which the job is made (`from`)."
+    )
     job_id: str | None = Field(default=None, description="Id of the newest job at the gateway.")
     idempotency_key: str = Field(description="Key of the newest attempt, or of the first one.")
-    attempts: list[AttemptRow] = Field(default_factory=list, description="Attempts at the job, in order.")
+    attempts: list[AttemptRow] = Field(
+        default_factory=list, description="Attempts at the job, in order."
+    )
     credits: Amount = Field(description="Credits spent or held for this job, net of refunds.")
     outputs: list[OutputRow] = Field(default_factory=list, description="Saved outputs.")
     error: ErrorRow | None = Field(default=None, description="Why the job did not succeed.")
@@ -137,12 +166,17 @@ class CreditsRow(_Model):
     budget: Amount | None = Field(description="Budget of the newest run.")
     spent: Amount = Field(description="jobs + uploads - rebates.")
     held: Amount = Field(
-        description="Credits that may still be spent: jobs in flight, unanswered submits, and failed jobs whose refund"
-        " the gateway's ledger has not shown."
+        description=(
+            "Credits that may still be spent: jobs in flight, unanswered submits, "
+            "and failed jobs whose refund the gateway's ledger has not shown."
+        )
     )
-    held_for_refunds: Amount = Field(default=Decimal(0), description="Part of `held` for such failed jobs.")
+    held_for_refunds: Amount = Field(
+        default=Decimal(0), description="Part of `held` for such failed jobs."
+    )
     forgotten_refunds: Amount = Field(
-        default=Decimal(0), description="Credits for refunds that were not visible, released by a person."
+        default=Decimal(0),
+        description="Credits for refunds that were not visible, released by a person.",
     )
     jobs: Amount = Field(description="Credits for jobs, net of refunds.")
     reused: Amount = Field(
@@ -152,13 +186,21 @@ class CreditsRow(_Model):
     uploads: Amount
     lost_uploads: int = Field(default=0, description="Number of uploads without a response.")
     rebates: Amount
-    refunded: Amount = Field(description="Credits of failed jobs that the gateway's ledger shows as refunded.")
+    refunded: Amount = Field(
+        description="Credits of failed jobs that the gateway's ledger shows as refunded."
+    )
     over_budget: Amount = Field(
-        description="Amount by which spent + held exceeds the budget, without refunds of jobs that were found again."
+        description=(
+            "Amount by which spent + held exceeds the budget, "
+            "without refunds of jobs that were found again."
+        )
     )
     price_differs: Amount = Field(
         default=Decimal(0),
-        description="Sum of the differences between prices in jobs' records and in the responses to their submits.",
+        description=(
+            "Sum of the differences between prices in jobs' records "
+            "and in the responses to their submits."
+        ),
     )
     price_differs_jobs: int = Field(default=0, description="Number of jobs with such a difference.")
 
@@ -169,16 +211,20 @@ class CreditsRow(_Model):
 
 
 class PeriodRow(_Model):
-    """The budget of a period, at the end of the newest run: the sums over all runs of its account."""
+    """The budget of a period at the end of the newest run: sums over all runs of its account."""
 
     account: str = Field(description="Name of the account.")
     per: Literal["day", "week", "month"] = Field(description="Length of the period.")
     limit: Amount = Field(description="Limit of the period, from the manifest.")
     spent: Amount = Field(description="Credits spent in the period.")
     set_aside: Amount = Field(description="Credits that are set aside or held, and not spent.")
-    until: str = Field(description="End of the period, as local time with the name of the time zone.")
+    until: str = Field(
+        description="End of the period, as local time with the name of the time zone."
+    )
     ends_at: str | None = Field(default=None, description="End of the period, RFC 3339 in UTC.")
-    exhausted: bool = Field(default=False, description="The period had too few credits for the next job.")
+    exhausted: bool = Field(
+        default=False, description="The period had too few credits for the next job."
+    )
 
 
 class CountsRow(_Model):
@@ -189,9 +235,12 @@ class CountsRow(_Model):
     failed: int = Field(default=0, description="Jobs that failed.")
     blocked: int = Field(default=0, description="Jobs not started because of missing credits.")
     pending: int = Field(default=0, description="Jobs not finished when the run ended.")
-    unknown: int = Field(default=0, description="Jobs with an unknown outcome; their credits remain held.")
+    unknown: int = Field(
+        default=0, description="Jobs with an unknown outcome; their credits remain held."
+    )
     reused: int = Field(
-        default=0, description="Succeeded jobs that were found at the gateway and not bought by this run."
+        default=0,
+        description="Succeeded jobs that were found at the gateway and not bought by this run.",
     )
 
     @classmethod
@@ -203,7 +252,9 @@ class WaitingRow(_Model):
     """A stage of the manifest that has no jobs yet, since its picks file is missing."""
 
     name: str = Field(description="Name of the entry, as in the manifest.")
-    sources: str = Field(description="Pattern of the names of the jobs whose outputs may be picked.")
+    sources: str = Field(
+        description="Pattern of the names of the jobs whose outputs may be picked."
+    )
     pick: str = Field(description="Picks file, relative to the manifest.")
     choices: int = Field(description="Number of jobs whose outputs may be picked.")
 
@@ -212,9 +263,13 @@ class PicksRow(_Model):
     """An entry of the manifest with `pick`, whether or not it waits for its picks file."""
 
     name: str = Field(description="Name of the entry, as in the manifest.")
-    sources: str = Field(description="Pattern of the names of the jobs whose outputs may be picked.")
+    sources: str = Field(
+        description="Pattern of the names of the jobs whose outputs may be picked."
+    )
     pick: str = Field(description="Picks file, relative to the manifest.")
-    before: int = Field(description="Number of jobs of the entries above, which come first in `jobs`.")
+    before: int = Field(
+        description="Number of jobs of the entries above, which come first in `jobs`."
+    )
 
 
 class ReportHead(_Model):
@@ -223,7 +278,9 @@ class ReportHead(_Model):
     schema_version: Literal[1] = Field(default=1, description="Version of the report format.")
     run_id: str = Field(description="Id of the run.")
     status: str = Field(description="Status of the run.")
-    exit_code: int | None = Field(default=None, description="Null while the run is active, or if it was killed.")
+    exit_code: int | None = Field(
+        default=None, description="Null while the run is active, or if it was killed."
+    )
     shard: str | None = Field(default=None, description='Shard of a divided plan, such as "3/8".')
     manifest: ManifestRow
     scheduled_at: str | None = Field(
@@ -235,13 +292,18 @@ class ReportHead(_Model):
     credits: CreditsRow
     budget_source: BudgetSource | None = Field(
         default=None,
-        description="Where the budget of the newest run was set: by the `command` (`--budget`) or in the `manifest`.",
+        description=(
+            "Where the budget of the newest run was set: "
+            "by the `command` (`--budget`) or in the `manifest`."
+        ),
     )
     notify_option: NotifyOption | None = Field(
         default=None,
         description="Option for notifications, which the next run has to repeat.",
     )
-    period: PeriodRow | None = Field(default=None, description="Budget of the period (`budget.per`).")
+    period: PeriodRow | None = Field(
+        default=None, description="Budget of the period (`budget.per`)."
+    )
     counts: CountsRow
     stops: dict[str, ErrorRow] = Field(
         default_factory=dict, description="Reasons why workflows or the run were stopped."
@@ -250,21 +312,33 @@ class ReportHead(_Model):
         default_factory=list,
         description="Notes on the figures, such as unknown costs.",
     )
-    waiting: list[WaitingRow] = Field(default_factory=list, description="Stages that wait for a picks file.")
-    picks: list[PicksRow] = Field(default_factory=list, description="Entries of the manifest with `pick`.")
+    waiting: list[WaitingRow] = Field(
+        default_factory=list, description="Stages that wait for a picks file."
+    )
+    picks: list[PicksRow] = Field(
+        default_factory=list, description="Entries of the manifest with `pick`."
+    )
 
     @property
     def is_short_of_credits(self) -> bool:
-        """Whether the run ended because credits were missing for the next job, or to send one in doubt again."""
+        """Whether the run ended because credits were missing.
+
+        They were missing for the next job, or to send one in doubt again.
+        """
         is_in_doubt = IN_DOUBT in self.stops and EVERYTHING not in self.stops
         return is_in_doubt or self.exit_code == ExitCode.OUT_OF_CREDITS
 
     @property
     def is_short_of_budget(self) -> bool:
-        """Whether the run ended because the next job didn't fit its own budget, and not that of its period."""
+        """Whether the run ended because the next job didn't fit its own budget.
+
+        It is False if the job didn't fit the budget of the period.
+        """
         if self.period is not None and self.period.exhausted:
             return False
-        return self.is_short_of_credits and any(stop.code == BUDGET_EXHAUSTED for stop in self.stops.values())
+        if not self.is_short_of_credits:
+            return False
+        return any(stop.code == BUDGET_EXHAUSTED for stop in self.stops.values())
 
 
 class Report(ReportHead):

@@ -1,4 +1,7 @@
-"""``report.json`` to disk: its rows are collected in one pass over the jobs, then written completely or not at all."""
+"""Writing of ``report.json``.
+
+Its rows are collected in one pass over the jobs, then written completely or not at all.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ REPORT_FILE = "report.json"
 
 
 class RowFile:
-    """The rows of a report in a nameless file of the run directory, since its head is known only after them.
+    """The rows of a report, in a nameless file of the run directory.
 
-    Made in one pass over the jobs, read as often as needed. No job is kept in memory. An ``OSError`` while rows are
-    added is raised when they are read: counting the jobs of a run must not fail on a full disk.
+    The report's head is known only after them. They are made in one pass over the jobs, and read as
+    often as needed. No job is kept in memory. An ``OSError`` while rows are added is raised when
+    they are read: counting the jobs of a run must not fail on a full disk.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -40,7 +44,8 @@ class RowFile:
     def add(self, row: JobRow) -> None:
         line = row.model_dump_json().encode() + b"\n"
         self._digest.update(line)
-        self._tally.add(Outcome(row.status), reused=row.status == "succeeded" and row.attempts[-1].reused)
+        is_reused = row.status == "succeeded" and row.attempts[-1].reused
+        self._tally.add(Outcome(row.status), reused=is_reused)
         if self._error is None:
             try:
                 self._opened().write(line)
@@ -48,7 +53,10 @@ class RowFile:
                 self._error = error
 
     def lines(self) -> Iterator[bytes]:
-        """Yield each row as JSON. Raises ``OSError``, also for what failed while rows were added."""
+        """Yield each row as JSON.
+
+        Raises ``OSError``, also for what failed while rows were added.
+        """
         if self._error is not None:
             raise self._error
         file = self._opened()
@@ -70,7 +78,9 @@ class RowFile:
 
     def _opened(self) -> IO[bytes]:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._directory, prefix=TEMPORARY_PREFIX)  # noqa: SIM115
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115
+                dir=self._directory, prefix=TEMPORARY_PREFIX
+            )
         return self._file
 
 
@@ -83,8 +93,10 @@ def write_report(directory: Path, head: ReportHead, rows: Iterable[bytes]) -> Pa
     with replacing(target) as file:
         file.write(head.model_dump_json(indent=2).removesuffix("\n}").encode())
         file.write(b',\n  "jobs": [')
-        for number, row in enumerate(rows):
-            file.write(b",\n    " if number else b"\n    ")
+        separator = b"\n    "
+        for row in rows:
+            file.write(separator)
             file.write(row)
+            separator = b",\n    "
         file.write(b"\n  ]\n}\n")
     return target

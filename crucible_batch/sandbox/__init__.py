@@ -1,9 +1,12 @@
-"""A local Crucible gateway over real HTTP, to try the product without an account and to test it independently.
+"""A local Crucible gateway over real HTTP.
+
+It serves to try the product without an account, and to test it independently.
 
     async with serve(SandboxConfig()) as running:
         ...  # running.api_url, running.storage_url, running.api_key
 
-Importing this is cheap: the server and the pictures are loaded by the first `serve` or `run_forever`.
+Importing this is cheap: the server and the pictures are loaded by the first `serve` or
+`run_forever`.
 """
 
 import time
@@ -15,12 +18,14 @@ from crucible_batch.sandbox.faults import FaultRule, parse_faults
 from crucible_batch.sandbox.pricing import Pricing, Rise, parse_pricing
 
 
-def serve(config: SandboxConfig, *, clock: Callable[[], float] = time.time) -> AbstractAsyncContextManager[Running]:
+def serve(
+    config: SandboxConfig, *, clock: Callable[[], float] = time.time
+) -> AbstractAsyncContextManager[Running]:
     """Serve in the running event loop until the `async with` block is left.
 
     Raises OSError for a port, or a state file, that is taken.
     """
-    from crucible_batch.sandbox import server  # noqa: PLC0415 - see above: importing this package stays cheap
+    from crucible_batch.sandbox import server  # noqa: PLC0415 - importing this package is cheap
 
     return server.serve(config, clock=clock)
 
@@ -28,8 +33,9 @@ def serve(config: SandboxConfig, *, clock: Callable[[], float] = time.time) -> A
 def run_forever(config: SandboxConfig, on_ready: Callable[[str, str, str], None]) -> None:
     """Serve until SIGINT or SIGTERM, from the main thread.
 
-    `on_ready(api_url, storage_url, key)` is called once, when both ports listen. Raises OSError as `serve` does.
+    `on_ready(api_url, storage_url, key)` is called once, when both ports listen. Raises OSError as
+    `serve` does.
     """
-    from crucible_batch.sandbox import server  # noqa: PLC0415 - see above: importing this package stays cheap
+    from crucible_batch.sandbox import server  # noqa: PLC0415 - importing this package is cheap
 
     server.run_forever(config, on_ready)

@@ -46,7 +46,9 @@ def state_routes(gateway: Gateway) -> list[Route]:
         try:
             _apply(gateway, ConfigChange.model_validate(exact_json.loads(await request.body())))
         except ValueError as error:
-            reason = str(error.errors(include_input=False)) if isinstance(error, ValidationError) else str(error)
+            reason = str(error)
+            if isinstance(error, ValidationError):
+                reason = str(error.errors(include_input=False))
             return Response(exact_json.dumps({"error": reason}), 400, media_type="application/json")
         return Response(b"{}", media_type="application/json")
 
@@ -58,12 +60,12 @@ def state_routes(gateway: Gateway) -> list[Route]:
 
 def _apply(gateway: Gateway, change: ConfigChange) -> None:
     """Check everything, then change everything."""
-    rules = parse_faults(change.faults) if change.faults is not None else None
+    rules = parse_faults(change.faults or "")
     check_prices(change.prices or {})
     pricing = parse_pricing(change.pricing or "")
     check_pricing(pricing)
     gateway.advance(change.advance_s)
-    if rules is not None:
+    if change.faults is not None:
         gateway.faults.replace(rules)
     if change.prices is not None:
         gateway.world.jobs.prices |= change.prices
@@ -80,15 +82,24 @@ def _state(gateway: Gateway) -> dict[str, object]:
         "now": now,
         "ledger": world.entries,
         "jobs": [
-            {**exact_json.members(job), "status": job.status(now), "prompt": prompt(job.params)} for job in world.jobs
+            {**exact_json.members(job), "status": job.status(now), "prompt": prompt(job.params)}
+            for job in world.jobs
         ],
-        "assets": [{**exact_json.members(asset), "status": asset.status(now)} for asset in world.assets],
+        "assets": [
+            {**exact_json.members(asset), "status": asset.status(now)} for asset in world.assets
+        ],
         "requests": dict(seen.requests),
-        "answers": [{"operation": op, "status": status, "count": n} for (op, status), n in seen.answers.items()],
+        "answers": [
+            {"operation": op, "status": status, "count": n}
+            for (op, status), n in seen.answers.items()
+        ],
         "keyless_posts": seen.keyless_posts,
         "uploads": dict(seen.uploads),
         "violations": seen.violations,
-        "faults_fired": [{"operation": op, "kind": kind, "count": n} for (op, kind), n in gateway.faults.fired.items()],
+        "faults_fired": [
+            {"operation": op, "kind": kind, "count": n}
+            for (op, kind), n in gateway.faults.fired.items()
+        ],
     }
 
 
@@ -100,7 +111,10 @@ Answer = tuple[int, views.Data]
 
 
 class _Body(BaseModel):
-    """A JSON object. Strict: the text "1" is not an integer. An optional field may be left out, but not be null."""
+    """A JSON object.
+
+    Strict: the text "1" is not an integer. An optional field may be left out, but not be null.
+    """
 
     model_config = ConfigDict(strict=True)
 
@@ -126,14 +140,22 @@ def create_api(gateway: Gateway) -> Starlette:
     for name, (method, path, handler) in _OPERATIONS.items():
         by_path.setdefault(path, {})[method] = _endpoint(gateway, name, handler)
     # One route a path, for a 405 to name all the methods of it in Allow.
-    routes = [Route(path, _dispatch(methods), methods=list(methods)) for path, methods in by_path.items()]
-    app = Starlette(routes=routes + state_routes(gateway), exception_handlers={HTTPException: _unknown_route(gateway)})
-    # A client must not follow redirects with its key, so none is ever needed: a slash too many is a 404.
+    routes = [
+        Route(path, _dispatch(methods), methods=list(methods)) for path, methods in by_path.items()
+    ]
+    app = Starlette(
+        routes=routes + state_routes(gateway),
+        exception_handlers={HTTPException: _unknown_route(gateway)},
+    )
+    # A client must not follow redirects with its key, so none is ever needed: a slash too many is a
+    # 404.
     app.router.redirect_slashes = False
     return app
 
 
-def _endpoint(gateway: Gateway, name: str, handler: Callable[["_Api", str, Call], Answer]) -> Endpoint:
+def _endpoint(
+    gateway: Gateway, name: str, handler: Callable[["_Api", str, Call], Answer]
+) -> Endpoint:
     async def answer(call: Call) -> Response:
         if name == "health":
             status, data = handler(_Api(gateway), "", call)
@@ -162,7 +184,11 @@ class _Api:
 
     def workflows(self, _account_id: str, _call: Call) -> Answer:
         updated_at = views.WORKFLOWS_UPDATED_AT
-        return 200, {"workflows": [{"workflow_id": each.workflow_id, "updated_at": updated_at} for each in WORKFLOWS]}
+        return 200, {
+            "workflows": [
+                {"workflow_id": each.workflow_id, "updated_at": updated_at} for each in WORKFLOWS
+            ]
+        }
 
     def metadata(self, _account_id: str, call: Call) -> Answer:
         workflow = self.gateway.world.workflow(call.request.path_params["workflow_id"])
@@ -195,10 +221,15 @@ class _Api:
             self.gateway.seen.keyless_posts += 1
         order = Order(body.workflow_id, body.params, body.idempotency_key or None)
         job, is_new = self.gateway.world.submit(account_id, order, call.now)
-        # A new job is shown as it was taken in, though a runner may have been free for it.
-        status = "queued" if is_new else job.status(call.now)
-        data: views.Data = {"job_id": job.job_id, "status": status, "requested_credits": job.answered_price}
-        return (202 if is_new else 200), data
+        status, job_status = 200, job.status(call.now)
+        if is_new:
+            # A new job is shown as it was taken in, though a runner may have been free for it.
+            status, job_status = 202, "queued"
+        return status, {
+            "job_id": job.job_id,
+            "status": job_status,
+            "requested_credits": job.answered_price,
+        }
 
     def job(self, account_id: str, call: Call) -> Answer:
         job = self.gateway.world.job(account_id, call.request.path_params["job_id"], call.now)
@@ -206,9 +237,14 @@ class _Api:
         return 200, views.job(job, call.now, self._download_links(call, hands_out_urls=succeeded))
 
     def _download_links(self, call: Call, *, hands_out_urls: bool) -> views.Links:
-        # Asked only where URLs go out, so that `job.expired-url=2` means the first two answers that have some.
-        expired = hands_out_urls and self.gateway.faults.draw(call.operation, Stage.SIGNING) == "expired-url"
-        return self._links(call, -_LONG_AGO_S if expired else self.gateway.config.download_ttl_s)
+        # Asked only where URLs go out, so that `job.expired-url=2` means the first two answers that
+        # have some.
+        ttl_s = self.gateway.config.download_ttl_s
+        if hands_out_urls:
+            fault = self.gateway.faults.draw(call.operation, Stage.SIGNING)
+            if fault == "expired-url":
+                ttl_s = -_LONG_AGO_S
+        return self._links(call, ttl_s)
 
     def _links(self, call: Call, ttl_s: float) -> views.Links:
         return views.Links(self.gateway.storage_url, self.gateway.signer, call.now + ttl_s)
@@ -230,19 +266,29 @@ _OPERATIONS: dict[str, tuple[str, str, Callable[[_Api, str, Call], Answer]]] = {
 
 def render_failure(refused: RefusedError, request_id: str) -> Response:
     """Write a refusal as the contract's ApiFailure."""
-    failure: views.Data = {"success": False, "code": refused.code, "error": refused.error, "request_id": request_id}
+    failure: views.Data = {
+        "success": False,
+        "code": refused.code,
+        "error": refused.error,
+        "request_id": request_id,
+    }
     if refused.hint is not None:
         failure["hint"] = refused.hint
     return _json_response(refused.status, failure, request_id)
 
 
 def _json_response(status: int, body: views.Data, request_id: str) -> Response:
-    return Response(exact_json.dumps(body), status, {"x-request-id": request_id}, "application/json")
+    return Response(
+        exact_json.dumps(body), status, {"x-request-id": request_id}, "application/json"
+    )
 
 
 def _dispatch(methods: dict[str, Endpoint]) -> Endpoint:
     async def answer(request: Request) -> Response:
-        return await methods["GET" if request.method == "HEAD" else request.method](request)
+        method = request.method
+        if method == "HEAD":
+            method = "GET"
+        return await methods[method](request)
 
     return answer
 
@@ -250,8 +296,12 @@ def _dispatch(methods: dict[str, Endpoint]) -> Endpoint:
 def _unknown_route(gateway: Gateway) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # it is registered for these alone
-        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INVALID_REQUEST")
-        refused = RefusedError(error.status_code, code, error.detail, "The contract lists the operations.")
+        code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(
+            error.status_code, "INVALID_REQUEST"
+        )
+        refused = RefusedError(
+            error.status_code, code, error.detail, "The contract lists the operations."
+        )
         response = render_failure(refused, gateway.request_ids.next())
         response.headers.update(error.headers or {})
         return response
@@ -261,21 +311,31 @@ def _unknown_route(gateway: Gateway) -> Callable[[Request, Exception], Awaitable
 
 def _bearer(request: Request) -> str:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    if scheme.lower() != "bearer":
+        return ""
+    return key.strip()
 
 
 def _parse(model: type[_BodyT], call: Call) -> _BodyT:
-    if call.request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise RefusedError(400, "INVALID_REQUEST", "The body is not JSON.", "Send Content-Type: application/json.")
+    content_type = call.request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise RefusedError(
+            400, "INVALID_REQUEST", "The body is not JSON.", "Send Content-Type: application/json."
+        )
     try:
         value = exact_json.loads(call.body)
     except ValueError as error:
-        raise RefusedError(400, "INVALID_REQUEST", "The body is not valid JSON.", "Send one JSON object.") from error
+        raise RefusedError(
+            400, "INVALID_REQUEST", "The body is not valid JSON.", "Send one JSON object."
+        ) from error
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
         raise RefusedError(
-            400, "INVALID_REQUEST", f"{where}: {first['msg']}", "Send the body that the contract describes."
+            400,
+            "INVALID_REQUEST",
+            f"{where}: {first['msg']}",
+            "Send the body that the contract describes.",
         ) from error

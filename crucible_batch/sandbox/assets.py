@@ -1,4 +1,4 @@
-"""Uploaded images: intents that are charged for, uploads that keep to them, readiness, deletion with a rebate."""
+"""Uploaded images, from the intent that is charged for to the deletion with a rebate."""
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +10,15 @@ from PIL import Image
 from crucible_batch.sandbox.faults import Stage
 from crucible_batch.sandbox.ledger import WorldContext
 from crucible_batch.sandbox.pricing import FIXED, UPLOAD, Pricing, Purchase
-from crucible_batch.sandbox.records import Asset, Params, RefusedError, Upload, chance, invalid_params, not_found
+from crucible_batch.sandbox.records import (
+    Asset,
+    Params,
+    RefusedError,
+    Upload,
+    chance,
+    invalid_params,
+    not_found,
+)
 
 _MAX_PIXELS = 40_000_000
 
@@ -36,7 +44,8 @@ def inspect(content: bytes) -> ImageFacts:
                 raise NotAnImageError
             image.load()
             return ImageFacts(image.get_format_mimetype() or "", image.width, image.height)
-    # Pillow's decoders raise nearly anything on broken bytes; a warning arrives here where warnings are errors.
+    # Pillow's decoders raise nearly anything on broken bytes; a warning arrives here where warnings
+    # are errors.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
         raise NotAnImageError from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -64,7 +73,10 @@ class Arrival:
 
 
 class Assets:
-    """All assets of all accounts, deleted ones included: their bytes stay, since a job may still need them."""
+    """All assets of all accounts, deleted ones included.
+
+    Their bytes stay, since a job may still need them.
+    """
 
     def __init__(self, context: WorldContext, saved: Iterable[Asset] = ()) -> None:
         self._context = context
@@ -104,18 +116,26 @@ class Assets:
             charged=price,
         )
         self._put(asset)
-        self._context.ledger.post(account_id, "upload", price, now, description="Asset upload", asset_id=asset.asset_id)
+        self._context.ledger.post(
+            account_id, "upload", price, now, description="Asset upload", asset_id=asset.asset_id
+        )
         return asset
 
     def price(self, now: float) -> Decimal:
         context, earlier = self._context, len(self._assets)
         luck = chance(context.config.seed, "price", UPLOAD, earlier)
         pricing = self.pricing.get(UPLOAD, FIXED)
-        return pricing.price(context.config.upload_price, Purchase(earlier, now - context.began, luck))
+        return pricing.price(
+            context.config.upload_price, Purchase(earlier, now - context.began, luck)
+        )
 
     def listed(self, account_id: str) -> list[Asset]:
         """List an account's assets, oldest first, without the deleted ones."""
-        return [a for a in self._assets.values() if a.account_id == account_id and a.deleted_at is None]
+        return [
+            asset
+            for asset in self._assets.values()
+            if asset.account_id == account_id and asset.deleted_at is None
+        ]
 
     def find(self, asset_id: str) -> Asset:
         """Find an asset of any account. Raises RefusedError (404), for a deleted one too."""
@@ -136,34 +156,50 @@ class Assets:
         asset = self.get(account_id, asset_id)
         rebate = asset.charged * self._context.config.rebate_share
         self._put(replace(asset, deleted_at=now))
-        self._context.ledger.post(account_id, "rebate", rebate, now, description="Asset deleted", asset_id=asset_id)
+        self._context.ledger.post(
+            account_id, "rebate", rebate, now, description="Asset deleted", asset_id=asset_id
+        )
         return rebate
 
     def receive(self, asset_id: str, arrival: Arrival, now: float) -> Asset:
-        """Take the bytes of an asset. Sending the same ones again changes nothing; others are refused (409).
+        """Take the bytes of an asset.
 
-        Refused too (403) once the window of the upload has closed.
+        Sending the same ones again changes nothing; others are refused (409). Refused too (403)
+        once the window of the upload has closed.
         """
         asset = self.find(asset_id)
         if now >= asset.upload_expires_at:
             raise RefusedError(403, "AccessDenied", "Request has expired")
         if asset.upload is not None:
             if asset.upload.sha256 != arrival.sha256:
-                raise RefusedError(409, "UPLOAD_CONFLICT", "Other bytes have been uploaded for this asset.")
+                raise RefusedError(
+                    409, "UPLOAD_CONFLICT", "Other bytes have been uploaded for this asset."
+                )
             return asset
-        lost = self._context.faults.draw("upload", Stage.UPLOAD) == "never-ready"
-        ready_at = None if lost else now + self._context.config.ready_after_s
-        asset = replace(asset, upload=Upload(arrival.sha256, arrival.width, arrival.height, ready_at))
+        ready_at: float | None = now + self._context.config.ready_after_s
+        if self._context.faults.draw("upload", Stage.UPLOAD) == "never-ready":
+            ready_at = None
+        asset = replace(
+            asset, upload=Upload(arrival.sha256, arrival.width, arrival.height, ready_at)
+        )
         self._put(asset)
         return asset
 
     def source(self, account_id: str, asset_id: str, now: float) -> Upload:
-        """Return the input image for a job. Raises RefusedError (400) unless it is the account's own and ready."""
+        """Return the input image for a job.
+
+        Raises RefusedError (400) unless it is the account's own and ready.
+        """
         asset = self._assets.get(asset_id.lower())
         if asset is None or asset.account_id != account_id or asset.deleted_at is not None:
-            raise invalid_params("image.image names no asset of yours.", "Upload the image first: POST /api/v1/assets.")
+            raise invalid_params(
+                "image.image names no asset of yours.",
+                "Upload the image first: POST /api/v1/assets.",
+            )
         if asset.upload is None or asset.status(now) != "ready":
-            raise invalid_params("image.image is not ready.", f"GET /api/v1/assets/{asset_id} until it is ready.")
+            raise invalid_params(
+                "image.image is not ready.", f"GET /api/v1/assets/{asset_id} until it is ready."
+            )
         return asset.upload
 
     def _put(self, asset: Asset) -> None:

@@ -14,10 +14,11 @@ DEFAULT_KEY = "moltazine_sandbox"
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """Everything that can be set when a sandbox starts. All durations are in seconds, all prices in credits.
+    """Everything that can be set when a sandbox starts.
 
-    Raises ValueError for amounts that the ledger could not keep exactly, prices of unknown workflows, a share outside
-    0 to 1, and where there is no account or no runner at all.
+    All durations are in seconds, all prices in credits. Raises ValueError for amounts that the
+    ledger could not keep exactly, prices of unknown workflows, a share outside 0 to 1, and where
+    there is no account or no runner at all.
     """
 
     host: str = "127.0.0.1"
@@ -25,16 +26,20 @@ class SandboxConfig:
     """0 takes a free port."""
     storage_port: int = 0
     state: Path | None = None
-    """The SQLite file that remembers everything across restarts; without one, all is forgotten at the end."""
+    """The SQLite file that remembers everything across restarts; without one, all is forgotten
+    at the end."""
     seed: int = 0
     """Fixes ids, service times and faults."""
-    accounts: Mapping[str, Decimal] = field(default_factory=lambda: {DEFAULT_KEY: Decimal(1000)}, repr=False)
+    accounts: Mapping[str, Decimal] = field(
+        default_factory=lambda: {DEFAULT_KEY: Decimal(1000)}, repr=False
+    )
     """The credits that each key starts with. A key that the state file knows keeps what it has."""
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     """Prices by workflow id, in place of those of the table."""
     upload_price: Decimal = Decimal("0.5")
     pricing: Mapping[str, Pricing] = field(default_factory=dict)
-    """How prices move, by workflow id or `upload`; see `parse_pricing`. Prices that are not listed don't change."""
+    """How prices move, by workflow id or `upload`; see `parse_pricing`. Prices that are not
+    listed don't change."""
     rebate_share: Decimal = Decimal(1)
     """The part of an upload's charge that comes back when the asset is deleted."""
     recent_entries: int = 50
@@ -65,9 +70,13 @@ class SandboxConfig:
         check_prices(self.prices)
         check_pricing(self.pricing)
         if not 0 <= self.rebate_share <= 1:
-            raise ValueError(f"rebate_share is a part of the charge, from 0 to 1, not {self.rebate_share}")
+            raise ValueError(
+                f"rebate_share is a part of the charge, from 0 to 1, not {self.rebate_share}"
+            )
         if not 0 <= self.partial_refund <= 1:
-            raise ValueError(f"partial_refund is a part of the price, from 0 to 1, not {self.partial_refund}")
+            raise ValueError(
+                f"partial_refund is a part of the price, from 0 to 1, not {self.partial_refund}"
+            )
         if not self.accounts:
             raise ValueError("a sandbox needs at least one account")
         if self.runners < 1:
@@ -85,7 +94,8 @@ class Running:
 
 def check_credits(amount: Decimal) -> None:
     """Raise ValueError unless sums of such amounts stay exact in the 28 digits of a Decimal."""
-    if not (amount.is_finite() and 0 <= amount < 10**12 and amount == round(amount, 6)):
+    is_in_range = amount.is_finite() and 0 <= amount < 10**12
+    if not is_in_range or amount != round(amount, 6):
         raise ValueError(f"credits are from 0 to 10**12 with at most 6 places, not {amount}")
 
 
@@ -94,7 +104,9 @@ def check_prices(prices: Mapping[str, Decimal]) -> None:
     for workflow_id, price in prices.items():
         check_credits(price)
         if workflow_id not in BY_ID:
-            raise ValueError(f"unknown workflow {workflow_id!r}; known are {', '.join(sorted(BY_ID))}")
+            raise ValueError(
+                f"unknown workflow {workflow_id!r}; known are {', '.join(sorted(BY_ID))}"
+            )
 
 
 def check_pricing(pricing: Mapping[str, Pricing]) -> None:
@@ -102,4 +114,6 @@ def check_pricing(pricing: Mapping[str, Pricing]) -> None:
     check_scopes(pricing)
     for scope, rule in pricing.items():
         if 0 in (rule.size, rule.steps):
-            raise ValueError(f"the size and the steps that the base price of {scope} is for are not 0")
+            raise ValueError(
+                f"the size and the steps that the base price of {scope} is for are not 0"
+            )

@@ -1,4 +1,4 @@
-"""How pictures are drawn: the colours that a prompt asks for, hills in these colours, and the caption.
+"""How pictures are drawn: in the colours that a prompt asks for, with hills and a caption.
 
 Hills are drawn from the colours of a style and a seeded chance.
 """
@@ -29,34 +29,60 @@ class Style:
     accent: Colour
 
 
-def _style(line: str) -> Style:
+def _style(row: str) -> Style:
     """Read a row of the table of styles; colours are RGB in hex."""
-    words, *colours = (cell.split() for cell in line.split("|"))
-    sky, layers, (accent,) = (tuple(tuple(bytes.fromhex(colour)) for colour in cell) for cell in colours)
+    words, *colours = (cell.split() for cell in row.split("|"))
+    sky, layers, (accent,) = (
+        tuple(tuple(bytes.fromhex(colour)) for colour in cell) for cell in colours
+    )
     return Style(frozenset(words), sky, layers, accent)
 
 
 # The words, the sky from top to bottom, the layers from far to near, the accent.
 _TABLE = """
-noir monochrome detective film shadow shadows | 0b0b0d 3a3a3f 8d8d90 | 6a6a6e 454549 28282b 0c0c0e | f2efe6
-watercolor watercolour aquarelle ink wash | fbf7ee f6efe0 efe4d0 | 7fb3c8 e3a18f 9dbf9e d9b95f 8c87b8 | f2a65a
-blueprint schematic technical diagram plan | 123a72 0f3263 0a2549 | 2f62a3 5f8fc7 9fc0e6 d7e6f8 | ffffff
-neon cyberpunk synthwave cyber glowing night | 0a0420 1b0a3c 3a0f5c | ff2fa0 21e6ff 9d4dff 170734 | fff36b
-pastel soft candy dreamy kawaii | fde2e8 fbeee0 e4f0fb | f7c5d5 f9dcc0 cfe5cf c3d8f2 d8c9ee | ffe3a3
-sunset sunrise dusk dawn golden | 2f1b52 d9526b ffc778 | b8436b 8a2f63 571f55 2b1240 | ffe9a8
-forest wood woods jungle green moss meadow | e7efd2 b9d3a6 7fae83 | 7fa878 4f8460 2f6150 173c38 | f6e27a
-ocean sea water wave waves lake river | d9f1f2 86cfd8 2f8fb0 | 56b4c6 2b8bb0 1a6391 0f3d6b | fff4d6
-winter snow ice arctic frost frozen | 5c7fa8 a9c4dc eef4f8 | b8cfe2 d3e2ee e8f0f6 ffffff | fbe7c3
-space galaxy cosmic star stars moon planet | 05061a 131642 3a2565 | 7b5cd6 c86fc9 f2a0a8 2a2f6e | fff7d6
+noir monochrome detective film shadow shadows
+| 0b0b0d 3a3a3f 8d8d90 | 6a6a6e 454549 28282b 0c0c0e | f2efe6
+
+watercolor watercolour aquarelle ink wash
+| fbf7ee f6efe0 efe4d0 | 7fb3c8 e3a18f 9dbf9e d9b95f 8c87b8 | f2a65a
+
+blueprint schematic technical diagram plan
+| 123a72 0f3263 0a2549 | 2f62a3 5f8fc7 9fc0e6 d7e6f8 | ffffff
+
+neon cyberpunk synthwave cyber glowing night
+| 0a0420 1b0a3c 3a0f5c | ff2fa0 21e6ff 9d4dff 170734 | fff36b
+
+pastel soft candy dreamy kawaii
+| fde2e8 fbeee0 e4f0fb | f7c5d5 f9dcc0 cfe5cf c3d8f2 d8c9ee | ffe3a3
+
+sunset sunrise dusk dawn golden
+| 2f1b52 d9526b ffc778 | b8436b 8a2f63 571f55 2b1240 | ffe9a8
+
+forest wood woods jungle green moss meadow
+| e7efd2 b9d3a6 7fae83 | 7fa878 4f8460 2f6150 173c38 | f6e27a
+
+ocean sea water wave waves lake river
+| d9f1f2 86cfd8 2f8fb0 | 56b4c6 2b8bb0 1a6391 0f3d6b | fff4d6
+
+winter snow ice arctic frost frozen
+| 5c7fa8 a9c4dc eef4f8 | b8cfe2 d3e2ee e8f0f6 ffffff | fbe7c3
+
+space galaxy cosmic star stars moon planet
+| 05061a 131642 3a2565 | 7b5cd6 c86fc9 f2a0a8 2a2f6e | fff7d6
 """
-STYLES = tuple(map(_style, _TABLE.strip().splitlines()))
+STYLES = tuple(map(_style, _TABLE.strip().split("\n\n")))
 
 
 def style_of(prompt: str) -> Style:
-    """Choose the style that the most words of a prompt ask for; if none does, the prompt always gets the same one."""
+    """Choose the style that the most words of a prompt ask for.
+
+    If none does, the prompt always gets the same one.
+    """
     words = set(re.findall(r"\w+", prompt.casefold()))
     best = max(STYLES, key=lambda style: len(style.words & words))
-    return best if best.words & words else STYLES[digest("style", prompt)[0] % len(STYLES)]
+    if best.words & words:
+        return best
+    return STYLES[digest("style", prompt)[0] % len(STYLES)]
 
 
 def paint(size: tuple[int, int], style: Style, rng: Random) -> Image.Image:
@@ -73,13 +99,22 @@ def paint(size: tuple[int, int], style: Style, rng: Random) -> Image.Image:
     return canvas
 
 
-def _ridge(width: int, height: int, level: float, rough: float, rng: Random) -> list[tuple[float, float]]:
-    """Return a horizon: a sum of waves around `level` (a share of the height), closed along the bottom."""
-    waves = [(rng.uniform(0.6, 1.6) * 2**n, rng.uniform(0, math.tau), rough / 1.9**n) for n in range(5)]
+def _ridge(
+    width: int, height: int, level: float, rough: float, rng: Random
+) -> list[tuple[float, float]]:
+    """Return a horizon, closed along the bottom.
+
+    It is a sum of waves around `level`, a share of the height.
+    """
+    waves = [
+        (rng.uniform(0.6, 1.6) * 2**n, rng.uniform(0, math.tau), rough / 1.9**n) for n in range(5)
+    ]
     points: list[tuple[float, float]] = []
     for step in range(129):
         across = step / 128
-        lift = sum(size * math.sin(math.tau * turns * across + phase) for turns, phase, size in waves)
+        lift = sum(
+            size * math.sin(math.tau * turns * across + phase) for turns, phase, size in waves
+        )
         points.append((across * width, (level + lift) * height))
     return [*points, (width, height), (0, height)]
 

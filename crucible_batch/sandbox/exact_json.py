@@ -1,4 +1,7 @@
-"""JSON of the sandbox: amounts are written as numbers, moments in UTC with a Z, dataclasses as objects."""
+"""JSON of the sandbox.
+
+Amounts are written as numbers, moments in UTC with a Z, dataclasses as objects.
+"""
 
 import dataclasses
 import json
@@ -11,14 +14,17 @@ def loads(raw: bytes) -> object:
     """Parse UTF-8 JSON; ValueError for anything that can't be stored and written again."""
     try:
         value: object = json.loads(raw.decode())
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # refuses NaN and lone surrogates
+        # Refuses NaN and lone surrogates
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError as error:
         raise ValueError("the nesting is too deep") from error
     return value
 
 
 def dumps(value: object, *, sort_keys: bool = False) -> str:
-    return json.dumps(value, default=_plain, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
+    return json.dumps(
+        value, default=_plain, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False
+    )
 
 
 def members(record: Any) -> dict[str, object]:
@@ -28,7 +34,9 @@ def members(record: Any) -> dict[str, object]:
 
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        if value == value.to_integral_value():
+            return int(value)
+        return float(value)
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return members(value)

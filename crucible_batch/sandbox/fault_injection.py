@@ -29,9 +29,10 @@ class NoAnswer(Response):
 
 
 class HalfAnswer(Response):
-    """Send half the bytes and close the connection. Without the Content-Length of all, nothing shows the cut.
+    """Send half the bytes and close the connection.
 
-    Written to the transport by hand, since uvicorn would frame an answer without a length in chunks, which shows it.
+    Without the Content-Length of all, nothing shows the cut. Written to the transport by hand,
+    since uvicorn would frame an answer without a length in chunks, which shows it.
     """
 
     def __init__(self, content: bytes, media_type: str, *, is_sized: bool) -> None:
@@ -40,8 +41,10 @@ class HalfAnswer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = _transport(scope)
-        length = f"content-length: {len(self.body)}\r\n" if self._is_sized else ""
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: {self.media_type}\r\n{length}connection: close\r\n\r\n"
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {self.media_type}\r\n"
+        if self._is_sized:
+            head += f"content-length: {len(self.body)}\r\n"
+        head += "connection: close\r\n\r\n"
         transport.write(head.encode("ascii") + bytes(self.body[: len(self.body) // 2]))
         transport.close()
         await _wait_for_the_end(receive)
@@ -55,15 +58,23 @@ def _transport(scope: Scope) -> Transport:
 
 
 async def _wait_for_the_end(receive: Receive) -> None:
-    """Return when the server has seen the connection end; it would complain about a missing answer before."""
+    """Wait until the server has seen the connection end.
+
+    Before that, it would complain about a missing answer.
+    """
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 _log = logging.getLogger(__name__)
 
-_HTML = "<!doctype html><title>Just a moment</title><h1>Just a moment</h1><p>Checking your connection.</p>"
-_INTERNAL_ERROR = RefusedError(500, "INTERNAL_ERROR", "Something went wrong inside the gateway.", "Try again.")
+_HTML = (
+    "<!doctype html><title>Just a moment</title>"
+    "<h1>Just a moment</h1><p>Checking your connection.</p>"
+)
+_INTERNAL_ERROR = RefusedError(
+    500, "INTERNAL_ERROR", "Something went wrong inside the gateway.", "Try again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,10 @@ RenderRefusal = Callable[[RefusedError, str], Response]
 
 @dataclass(frozen=True, slots=True)
 class FaultyEndpoint:
-    """A handler whose requests are counted, on which faults strike, and whose changes are stored before the answer."""
+    """A handler whose requests are counted, and on which faults strike.
+
+    What it changes is stored before the answer.
+    """
 
     gateway: Gateway
     operation: str
@@ -103,8 +117,13 @@ class FaultyEndpoint:
             return self.render_refusal(refused, request_id)
         fault = self.gateway.faults.draw(self.operation, Stage.EXCHANGE)
         call = Call(self.operation, request, body, request_id, self.gateway.now())
-        response = self._before(fault, call) or await self._after(fault, await self._perform(call), call)
-        seen.answers[self.operation, 0 if isinstance(response, NoAnswer) else response.status_code] += 1
+        response = self._before(fault, call)
+        if response is None:
+            response = await self._after(fault, await self._perform(call), call)
+        status = response.status_code
+        if isinstance(response, NoAnswer):
+            status = 0
+        seen.answers[self.operation, status] += 1
         return response
 
     async def _read(self, request: Request) -> bytes:
@@ -112,7 +131,9 @@ class FaultyEndpoint:
         async for chunk in request.stream():
             body += chunk
             if len(body) > self.max_body_bytes:
-                raise RefusedError(400, "BODY_TOO_LARGE", f"The body is longer than {self.max_body_bytes} bytes.")
+                raise RefusedError(
+                    400, "BODY_TOO_LARGE", f"The body is longer than {self.max_body_bytes} bytes."
+                )
         return bytes(body)
 
     async def _perform(self, call: Call) -> Response:
@@ -120,7 +141,7 @@ class FaultyEndpoint:
             response = await self.handler(call)
         except RefusedError as refused:
             response = self.render_refusal(refused, call.request_id)
-        except Exception:  # noqa: BLE001 - the edge: a bug of the sandbox is answered in the contract's shape, and logged
+        except Exception:  # noqa: BLE001 - the edge: a bug is answered and logged
             _log.exception("%s failed", call.operation)
             response = self.render_refusal(_INTERNAL_ERROR, call.request_id)
         self.gateway.commit()
@@ -130,19 +151,26 @@ class FaultyEndpoint:
         """Return the answer of a fault that strikes before the effect."""
         wait_s = self.gateway.config.retry_after_s
         match fault:
-            case "429" | "429-date" | "503-before":
-                status, code = (503, "SERVICE_UNAVAILABLE") if fault == "503-before" else (429, "RATE_LIMITED")
-                busy = RefusedError(status, code, "The gateway is busy.", "Wait for the time in Retry-After.")
-                response = self.render_refusal(busy, call.request_id)
-                dated = fault == "429-date"
-                response.headers["retry-after"] = formatdate(call.now + wait_s, usegmt=True) if dated else str(wait_s)
-                return response
+            case "429":
+                return self._busy(429, "RATE_LIMITED", str(wait_s), call)
+            case "429-date":
+                date = formatdate(call.now + wait_s, usegmt=True)
+                return self._busy(429, "RATE_LIMITED", date, call)
+            case "503-before":
+                return self._busy(503, "SERVICE_UNAVAILABLE", str(wait_s), call)
             case "500-before":
                 return self.render_refusal(_INTERNAL_ERROR, call.request_id)
             case "drop-before":
                 return NoAnswer()
             case _:
                 return None
+
+    def _busy(self, status: int, code: str, retry_after: str, call: Call) -> Response:
+        hint = "Wait for the time in Retry-After."
+        refused = RefusedError(status, code, "The gateway is busy.", hint)
+        response = self.render_refusal(refused, call.request_id)
+        response.headers["retry-after"] = retry_after
+        return response
 
     async def _after(self, fault: str | None, response: Response, call: Call) -> Response:
         """Return what is left of an answer under a fault that strikes after the effect."""

@@ -2,7 +2,7 @@
 
 A fault strikes at one of seven stages of an exchange, and a stage draws at most one:
 
-    exchange   any request: before its effect (nothing happened) or after it (it happened, the answer is lost)
+    exchange   any request, before its effect, or after it, when the answer is lost
     job        a job that is being accepted
     refund     a job that is being accepted and will fail: its refund
     listing    the entries of the ledger that are listed
@@ -30,7 +30,7 @@ The faults:
     refund-missing a failed job is never refunded
     ids-in-text    entries have job ids in their descriptions only
     never-ready    the upload is taken, the asset stays pending
-    expired-url    asset-get"}), "download URLs that have expired already
+    expired-url    download URLs that have expired already
     short-body     half the bytes under the Content-Length of all
     short-unsized  half the bytes without a Content-Length
     error-page     an XML error page under status 200
@@ -92,7 +92,11 @@ KINDS = {
             ("503-before", "500-before", "500-after", "drop-before", "drop-after", "empty", "slow"),
         ),
         (Stage.JOB, frozenset({"generate"}), ("fail", "moderate", "slow-queue")),
-        (Stage.REFUND, frozenset({"generate"}), ("refund-late", "refund-partial", "refund-missing")),
+        (
+            Stage.REFUND,
+            frozenset({"generate"}),
+            ("refund-late", "refund-partial", "refund-missing"),
+        ),
         (Stage.LISTING, frozenset({"credits"}), ("ids-in-text",)),
         (Stage.UPLOAD, frozenset({"upload"}), ("never-ready",)),
         (Stage.SIGNING, frozenset({"job", "asset-get"}), ("expired-url",)),
@@ -105,7 +109,10 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """One fault, the operations that it strikes, and its probability or how many first exchanges it hits."""
+    """One fault, and the operations that it strikes.
+
+    It strikes with a probability, or the first exchanges up to a number.
+    """
 
     kind: str
     operations: frozenset[str]
@@ -113,18 +120,26 @@ class FaultRule:
     first: int = 0
 
     def strikes(self, seed: int, nth: int) -> bool:
-        """Decide the rule's n-th matching exchange (from 1) by the seed alone: rules do not influence each other."""
-        return nth <= self.first or chance(seed, self.kind, sorted(self.operations), nth) < self.probability
+        """Decide the rule's n-th matching exchange (from 1) by the seed alone.
+
+        Rules do not influence each other.
+        """
+        if nth <= self.first:
+            return True
+        return chance(seed, self.kind, sorted(self.operations), nth) < self.probability
 
 
-_RULE = re.compile(r"(?:(?P<operation>[a-z-]+)\.)?(?P<kind>[a-z0-9-]+)(?:(?P<sign>[:=])(?P<amount>[0-9.]+))?")
+_RULE = re.compile(
+    r"(?:(?P<operation>[a-z-]+)\.)?(?P<kind>[a-z0-9-]+)(?:(?P<sign>[:=])(?P<amount>[0-9.]+))?"
+)
 
 
 def parse_faults(text: str) -> tuple[FaultRule, ...]:
     """Read `[operation.]name:probability` and `[operation.]name=count`, separated by commas.
 
-    `generate.500-after=2,slow:0.1` answers the first two submits with a 500 although they took effect, and a tenth
-    of all exchanges late. Raises ValueError, with the names there are, for anything else.
+    `generate.500-after=2,slow:0.1` answers the first two submits with a 500 although they took
+    effect, and a tenth of all exchanges late. Raises ValueError, with the names there are, for
+    anything else.
     """
     return tuple(_parse_rule(part.strip()) for part in text.split(",") if part.strip())
 
@@ -153,9 +168,13 @@ def _parse_rule(text: str) -> FaultRule:
 def _restrict(kind: str, operation: str) -> frozenset[str]:
     if operation not in OPERATIONS:
         raise ValueError(f"unknown operation {operation!r}; known are {', '.join(OPERATIONS)}")
-    # An exchange fault may be sent where it does not strike by itself (429 from the storage); others make no sense.
-    if KINDS[kind].stage is not Stage.EXCHANGE and operation not in KINDS[kind].operations:
-        raise ValueError(f"fault {kind!r} can't strike {operation!r}, only {', '.join(sorted(KINDS[kind].operations))}")
+    # An exchange fault may be sent where it does not strike by itself (429 from the storage);
+    # others make no sense.
+    usual = KINDS[kind].operations
+    if KINDS[kind].stage is not Stage.EXCHANGE and operation not in usual:
+        raise ValueError(
+            f"fault {kind!r} can't strike {operation!r}, only {', '.join(sorted(usual))}"
+        )
     return frozenset({operation})
 
 
@@ -173,7 +192,10 @@ class Faults:
         self._seen: Counter[int] = Counter()
 
     def draw(self, operation: str, stage: Stage) -> str | None:
-        """Name the fault that strikes this exchange at this stage, if one does. The first rule that strikes wins."""
+        """Name the fault that strikes this exchange at this stage, if one does.
+
+        The first rule that strikes wins.
+        """
         for position, rule in enumerate(self._rules):
             if operation not in rule.operations or KINDS[rule.kind].stage is not stage:
                 continue

@@ -1,4 +1,4 @@
-"""One sandbox put together: its world, its state file, its faults, and what it observed of its clients."""
+"""One sandbox put together: world, state file, faults, and what it observed of its clients."""
 
 import asyncio
 from collections import Counter
@@ -31,14 +31,18 @@ class Observations:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     """By operation and status; 0 stands for a connection that was closed without an answer."""
     keyless_posts: int = 0
-    """Submits without an idempotency key: the contract allows them, a client that may retry must not send any."""
+    """Submits without an idempotency key: the contract allows them, a client that may retry must
+    not send any."""
     uploads: Counter[str] = field(default_factory=Counter)
     """How often the bytes of each SHA-256 were uploaded."""
     violations: list[Violation] = field(default_factory=list)
 
 
 class Gateway:
-    """What the API and the storage share. All of it is used from one thread, that of the event loop."""
+    """What the API and the storage share.
+
+    All of it is used from one thread, that of the event loop.
+    """
 
     def __init__(self, config: SandboxConfig, store: Store, clock: Callable[[], float]) -> None:
         self.config = config

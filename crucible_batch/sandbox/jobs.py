@@ -1,4 +1,8 @@
-"""Generations: accepted once per idempotency key, worked off by the runners, settled in the ledger when they end."""
+"""Generations.
+
+They are accepted once per idempotency key, worked off by the runners, and settled in the ledger
+when they end.
+"""
 
 import hashlib
 import heapq
@@ -50,12 +54,17 @@ class Jobs:
     def __init__(self, context: WorldContext, saved: Iterable[Job]) -> None:
         self._context = context
         self._jobs = {job.job_id: job for job in saved}
-        self._by_key = {(j.account_id, j.idempotency_key): j.job_id for j in self if j.idempotency_key is not None}
+        self._by_key = {
+            (job.account_id, job.idempotency_key): job.job_id
+            for job in self
+            if job.idempotency_key is not None
+        }
         self._accepted = Counter(job.workflow_id for job in self)
         self._free_at = [0.0] * context.config.runners
         """The moment when each runner falls free."""
         for job in self:
-            # A state file may come from a sandbox with more runners: their work is shared out among these.
+            # A state file may come from a sandbox with more runners: their work is shared out among
+            # these.
             runner = job.runner % context.config.runners
             self._free_at[runner] = max(self._free_at[runner], job.finished_at)
         self._due = [(job.booked_at, job.job_id) for job in self if not job.settled]
@@ -67,7 +76,7 @@ class Jobs:
         return iter(self._jobs.values())
 
     def price(self, resolved: ResolvedOrder, params: Params, now: float) -> Decimal:
-        """Return what the next job costs: its base price, and what its workflow's pricing makes of that."""
+        """Return what the next job costs: what its workflow's pricing makes of the base price."""
         workflow, earlier = resolved.workflow, self._accepted[resolved.workflow.workflow_id]
         base = self.prices.get(workflow.workflow_id, workflow.price)
         purchase = Purchase(
@@ -80,8 +89,13 @@ class Jobs:
         return self.pricing.get(workflow.workflow_id, FIXED).price(base, purchase)
 
     def earlier(self, account_id: str, order: Order) -> Job | None:
-        """Find the job that the order's key already bought. Raises RefusedError (400) if that was another order."""
-        job_id = self._by_key.get((account_id, order.idempotency_key)) if order.idempotency_key else None
+        """Find the job that the order's key already bought.
+
+        Raises RefusedError (400) if that was another order.
+        """
+        if not order.idempotency_key:
+            return None
+        job_id = self._by_key.get((account_id, order.idempotency_key))
         if job_id is None:
             return None
         job = self._jobs[job_id]
@@ -110,12 +124,15 @@ class Jobs:
 
     def accept(self, account_id: str, order: Order, resolved: ResolvedOrder, now: float) -> Job:
         """Reserve the price and put the job into the queue. Raises RefusedError (402)."""
-        price, stated = self.price(resolved, order.params, now), self.pricing.get(order.workflow_id, FIXED)
+        price = self.price(resolved, order.params, now)
+        stated = self.pricing.get(order.workflow_id, FIXED)
         self._context.ledger.require(account_id, price)
         end = self._end_of(resolved.workflow, order.params)
-        refund, refund_after_s = self._refund_of(price) if end.error_code else (None, 0.0)
-        # A first-come queue with known service times needs no simulation: a job's start and end follow from who falls
-        # free first.
+        refund, refund_after_s = None, 0.0
+        if end.error_code:
+            refund, refund_after_s = self._refund_of(price)
+        # A first-come queue with known service times needs no simulation: a job's start and end
+        # follow from who falls free first.
         runner = min(range(len(self._free_at)), key=self._free_at.__getitem__)
         started_at = max(now, self._free_at[runner])
         self._free_at[runner] = started_at + end.service_s
@@ -145,11 +162,16 @@ class Jobs:
         if job.idempotency_key is not None:
             self._by_key[account_id, job.idempotency_key] = job.job_id
         heapq.heappush(self._due, (job.booked_at, job.job_id))
-        self._context.ledger.post(account_id, "reserve", price, now, description=order.workflow_id, job_id=job.job_id)
+        self._context.ledger.post(
+            account_id, "reserve", price, now, description=order.workflow_id, job_id=job.job_id
+        )
         return job
 
     def settle(self, now: float) -> None:
-        """Book the jobs that have ended, in the order and at the time of their ends, or of their late refunds."""
+        """Book the jobs that have ended.
+
+        They are booked in the order and at the time of their ends, or of their late refunds.
+        """
         while self._due and self._due[0][0] <= now:
             booked_at, job_id = heapq.heappop(self._due)
             job = replace(self._jobs[job_id], settled=True)
@@ -158,7 +180,12 @@ class Jobs:
                 continue
             entry_type, amount = job.last_entry
             self._context.ledger.post(
-                job.account_id, entry_type, amount, booked_at, description=job.workflow_id, job_id=job_id
+                job.account_id,
+                entry_type,
+                amount,
+                booked_at,
+                description=job.workflow_id,
+                job_id=job_id,
             )
 
     def _put(self, job: Job) -> None:
@@ -166,7 +193,10 @@ class Jobs:
         self._context.changes.append(job)
 
     def _refund_of(self, price: Decimal) -> tuple[Decimal | None, float]:
-        """Return what comes back of a failed job's price, None for all of it, and how long after its end."""
+        """Return what comes back of a failed job's price, and how many seconds after its end.
+
+        None stands for the complete price.
+        """
         config = self._context.config
         match self._context.faults.draw("generate", Stage.REFUND):
             case "refund-late":
@@ -184,8 +214,12 @@ class Jobs:
         service_s = (shortest + (longest - shortest) * luck) * self._context.config.time_scale
         fault = self._context.faults.draw("generate", Stage.JOB)
         words = re.findall(r"\w+", prompt(params).casefold())
-        if fault == "moderate" or any(word.casefold() in words for word in self._context.config.refused_words):
+        refused_words = self._context.config.refused_words
+        is_refused = any(word.casefold() in words for word in refused_words)
+        if fault == "moderate" or is_refused:
             return JobEnd(service_s, "MODERATION_REFUSED", "The prompt was refused by moderation.")
         if fault == "fail":
             return JobEnd(service_s, "GENERATION_FAILED", "The generation failed.")
-        return JobEnd(service_s + (self._context.config.slow_queue_s if fault == "slow-queue" else 0))
+        if fault == "slow-queue":
+            service_s += self._context.config.slow_queue_s
+        return JobEnd(service_s)

@@ -1,4 +1,7 @@
-"""The credit ledger: rows are appended, never changed, and each row carries the totals that it leaves behind."""
+"""The credit ledger.
+
+Rows are appended, never changed, and each row carries the totals that it leaves behind.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +13,8 @@ from crucible_batch.sandbox.records import Entry, EntryType, Ids, Record, Refuse
 
 ZERO = Decimal(0)
 
-# What one credit of each type does to (balance, reserved). The available credits are their difference.
+# What one credit of each type does to (balance, reserved). The available credits are their
+# difference.
 EFFECTS: dict[EntryType, tuple[int, int]] = {
     "grant": (+1, 0),
     "reserve": (0, +1),
@@ -44,7 +48,9 @@ class Ledger:
         self._ids = ids
         self._changes = changes
         self._entries = list(entries)
-        self._totals = {e.account_id: Totals(e.balance_after, e.reserved_after) for e in self._entries}
+        self._totals = {
+            e.account_id: Totals(e.balance_after, e.reserved_after) for e in self._entries
+        }
 
     @property
     def entries(self) -> tuple[Entry, ...]:

@@ -1,4 +1,7 @@
-"""The pictures that jobs make, drawn from their params: the same params and seed give the same bytes, on every run."""
+"""The pictures that jobs make, drawn from their params.
+
+The same params and seed give the same bytes, on every run.
+"""
 
 import asyncio
 import io
@@ -25,29 +28,39 @@ def render(job: Job, index: int, source: bytes | None) -> bytes:
     picture = scene
     if look == "edit":
         strength = float(str(job.params.get("strength.value", "0.6")))
-        picture = _edit(ImageOps.fit(original, size, Image.Resampling.LANCZOS), scene, style, strength)
+        fitted = ImageOps.fit(original, size, Image.Resampling.LANCZOS)
+        picture = _edit(fitted, scene, style, strength)
     return _encode(caption(picture, text or "(no prompt)", _note(job, index)), shape)
 
 
 def _random_of(job: Job, index: int) -> Random:
-    """Return a generator seeded by all that was asked for, except asset ids: they differ from run to run."""
+    """Return a generator seeded by all that was asked for, except asset ids.
+
+    They differ from run to run.
+    """
     asked = {name: value for name, value in job.params.items() if name != "image.image"}
     asked["sampler.seed"] = _seed(job)
-    seed = digest(job.workflow_id, exact_json.dumps(asked, sort_keys=True), index, job.source_sha256)
+    seed = digest(
+        job.workflow_id, exact_json.dumps(asked, sort_keys=True), index, job.source_sha256
+    )
     return Random(int.from_bytes(seed))  # noqa: S311 - chance for pictures, no secret
 
 
 def _seed(job: Job) -> object:
-    """The seed that was asked for; without one each job has its own, so that a repeat is another picture.
+    """Return the seed that was asked for.
 
-    It follows from the idempotency key, not from chance: the same run makes the same pictures again.
+    Without one each job has its own, so that a repeat is another picture. It follows from the
+    idempotency key, not from chance: the same run makes the same pictures again.
     """
-    return job.params.get("sampler.seed", int.from_bytes(digest(job.idempotency_key or job.job_id)[:4]))
+    own = int.from_bytes(digest(job.idempotency_key or job.job_id)[:4])
+    return job.params.get("sampler.seed", own)
 
 
 def _note(job: Job, index: int) -> str:
     note = f"{job.workflow_id}   seed {_seed(job)}"
-    return f"{note}   {index + 1} of {len(job.outputs)}" if len(job.outputs) > 1 else note
+    if len(job.outputs) == 1:
+        return note
+    return f"{note}   {index + 1} of {len(job.outputs)}"
 
 
 def _decoded(content: bytes) -> Image.Image:
@@ -56,9 +69,11 @@ def _decoded(content: bytes) -> Image.Image:
 
 
 def _edit(original: Image.Image, scene: Image.Image, style: Style, strength: float) -> Image.Image:
-    """Grade the image in the style's colours and let the scene shine through, the more the stronger."""
+    """Grade the image in the style's colours, and let the scene shine through by `strength`."""
     darkest, *_, lightest = sorted((*style.sky, *style.layers, style.accent), key=sum)
-    graded = ImageOps.colorize(ImageOps.autocontrast(original.convert("L"), 1), darkest, lightest, style.layers[1])
+    graded = ImageOps.colorize(
+        ImageOps.autocontrast(original.convert("L"), 1), darkest, lightest, style.layers[1]
+    )
     lit = Image.blend(graded, ImageChops.soft_light(graded, scene), 0.7)
     return Image.blend(original, lit, 0.35 + 0.6 * strength)
 
@@ -78,12 +93,17 @@ def _encode(image: Image.Image, shape: OutputShape) -> bytes:
 
 
 class Outputs:
-    """Outputs by job and index. The same job always gives the same bytes, so nothing needs to be stored."""
+    """Outputs by job and index.
+
+    The same job always gives the same bytes, so nothing needs to be stored.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def content(self, job: Job, index: int) -> bytes:
         # Read here, since SQLite connections belong to the thread that opened them.
-        source = self._store.blob(job.source_sha256) if job.source_sha256 else None
+        source = None
+        if job.source_sha256:
+            source = self._store.blob(job.source_sha256)
         return await asyncio.to_thread(render, job, index, source)

@@ -1,4 +1,4 @@
-"""Prices that move: what a base price becomes by size, steps, rises and chance, and what the answers state instead.
+"""Prices that change: by size, steps, rises and chance, and what the answers state instead.
 
 base=7           what one costs, in place of the table's price
 size=512x512     so many pixels cost the base price, twice as many twice as much
@@ -29,7 +29,10 @@ _RULE = re.compile(r"(?:(?P<scope>[a-z0-9-]+)\.)?(?P<name>[a-z-]+)=(?P<value>[0-
 
 @dataclass(frozen=True, slots=True)
 class Rise:
-    """Once `after` were bought and `after_s` seconds have passed since the start, a price is `factor` times as high."""
+    """A rise of a price to `factor` times as much.
+
+    It is due once `after` were bought and `after_s` seconds have passed since the start.
+    """
 
     factor: Decimal
     after: int = 0
@@ -38,7 +41,10 @@ class Rise:
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What a price depends on: what came before it, the time, a chance from 0 to 1, and what is asked for."""
+    """What a price depends on.
+
+    It is the number of earlier purchases, the time, a chance from 0 to 1, and what is asked for.
+    """
 
     earlier: int
     elapsed_s: float
@@ -49,7 +55,10 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
-    """How the price of one workflow, or of uploads, is made. The head of this file describes each field."""
+    """How the price of one workflow, or of uploads, is made.
+
+    The head of this file describes each field.
+    """
 
     base: Decimal | None = None
     size: int | None = None
@@ -61,18 +70,25 @@ class Pricing:
     record: Decimal | None = None
 
     def price(self, base: Decimal, purchase: Purchase) -> Decimal:
-        """Make a price of `base`, unless a base of its own is set. Of the rises that are due the last one counts."""
+        """Make a price of `base`, unless a base of its own is set.
+
+        Of the rises that are due the last one counts.
+        """
         if self == FIXED:
             return base
         if purchase.earlier < self.free:
             return Decimal(0)
-        price = base if self.base is None else self.base
+        price = base
+        if self.base is not None:
+            price = self.base
         if self.size is not None:
             price = price * purchase.pixels / self.size
         if self.steps is not None:
             price = price * purchase.steps / self.steps
-        due = [r for r in self.rises if purchase.earlier >= r.after and purchase.elapsed_s >= r.after_s]
-        factor = due[-1].factor if due else ONE
+        factor = ONE
+        for rise in self.rises:
+            if purchase.earlier >= rise.after and purchase.elapsed_s >= rise.after_s:
+                factor = rise.factor
         return round(price * factor * (ONE + self.jitter * Decimal(purchase.luck)), 6)
 
 
@@ -81,10 +97,11 @@ FIXED = Pricing()
 
 
 def parse_pricing(text: str) -> dict[str, Pricing]:
-    """Read `[scope.]name=value`, separated by commas; a scope is a workflow id or `upload`, without one all workflows.
+    """Read `[scope.]name=value`, separated by commas.
 
-    `zimage-base.size=512x512,upload.rise-after=1x50` prices one workflow by size, and lets uploads rise after the
-    first. Raises ValueError, with the names there are, for anything else.
+    A scope is a workflow id or `upload`, without one all workflows.
+    `zimage-base.size=512x512,upload.rise-after=1x50` prices one workflow by size, and lets uploads
+    rise after the first. Raises ValueError, with the names there are, for anything else.
     """
     found: dict[str, Pricing] = {}
     for part in filter(None, map(str.strip, text.split(","))):
@@ -105,7 +122,9 @@ def _scopes(scope: str | None) -> tuple[str, ...]:
     if scope is None:
         return tuple(BY_ID)
     if scope not in (UPLOAD, *BY_ID):
-        raise ValueError(f"prices of {scope!r} can't be set; known are {', '.join(BY_ID)} and {UPLOAD}")
+        raise ValueError(
+            f"prices of {scope!r} can't be set; known are {', '.join(BY_ID)} and {UPLOAD}"
+        )
     return (scope,)
 
 

@@ -1,4 +1,7 @@
-"""The gateway's records: accounts, ledger entries, assets and jobs, each a value that a change replaces."""
+"""The gateway's records: accounts, ledger entries, assets and jobs.
+
+Each is a value that a change replaces.
+"""
 
 import hashlib
 import uuid
@@ -9,7 +12,7 @@ from typing import Literal
 
 
 class RefusedError(Exception):
-    """A request that is answered with a failure: HTTP status, machine code, text, and a hint if there is one."""
+    """A request that is answered with a failure: HTTP status, code, text, and perhaps a hint."""
 
     def __init__(self, status: int, code: str, error: str, hint: str | None = None) -> None:
         super().__init__(f"{status} {code}: {error}")
@@ -20,8 +23,13 @@ class RefusedError(Exception):
 
 
 def not_found(noun: str, code: str) -> RefusedError:
-    """Refuse an id that is unknown, deleted or another account's: the three look alike on purpose."""
-    return RefusedError(404, code, f"{noun} not found.", f"The {noun.lower()} id must be one that this key can see.")
+    """Refuse an id that is unknown, deleted or another account's.
+
+    The three look alike on purpose.
+    """
+    return RefusedError(
+        404, code, f"{noun} not found.", f"The {noun.lower()} id must be one that this key can see."
+    )
 
 
 def invalid_params(error: str, hint: str) -> RefusedError:
@@ -29,7 +37,10 @@ def invalid_params(error: str, hint: str) -> RefusedError:
 
 
 class Ids:
-    """The UUIDs of one seed, in order. Start after the `issued` ones to repeat none after a restart."""
+    """The UUIDs of one seed, in order.
+
+    Start after the `issued` ones to repeat none after a restart.
+    """
 
     def __init__(self, seed: str, issued: int = 0) -> None:
         self._seed = seed
@@ -66,7 +77,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of the ledger, with the totals that it leaves. `amount` is never negative: the type has the sign."""
+    """One row of the ledger, with the totals that it leaves.
+
+    `amount` is never negative: the type has the sign.
+    """
 
     entry_id: str
     account_id: str
@@ -82,7 +96,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The bytes that arrived for an asset, by their digest; `ready_at` is None when readiness got lost."""
+    """The bytes that arrived for an asset, by their digest.
+
+    `ready_at` is None when readiness got lost.
+    """
 
     sha256: str
     width: int
@@ -107,16 +124,25 @@ class Asset:
     deleted_at: float | None = None
 
     def status(self, now: float) -> AssetStatus:
-        """Derive the status from the clock: readiness is a moment, not an event that someone must deliver."""
+        """Derive the status from the clock.
+
+        Readiness is a moment, not an event that someone must deliver.
+        """
         if self.deleted_at is not None:
             return "deleted"
-        ready_at = self.upload.ready_at if self.upload else None
-        return "ready" if ready_at is not None and ready_at <= now else "pending_upload"
+        if self.upload is None or self.upload.ready_at is None:
+            return "pending_upload"
+        if self.upload.ready_at > now:
+            return "pending_upload"
+        return "ready"
 
 
 @dataclass(frozen=True, slots=True)
 class OutputShape:
-    """What an output will be, known when the job is accepted; its pixels are drawn when it is first requested."""
+    """What an output will be, known when the job is accepted.
+
+    Its pixels are drawn when it is first requested.
+    """
 
     mime_type: str
     width: int
@@ -125,7 +151,10 @@ class OutputShape:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One generation. All of its future is decided when it is accepted, so its status is a function of the clock."""
+    """One generation.
+
+    All of its future is decided when it is accepted, so its status is a function of the clock.
+    """
 
     job_id: str
     account_id: str
@@ -144,7 +173,8 @@ class Job:
     source_sha256: str | None
     settled: bool = False
     answer_price: Decimal | None = None
-    """What the answer to the submit states, where that is not the `price`, which the ledger takes."""
+    """What the answer to the submit states, where that is not the `price`, which the ledger
+    takes."""
     record_price: Decimal | None = None
     """What the job's record states, where that is not the `price`."""
     refund: Decimal | None = None
@@ -154,7 +184,10 @@ class Job:
 
     @property
     def booked_at(self) -> float:
-        """The moment of its last entry in the ledger, or of its end if it has no other than the reservation."""
+        """The moment of its last entry in the ledger.
+
+        It is that of its end, if there is no entry but the reservation.
+        """
         return self.finished_at + self.refund_after_s
 
     @property
@@ -164,15 +197,21 @@ class Job:
             return "consume", self.price
         if self.refund is None:
             return "refund", self.price
-        return ("refund", self.refund) if self.refund else None
+        if self.refund == 0:
+            return None
+        return "refund", self.refund
 
     @property
     def answered_price(self) -> Decimal:
-        return self.price if self.answer_price is None else self.answer_price
+        if self.answer_price is None:
+            return self.price
+        return self.answer_price
 
     @property
     def recorded_price(self) -> Decimal:
-        return self.price if self.record_price is None else self.record_price
+        if self.record_price is None:
+            return self.price
+        return self.record_price
 
     def status(self, now: float) -> JobStatus:
         if now < self.started_at:

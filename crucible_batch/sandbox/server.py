@@ -21,7 +21,9 @@ from crucible_batch.sandbox.store import Store
 
 
 @contextlib.asynccontextmanager
-async def serve(config: SandboxConfig, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Running]:
+async def serve(
+    config: SandboxConfig, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Running]:
     """Serve until the block is left. Raises OSError for a port or a state file that is taken."""
     with (
         contextlib.closing(_bind(config.host, config.api_port)) as api_socket,
@@ -30,15 +32,20 @@ async def serve(config: SandboxConfig, *, clock: Callable[[], float] = time.time
     ):
         gateway = Gateway(config, store, clock)
         gateway.storage_url = _url(config.host, storage_socket)
-        async with _listen([(create_api(gateway), api_socket), (create_storage(gateway), storage_socket)]):
+        api, storage = create_api(gateway), create_storage(gateway)
+        async with _listen([(api, api_socket), (storage, storage_socket)]):
             try:
-                yield Running(_url(config.host, api_socket), gateway.storage_url, next(iter(config.accounts)))
+                first_key = next(iter(config.accounts))
+                yield Running(_url(config.host, api_socket), gateway.storage_url, first_key)
             finally:
                 gateway.stopping.set()
 
 
 def run_forever(config: SandboxConfig, on_ready: Callable[[str, str, str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. `on_ready(api_url, storage_url, key)` is called once both ports listen."""
+    """Serve until SIGINT or SIGTERM.
+
+    `on_ready(api_url, storage_url, key)` is called once both ports listen.
+    """
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -53,7 +60,10 @@ def run_forever(config: SandboxConfig, on_ready: Callable[[str, str, str], None]
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that lets the application hang up: it puts the transport into the scope of each request."""
+    """HTTP/1.1 that lets the application close the connection.
+
+    It puts the transport into the scope of each request.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -89,7 +99,8 @@ async def _listen(origins: list[tuple[Starlette, socket.socket]]) -> AsyncIterat
     servers = [_Server(_uvicorn_config(app)) for app, _ in origins]
     # Not in a TaskGroup: that would wrap whatever the caller's block raises into an ExceptionGroup.
     tasks = [
-        asyncio.create_task(server.serve(sockets=[sock])) for server, (_, sock) in zip(servers, origins, strict=True)
+        asyncio.create_task(server.serve(sockets=[sock]))
+        for server, (_, sock) in zip(servers, origins, strict=True)
     ]
     try:
         for server in servers:
@@ -116,13 +127,16 @@ def _uvicorn_config(app: Starlette) -> uvicorn.Config:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    # Connections inherit it. Without it each answer on a kept-alive connection waits some 40 ms for the client's
-    # delayed acknowledgement (RFC 896 meets RFC 1122, 4.2.3.2).
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family)
+    # Connections inherit it. Without it each answer on a kept-alive connection waits some 40 ms for
+    # the client's delayed acknowledgement (RFC 896 meets RFC 1122, 4.2.3.2).
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def _url(host: str, sock: socket.socket) -> str:
     port = cast("tuple[Any, ...]", sock.getsockname())[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if ":" in host:
+        host = f"[{host}]"
+    return f"http://{host}:{port}"

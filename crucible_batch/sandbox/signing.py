@@ -1,4 +1,7 @@
-"""Signed, expiring storage URLs: the holder of one may perform one operation on one object for a limited time."""
+"""Signed, expiring storage URLs.
+
+The holder of one may perform one operation on one object for a limited time.
+"""
 
 import hashlib
 import hmac
@@ -18,13 +21,16 @@ class ForgedError(Exception):
 
 
 class Signer:
-    """Signs paths of the storage. The secret follows from the seed: links outlive a restart of the sandbox."""
+    """Signs paths of the storage.
+
+    The secret follows from the seed: links outlive a restart of the sandbox.
+    """
 
     def __init__(self, seed: int) -> None:
         self._secret = hashlib.sha256(f"storage-{seed}".encode()).digest()
 
     def sign(self, verb: Verb, path: str, expires_at: float) -> str:
-        """Make the token that allows `verb` on `path` until `expires_at` (seconds since the epoch)."""
+        """Make the token that allows `verb` on `path` until `expires_at`, a Unix time."""
         expiry = f"{expires_at:.3f}"
         return f"{expiry}-{self._mac(verb, path, expiry)}"
 

@@ -1,4 +1,7 @@
-"""The storage origin: signed uploads and downloads. It is a separate origin: API keys are refused."""
+"""The storage origin: signed uploads and downloads.
+
+It is a separate origin: API keys are refused.
+"""
 
 import asyncio
 import hashlib
@@ -11,7 +14,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crucible_batch.sandbox import views
-from crucible_batch.sandbox.assets import MAX_UPLOAD_BYTES, Arrival, ImageFacts, NotAnImageError, inspect
+from crucible_batch.sandbox.assets import (
+    MAX_UPLOAD_BYTES,
+    Arrival,
+    ImageFacts,
+    NotAnImageError,
+    inspect,
+)
 from crucible_batch.sandbox.fault_injection import (
     Call,
     Endpoint,
@@ -25,7 +34,9 @@ from crucible_batch.sandbox.pictures import Outputs
 from crucible_batch.sandbox.records import Asset, Job, RefusedError
 from crucible_batch.sandbox.signing import ExpiredError, ForgedError, Verb
 
-_ERROR_PAGE = RefusedError(200, "InternalError", "We encountered an internal error. Please try again.")
+_ERROR_PAGE = RefusedError(
+    200, "InternalError", "We encountered an internal error. Please try again."
+)
 
 
 def create_storage(gateway: Gateway) -> Starlette:
@@ -53,7 +64,8 @@ class _Storage:
 
         async def answer(request: Request) -> Response:
             if self._carries_key(operation, request):
-                return render_error(RefusedError(403, "AccessDenied", "The storage takes no API key."), "")
+                refused = RefusedError(403, "AccessDenied", "The storage takes no API key.")
+                return render_error(refused, "")
             return await inner.answer(request)
 
         return answer
@@ -85,10 +97,14 @@ class _Storage:
 
     def _carries_key(self, operation: str, request: Request) -> bool:
         if "authorization" in request.headers:
-            self._gateway.report("authorization-at-storage", operation, "an Authorization header reached the storage")
+            self._gateway.report(
+                "authorization-at-storage", operation, "an Authorization header reached the storage"
+            )
             return True
         if self._gateway.knows_key_in(f"{request.url}\n{request.headers.values()}"):
-            self._gateway.report("key-at-storage", operation, "an API key reached the storage in a URL or a header")
+            self._gateway.report(
+                "key-at-storage", operation, "an API key reached the storage in a URL or a header"
+            )
             return True
         return False
 
@@ -100,16 +116,27 @@ class _Storage:
             raise RefusedError(403, "AccessDenied", "Request has expired") from error
         except ForgedError as error:
             self._gateway.report("bad-signature", verb, url.path)
-            raise RefusedError(403, "SignatureDoesNotMatch", "The signature does not match.") from error
+            raise RefusedError(
+                403, "SignatureDoesNotMatch", "The signature does not match."
+            ) from error
 
     def _check_declaration(self, asset: Asset, call: Call) -> None:
         headers = call.request.headers
         if "content-length" not in headers:
-            self._refuse_upload("chunked-upload", 411, "MissingContentLength", "You must send Content-Length.")
+            self._refuse_upload(
+                "chunked-upload", 411, "MissingContentLength", "You must send Content-Length."
+            )
         if headers.get("content-type") != asset.mime_type:
-            self._refuse_upload("wrong-content-type", 400, "InvalidArgument", "Content-Type is not the declared one.")
+            self._refuse_upload(
+                "wrong-content-type",
+                400,
+                "InvalidArgument",
+                "Content-Type is not the declared one.",
+            )
         if len(call.body) != asset.byte_size:
-            self._refuse_upload("wrong-size", 400, "EntityWrongSize", "The size is not the declared one.")
+            self._refuse_upload(
+                "wrong-size", 400, "EntityWrongSize", "The size is not the declared one."
+            )
 
     async def _inspect(self, asset: Asset, call: Call) -> ImageFacts:
         try:
@@ -118,7 +145,9 @@ class _Storage:
             self._refuse_upload("not-an-image", 400, "InvalidImage", "The bytes are not an image.")
         if facts.mime_type != asset.mime_type:
             # A real storage does not look; the client should have.
-            self._gateway.report("wrong-image-type", "upload", f"{facts.mime_type} declared as {asset.mime_type}")
+            self._gateway.report(
+                "wrong-image-type", "upload", f"{facts.mime_type} declared as {asset.mime_type}"
+            )
         return facts
 
     def _refuse_upload(self, violation: str, status: int, code: str, text: str) -> NoReturn:
@@ -128,8 +157,9 @@ class _Storage:
     def _find_output(self, call: Call) -> tuple[Job, int]:
         job = self._gateway.world.jobs.find(call.request.path_params["job_id"])
         if job.status(call.now) == "succeeded":
+            ending = "/" + call.request.path_params["name"]
             for index in range(len(job.outputs)):
-                if views.output_path(job, index).endswith("/" + call.request.path_params["name"]):
+                if views.output_path(job, index).endswith(ending):
                     return job, index
         raise _no_such_key()
 
@@ -149,7 +179,8 @@ def render_error(refused: RefusedError, request_id: str) -> Response:
     """Write a refusal as object stores do: in XML."""
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{refused.code}</Code><Message>{refused.error}</Message><RequestId>{request_id}</RequestId></Error>"
+        f"<Error><Code>{refused.code}</Code><Message>{refused.error}</Message>"
+        f"<RequestId>{request_id}</RequestId></Error>"
     )
     return Response(text, refused.status, media_type="application/xml")
 

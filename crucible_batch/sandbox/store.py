@@ -1,4 +1,4 @@
-"""The state of a sandbox in SQLite, so that a restart shows the same balances, jobs, keys and bytes."""
+"""The state of a sandbox in SQLite: a restart shows the same balances, jobs, keys and bytes."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -13,7 +13,8 @@ from crucible_batch.sandbox.world import SavedRecords
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
-    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL, UNIQUE (kind, id)
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, record TEXT NOT NULL,
+    UNIQUE (kind, id)
 );
 CREATE TABLE IF NOT EXISTS blob (sha256 TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
 """
@@ -30,7 +31,10 @@ _ID_OF: dict[type[Record], str] = {
 
 
 class Store:
-    """One SQLite file, or memory where `path` is None. Raises OSError for a file that isn't its own, or is in use."""
+    """One SQLite file, or memory where `path` is None.
+
+    Raises OSError for a file that isn't its own, or is in use.
+    """
 
     def __init__(self, path: Path | None) -> None:
         try:
@@ -55,13 +59,18 @@ class Store:
 
     def save(self, records: Iterable[Record]) -> None:
         """Write records, new or replaced, in one transaction."""
-        rows = ((type(each).__name__, getattr(each, _ID_OF[type(each)]), exact_json.dumps(each)) for each in records)
+        rows = (
+            (type(each).__name__, getattr(each, _ID_OF[type(each)]), exact_json.dumps(each))
+            for each in records
+        )
         self._db.execute("BEGIN IMMEDIATE")
         with self._db:
             self._db.executemany(_UPSERT, rows)
 
     def put_blob(self, sha256: str, content: bytes) -> None:
-        self._db.execute("INSERT OR IGNORE INTO blob (sha256, bytes) VALUES (?, ?)", (sha256, content))
+        self._db.execute(
+            "INSERT OR IGNORE INTO blob (sha256, bytes) VALUES (?, ?)", (sha256, content)
+        )
 
     def blob(self, sha256: str) -> bytes:
         """Return the bytes of a digest. Raises KeyError."""
@@ -71,10 +80,14 @@ class Store:
         return bytes(row[0])
 
     def _prepare(self) -> None:
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {
+            name
+            for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         if tables - {"record", "blob"}:
             raise sqlite3.DatabaseError("it is the database of another program")
-        # Kept for the life of the process and freed by the kernel with it: two sandboxes can't share a state.
+        # Kept for the life of the process and freed by the kernel with it: two sandboxes can't
+        # share a state.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
         # A killed process loses nothing so; a power cut may, and a sandbox may afford that.
@@ -83,6 +96,10 @@ class Store:
 
     def _read(self, kind: type[Record]) -> list[Any]:
         query = "SELECT record FROM record WHERE kind = ? ORDER BY seq"
-        rows = [exact_json.loads(text.encode()) for (text,) in self._db.execute(query, (kind.__name__,))]
-        found: list[Any] = TypeAdapter(list[kind]).validate_python(rows) if rows else []  # type: ignore[valid-type]
+        rows = [
+            exact_json.loads(text.encode()) for (text,) in self._db.execute(query, (kind.__name__,))
+        ]
+        if not rows:
+            return []
+        found: list[Any] = TypeAdapter(list[kind]).validate_python(rows)  # type: ignore[valid-type]
         return found

@@ -28,7 +28,10 @@ class Links:
 
 
 def credits(totals: Totals, entries: list[Entry], *, ids_in_text: bool = False) -> Data:
-    """Show an account. ``ids_in_text``: the ids of jobs are in the descriptions of the entries only."""
+    """Show an account.
+
+    ``ids_in_text``: the ids of jobs are in the descriptions of the entries only.
+    """
     return {
         "balance": totals.balance,
         "reserved": totals.reserved,
@@ -69,16 +72,21 @@ def asset_intent(asset: Asset, links: Links) -> Data:
 
 
 def job(job: Job, now: float, links: Links) -> Data:
-    status = job.status(now)
-    return {
+    shown: Data = {
         "job_id": job.job_id,
-        "status": status,
+        "status": job.status(now),
         "workflow_id": job.workflow_id,
         "requested_credits": job.recorded_price,
-        "error_code": job.error_code if status == "failed" else None,
-        "error_message": job.error_message if status == "failed" else None,
-        "outputs": [_output(job, index, links) for index in range(len(job.outputs))] if status == "succeeded" else [],
+        "error_code": None,
+        "error_message": None,
+        "outputs": [],
     }
+    match job.status(now):
+        case "failed":
+            shown |= {"error_code": job.error_code, "error_message": job.error_message}
+        case "succeeded":
+            shown["outputs"] = [_output(job, index, links) for index in range(len(job.outputs))]
+    return shown
 
 
 def asset_path(asset: Asset) -> str:
@@ -109,14 +117,16 @@ def _output(job: Job, index: int, links: Links) -> Data:
 
 
 def _entry(entry: Entry, *, id_in_text: bool) -> Data:
-    is_moved = id_in_text and entry.job_id is not None
+    job_id, description = entry.job_id, entry.description
+    if id_in_text and job_id is not None:
+        job_id, description = None, f"{description} (job {job_id})"
     return {
         "id": entry.entry_id,
-        "job_id": None if is_moved else entry.job_id,
+        "job_id": job_id,
         "entry_type": entry.entry_type,
         "status": "held" if entry.entry_type == "reserve" else "settled",
         "amount": entry.amount,
-        "description": f"{entry.description} (job {entry.job_id})" if is_moved else entry.description,
+        "description": description,
         "created_at": _moment(entry.created_at),
     }
 

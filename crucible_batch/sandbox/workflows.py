@@ -1,4 +1,7 @@
-"""The workflows that the sandbox offers, as a table: price, speed, fields, outputs, and the shape of their metadata."""
+"""The workflows that the sandbox offers, as a table.
+
+It has the price, speed, fields and outputs of each, and the shape of its metadata.
+"""
 
 import uuid
 from dataclasses import dataclass
@@ -9,7 +12,8 @@ from crucible_batch.sandbox.records import OutputShape, Params, Upload, invalid_
 
 FieldKind = Literal["text", "integer", "number", "asset"]
 Look = Literal["draw", "edit", "upscale"]
-# The contract leaves the form of `available_fields` open: the sandbox shows a client all the forms that are known.
+# The contract leaves the form of `available_fields` open: the sandbox shows a client all the forms
+# that are known.
 FieldsForm = Literal["names", "objects", "mapping", "absent"]
 
 
@@ -51,7 +55,9 @@ class Workflow:
             case "names":
                 known["available_fields"] = [field.name for field in self.fields]
             case "objects":
-                known["available_fields"] = [{"name": field.name, **_about(field)} for field in self.fields]
+                known["available_fields"] = [
+                    {"name": field.name, **_about(field)} for field in self.fields
+                ]
             case "mapping":
                 known["available_fields"] = {field.name: _about(field) for field in self.fields}
             case "absent":
@@ -149,22 +155,31 @@ _MAX_OUTPUT_PIXELS = 2**24
 
 
 def check(workflow: Workflow, params: Params) -> None:
-    """Refuse unknown names and values outside what a field takes. Whether an asset may be used is not asked here."""
+    """Refuse unknown names and values outside what a field takes.
+
+    Whether an asset may be used is not asked here.
+    """
     for name, value in params.items():
         field = workflow.field(name)
         if field is None:
             known = ", ".join(f.name for f in workflow.fields)
-            raise invalid_params(f"{workflow.workflow_id} has no field {name[:80]!r}.", f"Its fields are: {known}.")
+            raise invalid_params(
+                f"{workflow.workflow_id} has no field {name[:80]!r}.", f"Its fields are: {known}."
+            )
         fits, wanted = _fit(field, value)
         if not fits:
             raise invalid_params(f"{name} has a value that it can't take.", f"It takes {wanted}.")
 
 
-def output_shapes(workflow: Workflow, params: Params, source: Upload | None) -> tuple[OutputShape, ...]:
+def output_shapes(
+    workflow: Workflow, params: Params, source: Upload | None
+) -> tuple[OutputShape, ...]:
     """Return the shape of each output. `source` is the input image, if the params name one."""
     width, height = _size_in(workflow, params, source)
     if width * height > _MAX_OUTPUT_PIXELS:
-        raise invalid_params(f"{width} x {height} pixels are too many.", "Send a smaller image or a smaller scale.")
+        raise invalid_params(
+            f"{width} x {height} pixels are too many.", "Send a smaller image or a smaller scale."
+        )
     return (OutputShape(workflow.mime_type, width, height),) * workflow.output_count
 
 
@@ -175,8 +190,10 @@ def prompt(params: Params) -> str:
 
 def steps(workflow: Workflow, params: Params) -> int:
     """Return the number of steps requested; 1 where a workflow has no steps."""
+    value = params.get("sampler.steps")
     field = workflow.field("sampler.steps")
-    value = params.get("sampler.steps", field.default if field else 1)
+    if field is not None and "sampler.steps" not in params:
+        value = field.default
     return value if isinstance(value, int) else 1
 
 
@@ -214,18 +231,29 @@ def _is_uuid(text: str) -> bool:
 
 
 def _size_in(workflow: Workflow, params: Params, source: Upload | None) -> tuple[int, int]:
-    width, height = (source.width, source.height) if source else (_DEFAULT_SIDE, _DEFAULT_SIDE)
+    width, height = _DEFAULT_SIDE, _DEFAULT_SIDE
+    if source is not None:
+        width, height = source.width, source.height
     match workflow.look:
         case "draw":
-            return (_side(params.get("size.width"), width), _side(params.get("size.height"), height))
+            return (
+                _side(params.get("size.width"), width),
+                _side(params.get("size.height"), height),
+            )
         case "edit":
-            shrink = min(1, _MAX_SIDE / max(width, height))  # a photo comes back in the size of the largest canvas
+            # A photo comes back in the size of the largest canvas
+            shrink = min(1, _MAX_SIDE / max(width, height))
             width, height = max(1, round(width * shrink)), max(1, round(height * shrink))
-            return (_side(params.get("width.value"), width), _side(params.get("height.value"), height))
+            return (
+                _side(params.get("width.value"), width),
+                _side(params.get("height.value"), height),
+            )
         case "upscale":
             scale = Decimal(str(params.get("scale.value", 2)))
             return (int(width * scale), int(height * scale))
 
 
 def _side(value: object, default: int) -> int:
-    return value if isinstance(value, int) else default
+    if not isinstance(value, int):
+        return default
+    return value

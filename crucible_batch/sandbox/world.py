@@ -1,7 +1,8 @@
-"""The gateway without a network: every operation as a synchronous method that takes the time as an argument.
+"""The gateway without a network.
 
-Same seed, same calls, same times: same world. Nothing here sleeps, reads a clock or opens a socket, so a simulation
-can run a year of it in a minute.
+Every operation is a synchronous method that takes the time as an argument. Same seed, same calls,
+same times: same world. Nothing here sleeps, reads a clock or opens a socket, so a simulation can
+run a year of it in a minute.
 """
 
 import hashlib
@@ -15,7 +16,16 @@ from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
 from crucible_batch.sandbox.jobs import Jobs, Order, ResolvedOrder
 from crucible_batch.sandbox.ledger import Ledger, Totals, WorldContext
-from crucible_batch.sandbox.records import Account, Asset, Entry, Ids, Job, Record, RefusedError, not_found
+from crucible_batch.sandbox.records import (
+    Account,
+    Asset,
+    Entry,
+    Ids,
+    Job,
+    Record,
+    RefusedError,
+    not_found,
+)
 from crucible_batch.sandbox.workflows import BY_ID, Workflow
 
 
@@ -30,12 +40,15 @@ class SavedRecords:
 
 
 class World:
-    """Accounts, credits, assets and jobs. Methods raise RefusedError for what the gateway answers with a failure.
+    """Accounts, credits, assets and jobs.
 
-    `now` is in seconds since the epoch and never goes back from one call to the next.
+    Methods raise RefusedError for what the gateway answers with a failure. `now` is in seconds
+    since the epoch and never goes back from one call to the next.
     """
 
-    def __init__(self, config: SandboxConfig, faults: Faults, now: float, saved: SavedRecords | None = None) -> None:
+    def __init__(
+        self, config: SandboxConfig, faults: Faults, now: float, saved: SavedRecords | None = None
+    ) -> None:
         saved = saved or SavedRecords()
         issued = len(saved.accounts) + len(saved.entries) + len(saved.assets) + len(saved.jobs)
         ids = Ids(f"world-{config.seed}", issued)
@@ -55,7 +68,10 @@ class World:
         return self._ledger.entries
 
     def take_changes(self) -> list[Record]:
-        """Return the records that were made or replaced since the last call, in order. The caller has to store them."""
+        """Return the records that were made or replaced since the last call, in order.
+
+        The caller has to store them.
+        """
         changes = self._changes.copy()
         self._changes.clear()
         return changes
@@ -94,27 +110,29 @@ class World:
         return self.assets.receive(asset_id, arrival, now)
 
     def submit(self, account_id: str, order: Order, now: float) -> tuple[Job, bool]:
-        """Accept an order, or find the job that its key bought before; the flag is true if the job is new.
+        """Accept an order, or find the job that its key bought before.
 
-        The key is looked up before anything else is asked: what was bought stays reachable with an empty account,
-        a price that rose, a workflow or an input image that is gone.
+        The flag is true if the job is new. The key is looked up before anything else is asked: what
+        was bought stays reachable with an empty account, a price that rose, a workflow or an input
+        image that is gone.
         """
         self.jobs.settle(now)
         earlier = self.jobs.earlier(account_id, order)
         if earlier is not None:
             return earlier, False
-        return self.jobs.accept(account_id, order, self._resolved(account_id, order, now), now), True
+        resolved = self._resolved(account_id, order, now)
+        return self.jobs.accept(account_id, order, resolved, now), True
 
     def _resolved(self, account_id: str, order: Order, now: float) -> ResolvedOrder:
         workflow = self.workflow(order.workflow_id)
         params_rules.check(workflow, order.params)
+        source, source_sha256 = None, None
         asset_id = order.params.get("image.image")
-        source = self.assets.source(account_id, str(asset_id), now) if asset_id is not None else None
-        return ResolvedOrder(
-            workflow=workflow,
-            outputs=params_rules.output_shapes(workflow, order.params, source),
-            source_sha256=source.sha256 if source else None,
-        )
+        if asset_id is not None:
+            source = self.assets.source(account_id, str(asset_id), now)
+            source_sha256 = source.sha256
+        outputs = params_rules.output_shapes(workflow, order.params, source)
+        return ResolvedOrder(workflow, outputs, source_sha256)
 
     def job(self, account_id: str, job_id: str, now: float) -> Job:
         self.jobs.settle(now)

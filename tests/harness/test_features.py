@@ -12,9 +12,7 @@ TESTS = Path(__file__).parents[1]
 STUB = TESTS.parent / "crucible_batch" / "__init__.pyi"
 _NAMED = re.compile(r"(?:from|import) (?:crucible_batch|tests)\.features(?:\.| import )(\w+)")
 _SHARED = {"conftest", "exists", "found", "load", "needs", "registry", "together"}
-"""What stands beside the folders of features, and is not deleted with any."""
-_OF_ALL = {"unit/test_features.py"}
-"""Tests of how a feature is found: they make one up."""
+"""What the folders of features have beside them, and no feature deletes."""
 
 
 def _exported() -> dict[str, str]:
@@ -44,7 +42,6 @@ def test_the_tests_of_a_feature_are_in_its_folder() -> None:
     elsewhere = {
         path.relative_to(TESTS).as_posix(): sorted(others)
         for path in _files()
-        if path.relative_to(TESTS).as_posix() not in _OF_ALL
         if (others := _features_used(path) - features_of(path))
     }
     assert elsewhere == {}

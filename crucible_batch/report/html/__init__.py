@@ -16,4 +16,10 @@ from crucible_batch.report.html.page import (
     report_styles,
     write_page,
 )
-from crucible_batch.report.html.thumbnails import FOLDER, Miniature, Pictures, Thumbnails, miniature_of
+from crucible_batch.report.html.thumbnails import (
+    FOLDER,
+    Miniature,
+    Pictures,
+    Thumbnails,
+    miniature_of,
+)

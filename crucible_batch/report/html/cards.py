@@ -14,7 +14,10 @@ from crucible_batch.report.models import AttemptRow, JobRow
 
 
 class StageKind(enum.StrEnum):
-    """What a job was waiting for. ``GATEWAY`` is queue and run together, if no poll distinguished them."""
+    """What a job was waiting for.
+
+    ``GATEWAY`` is queue and run together, if no poll distinguished them.
+    """
 
     UPLOAD = "upload"
     SEND = "send"
@@ -26,7 +29,7 @@ class StageKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Seconds since the epoch."""
+    """A part of a job's time; ``begin`` and ``end`` are seconds since the epoch."""
 
     kind: StageKind
     begin: float
@@ -34,14 +37,18 @@ class Stage:
 
 
 def stages_of(row: JobRow) -> list[Stage]:
-    """Return the stages of all attempts, in order. Stages that have not started or not ended are left out."""
+    """Return the stages of all attempts, in order.
+
+    Stages that have not started or not ended are left out.
+    """
     found: list[Stage] = []
     for attempt in row.attempts:
         found.extend(_of_attempt(attempt))
-    last = row.attempts[-1] if row.attempts else None
-    if last is not None and last.ended_at is not None and row.outputs:
+    if row.attempts and row.outputs:
+        ended_at = row.attempts[-1].ended_at
         saved_at = max(output.saved_at for output in row.outputs)
-        found.append(Stage(StageKind.DOWNLOAD, last.ended_at, saved_at))
+        if ended_at is not None:
+            found.append(Stage(StageKind.DOWNLOAD, ended_at, saved_at))
     # A clock that was set back can make a stage's duration negative.
     return [stage for stage in found if stage.end > stage.begin]
 
@@ -52,7 +59,8 @@ def _of_attempt(attempt: AttemptRow) -> Iterator[Stage]:
     if attempt.prepared_at is not None:
         yield Stage(StageKind.UPLOAD, attempt.held_at, attempt.prepared_at)
         sent = attempt.prepared_at
-    if (answered := accepted or ended) is not None:
+    answered = accepted or ended
+    if answered is not None:
         yield Stage(StageKind.SEND, sent, answered)
     if accepted is None or ended is None:
         return
@@ -66,11 +74,15 @@ def _of_attempt(attempt: AttemptRow) -> Iterator[Stage]:
 _ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"},
 )
-"""``<`` could end the script element or begin a comment in it; U+2028 and U+2029 end a line in older scripts."""
+"""``<`` could end the script element or begin a comment in it; U+2028 and U+2029 end a line in
+older scripts."""
 
 
 def embedded(json_text: str) -> Markup:
-    """Return equivalent JSON that is safe in a script element. The escaped characters only occur within strings."""
+    """Return equivalent JSON that is safe in a script element.
+
+    The escaped characters only occur within strings.
+    """
     return Markup(json_text.translate(_ESCAPES))  # noqa: S704 - made safe just here
 
 
@@ -81,7 +93,10 @@ def compact(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small picture. ``source`` is a data URL or a path relative to the page; None if there is no picture to show."""
+    """A small picture.
+
+    ``source`` is a data URL or a path relative to the page; None if there is no picture to show.
+    """
 
     source: str | None
     width: int
@@ -89,12 +104,21 @@ class Thumbnail:
 
 
 def card(row: JobRow, thumbnails: Sequence[Thumbnail]) -> Markup:
-    """Return the JSON of a job. Parameters are text, since JavaScript numbers would round a large seed."""
-    known = row.model_dump(mode="json", exclude_none=True, exclude={"params", "images", "image_files"})
+    """Return the JSON of a job.
+
+    Parameters are text, since JavaScript numbers would round a large seed.
+    """
+    known = row.model_dump(
+        mode="json", exclude_none=True, exclude={"params", "images", "image_files"}
+    )
     known["params"] = [[name, shown(value)] for name, value in row.params.items()]
     known["thumbnails"] = [picture(thumbnail) for thumbnail in thumbnails]
-    known["inputs"] = [[param, _input_name(row, param), row.images.get(param)] for param in row.image_files]
-    known["stages"] = [[stage.kind.value, round(stage.end - stage.begin, 2)] for stage in stages_of(row)]
+    known["inputs"] = [
+        [param, _input_name(row, param), row.images.get(param)] for param in row.image_files
+    ]
+    known["stages"] = [
+        [stage.kind.value, round(stage.end - stage.begin, 2)] for stage in stages_of(row)
+    ]
     return embedded(compact(known))
 
 
@@ -107,7 +131,9 @@ def _input_name(row: JobRow, param: str) -> str:
 
 def shown(value: object) -> str:
     """Return a parameter for display: text unchanged, other values as exact JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def picture(thumbnail: Thumbnail) -> list[object]:

@@ -1,4 +1,8 @@
-"""``report.html``: one page with its scripts and styles, streamed job by job, and written completely or not at all."""
+"""Writing of ``report.html``.
+
+It is one page with its scripts and styles, streamed job by job, and written completely or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,9 @@ from crucible_batch.shell_command import shell_command
 
 PAGE_FILE = "report.html"
 _SCRIPTS = (
-    "dom", "words", "facets", "model", "address", "theme", "pieces", "summary", "toolbar", "gallery", "sums", "compare",
-    "copying", "sources", "stars", "picks", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
-    "keys", "render",
+    "dom", "words", "facets", "model", "address", "theme", "pieces", "summary", "toolbar",
+    "gallery", "sums", "compare", "copying", "sources", "stars", "picks", "notes", "zip",
+    "exports", "versus", "stage", "detail", "flip", "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
 _STYLES = ("tokens", "page", "gallery", "compare", "dialogs")
@@ -34,8 +38,11 @@ _STYLES = ("tokens", "page", "gallery", "compare", "dialogs")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The parts of a page other than its jobs. ``live`` and ``home`` are for a served page: the data to follow its run,
-    and the address of the list of runs. ``never`` are the error codes, in upper case, that are never retried."""
+    """The parts of a page other than its jobs.
+
+    ``live`` and ``home`` are for a served page: the data to follow its run, and the address of the
+    list of runs. ``never`` are the error codes, in upper case, that are never retried.
+    """
 
     next_step: Advice
     assets: PageAssets
@@ -55,7 +62,8 @@ def write_page(
 ) -> Path:
     """Write the page into a run directory, replacing an existing one. Raises ``OSError``.
 
-    ``location`` is that of ``page_pieces``. ``thumbnails``, some of which may be made already, are closed.
+    ``location`` is that of ``page_pieces``. ``thumbnails``, some of which may be made already, are
+    closed.
     """
     target = directory / PAGE_FILE
     with thumbnails, replacing(target) as file:
@@ -72,7 +80,10 @@ def page_pieces(
     *,
     frame: Frame,
 ) -> Iterator[str]:
-    """Yield the page's text. ``location`` is the run directory in commands: its path, or the URL of its outputs."""
+    """Yield the page's text.
+
+    ``location`` is the run directory in commands: its path, or the URL of its outputs.
+    """
     jobs = Cards(thumbnails)
     template = environment(__package__).get_template("page.html.j2")
     stream = template.stream(
@@ -105,7 +116,10 @@ def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
 
 @dataclass(slots=True)
 class Cards:
-    """Converts rows of the report to the page's cards; makes the thumbnails of the next few rows in advance."""
+    """Converts rows of the report to the page's cards.
+
+    It makes the thumbnails of the next few rows in advance.
+    """
 
     thumbnails: Pictures
     _inputs: dict[str, str] = field(default_factory=dict)
@@ -113,23 +127,33 @@ class Cards:
     def cards(self, rows: Iterable[JobRow]) -> Iterator[Markup]:
         ahead: deque[tuple[JobRow, list[Callable[[], Miniature | None]]]] = deque()
         for row in rows:
-            ahead.append((row, [self.thumbnails.begin(output.path, output.sha256) for output in row.outputs]))
+            begun = [self.thumbnails.begin(output.path, output.sha256) for output in row.outputs]
+            ahead.append((row, begun))
             if len(ahead) > self.thumbnails.lookahead:
                 yield self._card(*ahead.popleft())
         while ahead:
             yield self._card(*ahead.popleft())
 
     def inputs(self) -> Markup:
-        """Return the input images of all jobs by their digests; called after the jobs are written."""
-        made = {sha: picture(self.thumbnails.of_input(file, sha)) for sha, file in self._inputs.items()}
+        """Return the input images of all jobs by their digests.
+
+        Call it after the jobs are written.
+        """
+        made = {
+            sha256: picture(self.thumbnails.of_input(file, sha256))
+            for sha256, file in self._inputs.items()
+        }
         return embedded(compact(made))
 
     def _card(self, row: JobRow, made: Sequence[Callable[[], Miniature | None]]) -> Markup:
         for param, sha256 in row.images.items():
-            if row.source is None or sha256 != row.source.sha256:  # the source's own card has its picture
+            # The source's own card has its picture
+            if row.source is None or sha256 != row.source.sha256:
                 self._inputs.setdefault(sha256, row.image_files.get(param, ""))
         small = [
-            self.thumbnails.placed(miniature(), output.sha256, shown_size=(output.width, output.height))
+            self.thumbnails.placed(
+                miniature(), output.sha256, shown_size=(output.width, output.height)
+            )
             for output, miniature in zip(row.outputs, made, strict=True)
         ]
         return card(row, small)
@@ -149,7 +173,7 @@ def environment(package: str | None) -> Environment:
 
 @dataclass(frozen=True, slots=True)
 class PageAssets:
-    """The inlined scripts and styles, and the policy that permits only these and no external resources."""
+    """The inlined scripts and styles, and the policy that permits only these."""
 
     script: Markup
     style: Markup
@@ -174,9 +198,13 @@ def report_styles(*names: str) -> str:
 
 
 def make_assets(scripts: str, style: str, *sources: str) -> PageAssets:
-    """Return the assets of a page. ``sources`` are the directives of its policy for other resources."""
+    """Return the assets of a page.
+
+    ``sources`` are the directives of its policy for other resources.
+    """
     script = "'use strict';\n(() => {\n" + scripts + "})();\n"
-    return PageAssets(Markup(script), Markup(style), _policy(script, style, sources))  # noqa: S704 - our own files
+    policy = _policy(script, style, sources)
+    return PageAssets(Markup(script), Markup(style), policy)  # noqa: S704 - our own files
 
 
 def _joined(folder: str, names: tuple[str, ...], suffix: str) -> str:
@@ -185,7 +213,7 @@ def _joined(folder: str, names: tuple[str, ...], suffix: str) -> str:
 
 
 def _policy(script: str, style: str, sources: tuple[str, ...]) -> str:
-    """Resources that ``sources`` does not permit are not loaded."""
+    """Return a policy by which only resources that ``sources`` permits are loaded."""
     return "; ".join(
         (
             "default-src 'none'",

@@ -1,6 +1,7 @@
-"""The thumbnails of a run directory: embedded in the page if they fit, else in ``thumbnails/`` beside it.
+"""The thumbnails of a run directory.
 
-A thumbnail is made once and kept in the run directory's hidden folder, under the digest of the picture that it shows.
+They are embedded in the page if they fit, else in ``thumbnails/`` beside it. A thumbnail is made
+once and kept in the run directory's hidden folder, under the digest of the picture that it shows.
 What is kept there can be deleted at any time.
 """
 
@@ -11,6 +12,7 @@ import contextlib
 import io
 import os
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,10 +29,12 @@ from crucible_batch.report.html.cards import Thumbnail
 
 _FORMATS = tuple(PICTURE_EXTENSIONS)
 _MOST_PIXELS = 80_000_000
-"""Decoded, that is 320 MB; a larger one is shown as a placeholder, and can be opened from its file anyway."""
+"""Decoded, that is 320 MB; a larger one is shown as a placeholder, and can be opened from its
+file anyway."""
 _MOST_PROFILE_BYTES = 4096
 _LADDER = ((640, 80), (480, 76), (400, 72), (320, 66), (240, 60), (160, 50), (96, 40), (64, 30))
-"""Longest edge in pixels, and quality: the first that fits is taken. Even noise fits 64 pixels into 4 kB."""
+"""Longest edge in pixels, and quality: the first that fits is taken. Even noise fits 64 pixels
+into 4 kB."""
 _BYTES_PER_PIXEL = 0.12
 
 
@@ -52,9 +56,10 @@ def first_rung(cap_bytes: int) -> int:
 
 
 def make_miniature(path: Path, cap_bytes: int) -> Miniature | None:
-    """Make a miniature of at most ``cap_bytes``. None if the file is not a complete picture, or too large.
+    """Make a miniature of at most ``cap_bytes``.
 
-    The first frame of an animation stands for it; transparency is kept.
+    Returns None if the file is not a complete picture, or too large. The first frame of an
+    animation stands for it; transparency is kept.
     """
     try:
         if path.is_symlink() or not path.is_file():
@@ -76,7 +81,7 @@ def miniature_of(file: BinaryIO, cap_bytes: int) -> Miniature | None:
             opened.draft("RGB", (2 * edge, 2 * edge))
             small = _upright(opened, edge)
             return _fitting(small, opened.info.get("icc_profile"), cap_bytes)
-    except Exception:  # noqa: BLE001 - a decoder may raise anything at all for a file that was made to upset it
+    except Exception:  # noqa: BLE001 - a decoder may raise anything for a malicious file
         return None
 
 
@@ -90,16 +95,21 @@ def _upright(image: Image.Image, edge: int) -> Image.Image:
 def _plain_mode(image: Image.Image) -> Image.Image:
     """Bring any mode to RGB or RGBA: palettes, CMYK, sixteen bits, black and white."""
     if image.mode.startswith(("I", "F")):
-        highest = 65535.0 if image.mode != "F" else 1.0
         # Pillow clips sixteen bits to eight instead of scaling them.
-        return image.convert("F").point(lambda value: value * (255.0 / highest)).convert("L").convert("RGB")
+        scale = 255.0 if image.mode == "F" else 255.0 / 65535.0
+        scaled = image.convert("F").point(lambda value: value * scale)
+        return scaled.convert("L").convert("RGB")
     if image.mode in {"RGBA", "RGB"}:
         return image.copy()
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def _fitting(image: Image.Image, profile: object, cap_bytes: int) -> Miniature | None:
-    kept = profile if isinstance(profile, bytes) and len(profile) <= min(_MOST_PROFILE_BYTES, cap_bytes // 4) else b""
+    kept = b""
+    if isinstance(profile, bytes) and len(profile) <= min(_MOST_PROFILE_BYTES, cap_bytes // 4):
+        kept = profile
     for edge, quality in _LADDER[first_rung(cap_bytes) :]:
         image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
@@ -112,12 +122,14 @@ def _fitting(image: Image.Image, profile: object, cap_bytes: int) -> Miniature |
 FOLDER = "thumbnails"
 _CACHE = Path(".crucible") / FOLDER
 _INLINE_BYTES = 17_000_000
-"""Of WebP; as base64 in a page that is 22.7 MB, which leaves room for a thousand jobs' words below 25 MB."""
+"""Of WebP; as base64 in a page that is 22.7 MB, which leaves room for a thousand jobs' words
+below 25 MB."""
 _MOST_INLINE_JOBS = 1000
 _MOST_BYTES = 60_000
 _FOLDER_BYTES = 24_000
 _MOST_AHEAD = 256
-"""Pictures that wait for their miniature while a run saves more: a run may be faster than their making is."""
+"""Pictures that wait for their miniature while a run saves more: a run may be faster than their
+making is."""
 _SIZE = struct.Struct(">HH")
 
 
@@ -128,38 +140,62 @@ class Pictures(Protocol):
     """How many jobs' pictures may be begun before the first of them is placed."""
 
     def begin(self, path: str | Path, sha256: str) -> Callable[[], Miniature | None]:
-        """Begin to make the miniature of a picture; the path is taken from the run directory. Call to wait for it."""
+        """Begin to make the miniature of a picture; the path is taken from the run directory.
 
-    def placed(self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]) -> Thumbnail:
-        """Decide where a miniature goes, and put it there. If it can't be made, its place stays empty."""
+        Call the result to wait for it.
+        """
+
+    def placed(
+        self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]
+    ) -> Thumbnail:
+        """Decide where a miniature goes, and put it there.
+
+        If it can't be made, its place stays empty.
+        """
 
     def of_input(self, file: str, sha256: str) -> Thumbnail:
         """Place the miniature of an input image, which may lie anywhere; ``file`` may be empty."""
 
 
 class Thumbnails(Pictures):
-    """Makes thumbnails in threads: decoding, which takes nearly all of the time, lets other threads run."""
+    """Makes thumbnails in threads.
 
-    def __init__(self, directory: Path, jobs: int, opened: Callable[[str], BinaryIO] | None = None) -> None:
-        """``opened`` opens an output by its path if outputs are not in the directory; it may raise ``OSError``."""
+    Decoding, which takes nearly all of the time, lets other threads run.
+    """
+
+    def __init__(
+        self, directory: Path, jobs: int, opened: Callable[[str], BinaryIO] | None = None
+    ) -> None:
+        """Start threads for the thumbnails of ``jobs`` jobs.
+
+        ``opened`` opens an output by its path if outputs are not in the directory. It may raise
+        ``OSError``.
+        """
         self._directory = directory
         self._opened = opened
-        self._left = _INLINE_BYTES if jobs <= _MOST_INLINE_JOBS else 0
-        self._cap = min(_MOST_BYTES, _INLINE_BYTES // max(jobs, 1)) if self._left else _FOLDER_BYTES
-        self.lookahead = 4 * (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(max_workers=self.lookahead // 4, thread_name_prefix="thumbnails")
+        self._left, self._cap = 0, _FOLDER_BYTES
+        if jobs <= _MOST_INLINE_JOBS:
+            self._left = _INLINE_BYTES
+            self._cap = min(_MOST_BYTES, _INLINE_BYTES // max(jobs, 1))
+        threads = _usable_cpus()
+        self.lookahead = 4 * threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="thumbnails")
         self._room = threading.Semaphore(_MOST_AHEAD)
 
     def __enter__(self) -> Thumbnails:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, path: str | Path, sha256: str) -> Callable[[], Miniature | None]:
-        # A run directory may belong to another user: a path or a link that leads out of it shows nothing.
+        # A run directory may belong to another user: a path or a link that leads out of it shows
+        # nothing.
         if not may_hold_output(Path(path).as_posix()):
             return lambda: None
         if self._opened is None and not _is_within(self._directory, Path(path)):
@@ -167,12 +203,17 @@ class Thumbnails(Pictures):
         return self._begin(self._directory / path, sha256)
 
     def begin_ahead(self, path: str | Path, sha256: str) -> None:
-        """Begin to make a miniature that the page will ask for; leave it to the page where too many wait already."""
+        """Begin to make a miniature that the page will ask for.
+
+        It is left to the page if too many wait already.
+        """
         if self._room.acquire(blocking=False):
             made = self._pool.submit(self._kept, self._directory / path, sha256)
             made.add_done_callback(lambda _made: self._room.release())
 
-    def placed(self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]) -> Thumbnail:
+    def placed(
+        self, made: Miniature | None, sha256: str, *, shown_size: tuple[int, int]
+    ) -> Thumbnail:
         if made is None:
             return Thumbnail(None, *shown_size)
         if len(made.content) <= self._left:
@@ -185,7 +226,9 @@ class Thumbnails(Pictures):
         return Thumbnail(f"{FOLDER}/{name}", made.width, made.height)
 
     def of_input(self, file: str, sha256: str) -> Thumbnail:
-        made = self._begin(Path(file).absolute(), sha256)() if file else None
+        made = None
+        if file:
+            made = self._begin(Path(file).absolute(), sha256)()
         return self.placed(made, sha256, shown_size=(1, 1))
 
     def _begin(self, path: Path, sha256: str) -> Callable[[], Miniature | None]:
@@ -213,9 +256,17 @@ class Thumbnails(Pictures):
             return None
 
 
+def _usable_cpus() -> int:
+    if sys.version_info >= (3, 13):
+        return os.process_cpu_count() or 1
+    return os.cpu_count() or 1
+
+
 def _is_within(directory: Path, path: Path) -> bool:
+    if path.is_absolute():
+        return False
     try:
-        return not path.is_absolute() and (directory / path).parent.resolve() == directory.resolve() / path.parent
+        return (directory / path).parent.resolve() == directory.resolve() / path.parent
     except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL
         return False
 

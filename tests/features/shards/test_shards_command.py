@@ -188,6 +188,13 @@ def test_a_plan_that_can_not_be_divided_leaves_nothing_behind(cli: Cli, budget: 
     assert not (cli.cwd / "outputs").exists()
 
 
+def test_a_plan_that_is_not_there_is_named_as_such(cli: Cli) -> None:
+    done = cli("run", "no.json", "--shard", "1/2")
+    assert done.code == 2
+    assert "error USAGE: no.json can't be read: no such file or directory" in done.err
+    assert "hint  give the file of the divided plan" in done.err
+
+
 def test_each_shard_has_a_directory_of_its_own(cli: Cli) -> None:
     divided(cli, "apart", shards=2)
     assert cli("run", "plan.json", "--shard", "1/2", "--out-dir", "one", "-q").code == 0

@@ -70,11 +70,6 @@ def test_the_problem_of_a_row_shows_the_row(lonely_cli: Cli, table: str) -> None
     [
         (("status", "nowhere"), "error RUN_DIRECTORY: nowhere is not a run directory", "hint  give the directory"),
         (("run", "x.yaml", "--budgt"), "error USAGE: No such option: --budgt", "hint  crucible-batch run --help"),
-        (
-            ("run", "no.json", "--shard", "1/2"),
-            "error USAGE: no.json can't be read: no such file or directory",
-            "hint  give the file of the divided plan",
-        ),
         (("credits",), "error NO_API_KEY: there is no API key", "hint  set MOLTAZINE_API_KEY"),
         (("init", "/proc/none"), "error USAGE: /proc/none: ", "hint  choose another folder"),
     ],

@@ -36,6 +36,10 @@ def entry(kind: str = "refund", *, entry_id: str = "e", job_id: str | None = "j"
         ("reserve", "to be refunded if it fails", EntryKind.RESERVE),
         ("consume", "refund of job j", EntryKind.CONSUME),
         ("nonrefundable", "", EntryKind.OTHER),
+        ("reservation_released", "", EntryKind.OTHER),
+        ("reserve_refund", "", EntryKind.OTHER),
+        ("Consume-Reversal", "", EntryKind.OTHER),
+        ("job_consume", "", EntryKind.CONSUME),
     ],
 )
 def test_the_kind_of_a_jobs_entry_is_in_its_type_alone(kind: str, description: str, expected: EntryKind) -> None:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
+from crucible_batch.core.events import Event, Intended, Lost
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
-from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S, certainly_begun, patience_ends, uncharged_uploads
+from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S, SetBacks, patience_ends, uncharged_uploads
 
 D = Decimal
 T = 1_800_000_000.0
@@ -74,18 +75,41 @@ def test_one_that_the_assets_have_shown_was_made_whatever_is_shown_now(entries: 
     assert not proved(ASSUMED, entries=entries)
 
 
+def intended(nonce: str, at: float) -> tuple[str, Event]:
+    return "asset:x", Intended(at=at, nonce=nonce, credits=D(1), payer="job")
+
+
+def lost(nonce: str, at: float) -> tuple[str, Event]:
+    return "asset:x", Lost(at=at, nonce=nonce)
+
+
 @pytest.mark.parametrize(
-    ("starts", "begun_at"),
+    ("events", "starts", "now", "expected"),
     [
-        ([T - 9, T - 1], T),
-        ([T - 9, T - 1, T + 500], T),
-        ([T - 9, T - 1, T - 5, T + 500], T - 5),  # the run before that of T - 5 had a clock that was ahead
-        ([T - 9, T + 60, T + 50, T + 90], T),
-        ([], T),
+        ([intended("a", 100), lost("a", 107)], [99], 108, ""),
+        ([intended("a", 100), lost("a", 107)], [99], 100, ""),
+        # set back before the answer was given up, since then, or before another upload
+        ([intended("a", 100), lost("a", 50)], [99], 200, "a"),
+        ([intended("a", 100), lost("a", 107)], [99], 50, "a"),
+        ([intended("a", 100), lost("a", 107), intended("b", 50), lost("b", 57)], [99], 200, "a"),
+        ([intended("a", 100), lost("a", 107), intended("b", 200), lost("b", 150)], [99], 300, "b"),
+        ([intended("a", 100), lost("a", 107), intended("b", 90), lost("b", 80)], [99], 300, "ab"),
+        # less than a second: events of one moment may be in any order
+        ([intended("a", 100), lost("a", 99.1)], [99], 200, ""),
+        # by a run without events
+        ([intended("a", 100), lost("a", 107)], [99, 50, 300], 301, "a"),
+        ([intended("a", 100), lost("a", 107)], [99, 250, 240, 300], 301, ""),
+        ([intended("a", 100), lost("a", 107)], [], 301, ""),
     ],
 )
-def test_it_was_sent_before_a_later_run_that_began_at_an_earlier_time(starts: list[float], begun_at: float) -> None:
-    assert certainly_begun(LOST, starts) == replace(LOST, begun_at=begun_at)
+def test_an_upload_since_which_the_clock_was_set_back_is_not_dated(
+    events: Sequence[tuple[str, Event]], starts: Sequence[float], now: float, expected: str
+) -> None:
+    clock = SetBacks()
+    assert list(clock.watch(events)) == events
+    clock.note_runs(starts)
+    clock.note(now)
+    assert clock.nonces == set(expected)
 
 
 @pytest.mark.parametrize("status", list(AssetStatus))

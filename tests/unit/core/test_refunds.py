@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, cr
 from crucible_batch.core.events import Accepted, Consumed, Event, Failed, Held, Refunded, RefundForgotten
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.refunds import FailedAttempt, RefundEvent, missing_refunds, refund_events
+from crucible_batch.core.refunds import FailedAttempt, RefundEvent, is_unclear, missing_refunds, refund_events
 from tests.harness.case_table import each_case
 
 D = Decimal
@@ -36,7 +37,7 @@ def forgotten(credits: str, *, attempt: int = 1) -> RefundForgotten:
     return RefundForgotten(at=3.0, attempt=attempt, credits=D(credits), by="mia@studio")
 
 
-def entry(kind: str, amount: object = 2, *, entry_id: str = "e", **fields: str) -> LedgerEntry:
+def entry(kind: str, amount: object = 2, *, entry_id: str = "e", **fields: Any) -> LedgerEntry:
     return LedgerEntry(entry_id, kind, D(str(amount)), job_id="j", **fields)
 
 
@@ -256,7 +257,7 @@ def test_an_event_names_the_entry_and_the_attempt_and_is_of_now() -> None:
 
 
 def test_charges_come_first_so_that_a_refund_in_the_same_reading_ends_them() -> None:
-    shown = [entry("refund", entry_id="r"), entry("consume", entry_id="c")]
+    shown = [entry("refund", entry_id="r", at=2.0), entry("consume", entry_id="c", at=1.0)]
     assert [type(event) for event in refund_events(failed(), shown, now=9.0)] == [Consumed, Refunded]
 
 
@@ -347,34 +348,81 @@ def test_what_is_refunded_in_the_end_is_what_is_booked(steps: list[tuple[int, st
 
 
 @each_case(
-    "charged_at, known, held, spent",
+    "charged_at, place, known, held, spent",
     [
         # before its refund: refunded
-        (1.0, [], "0", "0"),
+        (1.0, None, [], "0", "0"),
         # after it, in the same reading or a later one
-        (3.0, [], "0", "2"),
-        (3.0, [refunded("2", "r")], "0", "2"),
-        # at the same time: in the order of the list
-        (2.0, [], "0", "2"),
-        (None, [], "0", "0"),
+        (3.0, None, [], "0", "2"),
+        (3.0, None, [refunded("2", "r")], "0", "2"),
+        # at the same time: in the order of their places
+        (2.0, 6, [], "0", "0"),
+        (2.0, 8, [], "0", "2"),
+        (2.0, 8, [refunded("2", "r")], "0", "2"),
+        (None, 6, [], "0", "0"),
+        (None, 8, [], "0", "2"),
+        # in an unknown order: nothing is released, and nothing that is spent is refunded
+        (2.0, None, [], "2", "0"),
+        (2.0, None, [refunded("2", "r")], "2", "0"),
+        (2.0, None, [consumed("2", "c")], "0", "2"),
+        (None, None, [], "2", "0"),
     ],
 )
 def test_a_charge_is_spent_until_a_refund_follows(
-    charged_at: float | None, known: Sequence[RefundEvent], held: str, spent: str
+    charged_at: float | None, place: int | None, known: Sequence[RefundEvent], held: str, spent: str
 ) -> None:
-    attempt = failed()
-    for event in known:
-        attempt = attempt.after(event)
-    back = LedgerEntry("r", "refund", D(2), at=2.0, job_id="j")
-    charge = LedgerEntry("c", "consume", D(-2), at=charged_at, job_id="j")
-    for event in refund_events(attempt, [back, charge], now=9.0):
-        attempt = attempt.after(event)
+    back = LedgerEntry("r", "refund", D(2), at=2.0, job_id="j", place=7)
+    charge = LedgerEntry("c", "consume", D(-2), at=charged_at, job_id="j", place=place)
+    attempt = after_entries(failed(), [back, charge], known)
     assert (attempt.held, attempt.spent) == (D(held), D(spent))
     assert refund_events(attempt, [back, charge], now=9.0) == []
-    again = LedgerEntry("r2", "refund", D(2), at=4.0, job_id="j")
-    for event in refund_events(attempt, [back, charge, again], now=9.0):
+    again = LedgerEntry("r2", "refund", D(2), at=4.0, job_id="j", place=9)
+    if charged_at is not None:
+        attempt = after_entries(attempt, [back, charge, again])
+        assert (attempt.held, attempt.spent, attempt.refunded) == (0, 0, 2)
+
+
+def after_entries(
+    attempt: FailedAttempt, entries: Sequence[LedgerEntry], known: Sequence[RefundEvent] = ()
+) -> FailedAttempt:
+    for event in known:
         attempt = attempt.after(event)
-    assert (attempt.held, attempt.spent, attempt.refunded) == (0, 0, 2)
+    for event in refund_events(attempt, entries, now=9.0):
+        attempt = attempt.after(event)
+    return attempt
+
+
+@each_case("place, spent, back", [(6, "0", "2"), (8, "2", "0")])
+def test_an_order_that_is_known_later_decides(place: int, spent: str, back: str) -> None:
+    refund, charge = entry("refund", entry_id="r", at=2.0, place=7), entry("consume", entry_id="c", at=2.0)
+    unknown = after_entries(failed(), [refund, charge])
+    assert (unknown.held, is_unclear([refund, charge])) == (2, True)
+    known = [refund, replace(charge, place=place)]
+    attempt = after_entries(unknown, known)
+    assert (attempt.held, attempt.spent, attempt.refunded, is_unclear(known)) == (0, D(spent), D(back), False)
+    assert refund_events(attempt, known, now=9.0) == []
+
+
+@each_case(
+    "amounts, spent, back",
+    [
+        # each with its kind: "-" is a charge
+        (["2", "-2", "0.5"], "1.5", "0.5"),
+        (["0.5", "-2", "0.5"], "1.5", "0.5"),
+        (["2", "-2", "2", "-2"], "2", "0"),
+        (["-2", "2", "-1"], "1", "1"),
+        (["2", "-1", "-1", "1"], "1", "1"),
+    ],
+)
+def test_a_charge_takes_back_what_was_refunded_before_and_a_later_refund_only_its_own_part(
+    amounts: Sequence[str], spent: str, back: str
+) -> None:
+    shown = [
+        entry("consume" if amount.startswith("-") else "refund", amount.strip("-"), entry_id=amount + str(at), at=at)
+        for at, amount in enumerate(amounts)
+    ]
+    attempt = after_entries(failed(), shown)
+    assert (attempt.held, attempt.spent, attempt.refunded) == (0, D(spent), D(back))
 
 
 # -- the message ------------------------------------------------------------------------------------------------------
@@ -413,5 +461,9 @@ def test_what_takes_a_refund_back_counts_against_it(kind: str) -> None:
 
 
 def test_a_price_that_was_reserved_in_two_entries_is_refunded_whole() -> None:
-    shown = [entry("reserve", -1, entry_id="a"), entry("reserve", -1, entry_id="b"), entry("refund", entry_id="c")]
-    assert [event.credits for event in refund_events(failed(), shown, now=9.0)] == [2]
+    refund = entry("refund", entry_id="c", at=2.0)
+    shown = [entry("reserve", -1, entry_id=name, at=2.0) for name in ("a", "b")]
+    assert [event.credits for event in refund_events(failed(), [*shown, refund], now=9.0)] == [1]
+    assert (is_unclear([*shown, refund]), is_unclear([shown[0], refund])) == (True, False)
+    shown = [replace(each, at=1.0) for each in shown]
+    assert [event.credits for event in refund_events(failed(), [*shown, refund], now=9.0)] == [2]

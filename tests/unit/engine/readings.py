@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from crucible_batch.core.gateway_types import LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
@@ -28,6 +28,13 @@ class Readings:
 
     def ledger_entries_seen(self) -> Mapping[str, float]:
         return self._seen
+
+    def ledger_places(self, keys: Iterable[str]) -> Mapping[str, int]:
+        known = {key: entry.place for key, entry in self.entries.items()}
+        return {key: place for key in keys if (place := known.get(key)) is not None}
+
+    def last_ledger_place(self) -> int:
+        return max((entry.place or 0 for entry in self.entries.values()), default=0)
 
     async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
         self.entries |= {entry.key: entry for entry in entries}

@@ -291,6 +291,17 @@ async def test_a_reading_is_dated_when_it_was_asked_for() -> None:
     assert set(bench.reader.first_seen().values()) == {130.0}
 
 
+async def test_the_newest_reading_has_its_own_time_whatever_the_clock_of_an_earlier_run() -> None:
+    bench = Bench(store=Store([], replace(LedgerCoverage.of(OTHERS, 5000.0), since=1.0)))
+    assert bench.reader.read_at == 0
+    await bench.reader.begin()
+    assert bench.reader.read_at == 0
+    await bench.reader.read()
+    assert bench.reader.read_at == bench.clock.now()
+    bench.clock.time -= 10
+    assert bench.reader.read_at == 0
+
+
 async def test_readings_continue_those_of_the_run_before() -> None:
     bench = Bench(store=Store([], replace(LedgerCoverage.of(OTHERS, 50.0), since=1.0)))
     await bench.reader.begin()
@@ -323,6 +334,17 @@ async def test_a_person_releases_what_is_not_visible_in_the_first_reading_either
     assert (bench.ledger.held, bench.ledger.refunded) == (D("1.5"), D("3.5")), "the rest of the fox did not come"
     await bench.reader.begin(forget_by="mia@studio")
     assert len(bench.recorded) == 3
+
+
+async def test_nothing_is_released_if_the_ledger_could_not_be_read() -> None:
+    bench = Bench()
+    bench.failed_before("fox", 2)
+    bench.gateway.fault = NO_ANSWER
+    await bench.reader.begin(forget_by="mia@studio")
+    assert (bench.recorded, bench.ledger.held) == ([], 2)
+    bench.gateway.fault = None
+    await bench.reader.begin(forget_by="mia@studio")
+    assert bench.ledger.held == 0
 
 
 @each_case("event", [Accepted, Created, Succeeded, JobLost, Failed])
@@ -763,7 +785,10 @@ async def test_a_refund_did_not_come_if_the_ledger_shows_the_job_without_it() ->
 
 @each_case(
     "kind, expected",
-    [("bonus", "not visible"), ("refund_fee", "not visible"), ("reserve", "did not come"), ("refund", "did not come")],
+    [
+        *((kind, "not visible") for kind in ("bonus", "refund_fee", "reservation_released", "consume_reversal")),
+        *((kind, "did not come") for kind in ("reserve", "refund")),
+    ],
 )
 async def test_an_entry_about_it_whose_words_are_unknown_may_be_the_refund(kind: str, expected: str) -> None:
     bench = Bench([*OTHERS, entry(kind, "fox-1", 0.5)])

@@ -32,6 +32,7 @@ class World(SystemClock):
         self.time = 1000.0
         self.read_at = 1000.0
         self.readings = 0
+        self.starts: list[float] = []
         self.fails = False
         self.events_: list[tuple[str, Event]] = []
         self.shown: list[AssetSnapshot] = []
@@ -77,7 +78,7 @@ class World(SystemClock):
         return iter(self.events_)
 
     def run_starts(self) -> list[float]:
-        return []
+        return self.starts
 
     def started_jobs(self, _rule: object) -> Iterator[Any]:
         return iter(())
@@ -225,12 +226,25 @@ async def test_the_end_of_a_run_reads_first_and_waits_no_more_if_the_patience_is
     assert (world.settled, world.readings, world.time) == (["n1"], 1, OVER + 5)
 
 
-async def test_an_upload_of_a_clock_that_was_ahead_is_not_waited_for() -> None:
+async def test_an_upload_of_a_clock_that_was_ahead_is_not_waited_for_and_stays_held() -> None:
     world = World()
     await world.upload()
     world.time = 995.0
     await world.lost.settle_at_end()
     assert (world.settled, world.lost.awaited, world.time) == ([], 0, 995.0)
+    world.time = OVER + 5
+    await world.lost.settle_at_end()
+    assert (world.settled, world.lost.are_open, world.time) == ([], True, OVER + 5)
+
+
+async def test_an_upload_of_an_earlier_run_whose_clock_was_ahead_stays_held_whatever_is_known() -> None:
+    for starts, expected in (([999.0], ["n1"]), ([999.0, 500.0], [])):
+        world = World()
+        world.starts = starts
+        await world.upload()
+        world.time = OVER + 5
+        await world.lost.settle_at_end()
+        assert world.settled == expected
 
 
 async def test_nothing_is_waited_for_if_no_reading_could_prove_it_or_the_run_is_stopped() -> None:

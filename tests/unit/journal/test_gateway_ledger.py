@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,27 @@ async def test_another_journal_gets_what_the_runs_of_this_one_saw(tmp_path: Path
             assert continued.ledger_entries() == []
             add_rows(continued, [rows_after(shard, 0, with_gateway_ledger=True)])
             assert (continued.ledger_entries(), continued.ledger_coverages()) == ([entry("a")], [FIRST])
+
+
+async def test_places_are_kept_with_the_entries_and_those_of_another_journal_are_not(tmp_path: Path) -> None:
+    def at(name: str, place: int | None) -> LedgerEntry:
+        return replace(entry(name), place=place)
+
+    with Journal.open(tmp_path / "shard", BINDING, now=1.0) as shard:
+        assert (shard.ledger_places(["a"]), shard.last_ledger_place()) == ({}, 0)
+        await shard.keep_reading([at("a", 5), at("b", 7), at("c", None)], FIRST, FIRST.until)
+        assert (shard.ledger_places(["c", "a", "x"]), shard.last_ledger_place()) == ({"a": 5}, 7)
+        await shard.keep_reading([at("a", 9)], FIRST, FIRST.until)
+        assert (shard.ledger_places("ab"), shard.last_ledger_place()) == ({"a": 9, "b": 7}, 9)
+        with Journal.open(tmp_path / "continued", BINDING, now=1.0) as continued:
+            add_rows(continued, [rows_after(shard, 0, with_gateway_ledger=True)])
+            assert continued.ledger_places("abc") == {"a": 9, "b": 7}
+        with Journal.open(tmp_path / "main", BINDING, now=1.0) as main:
+            await main.keep_reading([replace(at("b", 3), status="pending")], SECOND, SECOND.until)
+            for _ in range(2):
+                copy_gateway_ledger(shard, main)
+            assert main.ledger_places("abc") == {"b": 3}
+            assert sorted(main.ledger_entries(), key=lambda each: each.key) == [at("a", None), at("b", 3), entry("c")]
 
 
 def test_a_journal_without_readings_brings_none(tmp_path: Path) -> None:

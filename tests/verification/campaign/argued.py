@@ -74,11 +74,11 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'host = url.raw_host.decode("ASCII")': _CODEC,
         'return quote(check_workflow_id(value), safe="XXXX")': "an X is never percent-encoded",
         "plain = None": _SPEED,
-        "plain = _PLAIN.fullmatch(url) if (len(url) <= STORAGE_URL_LIMIT) and False else None": _SPEED,
-        "plain = _PLAIN.fullmatch(url) if len(url) < STORAGE_URL_LIMIT else None": _SPEED,
+        "if len(url) >= STORAGE_URL_LIMIT:": _SPEED,
         "if len(self._origins) <= _ORIGINS:": "how many are remembered is a bound on memory alone",
         "self._origins[origin] = None": _SPEED,
-        "if (known := self._origins.get(None)) is not None:": _SPEED,
+        "known = None": _SPEED,
+        "known = self._origins.get(None)": _SPEED,
         '_check(host, ipaddress.ip_address(address.partition("XX%XX")[0]))': "Python reads a scope as well",
         'return self._trusts_all or host.lower().rstrip("XX.XX") in self._trusted': "lower case has no X",
         'self._trusted = frozenset(host.lower().rstrip("XX.XX") for host in trusted_hosts)': "lower case has no X",
@@ -100,9 +100,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
     },
     "outputs/image_check.py": {
         "head = _part(file, 0, None)": "more than the beginning is read, and only the beginning looked at",
-        "if factory is None or (accept is not None and accept(head[:17]) is not True):": (
-            "no format looks at more than its first bytes"
-        ),
+        "if accept is not None and accept(head[:17]) is not True:": "no format looks at more than its first bytes",
         "factory, accept = Image.OPEN.get(kind, None)": _KNOWN,
         "factory, accept = Image.OPEN.get(kind, )": _KNOWN,
         "return factory(file, None)": _NAME,
@@ -112,7 +110,7 @@ ARGUED: Mapping[str, Mapping[str, str]] = {
         'end, reach = _ENDS.get(kind, (b"", 1))': "an empty end, where none is known, is found anywhere",
         "tail = _part(file, max(0, size - far), None)": "no more than that is left",
         "tail = _part(file, max(1, size - far), far)": "none ends with its first byte",
-        'return "JPEG" if kind == "MPO" else kind or "XXXX"': "what was opened has a format",
+        'return kind or "XXXX"': "what was opened has a format",
     },
 }
 

@@ -1,4 +1,4 @@
-"""The server runs no shards."""
+"""A server with a cap runs no shard of a divided plan."""
 
 from __future__ import annotations
 
