@@ -12,9 +12,7 @@ from crucible_batch.features.registry import kind_of
 from crucible_batch.features.shards.run_options import ShardChoice
 from crucible_batch.runs import running
 from crucible_batch.runs.request import RunRequest
-from tests.features.agents.test_mcp_tools import Connect, connect
-
-__all__ = ["connect"]
+from tests.features.agents.client import Connect
 
 
 async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(connect: Connect) -> None:
