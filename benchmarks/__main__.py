@@ -1,4 +1,7 @@
-"""``python -m benchmarks [MODULE...] [--quick] [--keep]``: measure, print the table, and keep it in the docs."""
+"""``python -m benchmarks [MODULE...] [--quick] [--keep]``:
+
+measure, print the table, and keep it in the docs.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,15 @@ from benchmarks.row import Row
 
 def measuring() -> dict[str, Callable[[bool], Iterator[Row]]]:
     """Find the modules that have ``rows``, in the table's order."""
-    names = [found.name for found in pkgutil.iter_modules([str(Path(__file__).parent)]) if found.name != "__main__"]
-    modules = {name: importlib.import_module(f"benchmarks.{name}") for name in sorted(names, key=table.place)}
+    names = [
+        found.name
+        for found in pkgutil.iter_modules([str(Path(__file__).parent)])
+        if found.name != "__main__"
+    ]
+    modules = {
+        name: importlib.import_module(f"benchmarks.{name}")
+        for name in sorted(names, key=table.place)
+    }
     return {name: module.rows for name, module in modules.items() if hasattr(module, "rows")}
 
 
@@ -42,7 +52,9 @@ def main() -> int:
         _say(began, f"measuring {name} ...")
         rows = []
         for row in found[name](chosen.quick):
-            _say(began, f"  {row.what}: {row.reached} ({'met' if row.met else 'missed'}, {row.goal})")
+            _say(
+                began, f"  {row.what}: {row.reached} ({'met' if row.met else 'missed'}, {row.goal})"
+            )
             rows.append(row)
         measured += rows
         if chosen.keep:

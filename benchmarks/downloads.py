@@ -1,4 +1,7 @@
-"""Downloads of 1 MiB, 32 at once: ours checked, hashed, synced and named, curl's hashed and renamed."""
+"""Downloads of 1 MiB, 32 at once:
+
+ours checked, hashed, synced and named, curl's hashed and renamed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.gateway import running
-from benchmarks.process import FLOORS, OURS, Cost, emptied, interleaved, median, median_ratio, run, scratch_folder
+from benchmarks.process import (
+    FLOORS,
+    OURS,
+    Cost,
+    emptied,
+    interleaved,
+    median,
+    median_ratio,
+    run,
+    scratch_folder,
+)
 from benchmarks.row import Row
 
 AT_ONCE = 32
@@ -35,7 +48,9 @@ def rows(quick: bool) -> Iterator[Row]:
         ours = contender(sys.executable, OURS / "downloads.py")
         curl = contender("sh", FLOORS / "curl_downloads.sh")
         costs = interleaved({"ours": ours, "curl": curl}, rounds)
-    pace = {name: [count * OUTPUT_BYTES / 1e6 / cost.wall_s for cost in costs[name]] for name in costs}
+    pace = {
+        name: [count * OUTPUT_BYTES / 1e6 / cost.wall_s for cost in costs[name]] for name in costs
+    }
     ratio = median_ratio(pace["ours"], pace["curl"])
     cpu = {name: 1000 * median(cost.cpu_s / count for cost in costs[name]) for name in costs}
     note = (

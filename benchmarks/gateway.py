@@ -1,8 +1,10 @@
-"""A gateway that costs next to nothing: just so much HTTP as the exchanges of a run need, on a bare protocol.
+"""A gateway that costs next to nothing: just so much HTTP as the exchanges of a run need, on a bare
+protocol.
 
-``python -m benchmarks.gateway --output-bytes N --service-s S`` prints its base URL, and serves until its standard
-input ends. It keeps no books and checks nothing; the product's own sandbox does that, at a hundred times the price. A
-request costs it some 20 µs, so that it is not what is measured: see ``benchmarks/concurrency.py``, which says so.
+``python -m benchmarks.gateway --output-bytes N --service-s S`` prints its base URL, and serves
+until its standard input ends. It keeps no books and checks nothing; the product's own sandbox does
+that, at a hundred times the price. A request costs it some 20 µs, so that it is not what is
+measured: see ``benchmarks/concurrency.py``, which says so.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ def picture(byte_size: int) -> bytes:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(pixels, 0)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
     )
 
 
@@ -57,7 +60,10 @@ class World:
         self._ids: dict[str, str] = {}
         self._chance = random.Random(0)
         body = picture(output_bytes)
-        self._file = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        self._file = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(body), body)
+        )
 
     def answer(self, method: bytes, path: bytes, body: bytes) -> bytes:
         """Answer one request."""
@@ -69,9 +75,13 @@ class World:
         if path == b"/api/v1/generate":
             return self._generate(json.loads(body)["idempotency_key"])
         if path == b"/api/v1/credits":
-            return _ok({"balance": 1_000_000, "reserved": 0, "available": 1_000_000, "recent_entries": []})
+            return _ok(
+                {"balance": 1_000_000, "reserved": 0, "available": 1_000_000, "recent_entries": []}
+            )
         if path == b"/api/v1/workflows":
-            return _ok({"workflows": [{"workflow_id": WORKFLOW, "updated_at": "2026-01-01T00:00:00Z"}]})
+            return _ok(
+                {"workflows": [{"workflow_id": WORKFLOW, "updated_at": "2026-01-01T00:00:00Z"}]}
+            )
         if path.endswith(b"/metadata"):
             fields = ["prompt.text", "image.image", "sampler.seed"]
             return _ok({"workflow_id": WORKFLOW, "metadata": {"available_fields": fields}})
@@ -85,7 +95,10 @@ class World:
         if known is None:
             self._ids[key] = job_id
             self._done_at[job_id] = time.monotonic() + self.service_s
-        return _ok({"job_id": job_id, "status": "queued", "requested_credits": 1}, 202 if known is None else 200)
+        return _ok(
+            {"job_id": job_id, "status": "queued", "requested_credits": 1},
+            202 if known is None else 200,
+        )
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
@@ -132,7 +145,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER
+        )
 
     def data_received(self, data: bytes) -> None:
         self._came += data
@@ -168,10 +183,13 @@ async def serve(world: World) -> None:
 
 @contextmanager
 def running(*, output_bytes: int = 200_000, service_s: float = 0.0) -> Iterator[str]:
-    """Have a gateway in a process of its own, on the machine's last core where there are several; yields its URL."""
+    """Have a gateway in a process of its own, on the machine's last core where there are several;
+    yields its URL."""
     options = ["--output-bytes", str(output_bytes), "--service-s", str(service_s)]
     command = [sys.executable, "-m", "benchmarks.gateway", *options]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:

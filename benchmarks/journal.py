@@ -1,7 +1,8 @@
-"""The journal: many producers beside a transaction for each event, one beside one transaction, and kills.
+"""The journal: many producers beside a transaction for each event, one beside one transaction, and
+kills.
 
-The floor is SQLite with the same table and the same settings, from one thread, without a word of ours. Both sides take
-turns on the same disk, so that what it does meanwhile is done to both.
+The floor is SQLite with the same table and the same settings, from one thread, without a word of
+ours. Both sides take turns on the same disk, so that what it does meanwhile is done to both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from crucible_batch.journal import Binding, Journal
 
 PRODUCERS = 64
 _LEAST_GAIN, _MOST_DELAY, _KILLS = 10.0, 1.2, 100
-_WHY_MANY = "the gain comes from syncs that 64 producers share, so it is small on a disk with fast syncs"
+_WHY_MANY = (
+    "the gain comes from syncs that 64 producers share, so it is small on a disk with fast syncs"
+)
 _WHY_ALONE = (
     "each event needs two thread switches, to the writer and back, of 20 to 30 µs each; their share is larger on"
     " a disk with fast syncs or a busy processor"
@@ -109,7 +112,8 @@ def alone(journal: Journal, connection: sqlite3.Connection, *, times: int) -> Ro
 
 
 def killed(directory: Path, lines: int) -> tuple[int, int]:
-    """Kill 64 producers after so many acknowledgements; return how many there were, and how many of them were lost."""
+    """Kill 64 producers after so many acknowledgements; return how many there were, and how many of
+    them were lost."""
     command = [sys.executable, "-m", "benchmarks.journal", "--produce", str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,7 +1,8 @@
-"""``python launcher.py DESCRIPTOR COMMAND...``: run a command, and write what it took to a descriptor, as JSON.
+"""``python launcher.py DESCRIPTOR COMMAND...``: run a command, and write what it took to a
+descriptor, as JSON.
 
-The kernel counts the memory of a process that starts another one to the peak of the started one. The benchmark is
-larger than what it measures; this process is small.
+The kernel counts the memory of a process that starts another one to the peak of the started one.
+The benchmark is larger than what it measures; this process is small.
 """
 
 import json

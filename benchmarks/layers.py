@@ -1,9 +1,10 @@
 """Where a complete run and its floor spend their time: CPU in µs a job, by thread and by layer.
 
-``python -m benchmarks.layers [--jobs N] [--output-bytes N]`` runs both programs with few and with many jobs; the
-difference is what a job takes. Threads are measured by the clocks of the kernel. All is then run again under a
-profiler, which only divides the time of the main thread, since it makes calls of functions dearer than they are.
-Calls of built-in functions and of the standard library, except for asyncio, count for the layer that makes them.
+``python -m benchmarks.layers [--jobs N] [--output-bytes N]`` runs both programs with few and with
+many jobs; the difference is what a job takes. Threads are measured by the clocks of the kernel. All
+is then run again under a profiler, which only divides the time of the main thread, since it makes
+calls of functions dearer than they are. Calls of built-in functions and of the standard library,
+except for asyncio, count for the layer that makes them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def main() -> None:
     with running(output_bytes=chosen.output_bytes) as url:
         programs: dict[str, Callable[[int], process.Cost]] = {
             "complete run": lambda jobs: whole_run.product(url, scratch, jobs),
-            "floor": lambda jobs: whole_run.script(url, scratch, jobs, process.FLOORS / "aiohttp_jobs.py", "synced"),
+            "floor": lambda jobs: whole_run.script(
+                url, scratch, jobs, process.FLOORS / "aiohttp_jobs.py", "synced"
+            ),
         }
         for name, program in programs.items():
             timed, profiled = (
@@ -68,7 +71,9 @@ def main() -> None:
             _show_layers(*profiled)
 
 
-def _measured(program: Callable[[int], process.Cost], jobs: int, *, is_profiled: bool) -> dict[str, Any]:
+def _measured(
+    program: Callable[[int], process.Cost], jobs: int, *, is_profiled: bool
+) -> dict[str, Any]:
     """Run a program in a process that writes down what its threads took, or its profile by layer."""
     with tempfile.TemporaryDirectory() as folder:
         noted = Path(folder) / "noted.json"
@@ -83,7 +88,10 @@ def _measured(program: Callable[[int], process.Cost], jobs: int, *, is_profiled:
         run = process.run
 
         def wrapped(command: list[str | Path], **options: Any) -> process.Cost:
-            environment = {**(options.pop("environment", None) or {}), "PYTHONPATH": str(Path(__file__).parents[1])}
+            environment = {
+                **(options.pop("environment", None) or {}),
+                "PYTHONPATH": str(Path(__file__).parents[1]),
+            }
             return run([*inside, *command[1:]], environment=environment, **options)
 
         with patch.object(whole_run, "run", wrapped):
@@ -97,7 +105,9 @@ def _show(name: str, few: Mapping[str, float], many: Mapping[str, float], jobs: 
         return 1e6 * (many[key] - few[key]) / jobs
 
     rest = a_job("process") - a_job("main") - a_job("journal")
-    print(f"\n{name}: {a_job('process'):.0f} µs of CPU a job, and {1000 * many['start']:.0f} ms a run until it begins")
+    print(
+        f"\n{name}: {a_job('process'):.0f} µs of CPU a job, and {1000 * many['start']:.0f} ms a run until it begins"
+    )
     print(f"  {a_job('main'):6.0f}  main thread")
     print(f"  {a_job('journal'):6.0f}  the journal's writer")
     print(f"  {rest:6.0f}  threads that write outputs")
@@ -136,7 +146,9 @@ def inside(noted: Path, how: str, program: list[str]) -> None:
         finally:
             profile.disable()
             took["main"] = time.thread_time()
-            noted.write_text(json.dumps({**took, **(_divided(profile) if how == "profiled" else {})}))
+            noted.write_text(
+                json.dumps({**took, **(_divided(profile) if how == "profiled" else {})})
+            )
 
     def threaded(thread: threading.Thread) -> None:
         run_thread(thread)
@@ -145,12 +157,16 @@ def inside(noted: Path, how: str, program: list[str]) -> None:
 
     sys.argv = program[1:] if program[0] == "-m" else program
     run = partial(runpy.run_module, alter_sys=True) if program[0] == "-m" else runpy.run_path
-    with patch.object(asyncio.Runner, "run", looped), patch.object(threading.Thread, "run", threaded):
+    with (
+        patch.object(asyncio.Runner, "run", looped),
+        patch.object(threading.Thread, "run", threaded),
+    ):
         run(sys.argv[0], run_name="__main__")
 
 
 def _divided(profile: cProfile.Profile) -> dict[str, Any]:
-    """Return seconds by layer, by function of ours, and those of the tasks that read lists of outputs again."""
+    """Return seconds by layer, by function of ours, and those of the tasks that read lists of
+    outputs again."""
     stats: dict[Any, Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     return {
         "layers": _divide(stats, lambda function: _layer(function[0])),
@@ -160,7 +176,8 @@ def _divided(profile: cProfile.Profile) -> dict[str, Any]:
 
 
 def _divide(stats: Mapping[Any, Any], name: Callable[[Any], str | None]) -> Mapping[str, float]:
-    """Return seconds by name; a function without one passes its time on to its callers, by what each caused."""
+    """Return seconds by name; a function without one passes its time on to its callers, by what
+    each caused."""
     named: Counter[str] = Counter()
     left = {function: found[2] for function, found in stats.items()}
     for _ in range(_ROUNDS):

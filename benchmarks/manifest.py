@@ -1,8 +1,10 @@
-"""Manifests: read, rendered, checked, hashed and planned, beside what PyYAML's C loader takes to load them only.
+"""Manifests: read, rendered, checked, hashed and planned, beside what PyYAML's C loader takes to
+load them only.
 
-``crucible-batch validate`` plans every job into a plan file, as ``plan`` and ``run`` do, and asks no gateway. Both
-processes are measured from start to end, start-up included. A job of YAML has some 360 bytes and a prompt of its own
-with a variable in it; a row of CSV or JSONL makes one of the same kind.
+``crucible-batch validate`` plans every job into a plan file, as ``plan`` and ``run`` do, and asks
+no gateway. Both processes are measured from start to end, start-up included. A job of YAML has some
+360 bytes and a prompt of its own with a variable in it; a row of CSV or JSONL makes one of the same
+kind.
 """
 
 from __future__ import annotations
@@ -69,8 +71,16 @@ def in_table(folder: Path, kind: str, jobs: int) -> Path:
     with table.open("w", encoding="utf-8") as file:
         file.write("sku,title,seed\n" if kind == "csv" else "")
         for number in range(jobs):
-            sku, title, seed = f"a{number:07d}", f"A watercolour {_SCENE}, number {number}", number * 7919
-            row = f'{sku},"{title}",{seed}' if kind == "csv" else f'{{"sku":"{sku}","title":"{title}","seed":{seed}}}'
+            sku, title, seed = (
+                f"a{number:07d}",
+                f"A watercolour {_SCENE}, number {number}",
+                number * 7919,
+            )
+            row = (
+                f'{sku},"{title}",{seed}'
+                if kind == "csv"
+                else f'{{"sku":"{sku}","title":"{title}","seed":{seed}}}'
+            )
             file.write(row + "\n")
     path = folder / f"{kind}-{jobs}.yaml"
     path.write_text(_HEAD + _ROWS.format(table=table.name), encoding="utf-8")
@@ -79,7 +89,9 @@ def in_table(folder: Path, kind: str, jobs: int) -> Path:
 
 def ours(path: Path, jobs: int) -> Cost:
     limits = ["--max-jobs", str(jobs), "--max-manifest-size", "64MB"]
-    return run([sys.executable, "-m", "crucible_batch", "validate", path, *limits], folder=path.parent)
+    return run(
+        [sys.executable, "-m", "crucible_batch", "validate", path, *limits], folder=path.parent
+    )
 
 
 def floor(path: Path) -> Cost:
@@ -90,7 +102,9 @@ def _beside_floor(folder: Path, jobs: int, rounds: int) -> Iterator[Row]:
     yaml = in_yaml(folder, jobs)
     tables = {kind: in_table(folder, kind, jobs) for kind in ("csv", "jsonl")}
     contenders: dict[str, Callable[[], Cost]] = {"floor": partial(floor, yaml)}
-    contenders |= {name: partial(ours, path, jobs) for name, path in ({"YAML": yaml} | tables).items()}
+    contenders |= {
+        name: partial(ours, path, jobs) for name, path in ({"YAML": yaml} | tables).items()
+    }
     costs = interleaved(contenders, rounds)
     base = costs.pop("floor")
     for name, taken in costs.items():
@@ -98,17 +112,27 @@ def _beside_floor(folder: Path, jobs: int, rounds: int) -> Iterator[Row]:
         ratio = median_ratio((cost.cpu_s for cost in taken), (cost.cpu_s for cost in base))
         seconds, base_seconds = (median(cost.cpu_s for cost in each) for each in (taken, base))
         peak, base_peak = (median(cost.peak_bytes for cost in each) / 1e6 for each in (taken, base))
-        note = (
-            f"{seconds:.1f} s of CPU beside {base_seconds:.1f}, {peak:.0f} MB beside {base_peak:.0f}; {rounds} rounds"
+        note = f"{seconds:.1f} s of CPU beside {base_seconds:.1f}, {peak:.0f} MB beside {base_peak:.0f}; {rounds} rounds"  # noqa: E501
+        what, why = (
+            f"manifest of {jobs:,} jobs, {name}",
+            _WHY_TABLE if name in tables else _WHY_YAML,
         )
-        what, why = f"manifest of {jobs:,} jobs, {name}", _WHY_TABLE if name in tables else _WHY_YAML
-        yield Row(f"{what}: CPU beside CSafeLoader", f"≤ {goal}×", f"{ratio:.2f}×", ratio <= goal, note, why)
+        yield Row(
+            f"{what}: CPU beside CSafeLoader",
+            f"≤ {goal}×",
+            f"{ratio:.2f}×",
+            ratio <= goal,
+            note,
+            why,
+        )
 
 
 def _inline(folder: Path, jobs: int = 10_000) -> Iterator[Row]:
     cost = ours(in_yaml(folder, jobs), jobs)
     what, peak = f"manifest of {jobs:,} jobs, YAML", cost.peak_bytes / 1e6
-    yield Row(f"{what}: CPU", "< 2 s", f"{cost.cpu_s:.1f} s", cost.cpu_s < 2, "one round", _WHY_YAML)
+    yield Row(
+        f"{what}: CPU", "< 2 s", f"{cost.cpu_s:.1f} s", cost.cpu_s < 2, "one round", _WHY_YAML
+    )
     yield Row(f"{what}: memory", "< 300 MB", f"{peak:.0f} MB", peak < 300, "one round", _WHY_INLINE)
 
 
@@ -123,7 +147,14 @@ def _million(jobs: int) -> Row:
     cost, bound_s = planned(jobs), 60 * jobs / 1_000_000
     note = f"{cost.cpu_s:.0f} s of CPU; one round"
     what = f"manifest of {jobs:,} rows of CSV: planned in"
-    return Row(what, f"< {bound_s:.0f} s", f"{cost.wall_s:.0f} s", cost.wall_s < bound_s, note, _WHY_MILLION)
+    return Row(
+        what,
+        f"< {bound_s:.0f} s",
+        f"{cost.wall_s:.0f} s",
+        cost.wall_s < bound_s,
+        note,
+        _WHY_MILLION,
+    )
 
 
 def rows(quick: bool) -> Iterator[Row]:

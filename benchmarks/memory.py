@@ -1,8 +1,9 @@
 """Memory: what a run of many jobs peaks at beside one of few, each in a process of its own.
 
-The gateway is one within the process that answers at once, behind the engine's own port, so that what is measured is
-the engine with its journal, the files it writes and the report: ``python -m benchmarks.memory JOBS`` runs that many
-jobs, 64 at a time, and prints what the process peaked at. The figures are the kernel's (``VmHWM`` where there is one).
+The gateway is one within the process that answers at once, behind the engine's own port, so that
+what is measured is the engine with its journal, the files it writes and the report: ``python -m
+benchmarks.memory JOBS`` runs that many jobs, 64 at a time, and prints what the process peaked at.
+The figures are the kernel's (``VmHWM`` where there is one).
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ from benchmarks import manifest
 from benchmarks.process import peak_mb
 from benchmarks.row import Row
 from crucible_batch.cli.startup import share_one_heap
-from crucible_batch.core.gateway_types import Account, JobSnapshot, JobStatus, OutputLink, Submission
+from crucible_batch.core.gateway_types import (
+    Account,
+    JobSnapshot,
+    JobStatus,
+    OutputLink,
+    Submission,
+)
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.core.progress import Observer
@@ -53,12 +60,8 @@ PLANNING_BOUND_MB = 60.0
 MOST_GROWTH = 1.1
 _QUICK, _WHOLE = (1_000, 10_000), (10_000, 50_000)
 _QUICK_PLANNED, _WHOLE_PLANNED = (1_000, 100_000), (10_000, 1_000_000)
-_WHY_PLANNING = (
-    "the growth is that of SQLite's caches, which are limited to 2 MB for each table of unique values and for the plan"
-)
-_WHY_RUNNING = (
-    "the growth is that of SQLite's caches and of memory kept by the allocator in one heap, which are both limited"
-)
+_WHY_PLANNING = "the growth is that of SQLite's caches, which are limited to 2 MB for each table of unique values and for the plan"  # noqa: E501
+_WHY_RUNNING = "the growth is that of SQLite's caches and of memory kept by the allocator in one heap, which are both limited"  # noqa: E501
 _COMMAND = "python -m benchmarks.memory"
 _PICTURE = _picture()
 _CREDITS = Decimal(1)
@@ -81,7 +84,9 @@ class InstantGateway(Gateway):
         return Submission(key, _CREDITS, existing=False)
 
     async def job(self, job_id: str, **_before_retry: object) -> JobSnapshot:
-        return JobSnapshot(job_id, JobStatus.SUCCEEDED, _CREDITS, outputs=(OutputLink(0, "memory:"),))
+        return JobSnapshot(
+            job_id, JobStatus.SUCCEEDED, _CREDITS, outputs=(OutputLink(0, "memory:"),)
+        )
 
     async def account(self) -> Account:
         return Account(Decimal(10**9), Decimal(0), Decimal(10**9))
@@ -105,7 +110,10 @@ class ImpatientClock(SystemClock):
 
 
 def planned(count: int) -> Iterator[PlannedJob]:
-    """Yield so many jobs, each with a prompt of its own. A thousand share a folder, as files on a disk should."""
+    """Yield so many jobs, each with a prompt of its own.
+
+    A thousand share a folder, as files on a disk should.
+    """
     for number in range(count):
         prompt = f"A portrait of lighthouse {number}, in the manner of an engraving"
         yield PlannedJob(
@@ -133,10 +141,18 @@ def terms() -> RunTerms:
     )
 
 
-def run(directory: Path, jobs: int, *, in_flight: int = IN_FLIGHT, observer: Observer | None = None) -> float:
-    """Plan, run and report so many jobs, as the command does. Returns what the write-ahead log grew to, in MB."""
+def run(
+    directory: Path, jobs: int, *, in_flight: int = IN_FLIGHT, observer: Observer | None = None
+) -> float:
+    """Plan, run and report so many jobs, as the command does.
+
+    Returns what the write-ahead log grew to, in MB.
+    """
     clock = ImpatientClock()
-    with PlanFile.temporary() as plan, Journal.open(directory, Binding("m", "r", "g"), now=clock.now()) as journal:
+    with (
+        PlanFile.temporary() as plan,
+        Journal.open(directory, Binding("m", "r", "g"), now=clock.now()) as journal,
+    ):
         plan.fill(planned(jobs))
         journal.adopt(plan)
         store = OutputStore(directory)
@@ -152,7 +168,12 @@ def run(directory: Path, jobs: int, *, in_flight: int = IN_FLIGHT, observer: Obs
             observer=observers,
             nonce=lambda: "",
         )
-        runner = Runner(ports=ports, terms=terms(), times=ServiceTimes(), options=EngineOptions(concurrency=in_flight))
+        runner = Runner(
+            ports=ports,
+            terms=terms(),
+            times=ServiceTimes(),
+            options=EngineOptions(concurrency=in_flight),
+        )
         number = journal.begin_run(terms(), now=clock.now())
         ending = asyncio.run(runner.run())
         journal.end_run(number, ending, now=clock.now())
@@ -164,7 +185,8 @@ def run(directory: Path, jobs: int, *, in_flight: int = IN_FLIGHT, observer: Obs
 
 
 def measured(jobs: int, *, rounds: int = 1) -> Mapping[str, float]:
-    """Have a process of its own run so many jobs, ``rounds`` times in the same directory; return what it says."""
+    """Have a process of its own run so many jobs, ``rounds`` times in the same directory; return
+    what it says."""
     command = [sys.executable, "-m", "benchmarks.memory", str(jobs), str(rounds)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: Mapping[str, float] = json.loads(done.stdout)
@@ -203,7 +225,14 @@ def _running(least: int, most: int) -> Iterator[Row]:
     )  # fmt: skip
     peak = max(found["peak_mb"] for found in peaks.values())
     bound = f"< {BOUND_MB:.0f} MB"
-    yield Row(f"memory of running, {IN_FLIGHT} in flight", bound, f"{peak:.0f} MB", peak < BOUND_MB, "", _WHY_RUNNING)
+    yield Row(
+        f"memory of running, {IN_FLIGHT} in flight",
+        bound,
+        f"{peak:.0f} MB",
+        peak < BOUND_MB,
+        "",
+        _WHY_RUNNING,
+    )
 
 
 def main(jobs: int, rounds: int) -> None:

@@ -1,7 +1,9 @@
-"""Polling, in simulated time: how soon an end is seen and for how many polls, beside the public guides' loop.
+"""Polling, in simulated time: how soon an end is seen and for how many polls, beside the public
+guides' loop.
 
-The client is the product's own scheduler and its own limit of jobs in flight, on stories whose chance is seeded.
-Nothing here depends on the machine: the same command prints the same figures everywhere.
+The client is the product's own scheduler and its own limit of jobs in flight, on stories whose
+chance is seeded. Nothing here depends on the machine: the same command prints the same figures
+everywhere.
 """
 
 from __future__ import annotations
@@ -12,12 +14,24 @@ from dataclasses import replace
 
 from benchmarks.row import Row
 from benchmarks.simulated_client import Played, fixed, oracle, ours
-from benchmarks.simulated_gateway import Order, Sample, Story, Tenants, heavy_tailed, labelled, lognormal, sampled
+from benchmarks.simulated_gateway import (
+    Order,
+    Sample,
+    Story,
+    Tenants,
+    heavy_tailed,
+    labelled,
+    lognormal,
+    sampled,
+)
 
 _EIGHT = {"a": 8.0}
 _TWO = {"short": 4.0, "long": 30.0}
 _CAP = 4.0
-"""The rate of polls a second, where one is given: 2,000 jobs in flight have one each in 500 seconds."""
+"""The rate of polls a second, where one is given:
+
+2,000 jobs in flight have one each in 500 seconds.
+"""
 _BUSY = Tenants(every_s=20.0, together=20, service_s=8.0)
 
 Pair = tuple[Played, Played]
@@ -25,7 +39,10 @@ Pair = tuple[Played, Played]
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Measure polling. ``quick`` plays one seed instead of two: the times are simulated, so that each says the same."""
+    """Measure polling.
+
+    ``quick`` plays one seed instead of two: the times are simulated, so that each says the same.
+    """
     seeds = [1] if quick else [1, 2]
     for what, goal, story in _delays():
         pairs = _pairs(story, seeds)
@@ -42,7 +59,13 @@ def rows(quick: bool) -> Iterator[Row]:
     for what, goal, stories in _troubles():
         pairs = [pair for story in stories for pair in _pairs(story, seeds)]
         worst = max(_ratio([pair]) for pair in pairs)
-        yield Row(f"polling: {what}", f"{goal}x fixed 5 s at worst", f"{worst:.2f}x", worst <= goal, _figures(pairs))
+        yield Row(
+            f"polling: {what}",
+            f"{goal}x fixed 5 s at worst",
+            f"{worst:.2f}x",
+            worst <= goal,
+            _figures(pairs),
+        )
 
 
 def _story(sample: Sample, expected_s: dict[str, float], **more: object) -> Callable[[int], Story]:
@@ -53,7 +76,11 @@ def _story(sample: Sample, expected_s: dict[str, float], **more: object) -> Call
 def _delays() -> Iterator[tuple[str, float, Callable[[int], Story]]]:
     yield "lognormal service times, 40 in flight", 0.65, _story(lognormal, _EIGHT)
     yield "two labelled workflows, 40 in flight", 0.65, _story(labelled, _TWO)
-    yield "2,000 in flight, 4 polls a second", 0.1, _story(lognormal, _EIGHT, in_flight=2000, polls_per_s=_CAP)
+    yield (
+        "2,000 in flight, 4 polls a second",
+        0.1,
+        _story(lognormal, _EIGHT, in_flight=2000, polls_per_s=_CAP),
+    )
 
 
 def _troubles() -> Iterator[tuple[str, float, Sequence[Callable[[int], Story]]]]:
@@ -63,7 +90,10 @@ def _troubles() -> Iterator[tuple[str, float, Sequence[Callable[[int], Story]]]]
         0.65,
         [
             *(_story(lognormal, {"a": 8.0 * off}) for off in (3, 1 / 3)),
-            *(_story(labelled, {name: mean * off for name, mean in _TWO.items()}) for off in (3, 1 / 3)),
+            *(
+                _story(labelled, {name: mean * off for name, mean in _TWO.items()})
+                for off in (3, 1 / 3)
+            ),
         ],
     )
     yield (
@@ -90,7 +120,9 @@ def _pairs(story: Callable[[int], Story], seeds: Sequence[int]) -> list[Pair]:
 
 
 def _ratio(pairs: Sequence[Pair]) -> float:
-    return statistics.fmean(mine.delay_s for _, mine in pairs) / statistics.fmean(loop.delay_s for loop, _ in pairs)
+    return statistics.fmean(mine.delay_s for _, mine in pairs) / statistics.fmean(
+        loop.delay_s for loop, _ in pairs
+    )
 
 
 def _polls(pairs: Sequence[Pair]) -> float:
@@ -108,15 +140,21 @@ def _figures(pairs: Sequence[Pair]) -> str:
 
 
 def _makespan(seeds: Sequence[int]) -> Row:
-    """How much longer a run takes that finds its number in flight than one that keeps all runners at work for sure."""
+    """How much longer a run takes that finds its number in flight than one that keeps all runners
+    at work for sure."""
     stories = [
         story(seed)
-        for story in (_story(lognormal, _EIGHT, in_flight=None), _story(labelled, _TWO, in_flight=None))
+        for story in (
+            _story(lognormal, _EIGHT, in_flight=None),
+            _story(labelled, _TWO, in_flight=None),
+        )
         for seed in seeds
     ]
     found = [ours(story) for story in stories]
     best = [oracle(story) for story in stories]
-    longer = statistics.fmean(mine.makespan_s / told.makespan_s for mine, told in zip(found, best, strict=True))
+    longer = statistics.fmean(
+        mine.makespan_s / told.makespan_s for mine, told in zip(found, best, strict=True)
+    )
     in_flight = statistics.fmean(statistics.fmean(mine.in_flight) for mine in found)
     return Row(
         "polling: makespan with -c auto, 20 runners",
@@ -128,11 +166,17 @@ def _makespan(seeds: Sequence[int]) -> Row:
 
 
 def _budget(seeds: Sequence[int]) -> Row:
-    """How far the polls ever were above the rate that was given: by a bucket that holds one poll."""
+    """How far the polls ever were above the rate that was given:
+
+    by a bucket that holds one poll.
+    """
     over = 0.0
     for seed in seeds:
         for in_flight in (40, 2000):
-            over = max(over, _over(ours(_story(lognormal, _EIGHT, in_flight=in_flight, polls_per_s=_CAP)(seed))))
+            over = max(
+                over,
+                _over(ours(_story(lognormal, _EIGHT, in_flight=in_flight, polls_per_s=_CAP)(seed))),
+            )
     return Row(
         "polling: polls above a rate of 4 a second",
         "none",

@@ -1,7 +1,8 @@
-"""The limit of concurrent jobs against gateways that push back, in simulated time, beside an oracle.
+"""The limit of concurrent jobs against gateways that push back, in simulated time, beside an
+oracle.
 
-``python -m benchmarks.pushback`` prints each scene. Nothing depends on the machine: the same command prints the same
-figures.
+``python -m benchmarks.pushback`` prints each scene. Nothing depends on the machine: the same
+command prints the same figures.
 """
 
 from __future__ import annotations
@@ -59,17 +60,25 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a scene went: the share of the oracle's pace or of the limit, and the share of submits refused."""
+    """How a scene went:
+
+    the share of the oracle's pace or of the limit, and the share of submits refused.
+    """
 
     used: float
     refused: float
 
 
 def strays() -> Iterator[tuple[str, float, Scene]]:
-    """Yield scenes of refusals by chance, each with the share of the oracle's pace that is to be reached."""
+    """Yield scenes of refusals by chance, each with the share of the oracle's pace that is to be
+    reached."""
     for share, goal in ((0.002, 0.9), (0.01, 0.9), (0.04, 0.8), (0.1, 0.8)):
         for retry_after_s in (None, 0.0, 2.0, 60.0) if share == 0.01 else (None, 2.0):
-            yield _named(f"stray {share:.1%}", retry_after_s), goal, Scene(stray=share, retry_after_s=retry_after_s)
+            yield (
+                _named(f"stray {share:.1%}", retry_after_s),
+                goal,
+                Scene(stray=share, retry_after_s=retry_after_s),
+            )
     yield "stray 1.0%, -c 128", 0.9, Scene(stray=0.01, concurrency=128)
     yield "stray 1.0%, jobs of 8 s", 0.9, Scene(stray=0.01, service_s=8.0)
     yield "stray 4.0% of submits alone", 0.8, Scene(stray=0.04, strays_of_submits=True)
@@ -81,7 +90,10 @@ def caps() -> Iterator[tuple[str, Scene]]:
     for cap in (1, 2, 8, 20, 200):
         for retry_after_s in (None, 2.0):
             jobs = min(6000, 200 * cap)
-            yield _named(f"cap {cap}", retry_after_s), Scene(cap=cap, retry_after_s=retry_after_s, jobs=jobs)
+            yield (
+                _named(f"cap {cap}", retry_after_s),
+                Scene(cap=cap, retry_after_s=retry_after_s, jobs=jobs),
+            )
     yield "cap 20, -c 128", Scene(cap=20, concurrency=128)
     yield "cap 20, jobs of 8 s", Scene(cap=20, service_s=8.0, jobs=1500)
     yield "cap 20, stray 1.0%", Scene(cap=20, stray=0.01)
@@ -91,14 +103,21 @@ def caps() -> Iterator[tuple[str, Scene]]:
 
 
 def rates() -> Iterator[tuple[str, Scene]]:
-    """Yield scenes of gateways that take so many requests a second, of all kinds or of submits alone."""
+    """Yield scenes of gateways that take so many requests a second, of all kinds or of submits
+    alone."""
     for rps in (5.0, 60.0, 500.0):
         jobs = int(min(4000, 60 * rps))
         for retry_after_s in (None, 2.0):
-            yield _named(f"{rps:.0f} requests/s", retry_after_s), Scene(rps=rps, retry_after_s=retry_after_s, jobs=jobs)
+            yield (
+                _named(f"{rps:.0f} requests/s", retry_after_s),
+                Scene(rps=rps, retry_after_s=retry_after_s, jobs=jobs),
+            )
         yield f"{rps:.0f} requests/s, by the second", Scene(rps=rps, by_the_second=True, jobs=jobs)
         yield f"{rps:.0f} submits/s", Scene(rps=rps, rps_of_submits=True, jobs=jobs)
-        yield f"{rps:.0f} submits/s, no burst", Scene(rps=rps, rps_of_submits=True, burst_s=0.0, jobs=jobs)
+        yield (
+            f"{rps:.0f} submits/s, no burst",
+            Scene(rps=rps, rps_of_submits=True, burst_s=0.0, jobs=jobs),
+        )
 
 
 def _named(what: str, retry_after_s: float | None) -> str:
@@ -113,7 +132,8 @@ def beside_chance(scene: Scene, rule: MakeRule) -> Result:
 
 
 def beside_cap(scene: Scene, rule: MakeRule) -> Result:
-    """Play a scene with a cap beside an oracle that is told it, and of changes at once, and sees ends by polls too."""
+    """Play a scene with a cap beside an oracle that is told it, and of changes at once, and sees
+    ends by polls too."""
     world = World(scene, rule)
     record = world.play()[0]
     told = scene
@@ -123,7 +143,9 @@ def beside_cap(scene: Scene, rule: MakeRule) -> Result:
         record = replace(record, made=[time for time in record.made if time > at])
     share = 1 - statistics.fmean(world.gateway.taken or [0]) / (scene.cap or 1)
     oracle = World(
-        replace(told, others=0.0, stray=0.0), lambda _concurrency: Fixed(told.cap or 1), counts_polled=True
+        replace(told, others=0.0, stray=0.0),
+        lambda _concurrency: Fixed(told.cap or 1),
+        counts_polled=True,
     ).play()[0]
     return Result(record.pace() / (share * oracle.pace()), _refused([record]))
 
@@ -141,7 +163,8 @@ def beside_rate(scene: Scene, rule: MakeRule) -> Result:
 
 
 def outage_trips(scene: Scene, rule: MakeRule) -> float:
-    """Return the round trips of a job from the first accepted one after the outage to 90 % of the pace before it."""
+    """Return the round trips of a job from the first accepted one after the outage to 90 % of the
+    pace before it."""
     assert scene.outage is not None
     record = World(scene, rule).play()[0]
     begin, end = scene.outage
@@ -157,7 +180,10 @@ def outage_trips(scene: Scene, rule: MakeRule) -> float:
 
 def fairness(scene: Scene, rule: MakeRule) -> float:
     """Return Jain's index of the jobs that the runs made in the second half."""
-    counts = [sum(time > scene.until_s / 2 for time in record.made) for record in World(scene, rule).play()]
+    counts = [
+        sum(time > scene.until_s / 2 for time in record.made)
+        for record in World(scene, rule).play()
+    ]
     return sum(counts) ** 2 / (len(counts) * sum(count * count for count in counts))
 
 
@@ -165,10 +191,13 @@ def _refused(records: Sequence[Record]) -> float:
     return sum(record.refused for record in records) / sum(record.submits for record in records)
 
 
-def _median(scene: Scene, play: Callable[[Scene, MakeRule], Result], rule: MakeRule, seeds: Sequence[int]) -> Result:
+def _median(
+    scene: Scene, play: Callable[[Scene, MakeRule], Result], rule: MakeRule, seeds: Sequence[int]
+) -> Result:
     results = [play(replace(scene, seed=seed), rule) for seed in seeds]
     return Result(
-        statistics.median(result.used for result in results), statistics.median(result.refused for result in results)
+        statistics.median(result.used for result in results),
+        statistics.median(result.refused for result in results),
     )
 
 
@@ -193,7 +222,9 @@ def rows(quick: bool) -> Iterator[Row]:
     yield from _limits("a cap of jobs in flight", caps(), beside_cap, seeds)
     yield from _limits("a limit of requests a second", rates(), beside_rate, seeds)
     trips = [
-        outage_trips(Scene(outage=(3.0, 6.0), retry_after_s=asked_s, seed=seed, runners=128), initial_limit)
+        outage_trips(
+            Scene(outage=(3.0, 6.0), retry_after_s=asked_s, seed=seed, runners=128), initial_limit
+        )
         for seed in seeds
         for asked_s in (None, 2.0)
     ]
@@ -205,12 +236,21 @@ def rows(quick: bool) -> Iterator[Row]:
         "from the first job accepted; the worst of the seeds, with and without Retry-After",
     )
     index = statistics.median(
-        fairness(Scene(cap=40, clients=4, apart_s=apart_s, jobs=10**6, until_s=80.0, seed=seed), initial_limit)
+        fairness(
+            Scene(cap=40, clients=4, apart_s=apart_s, jobs=10**6, until_s=80.0, seed=seed),
+            initial_limit,
+        )
         for seed in seeds
         for apart_s in (0.0, 0.5)
     )
     what = "started together, and half a second apart"
-    yield Row("pushback: four runs on one cap of 40, Jain's index", ">= 0.9", f"{index:.2f}", index >= 0.9, what)
+    yield Row(
+        "pushback: four runs on one cap of 40, Jain's index",
+        ">= 0.9",
+        f"{index:.2f}",
+        index >= 0.9,
+        what,
+    )
 
 
 def _limits(

@@ -1,7 +1,7 @@
 """A gateway that pushes back, and clients that submit, poll and download, in simulated time.
 
-A scene says all that happens, chance included: the same scene is the same run. Nothing here knows the product but the
-rule that it is given, by the methods of ``Rule``.
+A scene says all that happens, chance included: the same scene is the same run. Nothing here knows
+the product but the rule that it is given, by the methods of ``Rule``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _DOWNLOAD_S = 0.01
 class Scene:
     """One kind of gateway, and the runs against it.
 
-    ``stray`` is the share of requests that are refused whatever the load, or of submits alone. ``cap`` bounds the jobs
-    in flight, ``rps`` the requests a second, by a bucket of ``burst_s`` seconds, or counted by the calendar second.
-    ``others`` is the largest share of the cap that other tenants take. A job takes ``service_s`` on average, on one of
-    ``runners``.
+    ``stray`` is the share of requests that are refused whatever the load, or of submits alone.
+    ``cap`` bounds the jobs in flight, ``rps`` the requests a second, by a bucket of ``burst_s``
+    seconds, or counted by the calendar second. ``others`` is the largest share of the cap that
+    other tenants take. A job takes ``service_s`` on average, on one of ``runners``.
     """
 
     jobs: int = 3000
@@ -97,7 +97,10 @@ class Record:
     accepted: list[float] = field(default_factory=list)
 
     def pace(self, begin: float = 0.15, end: float = 0.95) -> float:
-        """Return the jobs a second between these shares of the run: without its ramp and its last jobs."""
+        """Return the jobs a second between these shares of the run:
+
+        without its ramp and its last jobs.
+        """
         times = self.made[int(len(self.made) * begin) : int(len(self.made) * end)]
         return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
@@ -125,7 +128,11 @@ class Gateway:
             return True
         if self._rng.random() < scene.stray and (is_submit or not scene.strays_of_submits):
             return True
-        if scene.rps is not None and (is_submit or not scene.rps_of_submits) and not self._is_within_rate(now):
+        if (
+            scene.rps is not None
+            and (is_submit or not scene.rps_of_submits)
+            and not self._is_within_rate(now)
+        ):
             return True
         return is_submit and self.cap is not None and self._in_flight + self._taken >= self.cap
 
@@ -177,10 +184,16 @@ class Gateway:
 
 
 class Client:
-    """One run. A job whose submit is refused lends its slot, and waits as ``gateway.retries`` has it."""
+    """One run.
+
+    A job whose submit is refused lends its slot, and waits as ``gateway.retries`` has it.
+    """
 
     def __init__(self, world: World, rule: Rule, *, counts_polled: bool) -> None:
-        """``counts_polled``: a job's place is free once its end is seen, as an oracle has it that knows the cap."""
+        """``counts_polled``:
+
+        a job's place is free once its end is seen, as an oracle has it that knows the cap.
+        """
         self._world, self._rule = world, rule
         self._counts_polled = counts_polled
         self._left = world.scene.jobs
@@ -267,7 +280,9 @@ class Client:
             self._unanswered -= 1
             self._active -= 1
             self.record.refused += 1
-            self._rule.refused(world.now, sent_at, world.scene.retry_after_s or 0.0, self._in_flight)
+            self._rule.refused(
+                world.now, sent_at, world.scene.retry_after_s or 0.0, self._in_flight
+            )
             world.after(self._wait_s(job.tries), again)
             self.pump()
 
@@ -282,7 +297,9 @@ class Client:
             if not job.has_ended:
                 self._rule.polled(JobStatus.RUNNING if job.has_begun else JobStatus.QUEUED)
                 age_s = world.now - job.submitted_at
-                self._poll(job, max(0.2 * world.scene.service_s, 0.1 * age_s) * world.rng.uniform(0.8, 1.2))
+                self._poll(
+                    job, max(0.2 * world.scene.service_s, 0.1 * age_s) * world.rng.uniform(0.8, 1.2)
+                )
                 return
             self._in_flight -= 1
             self.pump()
@@ -328,7 +345,9 @@ class Client:
 class World:
     """One scene, played to its end."""
 
-    def __init__(self, scene: Scene, rule: Callable[[int | None], Rule], *, counts_polled: bool = False) -> None:
+    def __init__(
+        self, scene: Scene, rule: Callable[[int | None], Rule], *, counts_polled: bool = False
+    ) -> None:
         self.scene = scene
         self.rng = random.Random(scene.seed + 7)
         self.now = 0.0
@@ -336,7 +355,8 @@ class World:
         self._count = itertools.count()
         self.gateway = Gateway(self)
         self._clients = [
-            Client(self, rule(scene.concurrency), counts_polled=counts_polled) for _ in range(scene.clients)
+            Client(self, rule(scene.concurrency), counts_polled=counts_polled)
+            for _ in range(scene.clients)
         ]
         for number, client in enumerate(self._clients):
             self.after(number * scene.apart_s, client.pump)

@@ -1,7 +1,9 @@
-"""Reports: how long ``report.json`` takes for ten thousand jobs, and how large ``report.html`` gets.
+"""Reports: how long ``report.json`` takes for ten thousand jobs, and how large ``report.html``
+gets.
 
-The run directory is written as a run leaves it, in the journal and with pictures of noise, which compress worst; forty
-of them serve all jobs, so that most of the time is the report's own. The floor is ``json.dump`` of the same rows.
+The run directory is written as a run leaves it, in the journal and with pictures of noise, which
+compress worst; forty of them serve all jobs, so that most of the time is the report's own. The
+floor is ``json.dump`` of the same rows.
 """
 
 from __future__ import annotations
@@ -25,7 +27,12 @@ from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore
-from crucible_batch.runs.reporting import journal_rows, thumbnails_of, write_page_of, write_report_of
+from crucible_batch.runs.reporting import (
+    journal_rows,
+    thumbnails_of,
+    write_page_of,
+    write_report_of,
+)
 
 SMALL, LARGE = 1_000, 10_000
 _JSON_BOUND_S, _PAGE_BOUND_MB = 2.0, 25.0
@@ -44,7 +51,9 @@ def pictures(directory: Path) -> list[Saved]:
     for number in range(_PICTURES):
         path = directory / "pictures" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
-        noise = Image.merge("RGB", [Image.effect_noise((_SIDE, _SIDE), 90 + number + band) for band in range(3)])
+        noise = Image.merge(
+            "RGB", [Image.effect_noise((_SIDE, _SIDE), 90 + number + band) for band in range(3)]
+        )
         noise.save(path, compress_level=1)
         found.append(
             Saved(
@@ -66,7 +75,13 @@ def story(job: PlannedJob, saved: Sequence[Saved]) -> tuple[str, Sequence[Event]
     key = idempotency_key(job.identity, 1)
     began = _BEGAN + job.position * 0.01
     return job.identity, (
-        Held(at=began, attempt=1, key=key, credits=Decimal(1), price_class=f"workflow:{job.workflow_id}"),
+        Held(
+            at=began,
+            attempt=1,
+            key=key,
+            credits=Decimal(1),
+            price_class=f"workflow:{job.workflow_id}",
+        ),
         Accepted(at=began + 0.1, job_id=key, credits=Decimal(1), reused=False),
         Succeeded(at=began + 2, outputs=1),
         saved[job.position % len(saved)],
@@ -85,7 +100,8 @@ def filled(journal: Journal, directory: Path, jobs: int) -> None:
 
 
 def measured(jobs: int) -> tuple[float, float, float, int]:
-    """Return the seconds of ``report.json`` and of the floor, the size of ``report.html`` in MB, and its thumbnails."""
+    """Return the seconds of ``report.json`` and of the floor, the size of ``report.html`` in MB,
+    and its thumbnails."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         with Journal.open(directory, Binding("m", "r", "g"), now=_BEGAN) as journal:
@@ -100,12 +116,17 @@ def measured(jobs: int) -> tuple[float, float, float, int]:
         with (directory / "floor.json").open("w") as file:
             json.dump(report, file)
         floor_s = time.process_time() - began
-        beside = len(list((directory / "thumbnails").glob("*"))) if (directory / "thumbnails").exists() else 0
+        beside = (
+            len(list((directory / "thumbnails").glob("*")))
+            if (directory / "thumbnails").exists()
+            else 0
+        )
         return json_s, floor_s, page.stat().st_size / 1e6, beside
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Report on a thousand jobs, whose page holds its pictures, and on ten thousand, whose page has them beside it."""
+    """Report on a thousand jobs, whose page holds its pictures, and on ten thousand, whose page has
+    them beside it."""
     _, _, page_mb, beside = measured(SMALL)
     note = f"pictures of noise, {_SIDE} x {_SIDE}; {beside} thumbnails beside it"
     yield Row(
@@ -119,7 +140,14 @@ def rows(quick: bool) -> Iterator[Row]:
     bound_s = _JSON_BOUND_S * jobs / LARGE
     json_s, floor_s, page_mb, beside = measured(jobs)
     note = f"CPU time; json.dump of the same data, already in memory: {floor_s:.2f} s"
-    yield Row(f"report.json of {jobs:,} jobs", f"< {bound_s:.1f} s", f"{json_s:.2f} s", json_s < bound_s, note, _WHY)
+    yield Row(
+        f"report.json of {jobs:,} jobs",
+        f"< {bound_s:.1f} s",
+        f"{json_s:.2f} s",
+        json_s < bound_s,
+        note,
+        _WHY,
+    )
     if not quick:
         yield Row(
             f"report.html of {jobs:,} jobs", "thumbnails beside it", f"{page_mb:.1f} MB", beside == _PICTURES,

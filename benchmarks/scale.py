@@ -1,8 +1,9 @@
-"""``python -m benchmarks.scale [JOBS] [SHARDS]``: what a divided run costs a job, for the estimates of docs/scale.md.
+"""``python -m benchmarks.scale [JOBS] [SHARDS]``: what a divided run costs a job, for the estimates
+of docs/scale.md.
 
-It plans, runs and merges a manifest of JOBS jobs in SHARDS shards with the command, against a gateway that costs next
-to nothing, then plans ten times as many jobs. Each figure is printed with what it is divided by. The machine's
-load is printed, since other processes make each time longer.
+It plans, runs and merges a manifest of JOBS jobs in SHARDS shards with the command, against a
+gateway that costs next to nothing, then plans ten times as many jobs. Each figure is printed with
+what it is divided by. The machine's load is printed, since other processes make each time longer.
 """
 
 from __future__ import annotations
@@ -32,8 +33,18 @@ class Place:
             file.write("number\n")
             file.writelines(f"{number}\n" for number in range(jobs))
         budget = {"credits": 10_000_000, "max_credits_per_job": 1}
-        table = {"name": "j{{ row.number }}", "prompt": "lighthouse {{ row.number }}", "foreach": "jobs.csv"}
-        head = {"version": 1, "name": "bench", "workflow": WORKFLOW, "concurrency": 64, "budget": budget}
+        table = {
+            "name": "j{{ row.number }}",
+            "prompt": "lighthouse {{ row.number }}",
+            "foreach": "jobs.csv",
+        }
+        head = {
+            "version": 1,
+            "name": "bench",
+            "workflow": WORKFLOW,
+            "concurrency": 64,
+            "budget": budget,
+        }
         (folder / "bench.yaml").write_text(json.dumps({**head, "jobs": [table]}))
 
     @property
@@ -45,10 +56,14 @@ class Place:
         return run([*_COMMAND, *words], folder=self.folder, environment=environment)
 
     def plan(self, shards: int) -> Cost:
-        return self.command("plan", "bench.yaml", "--shards", str(shards), "--probe", "-o", "plan.json")
+        return self.command(
+            "plan", "bench.yaml", "--shards", str(shards), "--probe", "-o", "plan.json"
+        )
 
     def shard(self, number: int, shards: int) -> Cost:
-        return self.command("run", "plan.json", "--shard", f"{number}/{shards}", "--display", "plain", "--no-html")
+        return self.command(
+            "run", "plan.json", "--shard", f"{number}/{shards}", "--display", "plain", "--no-html"
+        )
 
 
 def allocated(folder: Path, suffix: str = "") -> int:
@@ -62,7 +77,8 @@ def journal_bytes(directory: Path) -> int:
     path = directory / ".crucible" / "journal.sqlite3"
     with closing(sqlite3.connect(path)) as connection:
         pages, free, size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
         )
     return int((pages - free) * size)
 
@@ -73,7 +89,10 @@ def figures(jobs: int, shards: int) -> Iterator[tuple[str, str]]:
     with running(output_bytes=1_000) as url:
         small = Place(url, scratch / "small", jobs)
         plan = small.plan(shards)
-        yield f"plan of {jobs:,} jobs: CPU", f"{1e6 * plan.cpu_s / jobs:.0f} µs a job, {plan.cpu_s:.1f} s"
+        yield (
+            f"plan of {jobs:,} jobs: CPU",
+            f"{1e6 * plan.cpu_s / jobs:.0f} µs a job, {plan.cpu_s:.1f} s",
+        )
         size = (small.folder / "plan.json").stat().st_size
         yield "plan.json", f"{size / jobs:.0f} bytes a job"
         costs = [small.shard(number, shards) for number in range(1, shards + 1)]
@@ -81,7 +100,10 @@ def figures(jobs: int, shards: int) -> Iterator[tuple[str, str]]:
         yield f"{shards} shards: CPU", f"{1000 * cpu / jobs:.2f} ms a job, starts included"
         folders = [path for path in (small.main / "shards").glob("*/*") if path.is_dir()]
         yield "journals of the shards", f"{sum(map(journal_bytes, folders)) / jobs:.0f} bytes a job"
-        yield "all files of the shards but their outputs", f"{_beside_outputs(folders) / jobs:.0f} bytes a job"
+        yield (
+            "all files of the shards but their outputs",
+            f"{_beside_outputs(folders) / jobs:.0f} bytes a job",
+        )
         merged = small.command("merge", str(small.main), "--no-html")
         yield "merge: CPU", f"{1000 * merged.cpu_s / jobs:.2f} ms a job, {merged.cpu_s:.1f} s"
         yield "merge: wall", f"{1000 * merged.wall_s / jobs:.2f} ms a job"
@@ -101,7 +123,10 @@ def _start_figures(url: str, scratch: Path, jobs: int) -> Iterator[tuple[str, st
     yield f"{name}: memory", f"{plan.peak_bytes / 1e6:.0f} MB"
     one, other = few.shard(1, jobs // 10), many.shard(1, _FACTOR * jobs // 10)
     each = 1e6 * (other.cpu_s - one.cpu_s) / ((_FACTOR - 1) * jobs)
-    yield "a shard of 10 jobs: CPU", f"{one.cpu_s:.2f} s in the short plan, {other.cpu_s:.2f} s in the long one"
+    yield (
+        "a shard of 10 jobs: CPU",
+        f"{one.cpu_s:.2f} s in the short plan, {other.cpu_s:.2f} s in the long one",
+    )
     yield "a shard of 10 jobs: memory", f"{other.peak_bytes / 1e6:.0f} MB in the long plan"
     yield "reading the plan, at the start of each shard", f"{each:.0f} µs for each job of the plan"
 
@@ -111,7 +136,9 @@ def _beside_outputs(folders: list[Path]) -> int:
 
 
 def main(jobs: int, shards: int) -> None:
-    print(f"{jobs:,} jobs in {shards} shards; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(
+        f"{jobs:,} jobs in {shards} shards; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
     found = {}
     for name, figure in figures(jobs, shards):
         found[name] = figure
@@ -120,4 +147,7 @@ def main(jobs: int, shards: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000, int(sys.argv[2]) if len(sys.argv) > 2 else 4)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 2_000,
+        int(sys.argv[2]) if len(sys.argv) > 2 else 4,
+    )

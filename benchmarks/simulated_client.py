@@ -1,7 +1,9 @@
-"""A run against the simulated gateway: submits up to a number in flight, polls when its watcher says so, downloads.
+"""A run against the simulated gateway: submits up to a number in flight, polls when its watcher
+says so, downloads.
 
-Three watchers: the loop of the public guides, the product's own scheduler, and an oracle that is told of each end. How
-many are in flight is a number, or what the product's ``ConcurrencyLimit`` finds.
+Three watchers: the loop of the public guides, the product's own scheduler, and an oracle that is
+told of each end. How many are in flight is a number, or what the product's ``ConcurrencyLimit``
+finds.
 """
 
 from __future__ import annotations
@@ -87,7 +89,10 @@ class Ours:
 
 @dataclass
 class Played:
-    """What came of a run. ``delays`` are from a job's end to the answer that shows it, in seconds."""
+    """What came of a run.
+
+    ``delays`` are from a job's end to the answer that shows it, in seconds.
+    """
 
     delays: list[float] = field(default_factory=list)
     polled_at: list[float] = field(default_factory=list)
@@ -108,7 +113,10 @@ class Client:
     """Plays one story."""
 
     def __init__(self, story: Story, watcher: Watcher | None) -> None:
-        """``watcher`` None is the oracle: it has all jobs in flight, and knows of each end at once."""
+        """``watcher`` None is the oracle:
+
+        it has all jobs in flight, and knows of each end at once.
+        """
         self._story = story
         self._watcher = watcher
         self._gateway = Gateway(story)

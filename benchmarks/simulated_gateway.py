@@ -1,6 +1,8 @@
-"""A gateway in simulated time: runners that take jobs from a queue, ours and those of others, and end them.
+"""A gateway in simulated time: runners that take jobs from a queue, ours and those of others, and
+end them.
 
-Nothing here knows the product. A story says all that happens, chance included: the same story is the same run.
+Nothing here knows the product. A story says all that happens, chance included: the same story is
+the same run.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def labelled(rng: random.Random) -> Wanted:
 
 
 def heavy_tailed(rng: random.Random) -> Wanted:
-    """Nine seconds on the average, most of them less than five, one of a hundred more than a minute."""
+    """Nine seconds on the average, most of them less than five, one of a hundred more than a
+    minute."""
     return Wanted("a", 3 * rng.paretovariate(1.5))
 
 
@@ -128,7 +131,8 @@ class Gateway:
                     self._status[job], self.ended_at[job] = JobStatus.SUCCEEDED, at
             elif (tenants := self.story.tenants) is not None:
                 self._queue += [
-                    (None, tenants.service_s * self._rng.lognormvariate(0, 0.5)) for _ in range(tenants.together)
+                    (None, tenants.service_s * self._rng.lognormvariate(0, 0.5))
+                    for _ in range(tenants.together)
                 ]
                 self._expect(at + self._rng.expovariate(1 / tenants.every_s), None, is_end=False)
             self._start(at)

@@ -1,4 +1,7 @@
-"""Start-up: how long the command takes to say something, beside a node process that has nothing to say."""
+"""Start-up:
+
+how long the command takes to say something, beside a node process that has nothing to say.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +33,38 @@ def rows(quick: bool) -> Iterator[Row]:
     node = which("node")
     if node is None:
         for name, most in _GOALS.items():
-            yield Row(name, f"<= {most}x {_NODE}", "not measured", False, "there is no node on this machine")
+            yield Row(
+                name,
+                f"<= {most}x {_NODE}",
+                "not measured",
+                False,
+                "there is no node on this machine",
+            )
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        contenders: dict[str, Callable[[], Cost]] = {_NODE: partial(run, [node, "-e", "0"], folder=folder)}
+        contenders: dict[str, Callable[[], Cost]] = {
+            _NODE: partial(run, [node, "-e", "0"], folder=folder)
+        }
         for words in (("--version",), ("--help",), ("validate", MANIFEST)):
             contenders[str(words[0])] = partial(run, [COMMAND, *words], folder=folder)
         costs = interleaved(contenders, 7 if quick else 31)
     floor = costs[_NODE]
     for command, most in _GOALS.items():
-        ratio = median_ratio((cost.wall_s for cost in costs[command]), (cost.wall_s for cost in floor))
+        ratio = median_ratio(
+            (cost.wall_s for cost in costs[command]), (cost.wall_s for cost in floor)
+        )
         cpu = median_ratio((cost.cpu_s for cost in costs[command]), (cost.cpu_s for cost in floor))
         took = 1000 * median(cost.wall_s for cost in costs[command])
         note = f"{took:.0f} ms, node {1000 * median(cost.wall_s for cost in floor):.0f} ms; CPU time {cpu:.2f}x"
-        yield Row(f"start of {command}", f"<= {most}x {_NODE}", f"{ratio:.2f}x", ratio <= most, note, _WHY[command])
+        yield Row(
+            f"start of {command}",
+            f"<= {most}x {_NODE}",
+            f"{ratio:.2f}x",
+            ratio <= most,
+            note,
+            _WHY[command],
+        )
 
 
 if __name__ == "__main__":

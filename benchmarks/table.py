@@ -1,4 +1,7 @@
-"""What was measured, by module: the table in ``docs/performance.md``, missed goals in ``CONTRIBUTING.md``."""
+"""What was measured, by module:
+
+the table in ``docs/performance.md``, missed goals in ``CONTRIBUTING.md``.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def text(rows: Sequence[Row]) -> str:
     """Return rows as a Markdown table, followed by the reasons for missed goals."""
     head = ("measurement", "goal", "result", "met", "details")
     lines = [head, ("---",) * len(head)]
-    lines += [(row.what, row.goal, row.reached, "yes" if row.met else "**no**", row.note) for row in rows]
+    lines += [
+        (row.what, row.goal, row.reached, "yes" if row.met else "**no**", row.note) for row in rows
+    ]
     return _table(lines) + "\nReasons for missed goals:\n\n" + _missed(rows)
 
 
@@ -60,7 +65,9 @@ def keep(module: str, rows: Sequence[Row]) -> None:
         "python": platform.python_version(),
         "rows": [asdict(row) for row in rows],
     }
-    KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    KEPT.write_text(
+        json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
+    )
     for page, made in PAGES.items():
         page.write_text(filled(page.read_text(encoding="utf-8"), made(kept)), encoding="utf-8")
 

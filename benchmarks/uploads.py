@@ -22,7 +22,9 @@ def rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, running() as url:
         more = [url, str(count), str(AT_ONCE), str(IMAGE_BYTES)]
         ours = partial(run, [sys.executable, OURS / "uploads.py", *more], folder=Path(folder))
-        floor = partial(run, [sys.executable, FLOORS / "aiohttp_uploads.py", *more], folder=Path(folder))
+        floor = partial(
+            run, [sys.executable, FLOORS / "aiohttp_uploads.py", *more], folder=Path(folder)
+        )
         costs = interleaved({"ours": ours, "floor": floor}, rounds)
     pace = {name: [count / cost.wall_s for cost in costs[name]] for name in costs}
     ratio = median_ratio(pace["ours"], pace["floor"])
@@ -31,4 +33,10 @@ def rows(quick: bool) -> Iterator[Row]:
         f"{median(pace['ours']):.0f} images/s beside {median(pace['floor']):.0f}, {cpu['ours']:.2f} ms of CPU an image"
         f" beside {cpu['floor']:.2f}; {count} images, {rounds} rounds"
     )
-    yield Row("uploads of 1 MB, beside a bare aiohttp script: images/s", "≥ 0.9×", f"{ratio:.2f}×", ratio >= 0.9, note)
+    yield Row(
+        "uploads of 1 MB, beside a bare aiohttp script: images/s",
+        "≥ 0.9×",
+        f"{ratio:.2f}×",
+        ratio >= 0.9,
+        note,
+    )

@@ -1,4 +1,7 @@
-"""``run`` and ``plan``: a manifest run by a program, in three forms, and what that would do and cost."""
+"""``run`` and ``plan``:
+
+a manifest run by a program, in three forms, and what that would do and cost.
+"""
 
 from __future__ import annotations
 
@@ -33,20 +36,22 @@ class RunCall(ManifestCall, RunOptions):
 
 @taking(RunCall)
 async def run(given: RunCall) -> RunResult:
-    """Run a manifest, or resume an earlier run of it; finished jobs are neither paid for nor fetched again.
+    """Run a manifest, or resume an earlier run of it; finished jobs are neither paid for nor
+    fetched again.
 
-    ``out_dir`` is a directory, or the URL of an object store, such as ``s3://bucket/prefix``. ``manifest`` may be a
-    saved plan: the options of planning are then taken from it, and ``StalePlanError`` lists what
-    has changed since it was made. A budget, here or in the manifest, is the consent to spend; without one, either
-    ``confirm`` is called with the plan, or ``yes`` must be true. ``only`` holds patterns of job names. ``shard``, such
-    as "3/8", is the part of a divided plan to run; None: that of the environment. With
-    ``handle_signals`` (main thread only), SIGINT, SIGTERM and SIGHUP stop the run in good order. The other arguments
-    are those of ``RunOptions``.
+    ``out_dir`` is a directory, or the URL of an object store, such as ``s3://bucket/prefix``.
+    ``manifest`` may be a saved plan: the options of planning are then taken from it, and
+    ``StalePlanError`` lists what has changed since it was made. A budget, here or in the manifest,
+    is the consent to spend; without one, either ``confirm`` is called with the plan, or ``yes``
+    must be true. ``only`` holds patterns of job names. ``shard``, such as "3/8", is the part of a
+    divided plan to run; None: that of the environment. With ``handle_signals`` (main thread only),
+    SIGINT, SIGTERM and SIGHUP stop the run in good order. The other arguments are those of
+    ``RunOptions``.
 
-    Raises, before anything is spent, ``UserError`` for an invalid argument, ``ManifestError``, ``ConsentError``,
-    ``EarlierRunError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``, ``RunDirectoryError``,
-    ``RunBusyError``, ``SavedPlanError`` and ``ObjectStoreError``. Once the run has begun, raises only ``JournalError``
-    for its journal and ``ReportError`` for its report.
+    Raises, before anything is spent, ``UserError`` for an invalid argument, ``ManifestError``,
+    ``ConsentError``, ``EarlierRunError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``,
+    ``RunDirectoryError``, ``RunBusyError``, ``SavedPlanError`` and ``ObjectStoreError``. Once the
+    run has begun, raises only ``JournalError`` for its journal and ``ReportError`` for its report.
     """
     return await _run(given)
 
@@ -62,11 +67,12 @@ def run_sync(given: RunCall) -> RunResult:
 
 @taking(RunCall)
 def run_jobs(given: RunCall) -> RunningJobs:
-    """Return the jobs of a run, which begins with ``async for``. Takes the arguments of ``run``, and raises as it does.
+    """Return the jobs of a run, which begins with ``async for``. Takes the arguments of ``run``,
+    and raises as it does.
 
-    Each job comes once: when it has succeeded or failed, and at the end those that did not, and those of earlier runs.
-    ``result`` is that of the run, once it has ended. A loop that is left early, with ``aclosing``, stops the run in
-    good order, as Ctrl-C does.
+    Each job comes once: when it has succeeded or failed, and at the end those that did not, and
+    those of earlier runs. ``result`` is that of the run, once it has ended. A loop that is left
+    early, with ``aclosing``, stops the run in good order, as Ctrl-C does.
     """
     return RunningJobs(lambda part: _run(given, part))
 
@@ -98,20 +104,23 @@ class PlanCall(ManifestCall, ManifestOptions):
 
 @taking(PlanCall)
 async def plan(given: PlanCall) -> PlanSummary:
-    """Return what ``run`` with the same arguments would do and cost. Spends nothing, and writes only ``save_to``.
+    """Return what ``run`` with the same arguments would do and cost. Spends nothing, and writes
+    only ``save_to``.
 
-    With ``save_to`` the plan is saved: ``run`` of that file does exactly what was planned, or nothing. An existing
-    saved plan is replaced, any other file only if ``force`` is true; links are not followed. ``manifest`` may itself be
-    a saved plan, which is then compared with the present state. ``all_rows`` keeps a row of the comparison for each
-    job. Without an API key, parameters are not checked against their workflows, and the account is not read.
-    ``deadline_s`` is in seconds from the call. The other arguments are those of ``ManifestOptions``.
+    With ``save_to`` the plan is saved: ``run`` of that file does exactly what was planned, or
+    nothing. An existing saved plan is replaced, any other file only if ``force`` is true; links are
+    not followed. ``manifest`` may itself be a saved plan, which is then compared with the present
+    state. ``all_rows`` keeps a row of the comparison for each job. Without an API key, parameters
+    are not checked against their workflows, and the account is not read. ``deadline_s`` is in
+    seconds from the call. The other arguments are those of ``ManifestOptions``.
 
-    ``shards`` divides the saved plan into that many shards, each with an allowance of the budget, which ``run`` with
-    ``shard`` runs on any machine. The allowances are set aside in the run directory, which is created.
+    ``shards`` divides the saved plan into that many shards, each with an allowance of the budget,
+    which ``run`` with ``shard`` runs on any machine. The allowances are set aside in the run
+    directory, which is created.
 
-    Raises ``UserError``, ``ManifestError`` with all problems, ``GatewayError``, ``StalePlanError``, ``DeadlineError``
-    when ``deadline_s`` is over, and ``KeyRefusedError`` if the key is refused, or if there is none and ``save_to`` is
-    given or ``manifest`` is a saved plan.
+    Raises ``UserError``, ``ManifestError`` with all problems, ``GatewayError``, ``StalePlanError``,
+    ``DeadlineError`` when ``deadline_s`` is over, and ``KeyRefusedError`` if the key is refused, or
+    if there is none and ``save_to`` is given or ``manifest`` is a saved plan.
     """
     request = given.request(ManifestOptions, "plan_options", deadline_s=given.deadline_s)
     return await plan_request(

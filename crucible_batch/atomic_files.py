@@ -1,4 +1,5 @@
-"""Files that are opened without waiting, written completely or not at all, and not overwritten without asking."""
+"""Files that are opened without waiting, written completely or not at all, and not overwritten
+without asking."""
 
 from __future__ import annotations
 
@@ -13,25 +14,37 @@ from typing import BinaryIO
 from crucible_batch.errors import UserError
 
 TEMPORARY_PREFIX = ".crucible-part-"
-"""With this begin the names of all temporary files in a run directory. The next run removes those of killed runs."""
+"""With this begin the names of all temporary files in a run directory.
+
+The next run removes those of killed runs.
+"""
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """Open a file for ``open(opener=...)``: opening a pipe would otherwise wait for a writer. Raises ``OSError``."""
+    """Open a file for ``open(opener=...)``:
+
+    opening a pipe would otherwise wait for a writer. Raises ``OSError``.
+    """
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def temporary_path(target: Path) -> Path:
-    """Return the path of the temporary file of ``target``: another one for each process and thread."""
-    return target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}-{target.name}")
+    """Return the path of the temporary file of ``target``:
+
+    another one for each process and thread.
+    """
+    return target.with_name(
+        f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}-{target.name}"
+    )
 
 
 @contextmanager
 def replacing(target: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``target``; at the end of the block it is synced and replaces ``target``.
+    """Open a temporary file beside ``target``; at the end of the block it is synced and replaces
+    ``target``.
 
-    After an error in the block, ``target`` is unchanged. A link at ``target`` is replaced, not followed. Without
-    ``synced``, a power cut may leave a part of the file. Raises ``OSError``.
+    After an error in the block, ``target`` is unchanged. A link at ``target`` is replaced, not
+    followed. Without ``synced``, a power cut may leave a part of the file. Raises ``OSError``.
     """
     temporary = temporary_path(target)
     temporary.unlink(missing_ok=True)  # left by a killed process, or a link created by another user
@@ -47,7 +60,8 @@ def replacing(target: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
 
 
 def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, force: bool) -> None:
-    """Raise ``UserError`` unless ``target`` is absent or a regular file for which ``is_ours`` is true.
+    """Raise ``UserError`` unless ``target`` is absent or a regular file for which ``is_ours`` is
+    true.
 
     ``force`` allows any regular file. ``what`` names the kind of file in messages.
     """
@@ -56,9 +70,14 @@ def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, fo
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UserError(f"{target} can't be written: {error.strerror}", hint="give another file with -o") from error
+        raise UserError(
+            f"{target} can't be written: {error.strerror}", hint="give another file with -o"
+        ) from error
     if stat.S_ISLNK(mode):
-        raise UserError(f"{target} is a symbolic link, which is not followed", hint="give the file itself with -o")
+        raise UserError(
+            f"{target} is a symbolic link, which is not followed",
+            hint="give the file itself with -o",
+        )
     if not stat.S_ISREG(mode):
         raise UserError(f"{target} is not a regular file", hint=f"give a file for {what} with -o")
     if not force and not is_ours(target):

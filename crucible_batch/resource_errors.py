@@ -12,7 +12,8 @@ class ResourceError(CrucibleBatchError):
 
 
 def resource_error(error: BaseException) -> ResourceError | None:
-    """Return what an exception, or one in its group, shows the machine to lack; None for any other exception."""
+    """Return what an exception, or one in its group, shows the machine to lack; None for any other
+    exception."""
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(resource_error, error.exceptions)), None)
     if isinstance(error, MemoryError):

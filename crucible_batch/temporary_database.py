@@ -12,7 +12,8 @@ from crucible_batch.errors import UserError
 def temporary_database(*statements: str) -> sqlite3.Connection:
     """Return an empty database, after executing ``statements``. Any thread may use it.
 
-    SQLite creates its file once its cache is full, and unlinks it immediately, so a killed process leaves none behind.
+    SQLite creates its file once its cache is full, and unlinks it immediately, so a killed process
+    leaves none behind.
     """
     connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     for setting in ("temp_store = FILE", "synchronous = OFF", "journal_mode = OFF"):

@@ -1,4 +1,7 @@
-"""Looks at a built site: whatever a browser would load by itself has to come from the site. Run by ``make docs``."""
+"""Looks at a built site:
+
+whatever a browser would load by itself has to come from the site. Run by ``make docs``.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ def loads_from_elsewhere(site: Path) -> Iterator[str]:
         page.feed(path.read_text(encoding="utf-8"))
         yield from (f"{path}: {found}" for found in page.found)
     for path in sorted(site.rglob("*.css")):
-        yield from (f"{path}: {found}" for found in _IN_STYLES.findall(path.read_text(encoding="utf-8")))
+        yield from (
+            f"{path}: {found}" for found in _IN_STYLES.findall(path.read_text(encoding="utf-8"))
+        )
 
 
 def main(site: Path) -> int:

@@ -1,4 +1,7 @@
-"""How the site is built: Markdown pages by MyST, the Python API from its docstrings, nothing loaded from elsewhere."""
+"""How the site is built:
+
+Markdown pages by MyST, the Python API from its docstrings, nothing loaded from elsewhere.
+"""
 
 from pygments.lexers.shell import BashLexer
 from pygments.lexers.special import TextLexer

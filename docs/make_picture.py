@@ -1,4 +1,7 @@
-"""Writes the picture of the README: ``report.html`` of a demo run in Chromium. Run by ``make picture``."""
+"""Writes the picture of the README:
+
+``report.html`` of a demo run in Chromium. Run by ``make picture``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ from playwright.sync_api import sync_playwright
 
 TARGET = Path(__file__).parent / "images" / "demo.webp"
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 WIDTH, HEIGHT = 1280, 1010
 
 
@@ -21,7 +29,15 @@ def main() -> None:
     """Run the demo, open its page and write the picture."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "demo"
-        command = [sys.executable, "-m", "crucible_batch", "demo", "--out-dir", str(run_dir), "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "crucible_batch",
+            "demo",
+            "--out-dir",
+            str(run_dir),
+            "--quiet",
+        ]
         subprocess.run(command, check=True)  # noqa: S603 - our own command
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)

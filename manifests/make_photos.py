@@ -1,6 +1,8 @@
-"""Makes the product photos of the example manifests: four small still lifes, drawn with Pillow, free of copyright.
+"""Makes the product photos of the example manifests: four small still lifes, drawn with Pillow,
+free of copyright.
 
-Run ``python manifests/make_photos.py`` to draw them again. They are committed, so that nothing needs this at run time.
+Run ``python manifests/make_photos.py`` to draw them again. They are committed, so that nothing
+needs this at run time.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def backdrop(wall: Colour, table: Colour) -> Image.Image:
         if y < horizon:
             colour = blend(wall, (255, 252, 245), 0.35 * (1 - y / horizon))
         else:
-            colour = blend(blend(table, (255, 255, 255), 0.12), table, (y - horizon) / (image.height - horizon))
+            colour = blend(
+                blend(table, (255, 255, 255), 0.12), table, (y - horizon) / (image.height - horizon)
+            )
         draw.line([(0, y), (image.width, y)], fill=colour)
     return image.filter(ImageFilter.GaussianBlur(6))
 
@@ -43,8 +47,13 @@ def shadow(image: Image.Image, box: tuple[float, float, float, float]) -> None:
     image.paste((30, 24, 20), mask=layer.filter(ImageFilter.GaussianBlur(22)))
 
 
-def turned(image: Image.Image, profile: Callable[[float], float], top: float, bottom: float, colour: Colour) -> None:
-    """Draw a body of revolution: ``profile`` gives its half width for each height from 0 (top) to 1."""
+def turned(
+    image: Image.Image, profile: Callable[[float], float], top: float, bottom: float, colour: Colour
+) -> None:
+    """Draw a body of revolution:
+
+    ``profile`` gives its half width for each height from 0 (top) to 1.
+    """
     draw = ImageDraw.Draw(image)
     width, middle = image.width, image.width / 2
     for y in range(int(top * width), int(bottom * width)):
@@ -54,14 +63,21 @@ def turned(image: Image.Image, profile: Callable[[float], float], top: float, bo
             light = max(0.0, math.cos((angle + 0.45) * 1.35)) ** 1.4
             shine = max(0.0, 1 - abs(angle + 0.42) * 9) * 0.5
             draw.point(
-                (x, y), fill=blend(blend(blend(colour, (18, 14, 20), 0.72), colour, light), (255, 255, 255), shine)
+                (x, y),
+                fill=blend(
+                    blend(blend(colour, (18, 14, 20), 0.72), colour, light), (255, 255, 255), shine
+                ),
             )
 
 
 def vase(image: Image.Image) -> None:
     shadow(image, (0.30, 0.76, 0.82, 0.86))
     turned(
-        image, lambda t: 0.05 + 0.13 * math.sin(math.pi * min(1.0, t * 0.92 + 0.06)) ** 1.5, 0.24, 0.81, (58, 104, 128)
+        image,
+        lambda t: 0.05 + 0.13 * math.sin(math.pi * min(1.0, t * 0.92 + 0.06)) ** 1.5,
+        0.24,
+        0.81,
+        (58, 104, 128),
     )
 
 
@@ -77,9 +93,17 @@ def mug(image: Image.Image) -> None:
 
 def lamp(image: Image.Image) -> None:
     shadow(image, (0.34, 0.77, 0.78, 0.85))
-    turned(image, lambda t: 0.016 + 0.09 * (max(0.0, t - 0.86) / 0.14) ** 0.5, 0.42, 0.81, (150, 120, 66))
+    turned(
+        image,
+        lambda t: 0.016 + 0.09 * (max(0.0, t - 0.86) / 0.14) ** 0.5,
+        0.42,
+        0.81,
+        (150, 120, 66),
+    )
     glow = Image.new("L", image.size)
-    ImageDraw.Draw(glow).ellipse([value * image.width for value in (0.24, 0.16, 0.76, 0.62)], fill=110)
+    ImageDraw.Draw(glow).ellipse(
+        [value * image.width for value in (0.24, 0.16, 0.76, 0.62)], fill=110
+    )
     image.paste((255, 226, 160), mask=glow.filter(ImageFilter.GaussianBlur(60)))
     turned(image, lambda t: 0.085 + 0.085 * t, 0.22, 0.44, (240, 206, 140))
 
@@ -89,7 +113,13 @@ def bowl(image: Image.Image) -> None:
     draw = ImageDraw.Draw(image)
     for x, y in ((0.40, 0.52), (0.60, 0.52), (0.50, 0.47)):
         fruit(draw, (x * image.width, y * image.width), 0.088 * image.width)
-    turned(image, lambda t: 0.235 * math.sqrt(max(0.0, 1 - abs(t) ** 2.2)) + 0.05 * t, 0.55, 0.79, (86, 122, 92))
+    turned(
+        image,
+        lambda t: 0.235 * math.sqrt(max(0.0, 1 - abs(t) ** 2.2)) + 0.05 * t,
+        0.55,
+        0.79,
+        (86, 122, 92),
+    )
 
 
 def fruit(draw: ImageDraw.ImageDraw, centre: Point, radius: float) -> None:

@@ -1,7 +1,7 @@
 """``aiohttp_jobs.py URL JOBS IN_FLIGHT FOLDER [synced]``: submit, look every 50 ms, download.
 
-With ``synced`` it does in a thread what none can go without who must not lose a picture that is paid for: its digest,
-its bytes and its name on the disk before anything says that it is there.
+With ``synced`` it does in a thread what none can go without who must not lose a picture that is
+paid for: its digest, its bytes and its name on the disk before anything says that it is there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 async def work(
-    session: aiohttp.ClientSession, url: str, numbers: Iterator[int], folder: Path, *, is_synced: bool
+    session: aiohttp.ClientSession,
+    url: str,
+    numbers: Iterator[int],
+    folder: Path,
+    *,
+    is_synced: bool,
 ) -> None:
     for number in numbers:
         wanted = {
@@ -51,7 +56,9 @@ async def work(
                 break
         async with session.get(job["outputs"][0]["url"]) as response:
             if is_synced:
-                await asyncio.to_thread(write_synced, folder / f"{number}.png", await response.read())
+                await asyncio.to_thread(
+                    write_synced, folder / f"{number}.png", await response.read()
+                )
                 continue
             with (folder / f"{number}.png").open("wb") as file:
                 async for chunk in response.content.iter_chunked(256 * 1024):
@@ -67,5 +74,11 @@ async def main(url: str, jobs: int, in_flight: int, folder: Path, *, is_synced: 
 
 if __name__ == "__main__":
     asyncio.run(
-        main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), is_synced=sys.argv[5:] == ["synced"])
+        main(
+            sys.argv[1],
+            int(sys.argv[2]),
+            int(sys.argv[3]),
+            Path(sys.argv[4]),
+            is_synced=sys.argv[5:] == ["synced"],
+        )
     )

@@ -35,7 +35,10 @@ async def work(client: httpx.AsyncClient, url: str, numbers: Iterator[int], fold
 async def main(url: str, jobs: int, in_flight: int, folder: Path) -> None:
     numbers = iter(range(jobs))
     limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
-    async with httpx.AsyncClient(limits=limits, timeout=None) as client, asyncio.TaskGroup() as group:
+    async with (
+        httpx.AsyncClient(limits=limits, timeout=None) as client,
+        asyncio.TaskGroup() as group,
+    ):
         for _ in range(in_flight):
             group.create_task(work(client, url, numbers, folder))
 

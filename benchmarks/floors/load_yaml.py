@@ -1,4 +1,7 @@
-"""The floor of a manifest: PyYAML's C loader on the whole file, nothing checked. ``load_yaml.py MANIFEST``."""
+"""The floor of a manifest:
+
+PyYAML's C loader on the whole file, nothing checked. ``load_yaml.py MANIFEST``.
+"""
 
 import sys
 

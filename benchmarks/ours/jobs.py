@@ -1,4 +1,5 @@
-"""``jobs.py URL JOBS IN_FLIGHT FOLDER``: the floor's loop by our client and output store, without engine and journal.
+"""``jobs.py URL JOBS IN_FLIGHT FOLDER``: the floor's loop by our client and output store, without
+engine and journal.
 
 As in a run, a job's list of outputs is read once more after they were saved.
 """

@@ -1,4 +1,7 @@
-"""``uploads.py URL COUNT AT_ONCE BYTES``: for each image an intent, its bytes, and a look at the asset."""
+"""``uploads.py URL COUNT AT_ONCE BYTES``:
+
+for each image an intent, its bytes, and a look at the asset.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from crucible_batch.gateway import HttpGateway, open_gateway
 
 async def work(gateway: HttpGateway, content: bytes, numbers: Iterator[int]) -> None:
     for number in numbers:
-        spec = AssetSpec(sha256="0" * 64, mime_type="image/png", byte_size=len(content), filename=f"{number}.png")
+        spec = AssetSpec(
+            sha256="0" * 64, mime_type="image/png", byte_size=len(content), filename=f"{number}.png"
+        )
         intent = await gateway.create_asset(spec, nonce=str(number))
         await gateway.upload(intent, spec, content)
         await gateway.asset(intent.asset_id)

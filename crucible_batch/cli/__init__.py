@@ -1,4 +1,7 @@
-"""The ``crucible-batch`` command: parses arguments, calls the API, renders. Commands are in ``*_commands`` modules."""
+"""The ``crucible-batch`` command:
+
+parses arguments, calls the API, renders. Commands are in ``*_commands`` modules.
+"""
 
 # ruff: noqa: PLC0415 - --version loads as little as possible
 
@@ -13,11 +16,19 @@ def main() -> None:
     if sys.argv[1:] == ["--version"] and _show_version():
         return
     if sys.platform == "win32":
-        print("error: Windows is not supported; install and run crucible-batch in WSL", file=sys.stderr)  # noqa: T201
+        print(  # noqa: T201
+            "error: Windows is not supported; install and run crucible-batch in WSL",
+            file=sys.stderr,
+        )
         sys.exit(2)
-    # On import, the HTTP library opens the file that this variable names and writes all connection keys to it.
+    # On import, the HTTP library opens the file that this variable names and writes all connection
+    # keys to it.
     os.environ.pop("SSLKEYLOGFILE", None)
-    from crucible_batch.cli.startup import collect_garbage_rarely, exit_immediately, skip_unused_help_imports
+    from crucible_batch.cli.startup import (
+        collect_garbage_rarely,
+        exit_immediately,
+        skip_unused_help_imports,
+    )
     from crucible_batch.cli.terminal import repair_streams
 
     repair_streams()
@@ -35,7 +46,10 @@ def main() -> None:
 
 
 def _show_version() -> bool:
-    """Print the version without loading Typer, in a fifth of the time. Return False if stdout can't be written."""
+    """Print the version without loading Typer, in a fifth of the time.
+
+    Return False if stdout can't be written.
+    """
     try:
         print(f"crucible-batch {__version__}", flush=True)  # noqa: T201
     except OSError:  # the full command line reports the error, with its exit code

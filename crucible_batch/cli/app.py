@@ -19,11 +19,17 @@ from crucible_batch.cli.terminal import silence
 from crucible_batch.errors import ExitCode, UserError
 from crucible_batch.features import found
 
-_WORDS = (("Value error, ", ""), ("Input should be ", "must be "), (", unable to parse string as an integer", ""))
+_WORDS = (
+    ("Value error, ", ""),
+    ("Input should be ", "must be "),
+    (", unable to parse string as an integer", ""),
+)
 """Phrases of Typer's messages about invalid values, and what is shown instead."""
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]  # Typer exports only its subclass
 
-_EXIT_CODES = exit_code_table(tuple(ExitCode), f"{BUG:>5}  a bug in crucible-batch; -v prints the traceback")
+_EXIT_CODES = exit_code_table(
+    tuple(ExitCode), f"{BUG:>5}  a bug in crucible-batch; -v prints the traceback"
+)
 
 app = typer.Typer(
     name="crucible-batch",
@@ -46,12 +52,15 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Run the image jobs of a YAML manifest on the Crucible gateway, within a budget; interrupted runs resume.
+    """Run the image jobs of a YAML manifest on the Crucible gateway, within a budget; interrupted
+    runs resume.
 
-    Requires an API key in MOLTAZINE_API_KEY, in the environment or in .env. `crucible-batch demo` runs without one.
+    Requires an API key in MOLTAZINE_API_KEY, in the environment or in .env. `crucible-batch demo`
+    runs without one.
     """
 
 
@@ -74,10 +83,13 @@ fi
 def _mend_zsh() -> None:
     """Fix Typer's zsh script, which completes nothing on the first Tab of a shell.
 
-    zsh runs the file as a function on the first Tab; Typer's script only defines the function for the next Tab. If a
-    version of Typer has a different script, it is not changed: the scripts are not part of Typer's API.
+    zsh runs the file as a function on the first Tab; Typer's script only defines the function for
+    the next Tab. If a version of Typer has a different script, it is not changed: the scripts are
+    not part of Typer's API.
     """
-    scripts = getattr(importlib.import_module("typer._completion_shared"), "_completion_scripts", {})
+    scripts = getattr(
+        importlib.import_module("typer._completion_shared"), "_completion_scripts", {}
+    )
     if _ZSH_END in scripts.get("zsh", ""):
         scripts["zsh"] = scripts["zsh"].replace(_ZSH_END, _ZSH_END_FIXED)
 
@@ -104,7 +116,8 @@ def main() -> None:
 
 
 def _print_last(text: str) -> None:
-    """Print to stderr, which may be the failed stream, and silence both streams so that the flush at exit succeeds."""
+    """Print to stderr, which may be the failed stream, and silence both streams so that the flush
+    at exit succeeds."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
     silence(sys.stdout)

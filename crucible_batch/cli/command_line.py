@@ -77,7 +77,8 @@ def merge_command(run_dir: str | Path) -> str:
 
 
 def command_of_features(run_dir: str | Path, head: ReportHead) -> str | None:
-    """Return the first command that a feature has for a run that has nothing left to do; None if no feature has one."""
+    """Return the first command that a feature has for a run that has nothing left to do; None if no
+    feature has one."""
     for feature in found("next_command"):
         command: str | None = feature.next_command(run_dir, head)
         if command is not None:

@@ -70,7 +70,9 @@ def _parameter(name: str, option: Option, default: object) -> Parameter:
             kind, default = Path | None, None
         case _:  # its parser returns the value
             kind, default = str | None, None
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _info(option)])
+    return Parameter(
+        name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, _info(option)]
+    )
 
 
 def options_from(options: type[ManifestOptions], given: Mapping[str, Any]) -> ManifestOptions:

@@ -37,7 +37,10 @@ def status(
         ),
     ] = DEFAULT_DIRECTORY,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="List at most N runs, the newest.")
+        int,
+        typer.Option(
+            "--limit", metavar="N", min=1, max=10_000, help="List at most N runs, the newest."
+        ),
     ] = 100,
 ) -> None:
     """List all runs, or show the progress of one, or how it ended.
@@ -107,13 +110,21 @@ def assets(
     ] = None,
     *,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Delete the images that RUN_DIR uploaded and that no job needs any more.")
+        bool,
+        typer.Option(
+            "--delete",
+            help="Delete the images that RUN_DIR uploaded and that no job needs any more.",
+        ),
     ] = False,
     found: Annotated[
-        bool, typer.Option("--found", help="Include images that the run used and another run uploaded.")
+        bool,
+        typer.Option("--found", help="Include images that the run used and another run uploaded."),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Delete without asking; required if there is no terminal.")
+        bool,
+        typer.Option(
+            "--yes", "-y", help="Delete without asking; required if there is no terminal."
+        ),
     ] = False,
     gateway: opt.GatewayOptions,
 ) -> None:
@@ -136,7 +147,9 @@ def assets(
         from crucible_batch.runs.run_journal import local_directory
 
         settings = gateway.settings()
-        delete_and_show(output, local_directory(run_dir), settings, found=found, dry_run=not delete, yes=yes)
+        delete_and_show(
+            output, local_directory(run_dir), settings, found=found, dry_run=not delete, yes=yes
+        )
 
 
 def _schema_option(name: str, text: str) -> tuple[str, Any, Any]:
@@ -162,7 +175,10 @@ def schema(
     *,
     others: _OtherSchemas,  # type: ignore[valid-type]  # features add to it
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the schema to FILE instead of stdout.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the schema to FILE instead of stdout."
+        ),
     ] = None,
     force: opt.Force = False,
 ) -> None:
@@ -173,7 +189,9 @@ def schema(
     chosen = [name for name, is_wanted in options.items() if is_wanted]
     if len(chosen) > 1:
         names = [f"--{name}" for name in options]
-        raise UserError(f"{', '.join(names[:-1])} and {names[-1]} exclude each other", hint="give one of them")
+        raise UserError(
+            f"{', '.join(names[:-1])} and {names[-1]} exclude each other", hint="give one of them"
+        )
     print_schema(chosen[0] if chosen else "manifest", output=output, force=force)
 
 

@@ -1,4 +1,5 @@
-"""The options that several commands have, each with its flags, help and parser; and the decorator of commands."""
+"""The options that several commands have, each with its flags, help and parser; and the decorator
+of commands."""
 
 from __future__ import annotations
 
@@ -33,7 +34,15 @@ class DisplayMode(enum.StrEnum):
     NONE = "none"
 
 
-_PANELS = ("Spending", "Which jobs", "Time and pace", "Gateway", "Output", "Metrics", "Notifications")
+_PANELS = (
+    "Spending",
+    "Which jobs",
+    "Time and pace",
+    "Gateway",
+    "Output",
+    "Metrics",
+    "Notifications",
+)
 """The panels of the help of commands with many options, in their order."""
 
 # One for each panel of the help.
@@ -45,7 +54,9 @@ credits_option = partial(typer.Option, metavar="N", parser=option_parser(read_cr
 
 ManifestOrPlan = Annotated[
     Path,
-    typer.Argument(metavar="MANIFEST|PLAN", help="A YAML manifest, or a saved plan.", show_default=False),
+    typer.Argument(
+        metavar="MANIFEST|PLAN", help="A YAML manifest, or a saved plan.", show_default=False
+    ),
 ]
 RunDir = Annotated[
     Path,
@@ -55,7 +66,9 @@ RunDir = Annotated[
         show_default=False,
     ),
 ]
-RunsDir = Annotated[Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")]
+RunsDir = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")
+]
 OutDir = Annotated[
     Path | None,
     _jobs(
@@ -65,12 +78,18 @@ OutDir = Annotated[
     ),
 ]
 Only = Annotated[
-    list[str] | None, _jobs("--only", metavar="NAME", help="Run only jobs with this name or pattern; repeatable.")
+    list[str] | None,
+    _jobs("--only", metavar="NAME", help="Run only jobs with this name or pattern; repeatable."),
 ]
 
 SaveTo = Annotated[
     Path | None,
-    _output("--output", "-o", metavar="FILE", help="Save the plan to FILE, to be executed with `run FILE`."),
+    _output(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Save the plan to FILE, to be executed with `run FILE`.",
+    ),
 ]
 Force = Annotated[bool, _output("--force", help="Let -o overwrite a file of another kind.")]
 
@@ -96,15 +115,18 @@ StorageHost = Annotated[
 NoHtml = Annotated[bool, option_of("html")]
 Display = Annotated[DisplayMode, _output("--display", help="Progress display.")]
 AllowCommand = Annotated[bool, option_of("allow_command")]
-Var = Annotated[list[str] | None, _jobs("--var", metavar="K=V", help="Set a template variable; repeatable.")]
+Var = Annotated[
+    list[str] | None, _jobs("--var", metavar="K=V", help="Set a template variable; repeatable.")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class OfFeatures:
-    """Marks the parameter of a command that gets the options which features add to it, each feature's as one value.
+    """Marks the parameter of a command that gets the options which features add to it, each
+    feature's as one value.
 
-    ``file`` is the name of the modules that have them: ``Options``, a dataclass; ``EXAMPLES``, and ``HELP``, for the
-    help of the command.
+    ``file`` is the name of the modules that have them: ``Options``, a dataclass; ``EXAMPLES``, and
+    ``HELP``, for the help of the command.
     """
 
     file: str
@@ -120,7 +142,9 @@ PlanFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("plan_options")]
 _OUTPUT_OPTIONS = {
     "json": Annotated[bool, _output("--json", help="JSON lines on stdout; messages on stderr.")],
     "quiet": Annotated[bool, _output("--quiet", "-q", help="Print errors only.")],
-    "verbose": Annotated[bool, _output("--verbose", "-v", help="Verbose output; include the traceback of a bug.")],
+    "verbose": Annotated[
+        bool, _output("--verbose", "-v", help="Verbose output; include the traceback of a bug.")
+    ],
 }
 
 
@@ -129,11 +153,14 @@ class GatewayOptions:
     api_base: Annotated[
         str | None,
         _gateway(
-            "--api-base", metavar="URL", help="URL of the gateway.  \\[default: CRUCIBLE_API_BASE, else production]"
+            "--api-base",
+            metavar="URL",
+            help="URL of the gateway.  \\[default: CRUCIBLE_API_BASE, else production]",
         ),
     ] = None
     proxy: Annotated[
-        str | None, _gateway("--proxy", metavar="URL", help="Proxy URL. HTTP_PROXY variables are ignored.")
+        str | None,
+        _gateway("--proxy", metavar="URL", help="Proxy URL. HTTP_PROXY variables are ignored."),
     ] = None
 
     env_file: Annotated[
@@ -174,28 +201,52 @@ class TargetOptions:
             " again.  \\[default: the manifest's run_id, else default]",
         ),
     ] = None
-    retry_failed: Annotated[bool, _jobs("--retry-failed", help="Retry jobs that failed permanently.")] = False
+    retry_failed: Annotated[
+        bool, _jobs("--retry-failed", help="Retry jobs that failed permanently.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 chooses a free one.")] = 0
-    storage_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the storage; 0 chooses a free one.")] = 0
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the API; 0 chooses a free one.")
+    ] = 0
+    storage_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the storage; 0 chooses a free one.")
+    ] = 0
     state: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep all state in this file, across restarts.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep all state in this file, across restarts."),
     ] = None
-    credits: Annotated[Decimal, credits_option(help="Credits of the account at the start.")] = Decimal(1000)
-    upload_price: Annotated[Decimal, credits_option(help="Price of an upload in credits.")] = Decimal("0.5")
-    runners: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs that run at the same time.")] = 4
+    credits: Annotated[Decimal, credits_option(help="Credits of the account at the start.")] = (
+        Decimal(1000)
+    )
+    upload_price: Annotated[Decimal, credits_option(help="Price of an upload in credits.")] = (
+        Decimal("0.5")
+    )
+    runners: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Jobs that run at the same time.")
+    ] = 4
     time_scale: Annotated[
-        float, typer.Option(metavar="X", min=0, help="Factor for the duration of jobs; 0 completes them immediately.")
+        float,
+        typer.Option(
+            metavar="X",
+            min=0,
+            help="Factor for the duration of jobs; 0 completes them immediately.",
+        ),
     ] = 1.0
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all ids, durations and faults.")] = 0
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of all ids, durations and faults.")
+    ] = 0
     faults: Annotated[
-        str, typer.Option(metavar="TEXT", help="Faults to inject, such as 429:0.1,generate.drop-after=2.")
+        str,
+        typer.Option(
+            metavar="TEXT", help="Faults to inject, such as 429:0.1,generate.drop-after=2."
+        ),
     ] = ""
     pricing: Annotated[
-        str, typer.Option(metavar="TEXT", help="Price rules, such as zimage-base.base=3,upload.base=1.")
+        str,
+        typer.Option(metavar="TEXT", help="Price rules, such as zimage-base.base=3,upload.base=1."),
     ] = ""
 
 
@@ -210,11 +261,13 @@ def command(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add the decorated function as a command to a group of commands.
 
-    It has the name of the function, or ``name``, which for a subcommand is all its words, such as ``schedule list``.
-    The function is called with a ``CommandOutput`` and its own options, and what it raises is shown; ``answering`` has
-    the details. ``output`` names the options for the ``CommandOutput``. Option groups of the signature are replaced by
-    their fields, so that Typer sees them as parameters. ``panel``, ``examples`` and ``codes`` are for the help. With
-    ``everyday``, ``--help`` shows these parameters only, with these short texts, and ``--help-all`` shows all.
+    It has the name of the function, or ``name``, which for a subcommand is all its words, such as
+    ``schedule list``. The function is called with a ``CommandOutput`` and its own options, and what
+    it raises is shown; ``answering`` has the details. ``output`` names the options for the
+    ``CommandOutput``. Option groups of the signature are replaced by their fields, so that Typer
+    sees them as parameters. ``panel``, ``examples`` and ``codes`` are for the help. With
+    ``everyday``, ``--help`` shows these parameters only, with these short texts, and ``--help-all``
+    shows all.
     """
 
     def add(body: Callable[..., None]) -> Callable[..., None]:
@@ -243,7 +296,8 @@ def command(
 
 
 def _panel_number(parameter: Parameter) -> int:
-    """Return where the help shows the panel of an option; 0 for arguments, and for options without a panel."""
+    """Return where the help shows the panel of an option; 0 for arguments, and for options without
+    a panel."""
     for each in getattr(parameter.annotation, "__metadata__", ()):
         if each.rich_help_panel in _PANELS:
             return _PANELS.index(each.rich_help_panel) + 1
@@ -251,7 +305,10 @@ def _panel_number(parameter: Parameter) -> int:
 
 
 class _OwnOptions:
-    """The options of a command beside those of its output: groups of them, and those that features add."""
+    """The options of a command beside those of its output:
+
+    groups of them, and those that features add.
+    """
 
     def __init__(self, body: Callable[..., None]) -> None:
         self.parameters: list[Parameter] = []
@@ -279,7 +336,9 @@ class _OwnOptions:
 
         def take(kind: Any) -> Any:
             values = {field.name: rest.pop(field.name) for field in fields(kind)}
-            return options_from(kind, values) if issubclass(kind, ManifestOptions) else kind(**values)
+            return (
+                options_from(kind, values) if issubclass(kind, ManifestOptions) else kind(**values)
+            )
 
         taken = {name: take(kind) for name, kind in self._groups.items()}
         for name, mark in self._of_features.items():

@@ -30,13 +30,24 @@ _Result = TypeVar("_Result")
 
 
 def show_what_a_run_would_do(
-    output: CommandOutput, request: RunRequest, settings: Settings, *, save_to: Path | None = None, force: bool = False
+    output: CommandOutput,
+    request: RunRequest,
+    settings: Settings,
+    *,
+    save_to: Path | None = None,
+    force: bool = False,
 ) -> None:
     for_run = output.command == "run"
     kind_for = plan_kind_of_run if for_run else plan_kind_of
     with working(output.err, "reading the manifest, querying the gateway"):
         planning = plan_request(
-            request, kind_for, save_to, force=force, all_rows=output.verbose, for_run=for_run, settings=settings
+            request,
+            kind_for,
+            save_to,
+            force=force,
+            all_rows=output.verbose,
+            for_run=for_run,
+            settings=settings,
         )
         summary = asyncio.run(_interruptible(planning))
     output.data = plan_json(summary, saved=save_to)
@@ -44,10 +55,15 @@ def show_what_a_run_would_do(
         show_plan(output.out, summary)
         if save_to is not None:
             fact(output.out, "saved", clean_path(save_to), width=9)
-        if any(view.show_next(output.out, summary, save_to or request.manifest) for view in found("plan_view")):
+        if any(
+            view.show_next(output.out, summary, save_to or request.manifest)
+            for view in found("plan_view")
+        ):
             return
         plan_again = again("--dry-run") if for_run else again()
-        what_next = next_after_plan(summary, save_to, again(instead_of="run"), plan_again=plan_again)
+        what_next = next_after_plan(
+            summary, save_to, again(instead_of="run"), plan_again=plan_again
+        )
         if summary.earlier_dir is not None and save_to is None:  # run would be refused
             what_next = with_option(again(instead_of="plan"), "--out-dir", str(summary.earlier_dir))
         if summary.is_waiting:  # likewise
@@ -64,22 +80,29 @@ async def _interruptible(work: Awaitable[_Result]) -> _Result:
         return await work
 
 
-def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *, plan_again: str) -> str | None:
-    """Return the next command after a plan; None if no job can start and no budget is known to be enough.
+def next_after_plan(
+    summary: PlanSummary, save_to: Path | None, command: str, *, plan_again: str
+) -> str | None:
+    """Return the next command after a plan; None if no job can start and no budget is known to be
+    enough.
 
-    ``command`` runs the plan, and ``plan_again`` makes it again. If something else has to be done first, the result is
-    a sentence, with the command at its end if there is one that works.
+    ``command`` runs the plan, and ``plan_again`` makes it again. If something else has to be done
+    first, the result is a sentence, with the command at its end if there is one that works.
     """
     if summary.blocked is not None:
         is_saved = save_to is not None or summary.digest is not None
-        return _once_no_job_can_start(summary, (summary.remake or plan_again) if is_saved else command)
+        return _once_no_job_can_start(
+            summary, (summary.remake or plan_again) if is_saved else command
+        )
     is_unlimited = summary.budget is None and summary.digest is None
     needs_budget = is_unlimited and "--yes" not in command and "-y" not in command.split()
     if summary.is_settled:
         is_saved = save_to is not None or summary.digest is not None
         plans = summary.remake or plan_again
         if summary.remedy is Remedy.BUY_AGAIN:
-            return _buying_again(plans, run_command(save_to) if save_to is not None else command, is_saved=is_saved)
+            return _buying_again(
+                plans, run_command(save_to) if save_to is not None else command, is_saved=is_saved
+            )
         return _once_settled(summary, plans if is_saved or needs_budget else command)
     if save_to is not None:
         return run_command(save_to)
@@ -92,12 +115,21 @@ def next_after_plan(summary: PlanSummary, save_to: Path | None, command: str, *,
 
 def _once_paid_jobs_can_succeed(summary: PlanSummary, step: str) -> str:
     first = first_steps(dict.fromkeys(summary.comparison.paid_codes, ""))
-    return f"{' and '.join(first)}, then: {step}" if first and step.startswith("crucible-batch run ") else step
+    return (
+        f"{' and '.join(first)}, then: {step}"
+        if first and step.startswith("crucible-batch run ")
+        else step
+    )
 
 
 def once_there_is_a_key(step: str, env_file: Path | None) -> str:
-    """Return the next command after a plan that was made without an API key, which only ``run`` needs."""
-    where = f"in {shlex.quote(str(env_file))}" if env_file is not None else "in the environment or in .env"
+    """Return the next command after a plan that was made without an API key, which only ``run``
+    needs."""
+    where = (
+        f"in {shlex.quote(str(env_file))}"
+        if env_file is not None
+        else "in the environment or in .env"
+    )
     first, comma, command = step.rpartition(", then: ")
     if not command.startswith("crucible-batch run "):
         return step
@@ -106,7 +138,8 @@ def once_there_is_a_key(step: str, env_file: Path | None) -> str:
 
 
 def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:
-    """Return the command with a budget that is enough; None if none is known, or the account is what is too small."""
+    """Return the command with a budget that is enough; None if none is known, or the account is
+    what is too small."""
     if summary.period is not None and summary.period.is_limiting:
         return f"{command}   # from {summary.period.until}"
     budget, enough = summary.budget, summary.enough
@@ -116,9 +149,11 @@ def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:
 
 
 def _buying_again(plans: str, runs: str, *, is_saved: bool) -> str:
-    """Return the command for jobs that only ``--resubmit-unknown`` buys again, which is an option of ``run`` alone.
+    """Return the command for jobs that only ``--resubmit-unknown`` buys again, which is an option
+    of ``run`` alone.
 
-    A saved plan has to be one of failed jobs already: ``plans`` makes such a plan, and ``runs`` runs what was planned.
+    A saved plan has to be one of failed jobs already: ``plans`` makes such a plan, and ``runs``
+    runs what was planned.
     """
     has_option = "--retry-failed" in (plans if is_saved else runs)
     if is_saved and not has_option:
@@ -128,7 +163,10 @@ def _buying_again(plans: str, runs: str, *, is_saved: bool) -> str:
 
 
 def _once_settled(summary: PlanSummary, command: str) -> str | None:
-    """Return what is left to do if a run would change nothing. ``command`` is for jobs that were changed."""
+    """Return what is left to do if a run would change nothing.
+
+    ``command`` is for jobs that were changed.
+    """
     match summary.remedy:
         case None if not summary.comparison.counts.get(ChangeKind.FAILED):
             return "nothing to run: every job is done"

@@ -14,9 +14,16 @@ from crucible_batch.runs.keywords import values_of
 from crucible_batch.runs.request import JobFilter, RunRequest
 
 
-def manifest_request(manifest: Path, var: Sequence[str] | None, options: ManifestOptions) -> RunRequest:
-    """Return the request with these options, of a run or of reading. Raises ``UserError`` if a variable is invalid."""
-    return RunRequest(manifest, variables=read_variables(var or ()), **values_of(options, type(options)))
+def manifest_request(
+    manifest: Path, var: Sequence[str] | None, options: ManifestOptions
+) -> RunRequest:
+    """Return the request with these options, of a run or of reading.
+
+    Raises ``UserError`` if a variable is invalid.
+    """
+    return RunRequest(
+        manifest, variables=read_variables(var or ()), **values_of(options, type(options))
+    )
 
 
 def plan_request(

@@ -117,7 +117,8 @@ def plan(
 def validate(
     output: CommandOutput,
     manifests: Annotated[
-        list[Path], typer.Argument(metavar="MANIFEST", help="The files to check.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="MANIFEST", help="The files to check.", show_default=False),
     ],
     *,
     var: opt.Var = None,

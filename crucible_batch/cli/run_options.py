@@ -45,7 +45,10 @@ EVERYDAY_OF_PLAN = {
     "budget": EVERYDAY["budget"],
     "save_to": "Save the plan; `run FILE` executes it.",
     "verbose": "List each job, and why it would run.",
-    **{name: EVERYDAY[name] for name in ("out_dir", "run_id", "only", "retry_failed", "var", "json")},
+    **{
+        name: EVERYDAY[name]
+        for name in ("out_dir", "run_id", "only", "retry_failed", "var", "json")
+    },
 }
 
 
@@ -57,7 +60,8 @@ class LogFormat(enum.StrEnum):
 @dataclass(frozen=True, slots=True)
 class LogOptions:
     log_file: Annotated[
-        Path | None, _output("--log-file", metavar="FILE", help="Append a log to FILE, and rotate it by size.")
+        Path | None,
+        _output("--log-file", metavar="FILE", help="Append a log to FILE, and rotate it by size."),
     ] = None
     log_format: Annotated[
         LogFormat | None,

@@ -49,10 +49,11 @@ def run_and_show(
     manifest: Manifest | None,
     command: str,
 ) -> Path:
-    """Run, show the progress, and show how it ended. Asks for the directory if an earlier run is elsewhere.
+    """Run, show the progress, and show how it ended. Asks for the directory if an earlier run is
+    elsewhere.
 
-    ``manifest`` is that of the request if it has been read already. ``command`` resumes the run. Returns the run
-    directory.
+    ``manifest`` is that of the request if it has been read already. ``command`` resumes the run.
+    Returns the run directory.
     """
     try:
         ran = asyncio.run(run_showing(output, request, settings, display, manifest=manifest))
@@ -78,12 +79,18 @@ def ring(console: Console, took_s: float) -> None:
         console.bell()
 
 
-def _choose_directory(output: CommandOutput, error: EarlierRunError, command: str, within_s: float | None) -> Path:
-    """Ask on the terminal whether to continue the earlier run or begin a new one, and return its directory.
+def _choose_directory(
+    output: CommandOutput, error: EarlierRunError, command: str, within_s: float | None
+) -> Path:
+    """Ask on the terminal whether to continue the earlier run or begin a new one, and return its
+    directory.
 
     Without a terminal, or if neither is chosen, raises the error with the commands for both.
     """
-    earlier, new = (with_option(command, "--out-dir", str(directory)) for directory in (error.earlier, error.new))
+    earlier, new = (
+        with_option(command, "--out-dir", str(directory))
+        for directory in (error.earlier, error.new)
+    )
     hint = f"to continue the earlier run: {earlier}; to begin a new one: {new}"
     refusal = EarlierRunError(error.earlier, error.new, error.found, hint)
     if not can_ask(output.err):
@@ -91,7 +98,9 @@ def _choose_directory(output: CommandOutput, error: EarlierRunError, command: st
     say_sentence(output.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
     say(output.err, f"A new run in {clean_path(error.new)} could buy them again.")
     question = "Continue the earlier run, or begin a new one? [c]ontinue/[n]ew/[S]top"
-    choice = ask(output.err, question, end=None if within_s is None else time.monotonic() + within_s)
+    choice = ask(
+        output.err, question, end=None if within_s is None else time.monotonic() + within_s
+    )
     if choice in {"c", "continue"}:
         return error.earlier
     if choice in {"n", "new"}:
@@ -138,8 +147,12 @@ class RunOnScreen:
                 observer.notify(message)
             except OSError:
                 pass
-        if isinstance(message, RunBegan) and self._earlier is None:  # a probe begins a run at each of its steps
-            self._earlier = EarlierRuns(message.counts.get(Outcome.SUCCEEDED, 0), message.balance.bought)
+        if (
+            isinstance(message, RunBegan) and self._earlier is None
+        ):  # a probe begins a run at each of its steps
+            self._earlier = EarlierRuns(
+                message.counts.get(Outcome.SUCCEEDED, 0), message.balance.bought
+            )
         elif isinstance(message, RunEnded) and self._earlier is not None:
             counts = {word.value: count for word, count in message.counts.items()}
             self._earlier = replace(self._earlier, counts=counts)
@@ -149,10 +162,14 @@ class RunOnScreen:
 
 
 @contextmanager
-def showing(output: CommandOutput, request: RunRequest, display_mode: DisplayMode) -> Iterator[RunOnScreen]:
+def showing(
+    output: CommandOutput, request: RunRequest, display_mode: DisplayMode
+) -> Iterator[RunOnScreen]:
     """Show the run of the block on the streams of ``answer``, and log it if ``answer`` has a log."""
     share_one_heap()
-    title = f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
+    title = (
+        f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
+    )
     title += "".join(options.title for options in request.features)
     others: list[Observer] = [JsonLines(output)] if output.json else []
     if output.log is not None:
@@ -162,14 +179,20 @@ def showing(output: CommandOutput, request: RunRequest, display_mode: DisplayMod
 
 
 def _choose_display(mode: DisplayMode, output: CommandOutput, title: str) -> Display:
-    """Return the display for a mode. Progress goes to stderr, so that stdout contains only the result.
+    """Return the display for a mode. Progress goes to stderr, so that stdout contains only the
+    result.
 
-    ``auto`` is the live panel on a terminal and plain lines elsewhere. With JSON it shows nothing, unless stderr is a
-    terminal and stdout is not: two streams on one screen would garble each other.
+    ``auto`` is the live panel on a terminal and plain lines elsewhere. With JSON it shows nothing,
+    unless stderr is a terminal and stdout is not: two streams on one screen would garble each
+    other.
     """
     lively = is_lively(output.err)
     if mode is DisplayMode.AUTO:
-        if output.quiet or output.log_is_on_stderr or (output.json and (output.stdout_is_screen or not lively)):
+        if (
+            output.quiet
+            or output.log_is_on_stderr
+            or (output.json and (output.stdout_is_screen or not lively))
+        ):
             mode = DisplayMode.NONE
         else:
             mode = DisplayMode.RICH if lively else DisplayMode.PLAIN
@@ -179,7 +202,8 @@ def _choose_display(mode: DisplayMode, output: CommandOutput, title: str) -> Dis
 
 
 def _consents(output: CommandOutput, display: Display, summary: PlanSummary) -> bool:
-    """Ask on the terminal for consent to a run without a budget, and wait for an answer until the run's deadline."""
+    """Ask on the terminal for consent to a run without a budget, and wait for an answer until the
+    run's deadline."""
     end = None if summary.left_s is None else time.monotonic() + summary.left_s
     display.pause()
     show_plan(output.err, summary)
@@ -193,8 +217,8 @@ def _consents(output: CommandOutput, display: Display, summary: PlanSummary) -> 
 def _question(summary: PlanSummary) -> str:
     """Ask for consent to what a run may spend, later stages included.
 
-    It is the sum of the declared ceilings. Without these it is likely what the last known prices add up to, and at most
-    the balance.
+    It is the sum of the declared ceilings. Without these it is likely what the last known prices
+    add up to, and at most the balance.
     """
     if summary.most_with_stages is not None:
         return f"Spend up to {format_credits(summary.most_with_stages)} credits?"

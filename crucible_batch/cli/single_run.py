@@ -19,7 +19,9 @@ from crucible_batch.runs.request import RunRequest, check_request, follow_plan
 from crucible_batch.settings import Settings
 
 
-def run_once(output: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode) -> None:
+def run_once(
+    output: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode
+) -> None:
     """Run a request, and show how it ended."""
     from crucible_batch.cli.run_session import run_and_show  # noqa: PLC0415 - not needed if the manifest is invalid
 
@@ -35,7 +37,11 @@ def run_once(output: CommandOutput, request: RunRequest, settings: Settings, dis
     with contextlib.suppress(UserError):  # the run raises it again, and notifies it
         output.subject = f"{manifest.name}/{run_terms(manifest, request).run_id}"
     at = manifest.scheduled_at
-    if at is not None and request.scheduled_at is None and depends_on_time(manifest, request.run_id):
+    if (
+        at is not None
+        and request.scheduled_at is None
+        and depends_on_time(manifest, request.run_id)
+    ):
         # The same command would begin another run once the time of this one has passed.
         command = again("--scheduled-at", at.isoformat().replace("+00:00", "Z"))
     deadline.check()

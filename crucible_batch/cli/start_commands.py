@@ -88,7 +88,11 @@ def doctor(
     output: CommandOutput,
     manifest: Annotated[
         Path | None,
-        typer.Argument(metavar="MANIFEST", help="Also try the notifications of this manifest.", show_default=False),
+        typer.Argument(
+            metavar="MANIFEST",
+            help="Also try the notifications of this manifest.",
+            show_default=False,
+        ),
     ] = None,
     *,
     var: opt.Var = None,

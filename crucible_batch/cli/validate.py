@@ -31,7 +31,9 @@ def validate_all(output: CommandOutput, requests: Sequence[RunRequest]) -> None:
             continue
         results.append({"path": str(path), "ok": True, "name": manifest.name, "jobs": jobs})
         if not output.quiet:
-            say(output.out, ("✓ ", "good"), clean(str(path)), (f"  {counted(jobs, 'job')}", "quiet"))
+            say(
+                output.out, ("✓ ", "good"), clean(str(path)), (f"  {counted(jobs, 'job')}", "quiet")
+            )
             for warning in manifest.warnings:
                 say(output.out, ("  note  ", "warn"), clean(str(warning)))
     output.data = {"manifests": results}

@@ -1,4 +1,7 @@
-"""Why an account's credits end a run: it has too few, or the gateway refuses a purchase that it could pay for."""
+"""Why an account's credits end a run:
+
+it has too few, or the gateway refuses a purchase that it could pay for.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,15 @@ _AGAIN = "run the same command again; completed jobs are not paid for again"
 
 
 def account_step(hints: Iterable[str | None]) -> str:
-    """Return what has to be done about the account before the run is resumed, by the hints of the run's stops."""
+    """Return what has to be done about the account before the run is resumed, by the hints of the
+    run's stops."""
     shows_enough = any(hint is not None and hint.startswith(CHECK_IT) for hint in hints)
     return CHECK_IT if shows_enough else "add credits to the account"
 
 
 def account_exhausted(account: Credits | None, expected: Credits, *, is_open: bool) -> ErrorInfo:
-    """Return the error of an account whose credits don't cover ``expected``, or more if ``is_open``."""
+    """Return the error of an account whose credits don't cover ``expected``, or more if
+    ``is_open``."""
     needs = f"needs {'more than ' if is_open else ''}{format_credits(expected)}"
     if is_open and not expected:
         needs = "costs more"
@@ -32,7 +37,10 @@ def account_exhausted(account: Credits | None, expected: Credits, *, is_open: bo
 
 
 def purchase_refused(account: Credits, refusal: str) -> ErrorInfo:
-    """Return the error after a 402 from an account that shows enough credits. ``refusal`` is the 402's message."""
+    """Return the error after a 402 from an account that shows enough credits.
+
+    ``refusal`` is the 402's message.
+    """
     said = f"402: {refusal}" if refusal else "402"
     return ErrorInfo(
         INSUFFICIENT_CREDITS,

@@ -8,8 +8,9 @@
     READY      -             Deleted -> ABSENT
     FAILED     -             (a new run: ABSENT)
 
-An intent has no idempotency key, and its upload URL comes only in its answer. So an asset that an earlier run left as
-INTENDED or CREATED is ``in_doubt``: it is looked up by its nonce before anything is bought again.
+An intent has no idempotency key, and its upload URL comes only in its answer. So an asset that an
+earlier run left as INTENDED or CREATED is ``in_doubt``: it is looked up by its nonce before
+anything is bought again.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 
 ASSET_PREFIX = "asset:"
-"""The prefix of the digest in the subject of an asset's events; a job's subject is a digest alone."""
+"""The prefix of the digest in the subject of an asset's events; a job's subject is a digest alone.
+"""
 
 
 class AssetPhase(enum.StrEnum):
@@ -51,8 +53,8 @@ class AssetPhase(enum.StrEnum):
 class Asset:
     """One distinct input image, identified by the digest of its bytes.
 
-    ``found``: it was at the gateway already, uploaded by another run. ``charged`` is this directory's cost,
-    ``assumed`` if the answer that named it was lost.
+    ``found``: it was at the gateway already, uploaded by another run. ``charged`` is this
+    directory's cost, ``assumed`` if the answer that named it was lost.
     """
 
     sha256: str
@@ -114,7 +116,9 @@ def evolve_asset(asset: Asset, event: AssetEvent) -> Asset:
         case Intended(nonce=nonce):
             return Asset(asset.sha256, AssetPhase.INTENDED, nonce=nonce)
         case Created(asset_id=asset_id, credits=charged, assumed=assumed):
-            return replace(asset, phase=AssetPhase.CREATED, asset_id=asset_id, charged=charged, assumed=assumed)
+            return replace(
+                asset, phase=AssetPhase.CREATED, asset_id=asset_id, charged=charged, assumed=assumed
+            )
         case Uploaded():
             return replace(asset, phase=AssetPhase.UPLOADED, in_doubt=False)
         case BecameReady():
@@ -132,7 +136,10 @@ def evolve_asset(asset: Asset, event: AssetEvent) -> Asset:
 
 
 def resume_asset(asset: Asset) -> Asset:
-    """Return the asset as a new run resumes it: an unfinished upload is in doubt, a failed one may be retried."""
+    """Return the asset as a new run resumes it:
+
+    an unfinished upload is in doubt, a failed one may be retried.
+    """
     match asset.phase:
         case AssetPhase.INTENDED | AssetPhase.CREATED | AssetPhase.UPLOADED:
             return replace(asset, in_doubt=True)
@@ -174,5 +181,8 @@ def keep_reason(asset: Asset, *, needed: bool, shared: bool, found_too: bool) ->
 
 
 def may_need_images(job: Job, *, retired: bool) -> bool:
-    """Whether a job may need its images again. A retired job that holds nothing is never started."""
+    """Whether a job may need its images again.
+
+    A retired job that holds nothing is never started.
+    """
     return not job.is_settled and not (retired and job.phase is Phase.READY)

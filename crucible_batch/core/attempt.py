@@ -26,10 +26,11 @@ class AttemptStatus(enum.StrEnum):
 class Attempt:
     """One idempotency key and its status.
 
-    ``credits`` is the highest price that the gateway has named for it, 0 until it has named one. ``answered`` and
-    ``recorded`` are the prices in the answer to the submit and in the job's record, if they differ. ``refunded`` and
-    ``consumed`` are what the gateway's ledger has shown of an attempt that failed, in the entries ``refunds_seen`` and
-    ``charges_seen``. ``forgotten`` is what a person has released of it.
+    ``credits`` is the highest price that the gateway has named for it, 0 until it has named one.
+    ``answered`` and ``recorded`` are the prices in the answer to the submit and in the job's
+    record, if they differ. ``refunded`` and ``consumed`` are what the gateway's ledger has shown of
+    an attempt that failed, in the entries ``refunds_seen`` and ``charges_seen``. ``forgotten`` is
+    what a person has released of it.
     """
 
     number: int
@@ -56,22 +57,28 @@ class Attempt:
 def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Attempt:
     """Return the attempt with the price in its job's record, if that is higher.
 
-    Raises ``ValueError`` if ``has_succeeded`` contradicts the attempt's status: the ledger would count the price twice,
-    or not at all.
+    Raises ``ValueError`` if ``has_succeeded`` contradicts the attempt's status: the ledger would
+    count the price twice, or not at all.
     """
     if has_succeeded is not (attempt.status is AttemptStatus.SUCCEEDED):
-        raise ValueError(f"a price that {'has' if has_succeeded else 'has not'} been spent can't be that of the job")
+        raise ValueError(
+            f"a price that {'has' if has_succeeded else 'has not'} been spent can't be that of the job"
+        )
     answered = attempt.credits if attempt.answered is None else attempt.answered
-    return replace(attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded)
+    return replace(
+        attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded
+    )
 
 
 def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool:
     """Whether a job's record names a price that isn't in the ledger yet.
 
-    A lower price counts only if it ``is_final``, as for a job that has succeeded: before that the gateway may fill it
-    in late, and a failed job costs nothing.
+    A lower price counts only if it ``is_final``, as for a job that has succeeded: before that the
+    gateway may fill it in late, and a failed job costs nothing.
     """
-    return record > attempt.credits or (is_final and record < attempt.credits and attempt.recorded is None)
+    return record > attempt.credits or (
+        is_final and record < attempt.credits and attempt.recorded is None
+    )
 
 
 def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten) -> Attempt:
@@ -86,7 +93,9 @@ def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten)
             return replace(attempt, refunded=refunded, forgotten=forgotten, refunds_seen=seen)
         case Consumed(credits=amount, entry_id=entry_id) if entry_id not in attempt.charges_seen:
             consumed = min(attempt.credits, attempt.consumed + amount)
-            return replace(attempt, consumed=consumed, charges_seen=attempt.charges_seen | {entry_id})
+            return replace(
+                attempt, consumed=consumed, charges_seen=attempt.charges_seen | {entry_id}
+            )
         case RefundForgotten(credits=amount):
             return replace(attempt, forgotten=attempt.forgotten + amount)
         case _:
@@ -97,7 +106,8 @@ _PAID = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED
 
 
 def credits_paid(attempts: Iterable[Attempt]) -> Credits:
-    """Return the credits that the attempts at a job have cost, one in flight included, net of refunds.
+    """Return the credits that the attempts at a job have cost, one in flight included, net of
+    refunds.
 
     A failed attempt has cost what the gateway's ledger shows as charged and not refunded.
     """
@@ -105,7 +115,8 @@ def credits_paid(attempts: Iterable[Attempt]) -> Credits:
 
 
 def credits_committed(attempts: Iterable[Attempt]) -> Credits:
-    """Return what the attempts at a job have cost, and what is held for the refunds of those that failed."""
+    """Return what the attempts at a job have cost, and what is held for the refunds of those that
+    failed."""
     return sum((max(_paid(attempt), _held_for_refund(attempt)) for attempt in attempts), ZERO)
 
 

@@ -1,4 +1,5 @@
-"""The journal's claims (each attempt that became a gateway job, each upload), and an audit's finding on a claim."""
+"""The journal's claims (each attempt that became a gateway job, each upload), and an audit's
+finding on a claim."""
 
 from __future__ import annotations
 
@@ -9,7 +10,16 @@ from dataclasses import dataclass, replace
 from crucible_batch.core.asset import ASSET_PREFIX
 from crucible_batch.core.attempt import Attempt, AttemptStatus
 from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.events import Created, Deleted, Event, Found, Intended, Lost, NotCharged, NotCreated
+from crucible_batch.core.events import (
+    Created,
+    Deleted,
+    Event,
+    Found,
+    Intended,
+    Lost,
+    NotCharged,
+    NotCreated,
+)
 from crucible_batch.core.gateway_types import LedgerEntry
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger_statement import LISTED_AFTER_S, EntryKind, entry_kind
@@ -18,7 +28,8 @@ from crucible_batch.core.ledger_statement import LISTED_AFTER_S, EntryKind, entr
 class Verdict(enum.StrEnum):
     """Whether a claim and the gateway's ledger agree.
 
-    ``MOVING``: in flight, or changed during the audit. ``UNSEEN``: an entry of it may have passed without being seen.
+    ``MOVING``: in flight, or changed during the audit. ``UNSEEN``: an entry of it may have passed
+    without being seen.
     """
 
     AGREES = "agrees"
@@ -29,37 +40,48 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The amounts of a job, or of all uploads. ``returned`` are refunds of jobs, or rebates of uploads."""
+    """The amounts of a job, or of all uploads.
+
+    ``returned`` are refunds of jobs, or rebates of uploads.
+    """
 
     charged: Credits = ZERO
     returned: Credits = ZERO
     held: Credits = ZERO
 
     def __add__(self, other: Figures) -> Figures:
-        return Figures(self.charged + other.charged, self.returned + other.returned, self.held + other.held)
+        return Figures(
+            self.charged + other.charged, self.returned + other.returned, self.held + other.held
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerDifference:
-    """One difference. ``missing_at``: when an entry that is missing was made, by our clock; None if none is missing."""
+    """One difference.
+
+    ``missing_at``: when an entry that is missing was made, by our clock; None if none is missing.
+    """
 
     reason: str
     missing_at: float | None = None
 
 
 def may_be_listed_later(differences: Sequence[LedgerDifference], asked_at: float) -> bool:
-    """Whether all differences are entries that are missing, and none of them for longer than ``LISTED_AFTER_S``."""
+    """Whether all differences are entries that are missing, and none of them for longer than
+    ``LISTED_AFTER_S``."""
     since = asked_at - LISTED_AFTER_S
-    return bool(differences) and all(each.missing_at is not None and each.missing_at > since for each in differences)
+    return bool(differences) and all(
+        each.missing_at is not None and each.missing_at > since for each in differences
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One attempt at a job. ``gateway_id`` is the gateway's id of the job.
 
-    ``reasons`` describe the differences. ``is_recent``: they are entries that are missing and may not be listed yet,
-    since they were made within ``LISTED_AFTER_S``. ``assumed``: the claim is an estimate, so another figure in the
-    ledger doesn't count as a difference.
+    ``reasons`` describe the differences. ``is_recent``: they are entries that are missing and may
+    not be listed yet, since they were made within ``LISTED_AFTER_S``. ``assumed``: the claim is an
+    estimate, so another figure in the ledger doesn't count as a difference.
     """
 
     name: str
@@ -74,7 +96,10 @@ class Finding:
 
 
 class CreditStatus(enum.StrEnum):
-    """The state of a job's credits. ``ASSUMED``: the gateway lost the job, and it counts as charged."""
+    """The state of a job's credits.
+
+    ``ASSUMED``: the gateway lost the job, and it counts as charged.
+    """
 
     HELD = "held"
     CHARGED = "charged"
@@ -86,9 +111,10 @@ class CreditStatus(enum.StrEnum):
 class JobClaim:
     """One attempt that became a gateway job. Times are our clock's.
 
-    ``bought_here`` is false if the job was found by its key: then it may have been bought before ``held_at``.
-    ``answered`` and ``recorded`` are the prices in the submit's answer and in the job's record, if they differ.
-    ``refunded`` is what the ledger has shown as refunded of a job that failed.
+    ``bought_here`` is false if the job was found by its key: then it may have been bought before
+    ``held_at``. ``answered`` and ``recorded`` are the prices in the submit's answer and in the
+    job's record, if they differ. ``refunded`` is what the ledger has shown as refunded of a job
+    that failed.
     """
 
     name: str
@@ -108,8 +134,9 @@ class JobClaim:
 class UploadState(enum.StrEnum):
     """What is known of an upload's charge.
 
-    ``OPEN``: not answered yet. ``KNOWN``: from the answer. ``ASSUMED``: the answer was lost, the asset exists.
-    ``LOST``: it isn't known whether the asset exists. ``FOUND``: used, but not bought by us.
+    ``OPEN``: not answered yet. ``KNOWN``: from the answer. ``ASSUMED``: the answer was lost, the
+    asset exists. ``LOST``: it isn't known whether the asset exists. ``FOUND``: used, but not bought
+    by us.
     """
 
     OPEN = "open"
@@ -180,7 +207,10 @@ def has_unanswered_submit(job: Job) -> bool:
 
 
 def upload_claims(events: Iterable[tuple[str, Event]], names: dict[str, str]) -> list[UploadClaim]:
-    """Return a claim for each upload, in the order of their intents. ``names`` are file names by digest."""
+    """Return a claim for each upload, in the order of their intents.
+
+    ``names`` are file names by digest.
+    """
     claims: list[UploadClaim] = []
     newest: dict[str, int] = {}
     free: set[str] = set()
@@ -195,11 +225,19 @@ def upload_claims(events: Iterable[tuple[str, Event]], names: dict[str, str]) ->
         if begun is None:
             if place is not None:
                 claims[place] = _updated_claim(claims[place], event)
-        elif place is None or claims[place].asset_id is None or claims[place].asset_id != begun.asset_id:
+        elif (
+            place is None
+            or claims[place].asset_id is None
+            or claims[place].asset_id != begun.asset_id
+        ):
             newest[sha256] = len(claims)
             claims.append(begun)
     claims = [claim for claim in claims if not claim.nonce or claim.nonce not in free]
-    return [claim for claim in claims if claim.answered_at is None or claim.asset_id or claim.state is UploadState.LOST]
+    return [
+        claim
+        for claim in claims
+        if claim.answered_at is None or claim.asset_id or claim.state is UploadState.LOST
+    ]
 
 
 def _new_claim(name: str, sha256: str, event: Event) -> UploadClaim | None:
@@ -207,7 +245,9 @@ def _new_claim(name: str, sha256: str, event: Event) -> UploadClaim | None:
         case Intended(at=at, nonce=nonce, credits=credits):
             return UploadClaim(name, sha256, UploadState.OPEN, at, nonce=nonce, charge=credits)
         case Found(at=at, asset_id=asset_id):
-            return UploadClaim(name, sha256, UploadState.FOUND, at, answered_at=at, asset_id=asset_id)
+            return UploadClaim(
+                name, sha256, UploadState.FOUND, at, answered_at=at, asset_id=asset_id
+            )
         case _:
             return None
 
@@ -218,7 +258,8 @@ def _updated_claim(claim: UploadClaim, event: Event) -> UploadClaim:
             state = UploadState.ASSUMED if assumed else UploadState.KNOWN
             return replace(claim, state=state, asset_id=asset_id, charge=credits, answered_at=at)
         case NotCreated(at=at) if claim.state is UploadState.OPEN:
-            # Answered without an asset: dropped at the end. An upload that failed before its intent has no claim.
+            # Answered without an asset: dropped at the end. An upload that failed before its intent
+            # has no claim.
             return replace(claim, answered_at=at)
         case Lost(at=at):
             return replace(claim, state=UploadState.LOST, charge=ZERO, answered_at=at)

@@ -1,29 +1,33 @@
 """Admission: whether a job's credits may be held now. A pure decision, made without waiting.
 
-A price is known only when a submit is answered, so the risk is in the unanswered submits. Each holds its *bound*, the
-most that it may cost (``core/prices.py``), until the answer settles the hold to the price that it names:
+A price is known only when a submit is answered, so the risk is in the unanswered submits. Each
+holds its *bound*, the most that it may cost (``core/prices.py``), until the answer settles the hold
+to the price that it names:
 
     spent + held <= budget        before each hold
 
-A job is held together with the images that it has to upload. If the bound of all of it fits, the job is admitted. If no
-bound is known, or the rest of the budget is less than the bound, one job is submitted *alone* among unanswered submits,
-holding all of the rest, and only if the expected price fits: a budget can be spent to its last credit, and exceeded by
-one price at most. A declared ceiling is never replaced by an expected price: it is never exceeded.
+A job is held together with the images that it has to upload. If the bound of all of it fits, the
+job is admitted. If no bound is known, or the rest of the budget is less than the bound, one job is
+submitted *alone* among unanswered submits, holding all of the rest, and only if the expected price
+fits: a budget can be spent to its last credit, and exceeded by one price at most. A declared
+ceiling is never replaced by an expected price: it is never exceeded.
 
-The answer alone doesn't settle the first job of each shape, nor any job once an answer has been too low: such a job
-counts as unanswered, at its bound, until its record was read too or it has ended.
+The answer alone doesn't settle the first job of each shape, nor any job once an answer has been too
+low: such a job counts as unanswered, at its bound, until its record was read too or it has ended.
 
-The number of unanswered submits follows a slow start: one at first, then twice as many as were answered as expected
-since the last answer above the expected price.
+The number of unanswered submits follows a slow start: one at first, then twice as many as were
+answered as expected since the last answer above the expected price.
 
-A failed job's credits stay held until its refund is seen (``core/refunds.py``), and a purchase that doesn't fit
-beside them waits for the refund. After the loss of a journal, failed jobs are found again whose refunds may be older
-than the gateway's list. They don't block the submits that follow, which find earlier purchases at no cost: as long as
-nothing new was bought, one submit at a time may be sent without counting them.
+A failed job's credits stay held until its refund is seen (``core/refunds.py``), and a purchase that
+doesn't fit beside them waits for the refund. After the loss of a journal, failed jobs are found
+again whose refunds may be older than the gateway's list. They don't block the submits that follow,
+which find earlier purchases at no cost: as long as nothing new was bought, one submit at a time may
+be sent without counting them.
 
-The account's available credits are shared with others and out of date when read, and a replay under a known key is
-free. So they limit how many jobs are submitted together, not whether one is: if the account looks too small, one job
-without uploads may still be submitted, and the gateway's 402 decides.
+The account's available credits are shared with others and out of date when read, and a replay under
+a known key is free. So they limit how many jobs are submitted together, not whether one is: if the
+account looks too small, one job without uploads may still be submitted, and the gateway's 402
+decides.
 
     of the budget                                 others       decision
     expected price above the ceiling              -            Block PRICE_ABOVE_CEILING
@@ -56,7 +60,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crucible_batch.core.account_shortage import INSUFFICIENT_CREDITS, account_exhausted, purchase_refused
+from crucible_batch.core.account_shortage import (
+    INSUFFICIENT_CREDITS,
+    account_exhausted,
+    purchase_refused,
+)
 from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
@@ -67,16 +75,22 @@ BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 PRICE_ABOVE_CEILING = "PRICE_ABOVE_CEILING"
 PRICE_ROSE = "PRICE_ROSE"
 _MOST_UNCOUNTED = 2
-"""An image is bought once more after a lost answer. The costs of further ones would never be counted."""
+"""An image is bought once more after a lost answer.
+
+The costs of further ones would never be counted.
+"""
 _IF_GONE = " (if a job was changed or removed since then, restore it in the manifest first)"
 """A submit in doubt is sent again only for a job that is still in the plan."""
-BLOCKING_CODES = frozenset({BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE, REFUND_MISSING})
+BLOCKING_CODES = frozenset(
+    {BUDGET_EXHAUSTED, INSUFFICIENT_CREDITS, PRICE_ABOVE_CEILING, PRICE_ROSE, REFUND_MISSING}
+)
 """The codes of a job that isn't started only because credits are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoldRequest:
-    """A request to hold the credits of a job and of ``uploads`` images that are not uploaded or being uploaded.
+    """A request to hold the credits of a job and of ``uploads`` images that are not uploaded or
+    being uploaded.
 
     ``held`` are the credits held already for a submit in doubt that is sent again.
     """
@@ -93,7 +107,10 @@ class HoldRequest:
 
 @dataclass(frozen=True, slots=True)
 class SlowStart:
-    """The limit of unanswered submits. ``answered`` counts the answers since the last one above the expected price."""
+    """The limit of unanswered submits.
+
+    ``answered`` counts the answers since the last one above the expected price.
+    """
 
     answered: int = 0
 
@@ -102,7 +119,8 @@ class SlowStart:
         return max(1, 2 * self.answered)
 
     def after(self, expected: Credits | None, charged: Credits) -> SlowStart:
-        """Return the limit after an answer; ``expected`` is the highest price seen before, None if none was."""
+        """Return the limit after an answer; ``expected`` is the highest price seen before, None if
+        none was."""
         surprise = expected is not None and charged > expected
         return SlowStart() if surprise else SlowStart(self.answered + 1)
 
@@ -111,14 +129,16 @@ class SlowStart:
 class AdmissionState:
     """The state of the run and the account at the moment of the decision.
 
-    ``unanswered`` counts this run's submits without an answer, uploads before them included, ``limit`` is that of
-    ``SlowStart``, ``is_one_alone``: one of them was admitted alone. ``alone_in_doubt``: a submit admitted alone, in
-    this run or an earlier one, was never answered and isn't being sent now. ``unread`` is the difference between the
-    bounds and the answers of accepted jobs whose record isn't read yet. ``account_left`` is the account's available
-    credits when last read, less those spent since; None if unknown. ``account_closed`` is true from a 402 until a
-    refund: no job is submitted, and ``refusal`` is the gateway's message in it. ``awaited`` are the credits held
-    for refunds that are still waited for, and for uploads that were probably not charged. ``uncounted`` are those held
-    for refunds that don't count, as long as the run only finds what was bought before.
+    ``unanswered`` counts this run's submits without an answer, uploads before them included,
+    ``limit`` is that of ``SlowStart``, ``is_one_alone``: one of them was admitted alone.
+    ``alone_in_doubt``: a submit admitted alone, in this run or an earlier one, was never answered
+    and isn't being sent now. ``unread`` is the difference between the bounds and the answers of
+    accepted jobs whose record isn't read yet. ``account_left`` is the account's available credits
+    when last read, less those spent since; None if unknown. ``account_closed`` is true from a 402
+    until a refund: no job is submitted, and ``refusal`` is the gateway's message in it. ``awaited``
+    are the credits held for refunds that are still waited for, and for uploads that were probably
+    not charged. ``uncounted`` are those held for refunds that don't count, as long as the run only
+    finds what was bought before.
     """
 
     others_active: bool
@@ -157,8 +177,13 @@ class Block:
 Decision = Admit | Wait | Block
 
 
-def decide_admission(request: HoldRequest, ledger: Ledger, budget: Credits | None, state: AdmissionState) -> Decision:
-    """Decide on one request by the tables at the head of this file. ``budget`` is None if there is no cap."""
+def decide_admission(
+    request: HoldRequest, ledger: Ledger, budget: Credits | None, state: AdmissionState
+) -> Decision:
+    """Decide on one request by the tables at the head of this file.
+
+    ``budget`` is None if there is no cap.
+    """
     need = Need.of(request, ledger.prices)
     if (error := price_above_ceiling(request, ledger.prices)) is not None:
         return Block(error)
@@ -180,7 +205,9 @@ def decide_admission(request: HoldRequest, ledger: Ledger, budget: Credits | Non
     return _ask_account(request, need, Admit(left, alone=True), state)
 
 
-def _beside_refunds(request: HoldRequest, ledger: Ledger, budget: Credits, state: AdmissionState) -> Decision:
+def _beside_refunds(
+    request: HoldRequest, ledger: Ledger, budget: Credits, state: AdmissionState
+) -> Decision:
     """Decide on a request whose expected price doesn't fit into the rest of the budget."""
     need = Need.of(request, ledger.prices)
     left = budget - ledger.committed - state.unread + request.held
@@ -210,7 +237,8 @@ def _ask_account(request: HoldRequest, need: Need, admit: Admit, state: Admissio
 
 
 def uploads_are_uncounted(ledger: Ledger) -> bool:
-    """Whether too many uploads went unanswered before any answer had named a price, so their cost is unknown."""
+    """Whether too many uploads went unanswered before any answer had named a price, so their cost
+    is unknown."""
     return ledger.uncounted_uploads >= _MOST_UNCOUNTED
 
 
@@ -219,8 +247,8 @@ def budget_for(
 ) -> Credits | None:
     """Return the budget that suffices for these jobs and uploads beside the credits spent and held.
 
-    Each counts at its declared ceiling, else at the highest price seen, else at ``guess``. Returns None if ``guess`` is
-    None and one has neither.
+    Each counts at its declared ceiling, else at the highest price seen, else at ``guess``. Returns
+    None if ``guess`` is None and one has neither.
     """
     total = ledger.committed
     for shape, count in with_uploads(jobs, uploads).items():
@@ -232,12 +260,15 @@ def budget_for(
     return total
 
 
-def raised_budget(ledger: Ledger, jobs: Mapping[Shape, int], uploads: int, budget: Credits) -> Credits | None:
+def raised_budget(
+    ledger: Ledger, jobs: Mapping[Shape, int], uploads: int, budget: Credits
+) -> Credits | None:
     """Return a budget with which these jobs and uploads, or at least the next job, can be bought.
 
-    It is that of ``budget_for`` if all prices are known. Otherwise it is an estimate above ``budget``: what has no
-    price counts at the highest price seen of anything; the next job is admitted alone, and its answer has the price.
-    Returns None if no budget is enough, since the answers to uploads were lost before any named a price.
+    It is that of ``budget_for`` if all prices are known. Otherwise it is an estimate above
+    ``budget``: what has no price counts at the highest price seen of anything; the next job is
+    admitted alone, and its answer has the price. Returns None if no budget is enough, since the
+    answers to uploads were lost before any named a price.
     """
     if uploads and uploads_are_uncounted(ledger):
         return None
@@ -248,11 +279,13 @@ def raised_budget(ledger: Ledger, jobs: Mapping[Shape, int], uploads: int, budge
     return max(budget_for(ledger, jobs, uploads, guess=guess) or ZERO, budget + guess)
 
 
-def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: bool) -> Credits | None:
+def hold_for_submit(
+    prices: PriceBook, shape: Shape, bundle: Credits, *, alone: bool
+) -> Credits | None:
     """Return the part of ``bundle`` that stays held for the job alone once its images are paid.
 
-    Returns None if the bundle no longer covers the bound or, for a job admitted alone, the expected price: the images
-    cost more than expected, and the job has to be admitted again.
+    Returns None if the bundle no longer covers the bound or, for a job admitted alone, the expected
+    price: the images cost more than expected, and the job has to be admitted again.
     """
     need = Need.of(HoldRequest(shape), prices)
     if need.bound is not None and need.bound <= bundle:
@@ -261,12 +294,18 @@ def hold_for_submit(prices: PriceBook, shape: Shape, bundle: Credits, *, alone: 
 
 
 def hold_is_too_small(
-    ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool, uncounted: Credits = ZERO
+    ledger: Ledger,
+    budget: Credits,
+    shape: Shape,
+    hold: Credits,
+    *,
+    alone: bool,
+    uncounted: Credits = ZERO,
 ) -> bool:
     """Whether a submit may no longer be sent on the hold taken for it.
 
-    Since then a price was seen that the hold doesn't cover, or charges above their holds have used up the budget.
-    ``uncounted`` as in ``AdmissionState``.
+    Since then a price was seen that the hold doesn't cover, or charges above their holds have used
+    up the budget. ``uncounted`` as in ``AdmissionState``.
     """
     if ledger.committed - uncounted > budget:
         return True
@@ -274,15 +313,24 @@ def hold_is_too_small(
 
 
 def may_resend(
-    ledger: Ledger, budget: Credits, shape: Shape, hold: Credits, *, alone: bool, uncounted: Credits = ZERO
+    ledger: Ledger,
+    budget: Credits,
+    shape: Shape,
+    hold: Credits,
+    *,
+    alone: bool,
+    uncounted: Credits = ZERO,
 ) -> bool:
     """Whether a submit in doubt may still be sent on the hold that ``decide_admission`` granted it.
 
-    It is true right after that decision, even if charges above their holds have used up the budget: the hold is at
-    least what the earlier try may have cost, so it may be larger than the request needs now.
+    It is true right after that decision, even if charges above their holds have used up the budget:
+    the hold is at least what the earlier try may have cost, so it may be larger than the request
+    needs now.
     """
     need = Need.of(HoldRequest(shape), ledger.prices)
-    return _covers_submit(need, min(hold, budget - ledger.committed + uncounted + hold), alone=alone)
+    return _covers_submit(
+        need, min(hold, budget - ledger.committed + uncounted + hold), alone=alone
+    )
 
 
 def _covers_submit(need: Need, credits: Credits, *, alone: bool) -> bool:
@@ -293,9 +341,9 @@ def _covers_submit(need: Need, credits: Credits, *, alone: bool) -> bool:
 class Need:
     """The credits that a request needs of the budget and of the account.
 
-    ``bound``: the most that it may cost, None if nothing bounds it. ``least``: required of the budget, the declared
-    ceiling, else the expected price. ``expected``: required of the account. ``is_open``: the price of a part of it is
-    unknown, so it needs more than ``least``.
+    ``bound``: the most that it may cost, None if nothing bounds it. ``least``: required of the
+    budget, the declared ceiling, else the expected price. ``expected``: required of the account.
+    ``is_open``: the price of a part of it is unknown, so it needs more than ``least``.
     """
 
     bound: Credits | None
@@ -311,14 +359,17 @@ class Need:
             return job
         upload, count = cls._of_one(prices, UPLOAD), request.uploads
         return cls(
-            bound=None if job.bound is None or upload.bound is None else job.bound + upload.bound * count,
+            bound=None
+            if job.bound is None or upload.bound is None
+            else job.bound + upload.bound * count,
             least=job.least + upload.least * count,
             expected=job.expected + upload.expected * count,
             is_open=job.is_open or upload.is_open,
         )
 
     def fits(self, left: Credits) -> bool:
-        """Whether the rest of the budget covers the expected price, or the ceiling if one is declared."""
+        """Whether the rest of the budget covers the expected price, or the ceiling if one is
+        declared."""
         return _covers(left, self.least, is_open=self.is_open)
 
     def fits_account(self, available: Credits) -> bool:
@@ -349,12 +400,19 @@ def ceiling_error(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo
 
 
 def repricing_error(
-    shape: Shape, answered: Credits, recorded: Credits, prices: PriceBook, *, seen_before: Credits | None = None
+    shape: Shape,
+    answered: Credits,
+    recorded: Credits,
+    prices: PriceBook,
+    *,
+    seen_before: Credits | None = None,
 ) -> ErrorInfo | None:
-    """Return the error that ends all buying if the price in a job's record exceeds its bound; None if it doesn't.
+    """Return the error that ends all buying if the price in a job's record exceeds its bound; None
+    if it doesn't.
 
-    The bound is the declared ceiling, else ``SURGE`` times the highest price seen. ``seen_before`` is the price that
-    bounded the submit: for a new shape that of its workflow, until an answer names one for the shape.
+    The bound is the declared ceiling, else ``SURGE`` times the highest price seen. ``seen_before``
+    is the price that bounded the submit: for a new shape that of its workflow, until an answer
+    names one for the shape.
     """
     ceiling = prices.ceiling_of(shape)
     if ceiling is not None:
@@ -371,7 +429,8 @@ def repricing_error(
 
 
 def price_above_ceiling(request: HoldRequest, prices: PriceBook) -> ErrorInfo | None:
-    """Return the error if the highest price seen, of the job or an upload, exceeds the declared ceiling."""
+    """Return the error if the highest price seen, of the job or an upload, exceeds the declared
+    ceiling."""
     for shape in request.shapes:
         ceiling, expected = prices.ceiling_of(shape), prices.expected(shape)
         if ceiling is not None and expected is not None and expected > ceiling:
@@ -379,20 +438,28 @@ def price_above_ceiling(request: HoldRequest, prices: PriceBook) -> ErrorInfo | 
     return None
 
 
-def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, need: Need) -> ErrorInfo:
+def _budget_exhausted(
+    request: HoldRequest, ledger: Ledger, budget: Credits, need: Need
+) -> ErrorInfo:
     used, cap, least = (format_credits(amount) for amount in (ledger.committed, budget, need.least))
     held = f" ({format_credits(ledger.held)} of them held)" if ledger.held else ""
     ceilings = _ceilings_above_prices(request, ledger.prices)
     needs = f"needs {'more than ' if need.is_open else ''}{least}"
     if ceilings and need.bound == need.least:
-        with_uploads = f" with its upload{'s' if request.uploads > 1 else ''}, by the declared ceilings"
-        needs = f"may cost up to {least}{with_uploads if request.uploads else ', its declared ceiling'}"
+        with_uploads = (
+            f" with its upload{'s' if request.uploads > 1 else ''}, by the declared ceilings"
+        )
+        needs = (
+            f"may cost up to {least}{with_uploads if request.uploads else ', its declared ceiling'}"
+        )
     left = budget - ledger.committed + request.held
     lower = f"lower {' or '.join(ceilings)}"
     can_lower = bool(ceilings) and Need.of(request, ledger.prices.without_ceilings()).fits(left)
     if ledger.held and need.fits(budget - ledger.spent):
         ways = f", raise the budget, or {lower}" if can_lower else ", or raise the budget"
-        what = "unanswered requests" + (" and refunds that were not seen" if ledger.held_for_refunds else "")
+        what = "unanswered requests" + (
+            " and refunds that were not seen" if ledger.held_for_refunds else ""
+        )
         hint = f"credits are held for {what}: run the same command again{_IF_GONE}{ways}"
         if ledger.held_for_uploads and ledger.prices.upload_ceiling is None:
             uploads = format_credits(ledger.held_for_uploads)
@@ -400,12 +467,17 @@ def _budget_exhausted(request: HoldRequest, ledger: Ledger, budget: Credits, nee
     elif can_lower:
         hint = f"raise the budget, or {lower}, and run the same command again"
     else:
-        hint = "raise the budget and run the same command again; completed jobs are not paid for again"
-    return ErrorInfo(BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint)
+        hint = (
+            "raise the budget and run the same command again; completed jobs are not paid for again"
+        )
+    return ErrorInfo(
+        BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint
+    )
 
 
 def _ceilings_above_prices(request: HoldRequest, prices: PriceBook) -> list[str]:
-    """Return the keys of the declared ceilings that are above every price seen, and so decide the request."""
+    """Return the keys of the declared ceilings that are above every price seen, and so decide the
+    request."""
     quoted = ((shape, prices.ceiling_of(shape), prices.expected(shape)) for shape in request.shapes)
     return [
         f"budget.{_ceiling_key(shape)}"

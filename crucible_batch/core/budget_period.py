@@ -16,7 +16,8 @@ _NOW = {"day": "today", "week": "this week", "month": "this month"}
 class BudgetPeriod:
     """One period, from ``start`` up to ``end`` (not included), in seconds since the epoch.
 
-    ``first`` is its first local date, such as 2026-11-26: the key under which it is stored, in the order of time.
+    ``first`` is its first local date, such as 2026-11-26: the key under which it is stored, in the
+    order of time.
     """
 
     per: Per
@@ -32,7 +33,10 @@ class BudgetPeriod:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The periods of one length in one time zone. A day begins at the first instant of its local date."""
+    """The periods of one length in one time zone.
+
+    A day begins at the first instant of its local date.
+    """
 
     per: Per
     zone: tzinfo
@@ -41,7 +45,12 @@ class Calendar:
         """Return the period that contains a moment, in seconds since the epoch."""
         # Clocks change at full seconds; a fraction could be rounded up into the next period.
         first = _first_day(self.per, datetime.fromtimestamp(math.floor(moment), self.zone).date())
-        return BudgetPeriod(self.per, first.isoformat(), self._midnight(first), self._midnight(_next(self.per, first)))
+        return BudgetPeriod(
+            self.per,
+            first.isoformat(),
+            self._midnight(first),
+            self._midnight(_next(self.per, first)),
+        )
 
     def between(self, first: float, last: float) -> Iterator[BudgetPeriod]:
         """Yield the periods from that of ``first`` to that of ``last``, in order."""
@@ -52,11 +61,15 @@ class Calendar:
             yield period
 
     def clock_text(self, moment: float) -> str:
-        """Return a moment as local time with the name of the zone, such as ``2026-12-01 00:00 Europe/Berlin``."""
+        """Return a moment as local time with the name of the zone, such as ``2026-12-01 00:00
+        Europe/Berlin``."""
         return f"{datetime.fromtimestamp(moment, self.zone):%Y-%m-%d %H:%M} {zone_name(self.zone)}"
 
     def _midnight(self, day: date) -> float:
-        """Return the start of a local date. If clocks skip midnight, that is the moment at which they do."""
+        """Return the start of a local date.
+
+        If clocks skip midnight, that is the moment at which they do.
+        """
         return datetime(day.year, day.month, day.day, tzinfo=self.zone).astimezone(UTC).timestamp()
 
 

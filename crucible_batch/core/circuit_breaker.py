@@ -14,17 +14,18 @@
     a job failed after all attempts       unknown         20 alike      buy nothing more, exit 5
     ... by a code never retried           the job         never         none
 
-(*) Only if the record is to be compared with the answer to the submit: ``core.budget``.
-(**) Not 401, which ends the run with exit code 3, nor 402, which stops all purchases until a refund.
-(***) With another status than 400, 409, 413, 415 and 422.
+(*) Only if the record is to be compared with the answer to the submit: ``core.budget``. (**) Not
+401, which ends the run with exit code 3, nor 402, which stops all purchases until a refund. (***)
+With another status than 400, 409, 413, 415 and 422.
 
-A 429 counts only while the gateway refuses every submit (``ConcurrencyLimit.is_silent``). *Alike* is the same status
-and code.
+A 429 counts only while the gateway refuses every submit (``ConcurrencyLimit.is_silent``). *Alike*
+is the same status and code.
 
-A failure of the job's own scope neither counts nor resets a counter: five invalid jobs in a row end no run, and one
-among answers of a suspended account doesn't hide these. An accepted job resets the counters of answers, a succeeded one
-that of failed jobs. The counted jobs stay failed (``--retry-failed`` tries them again), all others stay pending. Failed
-jobs are refunded, so their limit is higher. ``retry.never`` in the manifest lists codes of the job's own scope.
+A failure of the job's own scope neither counts nor resets a counter: five invalid jobs in a row end
+no run, and one among answers of a suspended account doesn't hide these. An accepted job resets the
+counters of answers, a succeeded one that of failed jobs. The counted jobs stay failed
+(``--retry-failed`` tries them again), all others stay pending. Failed jobs are refunded, so their
+limit is higher. ``retry.never`` in the manifest lists codes of the job's own scope.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ _JOBS_STATUSES = frozenset({400, 409, 413, 415, 422})
 
 
 def failure_scope(status: int | None, code: str, never: Container[str]) -> FailureScope:
-    """Return the scope of a refusal. ``never`` holds the codes, in capitals, that are never retried.
+    """Return the scope of a refusal. ``never`` holds the codes, in capitals, that are never
+    retried.
 
     ``status`` is None for a request that was never sent, since it breaks the contract.
     """
@@ -58,7 +60,11 @@ def failure_scope(status: int | None, code: str, never: Container[str]) -> Failu
         return FailureScope.EVERYONE
     if status in _JOBS_STATUSES:
         return FailureScope.JOB
-    return FailureScope.WORKFLOW if status == 404 or code.startswith("WORKFLOW_") else FailureScope.EVERYONE
+    return (
+        FailureScope.WORKFLOW
+        if status == 404 or code.startswith("WORKFLOW_")
+        else FailureScope.EVERYONE
+    )
 
 
 class ConsecutiveCounter:
@@ -70,7 +76,8 @@ class ConsecutiveCounter:
         self._count = 0
 
     def count_reaches_limit(self, kind: Hashable = "") -> bool:
-        """Count a failure, from 1 again for another kind than the last; True once ``most`` is reached."""
+        """Count a failure, from 1 again for another kind than the last; True once ``most`` is
+        reached."""
         self._count = self._count + 1 if kind == self._kind else 1
         self._kind = kind
         return self._count >= self._most

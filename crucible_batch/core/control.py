@@ -1,4 +1,7 @@
-"""Commands to a running run, given from outside: what they are, and what the journal keeps of them."""
+"""Commands to a running run, given from outside:
+
+what they are, and what the journal keeps of them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class ControlAction(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ControlCommand:
-    """A command. ``value`` is the number of jobs of ``concurrency``, or the seconds from now of ``deadline``.
+    """A command. ``value`` is the number of jobs of ``concurrency``, or the seconds from now of
+    ``deadline``.
 
     ``names`` are the names or patterns of the jobs of ``retry``.
     """

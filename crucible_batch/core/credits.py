@@ -14,11 +14,13 @@ ZERO: Credits = Decimal(0)
 
 MAX_EXPONENT = 12
 MAX_PLACES = 18
-"""Amounts at or above 10**12, or finer than 10**-18, are refused. A gateway that computes in binary floats writes up to
-17 places (2.0000000000000004), and sums below 10**10 of such amounts stay exact in the 28 digits of a Decimal."""
+"""Amounts at or above 10**12, or finer than 10**-18, are refused. A gateway that computes in binary
+floats writes up to 17 places (2.0000000000000004), and sums below 10**10 of such amounts stay exact
+in the 28 digits of a Decimal."""
 
 MAX_STORED_EXPONENT = 18
-"""A hold may be a multiple of an amount of the gateway's, so amounts in our own files may be larger."""
+"""A hold may be a multiple of an amount of the gateway's, so amounts in our own files may be
+larger."""
 
 _FIGURE_PLACES = 12
 _EXACT = Context(prec=MAX_EXPONENT + _FIGURE_PLACES)
@@ -27,14 +29,16 @@ _EXACT = Context(prec=MAX_EXPONENT + _FIGURE_PLACES)
 def parse_credits(value: object) -> Credits:
     """Read an amount from JSON or YAML text.
 
-    Takes ``Decimal``, ``int`` and decimal text. Raises ``ValueError`` for NaN, infinity, negative, too large or too
-    fine amounts, and for ``float``, which has lost the exact text.
+    Takes ``Decimal``, ``int`` and decimal text. Raises ``ValueError`` for NaN, infinity, negative,
+    too large or too fine amounts, and for ``float``, which has lost the exact text.
     """
     amount = _finite(value)
     if amount < 0:
         raise ValueError(f"credits must be zero or more, got {value!r}")
     if _places(amount) > MAX_PLACES:
-        raise ValueError(f"an amount of credits has at most {MAX_PLACES} decimal places, got {value!r}")
+        raise ValueError(
+            f"an amount of credits has at most {MAX_PLACES} decimal places, got {value!r}"
+        )
     return amount or amount.copy_abs()  # no negative zero
 
 
@@ -44,7 +48,9 @@ class _Stored:
 
     check: Callable[[Decimal], Credits]
 
-    def __get_pydantic_core_schema__(self, source: object, handler: Callable[[object], object]) -> Mapping[str, object]:
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: Callable[[object], object]
+    ) -> Mapping[str, object]:
         check = {"type": "no-info", "function": self.check}
         return {"type": "function-after", "function": check, "schema": handler(source)}
 
@@ -62,7 +68,10 @@ def _check_stored(amount: Decimal) -> Credits:
 
 
 StoredCredits = Annotated[Decimal, _Stored(_check_stored)]
-"""An amount in a file of ours, which is untrusted: reading it fails unless it is finite and not negative."""
+"""An amount in a file of ours, which is untrusted:
+
+reading it fails unless it is finite and not negative.
+"""
 
 
 StoredChange = Annotated[Decimal, _Stored(_check_change)]
@@ -72,7 +81,8 @@ StoredChange = Annotated[Decimal, _Stored(_check_change)]
 def parse_figure(value: object) -> Credits:
     """Read a figure of an account like an amount, but of any sign: an account may be in debt.
 
-    No charge depends on it, so digits below a trillionth (2.8e-17, if a gateway subtracts binary floats) are rounded.
+    No charge depends on it, so digits below a trillionth (2.8e-17, if a gateway subtracts binary
+    floats) are rounded.
     """
     figure = _finite(value)
     if _places(figure) > _FIGURE_PLACES:
@@ -100,6 +110,9 @@ def _places(amount: Decimal) -> int:
 
 
 def format_credits(amount: Credits) -> str:
-    """Write an amount as plain decimal text without trailing zeros, and negative zero as ``0``: ``12.5``, ``0``."""
+    """Write an amount as plain decimal text without trailing zeros, and negative zero as ``0``:
+
+    ``12.5``, ``0``.
+    """
     text = format(amount or ZERO, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

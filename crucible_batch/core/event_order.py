@@ -1,7 +1,8 @@
-"""Which events are possible for a job or an asset with credits at stake: an impossible event must release none.
+"""Which events are possible for a job or an asset with credits at stake: an impossible event must
+release none.
 
-By the tables of ``core.job`` and ``core.asset``, but nothing is kept for a job without a hold: an impossible event
-of such a job either changes no credits or begins another hold.
+By the tables of ``core.job`` and ``core.asset``, but nothing is kept for a job without a hold: an
+impossible event of such a job either changes no credits or begins another hold.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from crucible_batch.core.events import (
 )
 from crucible_batch.core.job import ALLOWED_PHASES, Phase
 
-_WITHOUT_HOLD = frozenset({Phase.READY, Phase.FAILED, Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE})
+_WITHOUT_HOLD = frozenset(
+    {Phase.READY, Phase.FAILED, Phase.FETCHING, Phase.SUCCEEDED, Phase.UNAVAILABLE}
+)
 _AFTER_HELD: Mapping[bool, frozenset[Phase]] = {
     True: frozenset({Phase.PREPARING}),
     False: frozenset({Phase.SUBMITTING}),
@@ -65,7 +68,8 @@ class EventOrder:
         if not self._jobs.get(subject, _WITHOUT_HOLD) & ALLOWED_PHASES[type(event)]:
             return False
         if isinstance(event, Repriced):
-            # It changes no phase; only for a job whose hold has ended does it carry the amount spent.
+            # It changes no phase; only for a job whose hold has ended does it carry the amount
+            # spent.
             return (event.settled is None) is (subject in self._jobs)
         after = _AFTER_HELD[event.images] if isinstance(event, Held) else _AFTER.get(type(event))
         if after is not None:

@@ -1,8 +1,9 @@
 """Events: past facts about a job or an asset, journalled before anything is built on them.
 
-Each has ``at``, the wall clock in seconds since the epoch (UTC), for reports; the only decision that reads it is on the
-age of an idempotency key. Fields are only ever added, with a default, so that journals of every release can be read.
-Journals and ``--json`` have events under the names of their classes: these may not be renamed.
+Each has ``at``, the wall clock in seconds since the epoch (UTC), for reports; the only decision
+that reads it is on the age of an idempotency key. Fields are only ever added, with a default, so
+that journals of every release can be read. Journals and ``--json`` have events under the names of
+their classes: these may not be renamed.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ class _Event:
     at: float
 
 
-# --- a job ---------------------------------------------------------------------------------------------------------
+# --- a job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held(_Event):
-    """Credits were held for an attempt, its missing uploads included. From now on its key may be in use.
+    """Credits were held for an attempt, its missing uploads included. From now on its key may be in
+    use.
 
-    ``shape`` is the digest of the parameters that its price depends on (``core/prices.py``). ``alone``: ``credits``
-    is less than the bound of the price, or there is no bound, and no other submit may be unanswered beside it.
-    ``images``: input images are made ready before it is submitted.
+    ``shape`` is the digest of the parameters that its price depends on (``core/prices.py``).
+    ``alone``: ``credits`` is less than the bound of the price, or there is no bound, and no other
+    submit may be unanswered beside it. ``images``: input images are made ready before it is
+    submitted.
     """
 
     attempt: int
@@ -43,8 +46,9 @@ class Held(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared(_Event):
-    """The input images are ready. ``credits`` stay held for the job alone; ``assets`` maps image parameters to asset
-    ids, kept so that a submit sent again after a crash is byte for byte the same."""
+    """The input images are ready. ``credits`` stay held for the job alone; ``assets`` maps image
+    parameters to asset ids, kept so that a submit sent again after a crash is byte for byte the
+    same."""
 
     assets: Mapping[str, str] = field(default_factory=dict)
     credits: StoredCredits
@@ -52,9 +56,11 @@ class Prepared(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted(_Event):
-    """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory didn't buy it.
+    """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory
+    didn't buy it.
 
-    ``earlier``: an earlier run's submit bought it, or may have, so its cost doesn't show today's price.
+    ``earlier``: an earlier run's submit bought it, or may have, so its cost doesn't show today's
+    price.
     """
 
     job_id: str
@@ -65,7 +71,10 @@ class Accepted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(_Event):
-    """Nothing was bought and the job may be sent again: not sent, or answered 401, 402, 429 or 5xx without doubt."""
+    """Nothing was bought and the job may be sent again:
+
+    not sent, or answered 401, 402, 429 or 5xx without doubt.
+    """
 
     error: ErrorInfo
 
@@ -100,7 +109,8 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repriced(_Event):
-    """The job's record names another price than the known one: ``credits``. The higher of the two counts.
+    """The job's record names another price than the known one: ``credits``. The higher of the two
+    counts.
 
     ``settled`` is the ledger's amount for a job that had succeeded; None while it is in flight.
     """
@@ -111,9 +121,11 @@ class Repriced(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded(_Event):
-    """The gateway reports success, with ``outputs`` outputs so far. ``running_at``: when a poll first found it running.
+    """The gateway reports success, with ``outputs`` outputs so far. ``running_at``: when a poll
+    first found it running.
 
-    ``numbers`` are the gateway's numbers of them; None if it was restored from receipts, which have only their count.
+    ``numbers`` are the gateway's numbers of them; None if it was restored from receipts, which have
+    only their count.
     """
 
     outputs: int
@@ -123,15 +135,16 @@ class Succeeded(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed(_Event):
-    """A later poll of a job that has succeeded lists the outputs with these numbers (``core.output_list``). The list
-    is complete if no number is new."""
+    """A later poll of a job that has succeeded lists the outputs with these numbers
+    (``core.output_list``). The list is complete if no number is new."""
 
     numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(_Event):
-    """The gateway reports failure. The credits stay held until its ledger shows the refund (``core/refunds.py``).
+    """The gateway reports failure. The credits stay held until its ledger shows the refund
+    (``core/refunds.py``).
 
     ``running_at``: as in ``Succeeded``.
     """
@@ -142,7 +155,8 @@ class Failed(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refunded(_Event):
-    """The gateway's ledger shows that ``credits`` of a failed attempt were refunded, in the entry ``entry_id``.
+    """The gateway's ledger shows that ``credits`` of a failed attempt were refunded, in the entry
+    ``entry_id``.
 
     Below 0: that much of earlier refunds was taken back.
     """
@@ -154,7 +168,8 @@ class Refunded(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumed(_Event):
-    """The gateway's ledger shows that ``credits`` of a failed attempt were charged, in the entry ``entry_id``."""
+    """The gateway's ledger shows that ``credits`` of a failed attempt were charged, in the entry
+    ``entry_id``."""
 
     attempt: int
     credits: StoredCredits
@@ -187,9 +202,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved(_Event):
-    """An output is on disk, complete and synced. ``path`` is relative to the run directory, in POSIX form.
+    """An output is on disk, complete and synced. ``path`` is relative to the run directory, in
+    POSIX form.
 
-    Digest and size are those of the file; ``sent`` is None if these are also the bytes that the gateway sent.
+    Digest and size are those of the file; ``sent`` is None if these are also the bytes that the
+    gateway sent.
     """
 
     index: int
@@ -204,7 +221,10 @@ class Saved(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable(_Event):
-    """A paid output can't be downloaded now. The next run requests it again; it is never bought again."""
+    """A paid output can't be downloaded now.
+
+    The next run requests it again; it is never bought again.
+    """
 
     error: ErrorInfo
 
@@ -229,7 +249,7 @@ class Reopened(_Event):
     """The user asked for a further attempt at a failed job."""
 
 
-# --- an asset ------------------------------------------------------------------------------------------------------
+# --- an asset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +267,10 @@ class Intended(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created(_Event):
-    """The intent was answered: it cost ``credits``. ``assumed``: the answer was lost, and this is an estimate."""
+    """The intent was answered:
+
+    it cost ``credits``. ``assumed``: the answer was lost, and this is an estimate.
+    """
 
     asset_id: str
     credits: StoredCredits
@@ -280,7 +303,10 @@ class NotCreated(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost(_Event):
-    """An intent was never answered, and its asset isn't listed: whether it was charged is unknown."""
+    """An intent was never answered, and its asset isn't listed:
+
+    whether it was charged is unknown.
+    """
 
     nonce: str
 
@@ -323,7 +349,9 @@ JobEvent = (
     | Relocated
     | Reopened
 )
-AssetEvent = Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | NotCharged | Deleted
+AssetEvent = (
+    Intended | Created | Uploaded | BecameReady | Found | NotCreated | Lost | NotCharged | Deleted
+)
 Event = JobEvent | AssetEvent
 
 EVENT_NAMES: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}

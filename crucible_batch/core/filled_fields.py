@@ -1,7 +1,9 @@
-"""The parameters that ``prompt:`` and ``image:`` of a manifest fill, which depend on what the workflow lists.
+"""The parameters that ``prompt:`` and ``image:`` of a manifest fill, which depend on what the
+workflow lists.
 
-They are part of a job's identity. So if a workflow is listed differently, or its list can't be read, they must stay as
-they were in the run directory: jobs that are done would be other jobs, and bought again.
+They are part of a job's identity. So if a workflow is listed differently, or its list can't be
+read, they must stay as they were in the run directory: jobs that are done would be other jobs, and
+bought again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ FilledFields = Mapping[str, Mapping[str, str]]
 def filled_fields(jobs: Iterable[PlannedJob], named: Set[str] = frozenset()) -> FilledFields:
     """Return what was filled in the jobs of an earlier plan.
 
-    ``named`` are the parameters that the manifest names for other images: an image under such a name may be one.
+    ``named`` are the parameters that the manifest names for other images: an image under such a
+    name may be one.
     """
     found: dict[str, dict[str, str]] = {}
     for planned in jobs:

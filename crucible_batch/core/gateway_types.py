@@ -11,7 +11,10 @@ from crucible_batch.core.parameter_info import ParameterInfo
 
 
 class JobStatus(enum.StrEnum):
-    """The status of a gateway job. ``UNKNOWN`` is any value that the contract doesn't list: neither failed nor done."""
+    """The status of a gateway job.
+
+    ``UNKNOWN`` is any value that the contract doesn't list: neither failed nor done.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -43,8 +46,9 @@ class ErrorInfo:
 class Submission:
     """The definite answer to a submit.
 
-    ``existing`` is true for 200: the key was known. ``after_doubt`` is true if an earlier try of the same call may have
-    taken effect: then an existing job is most likely that try's, and was bought just now.
+    ``existing`` is true for 200: the key was known. ``after_doubt`` is true if an earlier try of
+    the same call may have taken effect: then an existing job is most likely that try's, and was
+    bought just now.
     """
 
     job_id: str
@@ -68,9 +72,9 @@ class OutputLink:
 class JobSnapshot:
     """A job at one poll. ``outputs`` are in the order of the gateway's ``output_index``.
 
-    ``running_at`` is when an earlier poll first found it running: the gateway reports no times. ``workflow_id`` is
-    empty if the gateway didn't send it. ``params`` are those of its request, which the contract doesn't list: empty if
-    the gateway didn't send them.
+    ``running_at`` is when an earlier poll first found it running: the gateway reports no times.
+    ``workflow_id`` is empty if the gateway didn't send it. ``params`` are those of its request,
+    which the contract doesn't list: empty if the gateway didn't send them.
     """
 
     job_id: str
@@ -94,11 +98,13 @@ class JobSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One line of the gateway's ledger, unchanged but for ``place``, by which entries of one time are in order.
+    """One line of the gateway's ledger, unchanged but for ``place``, by which entries of one time
+    are in order.
 
-    ``amount`` keeps the gateway's sign, whose meaning the contract leaves open. ``at`` is by the gateway's clock, in
-    seconds since the epoch, None if unreadable. ``more`` holds the texts of fields outside the contract. ``place`` is
-    None if no list has shown it (``core/ledger_order.py``).
+    ``amount`` keeps the gateway's sign, whose meaning the contract leaves open. ``at`` is by the
+    gateway's clock, in seconds since the epoch, None if unreadable. ``more`` holds the texts of
+    fields outside the contract. ``place`` is None if no list has shown it
+    (``core/ledger_order.py``).
     """
 
     entry_id: str
@@ -114,7 +120,10 @@ class LedgerEntry:
     @property
     def key(self) -> str:
         """The entry's id. One that the gateway sent without an id is recognised by its content."""
-        return self.entry_id or f"{self.at}|{self.job_id}|{self.entry_type}|{self.amount}|{self.description}"
+        return (
+            self.entry_id
+            or f"{self.at}|{self.job_id}|{self.entry_type}|{self.amount}|{self.description}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +143,9 @@ class Account:
 class Workflow:
     """A workflow's metadata.
 
-    ``fields`` are the parameter names that it takes; None if the metadata doesn't list them in a known form (then the
-    manifest's parameters are sent unchecked). ``expected_s`` is its estimated service time in seconds. ``parameters``
-    has what the metadata has of each parameter, by name.
+    ``fields`` are the parameter names that it takes; None if the metadata doesn't list them in a
+    known form (then the manifest's parameters are sent unchecked). ``expected_s`` is its estimated
+    service time in seconds. ``parameters`` has what the metadata has of each parameter, by name.
     """
 
     workflow_id: str
@@ -147,7 +156,8 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class AssetSnapshot:
-    """An asset at the gateway; ``sha256`` and ``nonce`` are those in its metadata, if we created it."""
+    """An asset at the gateway; ``sha256`` and ``nonce`` are those in its metadata, if we created
+    it."""
 
     asset_id: str
     status: AssetStatus
@@ -158,7 +168,10 @@ class AssetSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class UploadIntent:
-    """The answer to an asset intent: the URL for the bytes, and the cost. The URL is a secret and is never kept."""
+    """The answer to an asset intent:
+
+    the URL for the bytes, and the cost. The URL is a secret and is never kept.
+    """
 
     asset_id: str
     upload_url: str = field(repr=False)

@@ -1,16 +1,20 @@
-"""Identity: the identity of a job and the idempotency keys of its attempts, derived from its content alone.
+"""Identity: the identity of a job and the idempotency keys of its attempts, derived from its
+content alone.
 
-A job's identity is the digest of a canonical form of its content: the manifest's name, the run id, the workflow, the
-parameters, the SHA-256 of each input image and the repeat index. An attempt's idempotency key is derived from the
-identity and the attempt's number. Neither depends on a row number, a job's name or the gateway's ids, so renaming,
-reordering and inserting jobs costs nothing, and a machine without any state derives the same keys.
+A job's identity is the digest of a canonical form of its content: the manifest's name, the run id,
+the workflow, the parameters, the SHA-256 of each input image and the repeat index. An attempt's
+idempotency key is derived from the identity and the attempt's number. Neither depends on a row
+number, a job's name or the gateway's ids, so renaming, reordering and inserting jobs costs nothing,
+and a machine without any state derives the same keys.
 
-The canonical form is a JSON of our own, since RFC 8785 converts integers to binary floats (two 64-bit seeds would share
-one key). Integers are exact, object keys are sorted by code point, text is not normalised (it is sent as written), and
-values without a form in JSON are refused. A float that is a whole number below 2**53 is written as that integer: JSON
-doesn't distinguish them, so the key doesn't either.
+The canonical form is a JSON of our own, since RFC 8785 converts integers to binary floats (two
+64-bit seeds would share one key). Integers are exact, object keys are sorted by code point, text is
+not normalised (it is sent as written), and values without a form in JSON are refused. A float that
+is a whole number below 2**53 is written as that integer: JSON doesn't distinguish them, so the key
+doesn't either.
 
-The form is frozen. A change needs another version (``cb2-``), with the old one kept for existing journals.
+The form is frozen. A change needs another version (``cb2-``), with the old one kept for existing
+journals.
 """
 
 from __future__ import annotations
@@ -30,8 +34,8 @@ _EXACT_FLOAT_LIMIT = 2**53
 def canonical(value: Json) -> str:
     """Write ``value`` in the canonical form, version 1: pure ASCII, no white space.
 
-    Raises ``ValueError`` for NaN, infinity and lone surrogates, ``TypeError`` for keys that are not text and for
-    values that JSON cannot represent.
+    Raises ``ValueError`` for NaN, infinity and lone surrogates, ``TypeError`` for keys that are not
+    text and for values that JSON cannot represent.
     """
     match value:
         case None:
@@ -82,8 +86,9 @@ def job_identity(
 ) -> str:
     """Return the identity of a job: 64 hexadecimal digits.
 
-    ``params`` are sent unchanged; ``images`` maps the image parameters to the SHA-256 of the image's bytes, since the
-    asset id that is sent differs from upload to upload. ``repeat`` counts from 1.
+    ``params`` are sent unchanged; ``images`` maps the image parameters to the SHA-256 of the
+    image's bytes, since the asset id that is sent differs from upload to upload. ``repeat`` counts
+    from 1.
     """
     content: Mapping[str, Json] = {
         "manifest": manifest,
@@ -97,6 +102,9 @@ def job_identity(
 
 
 def idempotency_key(identity: str, attempt: int) -> str:
-    """Return the key of one attempt (from 1) at a job: ``cb1-`` and 64 hexadecimal digits, 68 of the 128 allowed."""
+    """Return the key of one attempt (from 1) at a job:
+
+    ``cb1-`` and 64 hexadecimal digits, 68 of the 128 allowed.
+    """
     digest = hashlib.sha256(f"{KEY_PREFIX}{identity}:{attempt}".encode("ascii")).hexdigest()
     return KEY_PREFIX + digest

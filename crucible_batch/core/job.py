@@ -21,11 +21,13 @@ The phases of a job. ``decide`` reads nothing but the job:
     BLOCKED      -                 -      (no request is planned for it: `PlannedJob.obstacle`)
     UNREADABLE   -                 -      (permanent: its journal holds an impossible event)
 
-``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``, from IN_FLIGHT on, nor
-do ``Refunded``, ``Consumed`` and ``RefundForgotten``, which concern an attempt that has failed, in any phase.
+``Relocated`` changes no phase, and may happen wherever there are outputs; nor does ``Repriced``,
+from IN_FLIGHT on, nor do ``Refunded``, ``Consumed`` and ``RefundForgotten``, which concern an
+attempt that has failed, in any phase.
 
-``SUBMITTING`` is the only phase in which the gateway's state is unknown: the key may be in use. Sending the same key
-again resolves it, so a job that was left in this phase is ``in_doubt``, and no refusal may then release its hold.
+``SUBMITTING`` is the only phase in which the gateway's state is unknown: the key may be in use.
+Sending the same key again resolves it, so a job that was left in this phase is ``in_doubt``, and no
+refusal may then release its hold.
 """
 
 from __future__ import annotations
@@ -89,9 +91,10 @@ class Phase(enum.StrEnum):
 class Job:
     """One generation of the plan.
 
-    ``attempt`` is the number of the current or next attempt. ``outputs`` maps indices to saved outputs, ``missed`` to
-    saved outputs that are no longer on disk. ``expected`` is the number of outputs, None until the job has succeeded;
-    ``numbers`` are the gateway's numbers of them, if recorded. ``may_grow``: the list is read again once all are saved.
+    ``attempt`` is the number of the current or next attempt. ``outputs`` maps indices to saved
+    outputs, ``missed`` to saved outputs that are no longer on disk. ``expected`` is the number of
+    outputs, None until the job has succeeded; ``numbers`` are the gateway's numbers of them, if
+    recorded. ``may_grow``: the list is read again once all are saved.
     """
 
     identity: str
@@ -181,24 +184,40 @@ def decide(job: Job) -> Command | None:
         case Phase.IN_FLIGHT:
             return Poll(_job_id(job))
         case Phase.FETCHING:
-            index = next((index for index in range(job.expected or 0) if index not in job.outputs), None)
+            index = next(
+                (index for index in range(job.expected or 0) if index not in job.outputs), None
+            )
             return RecheckOutputs(_job_id(job)) if index is None else Fetch(_job_id(job), index)
-        case Phase.SUCCEEDED | Phase.FAILED | Phase.UNKNOWN | Phase.UNAVAILABLE | Phase.VANISHED | Phase.UNREADABLE:
+        case (
+            Phase.SUCCEEDED
+            | Phase.FAILED
+            | Phase.UNKNOWN
+            | Phase.UNAVAILABLE
+            | Phase.VANISHED
+            | Phase.UNREADABLE
+        ):
             return None
         case Phase.BLOCKED:
             return None
 
 
 def evolve(job: Job, event: JobEvent) -> Job:
-    """Return the job after ``event``. Raises ``ValueError`` for an event that is impossible in its phase."""
+    """Return the job after ``event``.
+
+    Raises ``ValueError`` for an event that is impossible in its phase.
+    """
     if job.phase not in ALLOWED_PHASES[type(event)]:
-        raise ValueError(f"the event {event_name(event)} is impossible for a job that is {job.phase.value}")
+        raise ValueError(
+            f"the event {event_name(event)} is impossible for a job that is {job.phase.value}"
+        )
     match event:
         case Held():
             return _held(job, event)
         case Prepared(assets=assets):
             attempt = replace(job.current, prepared_at=event.at)
-            return replace(job, phase=Phase.SUBMITTING, assets=assets, attempts=_ending_in(job, attempt))
+            return replace(
+                job, phase=Phase.SUBMITTING, assets=assets, attempts=_ending_in(job, attempt)
+            )
         case Accepted():
             attempt = replace(
                 job.current,
@@ -209,18 +228,29 @@ def evolve(job: Job, event: JobEvent) -> Job:
                 accepted_at=event.at,
             )
             attempts = _ending_in(job, attempt)
-            return replace(job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None)
+            return replace(
+                job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None
+            )
         case HoldReleased(error=error):
             return _closed(job, AttemptStatus.DECLINED, error, event.at, Phase.READY)
         case Refused(error=error):
             return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
         case SubmitUnknown(error=error):
-            return replace(_closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True)
+            return replace(
+                _closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True
+            )
         case Repriced(credits=recorded, settled=settled):
             attempt = repriced(job.current, recorded, has_succeeded=settled is not None)
             return replace(job, attempts=_ending_in(job, attempt))
         case Succeeded(outputs=expected, numbers=numbers):
-            ended = _closed(job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING, running_at=event.running_at)
+            ended = _closed(
+                job,
+                AttemptStatus.SUCCEEDED,
+                None,
+                event.at,
+                Phase.FETCHING,
+                running_at=event.running_at,
+            )
             return replace(ended, expected=expected, numbers=numbers, may_grow=numbers is not None)
         case Failed() | Refunded() | Consumed() | RefundForgotten():
             return _after_failure(job, event)
@@ -235,8 +265,8 @@ def evolve(job: Job, event: JobEvent) -> Job:
 
 
 def replay(job: Job, events: Iterable[Event]) -> Job:
-    """Return the job after a journal's events. With the first impossible event it becomes unreadable and keeps the
-    state before it."""
+    """Return the job after a journal's events. With the first impossible event it becomes
+    unreadable and keeps the state before it."""
     for event in events:
         if isinstance(event, AssetEvent):
             return _unreadable(job, f"the event {event_name(event)} is impossible for a job")
@@ -260,7 +290,8 @@ def _unreadable(job: Job, why: str) -> Job:
 _ALWAYS_LATE = frozenset({Phase.IN_FLIGHT, Phase.VANISHED})
 _READABLE = frozenset(Phase) - {Phase.UNREADABLE}
 ALLOWED_PHASES: Mapping[type[JobEvent], frozenset[Phase]] = {
-    # Another attempt may follow a failure after which the retry rule at that time allowed it, and today's doesn't.
+    # Another attempt may follow a failure after which the retry rule at that time allowed it, and
+    # today's doesn't.
     Held: frozenset({Phase.READY, Phase.FAILED}),
     Prepared: frozenset({Phase.PREPARING}),
     Accepted: frozenset({Phase.SUBMITTING, Phase.UNKNOWN}),
@@ -332,7 +363,9 @@ def _after_failure(job: Job, event: Failed | Refunded | Consumed | RefundForgott
 
 
 def _failed(job: Job, event: Failed) -> Job:
-    failed = _closed(job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED, running_at=event.running_at)
+    failed = _closed(
+        job, AttemptStatus.FAILED, event.error, event.at, Phase.FAILED, running_at=event.running_at
+    )
     if job.rule.allows_another(job.attempt, event.error.code):
         return replace(failed, phase=Phase.READY, attempt=_next_number(failed))
     return failed
@@ -341,8 +374,8 @@ def _failed(job: Job, event: Failed) -> Job:
 def _next_number(job: Job) -> int:
     """Return the next attempt's number.
 
-    A key that the gateway accepted is used up, and so is one that it knows with another request; any other refused key
-    is not.
+    A key that the gateway accepted is used up, and so is one that it knows with another request;
+    any other refused key is not.
     """
     if not job.attempts or job.current.number != job.attempt:
         return job.attempt
@@ -366,7 +399,9 @@ def _saved(job: Job, event: Saved) -> Job:
     outputs = {**job.outputs, event.index: event}
     done = len(outputs) >= (job.expected or 0) and not job.may_grow
     phase = Phase.SUCCEEDED if done else Phase.FETCHING
-    return replace(job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None)
+    return replace(
+        job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None
+    )
 
 
 def _listed(job: Job, listed: tuple[int, ...]) -> Job:
@@ -383,7 +418,9 @@ def _missed(job: Job, index: int) -> Job:
 
 
 def _relocated(job: Job, event: Relocated) -> Job:
-    if event.index not in job.outputs:  # missed in the meantime: it is saved again at its planned path
+    if (
+        event.index not in job.outputs
+    ):  # missed in the meantime: it is saved again at its planned path
         return job
     moved = replace(job.outputs[event.index], path=event.path)
     return replace(job, outputs={**job.outputs, event.index: moved})

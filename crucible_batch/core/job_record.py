@@ -1,4 +1,7 @@
-"""Whether a record of the gateway (``GET /jobs/ID``) can be that of a planned job. A record does not hold its key."""
+"""Whether a record of the gateway (``GET /jobs/ID``) can be that of a planned job.
+
+A record does not hold its key.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from crucible_batch.core.plan import PlannedJob
 def matches_record(planned: PlannedJob, record: JobSnapshot) -> bool:
     """Whether a record may be that of a job: not if it names another workflow or other parameters.
 
-    Only texts and numbers that both have are compared. Input images are not: an image that was uploaded again has
-    another asset id under the same key.
+    Only texts and numbers that both have are compared. Input images are not: an image that was
+    uploaded again has another asset id under the same key.
     """
     if record.workflow_id not in {"", planned.workflow_id}:
         return False
@@ -21,7 +24,10 @@ def matches_record(planned: PlannedJob, record: JobSnapshot) -> bool:
 
 
 def _differs(sent: object, recorded: object) -> bool:
-    """Compare by value: a gateway may store 8 as 8.0, and trim texts. It replaces a negative number (a random seed)."""
+    """Compare by value:
+
+    a gateway may store 8 as 8.0, and trim texts. It replaces a negative number (a random seed).
+    """
     if isinstance(sent, str) and isinstance(recorded, str):
         return sent.split() != recorded.split()
     if _is_number(sent) and _is_number(recorded):

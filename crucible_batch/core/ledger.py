@@ -1,7 +1,7 @@
 """The ledger: credits spent, held and refunded, as a fold over the events and nothing else.
 
-An amount changes only by an event that is already journalled, so replaying the journal after a crash gives the same
-ledger. A hold ends only with a definite answer; without an answer it stays.
+An amount changes only by an event that is already journalled, so replaying the journal after a
+crash gives the same ledger. A hold ends only with a definite answer; without an answer it stays.
 
     Held         the attempt's credits are held
     Intended     part of the payer's hold becomes the image's
@@ -77,7 +77,8 @@ from crucible_batch.core.refunds import FailedAttempt, RefundEvent
 class PriceSurprise:
     """A charge above the hold taken for it.
 
-    ``by_record``: ``held`` is the price in the answer to the submit, ``charged`` the price in the job's record.
+    ``by_record``: ``held`` is the price in the answer to the submit, ``charged`` the price in the
+    job's record.
     """
 
     price_class: str
@@ -88,7 +89,10 @@ class PriceSurprise:
 
 @dataclass(frozen=True, slots=True)
 class _Bought:
-    """The attempt that a job's hold is for, as far as its refund needs it. ``job_id`` is empty until it is accepted."""
+    """The attempt that a job's hold is for, as far as its refund needs it.
+
+    ``job_id`` is empty until it is accepted.
+    """
 
     number: int
     held_at: float
@@ -111,10 +115,12 @@ class _Intent:
 
 @dataclass(slots=True)
 class _Unpriced:
-    """An upload of unknown price. ``was_made``: the gateway lists it; otherwise it may not have been charged.
+    """An upload of unknown price. ``was_made``: the gateway lists it; otherwise it may not have
+    been charged.
 
-    ``bound`` is the most that it may have cost by the prices seen when it was held, 0 if none was seen, and ``maximum``
-    the declared maximum by which it was held. ``rebate`` is the gateway's own figure.
+    ``bound`` is the most that it may have cost by the prices seen when it was held, 0 if none was
+    seen, and ``maximum`` the declared maximum by which it was held. ``rebate`` is the gateway's own
+    figure.
     """
 
     subject: str
@@ -126,9 +132,11 @@ class _Unpriced:
 
 
 class Ledger:
-    """The ledger of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates.
+    """The ledger of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads -
+    rebates.
 
-    A job takes memory only while credits are held for it, while it is lost at the gateway, or if an attempt has failed.
+    A job takes memory only while credits are held for it, while it is lost at the gateway, or if an
+    attempt has failed.
     """
 
     def __init__(self, prices: PriceBook | None = None) -> None:
@@ -142,7 +150,8 @@ class Ledger:
         self.reused: Credits = ZERO
         self._has_found = False
         self.has_bought_since_found = False
-        """Whether a job was bought after one was found by its key, which an earlier journal has bought."""
+        """Whether a job was bought after one was found by its key, which an earlier journal has
+        bought."""
         self.price_differs: Credits = ZERO
         self.repriced_jobs = 0
         self._repriced: set[str] = set()
@@ -172,12 +181,20 @@ class Ledger:
 
     @property
     def uploads(self) -> Credits:
-        """The charges for uploads. One that was made at an unknown price counts at the highest price seen."""
-        return self._uploads + self.assumed_uploads * self._upload_price if self._unpriced else self._uploads
+        """The charges for uploads.
+
+        One that was made at an unknown price counts at the highest price seen.
+        """
+        return (
+            self._uploads + self.assumed_uploads * self._upload_price
+            if self._unpriced
+            else self._uploads
+        )
 
     @property
     def rebates(self) -> Credits:
-        """The rebates for images, each capped at the amount in ``uploads``, whatever the gateway's figure is."""
+        """The rebates for images, each capped at the amount in ``uploads``, whatever the gateway's
+        figure is."""
         if not self._unpriced:
             return self._rebates
         price = self._upload_price
@@ -185,7 +202,8 @@ class Ledger:
 
     @property
     def held(self) -> Credits:
-        """The credits that may still be spent, ``held_for_uploads`` and ``held_for_refunds`` included."""
+        """The credits that may still be spent, ``held_for_uploads`` and ``held_for_refunds``
+        included."""
         held = self._held + self._held_for_refunds
         return held + self.held_for_uploads if self._unpriced else held
 
@@ -200,11 +218,17 @@ class Ledger:
 
     @property
     def awaits_refunds(self) -> bool:
-        """Whether a failed attempt has credits that may come back: they are held, or were charged."""
+        """Whether a failed attempt has credits that may come back:
+
+        they are held, or were charged.
+        """
         return any(failed.held or failed.spent for failed in self._failed.values())
 
     def job_ids(self) -> Iterator[str]:
-        """Yield the ids of the gateway jobs that may have entries yet: in flight, lost, or failed."""
+        """Yield the ids of the gateway jobs that may have entries yet:
+
+        in flight, lost, or failed.
+        """
         for attempt in self._attempts.values():
             if attempt.job_id:
                 yield attempt.job_id
@@ -214,12 +238,17 @@ class Ledger:
     @property
     def held_for_uploads(self) -> Credits:
         """The most that uploads of unknown price may have cost, beyond the amount in ``uploads``."""
-        return sum(map(self._highest_cost, self._unpriced), ZERO) - self.assumed_uploads * self._upload_price
+        return (
+            sum(map(self._highest_cost, self._unpriced), ZERO)
+            - self.assumed_uploads * self._upload_price
+        )
 
     def _highest_cost(self, upload: _Unpriced) -> Credits:
-        """Return the maximum declared when it was held, else that of this run, else the bound when it was held.
+        """Return the maximum declared when it was held, else that of this run, else the bound when
+        it was held.
 
-        At least the highest price seen. A maximum that is lowered later has no effect on what was charged before.
+        At least the highest price seen. A maximum that is lowered later has no effect on what was
+        charged before.
         """
         ceiling = self.prices.upload_ceiling if upload.maximum is None else upload.maximum
         return max(upload.bound if ceiling is None else ceiling, self._upload_price)
@@ -245,11 +274,15 @@ class Ledger:
 
     @property
     def beside_holds(self) -> Credits:
-        """The part of ``committed`` that is neither held for a job or an asset, nor for an upload of unknown price."""
+        """The part of ``committed`` that is neither held for a job or an asset, nor for an upload
+        of unknown price."""
         return self.jobs + self._uploads - self._rebates + self._held_for_refunds
 
     def unpriced(self) -> Iterator[tuple[str, Credits]]:
-        """Yield each upload of unknown price: the nonce of its intent, and its part of ``committed``."""
+        """Yield each upload of unknown price:
+
+        the nonce of its intent, and its part of ``committed``.
+        """
         price = self._upload_price
         for each in self._unpriced:
             yield each.nonce, self._highest_cost(each) - min(each.rebate, price)
@@ -265,7 +298,8 @@ class Ledger:
 
     @property
     def uncounted_uploads(self) -> int:
-        """The number of unanswered uploads that count as 0, since nothing bounds the price of an upload yet."""
+        """The number of unanswered uploads that count as 0, since nothing bounds the price of an
+        upload yet."""
         return len(self._unpriced) if self.prices.bound(UPLOAD) is None else 0
 
     @property
@@ -282,11 +316,17 @@ class Ledger:
 
     @property
     def alone(self) -> Set[str]:
-        """The unanswered jobs that were admitted alone, and their uploads: they may cost more than is held."""
+        """The unanswered jobs that were admitted alone, and their uploads:
+
+        they may cost more than is held.
+        """
         return self._alone
 
     def set_hold(self, subject: str, credits: Credits, *, alone: bool) -> None:
-        """Hold ``credits`` for a submit in doubt that is sent again. Not journalled: lasts for this run only."""
+        """Hold ``credits`` for a submit in doubt that is sent again.
+
+        Not journalled: lasts for this run only.
+        """
         self._set_hold(subject, credits)
         (self._alone.add if alone else self._alone.discard)(subject)
 
@@ -328,13 +368,24 @@ class Ledger:
                 self._job_ended(subject, event)
             case Refunded() | Consumed() | RefundForgotten():
                 self._refund_noted(subject, event)
-            case SubmitUnknown() | Listed() | Saved() | Unavailable() | Missed() | Relocated() | Reopened():
+            case (
+                SubmitUnknown()
+                | Listed()
+                | Saved()
+                | Unavailable()
+                | Missed()
+                | Relocated()
+                | Reopened()
+            ):
                 pass
             case _:
                 assert_never(event)
 
     def _apply_impossible(self, subject: str, event: Event) -> None:
-        """Apply an impossible event, or one that follows such an event: charges count, releases don't."""
+        """Apply an impossible event, or one that follows such an event:
+
+        charges count, releases don't.
+        """
         self._impossible.add(subject)
         if isinstance(event, Held | Prepared | Accepted | Repriced | Intended):
             self._set_hold(subject, max(event.credits, self.hold_of(subject)))
@@ -372,7 +423,9 @@ class Ledger:
 
     def _accepted(self, subject: str, event: Accepted) -> None:
         shape = self._shapes[subject]
-        self._attempts[subject] = replace(self._attempts[subject], job_id=event.job_id, found=event.reused)
+        self._attempts[subject] = replace(
+            self._attempts[subject], job_id=event.job_id, found=event.reused
+        )
         self._alone.discard(subject)
         if event.reused:
             self._has_found = True
@@ -416,7 +469,8 @@ class Ledger:
             self._note_surprise(shape, settled.spent, record, by_record=True)
 
     def _job_ended(self, subject: str, event: Succeeded | JobLost | Failed) -> None:
-        """Spend the hold, or keep it for the refund, and settle what counted as spent while the job was lost."""
+        """Spend the hold, or keep it for the refund, and settle what counted as spent while the job
+        was lost."""
         attempt = self._attempts.get(subject)
         amount = self._end_hold(subject)
         vanished = self._vanished.pop(subject, ZERO)
@@ -440,7 +494,9 @@ class Ledger:
     def _await_refund(self, subject: str, attempt: _Bought, price: Credits, at: float) -> None:
         if not price:
             return
-        failed = FailedAttempt(subject, attempt.number, attempt.job_id, price, attempt.held_at, at, attempt.found)
+        failed = FailedAttempt(
+            subject, attempt.number, attempt.job_id, price, attempt.held_at, at, attempt.found
+        )
         self._failed[subject, attempt.number] = failed
         self._held_for_refunds += failed.held
 
@@ -469,7 +525,10 @@ class Ledger:
 
     def _keep_bound(self, subject: str, *, was_made: bool) -> None:
         """Keep an upload at its bound, since its cost is not known. No price is learned from it."""
-        intent, was_alone = self._intents.get(subject, _Intent("", ZERO, "")), subject in self._alone
+        intent, was_alone = (
+            self._intents.get(subject, _Intent("", ZERO, "")),
+            subject in self._alone,
+        )
         hold, bound = self._end_hold(subject), intent.bound
         # One admitted alone held the rest of the budget, which may be less than its bound.
         bound = min(bound, hold) if was_alone else bound
@@ -478,7 +537,10 @@ class Ledger:
         self._return_to_payer(subject, hold - min(hold, self._highest_cost(upload)))
 
     def _rebated(self, subject: str, rebate: Credits) -> None:
-        """Count a rebate up to the amount that this directory was charged: nothing for an image it didn't buy."""
+        """Count a rebate up to the amount that this directory was charged:
+
+        nothing for an image it didn't buy.
+        """
         self._rebates += min(rebate, self._charges.pop(subject, ZERO))
         for upload in self._unpriced:
             if upload.was_made and upload.subject == subject:
@@ -486,12 +548,17 @@ class Ledger:
 
     def _return_to_payer(self, subject: str, amount: Credits) -> None:
         intent = self._intents.pop(subject, None)
-        # Only a payer that still has a hold takes it back; after a run that ended in between there is none.
+        # Only a payer that still has a hold takes it back; after a run that ended in between there
+        # is none.
         if intent is not None and intent.payer in self._holds:
             self._set_hold(intent.payer, max(ZERO, self._holds[intent.payer] + amount))
 
-    def _note_surprise(self, shape: Shape, held: Credits, charged: Credits, *, by_record: bool = False) -> None:
-        if not held and not by_record:  # a first price in a run without a budget, which holds no bound
+    def _note_surprise(
+        self, shape: Shape, held: Credits, charged: Credits, *, by_record: bool = False
+    ) -> None:
+        if (
+            not held and not by_record
+        ):  # a first price in a run without a budget, which holds no bound
             return
         name = shape.price_class
         worst = self._surprises.get((name, by_record))

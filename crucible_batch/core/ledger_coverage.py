@@ -1,8 +1,9 @@
 """The time over which readings of the gateway's ledger leave no gap.
 
-The gateway shows only the newest entries of the account's ledger. Between two readings no entry was missed if the
-later one still has the newest entry of the earlier one, or if the newest entry of the later one was in the earlier one
-already. A single entry that both have shows nothing by itself: it may be pinned, or be listed again since it changed.
+The gateway shows only the newest entries of the account's ledger. Between two readings no entry was
+missed if the later one still has the newest entry of the earlier one, or if the newest entry of the
+later one was in the earlier one already. A single entry that both have shows nothing by itself: it
+may be pinned, or be listed again since it changed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from crucible_batch.core.gateway_types import LedgerEntry
 
 @dataclass(frozen=True, slots=True)
 class LedgerCoverage:
-    """Readings that overlap, from the one begun at ``since`` to the one begun at ``until``, by our clock.
+    """Readings that overlap, from the one begun at ``since`` to the one begun at ``until``, by our
+    clock.
 
-    ``keys`` are the entries of the last one (``LedgerEntry.key``), the oldest first, and ``states`` what may change of
-    each.
+    ``keys`` are the entries of the last one (``LedgerEntry.key``), the oldest first, and ``states``
+    what may change of each.
     """
 
     since: float
@@ -30,11 +32,15 @@ class LedgerCoverage:
     def of(cls, entries: Sequence[LedgerEntry], asked_at: float) -> LedgerCoverage:
         """Return the coverage of one reading."""
         shown = {entry.key: entry for entry in in_order(entries)}
-        states = tuple(f"{entry.at} {entry.entry_type} {entry.status} {entry.amount}" for entry in shown.values())
+        states = tuple(
+            f"{entry.at} {entry.entry_type} {entry.status} {entry.amount}"
+            for entry in shown.values()
+        )
         return cls(asked_at, asked_at, tuple(shown), states)
 
     def after(self, reading: LedgerCoverage) -> LedgerCoverage:
-        """Return the coverage with another reading, which has that of its own. After a gap it begins again.
+        """Return the coverage with another reading, which has that of its own. After a gap it
+        begins again.
 
         A clock that was set back in between doesn't make it begin earlier.
         """
@@ -47,7 +53,8 @@ class LedgerCoverage:
         return self._ends_within(reading) or reading._ends_within(self)
 
     def _ends_within(self, other: LedgerCoverage) -> bool:
-        """Whether another reading has the newest entries of this one, down to one that is the same in both, or all."""
+        """Whether another reading has the newest entries of this one, down to one that is the same
+        in both, or all."""
         states = dict(zip(other.keys, other.states, strict=True))
         for key, state in zip(reversed(self.keys), reversed(self.states), strict=True):
             if key not in states:
@@ -68,8 +75,8 @@ class LedgerCoverage:
 def in_order(entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
     """Return entries in the order of their times, the oldest first.
 
-    Those of one time keep their order, or the opposite one if the list begins with the newest: times may be cut to the
-    second.
+    Those of one time keep their order, or the opposite one if the list begins with the newest:
+    times may be cut to the second.
     """
     times = [entry.at for entry in entries if entry.at is not None]
     oldest_first = entries[::-1] if times and times[0] > times[-1] else entries

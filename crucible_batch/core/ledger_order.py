@@ -1,12 +1,13 @@
 """The order of the ledger's entries that have one time, such as one that is cut to the second.
 
-The gateway lists its newest entries, and the contract doesn't define which end of the list is the newest. The times
-show it, unless all are equal or some are in another order. The reservation of a job is older than its charge and its
-refund: a list that has them of one time in the other order doesn't order entries of one time.
+The gateway lists its newest entries, and the contract doesn't define which end of the list is the
+newest. The times show it, unless all are equal or some are in another order. The reservation of a
+job is older than its charge and its refund: a list that has them of one time in the other order
+doesn't order entries of one time.
 
-Where the order is known, each entry gets a place: a number that is higher than that of any older entry, in this list
-and in those before. It is kept with the entry, so it is known after a restart, and once the entry is not listed any
-more.
+Where the order is known, each entry gets a place: a number that is higher than that of any older
+entry, in this list and in those before. It is kept with the entry, so it is known after a restart,
+and once the entry is not listed any more.
 """
 
 from __future__ import annotations
@@ -27,16 +28,20 @@ def is_before(first: LedgerEntry, second: LedgerEntry) -> bool:
     return first.place is not None and second.place is not None and first.place < second.place
 
 
-def with_places(entries: Sequence[LedgerEntry], known: Mapping[str, int | None], last: int) -> list[LedgerEntry]:
+def with_places(
+    entries: Sequence[LedgerEntry], known: Mapping[str, int | None], last: int
+) -> list[LedgerEntry]:
     """Return a list of the gateway with the place of each entry, None if no list has shown it.
 
-    ``known`` are the places of its entries that were listed before, by their keys, and ``last`` is the highest one of
-    all. If an entry is listed late, between others, all get new places.
+    ``known`` are the places of its entries that were listed before, by their keys, and ``last`` is
+    the highest one of all. If an entry is listed late, between others, all get new places.
     """
     ordered = [entry.key for entry in _oldest_first(entries)]
     places = [known.get(key) for key in ordered]
     kept = [place for place in places if place is not None]
-    is_continued = places[: len(kept)] == kept and all(first < second for first, second in pairwise(kept))
+    is_continued = places[: len(kept)] == kept and all(
+        first < second for first, second in pairwise(kept)
+    )
     fresh = ordered[len(kept) if is_continued else 0 :]
     new = {key: last + number for number, key in enumerate(fresh, start=1)}
     return [replace(entry, place=new.get(entry.key, known.get(entry.key))) for entry in entries]

@@ -1,7 +1,8 @@
 """The gateway's statement: the newest entries of its ledger, by the job or asset that they concern.
 
-The contract lists no entry types and doesn't define the sign of an amount, so an entry's kind is derived from its words
-and its amount is taken without the sign. Its subject is in ``job_id``, or any id in its texts.
+The contract lists no entry types and doesn't define the sign of an amount, so an entry's kind is
+derived from its words and its amount is taken without the sign. Its subject is in ``job_id``, or
+any id in its texts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from crucible_batch.core.gateway_types import LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage, in_order
 
 LISTED_AFTER_S = 600.0
-"""How long an entry may be missing only because it is not listed yet. The contract promises no time."""
+"""How long an entry may be missing only because it is not listed yet.
+
+The contract promises no time.
+"""
 
 
 class EntryKind(enum.StrEnum):
@@ -38,14 +42,38 @@ _OF_JOBS = (
 _OF_BOUGHT = _OF_JOBS[0][1] | _OF_JOBS[1][1]
 _WORDS_OF_UNDOING = frozenset(
     (
-        *("refund", "refunded", "release", "released", "return", "returned", "reversal", "reversed", "reverse"),
-        *("cancel", "canceled", "cancelled", "cancellation", "void", "voided", "undo", "undone", "expired"),
+        *(
+            "refund",
+            "refunded",
+            "release",
+            "released",
+            "return",
+            "returned",
+            "reversal",
+            "reversed",
+            "reverse",
+        ),
+        *(
+            "cancel",
+            "canceled",
+            "cancelled",
+            "cancellation",
+            "void",
+            "voided",
+            "undo",
+            "undone",
+            "expired",
+        ),
     )
 )
-# An entry without a job may be booked under a job's words: a rebate as "refund", an upload as "consume".
+# An entry without a job may be booked under a job's words: a rebate as "refund", an upload as
+# "consume".
 _OF_UPLOADS = (
     (EntryKind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
-    (EntryKind.UPLOAD, {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"}),
+    (
+        EntryKind.UPLOAD,
+        {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"},
+    ),
 )
 _WORDS_OF_REFUNDS = frozenset(
     (
@@ -55,24 +83,55 @@ _WORDS_OF_REFUNDS = frozenset(
 )
 """The words that the type of a refund may have: not a "refund_fee" or a "refund_requested"."""
 _WORDS_OF_REVERSALS = frozenset(
-    ("reversal", "reversed", "reverse", "revoked", "clawback", "chargeback", "recharge", "charge", "debit")
+    (
+        "reversal",
+        "reversed",
+        "reverse",
+        "revoked",
+        "clawback",
+        "chargeback",
+        "recharge",
+        "charge",
+        "debit",
+    )
 )
 _FINAL = frozenset(
     (
-        *("posted", "settled", "completed", "complete", "done", "final", "finalized", "succeeded", "success"),
-        *("successful", "ok", "booked", "applied", "confirmed", "cleared", "closed", "committed", "credited"),
+        *(
+            "posted",
+            "settled",
+            "completed",
+            "complete",
+            "done",
+            "final",
+            "finalized",
+            "succeeded",
+            "success",
+        ),
+        *(
+            "successful",
+            "ok",
+            "booked",
+            "applied",
+            "confirmed",
+            "cleared",
+            "closed",
+            "committed",
+            "credited",
+        ),
         *("granted", "issued", "paid", "processed", "recorded", "refunded", "released", "returned"),
     )
 )
-"""The words of a status that has taken effect. The contract has no list of them, so any other is not final: what it
-would release stays held."""
+"""The words of a status that has taken effect. The contract has no list of them, so any other is
+not final: what it would release stays held."""
 _WORD = re.compile(r"[a-z]+")
 _ID = re.compile(r"[\w-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
-    """Return an entry's kind by its type; by its description if it has no job and the type has no known word.
+    """Return an entry's kind by its type; by its description if it has no job and the type has no
+    known word.
 
     The kind of one that undoes a reservation or a charge of a job isn't known: it may be a refund.
     """
@@ -88,26 +147,32 @@ def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
 
 
 def may_be_upload(entry: LedgerEntry, charges: Collection[Credits]) -> bool:
-    """Whether an entry without a job may be the charge of an upload. ``charges`` are those of known uploads.
+    """Whether an entry without a job may be the charge of an upload. ``charges`` are those of known
+    uploads.
 
-    A rebate is one by its type only: its description may have the words of a file's name. An entry with other words is
-    one if it reserves credits, or has the amount of a known charge.
+    A rebate is one by its type only: its description may have the words of a file's name. An entry
+    with other words is one if it reserves credits, or has the amount of a known charge.
     """
     by_type = set(_WORD.findall(entry.entry_type.lower()))
     is_rebate = bool(by_type & _OF_UPLOADS[0][1]) and not by_type & _OF_UPLOADS[1][1]
     is_known = entry_kind(entry, of_job=False) is not EntryKind.OTHER
-    return not is_rebate and (is_known or is_hold(entry.entry_type) or entry_amount(entry) in charges)
+    return not is_rebate and (
+        is_known or is_hold(entry.entry_type) or entry_amount(entry) in charges
+    )
 
 
 def is_booked_refund(entry: LedgerEntry) -> bool:
-    """Whether an entry about a job certainly shows a refund that has taken effect, by its type and its status.
+    """Whether an entry about a job certainly shows a refund that has taken effect, by its type and
+    its status.
 
     An empty status counts as one that has taken effect.
     """
     if entry_kind(entry, of_job=True) is not EntryKind.REFUND:
         return False
     status = set(_WORD.findall(entry.status.lower()))
-    return _WORDS_OF_REFUNDS.issuperset(_WORD.findall(entry.entry_type.lower())) and status <= _FINAL
+    return (
+        _WORDS_OF_REFUNDS.issuperset(_WORD.findall(entry.entry_type.lower())) and status <= _FINAL
+    )
 
 
 def takes_back(entry: LedgerEntry) -> bool:
@@ -127,8 +192,9 @@ def entry_amount(entry: LedgerEntry) -> Credits:
 class Statement:
     """The entries without repetitions, oldest first as far as their times are known.
 
-    ``entries`` are those that the gateway shows now, the newest ones. ``seen`` are those that runs saw before, while
-    their readings had the times of ``coverages``. ``oldest`` is the time of the oldest entry that is shown now.
+    ``entries`` are those that the gateway shows now, the newest ones. ``seen`` are those that runs
+    saw before, while their readings had the times of ``coverages``. ``oldest`` is the time of the
+    oldest entry that is shown now.
     """
 
     def __init__(
@@ -161,12 +227,16 @@ def _subjects(entry: LedgerEntry) -> set[str]:
 
 
 def names_several(entry: LedgerEntry) -> bool:
-    """Whether an entry without a job has several ids in its texts: it doesn't show which of them it is about."""
+    """Whether an entry without a job has several ids in its texts:
+
+    it doesn't show which of them it is about.
+    """
     return entry.job_id is None and len(_ids(entry)) > 1
 
 
 def job_of(entry: LedgerEntry) -> str | None:
-    """Return the id of an entry's job, or the only one in its texts, in lower case; None without one."""
+    """Return the id of an entry's job, or the only one in its texts, in lower case; None without
+    one."""
     if entry.job_id is not None:
         return entry.job_id.lower()
     ids = _ids(entry)
@@ -180,8 +250,8 @@ def _ids(entry: LedgerEntry) -> set[str]:
 class Clocks:
     """The offset of the gateway's clock: between ``low`` and ``high`` seconds ahead of ours.
 
-    Derived from our jobs' reservations in the ledger: each was made after the credits were held and before the answer
-    came. Until one is known, five minutes either way.
+    Derived from our jobs' reservations in the ledger: each was made after the credits were held and
+    before the answer came. Until one is known, five minutes either way.
     """
 
     UNKNOWN_S = 300.0
@@ -189,20 +259,29 @@ class Clocks:
     FINE_TICK_S = 0.001  # or, where it has a fraction, to the millisecond
 
     def __init__(self, samples: Iterable[tuple[float, float, float]]) -> None:
-        """``samples`` are (held, reserved, accepted): the first and last by our clock, the second by the gateway's."""
+        """``samples`` are (held, reserved, accepted):
+
+        the first and last by our clock, the second by the gateway's.
+        """
         known = list(samples)
         bounds = (
-            (max(reserved - accepted for _, reserved, accepted in known), min(at - held for held, at, _ in known))
+            (
+                max(reserved - accepted for _, reserved, accepted in known),
+                min(at - held for held, at, _ in known),
+            )
             if known
             else (-self.UNKNOWN_S, self.UNKNOWN_S)
         )
-        # A clock that was set in the meantime crosses the bounds; then the offset is anywhere between them.
+        # A clock that was set in the meantime crosses the bounds; then the offset is anywhere
+        # between them.
         self.low, self.high = min(bounds), max(bounds)
 
     def surely_shown(self, statement: Statement, begun: float, ended: float | None = None) -> bool:
-        """Whether the statement certainly has an entry that was made between two times of our clock.
+        """Whether the statement certainly has an entry that was made between two times of our
+        clock.
 
-        ``ended`` is ``begun`` by default. The readings of a run have it if they lasted ``LISTED_AFTER_S`` longer.
+        ``ended`` is ``begun`` by default. The readings of a run have it if they lasted
+        ``LISTED_AFTER_S`` longer.
         """
         listed_at = max(begun, ended or begun) + LISTED_AFTER_S
         if any(each.has_lasted(begun, listed_at) for each in statement.coverages):

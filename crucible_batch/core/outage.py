@@ -1,4 +1,5 @@
-"""An outage of the gateway, from the first request without an answer to the next answer. Pure: times are passed in.
+"""An outage of the gateway, from the first request without an answer to the next answer. Pure:
+times are passed in.
 
     a request ends with                       an answer   waited for
     no response (refused, DNS, timeout, cut)  no          until the outage has lasted as long as the user allows
@@ -9,7 +10,8 @@
     an invalid certificate                    yes         as any failed request: waiting does not change it
     anything else, 401 and 404 included       yes         as any failed request, or not at all
 
-While there is no answer, nothing new is bought (``engine.purchase_gate``). An answer to any request ends the outage.
+While there is no answer, nothing new is bought (``engine.purchase_gate``). An answer to any request
+ends the outage.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ FIRST_TOLD_S = 5.0
 TOLD_EVERY_S = 60.0
 
 TellOutage = Callable[[float, str | None], None]
-"""Called with the seconds that an outage has lasted and the last error; with None instead of it at the end."""
+"""Called with the seconds that an outage has lasted and the last error; with None instead of it at
+the end."""
 
 
 def _untold(_lasted_s: float, _reason: str | None) -> None:
@@ -29,14 +32,17 @@ def _untold(_lasted_s: float, _reason: str | None) -> None:
 
 
 class Outage:
-    """Whether the gateway answers, by the results of all requests. Times are in seconds of one monotonic clock.
+    """Whether the gateway answers, by the results of all requests. Times are in seconds of one
+    monotonic clock.
 
-    ``is_awaited``: whether requests wait for its end; set it to False where a quick failure is wanted. ``has_bought``:
-    the first purchase was accepted, so that errors are answers. ``number`` counts the outages so far.
-    ``is_given_up``: it has lasted longer than the user allows.
+    ``is_awaited``: whether requests wait for its end; set it to False where a quick failure is
+    wanted. ``has_bought``: the first purchase was accepted, so that errors are answers. ``number``
+    counts the outages so far. ``is_given_up``: it has lasted longer than the user allows.
     """
 
-    def __init__(self, tell: TellOutage = _untold, *, is_awaited: bool = True, has_bought: bool = True) -> None:
+    def __init__(
+        self, tell: TellOutage = _untold, *, is_awaited: bool = True, has_bought: bool = True
+    ) -> None:
         self.is_awaited = is_awaited
         self.has_bought = has_bought
         self.is_given_up = False
@@ -73,7 +79,11 @@ class Outage:
 
     def waiting(self, now: float, reason: str) -> None:
         """Note that a request waits for the end of the outage. Reported once a minute."""
-        due_at = FIRST_TOLD_S + (self._began_at or 0.0) if self._told_at is None else self._told_at + TOLD_EVERY_S
+        due_at = (
+            FIRST_TOLD_S + (self._began_at or 0.0)
+            if self._told_at is None
+            else self._told_at + TOLD_EVERY_S
+        )
         if self._began_at is not None and now >= due_at:
             self._told_at = now
             self._tell(self.lasted_s(now), reason)

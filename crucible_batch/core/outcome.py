@@ -37,9 +37,10 @@ class RunStatus(enum.StrEnum):
 class Ending:
     """The end of a run.
 
-    ``stops`` maps a price class, or ``*`` for the entire run (first), to the error that stopped it. A job that wasn't
-    started is blocked by the stop of its class, else by that of the run. ``job_stops`` maps the identities of jobs to
-    errors that count instead: a merged run has jobs of one class that were not started for different reasons.
+    ``stops`` maps a price class, or ``*`` for the entire run (first), to the error that stopped it.
+    A job that wasn't started is blocked by the stop of its class, else by that of the run.
+    ``job_stops`` maps the identities of jobs to errors that count instead: a merged run has jobs of
+    one class that were not started for different reasons.
     """
 
     status: RunStatus
@@ -56,7 +57,10 @@ class Ending:
 EVERYTHING = "*"
 """The key in ``Ending.stops`` of a stop that concerns all jobs of the run."""
 IN_DOUBT = "in_doubt"
-"""The key of why a submit that an earlier run left in doubt isn't sent again: it concerns no other job."""
+"""The key of why a submit that an earlier run left in doubt isn't sent again:
+
+it concerns no other job.
+"""
 
 SUBMIT_UNANSWERED = "SUBMIT_UNANSWERED"
 UNANSWERED = ErrorInfo(
@@ -95,8 +99,9 @@ def conclude(
 ) -> Ending:
     """Return the end of a run by the outcomes of its jobs and the reasons for which it was stopped.
 
-    ``by_sources`` is the number of blocked jobs that the jobs from whose outputs they would be made block, and not the
-    lack of credits. If several exit codes apply, the first of 130/143, 3, 5, 4, 1 (their documented precedence).
+    ``by_sources`` is the number of blocked jobs that the jobs from whose outputs they would be made
+    block, and not the lack of credits. If several exit codes apply, the first of 130/143, 3, 5, 4,
+    1 (their documented precedence).
     """
     found = set(reasons)
     if counts.get(Outcome.FAILED):
@@ -114,14 +119,18 @@ def conclude(
     status = _STATUS[code]
     if code is ExitCode.SOME_FAILED and not counts.get(Outcome.SUCCEEDED):
         status = RunStatus.FAILED
-    return Ending(status, int(code), dict(sorted(stops.items(), key=lambda stop: stop[0] != EVERYTHING)))
+    return Ending(
+        status, int(code), dict(sorted(stops.items(), key=lambda stop: stop[0] != EVERYTHING))
+    )
 
 
-def outcome_of(job: Job, price_class: str, stops: Mapping[str, ErrorInfo]) -> tuple[Outcome, ErrorInfo | None]:
+def outcome_of(
+    job: Job, price_class: str, stops: Mapping[str, ErrorInfo]
+) -> tuple[Outcome, ErrorInfo | None]:
     """Return a job's outcome, and the error if it isn't a success.
 
-    ``stops`` are those of the newest run, by the job's identity, its class, or ``*``: the first of them counts. A job
-    that wasn't started for lack of credits is blocked, not failed.
+    ``stops`` are those of the newest run, by the job's identity, its class, or ``*``: the first of
+    them counts. A job that wasn't started for lack of credits is blocked, not failed.
     """
     match job.phase:
         case Phase.SUCCEEDED:

@@ -6,7 +6,9 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
-RESERVED_NAMES = frozenset({"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"})
+RESERVED_NAMES = frozenset(
+    {"report.json", "report.html", "receipts.jsonl", "thumbnails", ".crucible"}
+)
 """The run's own files in its directory."""
 
 PICTURE_EXTENSIONS = {
@@ -30,7 +32,8 @@ _NUMBERED = re.compile(r"(.+)-[1-9][0-9]*", re.ASCII | re.DOTALL)
 
 
 def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
-    """Fill in a planned output pattern: ``index`` counts from 0, ``ext`` is that of the true type, with its dot.
+    """Fill in a planned output pattern: ``index`` counts from 0, ``ext`` is that of the true type,
+    with its dot.
 
     A pattern without ``{index}`` gets ``-{index}`` before its extension from the second output on.
     """
@@ -43,7 +46,10 @@ def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
 
 
 def relocated_path(path: str, sha256: str) -> str:
-    """Return the path to which an output is moved if another takes ``path``: the same, with 8 hex of its digest."""
+    """Return the path to which an output is moved if another takes ``path``:
+
+    the same, with 8 hex of its digest.
+    """
     place = PurePosixPath(path)
     return place.with_name(f"{place.stem}.{sha256[:8]}{place.suffix}").as_posix()
 
@@ -54,9 +60,11 @@ def fold_path(path: str) -> str:
 
 
 def may_hold_output(path: str) -> bool:
-    """Whether an output may be at a path: below the run directory, and not one of the run's own files.
+    """Whether an output may be at a path: below the run directory, and not one of the run's own
+    files.
 
-    A path in a journal or a receipt is untrusted: it may have been written to make us read or replace another file.
+    A path in a journal or a receipt is untrusted: it may have been written to make us read or
+    replace another file.
     """
     name = fold_path(path)
     parts = name.split("/")
@@ -78,7 +86,8 @@ def is_planned_path(pattern: str, index: int, sha256: str, path: str) -> bool:
 
 
 def is_picture_path(path: str) -> bool:
-    """Whether an output may be at ``path`` and is named as a picture: the path of a job that has been renamed since.
+    """Whether an output may be at ``path`` and is named as a picture: the path of a job that has
+    been renamed since.
 
     It is enough to read a file whose digest is known, and not to write one.
     """
@@ -86,7 +95,8 @@ def is_picture_path(path: str) -> bool:
 
 
 def first_output_pattern(pattern: str) -> str | None:
-    """Return the pattern whose later outputs may collide with the first of this one: ``a{ext}`` for ``a-1{ext}``.
+    """Return the pattern whose later outputs may collide with the first of this one: ``a{ext}`` for
+    ``a-1{ext}``.
 
     Returns None if there is none, as with ``{index}``.
     """

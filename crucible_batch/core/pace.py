@@ -1,4 +1,7 @@
-"""The rate at which a run's jobs end, and an estimate of the time left. Pure; time is an argument."""
+"""The rate at which a run's jobs end, and an estimate of the time left.
+
+Pure; time is an argument.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 RATE_WINDOW = 200
-"""The number of jobs that the rate is computed over: enough to be stable, few enough to follow a change."""
+"""The number of jobs that the rate is computed over:
+
+enough to be stable, few enough to follow a change.
+"""
 
 _FOUR_OF_FIVE = 1.28
 """The number of standard deviations on either side that covers four of five cases."""
@@ -46,13 +52,17 @@ class Pace:
         return len(self._ended_at) * 60 / since if since > 0.5 else None
 
     def left(self, jobs: int, now: float) -> TimeLeft | None:
-        """Estimate how long ``jobs`` more jobs will take; None if there are none, or if there is no rate yet.
+        """Estimate how long ``jobs`` more jobs will take; None if there are none, or if there is no
+        rate yet.
 
-        The spread is that of a count: if a window has n ends, another such window has n plus or minus its square root.
+        The spread is that of a count: if a window has n ends, another such window has n plus or
+        minus its square root.
         """
         rate = self.per_min(now)
         if not rate or not jobs:
             return None
         likely_s = jobs * 60 / rate
         spread = _FOUR_OF_FIVE / math.sqrt(len(self._ended_at))
-        return TimeLeft(likely_s, likely_s / (1 + spread), likely_s / (1 - spread) if spread < 0.9 else None)
+        return TimeLeft(
+            likely_s, likely_s / (1 + spread), likely_s / (1 - spread) if spread < 0.9 else None
+        )

@@ -1,7 +1,8 @@
 """What a workflow's metadata has of a parameter: its type, range, allowed values and default.
 
-The metadata is free-form and comes from outside. A fact is read under the names that are usual in JSON Schema and in
-workflow editors; what is absent, of another form or contradictory is ignored, and then nothing is checked by it:
+The metadata is free-form and comes from outside. A fact is read under the names that are usual in
+JSON Schema and in workflow editors; what is absent, of another form or contradictory is ignored,
+and then nothing is checked by it:
 
     facts                                     ignored
     a bound that is not a finite number       the bound
@@ -24,7 +25,10 @@ Scalar = str | int | float | bool | Decimal
 
 PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 IMAGE_FIELDS = ("image.image", "image.value", "image")
-"""The parameters that ``prompt`` and ``image`` of a manifest fill: the first of them that the workflow lists."""
+"""The parameters that ``prompt`` and ``image`` of a manifest fill:
+
+the first of them that the workflow lists.
+"""
 
 _KINDS = {
     "int": "integer",
@@ -51,7 +55,10 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class ParameterInfo:
-    """The facts of one parameter. ``kind`` is cleaned and may be any word; empty or None where a fact is not known."""
+    """The facts of one parameter.
+
+    ``kind`` is cleaned and may be any word; empty or None where a fact is not known.
+    """
 
     kind: str = ""
     minimum: Decimal | None = None
@@ -60,18 +67,29 @@ class ParameterInfo:
     default: Scalar | None = None
 
     def fault(self, value: object) -> str | None:
-        """Return why a value is not allowed, as in ``must be at most 50, got 80``; None if nothing is known against it.
+        """Return why a value is not allowed, as in ``must be at most 50, got 80``; None if nothing
+        is known against it.
 
         A number that is written as text is not checked: the gateway may accept it.
         """
         if value is None:
             return None
         if self.values:
-            return None if _is_among(value, self.values) else f"must be one of {self.shown_values()}, {_got(value)}"
+            return (
+                None
+                if _is_among(value, self.values)
+                else f"must be one of {self.shown_values()}, {_got(value)}"
+            )
         if isinstance(value, list | dict):
-            return f"must be {_a(self.kind)}, {_got(value)}" if self.kind in _KINDS.values() else None
+            return (
+                f"must be {_a(self.kind)}, {_got(value)}" if self.kind in _KINDS.values() else None
+            )
         if isinstance(value, bool):
-            return f"must be {_a(self.kind)}, {_got(value)}" if self.kind in {"integer", "number"} else None
+            return (
+                f"must be {_a(self.kind)}, {_got(value)}"
+                if self.kind in {"integer", "number"}
+                else None
+            )
         number = _number(value)
         if number is None:
             return None
@@ -90,14 +108,19 @@ class ParameterInfo:
 
 
 def read_parameter(details: Mapping[str, object]) -> ParameterInfo:
-    """Return the facts in a parameter's metadata. Whatever the metadata holds, nothing is raised."""
+    """Return the facts in a parameter's metadata.
+
+    Whatever the metadata holds, nothing is raised.
+    """
     named = details.get("type")
     word = clean_message(named, _SHOWN) if isinstance(named, str) else ""
     kind = _KINDS.get(word.lower(), word)
     default = _scalar(details.get("default"))
     minimum, maximum = _bounds(details) if kind in _NUMERIC else (None, None)
     number = _number(default)
-    if number is not None and not ((minimum is None or number >= minimum) and (maximum is None or number <= maximum)):
+    if number is not None and not (
+        (minimum is None or number >= minimum) and (maximum is None or number <= maximum)
+    ):
         minimum = maximum = None
     values = _values(details)
     if default is not None and not _is_among(default, values):
@@ -129,7 +152,9 @@ def _scalar(value: object) -> Scalar | None:
         return clean_message(value)
     if isinstance(value, bool):
         return value
-    return value if isinstance(value, int | float | Decimal) and _number(value) is not None else None
+    return (
+        value if isinstance(value, int | float | Decimal) and _number(value) is not None else None
+    )
 
 
 def _number(value: object) -> Decimal | None:
@@ -144,7 +169,10 @@ def _number(value: object) -> Decimal | None:
 
 
 def _is_among(value: object, values: tuple[Scalar, ...]) -> bool:
-    """Whether a value is one of those allowed. Values are compared as they are written; no values allow any."""
+    """Whether a value is one of those allowed.
+
+    Values are compared as they are written; no values allow any.
+    """
     return not values or shown_value(value) in {shown_value(each) for each in values}
 
 

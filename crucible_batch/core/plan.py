@@ -20,25 +20,34 @@ MAX_CELL = 200
 """Characters that are kept of a cell of a table. The job itself is made from the complete cell."""
 MAX_COLUMN_NAME = 80
 MAX_ROW = 2000
-"""Characters that are kept of a row, column names included, so that a wide table doesn't fill journals and reports."""
+"""Characters that are kept of a row, column names included, so that a wide table doesn't fill
+journals and reports."""
 DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
 """The code of a job that can't be made from an output that its source has."""
 
 BudgetSource = Literal["command", "manifest"]
 """Where the budget of a run was set."""
 NotifyOption = Literal["--allow-command", "--no-notify"]
-"""The option of a run for the notifications of its manifest, without which they may prevent the next run."""
+"""The option of a run for the notifications of its manifest, without which they may prevent the
+next run."""
 
 
 def placeholder_identity(*parts: str) -> str:
-    """Return the identity of a job that is never requested. It is made of other text than that of a request."""
-    return hashlib.sha256("\0".join(("blocked", *parts)).encode("utf-8", "surrogatepass")).hexdigest()
+    """Return the identity of a job that is never requested.
+
+    It is made of other text than that of a request.
+    """
+    return hashlib.sha256(
+        "\0".join(("blocked", *parts)).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def row_texts(values: Mapping[str, object]) -> Mapping[str, str]:
-    """Return a table row as text for reports: each value on one line, without control characters, and bounded.
+    """Return a table row as text for reports: each value on one line, without control characters,
+    and bounded.
 
-    Columns with a longer name than ``MAX_COLUMN_NAME`` are left out, and so are all columns after ``MAX_ROW``.
+    Columns with a longer name than ``MAX_COLUMN_NAME`` are left out, and so are all columns after
+    ``MAX_ROW``.
     """
     kept: dict[str, str] = {}
     left = MAX_ROW
@@ -70,8 +79,9 @@ class InputImage:
 class SourceOutput:
     """The output of another job of the run (its *source*) from which a derived job is made.
 
-    ``name`` is the source's name, ``index`` the number of its output. ``path`` is relative to the run directory. It and
-    ``sha256`` are None while there is no such output: it is expected, or its source has failed.
+    ``name`` is the source's name, ``index`` the number of its output. ``path`` is relative to the
+    run directory. It and ``sha256`` are None while there is no such output: it is expected, or its
+    source has failed.
     """
 
     name: str
@@ -84,11 +94,12 @@ class SourceOutput:
 class PlannedJob:
     """One job of a plan.
 
-    ``position`` counts from 0 in manifest order. ``params`` are JSON and sent as they are; ``images`` maps further
-    parameters to input images, sent as asset ids. ``output`` is a relative path in which ``{index}`` and ``{ext}`` are
-    still open. ``row`` are the values of the job's table row, as ``row_texts`` returns them; they are not sent.
-    ``source`` is the output from which a derived job is made. ``obstacle`` is why the job can't be started in any run
-    of this plan, such as a source that failed; None for all others.
+    ``position`` counts from 0 in manifest order. ``params`` are JSON and sent as they are;
+    ``images`` maps further parameters to input images, sent as asset ids. ``output`` is a relative
+    path in which ``{index}`` and ``{ext}`` are still open. ``row`` are the values of the job's
+    table row, as ``row_texts`` returns them; they are not sent. ``source`` is the output from which
+    a derived job is made. ``obstacle`` is why the job can't be started in any run of this plan,
+    such as a source that failed; None for all others.
     """
 
     position: int
@@ -107,7 +118,10 @@ class PlannedJob:
 
     @property
     def is_expected(self) -> bool:
-        """Whether it would be made from an output that isn't there: it counts in an estimate, and is not in a plan."""
+        """Whether it would be made from an output that isn't there:
+
+        it counts in an estimate, and is not in a plan.
+        """
         return self.source is not None and self.source.sha256 is None
 
     @property
@@ -120,13 +134,14 @@ class PlannedJob:
 class RunTerms:
     """The terms of a run: its manifest, its limits and its retry rule.
 
-    ``ceiling`` and ``upload_ceiling`` are the declared limits of the price of one job and one upload. ``plan_digest``
-    is that of the saved plan that the run follows, if any. ``sidecars`` and ``embed``: provenance is written beside the
-    outputs, and into them. ``scheduled_at`` is the scheduled time, if templates of the jobs use it. ``shard`` is the
-    part of the saved plan that the run follows, None for all of it; ``budget`` is then its allowance. ``learned`` are
-    the prices that were known when the plan was divided into shards. ``budget_source`` is where the budget was set,
-    None without a budget and for runs of older releases. ``notify_option`` is the option that the next run has
-    to repeat, None if the run did not have one.
+    ``ceiling`` and ``upload_ceiling`` are the declared limits of the price of one job and one
+    upload. ``plan_digest`` is that of the saved plan that the run follows, if any. ``sidecars`` and
+    ``embed``: provenance is written beside the outputs, and into them. ``scheduled_at`` is the
+    scheduled time, if templates of the jobs use it. ``shard`` is the part of the saved plan that
+    the run follows, None for all of it; ``budget`` is then its allowance. ``learned`` are the
+    prices that were known when the plan was divided into shards. ``budget_source`` is where the
+    budget was set, None without a budget and for runs of older releases. ``notify_option`` is the
+    option that the next run has to repeat, None if the run did not have one.
     """
 
     manifest_name: str

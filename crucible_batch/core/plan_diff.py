@@ -1,4 +1,5 @@
-"""What a run of a plan would do with each job, and the reason, compared with earlier plans and runs.
+"""What a run of a plan would do with each job, and the reason, compared with earlier plans and
+runs.
 
     phase of the job               condition             why               mark
       SUCCEEDED                    an output is gone     MISSING_OUTPUT    collected
@@ -79,7 +80,10 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One changed field of a job. ``before`` or ``after`` is None if the field was or is not given."""
+    """One changed field of a job.
+
+    ``before`` or ``after`` is None if the field was or is not given.
+    """
 
     field: str
     before: object
@@ -90,9 +94,9 @@ class Change:
 class ChangeReason:
     """The reason for a job's row of the comparison.
 
-    ``changes`` are those of a changed job, ``code`` is the error code of its failure, ``missing`` and ``resized`` are
-    the paths of outputs that are gone or have another size than was saved. ``credits`` is the amount paid so far for
-    this job, or for the earlier job of the same name.
+    ``changes`` are those of a changed job, ``code`` is the error code of its failure, ``missing``
+    and ``resized`` are the paths of outputs that are gone or have another size than was saved.
+    ``credits`` is the amount paid so far for this job, or for the earlier job of the same name.
     """
 
     why: ChangeCause
@@ -126,7 +130,10 @@ class EarlierPlan:
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """The paths of a job's outputs that are not on disk as they were saved: gone, or of another size."""
+    """The paths of a job's outputs that are not on disk as they were saved:
+
+    gone, or of another size.
+    """
 
     missing: tuple[str, ...] = ()
     resized: tuple[str, ...] = ()
@@ -145,19 +152,23 @@ def diff_jobs(
 ) -> Iterator[ComparedJob]:
     """Yield the rows of the plan's jobs in manifest order, then those of the jobs that are gone.
 
-    ``dropped`` has the earlier plan's jobs that are not in this plan unchanged, by name: keys for ``earlier``. It is
-    modified. ``to_fetch`` returns the outputs of a succeeded job that are to be fetched again, and ``retries``
-    whether a run makes another attempt at a failed job.
+    ``dropped`` has the earlier plan's jobs that are not in this plan unchanged, by name: keys for
+    ``earlier``. It is modified. ``to_fetch`` returns the outputs of a succeeded job that are to be
+    fetched again, and ``retries`` whether a run makes another attempt at a failed job.
     """
     for planned, job in jobs:
         key = dropped.pop(planned.name, None)
         before = earlier(key) if key is not None and _is_untouched(job) else None
-        found = change_reason(planned, job, before, to_fetch=to_fetch(job), retry_failed=retries(job))
+        found = change_reason(
+            planned, job, before, to_fetch=to_fetch(job), retry_failed=retries(job)
+        )
         yield ComparedJob(planned.name, planned.workflow_id, found)
     for name, key in dropped.items():
         gone = earlier(key)
         yield ComparedJob(
-            name, gone.planned.workflow_id, ChangeReason(ChangeCause.GONE, credits=credits_paid(gone.job.attempts))
+            name,
+            gone.planned.workflow_id,
+            ChangeReason(ChangeCause.GONE, credits=credits_paid(gone.job.attempts)),
         )
 
 
@@ -204,13 +215,21 @@ _CAUSES = {
 
 
 def _with_code(why: ChangeCause, job: Job) -> ChangeReason:
-    return ChangeReason(why, code=job.error.code if job.error is not None else None, credits=credits_paid(job.attempts))
+    return ChangeReason(
+        why,
+        code=job.error.code if job.error is not None else None,
+        credits=credits_paid(job.attempts),
+    )
 
 
 def _reason_of_unsent(planned: PlannedJob, job: Job, before: EarlierPlan | None) -> ChangeReason:
-    failed = next((each for each in reversed(job.attempts) if each.status is AttemptStatus.FAILED), None)
+    failed = next(
+        (each for each in reversed(job.attempts) if each.status is AttemptStatus.FAILED), None
+    )
     if failed is not None:
-        return ChangeReason(ChangeCause.RETRIED, code=failed.error.code if failed.error is not None else None)
+        return ChangeReason(
+            ChangeCause.RETRIED, code=failed.error.code if failed.error is not None else None
+        )
     if not _is_untouched(job):
         return _with_code(ChangeCause.NOT_SENT, job)
     if before is not None:
@@ -227,7 +246,10 @@ def _is_untouched(job: Job) -> bool:
 
 
 def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
-    """Yield the changed fields: workflow, parameters, images (by their bytes) and the repeat index."""
+    """Yield the changed fields:
+
+    workflow, parameters, images (by their bytes) and the repeat index.
+    """
     if before.workflow_id != now.workflow_id:
         yield Change("workflow", before.workflow_id, now.workflow_id)
     for name in sorted(before.params.keys() | now.params.keys()):
@@ -248,7 +270,8 @@ def _digest(image: InputImage | None) -> str | None:
 
 
 def _file(image: InputImage | None) -> str | None:
-    """Return an image's file name with the beginning of its digest, since often only the bytes have changed."""
+    """Return an image's file name with the beginning of its digest, since often only the bytes have
+    changed."""
     return None if image is None else f"{image.path.name} ({image.spec.sha256[:8]})"
 
 

@@ -1,8 +1,10 @@
-"""Prices: the highest that the gateway has named, and the most that one more job or upload may cost.
+"""Prices: the highest that the gateway has named, and the most that one more job or upload may
+cost.
 
-The contract has no price list: a price is known only from the gateway's answers, may depend on the parameters, and may
-change. So a price is kept by *shape*, the workflow and its parameters without prompt, seed and images, and is never
-certain: the bound of a job is ``SURGE`` times the highest price seen, unless the manifest declares a ceiling.
+The contract has no price list: a price is known only from the gateway's answers, may depend on the
+parameters, and may change. So a price is kept by *shape*, the workflow and its parameters without
+prompt, seed and images, and is never certain: the bound of a job is ``SURGE`` times the highest
+price seen, unless the manifest declares a ceiling.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ def workflow_class(workflow_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The price class, and a digest of the parameters that the price may depend on (empty if unknown)."""
+    """The price class, and a digest of the parameters that the price may depend on (empty if
+    unknown)."""
 
     price_class: str
     digest: str = ""
@@ -61,7 +64,8 @@ def shape_of(planned: PlannedJob) -> Shape:
 def shape_params(planned: PlannedJob) -> Mapping[str, object]:
     """Return the parameters that a job's price may depend on.
 
-    The prompt is excluded by its text, a further one (``negative_prompt.text``) and a seed by their names.
+    The prompt is excluded by its text, a further one (``negative_prompt.text``) and a seed by their
+    names.
     """
     return {
         name: value
@@ -80,7 +84,10 @@ _Text = Annotated[str, Field(max_length=300)]
 
 @dataclass(frozen=True, slots=True)
 class PaidPrice:
-    """What one purchase of a shape cost last: in a run of that name, at that time (seconds since the epoch)."""
+    """What one purchase of a shape cost last:
+
+    in a run of that name, at that time (seconds since the epoch).
+    """
 
     price_class: _Text
     shape: _Text
@@ -101,7 +108,10 @@ class Certainty(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The price of one more job or upload: the highest seen if LEARNED, the ceiling if BOUNDED, else None."""
+    """The price of one more job or upload:
+
+    the highest seen if LEARNED, the ceiling if BOUNDED, else None.
+    """
 
     certainty: Certainty
     credits: Credits | None
@@ -110,10 +120,13 @@ class Quote:
 class PriceBook:
     """The highest price seen, by shape and by price class, and the declared ceilings.
 
-    Not the newest price: a hold at a lower one would be exceeded by a price that only returns to its old level.
+    Not the newest price: a hold at a lower one would be exceeded by a price that only returns to
+    its old level.
     """
 
-    def __init__(self, ceiling: Credits | None = None, upload_ceiling: Credits | None = None) -> None:
+    def __init__(
+        self, ceiling: Credits | None = None, upload_ceiling: Credits | None = None
+    ) -> None:
         self.ceiling = ceiling
         self.upload_ceiling = upload_ceiling
         self._highest: dict[Shape, Credits] = {}
@@ -137,7 +150,8 @@ class PriceBook:
             self._highest[known] = max(credits, self._highest.get(known, credits))
 
     def expected(self, shape: Shape) -> Credits | None:
-        """Return the highest price seen for the shape, else for its price class; None if none was seen."""
+        """Return the highest price seen for the shape, else for its price class; None if none was
+        seen."""
         seen = self._highest.get(shape)
         return seen if seen is not None else self._highest.get(Shape(shape.price_class))
 
@@ -147,7 +161,9 @@ class PriceBook:
 
     def learned(self) -> Iterator[tuple[Shape, Credits]]:
         """Yield each shape with the highest price seen for it, in a fixed order."""
-        yield from sorted(self._highest.items(), key=lambda item: (item[0].price_class, item[0].digest))
+        yield from sorted(
+            self._highest.items(), key=lambda item: (item[0].price_class, item[0].digest)
+        )
 
     @property
     def highest(self) -> Credits:

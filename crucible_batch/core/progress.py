@@ -1,4 +1,7 @@
-"""Progress: typed messages from the engine to an observer. The engine doesn't depend on their being received."""
+"""Progress:
+
+typed messages from the engine to an observer. The engine doesn't depend on their being received.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from crucible_batch.core.outcome import Ending, Outcome
 class Balance:
     """The budget at one moment. ``budget`` is None if there is no cap.
 
-    ``allowance_of`` names the budget of a period that ``budget`` is an allowance of, as in ``studio, this month``; None
-    if it is the budget of the run directory. ``reused`` is the part of ``spent`` for jobs that were found at the
-    gateway: it counts towards the budget, and was paid before. ``refunds`` is the part of ``held`` for failed
-    jobs whose refund was not seen.
+    ``allowance_of`` names the budget of a period that ``budget`` is an allowance of, as in
+    ``studio, this month``; None if it is the budget of the run directory. ``reused`` is the part of
+    ``spent`` for jobs that were found at the gateway: it counts towards the budget, and was paid
+    before. ``refunds`` is the part of ``held`` for failed jobs whose refund was not seen.
     """
 
     budget: Credits | None
@@ -41,7 +44,10 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class RunBegan:
-    """The start of a run. ``total`` is the number of its jobs (by ``only``), ``counts`` their earlier outcomes."""
+    """The start of a run.
+
+    ``total`` is the number of its jobs (by ``only``), ``counts`` their earlier outcomes.
+    """
 
     at: float
     total: int
@@ -55,8 +61,8 @@ class RunBegan:
 class JobAdvanced:
     """A journalled event of a job.
 
-    ``beside`` is true if the job isn't in the run's ``total``, and is only collected, since an earlier run left it in
-    flight.
+    ``beside`` is true if the job isn't in the run's ``total``, and is only collected, since an
+    earlier run left it in flight.
     """
 
     at: float
@@ -71,7 +77,10 @@ class JobAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """The resumption of a job that an earlier run left in flight. ``since`` is when its credits were held."""
+    """The resumption of a job that an earlier run left in flight.
+
+    ``since`` is when its credits were held.
+    """
 
     at: float
     name: str
@@ -107,7 +116,8 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class GatewayUnreachable:
-    """An outage of the gateway that has lasted ``lasted_s`` seconds. Nothing new is bought; the run waits for its end.
+    """An outage of the gateway that has lasted ``lasted_s`` seconds. Nothing new is bought; the run
+    waits for its end.
 
     Sent once a minute. The run stops after ``limit_s`` seconds; ``reason`` is the last error.
     """
@@ -120,7 +130,10 @@ class GatewayUnreachable:
 
 @dataclass(frozen=True, slots=True)
 class GatewayBack:
-    """The end of an outage that was reported: the gateway answers again, after ``lasted_s`` seconds."""
+    """The end of an outage that was reported:
+
+    the gateway answers again, after ``lasted_s`` seconds.
+    """
 
     at: float
     lasted_s: float
@@ -130,8 +143,8 @@ class GatewayBack:
 class Throttled:
     """A change of the limit of concurrent jobs.
 
-    ``reason`` is the code of the answer that lowered it, None if it rose. Of the rises only each doubling and the
-    ``ceiling`` are sent.
+    ``reason`` is the code of the answer that lowered it, None if it rose. Of the rises only each
+    doubling and the ``ceiling`` are sent.
     """
 
     at: float
@@ -142,7 +155,10 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The stop of a run: no further jobs are started, and those in flight are awaited, ``grace_s`` seconds at most."""
+    """The stop of a run:
+
+    no further jobs are started, and those in flight are awaited, ``grace_s`` seconds at most.
+    """
 
     at: float
     code: str
@@ -154,8 +170,9 @@ class Stopping:
 class Controlled:
     """A command to the run, given from outside by ``by`` via ``via`` (``terminal`` or ``page``).
 
-    ``action`` is that of a ``ControlCommand``, and so are ``value`` and ``names``. ``in_flight`` jobs are at the
-    gateway, and ``saving`` jobs have ended there while their outputs are being saved.
+    ``action`` is that of a ``ControlCommand``, and so are ``value`` and ``names``. ``in_flight``
+    jobs are at the gateway, and ``saving`` jobs have ended there while their outputs are being
+    saved.
     """
 
     at: float
@@ -170,7 +187,10 @@ class Controlled:
 
 @dataclass(frozen=True, slots=True)
 class JobsAdded:
-    """Jobs were added to the plan, since their source was saved. ``count`` of them are in the run's ``total`` now."""
+    """Jobs were added to the plan, since their source was saved.
+
+    ``count`` of them are in the run's ``total`` now.
+    """
 
     at: float
     count: int
@@ -204,6 +224,9 @@ Message = (
 
 
 class Observer(Protocol):
-    """The receiver of messages, called from the event loop: it must return immediately and must not raise."""
+    """The receiver of messages, called from the event loop:
+
+    it must return immediately and must not raise.
+    """
 
     def notify(self, message: Message) -> None: ...

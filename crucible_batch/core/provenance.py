@@ -1,10 +1,12 @@
-"""Provenance: how an output was made, in a sidecar file beside it and optionally in the picture itself.
+"""Provenance: how an output was made, in a sidecar file beside it and optionally in the picture
+itself.
 
     sidecar    beside the file: everything known, including digests, credits and times
     embedded   in the file: the content of the job's identity, and the gateway's ids
 
-Embedded text is part of the file's digest, and a lost file is restored from a new download. So the text contains
-nothing that depends on the job's name, other parts of the manifest, the release or the date.
+Embedded text is part of the file's digest, and a lost file is restored from a new download. So the
+text contains nothing that depends on the job's name, other parts of the manifest, the release or
+the date.
 """
 
 from __future__ import annotations
@@ -25,8 +27,13 @@ TOOL = "crucible-batch"
 """The ``tool`` of a sidecar, and the keyword of the text in a PNG."""
 
 
-def sidecar(terms: RunTerms, planned: PlannedJob, attempt: Attempt, saved: Saved) -> dict[str, Json]:
-    """Return the sidecar of an output, version 1. It contains no secrets, no links and no paths of this machine."""
+def sidecar(
+    terms: RunTerms, planned: PlannedJob, attempt: Attempt, saved: Saved
+) -> dict[str, Json]:
+    """Return the sidecar of an output, version 1.
+
+    It contains no secrets, no links and no paths of this machine.
+    """
     return {
         "schema_version": 1,
         "tool": TOOL,
@@ -49,12 +56,17 @@ def sidecar(terms: RunTerms, planned: PlannedJob, attempt: Attempt, saved: Saved
         "credits": format_credits(attempt.credits),
         "output": _output(saved),
         "sent": _sent(saved),
-        "saved_at": datetime.fromtimestamp(saved.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "saved_at": datetime.fromtimestamp(saved.at, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
     }
 
 
 def embedded_text(terms: RunTerms, planned: PlannedJob, attempt: Attempt, index: int) -> str:
-    """Return the text to embed, version 1: JSON in canonical form, so that it is the same on every machine."""
+    """Return the text to embed, version 1:
+
+    JSON in canonical form, so that it is the same on every machine.
+    """
     return canonical(
         {
             "schema_version": 1,
@@ -90,6 +102,7 @@ def _output(saved: Saved) -> dict[str, Json]:
 
 
 def _sent(saved: Saved) -> dict[str, Json]:
-    """Return the digest and size as sent by the gateway, which are those of the file unless text was embedded in it."""
+    """Return the digest and size as sent by the gateway, which are those of the file unless text
+    was embedded in it."""
     sent = saved.sent or saved
     return {"sha256": sent.sha256, "byte_size": sent.byte_size}

@@ -1,8 +1,10 @@
-"""Receipts: a record of jobs and outputs beside the outputs, so that a lost journal causes no second purchase.
+"""Receipts: a record of jobs and outputs beside the outputs, so that a lost journal causes no
+second purchase.
 
-A line is written when the gateway accepts a job, and when an output is saved or moved. From these lines a job's events
-are rebuilt without a request that could be a purchase: the gateway's record is read by the job id, saved outputs that
-are intact count as saved, and a price in a receipt can only raise the price in the record.
+A line is written when the gateway accepts a job, and when an output is saved or moved. From these
+lines a job's events are rebuilt without a request that could be a purchase: the gateway's record is
+read by the job id, saved outputs that are intact count as saved, and a price in a receipt can only
+raise the price in the record.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ _MOST_JOBS = 4
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One attempt that the gateway accepted and, unless ``saved`` is None, one of its ``outputs`` on disk."""
+    """One attempt that the gateway accepted and, unless ``saved`` is None, one of its ``outputs``
+    on disk."""
 
     identity: str
     attempt: int
@@ -51,7 +54,8 @@ class Receipt:
 
 
 def receipt_for(job: Job, event: JobEvent) -> Receipt | None:
-    """Return the receipt to write after ``event``, given the ``job`` after it; None for most events."""
+    """Return the receipt to write after ``event``, given the ``job`` after it; None for most
+    events."""
     if not isinstance(event, Accepted | Saved | Relocated):
         return None
     attempt = job.current
@@ -68,7 +72,8 @@ def receipt_for(job: Job, event: JobEvent) -> Receipt | None:
 
 
 def receipts_of(job: Job, paths: Mapping[int, str]) -> Iterator[Receipt]:
-    """Yield the receipts of a job by its present state: one for each accepted attempt, and for each output.
+    """Yield the receipts of a job by its present state: one for each accepted attempt, and for each
+    output.
 
     ``paths`` has the paths of the outputs by index; those without one are left out.
     """
@@ -92,7 +97,10 @@ def receipts_of(job: Job, paths: Mapping[int, str]) -> Iterator[Receipt]:
 
 @dataclass(frozen=True, slots=True)
 class AttemptClaim:
-    """The receipts of one attempt: their job ids, in the order of the lines, and the highest price."""
+    """The receipts of one attempt:
+
+    their job ids, in the order of the lines, and the highest price.
+    """
 
     number: int
     key: str
@@ -116,10 +124,11 @@ class CheckedClaim:
 
 
 def attempt_claims(receipts: Iterable[Receipt]) -> list[AttemptClaim]:
-    """Return one job's receipts by attempt, the first attempt first, without those that we can't have written.
+    """Return one job's receipts by attempt, the first attempt first, without those that we can't
+    have written.
 
-    Lines are untrusted: a further line can raise a price but not lower it, and the number of attempts, and of jobs of
-    each, is limited.
+    Lines are untrusted: a further line can raise a price but not lower it, and the number of
+    attempts, and of jobs of each, is limited.
     """
     attempts: dict[int, list[Receipt]] = {}
     for receipt in receipts:
@@ -149,14 +158,19 @@ def _is_possible(receipt: Receipt) -> bool:
 
 
 def rebuild_events(
-    planned: PlannedJob, claims: Sequence[CheckedClaim], intact: Mapping[int, Saved], *, is_held: bool = False
+    planned: PlannedJob,
+    claims: Sequence[CheckedClaim],
+    intact: Mapping[int, Saved],
+    *,
+    is_held: bool = False,
 ) -> list[JobEvent]:
     """Rebuild a job's events from its attempts, the first one first: all but the last have failed.
 
     ``is_held``: the journal has the hold of the first attempt already, whose submit is in doubt.
 
-    ``intact`` are the saved outputs of the last attempt that are still on disk byte for byte. If these are all of its
-    outputs, the job has succeeded; otherwise it is in flight, and is polled again.
+    ``intact`` are the saved outputs of the last attempt that are still on disk byte for byte. If
+    these are all of its outputs, the job has succeeded; otherwise it is in flight, and is polled
+    again.
     """
     events: list[JobEvent] = []
     for each in claims:
@@ -167,7 +181,9 @@ def rebuild_events(
             events.append(failure_of(each.record, each.claim.at))
     last = claims[-1]
     # The list of outputs may have grown after the first receipt.
-    expected = max((receipt.outputs for receipt in last.claim.receipts if receipt.outputs), default=None)
+    expected = max(
+        (receipt.outputs for receipt in last.claim.receipts if receipt.outputs), default=None
+    )
     may_be_done = last.record is None or last.record.status is JobStatus.SUCCEEDED
     if may_be_done and expected is not None and set(intact) == set(range(expected)):
         events.append(Succeeded(at=max(saved.at for saved in intact.values()), outputs=expected))
@@ -196,16 +212,23 @@ def _held(planned: PlannedJob, claim: AttemptClaim) -> Iterator[JobEvent]:
 
 
 def _accepted(checked: CheckedClaim) -> list[JobEvent]:
-    """Return the events of an acceptance at the highest price in a receipt, repriced if the record's is higher."""
+    """Return the events of an acceptance at the highest price in a receipt, repriced if the
+    record's is higher."""
     claim, at = checked.claim, checked.claim.at
-    events: list[JobEvent] = [Accepted(at=at, job_id=checked.job_id, credits=claim.credits, reused=True)]
+    events: list[JobEvent] = [
+        Accepted(at=at, job_id=checked.job_id, credits=claim.credits, reused=True)
+    ]
     if checked.record is not None and checked.record.credits > claim.credits:
         events.append(Repriced(at=at, credits=checked.record.credits))
     return events
 
 
 def with_minimum_price(events: Sequence[Event], floor: Credits) -> list[Event]:
-    """Raise the price of a job that the gateway doesn't know to ``floor``: its receipts are the only evidence of it."""
+    """Raise the price of a job that the gateway doesn't know to ``floor``:
+
+    its receipts are the only evidence of it.
+    """
     return [
-        replace(event, credits=max(event.credits, floor)) if isinstance(event, Accepted) else event for event in events
+        replace(event, credits=max(event.credits, floor)) if isinstance(event, Accepted) else event
+        for event in events
     ]

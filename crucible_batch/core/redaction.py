@@ -1,10 +1,12 @@
-"""Redaction of external text: the API key, plain or encoded, and the signatures and passwords of links.
+"""Redaction of external text: the API key, plain or encoded, and the signatures and passwords of
+links.
 
-If a gateway's answer contains the API key, it must not be written into a journal, a report or a log. It is searched for
-in the text as it is shown, without terminal escapes and invisible characters:
+If a gateway's answer contains the API key, it must not be written into a journal, a report or a
+log. It is searched for in the text as it is shown, without terminal escapes and invisible
+characters:
 
-    plain, in any letter case, with any other characters between its letters and digits
-    escaped as in JSON, percent-encoded, and in HTML character references, and each of the latter two in JSON
+    plain, in any letter case, with any other characters between its letters and digits escaped as
+    in JSON, percent-encoded, and in HTML character references, and each of the latter two in JSON
     in base64, in both alphabets and at any offset
 
 Deeper encodings are not searched for: only a party that has the key can send them.
@@ -22,15 +24,19 @@ from typing import Final
 from urllib.parse import unquote
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, bidi overrides, lone surrogates, line separators
+_UNSEEN = frozenset(
+    {"Cc", "Cf", "Cs", "Zl", "Zp"}
+)  # controls, bidi overrides, lone surrogates, line separators
 
 MESSAGE_LIMIT = 500
 CODE_LIMIT = 100
 
 
 def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Remove terminal escapes and invisible characters, join the lines, and truncate to ``limit`` characters."""
-    # Truncate first: a message of megabytes must not cost megabytes of work. Escapes are longer than their values.
+    """Remove terminal escapes and invisible characters, join the lines, and truncate to ``limit``
+    characters."""
+    # Truncate first: a message of megabytes must not cost megabytes of work. Escapes are longer
+    # than their values.
     return truncate(strip_invisible(text[: limit * 8]), limit)
 
 
@@ -66,13 +72,16 @@ MASK = "***"
 KEY_PREFIX = "moltazine_"
 
 _LEAST = 12
-"""The least number of letters and digits of a secret that is searched for in other forms than its own."""
+"""The least number of letters and digits of a secret that is searched for in other forms than its
+own."""
 _JSON_ESCAPE = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|[bfnrt])")
 _CONTROLS = bytes((*range(0x20), 0x7F))
 _LOWER = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
 _NO_LETTERS = bytes(set(range(256)) - set((string.ascii_letters + string.digits).encode()))
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-_NO_BASE64: Final = bytes(set(range(256)) - set((string.ascii_letters + string.digits + "+/-_").encode()))
+_NO_BASE64: Final = bytes(
+    set(range(256)) - set((string.ascii_letters + string.digits + "+/-_").encode())
+)
 
 
 class Secret:
@@ -88,7 +97,8 @@ class Secret:
         self._encoded = tuple(_base64(self._token.encode()))
 
     def mask_in(self, text: str) -> str:
-        """Return the text with the secret replaced by ``***``; if it is encoded, the entire text is replaced."""
+        """Return the text with the secret replaced by ``***``; if it is encoded, the entire text is
+        replaced."""
         plain = text.replace(self._text, MASK)
         if self._is_long:
             plain = plain.replace(self._token, MASK)
@@ -125,7 +135,10 @@ def _character(found: re.Match[str]) -> str:
 
 
 def _shown(text: str) -> Iterator[bytes]:
-    """Yield the printable ASCII characters of a text: without control characters, and without terminal escapes."""
+    """Yield the printable ASCII characters of a text:
+
+    without control characters, and without terminal escapes.
+    """
     yield _printable(text)
     if "\x1b" in text:
         yield _printable(strip_escapes(text))
@@ -140,7 +153,8 @@ def _letters(text: str) -> bytes:
 
 
 def _base64(raw: bytes) -> Iterator[bytes]:
-    """Yield the base64 of the bytes at each offset, without the characters that depend on their neighbours."""
+    """Yield the base64 of the bytes at each offset, without the characters that depend on their
+    neighbours."""
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + raw)
         yield encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
@@ -172,15 +186,17 @@ _NAMED = re.compile(
         )""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""A name, a separator and a value. The value is in quotation marks, escaped or not, or extends to the next blank. A
-short lower-case word after a colon ("the token: expired") is prose, and not matched."""
+"""A name, a separator and a value. The value is in quotation marks, escaped or not, or extends to
+the next blank. A short lower-case word after a colon ("the token: expired") is prose, and not
+matched."""
 
 
 def mask_link_secrets(text: str) -> str:
-    """Replace user, password, query and fragment of links, and values of named secrets, with ``***``.
+    """Replace user, password, query and fragment of links, and values of named secrets, with
+    ``***``.
 
-    Named secrets are values with a name such as signature or token, in a query, a header or JSON. The text must not
-    contain invisible characters, which could hide a link.
+    Named secrets are values with a name such as signature or token, in a query, a header or JSON.
+    The text must not contain invisible characters, which could hide a link.
     """
     text = _LINK.sub(_masked_link, text)
     text = _QUERY.sub(lambda found: f"{found['mark']}{MASK}", text)
@@ -209,9 +225,11 @@ _OPEN_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\S*$")
 
 
 def clean_message(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Make text of the gateway safe to show and store: as ``clean`` does, and with the secrets of links masked.
+    """Make text of the gateway safe to show and store: as ``clean`` does, and with the secrets of
+    links masked.
 
-    Links are masked after cleaning, which may reveal one, and before truncation, which may remove its end.
+    Links are masked after cleaning, which may reveal one, and before truncation, which may remove
+    its end.
     """
     seen = strip_invisible(text[: limit * 8])
     if len(text) > limit * 8:

@@ -1,7 +1,7 @@
 """Refunds of failed attempts: what the gateway's ledger has shown of them, and what is still held.
 
-The gateway promises to refund a failed job, but only its ledger shows that it did. Until then the attempt's price stays
-held, beside the holds of later attempts at the same job:
+The gateway promises to refund a failed job, but only its ledger shows that it did. Until then the
+attempt's price stays held, beside the holds of later attempts at the same job:
 
     price = held + spent + refunded + forgotten
 
@@ -11,10 +11,10 @@ held, beside the holds of later attempts at the same job:
     Consumed          the part that isn't refunded is spent, until a refund follows
     RefundForgotten   a person releases what is held; what is seen later counts all the same, and is no longer forgotten
 
-A refund that is missing *did not come* if the newest reading of the ledger has an entry about the job: it would have
-its refund too, also one that is listed late at the place of its time. Otherwise it *is not visible*: it may have passed
-in a gap, the ledger may not name the job, or has an entry about it whose type, status, subject or order is not
-understood.
+A refund that is missing *did not come* if the newest reading of the ledger has an entry about the
+job: it would have its refund too, also one that is listed late at the place of its time. Otherwise
+it *is not visible*: it may have passed in a gap, the ledger may not name the job, or has an entry
+about it whose type, status, subject or order is not understood.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from crucible_batch.core.credits import ZERO, Credits, format_credits
 from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger_order import is_before
-from crucible_batch.core.ledger_statement import EntryKind, entry_amount, entry_kind, is_booked_refund, takes_back
+from crucible_batch.core.ledger_statement import (
+    EntryKind,
+    entry_amount,
+    entry_kind,
+    is_booked_refund,
+    takes_back,
+)
 
 RefundEvent = Refunded | Consumed | RefundForgotten
 
@@ -39,9 +45,10 @@ _NAMED = 10
 class FailedAttempt:
     """An attempt that has failed, and what is known of its refund.
 
-    ``subject`` is the identity of its job, ``price`` the credits that were held for it when it failed. ``found``: it
-    was found by its key, and not bought by this run directory. Times are of our clock: ``held_at`` is before its
-    purchase, unless it was found. ``refunds_seen`` and ``charges_seen`` are the ids of the entries that count already.
+    ``subject`` is the identity of its job, ``price`` the credits that were held for it when it
+    failed. ``found``: it was found by its key, and not bought by this run directory. Times are of
+    our clock: ``held_at`` is before its purchase, unless it was found. ``refunds_seen`` and
+    ``charges_seen`` are the ids of the entries that count already.
     """
 
     subject: str
@@ -82,13 +89,15 @@ class FailedAttempt:
         return replace(seen, forgotten=min(seen.forgotten, seen.price - seen.refunded - seen.spent))
 
 
-def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now: float) -> list[Refunded | Consumed]:
+def refund_events(
+    attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now: float
+) -> list[Refunded | Consumed]:
     """Return the events for the entries about an attempt that do not count yet, charges first.
 
-    ``entries`` are all that are known about it. What is refunded is their sum: an entry of the opposite sign takes a
-    refund back, and so does a reversal, a further reservation, a charge after the refund, or a refund whose entry is
-    not booked any more. An entry whose order is uncertain takes it back too, and a charge then counts no further: its
-    credits stay held.
+    ``entries`` are all that are known about it. What is refunded is their sum: an entry of the
+    opposite sign takes a refund back, and so does a reversal, a further reservation, a charge after
+    the refund, or a refund whose entry is not booked any more. An entry whose order is uncertain
+    takes it back too, and a charge then counts no further: its credits stay held.
     """
     entries = sorted(entries, key=lambda entry: (entry.at or 0.0, entry.place or 0))
     refunds = _refunds(entries)
@@ -98,20 +107,27 @@ def refund_events(attempt: FailedAttempt, entries: Sequence[LedgerEntry], *, now
         if entry.key not in attempt.charges_seen and _is_in_order(entry, refunds)
     ]
     taken_back = _taken_back(entries)
-    fresh = [key for key in (*taken_back, *(entry.key for entry in refunds)) if key not in attempt.refunds_seen]
+    fresh = [
+        key
+        for key in (*taken_back, *(entry.key for entry in refunds))
+        if key not in attempt.refunds_seen
+    ]
     total = abs(_sum(refunds)) - sum(taken_back.values(), ZERO)
     change = max(ZERO, min(attempt.price, total)) - attempt.refunded
     if change:
-        # An entry that counts already may have changed: its amount, whether it is booked, or its order.
+        # An entry that counts already may have changed: its amount, whether it is booked, or its
+        # order.
         entry_id = fresh[-1] if fresh else f"changed entry {len(attempt.refunds_seen)}"
         events.append(Refunded(at=now, attempt=attempt.number, credits=change, entry_id=entry_id))
     return events
 
 
 def is_unclear(entries: Sequence[LedgerEntry]) -> bool:
-    """Whether an entry about an attempt may be its refund but is not understood, or may be older or newer than it."""
+    """Whether an entry about an attempt may be its refund but is not understood, or may be older or
+    newer than it."""
     is_other = any(
-        entry_kind(entry, of_job=True) in {EntryKind.OTHER, EntryKind.REFUND} and not is_booked_refund(entry)
+        entry_kind(entry, of_job=True) in {EntryKind.OTHER, EntryKind.REFUND}
+        and not is_booked_refund(entry)
         for entry in entries
         if entry.amount
     )
@@ -125,11 +141,19 @@ def _refunds(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
 
 
 def _charges(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    return [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount]
+    return [
+        entry
+        for entry in entries
+        if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount
+    ]
 
 
 def _reservations(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    return [entry for entry in entries if entry_kind(entry, of_job=True) is EntryKind.RESERVE and entry.amount]
+    return [
+        entry
+        for entry in entries
+        if entry_kind(entry, of_job=True) is EntryKind.RESERVE and entry.amount
+    ]
 
 
 def _sum(entries: Sequence[LedgerEntry]) -> Credits:
@@ -144,21 +168,28 @@ def _is_in_order(entry: LedgerEntry, refunds: Sequence[LedgerEntry]) -> bool:
 def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
     """Return what entries of other kinds take back of a refund, by their keys, or may take back.
 
-    The price may have been reserved in several entries, as long as all are from before the first refund.
+    The price may have been reserved in several entries, as long as all are from before the first
+    refund.
     """
     refunds, reserved = _refunds(entries), _reservations(entries)
     original = [entry for entry in reserved if all(is_before(entry, refund) for refund in refunds)]
     if reserved and not original:
         original = [max(reserved, key=entry_amount)]
-    reversals = [*(entry for entry in reserved if entry not in original), *filter(takes_back, entries)]
+    reversals = [
+        *(entry for entry in reserved if entry not in original),
+        *filter(takes_back, entries),
+    ]
     taken = {entry.key: entry_amount(entry) for entry in reversals}
     sign = -1 if _sum(refunds) < 0 else 1
     changes = [(entry, entry.amount * sign) for entry in refunds]
     changes += [(entry, -entry_amount(entry)) for entry in reversals]
     by_charges = ZERO
     for charge in _charges(entries):
-        # At most what was refunded before. Where the order is uncertain, that is as much as possible.
-        refunded = sum((amount for entry, amount in changes if _may_count_for(charge, entry, amount)), ZERO)
+        # At most what was refunded before. Where the order is uncertain, that is as much as
+        # possible.
+        refunded = sum(
+            (amount for entry, amount in changes if _may_count_for(charge, entry, amount)), ZERO
+        )
         taken[charge.key] = max(ZERO, min(entry_amount(charge), refunded - by_charges))
         by_charges += taken[charge.key]
     return {key: amount for key, amount in taken.items() if amount}
@@ -169,18 +200,25 @@ def _may_count_for(charge: LedgerEntry, entry: LedgerEntry, refunded: Credits) -
     return is_before(entry, charge) if refunded < 0 else not is_before(charge, entry)
 
 
-def missing_refunds(attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Callable[[str], str]) -> ErrorInfo:
+def missing_refunds(
+    attempts: Sequence[tuple[FailedAttempt, bool]], name_of: Callable[[str], str]
+) -> ErrorInfo:
     """Return the error for a purchase that doesn't fit beside the credits held for refunds.
 
-    ``attempts`` are the failed attempts, each with whether its refund would have been seen. ``name_of`` returns the
-    name of a job by its identity.
+    ``attempts`` are the failed attempts, each with whether its refund would have been seen.
+    ``name_of`` returns the name of a job by its identity.
     """
     parts = []
-    for would_be_seen, what in ((True, "did not come"), (False, "is not visible in the gateway's ledger")):
+    for would_be_seen, what in (
+        (True, "did not come"),
+        (False, "is not visible in the gateway's ledger"),
+    ):
         concerned = [attempt for attempt, covered in attempts if covered is would_be_seen]
         if concerned:
             amount = sum((attempt.held for attempt in concerned), ZERO)
-            parts.append(f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}")
+            parts.append(
+                f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}"
+            )
     hint = "run the same command again later, ask the gateway's operator for the refund, or raise the budget"
     if not all(covered for _, covered in attempts):
         hint = (

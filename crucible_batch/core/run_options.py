@@ -20,7 +20,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from crucible_batch.core.engine_options import DEFAULT_JOB_TIMEOUT_S, DEFAULT_KEY_TTL_S, DEFAULT_WAIT_FOR_GATEWAY_S
+from crucible_batch.core.engine_options import (
+    DEFAULT_JOB_TIMEOUT_S,
+    DEFAULT_KEY_TTL_S,
+    DEFAULT_WAIT_FOR_GATEWAY_S,
+)
 from crucible_batch.core.output_path import MOST_PIXELS
 
 DEFAULT_MAX_JOBS = 100_000
@@ -48,7 +52,10 @@ class Written(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The values that are accepted beside None, if that is the default. ``words`` follow ``must be``."""
+    """The values that are accepted beside None, if that is the default.
+
+    ``words`` follow ``must be``.
+    """
 
     words: str
     has: Callable[[Any], bool]
@@ -60,17 +67,21 @@ _AT_LEAST_0 = Range("0 or more", lambda value: value >= 0)
 _FINITE = Range("0 or more", lambda value: 0 <= value < float("inf"))
 _AT_LEAST_1 = Range("at least 1", lambda value: value >= 1)
 _CONCURRENCY = Range(
-    'at least 1, or "auto"', lambda value: value == "auto" or (isinstance(value, int | float) and value >= 1)
+    'at least 1, or "auto"',
+    lambda value: value == "auto" or (isinstance(value, int | float) and value >= 1),
 )
-_PIXELS = Range(f"from 1 to {MOST_PIXELS:,}, the most that Pillow reads", lambda value: 1 <= value <= MOST_PIXELS)
+_PIXELS = Range(
+    f"from 1 to {MOST_PIXELS:,}, the most that Pillow reads",
+    lambda value: 1 <= value <= MOST_PIXELS,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """The declaration of an option beside its name, type and default.
 
-    ``flags`` are separated by spaces; one that begins with ``--no-`` turns the value off. The value of
-    ``manifest_key`` counts if the caller chose none.
+    ``flags`` are separated by spaces; one that begins with ``--no-`` turns the value off. The value
+    of ``manifest_key`` counts if the caller chose none.
     """
 
     flags: str
@@ -102,19 +113,24 @@ class Option:
 class ManifestOptions:
     """The options for reading a manifest. A saved plan fixes them."""
 
-    allow_outside: Annotated[bool, Option("--allow-outside", "Allow files outside the manifest's folder.", JOBS)] = (
-        False
-    )
+    allow_outside: Annotated[
+        bool, Option("--allow-outside", "Allow files outside the manifest's folder.", JOBS)
+    ] = False
     """Allow files outside the manifest's folder."""
 
-    max_jobs: Annotated[int, Option("--max-jobs", "Refuse a manifest with more jobs.", JOBS, Written.COUNT)] = (
-        DEFAULT_MAX_JOBS
-    )
+    max_jobs: Annotated[
+        int, Option("--max-jobs", "Refuse a manifest with more jobs.", JOBS, Written.COUNT)
+    ] = DEFAULT_MAX_JOBS
     """Refuse a manifest with more jobs; 100,000 by default."""
 
     max_manifest_bytes: Annotated[
         int,
-        Option("--max-manifest-size", "Refuse a larger manifest.  \\[default: 16MiB]", JOBS, Written.SIZE),
+        Option(
+            "--max-manifest-size",
+            "Refuse a larger manifest.  \\[default: 16MiB]",
+            JOBS,
+            Written.SIZE,
+        ),
     ] = DEFAULT_MAX_MANIFEST_BYTES
     """Refuse a larger manifest; 16 MiB by default."""
 
@@ -128,15 +144,18 @@ class ManifestOptions:
             Written.TIME,
         ),
     ] = None
-    """The scheduled time of the run, with a time zone, for run ids and templates. None, the default: that of the
-    environment, otherwise the latest time of the manifest's schedule, otherwise now."""
+    """The scheduled time of the run, with a time zone, for run ids and templates. None, the
+    default: that of the environment, otherwise the latest time of the manifest's schedule,
+    otherwise now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions(ManifestOptions):
     """The further options of a run."""
 
-    yes: Annotated[bool, Option("--yes -y", "Start without a budget, without asking.", SPENDING)] = False
+    yes: Annotated[
+        bool, Option("--yes -y", "Start without a budget, without asking.", SPENDING)
+    ] = False
     """Start without a budget and without asking."""
 
     resubmit_unknown: Annotated[
@@ -148,7 +167,8 @@ class RunOptions(ManifestOptions):
             SPENDING,
         ),
     ] = False
-    """Resend submits without an answer even if the gateway may no longer know their idempotency keys."""
+    """Resend submits without an answer even if the gateway may no longer know their idempotency
+    keys."""
 
     forget_refunds: Annotated[
         bool,
@@ -159,8 +179,8 @@ class RunOptions(ManifestOptions):
             SPENDING,
         ),
     ] = False
-    """Release the credits that are held for failed jobs whose refund the gateway's ledger no longer shows. The journal
-    records who did so."""
+    """Release the credits that are held for failed jobs whose refund the gateway's ledger no longer
+    shows. The journal records who did so."""
 
     same_account: Annotated[
         bool,
@@ -174,10 +194,14 @@ class RunOptions(ManifestOptions):
 
     recover: Annotated[
         bool,
-        Option("--recover", "Recover the jobs of a lost run directory; stop if the gateway no longer has them.", JOBS),
+        Option(
+            "--recover",
+            "Recover the jobs of a lost run directory; stop if the gateway no longer has them.",
+            JOBS,
+        ),
     ] = False
-    """Fetch again what an earlier run bought, after its directory was lost. Stops at the first sign that the gateway
-    no longer knows the idempotency keys."""
+    """Fetch again what an earlier run bought, after its directory was lost. Stops at the first sign
+    that the gateway no longer knows the idempotency keys."""
 
     concurrency: Annotated[
         int | Literal["auto"] | None,
@@ -190,8 +214,8 @@ class RunOptions(ManifestOptions):
             manifest_key="concurrency",
         ),
     ] = None
-    """The maximum number of jobs in flight. "auto": adapted to what the gateway accepts and keeps busy. None, the
-    default: that of the manifest, otherwise "auto"."""
+    """The maximum number of jobs in flight. "auto": adapted to what the gateway accepts and keeps
+    busy. None, the default: that of the manifest, otherwise "auto"."""
 
     polls_per_s: Annotated[
         float | None,
@@ -203,7 +227,10 @@ class RunOptions(ManifestOptions):
             _ABOVE_0,
         ),
     ] = None
-    """The maximum number of polls per second, for all jobs together. None, the default: as many as needed."""
+    """The maximum number of polls per second, for all jobs together.
+
+    None, the default: as many as needed.
+    """
 
     job_timeout_s: Annotated[
         float,
@@ -228,8 +255,8 @@ class RunOptions(ManifestOptions):
             manifest_key="deadline",
         ),
     ] = None
-    """Seconds from the call; None, the default: that of the manifest. Before the first job ``DeadlineError`` is raised;
-    after that the run is stopped in good order."""
+    """Seconds from the call; None, the default: that of the manifest. Before the first job
+    ``DeadlineError`` is raised; after that the run is stopped in good order."""
 
     wait_for_gateway_s: Annotated[
         float,
@@ -242,8 +269,8 @@ class RunOptions(ManifestOptions):
             _FINITE,
         ),
     ] = DEFAULT_WAIT_FOR_GATEWAY_S
-    """The longest outage of the gateway that the run waits for, in seconds; 10 minutes by default. Nothing new is
-    bought meanwhile. 0: an outage is not waited for."""
+    """The longest outage of the gateway that the run waits for, in seconds; 10 minutes by default.
+    Nothing new is bought meanwhile. 0: an outage is not waited for."""
 
     key_ttl_s: Annotated[
         float,
@@ -255,8 +282,9 @@ class RunOptions(ManifestOptions):
             _AT_LEAST_0,
         ),
     ] = DEFAULT_KEY_TTL_S
-    """The time for which the gateway honours an idempotency key, in seconds; a day by default. A submit without an
-    answer is sent again within that time, and after that only with ``resubmit_unknown``."""
+    """The time for which the gateway honours an idempotency key, in seconds; a day by default. A
+    submit without an answer is sent again within that time, and after that only with
+    ``resubmit_unknown``."""
 
     max_output_bytes: Annotated[
         int | None,
@@ -283,17 +311,32 @@ class RunOptions(ManifestOptions):
     """Don't save an output with more pixels (``OUTPUT_UNAVAILABLE``); 100 million by default."""
 
     html: Annotated[bool, Option("--no-html", "Do not write report.html.", OUTPUT)] = True
-    """Write ``report.html`` beside ``report.json``; true by default. If it can't be written, that is only logged."""
+    """Write ``report.html`` beside ``report.json``; true by default.
+
+    If it can't be written, that is only logged.
+    """
 
     sidecars: Annotated[
-        bool, Option("--no-sidecars", "Do not write a JSON file with the origin of each output beside it.", OUTPUT)
+        bool,
+        Option(
+            "--no-sidecars",
+            "Do not write a JSON file with the origin of each output beside it.",
+            OUTPUT,
+        ),
     ] = True
-    """Write a sidecar file with its provenance beside each output; true by default. The manifest may turn it off."""
+    """Write a sidecar file with its provenance beside each output; true by default.
+
+    The manifest may turn it off.
+    """
 
     bell: Annotated[
-        bool, Option("--bell", "Ring the terminal's bell at the end of a run of more than a minute.", OUTPUT)
+        bool,
+        Option(
+            "--bell", "Ring the terminal's bell at the end of a run of more than a minute.", OUTPUT
+        ),
     ] = False
-    """Ring the terminal's bell at the end of a run of more than a minute; only the command line has a terminal."""
+    """Ring the terminal's bell at the end of a run of more than a minute; only the command line has
+    a terminal."""
 
     metrics_textfile: Annotated[
         Path | None,
@@ -306,8 +349,8 @@ class RunOptions(ManifestOptions):
             envvar="CRUCIBLE_BATCH_METRICS_TEXTFILE",
         ),
     ] = None
-    """The directory in which the metrics of the run are written at its end, for the textfile collector of Prometheus'
-    node exporter. None, the default: they are not written."""
+    """The directory in which the metrics of the run are written at its end, for the textfile
+    collector of Prometheus' node exporter. None, the default: they are not written."""
 
     metrics_listen: Annotated[
         str | None,
@@ -319,14 +362,14 @@ class RunOptions(ManifestOptions):
             Written.ADDRESS,
         ),
     ] = None
-    """The address at which the metrics can be read during the run, such as "127.0.0.1:9464". A port alone is that of
-    the loopback interface. None, the default: none."""
+    """The address at which the metrics can be read during the run, such as "127.0.0.1:9464". A port
+    alone is that of the loopback interface. None, the default: none."""
 
-    notify: Annotated[bool, Option("--no-notify", "Do not send the notifications of the manifest.", NOTIFICATIONS)] = (
-        True
-    )
-    """Send the notifications of the manifest; true by default. If one can't be sent, that is only logged and
-    reported."""
+    notify: Annotated[
+        bool, Option("--no-notify", "Do not send the notifications of the manifest.", NOTIFICATIONS)
+    ] = True
+    """Send the notifications of the manifest; true by default. If one can't be sent, that is only
+    logged and reported."""
 
     allow_command: Annotated[
         bool,
@@ -337,11 +380,15 @@ class RunOptions(ManifestOptions):
             envvar="CRUCIBLE_BATCH_ALLOW_COMMANDS",
         ),
     ] = False
-    """Run the commands of the manifest's ``notify``; false by default, and then a manifest with one is refused."""
+    """Run the commands of the manifest's ``notify``; false by default, and then a manifest with one
+    is refused."""
 
 
 class FeatureOptions:
-    """The options that a feature adds to a command, as they were given: the base of its dataclass."""
+    """The options that a feature adds to a command, as they were given:
+
+    the base of its dataclass.
+    """
 
     @property
     def title(self) -> str:
@@ -350,7 +397,8 @@ class FeatureOptions:
 
     @property
     def repeated(self) -> Mapping[str, str]:
-        """Options, with their values, that the same command needs again although they may not have been typed."""
+        """Options, with their values, that the same command needs again although they may not have
+        been typed."""
         return {}
 
 

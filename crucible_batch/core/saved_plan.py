@@ -34,8 +34,9 @@ class ManifestFile:
 class PlanOptions(ManifestOptions):
     """The options with which the plan was made: they needn't be given again.
 
-    ``run_dir`` is relative to the plan's directory. ``budget`` is None if only the manifest had one, or none was given.
-    ``scheduled_at`` is the scheduled time in UTC; None if it was not given and nothing in the plan depends on it.
+    ``run_dir`` is relative to the plan's directory. ``budget`` is None if only the manifest had
+    one, or none was given. ``scheduled_at`` is the scheduled time in UTC; None if it was not given
+    and nothing in the plan depends on it.
     """
 
     run_id: str
@@ -48,7 +49,10 @@ class PlanOptions(ManifestOptions):
 
 @dataclass(frozen=True, slots=True)
 class PlanTerms:
-    """The terms of a run of the plan, those in the manifest included. ``budget`` None: the run needs consent."""
+    """The terms of a run of the plan, those in the manifest included.
+
+    ``budget`` None: the run needs consent.
+    """
 
     budget: StoredCredits | None
     max_credits_per_job: StoredCredits | None
@@ -59,8 +63,8 @@ class PlanTerms:
 
 @dataclass(frozen=True, slots=True)
 class PlanTotals:
-    """The plan's totals. ``estimate`` is the sum of all prices that are known; ``spent`` and ``held`` are those of the
-    run directory."""
+    """The plan's totals. ``estimate`` is the sum of all prices that are known; ``spent`` and
+    ``held`` are those of the run directory."""
 
     jobs: int
     states: Mapping[str, int]
@@ -72,7 +76,10 @@ class PlanTotals:
 
 @dataclass(frozen=True, slots=True)
 class PlanAccount:
-    """The account in which a plan was divided: a salted fingerprint of its API key, and what only it can read."""
+    """The account in which a plan was divided:
+
+    a salted fingerprint of its API key, and what only it can read.
+    """
 
     fingerprint: str
     job_id: str | None = None
@@ -83,10 +90,10 @@ class PlanAccount:
 class PlanHead:
     """All of a plan but its jobs.
 
-    ``workflows`` are the ids of those that its jobs use. ``shards`` is empty if the plan is not divided. ``learned``
-    are the prices that its shards start with. ``division`` counts the divided plans of the run directory, from 1, so
-    that two of them never have the same digest. ``account`` is that of a divided plan: all of its shards have to be run
-    in it.
+    ``workflows`` are the ids of those that its jobs use. ``shards`` is empty if the plan is not
+    divided. ``learned`` are the prices that its shards start with. ``division`` counts the divided
+    plans of the run directory, from 1, so that two of them never have the same digest. ``account``
+    is that of a divided plan: all of its shards have to be run in it.
     """
 
     schema_version: int
@@ -106,8 +113,8 @@ class PlanHead:
 class ImageFile:
     """An input image. ``path`` is relative to the manifest's directory.
 
-    The other fields are of plans that are divided into shards, so that a shard reads only images that it uploads.
-    ``asset_id`` is the gateway's id of the image if it was ready there.
+    The other fields are of plans that are divided into shards, so that a shard reads only images
+    that it uploads. ``asset_id`` is the gateway's id of the image if it was ready there.
     """
 
     path: str
@@ -119,8 +126,8 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One job of the plan. ``credits`` is its expected cost without uploads: 0 if nothing is to be bought, None if the
-    price is unknown."""
+    """One job of the plan. ``credits`` is its expected cost without uploads: 0 if nothing is to be
+    bought, None if the price is unknown."""
 
     name: str
     identity: str
@@ -134,7 +141,8 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardRow(PlanRow):
-    """A job of a shard, with all of the planned job: its shard is run without reading tables and prompts again.
+    """A job of a shard, with all of the planned job: its shard is run without reading tables and
+    prompts again.
 
     ``shard`` is the number of the shard. The other fields are those of ``PlannedJob``.
     """

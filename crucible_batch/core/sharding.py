@@ -1,4 +1,7 @@
-"""Shards: the parts of a saved plan that machines run separately, each with an allowance of the plan's budget."""
+"""Shards:
+
+the parts of a saved plan that machines run separately, each with an allowance of the plan's budget.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,13 @@ SHARDS_FOLDER = "shards"
 """The folder of a run directory with the directories of its shards."""
 
 SHARD_VARIABLE = "CRUCIBLE_BATCH_SHARD"
-_ARRAY_VARIABLES = {"SLURM_ARRAY_TASK_ID": 1, "JOB_COMPLETION_INDEX": 0, "AWS_BATCH_JOB_ARRAY_INDEX": 0}
-"""The index variables of Slurm, Kubernetes and AWS Batch, each with the index of the first shard."""
+_ARRAY_VARIABLES = {
+    "SLURM_ARRAY_TASK_ID": 1,
+    "JOB_COMPLETION_INDEX": 0,
+    "AWS_BATCH_JOB_ARRAY_INDEX": 0,
+}
+"""The index variables of Slurm, Kubernetes and AWS Batch, each with the index of the first shard.
+"""
 
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
@@ -54,9 +62,9 @@ class ShardId:
 def shard_from(environ: Mapping[str, str], count: int) -> ShardId | None:
     """Return the shard that the environment names, or None.
 
-    ``count`` is the number of shards of the plan, 0 if it is not divided. The index variables of arrays count only for
-    a divided plan: another run may be in an array as well.
-    Raises ``ValueError``.
+    ``count`` is the number of shards of the plan, 0 if it is not divided. The index variables of
+    arrays count only for a divided plan: another run may be in an array as well. Raises
+    ``ValueError``.
     """
     if named := environ.get(SHARD_VARIABLE):
         try:
@@ -72,16 +80,24 @@ def shard_from(environ: Mapping[str, str], count: int) -> ShardId | None:
 def _indexed(variable: str, index: str, first: int, count: int) -> ShardId:
     last = first + count - 1
     if not re.fullmatch("[0-9]{1,9}", index) or not first <= int(index) <= last:
-        array = f", so number the array from {first}: --array={first}-{last}" if variable.startswith("SLURM") else ""
-        raise ValueError(f"{variable}={index}: the indexes of {count} shards are {first} to {last}{array}")
+        array = (
+            f", so number the array from {first}: --array={first}-{last}"
+            if variable.startswith("SLURM")
+            else ""
+        )
+        raise ValueError(
+            f"{variable}={index}: the indexes of {count} shards are {first} to {last}{array}"
+        )
     return ShardId(int(index) - first + 1, count)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedShard:
-    """One shard of a saved plan: its number of jobs, how many of them were admitted, and its allowance.
+    """One shard of a saved plan: its number of jobs, how many of them were admitted, and its
+    allowance.
 
-    ``admitted`` jobs are expected to be affordable with ``allowance``; the others are blocked by the budget.
+    ``admitted`` jobs are expected to be affordable with ``allowance``; the others are blocked by
+    the budget.
     """
 
     number: int
@@ -103,11 +119,13 @@ class LearnedPrice:
 class OutstandingShards:
     """The shards of the newest divided plan of a run directory, and their allowances, by number.
 
-    The allowance of a shard that was not merged is set aside: the run directory may not spend it. ``budget`` is that of
-    the complete plan. ``abandoned`` are those of ``merged`` that were given up without a directory. ``fingerprint`` is
-    that of the plan's API key. ``earlier`` are the digests of the divided plans before, all of whose shards are merged.
-    ``account`` is the one in which the credits of a period are set aside for the shards; None if the budget is not that
-    of a period. ``left_out`` is the number of new jobs in no shard, since the budget had no room for their images.
+    The allowance of a shard that was not merged is set aside: the run directory may not spend it.
+    ``budget`` is that of the complete plan. ``abandoned`` are those of ``merged`` that were given
+    up without a directory. ``fingerprint`` is that of the plan's API key. ``earlier`` are the
+    digests of the divided plans before, all of whose shards are merged. ``account`` is the one in
+    which the credits of a period are set aside for the shards; None if the budget is not that of a
+    period. ``left_out`` is the number of new jobs in no shard, since the budget had no room for
+    their images.
     """
 
     plan_digest: str
@@ -132,7 +150,10 @@ class OutstandingShards:
 
     @property
     def before(self) -> OutstandingShards | None:
-        """What was known before the plan was divided: earlier plans, of which no shard is missing."""
+        """What was known before the plan was divided:
+
+        earlier plans, of which no shard is missing.
+        """
         if not self.earlier:
             return None
         *earlier, newest = self.earlier

@@ -1,4 +1,7 @@
-"""The jobs of a run by outcome, and what they have saved: for displays, metrics, the report and ``status`` alike."""
+"""The jobs of a run by outcome, and what they have saved:
+
+for displays, metrics, the report and ``status`` alike.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,9 @@ OUTCOME_OF_PHASE: Mapping[Phase, Outcome] = {
 class Tally:
     """Kept by a run's messages, or made of its jobs. ``balance`` is None until the run has begun.
 
-    ``reused`` jobs were found at the gateway. ``outputs`` and ``byte_size`` are those that this run has saved. Another
-    thread may read it at any time: ``counts`` has a fixed set of keys, and ``retries`` is replaced.
+    ``reused`` jobs were found at the gateway. ``outputs`` and ``byte_size`` are those that this run
+    has saved. Another thread may read it at any time: ``counts`` has a fixed set of keys, and
+    ``retries`` is replaced.
     """
 
     def __init__(self) -> None:
@@ -67,7 +71,10 @@ class Tally:
             case JobsAdded():
                 self.counts[Outcome.PENDING] += message.count
             case Retrying():
-                self.retries = {**self.retries, message.operation: self.retries.get(message.operation, 0) + 1}
+                self.retries = {
+                    **self.retries,
+                    message.operation: self.retries.get(message.operation, 0) + 1,
+                }
             case RunEnded():
                 self.counts.update({outcome: message.counts.get(outcome, 0) for outcome in Outcome})
                 self.balance = message.balance
@@ -75,8 +82,12 @@ class Tally:
                 pass
 
     def _begin(self, message: RunBegan) -> None:
-        # An unknown or blocked job of an earlier run is tried again, so it is pending until this run has its outcome.
-        settled = {outcome: message.counts.get(outcome, 0) for outcome in (Outcome.SUCCEEDED, Outcome.FAILED)}
+        # An unknown or blocked job of an earlier run is tried again, so it is pending until this
+        # run has its outcome.
+        settled = {
+            outcome: message.counts.get(outcome, 0)
+            for outcome in (Outcome.SUCCEEDED, Outcome.FAILED)
+        }
         self.counts.update({**settled, Outcome.PENDING: message.total - sum(settled.values())})
         self.balance = message.balance
 

@@ -15,8 +15,9 @@ The limit is on credits spent without a result, not on the number of lost answer
     half of the budget held for uploads like these       stop
     else                                                 upload it again
 
-The last rule is for uploads whose answer was lost: they stay held at their bound (``core/ledger.py``), since a rebate
-doesn't prove what was charged. An image that can't be uploaded must not take the entire budget from the other jobs.
+The last rule is for uploads whose answer was lost: they stay held at their bound
+(``core/ledger.py``), since a rebate doesn't prove what was charged. An image that can't be uploaded
+must not take the entire budget from the other jobs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from crucible_batch.core.prices import UPLOAD, PriceBook
 
 ASSET_NOT_READY = "ASSET_NOT_READY"
 MOST_IN_VAIN = 2
-"""An image is bought at most once more in a run after an upload that cost something or was turned down."""
+"""An image is bought at most once more in a run after an upload that cost something or was turned
+down."""
 MOST_TRIES = 20
 
 
@@ -40,7 +42,8 @@ MOST_TRIES = 20
 class FailedUpload:
     """A failed upload. ``charged`` is None if its answer was lost, ``rebate`` 0 if none is known.
 
-    ``was_refused``: the storage refused the bytes, or the gateway took them and never showed the asset as ready.
+    ``was_refused``: the storage refused the bytes, or the gateway took them and never showed the
+    asset as ready.
     """
 
     charged: Credits | None
@@ -48,7 +51,10 @@ class FailedUpload:
     was_refused: bool = False
 
     def counts(self, price: Credits | None) -> bool:
-        """Whether it counts by the table above. ``price`` is that of an upload, as far as it is known."""
+        """Whether it counts by the table above.
+
+        ``price`` is that of an upload, as far as it is known.
+        """
         if self.was_refused:
             return True
         charged = price if self.charged is None else self.charged
@@ -66,27 +72,39 @@ class UploadStop(enum.StrEnum):
     BUDGET_HELD = "budget_held"
 
 
-def upload_stop(uploads: Sequence[FailedUpload], ledger: Ledger, budget: Credits | None) -> UploadStop | None:
+def upload_stop(
+    uploads: Sequence[FailedUpload], ledger: Ledger, budget: Credits | None
+) -> UploadStop | None:
     """Return why an image is not uploaded again, None if it is."""
     price = _known_price(ledger.prices)
     if sum(upload.counts(price) for upload in uploads) >= MOST_IN_VAIN:
         return UploadStop.IN_VAIN
     if len(uploads) >= MOST_TRIES:
         return UploadStop.TOO_OFTEN
-    if len(uploads) >= MOST_IN_VAIN and budget is not None and 2 * ledger.held_for_uploads >= budget:
+    if (
+        len(uploads) >= MOST_IN_VAIN
+        and budget is not None
+        and 2 * ledger.held_for_uploads >= budget
+    ):
         return UploadStop.BUDGET_HELD
     return None
 
 
 def _known_price(prices: PriceBook) -> Credits | None:
-    """Return the highest price seen. One of 0 proves nothing, unless 0 is the ceiling (``PriceBook.bound``)."""
+    """Return the highest price seen.
+
+    One of 0 proves nothing, unless 0 is the ceiling (``PriceBook.bound``).
+    """
     if prices.upload_ceiling is not None and not prices.upload_ceiling:
         return ZERO
     return prices.expected(UPLOAD) or None
 
 
 def not_ready(filename: str, uploads: Sequence[FailedUpload], stop: UploadStop) -> ErrorInfo:
-    """Return the error of an image that is not uploaded again: what was charged and refunded, and what to do."""
+    """Return the error of an image that is not uploaded again:
+
+    what was charged and refunded, and what to do.
+    """
     lost = sum(upload.charged is None for upload in uploads)
     known = sum((upload.charged for upload in uploads if upload.charged is not None), ZERO)
     figures = []
@@ -104,9 +122,15 @@ def _hint(stop: UploadStop, *, is_unknown: bool) -> str:
     again = "run the same command again with --retry-failed (the job itself was not bought)"
     match stop:
         case UploadStop.IN_VAIN:
-            return f"crucible-batch check shows the cost of the uploads; {again}" if is_unknown else again
+            return (
+                f"crucible-batch check shows the cost of the uploads; {again}"
+                if is_unknown
+                else again
+            )
         case UploadStop.TOO_OFTEN:
-            return f"check the connection to the gateway, which fails during each upload; then {again}"
+            return (
+                f"check the connection to the gateway, which fails during each upload; then {again}"
+            )
         case UploadStop.BUDGET_HELD:
             return (
                 "half of the budget is held for uploads without an answer: set budget.max_credits_per_upload to count"

@@ -1,8 +1,8 @@
 """Admission: jobs arrive in manifest order and wait here until their credits can be held.
 
-The decision is pure (``core.budget``) and is made again whenever something has changed. Only the job at the head of
-the queue waits for credits; the others wait behind it. So credits are held in manifest order, and a budget that is too
-small for all jobs is spent on the first ones.
+The decision is pure (``core.budget``) and is made again whenever something has changed. Only the
+job at the head of the queue waits for credits; the others wait behind it. So credits are held in
+manifest order, and a budget that is too small for all jobs is spent on the first ones.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ from crucible_batch.errors import ExitCode
 
 @dataclass(frozen=True, slots=True)
 class _Submit:
-    """A submit of this run, from its hold to its answer. ``expected`` is the known price, uploads included.
+    """A submit of this run, from its hold to its answer. ``expected`` is the known price, uploads
+    included.
 
-    ``unread`` is the part of the hold above the answered price, kept until the job's own record has been read.
+    ``unread`` is the part of the hold above the answered price, kept until the job's own record has
+    been read.
     """
 
     shape: Shape
@@ -96,7 +98,10 @@ class Admission:
         self._active: set[str] = set()
         self._unanswered: dict[str, _Submit] = {}
         self._in_doubt: set[str] = set()
-        """Unanswered submits of an earlier run, not sent again yet: the account shows less by their cost."""
+        """Unanswered submits of an earlier run, not sent again yet:
+
+        the account shows less by their cost.
+        """
         self._slow_start = SlowStart()
         self._upload_expected: dict[str, Credits | None] = {}
         self._compared: set[Shape] = set()
@@ -114,11 +119,13 @@ class Admission:
     async def hold(
         self, job: Job, shape: Shape, *, missing: Callable[[], int], claim: Callable[[], None]
     ) -> Held | None:
-        """Wait until the next attempt's credits can be held, hold them, and return the event to be journalled.
+        """Wait until the next attempt's credits can be held, hold them, and return the event to be
+        journalled.
 
-        ``missing`` counts the images that the job would have to upload now; ``claim`` reserves them for this job.
-        Returns None if the job can't be started in this run; the reason is recorded in ``Shutdown``. One reason is a
-        full disk. Nothing is held in a pause: the jobs return to the queue after it.
+        ``missing`` counts the images that the job would have to upload now; ``claim`` reserves them
+        for this job. Returns None if the job can't be started in this run; the reason is recorded
+        in ``Shutdown``. One reason is a full disk. Nothing is held in a pause: the jobs return to
+        the queue after it.
         """
         while isinstance(held := await self._hold_in_turn(job, shape, missing, claim), Wait):
             await self._pause.wait_until_over()
@@ -140,7 +147,10 @@ class Admission:
                 await self._reader.before_purchase()
                 request = HoldRequest(shape, missing())
                 match decide_admission(
-                    request, self._accounting.ledger, self._accounting.budget, self._state_for(job.identity)
+                    request,
+                    self._accounting.ledger,
+                    self._accounting.budget,
+                    self._state_for(job.identity),
                 ):
                     case Admit() as admit:
                         claim()
@@ -166,27 +176,33 @@ class Admission:
             images=job.has_images,
         )
         self._note_submit(job.identity, request, admit.credits, alone=admit.alone)
-        # Entered in the ledger before it is journalled, so that no other decision is made on the same credits.
+        # Entered in the ledger before it is journalled, so that no other decision is made on the
+        # same credits.
         self._accounting.ledger.hold_ahead(job.identity, held)
         self._active.add(job.identity)
         return held
 
     async def hold_again(self, job: Job, shape: Shape) -> ErrorInfo | None:
-        """Wait until a submit in doubt may be sent again, and hold what it may cost now, by the rule for any submit.
+        """Wait until a submit in doubt may be sent again, and hold what it may cost now, by the
+        rule for any submit.
 
-        Never less than it held before, since the earlier try may have been charged. Returns the error if it can't be
-        sent in this run. A raised hold is not journalled; ``restore_hold`` reverts it.
+        Never less than it held before, since the earlier try may have been charged. Returns the
+        error if it can't be sent in this run. A raised hold is not journalled; ``restore_hold``
+        reverts it.
         """
         ledger, identity = self._accounting.ledger, job.identity
         if self._unanswered.pop(identity, None) is not None:  # admitted before, but not sent since
             self._in_doubt.add(identity)
             self._changed.set()
-        # Not in ``_turn``: the job at the head of the queue keeps it while it waits for the credits of this one.
+        # Not in ``_turn``: the job at the head of the queue keeps it while it waits for the credits
+        # of this one.
         while not self._stop.no_more:
             self._changed.clear()
             held = ledger.hold_of(identity)
             request = HoldRequest(shape, held=held)
-            match decide_admission(request, ledger, self._accounting.budget, self._state_for(identity, in_doubt=True)):
+            match decide_admission(
+                request, ledger, self._accounting.budget, self._state_for(identity, in_doubt=True)
+            ):
                 case Admit(credits=credits, alone=alone):
                     self._in_doubt.discard(identity)
                     self._note_submit(identity, request, max(held, credits), alone=alone)
@@ -212,10 +228,14 @@ class Admission:
         """Revert ``hold_again``: the repeated submit bought nothing."""
         self._accounting.ledger.set_hold(identity, held, alone=alone)
 
-    def _note_submit(self, identity: str, request: HoldRequest, held: Credits, *, alone: bool) -> None:
+    def _note_submit(
+        self, identity: str, request: HoldRequest, held: Credits, *, alone: bool
+    ) -> None:
         prices = self._accounting.ledger.prices
         expected = Need.of(request, prices).expected
-        self._unanswered[identity] = _Submit(request.shape, expected, prices.expected(request.shape), alone, held)
+        self._unanswered[identity] = _Submit(
+            request.shape, expected, prices.expected(request.shape), alone, held
+        )
 
     def is_alone(self, identity: str) -> bool:
         """Whether a job was admitted alone and its submit is unanswered."""
@@ -227,25 +247,32 @@ class Admission:
         return identity in self._unanswered
 
     def mark_compared(self, identity: str, charged: Credits) -> None:
-        """Count the submit of an accepted job as answered at ``charged``: its record has been read."""
+        """Count the submit of an accepted job as answered at ``charged``:
+
+        its record has been read.
+        """
         if (submit := self._unanswered.get(identity)) is not None:
             self._compared.add(submit.shape)
             self._slow_start = self._slow_start.after(submit.job_expected, charged)
             self._answered(identity)
             self._changed.set()
 
-    def note_price_difference(self, identity: str, shape: Shape, answered: Credits, recorded: Credits) -> None:
+    def note_price_difference(
+        self, identity: str, shape: Shape, answered: Credits, recorded: Credits
+    ) -> None:
         """Note that a job's record has another price than the answer to its submit.
 
-        If it is higher, submits are sent one at a time from now on, each compared with its record before the next. If
-        it exceeds every bound, nothing more is bought in this run.
+        If it is higher, submits are sent one at a time from now on, each compared with its record
+        before the next. If it exceeds every bound, nothing more is bought in this run.
         """
         if recorded <= answered:
             return
         self._price_differs = True
         submit, prices = self._unanswered.get(identity), self._accounting.ledger.prices
         seen_before = None if submit is None else submit.job_expected
-        if (error := repricing_error(shape, answered, recorded, prices, seen_before=seen_before)) is not None:
+        if (
+            error := repricing_error(shape, answered, recorded, prices, seen_before=seen_before)
+        ) is not None:
             self._stop.end_buying(error)
 
     def add_resumed(self, job: Job) -> None:
@@ -283,9 +310,12 @@ class Admission:
             self._account_base = base
 
     def _settled(self) -> Credits:
-        """Return the committed credits without the holds of unanswered submits, which are bounds and not prices."""
+        """Return the committed credits without the holds of unanswered submits, which are bounds
+        and not prices."""
         ledger = self._accounting.ledger
-        return ledger.committed - sum(map(ledger.hold_of, self._in_doubt.union(self._unanswered)), ZERO)
+        return ledger.committed - sum(
+            map(ledger.hold_of, self._in_doubt.union(self._unanswered)), ZERO
+        )
 
     async def _account_was_stale(self) -> bool:
         """Read the account again if the figure may be outdated; return whether to decide again."""
@@ -297,9 +327,11 @@ class Admission:
     def _state_for(self, identity: str, *, in_doubt: bool = False) -> AdmissionState:
         """Return the state in which to decide on one job.
 
-        A submit in doubt waits for unanswered submits only, since their answers do not depend on credits.
+        A submit in doubt waits for unanswered submits only, since their answers do not depend on
+        credits.
         """
-        # One loop over the submits instead of a sum for each figure: it runs for each job, over all those in flight.
+        # One loop over the submits instead of a sum for each figure: it runs for each job, over all
+        # those in flight.
         expected = unread = ZERO
         is_one_alone = False
         for submit in self._unanswered.values():
@@ -318,7 +350,8 @@ class Admission:
             unread=unread,
             is_one_alone=is_one_alone,
             alone_in_doubt=any(
-                each != identity and each not in self._unanswered for each in self._accounting.ledger.alone
+                each != identity and each not in self._unanswered
+                for each in self._accounting.ledger.alone
             ),
             account_left=left,
             account_closed=self._account_closed and not in_doubt,
@@ -363,7 +396,8 @@ class Admission:
             return
         if not (event.reused or event.earlier):
             self._stop_above(submit.shape, event.credits)
-        # ``reused`` doesn't matter here: after a lost journal the price is as unknown as for a new job.
+        # ``reused`` doesn't matter here: after a lost journal the price is as unknown as for a new
+        # job.
         if self._price_differs or submit.shape not in self._compared:
             unread = max(ZERO, submit.held - event.credits)
             self._unanswered[identity] = replace(submit, unread=unread)
@@ -379,7 +413,10 @@ class Admission:
             self._stop_above(UPLOAD, event.credits)
 
     def _stop_above(self, shape: Shape, charged: Credits) -> None:
-        """Stop the run where the gateway has charged more than the declared ceiling: the bound holds no more."""
+        """Stop the run where the gateway has charged more than the declared ceiling:
+
+        the bound holds no more.
+        """
         ceiling = self._accounting.ledger.prices.ceiling_of(shape)
         if ceiling is not None and charged > ceiling:
             self._stop.end_buying(ceiling_error(shape, charged, ceiling))

@@ -34,7 +34,8 @@ class SystemClock:
 
 
 async def wait_for_change(changed: asyncio.Event, clock: Clock, until: float) -> None:
-    """Clear an event and wait until it is set, which is done at the monotonic time ``until``; infinity: never."""
+    """Clear an event and wait until it is set, which is done at the monotonic time ``until``;
+    infinity: never."""
     changed.clear()
     alarm = None if until == math.inf else asyncio.create_task(_set_at(changed, clock, until))
     try:

@@ -29,7 +29,10 @@ OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
 _TRIES = 4
 _TRIES_OF_DEFINITE = 2
-"""Tries of an output refused for its content or address: one more link, immediately, since waiting changes nothing."""
+"""Tries of an output refused for its content or address:
+
+one more link, immediately, since waiting changes nothing.
+"""
 _BASE_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
 _LINK_STATUSES = {400, 403, 404, 410}
@@ -58,11 +61,13 @@ async def _no_other_path(_planned: PlannedJob, _path: str, _sha256: str) -> None
 
 
 class Downloader:
-    """Saves outputs to disk, with sidecars if ``terms`` ask for them. ``jitter`` returns random numbers in [0, 1).
+    """Saves outputs to disk, with sidecars if ``terms`` ask for them. ``jitter`` returns random
+    numbers in [0, 1).
 
-    ``find_path`` returns where to save an output whose path is taken, as ``OutputRelocator.find_path`` does;
-    ``on_record`` receives each record that is read. ``same_bytes``: an output that is missing is embedded as it was,
-    and not as ``terms`` ask. The bytes are part of the identity of jobs that are made from it.
+    ``find_path`` returns where to save an output whose path is taken, as
+    ``OutputRelocator.find_path`` does; ``on_record`` receives each record that is read.
+    ``same_bytes``: an output that is missing is embedded as it was, and not as ``terms`` ask. The
+    bytes are part of the identity of jobs that are made from it.
     """
 
     def __init__(
@@ -89,7 +94,10 @@ class Downloader:
         self._snapshots: dict[str, JobSnapshot] = {}
 
     def seen(self, snapshot: JobSnapshot) -> None:
-        """Keep a poll's links for the first try of each output. In memory only, since links are secrets and expire."""
+        """Keep a poll's links for the first try of each output.
+
+        In memory only, since links are secrets and expire.
+        """
         self._snapshots[snapshot.job_id] = snapshot
 
     def forget(self, job_id: str) -> None:
@@ -104,16 +112,20 @@ class Downloader:
         *,
         missed: Saved | None = None,
     ) -> Saved | Unavailable:
-        """Save one output of an accepted attempt. ``Unavailable``: it is paid for and can't be downloaded now.
+        """Save one output of an accepted attempt. ``Unavailable``: it is paid for and can't be
+        downloaded now.
 
-        ``number`` is the gateway's number of the output; None if it was not recorded, and the order of the list counts.
-        ``missed`` is the output as it was saved before. A file that is still at its path was changed by someone else:
-        it is kept under another name, and only if the saved bytes can be downloaded again.
-        Raises ``GatewayError`` if the gateway, its storage or the connection failed: nothing is known of the output.
+        ``number`` is the gateway's number of the output; None if it was not recorded, and the order
+        of the list counts. ``missed`` is the output as it was saved before. A file that is still at
+        its path was changed by someone else: it is kept under another name, and only if the saved
+        bytes can be downloaded again. Raises ``GatewayError`` if the gateway, its storage or the
+        connection failed: nothing is known of the output.
         """
         if missed is not None and self._is_changed(planned, missed):
             return await self._replace_changed(planned, attempt, missed, number)
-        is_embedded = self._terms.embed if missed is None or not self._same_bytes else missed.sent is not None
+        is_embedded = (
+            self._terms.embed if missed is None or not self._same_bytes else missed.sent is not None
+        )
         embed = embedded_text(self._terms, planned, attempt, index) if is_embedded else None
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
@@ -122,32 +134,49 @@ class Downloader:
             def note(file: SavedFile, folder: Folder | None) -> None:
                 saved.append(_saved(self._clock.now(), index, file))
                 if self._terms.sidecars:
-                    self._sidecars.write(saved[0].path, sidecar(self._terms, planned, attempt, saved[0]), folder)
+                    self._sidecars.write(
+                        saved[0].path, sidecar(self._terms, planned, attempt, saved[0]), folder
+                    )
 
             find_path = partial(self._find_path, planned)
             token = planned.identity[:16]
             await self._store.save(
-                planned.output, index, token, body, length, embed=embed, find_path=find_path, note=note
+                planned.output,
+                index,
+                token,
+                body,
+                length,
+                embed=embed,
+                find_path=find_path,
+                note=note,
             )
             return saved[0]
 
         return await self._download(attempt.job_id or "", index, number, save)
 
     def _is_changed(self, planned: PlannedJob, missed: Saved) -> bool:
-        """Return whether a file is at the path of a missed output, and the plan puts that output there."""
+        """Return whether a file is at the path of a missed output, and the plan puts that output
+        there."""
         is_planned = is_planned_path(planned.output, missed.index, missed.sha256, missed.path)
         return is_planned and self._store.has(missed.path)
 
     async def _replace_changed(
         self, planned: PlannedJob, attempt: Attempt, missed: Saved, number: int | None
     ) -> Saved | Unavailable:
-        # The file may be an output of another job, which was saved there after this one was deleted.
+        # The file may be an output of another job, which was saved there after this one was
+        # deleted.
         free = await self._find_path(planned, missed.path, missed.sha256)
-        restored = await self.restore(planned, attempt, replace(missed, path=free or missed.path), number)
+        restored = await self.restore(
+            planned, attempt, replace(missed, path=free or missed.path), number
+        )
         if isinstance(restored, Unavailable):
             return restored
         if restored.kept is not None:
-            logger.warning("%s was changed after it was saved; the changed file is now %s", missed.path, restored.kept)
+            logger.warning(
+                "%s was changed after it was saved; the changed file is now %s",
+                missed.path,
+                restored.kept,
+            )
         if self._terms.sidecars:
             about = sidecar(self._terms, planned, attempt, restored.saved)
             await asyncio.to_thread(self._sidecars.write, restored.saved.path, about)
@@ -166,13 +195,21 @@ class Downloader:
         async def restore(body: AsyncIterator[bytes], _length: int | None) -> Restored:
             byte_size = (saved.sent or saved).byte_size
             kept = await self._store.restore(
-                saved.path, saved.sha256, token, body, byte_size=byte_size, sent=saved.sent, embed=embed
+                saved.path,
+                saved.sha256,
+                token,
+                body,
+                byte_size=byte_size,
+                sent=saved.sent,
+                embed=embed,
             )
             return Restored(replace(saved, at=self._clock.now()), kept)
 
         return await self._download(attempt.job_id or "", saved.index, number, restore)
 
-    async def _download(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T | Unavailable:
+    async def _download(
+        self, job_id: str, index: int, number: int | None, take: Take[T]
+    ) -> T | Unavailable:
         try:
             return await self._try_often(job_id, index, number, take)
         except OutputError as error:
@@ -180,7 +217,10 @@ class Downloader:
         except GatewayError as error:
             of_link = error.status in _LINK_STATUSES and not isinstance(error, KeyRefusedError)
             if of_link or _is_definite(error):
-                return Unavailable(at=self._clock.now(), error=unavailable(error.code, message_with_operation(error)))
+                return Unavailable(
+                    at=self._clock.now(),
+                    error=unavailable(error.code, message_with_operation(error)),
+                )
             raise
 
     async def _try_often(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
@@ -190,7 +230,8 @@ class Downloader:
             if not _may_pass(error):
                 raise
             failed = [error]
-        # Made only now, since tenacity's loop costs half a request. It hears of the first try by its error.
+        # Made only now, since tenacity's loop costs half a request. It hears of the first try by
+        # its error.
         tries = AsyncRetrying(
             sleep=self._clock.sleep,
             stop=_is_over,
@@ -210,7 +251,9 @@ class Downloader:
         """Full jitter, so that downloads that failed together are not repeated together."""
         if _is_definite(_failure(state)):
             return 0.0
-        return self._jitter() * min(_LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1))
+        return self._jitter() * min(
+            _LONGEST_WAIT_S, _BASE_WAIT_S * 2.0 ** (state.attempt_number - 1)
+        )
 
     async def _try(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
         if (snapshot := self._snapshots.get(job_id)) is None:
@@ -264,7 +307,9 @@ def _is_definite(error: BaseException | None) -> bool:
         return error.definite
     if not isinstance(error, GatewayError):
         return False
-    return error.code == UNSAFE_URL or (error.code == "BAD_ANSWER" and error.operation == "download")
+    return error.code == UNSAFE_URL or (
+        error.code == "BAD_ANSWER" and error.operation == "download"
+    )
 
 
 def _is_over(state: RetryCallState) -> bool:

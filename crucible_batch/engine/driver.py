@@ -21,7 +21,8 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Driver(Generic[S, C, E]):
-    """``decide`` and ``evolve`` are pure; ``perform`` does I/O; ``record`` writes the event to the journal."""
+    """``decide`` and ``evolve`` are pure; ``perform`` does I/O; ``record`` writes the event to the
+    journal."""
 
     decide: Callable[[S], C | None]
     perform: Callable[[S, C], Awaitable[E | None]]
@@ -31,8 +32,8 @@ class Driver(Generic[S, C, E]):
     async def drive(self, subject: S) -> S:
         """Bring a subject as far as it can get now, and return it.
 
-        It ends where ``decide`` or ``perform`` returns None: not in this run. What ``perform`` and ``record``
-        raise is passed on; the journal then holds all that happened.
+        It ends where ``decide`` or ``perform`` returns None: not in this run. What ``perform`` and
+        ``record`` raise is passed on; the journal then holds all that happened.
         """
         while (command := self.decide(subject)) is not None:
             event = await self.perform(subject, command)

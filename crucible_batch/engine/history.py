@@ -27,7 +27,8 @@ class History(EventLog, LedgerStore, Protocol):
         ...
 
     async def drain(self) -> None:
-        """Return once every event given to ``append`` is durable; raise ``JournalError`` if one can't be."""
+        """Return once every event given to ``append`` is durable; raise ``JournalError`` if one
+        can't be."""
         ...
 
     def events(self) -> Iterator[tuple[str, Event]]:
@@ -51,19 +52,25 @@ class History(EventLog, LedgerStore, Protocol):
         ...
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
-        """Yield jobs that have events but are no longer in the plan, with a retry rule that allows no other attempt."""
+        """Yield jobs that have events but are no longer in the plan, with a retry rule that allows
+        no other attempt."""
         ...
 
     def saved_at(self, path: str) -> list[str]:
-        """Return the identities of the jobs that ever saved an output at this path, or moved one to it."""
+        """Return the identities of the jobs that ever saved an output at this path, or moved one to
+        it."""
         ...
 
     def accepted_as(self, job_id: str) -> list[str]:
-        """Return the identities of the jobs ever accepted as this gateway job. ``job_id`` is in lower case."""
+        """Return the identities of the jobs ever accepted as this gateway job.
+
+        ``job_id`` is in lower case.
+        """
         ...
 
     def known(self, identity: str, rule: RetryRule = ...) -> tuple[PlannedJob, Job, bool] | None:
-        """Return one job in its current state, and whether it is retired; None if it was never planned.
+        """Return one job in its current state, and whether it is retired; None if it was never
+        planned.
 
         By default, with a retry rule that allows no other attempt.
         """
@@ -75,7 +82,10 @@ class History(EventLog, LedgerStore, Protocol):
 
 
 class JobIdOwners:
-    """Which of our jobs each gateway job belongs to. Only acceptances that are not durable yet are kept in memory."""
+    """Which of our jobs each gateway job belongs to.
+
+    Only acceptances that are not durable yet are kept in memory.
+    """
 
     def __init__(self, history: History, accounting: JournaledLedger) -> None:
         self._history = history
@@ -83,11 +93,14 @@ class JobIdOwners:
         accounting.on_entry(self._on_event)
 
     def claim(self, job: Job, job_id: str) -> bool:
-        """Record a gateway job for the newest attempt; return False if it belongs to another attempt or job."""
+        """Record a gateway job for the newest attempt; return False if it belongs to another
+        attempt or job."""
         known = job_id.lower()
         earlier = (attempt.job_id for attempt in job.attempts if attempt.key != job.current.key)
         owners = {*self._history.accepted_as(known), self._fresh.get(known, job.identity)}
-        if owners != {job.identity} or any(each is not None and each.lower() == known for each in earlier):
+        if owners != {job.identity} or any(
+            each is not None and each.lower() == known for each in earlier
+        ):
             return False
         self._fresh[known] = job.identity
         return True
@@ -102,13 +115,13 @@ _NOT_IN_FLIGHT = frozenset({Phase.READY, Phase.UNAVAILABLE, Phase.UNREADABLE})
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The jobs that earlier runs left. ``in_flight`` are resumed first; ``forgotten`` are submits in doubt whose keys
-    are too old to be sent again.
+    """The jobs that earlier runs left. ``in_flight`` are resumed first; ``forgotten`` are submits
+    in doubt whose keys are too old to be sent again.
 
-    Jobs with only outputs missing are in neither list: there may be very many, nothing is held for them, and they are
-    handled with the rest of the plan. ``retired``: identities of jobs in flight that are no longer in the plan.
-    ``counts``: the plan's jobs by outcome at the start of this run. ``has_images``: whether any planned job has one.
-    ``planned``: the number of jobs in the plan.
+    Jobs with only outputs missing are in neither list: there may be very many, nothing is held for
+    them, and they are handled with the rest of the plan. ``retired``: identities of jobs in flight
+    that are no longer in the plan. ``counts``: the plan's jobs by outcome at the start of this run.
+    ``has_images``: whether any planned job has one. ``planned``: the number of jobs in the plan.
     """
 
     in_flight: list[tuple[PlannedJob, Job]]
@@ -120,9 +133,11 @@ class Survey:
 
     @property
     def most_workers(self) -> int:
-        """How many workers can have something to do, without those for jobs that are added to the run.
+        """How many workers can have something to do, without those for jobs that are added to the
+        run.
 
-        One more than there are jobs: it reads the queue to its end, which closes its read of the journal immediately.
+        One more than there are jobs: it reads the queue to its end, which closes its read of the
+        journal immediately.
         """
         return self.planned + len(self.retired) + 1
 
@@ -134,7 +149,11 @@ class Survey:
     @property
     def is_finished(self) -> bool:
         """Whether every job has succeeded already."""
-        return not self.in_flight and not self.forgotten and self.counts.total() == self.counts[Outcome.SUCCEEDED]
+        return (
+            not self.in_flight
+            and not self.forgotten
+            and self.counts.total() == self.counts[Outcome.SUCCEEDED]
+        )
 
 
 def survey(
@@ -147,8 +166,8 @@ def survey(
 ) -> Survey:
     """Sort the jobs by what this run has to do for them.
 
-    ``missed`` lists the saved outputs of a job that are no longer on disk; ``includes`` returns, for a job's name,
-    whether the run includes it.
+    ``missed`` lists the saved outputs of a job that are no longer on disk; ``includes`` returns,
+    for a job's name, whether the run includes it.
     """
     in_flight: list[tuple[PlannedJob, Job]] = []
     forgotten: list[tuple[PlannedJob, Job]] = []
@@ -161,7 +180,8 @@ def survey(
         counts[Outcome.PENDING] += includes(name)
     for planned, job in history.started_jobs(rule):
         number += 1
-        # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not failed yet.
+        # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not
+        # failed yet.
         has_missed = bool(missed(job))
         has_images = has_images or bool(planned.images)
         outcome, _ = outcome_of(resume_job(job), workflow_class(planned.workflow_id), {})
@@ -171,11 +191,12 @@ def survey(
             forgotten.append((planned, job))
         elif job.phase not in _NOT_IN_FLIGHT and not job.is_settled:
             in_flight.append((planned, resume_job(job)))
-    # A job that left the manifest is not bought again, but what is in flight is settled and its outputs are saved.
+    # A job that left the manifest is not bought again, but what is in flight is settled and its
+    # outputs are saved.
     retired = [(planned, resume_job(job)) for planned, job in history.retired() if _is_open(job)]
     identities = frozenset(job.identity for _, job in retired)
-    # Accepted jobs first: until it is resumed, a job at the gateway does not count towards the limit, and a submit in
-    # doubt that is sent again may be one more.
+    # Accepted jobs first: until it is resumed, a job at the gateway does not count towards the
+    # limit, and a submit in doubt that is sent again may be one more.
     in_flight = sorted(in_flight + retired, key=lambda found: found[1].in_doubt)
     return Survey(in_flight, forgotten, identities, counts, has_images, number)
 
@@ -183,6 +204,7 @@ def survey(
 def _is_open(job: Job) -> bool:
     """Whether a retired job has a hold to release or outputs to save.
 
-    An unanswered submit keeps its hold and is not sent again: that could buy a job that is no longer wanted.
+    An unanswered submit keeps its hold and is not sent again: that could buy a job that is no
+    longer wanted.
     """
     return job.phase in {Phase.PREPARING, Phase.IN_FLIGHT, Phase.FETCHING}

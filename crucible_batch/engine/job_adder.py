@@ -1,4 +1,5 @@
-"""Jobs that are added to a run while it is active, since they are made from outputs that it has saved."""
+"""Jobs that are added to a run while it is active, since they are made from outputs that it has
+saved."""
 
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ from crucible_batch.engine.progress_reporter import ProgressReporter
 class JobAdder:
     """Adds jobs to the plan and to the queue of a run.
 
-    ``is_chosen`` returns, for a job's name, whether this run includes it: the others are planned, but not queued.
+    ``is_chosen`` returns, for a job's name, whether this run includes it: the others are planned,
+    but not queued.
 
-    A job is in the journal's plan, durable, before it is queued: after a kill the next run finds what this one bought.
-    If the run is killed between a source's last event and the plan, the next run adds the jobs, by the same rule.
+    A job is in the journal's plan, durable, before it is queued: after a kill the next run finds
+    what this one bought. If the run is killed between a source's last event and the plan, the next
+    run adds the jobs, by the same rule.
     """
 
     def __init__(
@@ -51,7 +54,8 @@ class JobAdder:
         return identity in self._added
 
     async def add(self, planned: PlannedJob, job: Job, start_worker: Callable[[], object]) -> None:
-        """Add the jobs that are made from the outputs saved for a job. ``start_worker`` is called for each.
+        """Add the jobs that are made from the outputs saved for a job. ``start_worker`` is called
+        for each.
 
         Raises ``JournalError``.
         """
@@ -59,15 +63,17 @@ class JobAdder:
             return
         for saved in job.outputs.values():
             made = self._derivation.derive(planned, saved)
-            # Noted first: from the moment at which it is in the plan, it must not be taken from there.
+            # Noted first: from the moment at which it is in the plan, it must not be taken from
+            # there.
             self._added.update(each.identity for each in made)
             for each in made:
                 known = self._history.known(each.identity, self._rule)
                 await self._history.append_planned(each)
                 fresh = Job(each.identity, has_images=bool(each.images), rule=self._rule)
                 added = fresh if known is None else known[1]
-                # A job that was begun before its source's file was lost is continued. Others are not for this run: it
-                # does not choose them (`--only`), or they are at the gateway and need no file.
+                # A job that was begun before its source's file was lost is continued. Others are
+                # not for this run: it does not choose them (`--only`), or they are at the gateway
+                # and need no file.
                 if added.phase is Phase.READY and self._is_chosen(each.name):
                     self._waiting.append((each, added))
                     start_worker()

@@ -26,7 +26,8 @@ def job_of_another_key(job_id: str) -> GatewayError:
 
 
 def job_of_another_request(planned: PlannedJob, record: JobSnapshot) -> GatewayError:
-    """Return the error of a submit whose answer names a job of another workflow, or with other parameters."""
+    """Return the error of a submit whose answer names a job of another workflow, or with other
+    parameters."""
     theirs = f"of workflow {clean(record.workflow_id)}, and not {planned.workflow_id}"
     if record.workflow_id in {"", planned.workflow_id}:
         theirs = "with other parameters"
@@ -51,9 +52,10 @@ def job_timed_out(job_id: str) -> ErrorInfo:
 def key_reused_with_images(error: ErrorInfo, *, in_doubt: bool) -> ErrorInfo:
     """Return the error of a reused key with a hint for a job with images.
 
-    The key depends on the images' bytes, the request on their asset ids. After an asset was deleted and uploaded again,
-    a gateway that compares requests finds the same key with another body. ``in_doubt``: the job is an unanswered submit
-    of this run directory, which the gateway has received.
+    The key depends on the images' bytes, the request on their asset ids. After an asset was deleted
+    and uploaded again, a gateway that compares requests finds the same key with another body.
+    ``in_doubt``: the job is an unanswered submit of this run directory, which the gateway has
+    received.
     """
     if in_doubt:
         return replace(

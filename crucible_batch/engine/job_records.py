@@ -22,7 +22,8 @@ class PriceRecords:
             self._read[record.job_id] = record
 
     def differing(self, attempt: Attempt) -> Credits | None:
-        """Return the price in the record of an attempt's job; None if the ledger has that price already."""
+        """Return the price in the record of an attempt's job; None if the ledger has that price
+        already."""
         read = self._read.pop(attempt.job_id or "", None)
         if read is None:
             return None

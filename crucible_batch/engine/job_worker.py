@@ -1,4 +1,7 @@
-"""Performs a job's commands: each command becomes a request and then an event. All I/O of a job, and no policy."""
+"""Performs a job's commands:
+
+each command becomes a request and then an event. All I/O of a job, and no policy.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +50,11 @@ from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from crucible_batch.outputs import ObjectStoreError
 
 
-async def with_present_assets(job: Job, images: Mapping[str, InputImage], uploader: AssetUploader) -> Job | None:
-    """Return the job with the assets that its images have at the gateway now; None if an image is not there.
+async def with_present_assets(
+    job: Job, images: Mapping[str, InputImage], uploader: AssetUploader
+) -> Job | None:
+    """Return the job with the assets that its images have at the gateway now; None if an image is
+    not there.
 
     Nothing is uploaded, since the job's hold is for its earlier submit. Raises ``GatewayError``.
     """
@@ -61,7 +67,8 @@ async def with_present_assets(job: Job, images: Mapping[str, InputImage], upload
 
 
 def image_deleted(error: ErrorInfo) -> ErrorInfo:
-    """Return the error of a refused submit in doubt, with what to do if an image of its job is not at the gateway."""
+    """Return the error of a refused submit in doubt, with what to do if an image of its job is not
+    at the gateway."""
     if error.code == KEY_REUSED:
         return error
     return replace(
@@ -75,7 +82,10 @@ def image_deleted(error: ErrorInfo) -> ErrorInfo:
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
 _LESS_THAN_ANY = Credits(-1)
-"""A price below any: with it the first poll of a job interrupts the wait, so that its record is compared."""
+"""A price below any:
+
+with it the first poll of a job interrupts the wait, so that its record is compared.
+"""
 
 
 class _NotSent(Exception):  # noqa: N818 - a decision, not an error
@@ -87,25 +97,37 @@ class _NotSent(Exception):  # noqa: N818 - a decision, not an error
 
 
 class _HoldAgain(Exception):  # noqa: N818 - as above
-    """A submit that an earlier run left in doubt is not sent now: its credits are held again first."""
+    """A submit that an earlier run left in doubt is not sent now:
+
+    its credits are held again first.
+    """
 
 
 class JobWorker:
     """Performs the commands of one job."""
 
-    def __init__(self, context: JobContext, planned: PlannedJob, slot: Slot, *, may_buy: bool = True) -> None:
+    def __init__(
+        self, context: JobContext, planned: PlannedJob, slot: Slot, *, may_buy: bool = True
+    ) -> None:
         self._context = context
         self._slot = slot
         self._planned = planned
         self._may_buy = may_buy
         self._shape = shape_of(planned)
         self._check = PurchaseCheck(context, planned, self._shape)
-        self._images = tuple({image.spec.sha256: image for image in planned.images.values()}.values())
+        self._images = tuple(
+            {image.spec.sha256: image for image in planned.images.values()}.values()
+        )
         self._accepted_now = False
-        self._record: JobSnapshot | None = None  # of a job that existed already, until its first poll
+        self._record: JobSnapshot | None = (
+            None  # of a job that existed already, until its first poll
+        )
         self._to_compare: PriceToCompare | None = None
         self._result: JobEvent | GatewayError | None = None
-        """The result of a command that is returned later: a price that was read meanwhile is journalled first."""
+        """The result of a command that is returned later:
+
+        a price that was read meanwhile is journalled first.
+        """
         self._tried: GatewayError | None = None
         """The error of the latest try of a submit."""
         self._was_refused = False
@@ -114,9 +136,11 @@ class JobWorker:
         """The hold of a submit in doubt before it was sent again, and whether it was alone."""
 
     async def perform(self, job: Job, command: Command) -> JobEvent | None:
-        """Perform one command. None if it can't be done in this run; the reason is recorded in ``Shutdown``.
+        """Perform one command. None if it can't be done in this run; the reason is recorded in
+        ``Shutdown``.
 
-        Raises ``GatewayError`` if the gateway or the connection failed and nothing new is known of the job.
+        Raises ``GatewayError`` if the gateway or the connection failed and nothing new is known of
+        the job.
         """
         result, self._result = self._result, None
         if result is None:
@@ -124,7 +148,10 @@ class JobWorker:
                 result = await self._carry_out(job, command)
             except GatewayError as error:
                 result = error
-            if job.attempts and (recorded := self._context.records.differing(job.current)) is not None:
+            if (
+                job.attempts
+                and (recorded := self._context.records.differing(job.current)) is not None
+            ):
                 self._result = result
                 return self._repriced(job, recorded)
         if isinstance(result, GatewayError):
@@ -143,7 +170,9 @@ class JobWorker:
                 return await self._poll(job, job_id)
             case Fetch(index=index):
                 number, missed = job.number_of(index), job.missed.get(index)
-                return await self._context.fetcher.fetch(self._planned, job.current, index, number, missed=missed)
+                return await self._context.fetcher.fetch(
+                    self._planned, job.current, index, number, missed=missed
+                )
             case RecheckOutputs(job_id=job_id):
                 return await self._context.lister.look(job, job_id)
             case _:
@@ -158,7 +187,10 @@ class JobWorker:
         uploader = self._context.assets
         if self._images:
             await uploader.look_up(self._images)
-            if uploader.missing(job.identity, self._images) and self._context.recovery.forbids_upload():
+            if (
+                uploader.missing(job.identity, self._images)
+                and self._context.recovery.forbids_upload()
+            ):
                 return None
         return await self._context.admission.hold(
             job,
@@ -183,7 +215,11 @@ class JobWorker:
             context.stop.failed(error)
             return HoldReleased(at=context.clock.now(), error=error_info(error))
         except UploadNotSent:
-            return self._check.stopped_or_workflow_gone() or context.gate.release_if_closed() or self._no_longer_fits()
+            return (
+                self._check.stopped_or_workflow_gone()
+                or context.gate.release_if_closed()
+                or self._no_longer_fits()
+            )
         finally:
             context.assets.release(job.identity)
         ledger = context.accounting.ledger
@@ -199,7 +235,9 @@ class JobWorker:
 
     def _no_longer_fits(self) -> HoldReleased:
         message = "its uploads cost more than expected, so the job no longer fits the budget"
-        return HoldReleased(at=self._context.clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, message))
+        return HoldReleased(
+            at=self._context.clock.now(), error=ErrorInfo(BUDGET_EXHAUSTED, message)
+        )
 
     async def _submit(self, job: Job) -> JobEvent:
         if job.in_doubt:
@@ -213,12 +251,15 @@ class JobWorker:
     async def _submit_again(self, job: Job) -> JobEvent:
         """Submit a job that an earlier run left in doubt.
 
-        If it is refused, and its images have other assets now, it is sent with these under the same key.
+        If it is refused, and its images have other assets now, it is sent with these under the same
+        key.
         """
         await self._context.gate.wait_until_open(holds_credits=True)
         ledger, admission = self._context.accounting.ledger, self._context.admission
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
-        while (error := self._check.key_too_old(job) or await admission.hold_again(job, self._shape)) is None:
+        while (
+            error := self._check.key_too_old(job) or await admission.hold_again(job, self._shape)
+        ) is None:
             await self._context.slots.wait_for_turn(self._slot)
             with suppress(_HoldAgain):
                 event = await self._send(job)
@@ -237,12 +278,14 @@ class JobWorker:
         return SubmitUnknown(at=self._context.clock.now(), error=error)
 
     def _before_send(self, job: Job) -> None:
-        """Raise ``_NotSent`` or ``_HoldAgain`` if a try of a submit is not to be sent, called right before it is.
+        """Raise ``_NotSent`` or ``_HoldAgain`` if a try of a submit is not to be sent, called right
+        before it is.
 
-        In a pause, in an outage and in a stopping run, only a submit whose last try is in doubt is sent, since its
-        answer shows whether the job was bought. One that an earlier run left in doubt waits for the end of a pause or
-        an outage, and is not sent in a stopping run, also after a try of this run that was refused. A submit whose key
-        the gateway may have forgotten is never sent: it might buy the job again.
+        In a pause, in an outage and in a stopping run, only a submit whose last try is in doubt is
+        sent, since its answer shows whether the job was bought. One that an earlier run left in
+        doubt waits for the end of a pause or an outage, and is not sent in a stopping run, also
+        after a try of this run that was refused. A submit whose key the gateway may have forgotten
+        is never sent: it might buy the job again.
         """
         check, tried = self._check, self._tried
         if not job.in_doubt and not (tried is not None and tried.in_doubt):
@@ -327,7 +370,8 @@ class JobWorker:
                 # This try has bought nothing; an earlier one may have, so its hold stays.
                 held, alone = self._held_before
                 context.admission.restore_hold(job.identity, held, alone=alone)
-            # A refusal of this job is not a failure of the gateway: the other jobs are still submitted.
+            # A refusal of this job is not a failure of the gateway: the other jobs are still
+            # submitted.
             if error.status == 402:
                 context.admission.close_account(info.message)
             elif not error.is_refusal or error.status == 401:
@@ -390,7 +434,10 @@ class JobWorker:
         return self._end_event(job, found)
 
     def _compare_price(self, job: Job, recorded: Credits) -> Repriced | None:
-        """Compare a record's price with the known one. A higher one is entered before the submit counts as answered."""
+        """Compare a record's price with the known one.
+
+        A higher one is entered before the submit counts as answered.
+        """
         self._context.stop.read()
         if recorded > job.current.credits:
             return self._repriced(job, recorded)
@@ -398,12 +445,17 @@ class JobWorker:
         return None
 
     def _repriced(self, job: Job, recorded: Credits) -> Repriced:
-        self._context.admission.note_price_difference(job.identity, self._shape, job.current.credits, recorded)
+        self._context.admission.note_price_difference(
+            job.identity, self._shape, job.current.credits, recorded
+        )
         settled = settled_as(job.current, self._shape)
         return Repriced(at=self._context.clock.now(), credits=recorded, settled=settled)
 
-    async def _wait_for_end(self, job: Job, job_id: str) -> JobSnapshot | PriceToCompare | JobLost | None:
-        """Poll until the job has ended; ``PriceToCompare`` if a record shows a price that has to be compared first."""
+    async def _wait_for_end(
+        self, job: Job, job_id: str
+    ) -> JobSnapshot | PriceToCompare | JobLost | None:
+        """Poll until the job has ended; ``PriceToCompare`` if a record shows a price that has to be
+        compared first."""
         context, earlier, known = self._context, self._to_compare, self._record
         self._to_compare = self._record = None
         is_unread = context.admission.needs_comparison(job.identity)
@@ -421,7 +473,11 @@ class JobWorker:
                 context.stop.unread(error)
             if not error.is_not_found:
                 raise
-            lost = ErrorInfo(LOST_BY_GATEWAY, f"the gateway no longer knows job {job_id}", request_id=error.request_id)
+            lost = ErrorInfo(
+                LOST_BY_GATEWAY,
+                f"the gateway no longer knows job {job_id}",
+                request_id=error.request_id,
+            )
             return JobLost(at=context.clock.now(), error=lost)
         context.stop.served()
         if found is None:
@@ -434,7 +490,10 @@ class JobWorker:
             error = snapshot.error or ErrorInfo(
                 "JOB_FAILED", "the gateway reports the job as failed, without a message"
             )
-            if not job.rule.allows_another(job.attempt, error.code) and error.code.upper() not in job.rule.never:
+            if (
+                not job.rule.allows_another(job.attempt, error.code)
+                and error.code.upper() not in job.rule.never
+            ):
                 self._context.stop.failed_for_good(error)
             return Failed(at=self._context.clock.now(), error=error, running_at=snapshot.running_at)
         self._context.stop.succeeded()

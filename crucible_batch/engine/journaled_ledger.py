@@ -1,4 +1,7 @@
-"""Journal and ledger of a run: an event is journalled, applied to the ledger, then reported, always in this order."""
+"""Journal and ledger of a run:
+
+an event is journalled, applied to the ledger, then reported, always in this order.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,19 @@ class EventLog(Protocol):
 
 
 class JournaledLedger:
-    """Journal and ledger together. ``on_entry`` callbacks run after each event, in the order of their registration.
+    """Journal and ledger together. ``on_entry`` callbacks run after each event, in the order of
+    their registration.
 
     ``allowance_of`` is that of ``Balance``.
     """
 
     def __init__(
-        self, log: EventLog, ledger: Ledger, budget: Credits | None, *, allowance_of: str | None = None
+        self,
+        log: EventLog,
+        ledger: Ledger,
+        budget: Credits | None,
+        *,
+        allowance_of: str | None = None,
     ) -> None:
         self.ledger = ledger
         self.budget = budget
@@ -38,7 +47,10 @@ class JournaledLedger:
         self._on_entry.append(callback)
 
     async def record(self, subject: str, event: Event) -> None:
-        """Make the event durable, then apply it. If this raises ``JournalError``, nothing was applied."""
+        """Make the event durable, then apply it.
+
+        If this raises ``JournalError``, nothing was applied.
+        """
         await self._log.append(subject, event)
         self.ledger.apply(subject, event)
         for callback in self._on_entry:

@@ -1,4 +1,7 @@
-"""Reads a succeeded job's list of outputs again: the contract does not promise that it is complete at the job's end."""
+"""Reads a succeeded job's list of outputs again:
+
+the contract does not promise that it is complete at the job's end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from crucible_batch.errors import GatewayError
 LOOK_AGAIN_AFTER_S = 2.0
 """Delay between saving a job's outputs and reading its list again. No slot is held meanwhile."""
 LOOKS_AT_ODD = 4
-"""Readings before a list is accepted that is empty or shorter than before, or whose job is unknown or not succeeded."""
+"""Readings before a list is accepted that is empty or shorter than before, or whose job is unknown
+or not succeeded."""
 
 
 class LateOutputChecker:
@@ -37,9 +41,11 @@ class LateOutputChecker:
         self._on_record = on_record
 
     async def look(self, job: Job, job_id: str) -> Listed | Unavailable:
-        """Return the job's listed outputs; those listed before, if the list is now empty or the job unknown.
+        """Return the job's listed outputs; those listed before, if the list is now empty or the job
+        unknown.
 
-        ``Unavailable`` if it never listed any. Raises ``GatewayError`` if the gateway can't be reached.
+        ``Unavailable`` if it never listed any. Raises ``GatewayError`` if the gateway can't be
+        reached.
         """
         known = job.numbers or ()
         snapshot = await self._read_until_complete(job_id, known)
@@ -52,11 +58,16 @@ class LateOutputChecker:
     async def _read_until_complete(self, job_id: str, known: tuple[int, ...]) -> JobSnapshot | None:
         """Return the first record that lists at least ``known``, else the last one read.
 
-        None if the job is unknown. A single 404 is not believed: the gateway knew the job seconds ago.
+        None if the job is unknown. A single 404 is not believed: the gateway knew the job seconds
+        ago.
         """
         for _ in range(LOOKS_AT_ODD - 1):
             snapshot = await self._look(job_id)
-            listed = () if snapshot is None or snapshot.status is not JobStatus.SUCCEEDED else snapshot.numbers
+            listed = (
+                ()
+                if snapshot is None or snapshot.status is not JobStatus.SUCCEEDED
+                else snapshot.numbers
+            )
             if listed and set(known) <= set(listed):
                 return snapshot
             await self._clock.sleep(LOOK_AGAIN_AFTER_S)

@@ -1,4 +1,5 @@
-"""Reads the gateway's ledger while a run is active: for the account's credits, for refunds, and for audits.
+"""Reads the gateway's ledger while a run is active: for the account's credits, for refunds, and for
+audits.
 
 Each reading is journalled with the entries that are new. How often it is read:
 
@@ -17,7 +18,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.events import Accepted, Created, Event, Failed, Held, JobLost, RefundForgotten, Succeeded
+from crucible_batch.core.events import (
+    Accepted,
+    Created,
+    Event,
+    Failed,
+    Held,
+    JobLost,
+    RefundForgotten,
+    Succeeded,
+)
 from crucible_batch.core.gateway_types import Account, ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.ledger_order import with_places
@@ -38,7 +48,8 @@ class LedgerStore(Protocol):
     """Where readings of the gateway's ledger are kept."""
 
     def ledger_coverages(self) -> Sequence[LedgerCoverage]:
-        """Return over which times any run in this directory has read the ledger without a gap, oldest first."""
+        """Return over which times any run in this directory has read the ledger without a gap,
+        oldest first."""
         ...
 
     def ledger_entries(self) -> Sequence[LedgerEntry]:
@@ -46,7 +57,8 @@ class LedgerStore(Protocol):
         ...
 
     def ledger_entries_seen(self) -> Mapping[str, float]:
-        """Return when the first reading that had an entry was answered, by our clock and by the entry's key."""
+        """Return when the first reading that had an entry was answered, by our clock and by the
+        entry's key."""
         ...
 
     def ledger_places(self, keys: Iterable[str]) -> Mapping[str, int]:
@@ -57,7 +69,9 @@ class LedgerStore(Protocol):
         """Return the highest place of an entry; 0 without any."""
         ...
 
-    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
+    async def keep_reading(
+        self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float
+    ) -> None:
         """Store a reading, and return once it is durable. Raises ``JournalError``."""
         ...
 
@@ -65,8 +79,9 @@ class LedgerStore(Protocol):
 class LedgerReader:
     """The readings of one run. Everything here is called from the event loop.
 
-    ``patience_s`` is how long a refund is waited for after its attempt has failed. ``name_of`` returns the name of a
-    job by its identity. ``on_reading`` callbacks run after each reading, whether or not the gateway answered.
+    ``patience_s`` is how long a refund is waited for after its attempt has failed. ``name_of``
+    returns the name of a job by its identity. ``on_reading`` callbacks run after each reading,
+    whether or not the gateway answered.
     """
 
     def __init__(
@@ -94,7 +109,10 @@ class LedgerReader:
         self._about: dict[str, dict[str, LedgerEntry]] = {}
         """The entries about each job that is in flight or failed, by the job's id in lower case."""
         self._shown: Set[str] = frozenset()
-        """Such jobs that the newest reading has an entry about: it has their later entries too, also late ones."""
+        """Such jobs that the newest reading has an entry about:
+
+        it has their later entries too, also late ones.
+        """
         self._ambiguous: set[str] = set()
         """Such jobs that an entry names beside other ids: it may be about any of them."""
         self._began = clock.monotonic()
@@ -106,21 +124,26 @@ class LedgerReader:
         self._invisible_of_found: Credits = ZERO
         self._reading = asyncio.Lock()
         self._begun = self._answered = 0
-        """The numbers of the readings that were begun and that have ended; one that was cancelled has not ended."""
+        """The numbers of the readings that were begun and that have ended; one that was cancelled
+        has not ended."""
         self._changed = asyncio.Event()
         self._wait_s = _FIRST_WAIT_S
         self._most_bought: int | None = None
-        """How many jobs may be bought between readings while refunds are awaited; None: as many as are wanted."""
+        """How many jobs may be bought between readings while refunds are awaited; None:
+
+        as many as are wanted.
+        """
         self._bought = self._ended = 0
         self._is_wanted = False
         self._has_found = False
-        """Whether entries about a job that was accepted since the last reading may be older than the last reading."""
+        """Whether entries about a job that was accepted since the last reading may be older than
+        the last reading."""
         self._answered_at_hold: dict[str, int] = {}
         """How many readings had ended when the credits of each job without an answer were held."""
         self._account: Account | None = None
         accounting.on_entry(self._on_event)
 
-    # -- figures ----------------------------------------------------------------------------------------------------
+    # -- figures
 
     @property
     def awaited(self) -> Credits:
@@ -129,7 +152,8 @@ class LedgerReader:
 
     @property
     def invisible_of_found(self) -> Credits:
-        """The part held for attempts that were found by their keys, and whose refund may be older than the list."""
+        """The part held for attempts that were found by their keys, and whose refund may be older
+        than the list."""
         return min(self._invisible_of_found, self._accounting.ledger.held_for_refunds)
 
     @property
@@ -145,7 +169,8 @@ class LedgerReader:
         return self._coverage is not None and self._coverage.covers(moment)
 
     def reaches_back_to(self, moment: float) -> bool:
-        """Whether all entries since ``moment`` were read, also if they were listed late at the place of their time.
+        """Whether all entries since ``moment`` were read, also if they were listed late at the
+        place of their time.
 
         The newest reading then has an entry that was seen before.
         """
@@ -163,7 +188,10 @@ class LedgerReader:
         return self._store.ledger_entries()
 
     def first_seen(self) -> Mapping[str, float]:
-        """Return when each of ``entries`` was first seen, by its key: the answer to that reading."""
+        """Return when each of ``entries`` was first seen, by its key:
+
+        the answer to that reading.
+        """
         return self._store.ledger_entries_seen()
 
     def missing(self) -> ErrorInfo:
@@ -175,18 +203,19 @@ class LedgerReader:
         return (attempt for attempt in self._accounting.ledger.failed_attempts() if attempt.held)
 
     def _would_be_seen(self, attempt: FailedAttempt) -> bool:
-        """Whether an entry for the attempt's refund would have been seen, if there were one, and understood."""
+        """Whether an entry for the attempt's refund would have been seen, if there were one, and
+        understood."""
         job_id = attempt.job_id.lower()
         about = tuple(self._about.get(job_id, {}).values())
         return job_id in self._shown and job_id not in self._ambiguous and not is_unclear(about)
 
-    # -- readings ---------------------------------------------------------------------------------------------------
+    # -- readings
 
     async def begin(self, *, forget_by: str | None = None) -> None:
         """Continue the readings of earlier runs, once the journal is replayed.
 
-        ``forget_by`` is the person who releases what is held for refunds that are not visible; None if nobody does.
-        Without an answer of the gateway nothing is released.
+        ``forget_by`` is the person who releases what is held for refunds that are not visible; None
+        if nobody does. Without an answer of the gateway nothing is released.
         """
         self._coverage = next(reversed(self._store.ledger_coverages()), None)
         if any(True for _ in self._accounting.ledger.job_ids()):
@@ -196,11 +225,14 @@ class LedgerReader:
         if forget_by is None or not self._asked_at:
             return
         for attempt in [each for each in self._open() if not self._would_be_seen(each)]:
-            released = RefundForgotten(at=self._clock.now(), attempt=attempt.number, credits=attempt.held, by=forget_by)
+            released = RefundForgotten(
+                at=self._clock.now(), attempt=attempt.number, credits=attempt.held, by=forget_by
+            )
             await self._accounting.record(attempt.subject, released)
 
     async def read(self) -> Account | None:
-        """Return the account by a reading that begins after this call; None if the gateway doesn't answer.
+        """Return the account by a reading that begins after this call; None if the gateway doesn't
+        answer.
 
         Callers share a reading. Raises ``KeyRefusedError`` and ``JournalError``.
         """
@@ -213,7 +245,8 @@ class LedgerReader:
             return self._account
 
     async def before_purchase(self) -> None:
-        """Read the ledger first, if more bought before the next reading might let a refund pass unseen."""
+        """Read the ledger first, if more bought before the next reading might let a refund pass
+        unseen."""
         most = self._most_bought
         if self.awaited and most is not None and self._bought >= most:
             await self.read()
@@ -233,7 +266,8 @@ class LedgerReader:
             await self.read()
 
     def _due_at(self) -> float:
-        """Return when the next reading is due, by the monotonic clock; infinity if nothing has happened."""
+        """Return when the next reading is due, by the monotonic clock; infinity if nothing has
+        happened."""
         if self._is_wanted:
             return self._read_at + _MOMENT_S
         if self.awaited:
@@ -245,7 +279,10 @@ class LedgerReader:
         return self._read_at + _EVERY_S if is_due else math.inf
 
     def _short_wait_s(self) -> float:
-        """Return a short wait that grows while nothing fails: 0.25 s in the first minute, 1 s after four."""
+        """Return a short wait that grows while nothing fails:
+
+        0.25 s in the first minute, 1 s after four.
+        """
         newest = max(self._failed_at.values(), default=-math.inf)
         return min(_EVERY_S, max(_LEAST_WAIT_S, (self._clock.monotonic() - newest) / 240))
 
@@ -262,7 +299,8 @@ class LedgerReader:
             pass  # the credits and the entries are those of the reading before
         else:
             await self._take(account.entries, asked_at, bought)
-            # Subtracted only now: after a reading without an answer, or one that was cancelled, they still count.
+            # Subtracted only now: after a reading without an answer, or one that was cancelled,
+            # they still count.
             self._bought -= bought
             self._ended -= ended
         self._weigh()
@@ -308,7 +346,8 @@ class LedgerReader:
         return {entry.key: entry for entry in placed}
 
     def _adapt(self, *, is_gap: bool, bought: int, shown: int) -> None:
-        """Read more often and buy less between two readings after a gap; the reverse while they overlap."""
+        """Read more often and buy less between two readings after a gap; the reverse while they
+        overlap."""
         if is_gap:
             self._most_bought = max(1, bought // 2)
             self._wait_s = max(_LEAST_WAIT_S, self._wait_s / 2)
@@ -318,7 +357,8 @@ class LedgerReader:
             self._most_bought = 2 * self._most_bought if 2 * self._most_bought < shown else None
 
     def _note(self, entries: Sequence[LedgerEntry]) -> Set[str]:
-        """Keep the entries about jobs that are in flight or failed; return the ids of those that have one."""
+        """Keep the entries about jobs that are in flight or failed; return the ids of those that
+        have one."""
         open_jobs = {job_id.lower() for job_id in self._accounting.ledger.job_ids()}
         for closed in self._about.keys() - open_jobs:
             del self._about[closed]
@@ -334,7 +374,8 @@ class LedgerReader:
         return about.keys()
 
     def _weigh(self) -> None:
-        """Sum up what is held for refunds that are not waited for any more, and for those of jobs that were found."""
+        """Sum up what is held for refunds that are not waited for any more, and for those of jobs
+        that were found."""
         self._expired = self._invisible_of_found = ZERO
         for attempt in self._open():
             if self._waited_s(attempt) >= self._patience_s:
@@ -348,7 +389,8 @@ class LedgerReader:
     def _waited_s(self, attempt: FailedAttempt) -> float:
         """Return for how long a refund has been waited for, in earlier runs too.
 
-        The clock of an earlier run may have been ahead, so it is at least the time since this run began.
+        The clock of an earlier run may have been ahead, so it is at least the time since this run
+        began.
         """
         failed_at = self._failed_at.get(attempt.subject)
         if failed_at is None:

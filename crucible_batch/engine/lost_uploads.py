@@ -1,4 +1,5 @@
-"""Settles uploads whose answer was lost, by what the gateway's assets and ledger show (``core/lost_uploads.py``)."""
+"""Settles uploads whose answer was lost, by what the gateway's assets and ledger show
+(``core/lost_uploads.py``)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,12 @@ from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Event, Lost, NotCharged
 from crucible_batch.core.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
-from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S, SetBacks, patience_ends, uncharged_uploads
+from crucible_batch.core.lost_uploads import (
+    LOST_UPLOAD_PATIENCE_S,
+    SetBacks,
+    patience_ends,
+    uncharged_uploads,
+)
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.retry_rule import ONCE
 from crucible_batch.engine.clock import Clock, wait_for_change
@@ -43,11 +49,15 @@ class LedgerReadings(Protocol):
         ...
 
     def first_seen(self) -> Mapping[str, float]:
-        """Return when each entry was first seen, by its key: the start of that reading, in seconds since the epoch."""
+        """Return when each entry was first seen, by its key:
+
+        the start of that reading, in seconds since the epoch.
+        """
         ...
 
     def reaches_back_to(self, moment: float) -> bool:
-        """Whether all entries since ``moment`` were read, by our clock, also those that were listed late."""
+        """Whether all entries since ``moment`` were read, by our clock, also those that were listed
+        late."""
         ...
 
     def coverages(self) -> Sequence[LedgerCoverage]:
@@ -78,7 +88,8 @@ class LostUploads:
         """Called after each settlement, whether or not it has released anything."""
         self._changed = asyncio.Event()
         self._awaited: tuple[UploadClaim, ...] = ()
-        """The uploads that nothing shows to be charged, as long as the patience of any upload is not over."""
+        """The uploads that nothing shows to be charged, as long as the patience of any upload is
+        not over."""
         self._awaited_until = -math.inf
         """When the patience of all uploads is over, by the monotonic clock."""
         self._undated: set[str] = set()
@@ -88,16 +99,20 @@ class LostUploads:
 
     @property
     def are_open(self) -> bool:
-        """Whether credits are held for an upload that may not have been charged; one that was found was made."""
+        """Whether credits are held for an upload that may not have been charged; one that was found
+        was made."""
         return self._accounting.ledger.lost_uploads > 0
 
     @property
     def awaited(self) -> Credits:
-        """The credits that are released soon, unless the gateway shows a charge until then, or doesn't answer."""
+        """The credits that are released soon, unless the gateway shows a charge until then, or
+        doesn't answer."""
         if self._clock.monotonic() > self._awaited_until + 2 * _AGAIN_S:
             return ZERO
         awaited = {claim.nonce for claim in self._awaited}
-        return sum((cost for nonce, cost in self._accounting.ledger.unpriced() if nonce in awaited), ZERO)
+        return sum(
+            (cost for nonce, cost in self._accounting.ledger.unpriced() if nonce in awaited), ZERO
+        )
 
     async def settle(self) -> None:
         """Release what is held for uploads that were not charged, by the readings so far.
@@ -125,7 +140,8 @@ class LostUploads:
     def _wait_for(self, awaited: Sequence[UploadClaim], uploads: Sequence[UploadClaim]) -> None:
         """Note what is awaited, until the patience of all uploads is over. Wakes ``keep``.
 
-        It is not waited for if that is further away than the patience: an answer came while the clock was ahead.
+        It is not waited for if that is further away than the patience: an answer came while the
+        clock was ahead.
         """
         before = self._awaited
         left_s = max(map(patience_ends, uploads), default=0.0) - self._clock.now()
@@ -136,14 +152,18 @@ class LostUploads:
             self._changed.set()
 
     async def keep(self) -> None:
-        """Settle when an upload is lost and when the patience of all is over, until cancelled. Raises as ``settle``."""
+        """Settle when an upload is lost and when the patience of all is over, until cancelled.
+
+        Raises as ``settle``.
+        """
         while True:
             await wait_for_change(self._changed, self._clock, self._next_reading_at())
             if self.are_open:
                 await self._read_and_settle()
 
     async def settle_at_end(self) -> None:
-        """Settle as ``settle`` does, and wait for the patience of all uploads if that is what is missing.
+        """Settle as ``settle`` does, and wait for the patience of all uploads if that is what is
+        missing.
 
         It is waited for at most ``LOST_UPLOAD_PATIENCE_S``, and not in a run that is stopped.
         """
@@ -155,7 +175,8 @@ class LostUploads:
                 await self._read_and_settle()
 
     def _next_reading_at(self) -> float:
-        """Return when the patience of all uploads is over, by the monotonic clock; infinity if none is waited for."""
+        """Return when the patience of all uploads is over, by the monotonic clock; infinity if none
+        is waited for."""
         if not self._awaited:
             return math.inf
         now = self._clock.monotonic()

@@ -5,8 +5,9 @@
     an output of a planned job, at that job's own path       stays
     an output of any other job (retired, or renamed since)   is moved aside
 
-A moved file is first linked under its other name, then journalled there, and then loses the old name. After a kill
-between two of these steps it is found by either name, and the next request for the path finishes moving it.
+A moved file is first linked under its other name, then journalled there, and then loses the old
+name. After a kill between two of these steps it is found by either name, and the next request for
+the path finishes moving it.
 
 An output of a retired job never displaces another: it is saved aside itself.
 """
@@ -29,7 +30,10 @@ from crucible_batch.outputs import OutputStore, output_path, relocated_path
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A job that saved an output at the requested path. ``saved`` is its newest journalled state."""
+    """A job that saved an output at the requested path.
+
+    ``saved`` is its newest journalled state.
+    """
 
     planned: PlannedJob
     job: Job
@@ -37,7 +41,8 @@ class Owner:
     saved: Saved
 
     def may_stay(self, path: str) -> bool:
-        """Whether the path is the job's own in the current plan, or the job is unreadable and can't take the event."""
+        """Whether the path is the job's own in the current plan, or the job is unreadable and can't
+        take the event."""
         if self.job.phase is Phase.UNREADABLE:
             return True
         home = output_path(self.planned.output, self.saved.index, PurePosixPath(path).suffix)
@@ -64,10 +69,11 @@ class OutputRelocator:
         self._turn = asyncio.Lock()
 
     async def find_path(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
-        """Return where to save an output whose path is taken: the same path, freed now, or one aside; None if neither.
+        """Return where to save an output whose path is taken: the same path, freed now, or one
+        aside; None if neither.
 
-        ``sha256`` is the digest of the new output. Raises ``OutputError`` if the file there can't be moved,
-        ``ObjectStoreError`` and ``JournalError``.
+        ``sha256`` is the digest of the new output. Raises ``OutputError`` if the file there can't
+        be moved, ``ObjectStoreError`` and ``JournalError``.
         """
         known = self._past.known(asker.identity)
         if known is not None and known[2]:
@@ -92,10 +98,15 @@ class OutputRelocator:
         await self._store.remove_name(path, aside, sha256)
 
     async def _owners(self, path: str) -> AsyncIterator[Owner]:
-        """Yield the jobs whose journalled bytes are at ``path``, including those whose move aside was interrupted."""
+        """Yield the jobs whose journalled bytes are at ``path``, including those whose move aside
+        was interrupted."""
         for identity in self._past.saved_at(path):
             known = self._past.known(identity)
             for saved in known[1].outputs.values() if known is not None else ():
                 is_named = saved.path in {path, relocated_path(path, saved.sha256)}
-                if known is not None and is_named and await self._store.is_true(replace(saved, path=path)):
+                if (
+                    known is not None
+                    and is_named
+                    and await self._store.is_true(replace(saved, path=path))
+                ):
                     yield Owner(*known, saved)

@@ -19,15 +19,19 @@ _SUSPENDED = "new commands can't be read; the job is submitted once they can"
 class Pause:
     """Whether the run is paused. Everything here is called from the event loop.
 
-    No credits are held and no submit or upload is begun in a pause. Jobs wait in ``wait_until_over``, without their
-    slots, so that jobs in flight can have them: ``give_back`` returns the caller's slot for a block, its argument is
-    whether the caller holds credits. A run that is stopping does not wait for the end of its pause. A
-    worker that can't know whether its run is paused *suspends* it: the same as a pause, but without a command, and
-    until the worker knows.
+    No credits are held and no submit or upload is begun in a pause. Jobs wait in
+    ``wait_until_over``, without their slots, so that jobs in flight can have them: ``give_back``
+    returns the caller's slot for a block, its argument is whether the caller holds credits. A run
+    that is stopping does not wait for the end of its pause. A worker that can't know whether its
+    run is paused *suspends* it: the same as a pause, but without a command, and until the worker
+    knows.
     """
 
     def __init__(
-        self, stop: Shutdown, clock: Clock, give_back: Callable[[bool], AbstractAsyncContextManager[None]]
+        self,
+        stop: Shutdown,
+        clock: Clock,
+        give_back: Callable[[bool], AbstractAsyncContextManager[None]],
     ) -> None:
         self.is_suspended = False
         self.on_change: list[Callable[[], None]] = []
@@ -43,7 +47,10 @@ class Pause:
         return self._is_commanded or self.is_suspended
 
     def begin(self) -> None:
-        """Pause. Nothing is bought once this returns, except by submits and uploads that were sent before."""
+        """Pause.
+
+        Nothing is bought once this returns, except by submits and uploads that were sent before.
+        """
         self._is_commanded = True
         self._notify()
 
@@ -52,7 +59,8 @@ class Pause:
         self._notify()
 
     def suspend(self, is_suspended: bool = True) -> None:
-        """Begin or end a suspension, which is independent of a pause and is neither journalled nor shown."""
+        """Begin or end a suspension, which is independent of a pause and is neither journalled nor
+        shown."""
         if is_suspended != self.is_suspended:
             self.is_suspended = is_suspended
             self._notify()
@@ -67,7 +75,8 @@ class Pause:
         self._changed.set()
 
     async def wait_until_over(self, *, holds_credits: bool = False) -> None:
-        """Return immediately if the run is not paused; else when it is resumed or stops, with a slot again.
+        """Return immediately if the run is not paused; else when it is resumed or stops, with a
+        slot again.
 
         ``holds_credits``: whether the job does, since an earlier run sent its submit.
         """

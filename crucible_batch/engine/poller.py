@@ -68,21 +68,24 @@ class Poller:
     ) -> JobSnapshot | PriceToCompare | None:
         """Return the job once it has succeeded or failed; None after the job timeout.
 
-        ``PriceToCompare`` if its record has more than ``price`` before it has ended; pass that as ``earlier`` to
-        continue.
-        ``known`` is a record that was just read: if the job has ended by it, it is not read again.
-        ``is_due_now``: poll immediately, for a job accepted some time ago; its duration is not learned from then.
-        An outage of the gateway does not count towards the timeout.
-        Raises ``GatewayError`` if the job is unknown or the gateway can't be reached.
+        ``PriceToCompare`` if its record has more than ``price`` before it has ended; pass that as
+        ``earlier`` to continue. ``known`` is a record that was just read: if the job has ended by
+        it, it is not read again. ``is_due_now``: poll immediately, for a job accepted some time
+        ago; its duration is not learned from then. An outage of the gateway does not count towards
+        the timeout. Raises ``GatewayError`` if the job is unknown or the gateway can't be reached.
         """
         if known is not None and known.has_ended:
             return known
         scheduler = self._scheduler
-        began, running_at = (self._served_s(), None) if earlier is None else (earlier.began, earlier.running_at)
+        began, running_at = (
+            (self._served_s(), None) if earlier is None else (earlier.began, earlier.running_at)
+        )
 
         def add(*, is_due_now: bool) -> int:
             left_s = max(0.0, began + self._job_timeout_s - self._served_s())
-            return scheduler.add(workflow_id, self._clock.monotonic(), timeout_s=left_s, is_due_now=is_due_now)
+            return scheduler.add(
+                workflow_id, self._clock.monotonic(), timeout_s=left_s, is_due_now=is_due_now
+            )
 
         ticket, outage_s = add(is_due_now=is_due_now or earlier is not None), self._outage_s()
         try:
@@ -99,7 +102,9 @@ class Poller:
                     return PriceToCompare(snapshot.credits, began, running_at)
                 if self._served_s() - began >= self._job_timeout_s:
                     return None
-                if self._outage_s() > outage_s + _NOTABLE_S:  # the timeout is later by the time of the outage
+                if (
+                    self._outage_s() > outage_s + _NOTABLE_S
+                ):  # the timeout is later by the time of the outage
                     scheduler.remove(ticket)
                     ticket, outage_s = add(is_due_now=True), self._outage_s()
                 self._limit.polled(snapshot.status)
@@ -120,7 +125,8 @@ class Poller:
         return await self._poll(job_id)
 
     async def read_new(self, job_id: str) -> JobSnapshot | None:
-        """As ``read``, for a job just named by an answer, which may be unknown at first; None if it stays unknown."""
+        """As ``read``, for a job just named by an answer, which may be unknown at first; None if it
+        stays unknown."""
         for look in range(_LOOKS_AT_UNKNOWN):
             if look:
                 await self._clock.sleep(_LOOK_AGAIN_AFTER_S)

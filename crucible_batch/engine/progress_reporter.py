@@ -27,7 +27,10 @@ _IN_FLIGHT = {Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 
 class ProgressReporter:
-    """Builds and sends messages. ``is_beside``: whether a job is collected although the run does not include it."""
+    """Builds and sends messages.
+
+    ``is_beside``: whether a job is collected although the run does not include it.
+    """
 
     def __init__(
         self,
@@ -55,27 +58,55 @@ class ProgressReporter:
     def began(self, counts: Counter[Outcome]) -> None:
         terms, now = self._terms, self._clock.now()
         self._observer.notify(
-            RunBegan(now, counts.total(), dict(counts), self._accounting.balance, terms.manifest_name, terms.run_id)
+            RunBegan(
+                now,
+                counts.total(),
+                dict(counts),
+                self._accounting.balance,
+                terms.manifest_name,
+                terms.run_id,
+            )
         )
 
     def taken_up(self, planned: PlannedJob, job: Job) -> None:
-        """Report a job that was in flight before this run. All others are reported by their events."""
+        """Report a job that was in flight before this run.
+
+        All others are reported by their events.
+        """
         if job.phase in _IN_FLIGHT:
             self._note(job.identity, job.phase)
             since, beside = job.current.held_at, self._is_beside(planned)
-            self._observer.notify(TakenUp(self._clock.now(), planned.name, job.identity, job.phase, since, beside))
+            self._observer.notify(
+                TakenUp(self._clock.now(), planned.name, job.identity, job.phase, since, beside)
+            )
 
     def job(self, planned: PlannedJob, before: Job, event: JobEvent, after: Job) -> None:
         self._note(after.identity, after.phase)
         balance, beside = self._accounting.balance, self._is_beside(planned)
         self._observer.notify(
-            JobAdvanced(event.at, planned.name, before.identity, event, before.phase, after.phase, balance, beside)
+            JobAdvanced(
+                event.at,
+                planned.name,
+                before.identity,
+                event,
+                before.phase,
+                after.phase,
+                balance,
+                beside,
+            )
         )
 
     def asset(self, image: InputImage, event: AssetEvent) -> None:
         spec = image.spec
         self._observer.notify(
-            AssetAdvanced(event.at, spec.sha256, spec.filename, spec.byte_size, event, self._accounting.balance)
+            AssetAdvanced(
+                event.at,
+                spec.sha256,
+                spec.filename,
+                spec.byte_size,
+                event,
+                self._accounting.balance,
+            )
         )
 
     def added(self, source: PlannedJob, planned: Sequence[PlannedJob]) -> None:

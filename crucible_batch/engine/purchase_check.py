@@ -1,4 +1,5 @@
-"""What keeps a job from being bought, checked before its credits are held and right before its submit is sent."""
+"""What keeps a job from being bought, checked before its credits are held and right before its
+submit is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from crucible_batch.engine.job_errors import key_too_old_error
 class PurchaseCheck:
     """The reasons for not buying one job.
 
-    Each method returns the event or the error that records its reason; None if the reason does not apply.
+    Each method returns the event or the error that records its reason; None if the reason does not
+    apply.
     """
 
     def __init__(self, context: JobContext, planned: PlannedJob, shape: Shape) -> None:
@@ -34,9 +36,17 @@ class PurchaseCheck:
         return None if error is None else Refused(at=self._context.clock.now(), error=error)
 
     def reason_not_to_submit(self, job: Job) -> HoldReleased | Refused | None:
-        """The first try of a submit is not sent now: any of the reasons below, or the gate is closed."""
+        """The first try of a submit is not sent now:
+
+        any of the reasons below, or the gate is closed.
+        """
         gate = self._context.gate
-        return self._stopped() or self.hold_too_small(job) or gate.release_if_closed() or self.workflow_gone()
+        return (
+            self._stopped()
+            or self.hold_too_small(job)
+            or gate.release_if_closed()
+            or self.workflow_gone()
+        )
 
     def _stopped(self) -> HoldReleased | None:
         context = self._context
@@ -51,17 +61,24 @@ class PurchaseCheck:
             return None
         admission, hold = self._context.admission, ledger.hold_of(job.identity)
         alone, uncounted = admission.is_alone(job.identity), admission.uncounted
-        if not hold_is_too_small(ledger, budget, self._shape, hold, alone=alone, uncounted=uncounted):
+        if not hold_is_too_small(
+            ledger, budget, self._shape, hold, alone=alone, uncounted=uncounted
+        ):
             return None
-        error = ErrorInfo(PRICE_ROSE, f"a price rose after credits were held for a job on {self._planned.workflow_id}")
+        error = ErrorInfo(
+            PRICE_ROSE,
+            f"a price rose after credits were held for a job on {self._planned.workflow_id}",
+        )
         return HoldReleased(at=self._context.clock.now(), error=error)
 
     def key_too_old(self, job: Job) -> ErrorInfo | None:
-        """The gateway may have forgotten the key of a submit in doubt, so sending it may be another purchase."""
+        """The gateway may have forgotten the key of a submit in doubt, so sending it may be another
+        purchase."""
         return key_too_old_error(job) if self._context.is_forgotten(job) else None
 
     def may_resend(self, job: Job) -> bool:
-        """Whether a submit that an earlier run left in doubt may be sent now, on the hold that it has."""
+        """Whether a submit that an earlier run left in doubt may be sent now, on the hold that it
+        has."""
         is_stopped = not self._context.stop.may_buy_now()
         if is_stopped or self._context.gate.is_paused or self.key_too_old(job) is not None:
             return False

@@ -1,7 +1,8 @@
 """``--recover``: resume jobs bought by a lost run directory, risking one purchase at most.
 
-The contract has no way to query a key without risking a purchase. So jobs are submitted one at a time until an answer
-shows that the gateway remembers a key. The first answer that shows the opposite ends the run, after one purchase.
+The contract has no way to query a key without risking a purchase. So jobs are submitted one at a
+time until an answer shows that the gateway remembers a key. The first answer that shows the
+opposite ends the run, after one purchase.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _HINT = "to buy the missing jobs, run the same command without --recover"
 
 
 class Recovery:
-    """Lets jobs pass one at a time until the gateway is known to remember keys; all together unless ``wanted``."""
+    """Lets jobs pass one at a time until the gateway is known to remember keys; all together unless
+    ``wanted``."""
 
     def __init__(self, stop: Shutdown, *, wanted: bool) -> None:
         self._stop = stop
@@ -29,7 +31,10 @@ class Recovery:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until this job may be worked on: one at a time until the gateway has shown that it remembers keys."""
+        """Wait until this job may be worked on:
+
+        one at a time until the gateway has shown that it remembers keys.
+        """
         if self._is_open:
             yield
             return
@@ -39,7 +44,8 @@ class Recovery:
     def saw(self, submission: Submission, *, in_doubt: bool) -> None:
         """Note the answer to a submit: a known key opens the way, a purchase ends the run.
 
-        A key known after an unanswered try proves nothing: that try may have bought the job just now.
+        A key known after an unanswered try proves nothing: that try may have bought the job just
+        now.
         """
         if self._is_open:
             return
@@ -47,12 +53,16 @@ class Recovery:
             self._is_open = in_doubt or not submission.after_doubt
             return
         cost = format_credits(submission.credits)
-        self._end(f"the gateway did not know this job: it was bought now, for {cost} credits; nothing else is bought")
+        self._end(
+            f"the gateway did not know this job: it was bought now, for {cost} credits; nothing else is bought"
+        )
 
     def forbids_upload(self) -> bool:
         """Whether images may not be uploaded now. If so, the run winds down with that reason."""
         if not self._is_open:
-            self._end("an input image is no longer at the gateway, so restoring the jobs would require a paid upload")
+            self._end(
+                "an input image is no longer at the gateway, so restoring the jobs would require a paid upload"
+            )
         return not self._is_open
 
     def _end(self, message: str) -> None:

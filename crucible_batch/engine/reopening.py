@@ -10,11 +10,12 @@ from crucible_batch.core.plan import PlannedJob
 
 
 class Reopening:
-    """Keeps a failed job from being taken twice: by a command, and by the queue of a run that retries failed jobs.
+    """Keeps a failed job from being taken twice: by a command, and by the queue of a run that
+    retries failed jobs.
 
-    A job that was taken and is not reopened yet still looks failed in the journal. ``jobs`` reads the started jobs
-    from the journal, ``is_of_run`` is whether the run includes a job of this name, ``may_reopen`` whether another
-    attempt may be made, and ``waiting`` is the queue.
+    A job that was taken and is not reopened yet still looks failed in the journal. ``jobs`` reads
+    the started jobs from the journal, ``is_of_run`` is whether the run includes a job of this name,
+    ``may_reopen`` whether another attempt may be made, and ``waiting`` is the queue.
     """
 
     def __init__(
@@ -45,13 +46,18 @@ class Reopening:
         self._taken.discard(identity)
 
     def waiting_in(self, *phases: Phase) -> int:
-        """Count the queued jobs in these phases: those that an earlier run left there, and that have no slot yet."""
+        """Count the queued jobs in these phases:
+
+        those that an earlier run left there, and that have no slot yet.
+        """
         return sum(job.phase in phases for _, job in self._waiting)
 
     def reopen(self, takes: Callable[[str], bool]) -> list[str]:
-        """Queue the failed jobs of the run with a name that ``takes`` accepts, and return their names.
+        """Queue the failed jobs of the run with a name that ``takes`` accepts, and return their
+        names.
 
-        Those that are tried again already are left out. Nothing is awaited, so that no job changes meanwhile.
+        Those that are tried again already are left out. Nothing is awaited, so that no job changes
+        meanwhile.
         """
         found = [
             (planned, job)

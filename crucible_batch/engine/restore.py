@@ -1,4 +1,7 @@
-"""Restores a lost or outdated journal from receipts: events are rebuilt for each job that the gateway confirms."""
+"""Restores a lost or outdated journal from receipts:
+
+events are rebuilt for each job that the gateway confirms.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ from crucible_batch.temporary_database import room_for, temporary_database
 
 _AT_ONCE = 32
 _IN_DOUBT = frozenset({Phase.SUBMITTING, Phase.UNKNOWN})
-_MAY_LACK_ATTEMPTS = frozenset({Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.IN_FLIGHT, *_IN_DOUBT})
+_MAY_LACK_ATTEMPTS = frozenset(
+    {Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.IN_FLIGHT, *_IN_DOUBT}
+)
 
 
 class RestorableJournal(Protocol):
@@ -61,18 +66,20 @@ async def restore(
     ceiling: Credits | None = None,
     is_ours: bool = True,
 ) -> int:
-    """Write the missing events of the plan's jobs into the journal; return the number of jobs restored.
+    """Write the missing events of the plan's jobs into the journal; return the number of jobs
+    restored.
 
-    Jobs of which the journal may lack attempts are those without any, and those that have failed or may have failed
-    since: another machine may have tried them again. For these the gateway is asked by job id, which is free, before
-    anything is written, since a receipt is only a claim. Jobs are handled a few at a time; their events are kept
-    in a temporary database until the end. A job that the gateway doesn't know counts at the highest price known
-    for its shape, else at ``ceiling``. If there is neither, it is left out: its key is sent again, which is free if the
-    gateway knows it.
+    Jobs of which the journal may lack attempts are those without any, and those that have failed or
+    may have failed since: another machine may have tried them again. For these the gateway is asked
+    by job id, which is free, before anything is written, since a receipt is only a claim. Jobs are
+    handled a few at a time; their events are kept in a temporary database until the end. A job that
+    the gateway doesn't know counts at the highest price known for its shape, else at ``ceiling``.
+    If there is neither, it is left out: its key is sent again, which is free if the gateway knows
+    it.
 
-    ``is_ours``: the account is known to be this directory's. Raises ``OtherAccountError`` if it is not and the gateway
-    knows no job of them, ``GatewayError``, ``ObjectStoreError``, ``JournalError``, and ``UserError`` if the temporary
-    directory is full.
+    ``is_ours``: the account is known to be this directory's. Raises ``OtherAccountError`` if it is
+    not and the gateway knows no job of them, ``GatewayError``, ``ObjectStoreError``,
+    ``JournalError``, and ``UserError`` if the temporary directory is full.
     """
     if await asyncio.to_thread(receipts.count) <= journal.receipted():
         return 0
@@ -82,7 +89,9 @@ async def restore(
         closing(_RebuiltEvents()) as unknown,
     ):
         rebuilder = _Rebuilder(gateway, by_job, store)
-        lost = (found for found in journal.jobs(RetryRule()) if found[1].phase in _MAY_LACK_ATTEMPTS)
+        lost = (
+            found for found in journal.jobs(RetryRule()) if found[1].phase in _MAY_LACK_ATTEMPTS
+        )
         while some := list(islice(lost, _AT_ONCE)):
             for job in await rebuilder.rebuild(some):
                 (rebuilt if job.is_known else unknown).add(job.identity, job.events)
@@ -106,7 +115,10 @@ class _RebuiltJob:
 
 @dataclass(frozen=True, slots=True)
 class _Rebuilder:
-    """Asks the gateway for the jobs that receipts name. ``highest``: the highest price seen, by shape."""
+    """Asks the gateway for the jobs that receipts name.
+
+    ``highest``: the highest price seen, by shape.
+    """
 
     gateway: Gateway
     by_job: ReceiptsByJob
@@ -114,7 +126,8 @@ class _Rebuilder:
     highest: dict[Shape, Credits] = field(default_factory=dict)
 
     async def rebuild(self, some: Sequence[tuple[PlannedJob, Job]]) -> list[_RebuiltJob]:
-        """Return the rebuilt events of the jobs that have receipts of attempts which the journal does not have.
+        """Return the rebuilt events of the jobs that have receipts of attempts which the journal
+        does not have.
 
         Raises ``GatewayError`` and ``ObjectStoreError``.
         """
@@ -127,13 +140,24 @@ class _Rebuilder:
         return [each for each in found if isinstance(each, _RebuiltJob)]
 
     def least_price(self, events: Sequence[Event], ceiling: Credits | None) -> Credits | None:
-        """The least price of a job that the gateway doesn't know; None if its receipt is the only evidence."""
-        shapes = {Shape(event.price_class, event.shape) for event in events if isinstance(event, Held)}
+        """The least price of a job that the gateway doesn't know; None if its receipt is the only
+        evidence."""
+        shapes = {
+            Shape(event.price_class, event.shape) for event in events if isinstance(event, Held)
+        }
         return max((self.highest[shape] for shape in shapes & self.highest.keys()), default=ceiling)
 
-    async def _rebuild_job(self, planned: PlannedJob, job: Job) -> _RebuiltJob | GatewayError | ObjectStoreError | None:
-        known = max((attempt.number for attempt in job.attempts if attempt.job_id is not None), default=0)
-        claims = [claim for claim in attempt_claims(self.by_job.of(planned.identity)) if claim.number > known]
+    async def _rebuild_job(
+        self, planned: PlannedJob, job: Job
+    ) -> _RebuiltJob | GatewayError | ObjectStoreError | None:
+        known = max(
+            (attempt.number for attempt in job.attempts if attempt.job_id is not None), default=0
+        )
+        claims = [
+            claim
+            for claim in attempt_claims(self.by_job.of(planned.identity))
+            if claim.number > known
+        ]
         try:
             checked = await self._checked(planned, claims)
             end = await self._end_of_attempt(job, checked) if checked else None
@@ -141,21 +165,29 @@ class _Rebuilder:
                 return None
             outputs = _intact_outputs(planned, checked[-1].claim.receipts, self.store)
             intact = {saved.index: saved async for saved in outputs}
-        except (GatewayError, ObjectStoreError) as error:  # kept, since a group of tasks would wrap it
+        except (
+            GatewayError,
+            ObjectStoreError,
+        ) as error:  # kept, since a group of tasks would wrap it
             return error
         rebuilt = rebuild_events(planned, checked, intact, is_held=job.phase in _IN_DOUBT)
         events = [*end, *rebuilt]
         return _RebuiltJob(planned.identity, events, checked[-1].record is not None)
 
-    async def _end_of_attempt(self, job: Job, checked: Sequence[CheckedClaim]) -> Sequence[JobEvent] | None:
-        """Return the events that end the attempt which the journal has open, as far as the checked ones don't.
+    async def _end_of_attempt(
+        self, job: Job, checked: Sequence[CheckedClaim]
+    ) -> Sequence[JobEvent] | None:
+        """Return the events that end the attempt which the journal has open, as far as the checked
+        ones don't.
 
         None if these can't follow it: then its outcome is found by the run itself.
         """
         first = checked[0]
         match job.phase:
             case Phase.PREPARING:
-                error = ErrorInfo("INTERRUPTED", "another machine continued while its images were uploaded")
+                error = ErrorInfo(
+                    "INTERRUPTED", "another machine continued while its images were uploaded"
+                )
                 return [HoldReleased(at=first.claim.at, error=error)]
             case Phase.IN_FLIGHT:
                 record = await self._record(job.current.job_id or "")
@@ -168,8 +200,13 @@ class _Rebuilder:
             case _:
                 return []
 
-    async def _checked(self, planned: PlannedJob, claims: Sequence[AttemptClaim]) -> list[CheckedClaim]:
-        """Return the attempts up to the first that has not failed. One unknown to the gateway can only be the last."""
+    async def _checked(
+        self, planned: PlannedJob, claims: Sequence[AttemptClaim]
+    ) -> list[CheckedClaim]:
+        """Return the attempts up to the first that has not failed.
+
+        One unknown to the gateway can only be the last.
+        """
         checked: list[CheckedClaim] = []
         unknown: CheckedClaim | None = None
         for claim in claims:
@@ -185,7 +222,8 @@ class _Rebuilder:
         return checked if unknown is None else [*checked, unknown]
 
     async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> CheckedClaim | None:
-        """Return the gateway's record of the job that a claim names; None if it names other jobs only."""
+        """Return the gateway's record of the job that a claim names; None if it names other jobs
+        only."""
         unknown: CheckedClaim | None = None
         for job_id in claim.job_ids:
             if self.by_job.owner(job_id) != planned.identity:
@@ -209,29 +247,41 @@ class _Rebuilder:
 
 
 class _RebuiltEvents:
-    """Keeps rebuilt events in a temporary database. Raises ``UserError`` if there is no room for it."""
+    """Keeps rebuilt events in a temporary database.
+
+    Raises ``UserError`` if there is no room for it.
+    """
 
     def __init__(self) -> None:
-        self._connection = temporary_database("CREATE TABLE rebuilt (identity TEXT NOT NULL, events BLOB NOT NULL)")
+        self._connection = temporary_database(
+            "CREATE TABLE rebuilt (identity TEXT NOT NULL, events BLOB NOT NULL)"
+        )
         self.close = self._connection.close
         self.count = 0
 
     def add(self, identity: str, events: Sequence[Event]) -> None:
         with room_for("what is to be restored"):
-            self._connection.execute("INSERT INTO rebuilt VALUES (?, ?)", (identity, pickle.dumps(events)))
+            self._connection.execute(
+                "INSERT INTO rebuilt VALUES (?, ?)", (identity, pickle.dumps(events))
+            )
         self.count += 1
 
     def __iter__(self) -> Iterator[tuple[str, Sequence[Event]]]:
-        for identity, events in self._connection.execute("SELECT identity, events FROM rebuilt ORDER BY rowid"):
+        for identity, events in self._connection.execute(
+            "SELECT identity, events FROM rebuilt ORDER BY rowid"
+        ):
             yield identity, pickle.loads(events)  # noqa: S301 - written above, in a file that no other process can open
 
 
-async def _intact_outputs(planned: PlannedJob, receipts: Sequence[Receipt], store: OutputStore) -> AsyncIterator[Saved]:
+async def _intact_outputs(
+    planned: PlannedJob, receipts: Sequence[Receipt], store: OutputStore
+) -> AsyncIterator[Saved]:
     for receipt in receipts:
         saved = receipt.saved
         if saved is None or not 0 <= saved.index < (receipt.outputs or 0):
             continue
-        # A receipt may have been edited: it can only name the file that the plan itself would write, there or aside.
+        # A receipt may have been edited: it can only name the file that the plan itself would
+        # write, there or aside.
         is_ours = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
         if is_ours and await store.is_true(saved):
             yield saved

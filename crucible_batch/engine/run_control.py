@@ -1,4 +1,7 @@
-"""What can be changed in a run while it is active: its pause, its end, its deadline, its limit of concurrent jobs."""
+"""What can be changed in a run while it is active:
+
+its pause, its end, its deadline, its limit of concurrent jobs.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,12 @@ from crucible_batch.engine.slots import Slots
 from crucible_batch.errors import ExitCode
 
 Work = Coroutine[Any, Any, None]
-SIGNALLED = ErrorInfo("INTERRUPTED", "stopped by a signal", hint="run the same command again to resume")
-DEADLINE_PASSED = ErrorInfo("DEADLINE", "the deadline has passed", hint="run the same command again to resume")
+SIGNALLED = ErrorInfo(
+    "INTERRUPTED", "stopped by a signal", hint="run the same command again to resume"
+)
+DEADLINE_PASSED = ErrorInfo(
+    "DEADLINE", "the deadline has passed", hint="run the same command again to resume"
+)
 
 
 class RunDeadline:
@@ -45,7 +52,10 @@ class RunDeadline:
         return self._clock.monotonic() >= self._at
 
     def check(self) -> None:
-        """Stop the run if the deadline has passed: its alarm is late in a process that was frozen, or is busy."""
+        """Stop the run if the deadline has passed:
+
+        its alarm is late in a process that was frozen, or is busy.
+        """
         if self.is_over and not self._stop.leaving.is_set():
             self._stop.leave(ExitCode.STOPPED, DEADLINE_PASSED)
 
@@ -57,7 +67,10 @@ class RunDeadline:
 
 
 class Workers:
-    """The tasks of a run: workers that take one job after another, and what they leave to be done later."""
+    """The tasks of a run:
+
+    workers that take one job after another, and what they leave to be done later.
+    """
 
     def __init__(self) -> None:
         self.active = 0
@@ -67,7 +80,8 @@ class Workers:
         self._most = 0
 
     async def run(self, worker: Callable[[], Work], count: int) -> None:
-        """Have ``count`` workers work until all have ended, with the tasks that were started meanwhile."""
+        """Have ``count`` workers work until all have ended, with the tasks that were started
+        meanwhile."""
 
         async def counted(work: Callable[[], Work]) -> None:
             try:
@@ -85,7 +99,8 @@ class Workers:
             self._add(count)
 
     def raise_to(self, count: int) -> None:
-        """Start workers up to ``count``, those that have ended included, unless all tasks have ended."""
+        """Start workers up to ``count``, those that have ended included, unless all tasks have
+        ended."""
         if self.active:
             self._add(count - self._most)
 
@@ -129,8 +144,13 @@ class RunControl:
 
     @property
     def in_flight(self) -> int:
-        """How many jobs the gateway has, or may have: those that a pause or a stop still collects."""
-        return self._slots.at_gateway + self._reopening.waiting_in(Phase.SUBMITTING, Phase.IN_FLIGHT)
+        """How many jobs the gateway has, or may have:
+
+        those that a pause or a stop still collects.
+        """
+        return self._slots.at_gateway + self._reopening.waiting_in(
+            Phase.SUBMITTING, Phase.IN_FLIGHT
+        )
 
     @property
     def saving(self) -> int:
@@ -157,7 +177,8 @@ class RunControl:
         return self._slots.limit.ceiling
 
     def interrupt(self, code: ExitCode, error: ErrorInfo = SIGNALLED) -> None:
-        """First call: buy nothing more and wait for jobs in flight, up to the grace time. Second call: leave.
+        """First call: buy nothing more and wait for jobs in flight, up to the grace time. Second
+        call: leave.
 
         In an outage of the gateway nothing arrives within the grace time, so the first call leaves.
         """
@@ -169,12 +190,16 @@ class RunControl:
         asyncio.get_running_loop().call_later(self._grace_s, self._stop.leave, code, error)
 
     def set_concurrency(self, ceiling: int) -> None:
-        """Change the most jobs in flight. Jobs above it are not stopped; none is started until enough have ended."""
+        """Change the most jobs in flight.
+
+        Jobs above it are not stopped; none is started until enough have ended.
+        """
         self.workers.raise_to(2 * ceiling)
         self._slots.set_ceiling(ceiling)
 
     def reopen(self, takes: Callable[[str], bool]) -> list[str]:
-        """Try the failed jobs again whose name ``takes`` accepts, and return their names; none if the run is ending."""
+        """Try the failed jobs again whose name ``takes`` accepts, and return their names; none if
+        the run is ending."""
         found = self._reopening.reopen(takes) if self.workers.active else []
         self.workers.add(min(len(found), self.concurrency))
         return found

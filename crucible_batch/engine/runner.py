@@ -1,4 +1,7 @@
-"""The runner: resumes jobs of earlier runs, then starts the rest in manifest order, a bounded number at a time."""
+"""The runner:
+
+resumes jobs of earlier runs, then starts the rest in manifest order, a bounded number at a time.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,16 @@ from functools import partial
 from crucible_batch.core.engine_options import EngineOptions
 from crucible_batch.core.events import HoldReleased, JobEvent, Missed, Prepared, Reopened
 from crucible_batch.core.gateway_types import ErrorInfo
-from crucible_batch.core.job import Command, Hold, Job, Phase, RecheckOutputs, Submit, decide, evolve
+from crucible_batch.core.job import (
+    Command,
+    Hold,
+    Job,
+    Phase,
+    RecheckOutputs,
+    Submit,
+    decide,
+    evolve,
+)
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import Ending, Outcome, conclude, outcome_of
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
@@ -52,13 +64,16 @@ NOT_SUBMITTED = "NOT_SUBMITTED"
 class ImagePreparer:
     """Performs the commands of one job, and no command that submits it."""
 
-    def __init__(self, context: JobContext, images: Iterable[InputImage], worker: JobWorker) -> None:
+    def __init__(
+        self, context: JobContext, images: Iterable[InputImage], worker: JobWorker
+    ) -> None:
         self._context = context
         self._images = tuple(images)
         self._worker = worker
 
     async def perform(self, job: Job, command: Command) -> JobEvent | None:
-        """Perform one command. None if the images are ready, or if the command would submit the job.
+        """Perform one command. None if the images are ready, or if the command would submit the
+        job.
 
         Raises as ``JobWorker.perform`` does.
         """
@@ -77,16 +92,24 @@ class ImagePreparer:
         return self._context.assets.are_there(self._images)
 
     def _released(self) -> HoldReleased:
-        error = ErrorInfo(NOT_SUBMITTED, "its images were made ready at the gateway, and it was not submitted")
+        error = ErrorInfo(
+            NOT_SUBMITTED, "its images were made ready at the gateway, and it was not submitted"
+        )
         return HoldReleased(at=self._context.clock.now(), error=error)
 
 
 _ASKING = {Phase.READY, Phase.FAILED}
 """Phases from which a queued job is submitted."""
 _HAS_OUTPUTS = {Phase.SUCCEEDED, Phase.FETCHING}
-"""Phases in which an earlier run has saved outputs. One that was killed may have left a job to be listed once more."""
+"""Phases in which an earlier run has saved outputs.
+
+One that was killed may have left a job to be listed once more.
+"""
 _LAST_READING_S = 10.0
-"""How long the last reading of the gateway's ledger may take. The next run or an audit reads it again."""
+"""How long the last reading of the gateway's ledger may take.
+
+The next run or an audit reads it again.
+"""
 _LATER_LOOKS = 16
 """Lists of outputs read again at the same time. Each is one request and needs no slot."""
 
@@ -109,7 +132,10 @@ class Runner:
         self._rule = terms.rule
         self._retired: frozenset[str] = frozenset()
         self._waiting: deque[tuple[PlannedJob, Job]] = deque()
-        """Jobs before the rest of the plan: left in flight by an earlier run, then those that returned their slot."""
+        """Jobs before the rest of the plan:
+
+        left in flight by an earlier run, then those that returned their slot.
+        """
         self._looking_later = asyncio.Semaphore(_LATER_LOOKS)
         self._settling = asyncio.Lock()
         self._settled = False
@@ -120,14 +146,23 @@ class Runner:
         self._polls = PollScheduler(times, options.polls_per_s, self._limit.requests)
         self._recovery = Recovery(self.stop, wanted=options.recover)
         self.accounting = JournaledLedger(
-            ports.log or history, Ledger(PriceBook.of(terms)), terms.budget, allowance_of=ports.allowance_of
+            ports.log or history,
+            Ledger(PriceBook.of(terms)),
+            terms.budget,
+            allowance_of=ports.allowance_of,
         )
-        self._tell = ProgressReporter(ports.observer, self.accounting, clock, self._is_beside, terms)
+        self._tell = ProgressReporter(
+            ports.observer, self.accounting, clock, self._is_beside, terms
+        )
         self._may_reopen = partial(may_reopen, buys_again=options.resubmit_unknown)
         failed = partial(history.started_jobs, self._rule)
         self._reopening = Reopening(failed, options.only, self._may_reopen, self._waiting)
-        self.control = RunControl(ports, self.stop, self.slots, self._tell, self._reopening, options=options)
-        self._adder = JobAdder(ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only)
+        self.control = RunControl(
+            ports, self.stop, self.slots, self._tell, self._reopening, options=options
+        )
+        self._adder = JobAdder(
+            ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only
+        )
         self._ledger_reader = LedgerReader(
             ports.gateway,
             self.accounting,
@@ -143,7 +178,12 @@ class Runner:
         self._context = self._job_context(terms)
 
     def _job_context(self, terms: RunTerms) -> JobContext:
-        gateway, clock, store, history = self._ports.gateway, self._clock, self._store, self._history
+        gateway, clock, store, history = (
+            self._ports.gateway,
+            self._clock,
+            self._store,
+            self._history,
+        )
         pause = self.control.pause
         gate = PurchaseGate(gateway, self._outage, pause, self.stop, clock)
         admission = Admission(
@@ -171,7 +211,14 @@ class Runner:
             same_bytes=self._adder.is_used,
         )
         timeout_s = self._options.job_timeout_s
-        poller = Poller(gateway, clock, self._polls, job_timeout_s=timeout_s, limit=self._limit, outage=self._outage)
+        poller = Poller(
+            gateway,
+            clock,
+            self._polls,
+            job_timeout_s=timeout_s,
+            limit=self._limit,
+            outage=self._outage,
+        )
         assets = AssetUploader(
             gateway,
             self.accounting,
@@ -204,7 +251,8 @@ class Runner:
     async def run(self) -> Ending:
         """Advance every job as far as possible, and return how the run ended.
 
-        Expected failures are in the ending and the journal. Cancelling ends it immediately, with the journal intact.
+        Expected failures are in the ending and the journal. Cancelling ends it immediately, with
+        the journal intact.
         """
         with closing(self._ports.receipts):
             return await self._run()
@@ -212,8 +260,8 @@ class Runner:
     async def _run(self) -> Ending:
         found = self._survey()
         self._tell.began(Counter() if self._options.uploads_only else found.counts)
-        # Without a job to do, an upload may still be in doubt: its job has left the plan, or was completed without it.
-        # So may the charge of an upload or the refund of a failed attempt.
+        # Without a job to do, an upload may still be in doubt: its job has left the plan, or was
+        # completed without it. So may the charge of an upload or the refund of a failed attempt.
         is_settled = not (
             self._context.assets.has_held_uploads()
             or self._lost_uploads.are_open
@@ -224,20 +272,29 @@ class Runner:
                 await self._ledger_reader.begin(forget_by=self._options.forget_refunds_by)
                 await self._unfinished.record_forgotten(found.forgotten)
                 left = await self._unfinished.skip_unsent(found.in_flight, self._takes)
-                for identity in {job.identity for _, job in found.in_flight} - {job.identity for _, job in left}:
+                for identity in {job.identity for _, job in found.in_flight} - {
+                    job.identity for _, job in left
+                }:
                     self._context.admission.leave(identity)
                 self._waiting.extend(left)
             await self._work(found)
             await self._read_ledger_at_end()
             with self._noting_failures():
-                # Cancelled workers have left events in the writer's queue, and what follows reads the journal.
+                # Cancelled workers have left events in the writer's queue, and what follows reads
+                # the journal.
                 await self._history.drain()
-                if found.has_images or self._adder.is_used:  # otherwise reading all jobs would change nothing
-                    await self._unfinished.release_unsent(self._history.jobs(self._rule), "the run ended")
+                if (
+                    found.has_images or self._adder.is_used
+                ):  # otherwise reading all jobs would change nothing
+                    await self._unfinished.release_unsent(
+                        self._history.jobs(self._rule), "the run ended"
+                    )
         self._adder.arrange()
         self.stop.explain()
         counts = self._count()
-        ending = conclude(counts, self.stop.stops, self.stop.reasons, by_sources=self._adder.blocked)
+        ending = conclude(
+            counts, self.stop.stops, self.stop.reasons, by_sources=self._adder.blocked
+        )
         self._tell.ended(ending, counts)
         return ending
 
@@ -249,8 +306,13 @@ class Runner:
         return self._options.uploads_only or not self._takes(planned)
 
     def _decides_outcome(self, planned: PlannedJob) -> bool:
-        """Whether the job's outcome counts for the run. Where jobs are only prepared, one with its images is done."""
-        is_done = self._options.uploads_only and self._context.assets.are_there(planned.images.values())
+        """Whether the job's outcome counts for the run.
+
+        Where jobs are only prepared, one with its images is done.
+        """
+        is_done = self._options.uploads_only and self._context.assets.are_there(
+            planned.images.values()
+        )
         return self._takes(planned) and not is_done
 
     def _is_retired(self, identity: str) -> bool:
@@ -262,17 +324,23 @@ class Runner:
             self._ports.on_counted(planned, job, self.stop.stops)
             if self._decides_outcome(planned):
                 self._adder.blocked += job.phase is Phase.BLOCKED
-                counts[outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]] += 1
+                counts[
+                    outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]
+                ] += 1
         return counts
 
-    # -- what there is to do ----------------------------------------------------------------------------------------
+    # -- what there is to do
 
     def _survey(self) -> Survey:
         """Replay the journal into the ledger, and find the jobs that earlier runs left."""
         for subject, event in self._history.events():
             self.accounting.ledger.apply(subject, event)
         found = survey(
-            self._history, self._rule, missed=self._missed, is_forgotten=self._is_forgotten, includes=self._options.only
+            self._history,
+            self._rule,
+            missed=self._missed,
+            is_forgotten=self._is_forgotten,
+            includes=self._options.only,
         )
         self._retired = found.retired
         for _, job in found.in_flight:
@@ -280,9 +348,12 @@ class Runner:
         return found
 
     def _missed(self, job: Job) -> list[int]:
-        """Return the indexes of a job's outputs that are no longer on disk in the size that was saved."""
+        """Return the indexes of a job's outputs that are no longer on disk in the size that was
+        saved."""
         outputs = job.outputs.items() if job.phase in _HAS_OUTPUTS else ()
-        return [index for index, saved in outputs if not self._store.has(saved.path, saved.byte_size)]
+        return [
+            index for index, saved in outputs if not self._store.has(saved.path, saved.byte_size)
+        ]
 
     def _name_of(self, identity: str) -> str:
         known = self._history.known(identity)
@@ -303,7 +374,9 @@ class Runner:
     def _queue(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         # A job without images asks the gateway for the least: it is the one to find out with.
         with closing(self._open_jobs(taken)) as open_jobs:
-            asking = (found for found in open_jobs if not found[0].images and found[1].phase in _ASKING)
+            asking = (
+                found for found in open_jobs if not found[0].images and found[1].phase in _ASKING
+            )
             probe = next(asking, None) if self._options.recover else None
         if probe is not None:
             yield probe
@@ -312,7 +385,9 @@ class Runner:
 
     def _open_jobs(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
-            is_queued = self._reopening.has_chosen(job.identity) or self._adder.has_added(job.identity)
+            is_queued = self._reopening.has_chosen(job.identity) or self._adder.has_added(
+                job.identity
+            )
             if job.identity in taken or is_queued:
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
@@ -323,7 +398,7 @@ class Runner:
                 self._reopening.queued(job)
                 yield planned, job
 
-    # -- doing it ---------------------------------------------------------------------------------------------------
+    # -- doing it
 
     async def _work(self, found: Survey) -> None:
         async with asyncio.TaskGroup() as group:
@@ -334,7 +409,9 @@ class Runner:
                 self._keep_reading_ledger(),
                 self._keep_settling_uploads(),
             ]
-            if not found.is_finished:  # a run that only settles what is held is not stopped by its deadline
+            if (
+                not found.is_finished
+            ):  # a run that only settles what is held is not stopped by its deadline
                 kept.append(self.control.deadline.keep())
             watchers = [group.create_task(each) for each in kept]
             await asyncio.wait([work])
@@ -342,7 +419,8 @@ class Runner:
                 watcher.cancel()
 
     async def _work_all(self, found: Survey) -> None:
-        # Closed even if it is left half read: an open read of the journal keeps the run's end from being written.
+        # Closed even if it is left half read: an open read of the journal keeps the run's end from
+        # being written.
         with closing(self._queue(found.taken)) as queue:
             most = min(2 * self._limit.ceiling, found.most_workers)
             await self.control.workers.run(partial(self._worker, queue), most)
@@ -360,7 +438,8 @@ class Runner:
             await self._lost_uploads.keep()
 
     async def _read_ledger_at_end(self) -> None:
-        """Settle lost uploads and read the ledger once more, unless the run has to end now or there is no answer."""
+        """Settle lost uploads and read the ledger once more, unless the run has to end now or there
+        is no answer."""
         if self.stop.leaving.is_set() or self._outage.is_on:
             return
         with self._noting_failures():
@@ -371,7 +450,10 @@ class Runner:
                 await self._ledger_reader.end()
 
     async def _settle(self) -> None:
-        """Settle uploads in doubt, once. All workers wait for it, so that it can be cancelled like their work."""
+        """Settle uploads in doubt, once.
+
+        All workers wait for it, so that it can be cancelled like their work.
+        """
         async with self._settling:
             if not self._settled:
                 with self._noting_failures():
@@ -381,8 +463,8 @@ class Runner:
 
     async def _worker(self, queue: Iterator[tuple[PlannedJob, Job]]) -> None:
         await self._settle()
-        # Between taking a job and its hold only the end of an outage is awaited, so holds follow the queue's order,
-        # except right after an outage.
+        # Between taking a job and its hold only the end of an outage is awaited, so holds follow
+        # the queue's order, except right after an outage.
         while True:
             async with self.slots.slot() as slot:
                 taken = None
@@ -398,7 +480,8 @@ class Runner:
     async def _advance_with_slot(
         self, planned: PlannedJob, job: Job, slot: Slot, preliminaries: Iterable[JobEvent] = ()
     ) -> None:
-        """Advance a job until only its list of outputs is to be read again, which is done later without a slot."""
+        """Advance a job until only its list of outputs is to be read again, which is done later
+        without a slot."""
         job = await self._advance(planned, job, slot, self._next_command, preliminaries)
         await self._adder.add(planned, job, lambda: self.control.workers.add(1))
         if self._must_return_slot(job):
@@ -417,7 +500,10 @@ class Runner:
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:
-        """Record an error of a job as a reason to stop: immediately if every other job would meet it."""
+        """Record an error of a job as a reason to stop:
+
+        immediately if every other job would meet it.
+        """
         try:
             yield
         except CrucibleBatchError as error:
@@ -446,11 +532,14 @@ class Runner:
             for event in preliminaries:
                 await self.accounting.record(job.identity, event)
                 job = advance(job, event)
-            driver: Driver[Job, Command, JobEvent] = Driver(wants, perform, self.accounting.record, advance)
+            driver: Driver[Job, Command, JobEvent] = Driver(
+                wants, perform, self.accounting.record, advance
+            )
             return await driver.drive(job)
         except Exception as error:
             if latest.phase is Phase.PREPARING and not isinstance(error, JournalError):
-                # No submit was sent: its hold would only keep credits from other jobs until the run ends.
+                # No submit was sent: its hold would only keep credits from other jobs until the run
+                # ends.
                 declined = self._unfinished.unsent("the run failed", error)
                 await self.accounting.record(job.identity, declined)
                 advance(latest, declined)
@@ -461,24 +550,32 @@ class Runner:
 
     def _next_command(self, job: Job) -> Command | None:
         command = decide(job)
-        return None if self._must_return_slot(job) or isinstance(command, RecheckOutputs) else command
+        return (
+            None if self._must_return_slot(job) or isinstance(command, RecheckOutputs) else command
+        )
 
     def _must_return_slot(self, job: Job) -> bool:
-        """Whether a job that would ask for credits has to queue behind jobs in flight that have no slot yet.
+        """Whether a job that would ask for credits has to queue behind jobs in flight that have no
+        slot yet.
 
-        They hold the credits it may wait for, so with all slots waiting for credits the run would not end. The same if
-        more jobs are active than allowed: a job refused with 429 is tried again when others are done.
+        They hold the credits it may wait for, so with all slots waiting for credits the run would
+        not end. The same if more jobs are active than allowed: a job refused with 429 is tried
+        again when others are done.
         """
         if job.phase is not Phase.READY:
             return False
-        return self.slots.too_many or any(waiting.phase is not Phase.READY for _, waiting in self._waiting)
+        return self.slots.too_many or any(
+            waiting.phase is not Phase.READY for _, waiting in self._waiting
+        )
 
     def _preliminaries(self, job: Job) -> Iterator[JobEvent]:
         """Yield the events with which a run begins the work on a job."""
         if job.phase is Phase.PREPARING:
-            # Killed while its images were uploaded: no submit was sent and prices may have changed, so it holds again.
+            # Killed while its images were uploaded: no submit was sent and prices may have changed,
+            # so it holds again.
             yield self._unfinished.unsent("an earlier run ended")
-        # Not of a job that left the plan: nobody asks for its file, and another job's may be at its path.
+        # Not of a job that left the plan: nobody asks for its file, and another job's may be at its
+        # path.
         for index in () if self._is_retired(job.identity) else self._missed(job):
             yield Missed(at=self._clock.now(), index=index)
         if job.phase is Phase.FAILED:
@@ -486,7 +583,8 @@ class Runner:
             self._reopening.begun(job.identity)
 
     def _apply(self, planned: PlannedJob, job: Job, event: JobEvent) -> Job:
-        """Return the job after a journalled event, which is reported, and written as a receipt if it has one."""
+        """Return the job after a journalled event, which is reported, and written as a receipt if
+        it has one."""
         advanced = evolve(job, event)
         if (receipt := receipt_for(advanced, event)) is not None:
             self._ports.receipts.add(receipt)

@@ -23,11 +23,12 @@ from crucible_batch.outputs import OutputStore, Receipts
 class RunnerPorts:
     """What a run reaches outside of the engine. ``nonce`` and ``jitter`` are its randomness.
 
-    ``on_counted`` is called at the end with each job of the plan, in manifest order, and what stopped the run.
-    ``outage`` is the one that ``gateway`` reports to. ``explained`` returns the error of a job that can't be paid for
-    as it is reported, and ``allowance_of`` names the budget that the run's is an allowance of (``Balance``).
-    ``derivation`` has the jobs that are made from outputs, if the manifest has such. ``log`` makes events durable in
-    place of ``history``, which has them then as well. ``load_image`` reads an input image for its upload.
+    ``on_counted`` is called at the end with each job of the plan, in manifest order, and what
+    stopped the run. ``outage`` is the one that ``gateway`` reports to. ``explained`` returns the
+    error of a job that can't be paid for as it is reported, and ``allowance_of`` names the budget
+    that the run's is an allowance of (``Balance``). ``derivation`` has the jobs that are made from
+    outputs, if the manifest has such. ``log`` makes events durable in place of ``history``, which
+    has them then as well. ``load_image`` reads an input image for its upload.
     """
 
     gateway: Gateway
@@ -38,7 +39,9 @@ class RunnerPorts:
     observer: Observer
     nonce: Callable[[], str]
     jitter: Callable[[], float] = random.random
-    on_counted: Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None] = lambda _planned, _job, _stops: None
+    on_counted: Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None] = (
+        lambda _planned, _job, _stops: None
+    )
     outage: Outage = field(default_factory=Outage)
     explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error
     allowance_of: str | None = None

@@ -1,7 +1,7 @@
 """Why a run stops before its work is done, and how fast.
 
-Two levels: *no more* (nothing new is bought; jobs in flight are awaited) and *leave* (end now; the journal has the jobs
-in flight, and the same command resumes).
+Two levels: *no more* (nothing new is bought; jobs in flight are awaited) and *leave* (end now; the
+journal has the jobs in flight, and the same command resumes).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def error_info(error: CrucibleBatchError) -> ErrorInfo:
 
 
 def message_with_operation(error: GatewayError) -> str:
-    """Return the error's message, with the operation in front where the message is ours and doesn't name it."""
+    """Return the error's message, with the operation in front where the message is ours and doesn't
+    name it."""
     is_ours = error.code in _OUR_WORDS or error.code.startswith("HTTP_")
     return f"{error.operation}: {error.message}" if is_ours and error.operation else error.message
 
@@ -50,7 +51,9 @@ class Shutdown:
     _FAILED_IN_A_ROW = 20
 
     def __init__(
-        self, outage: Outage | None = None, explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error
+        self,
+        outage: Outage | None = None,
+        explained: Callable[[ErrorInfo], ErrorInfo] = lambda error: error,
     ) -> None:
         self._outage = outage or Outage()
         self._explained = explained
@@ -72,7 +75,8 @@ class Shutdown:
         return self._no_more or self.leaving.is_set()
 
     def may_buy_now(self) -> bool:
-        """Return whether a purchase may be sent, right before it is, when its hold is in the journal.
+        """Return whether a purchase may be sent, right before it is, when its hold is in the
+        journal.
 
         Each function in ``before_purchase`` may stop or hold the run at this moment.
         """
@@ -83,19 +87,25 @@ class Shutdown:
     def block(self, price_class: str, error: ErrorInfo) -> None:
         """Record that a job of a price class can't be paid for.
 
-        No further job of the class is started either, unless the reason is one shape's price above the ceiling. Exit
-        code 4 depends on the jobs that are blocked at the end of the run.
+        No further job of the class is started either, unless the reason is one shape's price above
+        the ceiling. Exit code 4 depends on the jobs that are blocked at the end of the run.
         """
         if not self.blocked(price_class):
             self.stops[price_class] = self._explained(error)
 
     def blocked(self, price_class: str) -> bool:
-        """Whether no further job of the class is started. A price above the ceiling concerns one shape only."""
+        """Whether no further job of the class is started.
+
+        A price above the ceiling concerns one shape only.
+        """
         stop = self.stops.get(price_class)
         return stop is not None and stop.code != PRICE_ABOVE_CEILING
 
     def end_buying(self, error: ErrorInfo) -> None:
-        """Buy nothing more, and wait for jobs in flight. Exit code 4 if this leaves jobs blocked."""
+        """Buy nothing more, and wait for jobs in flight.
+
+        Exit code 4 if this leaves jobs blocked.
+        """
         self._no_more = True
         self.stops.setdefault(EVERYTHING, error)
         for callback in self.on_change:
@@ -120,7 +130,10 @@ class Shutdown:
         self.leave(error.exit_code, error_info(error))
 
     def note(self, error: CrucibleBatchError, job: str = "") -> None:
-        """Note an error of a job (by name): count it if the gateway or the connection failed, else leave."""
+        """Note an error of a job (by name):
+
+        count it if the gateway or the connection failed, else leave.
+        """
         if not isinstance(error, GatewayError) or isinstance(error, KeyRefusedError):
             self.failed(error)
             return
@@ -131,12 +144,16 @@ class Shutdown:
             self.leave(ExitCode.STOPPED, self._last_unserved)
 
     def explain(self) -> None:
-        """At the end of the run: if jobs are left and no reason is known, use the last error of the gateway."""
+        """At the end of the run:
+
+        if jobs are left and no reason is known, use the last error of the gateway.
+        """
         if self._last_unserved is not None:
             self.stops.setdefault(EVERYTHING, self._last_unserved)
 
     def pushed_back(self, error: GatewayError) -> None:
-        """Count a job that was refused with 429 in all its tries. It is submitted again later in the run.
+        """Count a job that was refused with 429 in all its tries. It is submitted again later in
+        the run.
 
         Once too many in a row, the run winds down; other submits still get their definite answers.
         """

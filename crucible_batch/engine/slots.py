@@ -1,8 +1,9 @@
-"""Slots: a job is active only while it has one, and their number follows from the gateway's answers to submits.
+"""Slots: a job is active only while it has one, and their number follows from the gateway's answers
+to submits.
 
-The decision is pure (``pace.concurrency``); this module waits for it. A falling limit takes no slot away:
-active jobs continue, and no slot is given out until enough have been returned. A job whose submit is pushed back lends
-its slot to another job for as long as it waits.
+The decision is pure (``pace.concurrency``); this module waits for it. A falling limit takes no slot
+away: active jobs continue, and no slot is given out until enough have been returned. A job whose
+submit is pushed back lends its slot to another job for as long as it waits.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.pace.concurrency import ConcurrencyLimit
 
 _REPORTED_BELOW = 0.75
-"""A lower limit is reported once it has fallen by a quarter: at a full gateway it always moves a little."""
+"""A lower limit is reported once it has fallen by a quarter:
+
+at a full gateway it always moves a little.
+"""
 
 
 @dataclass(eq=False, slots=True)
@@ -35,7 +39,9 @@ class Slot:
 class Slots:
     """All slots of a run. Everything here is called from the event loop."""
 
-    def __init__(self, limit: ConcurrencyLimit, stop: Shutdown, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, limit: ConcurrencyLimit, stop: Shutdown, clock: Clock, observer: Observer
+    ) -> None:
         self.limit = limit
         self._stop = stop
         self._clock = clock
@@ -51,7 +57,10 @@ class Slots:
 
     @property
     def too_many(self) -> bool:
-        """Whether more jobs are active than allowed. A job that would ask for credits returns its slot then."""
+        """Whether more jobs are active than allowed.
+
+        A job that would ask for credits returns its slot then.
+        """
         return self._in_use > self.limit.allowed
 
     @property
@@ -61,7 +70,10 @@ class Slots:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Slot]:
-        """Hold a slot inside the ``async with``. Slots are given out in the order in which they are asked for."""
+        """Hold a slot inside the ``async with``.
+
+        Slots are given out in the order in which they are asked for.
+        """
         await self._acquire()
         slot = Slot()
         try:
@@ -71,12 +83,15 @@ class Slots:
             self._return()
 
     async def wait_for_turn(self, slot: Slot) -> None:
-        """Wait until the job's submit may be sent: within the limit, and spaced from others. Call right before it.
+        """Wait until the job's submit may be sent: within the limit, and spaced from others. Call
+        right before it.
 
         A run that is stopping does not wait.
         """
         async with self._sending:
-            while not self._stop.no_more and (at := self._next_submit_at()) > self._clock.monotonic():
+            while (
+                not self._stop.no_more and (at := self._next_submit_at()) > self._clock.monotonic()
+            ):
                 await wait_for_change(self._changed, self._clock, at)
             slot.submitted_at, slot.is_accepted = self._clock.monotonic(), False
             self._at_gateway.add(slot)
@@ -88,7 +103,10 @@ class Slots:
         self._unanswered.discard(slot)
         slot.is_accepted = True
         self.limit.accepted()
-        if self.limit.allowed >= min(2 * self._reported, self.limit.ceiling) and self.limit.allowed > self._reported:
+        if (
+            self.limit.allowed >= min(2 * self._reported, self.limit.ceiling)
+            and self.limit.allowed > self._reported
+        ):
             self._report(None)
         self.wake()
 
@@ -102,7 +120,10 @@ class Slots:
         self.wake()
 
     def left_gateway(self, slot: Slot) -> None:
-        """Note that the slot's job is no longer at the gateway: it was not sent, was refused, or has ended."""
+        """Note that the slot's job is no longer at the gateway:
+
+        it was not sent, was refused, or has ended.
+        """
         self._unanswered.discard(slot)
         self._at_gateway.discard(slot)
         self._changed.set()
@@ -119,8 +140,9 @@ class Slots:
     async def given_back(self, holds_credits: bool = False) -> AsyncIterator[None]:
         """Return the caller's slot for the ``async with``, and wait for another one at its end.
 
-        A job that ``holds_credits`` does not wait: all slots may be those of jobs that wait for its credits. Then more
-        jobs are active than allowed, as after ``lend``, and not more at the gateway.
+        A job that ``holds_credits`` does not wait: all slots may be those of jobs that wait for its
+        credits. Then more jobs are active than allowed, as after ``lend``, and not more at the
+        gateway.
         """
         self._return()
         try:
@@ -170,7 +192,8 @@ class Slots:
         self.wake()
 
     def _next_submit_at(self) -> float:
-        # More may be active than at the gateway: jobs with lent slots, and those that wait for credits.
+        # More may be active than at the gateway: jobs with lent slots, and those that wait for
+        # credits.
         if len(self._at_gateway) >= self.limit.allowed:
             return math.inf
         return self.limit.next_submit_at(self._clock.monotonic(), len(self._unanswered))
@@ -182,4 +205,6 @@ class Slots:
 
     def _report(self, reason: str | None) -> None:
         self._reported = self.limit.allowed
-        self._observer.notify(Throttled(self._clock.now(), self._reported, self.limit.ceiling, reason))
+        self._observer.notify(
+            Throttled(self._clock.now(), self._reported, self.limit.ceiling, reason)
+        )

@@ -1,4 +1,7 @@
-"""Jobs that an ended run left unfinished: not submitted, or submitted under a key that is too old to be sent again."""
+"""Jobs that an ended run left unfinished:
+
+not submitted, or submitted under a key that is too old to be sent again.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ class UnfinishedJobs:
         """Record, once each, why submits in doubt with an old key are not sent again."""
         for planned, job in forgotten:
             if job.error is None or job.error.code != KEY_MAY_BE_FORGOTTEN:
-                await self._record(planned, job, SubmitUnknown(at=self._clock.now(), error=key_too_old_error(job)))
+                await self._record(
+                    planned, job, SubmitUnknown(at=self._clock.now(), error=key_too_old_error(job))
+                )
 
     async def release_unsent(self, jobs: Iterable[tuple[PlannedJob, Job]], ended: str) -> None:
         """Release the holds of jobs stopped while their images were uploaded: no submit was sent.
@@ -42,18 +47,24 @@ class UnfinishedJobs:
     async def skip_unsent(
         self, in_flight: Iterable[tuple[PlannedJob, Job]], continues: Callable[[PlannedJob], bool]
     ) -> list[tuple[PlannedJob, Job]]:
-        """Return the jobs in flight without those of which no submit was sent, whose holds are released.
+        """Return the jobs in flight without those of which no submit was sent, whose holds are
+        released.
 
         Jobs that ``continues`` accepts are returned in any case.
         """
         left = list(in_flight)
-        unsent = [found for found in left if found[1].phase is Phase.PREPARING and not continues(found[0])]
+        unsent = [
+            found for found in left if found[1].phase is Phase.PREPARING and not continues(found[0])
+        ]
         await self.release_unsent(unsent, "an earlier run ended")
         released = {job.identity for _, job in unsent}
         return [found for found in left if found[1].identity not in released]
 
     def unsent(self, ended: str, error: Exception | None = None) -> HoldReleased:
-        """Return the event that releases such a hold. ``error`` is what ended it, as far as it is one of ours."""
+        """Return the event that releases such a hold.
+
+        ``error`` is what ended it, as far as it is one of ours.
+        """
         info = ErrorInfo("INTERRUPTED", f"{ended} while its images were uploaded")
         if isinstance(error, CrucibleBatchError):
             info = error_info(error)

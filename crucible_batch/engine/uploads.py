@@ -58,11 +58,15 @@ _READY_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 5.0, 10.0, 10.0, 20.0
 _LOST_LOOKS_S = (0.5, 2.0, 4.0)
 """Delays before each search for an intent whose answer was lost: the list may lag behind."""
 _LAST_CHANCE_S = 1.5
-"""How long a pending asset whose upload is uncertain may take to become ready before it is deleted."""
+"""How long a pending asset whose upload is uncertain may take to become ready before it is deleted.
+"""
 
 
 class AssetFailed(Exception):  # noqa: N818 - a finding about an image, handled by its jobs
-    """An image can't be uploaded in this run. ``declined``: for lack of credits, not because of the image."""
+    """An image can't be uploaded in this run.
+
+    ``declined``: for lack of credits, not because of the image.
+    """
 
     def __init__(self, error: ErrorInfo, *, declined: bool) -> None:
         super().__init__(error.message)
@@ -75,7 +79,10 @@ class UploadNotSent(Exception):  # noqa: N818 - a decision, not an error
 
 
 class AssetUploader:
-    """All assets of a run. ``past`` reads an asset from the journal; ``nonce`` returns a new unguessable word."""
+    """All assets of a run.
+
+    ``past`` reads an asset from the journal; ``nonce`` returns a new unguessable word.
+    """
 
     def __init__(
         self,
@@ -110,13 +117,14 @@ class AssetUploader:
         self._other_errors: dict[str, CrucibleBatchError | UploadNotSent] = {}
         self._listed = ListedAssets(gateway)
 
-    # -- what a job asks --------------------------------------------------------------------------------------------
+    # -- what a job asks
 
     async def look_up(self, images: Iterable[InputImage]) -> None:
-        """Find out what is known of these images from the journal and, once a run, from the gateway's list.
+        """Find out what is known of these images from the journal and, once a run, from the
+        gateway's list.
 
-        Uploads that an earlier run left in doubt are settled here, before credits are held: they may hold all that the
-        budget has.
+        Uploads that an earlier run left in doubt are settled here, before credits are held: they
+        may hold all that the budget has.
         """
         for image in images:
             digest = image.spec.sha256
@@ -128,25 +136,31 @@ class AssetUploader:
                     self._assets[digest] = await self._resume(digest, image)
 
     async def settle(self) -> None:
-        """Settle the uploads that an earlier run left with an open hold, before any job asks for credits.
+        """Settle the uploads that an earlier run left with an open hold, before any job asks for
+        credits.
 
-        Such a hold may be all that the budget has, and a job that asked before would be blocked for the entire run.
-        Raises ``GatewayError`` if they can't be settled.
+        Such a hold may be all that the budget has, and a job that asked before would be blocked for
+        the entire run. Raises ``GatewayError`` if they can't be settled.
         """
         for digest in self._held_uploads():
             if digest not in self._assets:
                 self._assets[digest] = await self._resume(digest, None)
 
     def has_held_uploads(self) -> bool:
-        """Whether credits are held for an upload, such as one that an earlier run left without an answer."""
+        """Whether credits are held for an upload, such as one that an earlier run left without an
+        answer."""
         return bool(self._held_uploads())
 
     def are_there(self, images: Iterable[InputImage]) -> bool:
-        """Whether the gateway is known to have all of these images, by its list or by what was done in this run."""
+        """Whether the gateway is known to have all of these images, by its list or by what was done
+        in this run."""
         return all(map(self._is_there, images))
 
     def missing(self, identity: str, images: Iterable[InputImage]) -> int:
-        """Count the distinct images that this job would have to pay for: not uploaded, not claimed by another job."""
+        """Count the distinct images that this job would have to pay for:
+
+        not uploaded, not claimed by another job.
+        """
         return len(self._to_buy(identity, images))
 
     def claim(self, identity: str, images: Iterable[InputImage]) -> None:
@@ -160,10 +174,11 @@ class AssetUploader:
             del self._claims[digest]
 
     async def ready(self, image: InputImage, *, payer: str) -> str:
-        """Return the id of a ready asset with this image's content; upload it if needed, once for all jobs.
+        """Return the id of a ready asset with this image's content; upload it if needed, once for
+        all jobs.
 
-        Raises ``AssetFailed``, ``UploadNotSent``, ``GatewayError`` if the gateway or the connection failed, and
-        ``ObjectStoreError`` if the store of the outputs did.
+        Raises ``AssetFailed``, ``UploadNotSent``, ``GatewayError`` if the gateway or the connection
+        failed, and ``ObjectStoreError`` if the store of the outputs did.
         """
         digest = image.spec.sha256
         async with self._locks.setdefault(digest, asyncio.Lock()):
@@ -175,7 +190,7 @@ class AssetUploader:
         error = asset.error or ErrorInfo(ASSET_NOT_READY, f"{image.path.name} can't be uploaded")
         raise AssetFailed(error, declined=error.code == INSUFFICIENT_CREDITS)
 
-    # -- the life of one asset --------------------------------------------------------------------------------------
+    # -- the life of one asset
 
     async def _make_ready(self, image: InputImage, asset: Asset, payer: str) -> Asset:
         async def perform(asset: Asset, command: AssetCommand) -> AssetEvent:
@@ -189,7 +204,9 @@ class AssetUploader:
             self._assets[image.spec.sha256] = moved
             return moved
 
-        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(decide_asset, perform, self._accounting.record, step)
+        driver: Driver[Asset, AssetCommand, AssetEvent] = Driver(
+            decide_asset, perform, self._accounting.record, step
+        )
         try:
             made = await driver.drive(asset)
         except BaseException as error:
@@ -201,13 +218,18 @@ class AssetUploader:
         if (reason := self._other_errors.pop(image.spec.sha256, None)) is not None:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
             raise reason
-        if made.phase is AssetPhase.FAILED and made.error and made.error.code == INSUFFICIENT_CREDITS:
+        if (
+            made.phase is AssetPhase.FAILED
+            and made.error
+            and made.error.code == INSUFFICIENT_CREDITS
+        ):
             # Not because of the image: after a refund the next job may try again.
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
         return made
 
     async def _release_unsent(self, asset: Asset, error: BaseException) -> None:
-        """Release the hold of an upload that was interrupted before it was sent, whatever the reason."""
+        """Release the hold of an upload that was interrupted before it was sent, whatever the
+        reason."""
         info = ErrorInfo("INTERRUPTED", f"{type(error).__name__} before the upload was sent")
         await self._accounting.record(asset.identity, NotCreated(at=self._clock.now(), error=info))
         self._contents.pop(asset.sha256, None)
@@ -219,12 +241,17 @@ class AssetUploader:
         upload = FailedUpload(None)
         if isinstance(event, Deleted):
             was_refused = digest in self._refused or asset.phase is AssetPhase.UPLOADED
-            upload = FailedUpload(None if asset.assumed else asset.charged, event.rebate, was_refused)
+            upload = FailedUpload(
+                None if asset.assumed else asset.charged, event.rebate, was_refused
+            )
         self._refused.discard(digest)
         self._failed_uploads.setdefault(digest, []).append(upload)
 
     async def _resume(self, digest: str, image: InputImage | None) -> Asset:
-        """Resume an asset from the journal. Nothing is bought; raises ``GatewayError`` if it can't be settled."""
+        """Resume an asset from the journal.
+
+        Nothing is bought; raises ``GatewayError`` if it can't be settled.
+        """
         asset = resume_asset(self._past(digest))
         await self._listed.read()
         if asset.phase is AssetPhase.READY and not self._listed.shows(asset):
@@ -247,12 +274,16 @@ class AssetUploader:
         await self._accounting.record(asset.identity, event)
         return evolve_asset(asset, event)
 
-    async def _perform(self, image: InputImage, payer: str, asset: Asset, command: AssetCommand) -> AssetEvent:
+    async def _perform(
+        self, image: InputImage, payer: str, asset: Asset, command: AssetCommand
+    ) -> AssetEvent:
         match command:
             case FindAsset():
                 return await self._look(image, payer)
             case CreateIntent():
-                return await (self._find_lost(asset) if asset.in_doubt else self._create(image, asset))
+                return await (
+                    self._find_lost(asset) if asset.in_doubt else self._create(image, asset)
+                )
             case PutBytes():
                 return await self._put(image, asset)
             case AwaitReady():
@@ -266,16 +297,23 @@ class AssetUploader:
         if found is not None and found.byte_size == image.spec.byte_size:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
         uploads = self._failed_uploads.get(digest, [])
-        if (stop := upload_stop(uploads, self._accounting.ledger, self._accounting.budget)) is not None:
+        if (
+            stop := upload_stop(uploads, self._accounting.ledger, self._accounting.budget)
+        ) is not None:
             return NotCreated(at=self._clock.now(), error=not_ready(image.path.name, uploads, stop))
         # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)
         self._unsent.add(digest)
         share, maximum = self._share(payer), self._accounting.ledger.prices.upload_ceiling
-        return Intended(at=self._clock.now(), nonce=self._nonce(), credits=share, payer=payer, maximum=maximum)
+        return Intended(
+            at=self._clock.now(), nonce=self._nonce(), credits=share, payer=payer, maximum=maximum
+        )
 
     def _share(self, payer: str) -> Credits:
-        """Return the part of the payer's hold that an upload may cost: its bound, or all of it if there is none."""
+        """Return the part of the payer's hold that an upload may cost:
+
+        its bound, or all of it if there is none.
+        """
         bundle = self._accounting.ledger.hold_of(payer)
         bound = self._accounting.ledger.prices.bound(UPLOAD)
         return bundle if bound is None else min(bound, bundle)
@@ -293,13 +331,16 @@ class AssetUploader:
         try:
             # Read before paying: the bytes sent must be the bytes that were hashed.
             self._contents[digest] = await self._load(image)
-            intent = await self._gateway.create_asset(image.spec, nonce=asset.nonce or "", before_send=before_send)
+            intent = await self._gateway.create_asset(
+                image.spec, nonce=asset.nonce or "", before_send=before_send
+            )
         except InputError as error:
             return NotCreated(at=self._clock.now(), error=ErrorInfo(INPUT_CHANGED, str(error)))
         except ObjectStoreError as error:
             return self._not_sent(digest, error, error_info(error))
         except UploadNotSent as decision:
-            # The claiming job's hold is too small as well: the next job that asks for credits counts it as missing.
+            # The claiming job's hold is too small as well: the next job that asks for credits
+            # counts it as missing.
             self._claims.pop(digest, None)
             info = ErrorInfo(BUDGET_EXHAUSTED, "the credits held for it are not sufficient")
             return self._not_sent(digest, decision, info)
@@ -314,9 +355,12 @@ class AssetUploader:
             return await self._find_lost(asset)
         if error.status == 402:
             # Whatever its error code, a 402 is for lack of credits and not because of the image.
-            return NotCreated(at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS))
+            return NotCreated(
+                at=self._clock.now(), error=replace(error_info(error), code=INSUFFICIENT_CREDITS)
+            )
         if isinstance(error, KeyRefusedError) or not error.is_refusal:
-            # Refused, but not because of the image: the credits are released, and it may be tried again.
+            # Refused, but not because of the image: the credits are released, and it may be tried
+            # again.
             self._other_errors[digest] = error
         return NotCreated(at=self._clock.now(), error=error_info(error))
 
@@ -331,20 +375,30 @@ class AssetUploader:
             ledger, budget, UPLOAD, ledger.hold_of(subject), alone=subject in ledger.alone
         )
 
-    def _not_sent(self, digest: str, reason: CrucibleBatchError | UploadNotSent, error: ErrorInfo) -> NotCreated:
+    def _not_sent(
+        self, digest: str, reason: CrucibleBatchError | UploadNotSent, error: ErrorInfo
+    ) -> NotCreated:
         """Release an upload that was not sent; ``reason`` is raised once that is journalled."""
         self._contents.pop(digest, None)
         self._other_errors[digest] = reason
         return NotCreated(at=self._clock.now(), error=error)
 
     async def _find_lost(self, asset: Asset) -> AssetEvent:
-        """Search for an intent whose answer was lost by its nonce. Its cost is unknown, so the upload bound is used."""
+        """Search for an intent whose answer was lost by its nonce.
+
+        Its cost is unknown, so the upload bound is used.
+        """
         charge = self._accounting.ledger.prices.expected(UPLOAD) or ZERO
         for wait_s in _LOST_LOOKS_S:
             await self._clock.sleep(wait_s)
             for snapshot in await self._gateway.assets():
                 if snapshot.nonce == asset.nonce and snapshot.status is not AssetStatus.DELETED:
-                    return Created(at=self._clock.now(), asset_id=snapshot.asset_id, credits=charge, assumed=True)
+                    return Created(
+                        at=self._clock.now(),
+                        asset_id=snapshot.asset_id,
+                        credits=charge,
+                        assumed=True,
+                    )
         return Lost(at=self._clock.now(), nonce=asset.nonce or "")
 
     async def _put(self, image: InputImage, asset: Asset) -> AssetEvent:
@@ -364,7 +418,10 @@ class AssetUploader:
         return Uploaded(at=self._clock.now())
 
     async def _settle_pending(self, asset: Asset) -> AssetEvent:
-        """Settle an asset whose upload URL is lost: it becomes ready soon, or is deleted for its rebate."""
+        """Settle an asset whose upload URL is lost:
+
+        it becomes ready soon, or is deleted for its rebate.
+        """
         for wait_s in (0.0, _LAST_CHANCE_S):
             await self._clock.sleep(wait_s)
             snapshot = await self._listed.read_one(asset)
@@ -388,11 +445,15 @@ class AssetUploader:
         rebate = await self._gateway.delete_asset(asset.asset_id or "")
         return Deleted(at=self._clock.now(), rebate=rebate)
 
-    # -- which images are there -------------------------------------------------------------------------------------
+    # -- which images are there
 
     def _held_uploads(self) -> list[str]:
         holds = self._accounting.ledger.holds()
-        return [subject.removeprefix(ASSET_PREFIX) for subject in holds if subject.startswith(ASSET_PREFIX)]
+        return [
+            subject.removeprefix(ASSET_PREFIX)
+            for subject in holds
+            if subject.startswith(ASSET_PREFIX)
+        ]
 
     def _to_buy(self, identity: str, images: Iterable[InputImage]) -> set[str]:
         return {

@@ -1,7 +1,9 @@
-"""Features: what takes part in runs, plans and the command line, and is not needed to buy one image and save it.
+"""Features: what takes part in runs, plans and the command line, and is not needed to buy one image
+and save it.
 
-Each folder here is a feature, and can be deleted: then its options, commands and manifest keys are unknown, and the
-rest works as before. What a feature adds is found by the names of files in its folder:
+Each folder here is a feature, and can be deleted: then its options, commands and manifest keys are
+unknown, and the rest works as before. What a feature adds is found by the names of files in its
+folder:
 
     file                what it has                    what it adds
     commands.py         add_to(app)                    commands of the command line
@@ -18,8 +20,8 @@ rest works as before. What a feature adds is found by the names of files in its 
     doctor_checks.py    checks(request, settings)      what ``doctor MANIFEST`` tries
     schemas.py          OPTION, HELP, schema()         a schema that ``schema --OPTION`` prints
 
-What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters. ``needs.py`` has which
-feature can't do without another.
+What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
+``needs.py`` has which feature can't do without another.
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ _FOLDER = Path(__file__).parent
 
 
 def found(name: str) -> Iterator[Any]:
-    """Yield the module of this name of each feature that has one, in the order of the features' names.
+    """Yield the module of this name of each feature that has one, in the order of the features'
+    names.
 
-    An error in a module is raised: a limit on credits must not vanish because its feature can't be imported.
+    An error in a module is raised: a limit on credits must not vanish because its feature can't be
+    imported.
     """
     for path in sorted(_FOLDER.glob(f"*/{name}.py")):
         if exists(path.parent.name):
@@ -51,7 +55,8 @@ def exists(feature: str) -> bool:
 
 
 def load(reference: str) -> Any:
-    """Return what a reference such as ``notify.part:NoticesPart`` names; None if the feature was deleted."""
+    """Return what a reference such as ``notify.part:NoticesPart`` names; None if the feature was
+    deleted."""
     module, _, attribute = reference.partition(":")
     if not exists(module.partition(".")[0]):
         return None

@@ -1,7 +1,8 @@
 """What takes part in each kind of run and in a plan, in the order in which it begins.
 
-Order matters where credits are held. The cap comes before the period: it sees the budget of the run's terms, and a
-refused run sets nothing aside. Both begin after what the journal had lost is restored, since it counts as spent.
+Order matters where credits are held. The cap comes before the period: it sees the budget of the
+run's terms, and a refused run sets nothing aside. Both begin after what the journal had lost is
+restored, since it counts as spent.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from crucible_batch.runs.start import RunKind
 
 
 class Kind(enum.Enum):
-    """A kind of run. The notifications, the list of runs and the period of a shard are those of the divided run.
+    """A kind of run. The notifications, the list of runs and the period of a shard are those of the
+    divided run.
 
     A probe notifies nothing, since the run that the plan is for comes later.
     """

@@ -87,7 +87,9 @@ def copy_gateway_ledger(source: Journal, target: Journal) -> None:
         _add_gateway_ledger(rows, target._connection, keep=sql.MERGE_ENTRY)  # noqa: SLF001
 
 
-def _add_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection, *, keep: str = sql.KEEP_ENTRY) -> None:
+def _add_gateway_ledger(
+    rows: JournalRows, connection: sqlite3.Connection, *, keep: str = sql.KEEP_ENTRY
+) -> None:
     for statement in sql.CREATE_GATEWAY_LEDGER:
         connection.execute(statement)
     connection.executemany(keep, rows.gateway_entries)

@@ -1,4 +1,7 @@
-"""The journal's store: one SQLite file in the run directory, in WAL mode, with every commit synced."""
+"""The journal's store:
+
+one SQLite file in the run directory, in WAL mode, with every commit synced.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +60,9 @@ class RunRecord:
 class Journal:
     """The durable event log of one run directory.
 
-    Use ``append`` from one event loop. Reads are synchronous and stream their rows. A read returns what was durable
-    when it began; ``jobs`` does so for each page of jobs. The reads that a run uses raise ``JournalError``.
+    Use ``append`` from one event loop. Reads are synchronous and stream their rows. A read returns
+    what was durable when it began; ``jobs`` does so for each page of jobs. The reads that a run
+    uses raise ``JournalError``.
     """
 
     def __init__(self, directory: Path, *, read_only: bool = False) -> None:
@@ -72,19 +76,21 @@ class Journal:
     def _errors(self) -> AbstractContextManager[None]:
         """Convert errors of the database to ``JournalError``.
 
-        ``open`` does so too, but not for errors raised in tasks, which reach it as an exception group.
+        ``open`` does so too, but not for errors raised in tasks, which reach it as an exception
+        group.
         """
         return foreign_errors(self.path.parents[1])
 
-    # -- opening ----------------------------------------------------------------------------------------------------
+    # -- opening
 
     @classmethod
     @contextmanager
     def open(cls, directory: Path, binding: Binding, *, now: float) -> Iterator[Journal]:
         """Open the journal of ``directory`` for a run, creating it if needed.
 
-        The caller must hold the directory's lock. Raises ``RunDirectoryError`` if the directory belongs to another
-        manifest, run id or gateway, and ``JournalError`` if the file can't be used.
+        The caller must hold the directory's lock. Raises ``RunDirectoryError`` if the directory
+        belongs to another manifest, run id or gateway, and ``JournalError`` if the file can't be
+        used.
         """
         refuse_links(directory)
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
@@ -95,16 +101,28 @@ class Journal:
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Whether the directory has a journal. Raises ``RunDirectoryError`` as ``refuse_links`` does."""
+        """Whether the directory has a journal.
+
+        Raises ``RunDirectoryError`` as ``refuse_links`` does.
+        """
         return has_journal(directory)
 
     @classmethod
     @contextmanager
     def read(cls, directory: Path) -> Iterator[Journal]:
-        """Open a journal read-only; a run may be writing it. Raises ``RunDirectoryError`` if there is none."""
+        """Open a journal read-only; a run may be writing it.
+
+        Raises ``RunDirectoryError`` if there is none.
+        """
         is_file = directory.is_file()
         if is_file or not cls.exists(directory):
-            why = "it is a file" if is_file else "it has no journal" if directory.is_dir() else "it does not exist"
+            why = (
+                "it is a file"
+                if is_file
+                else "it has no journal"
+                if directory.is_dir()
+                else "it does not exist"
+            )
             raise RunDirectoryError(
                 f"{directory} is not a run directory: {why}",
                 hint="give the directory of a run, such as outputs/NAME/default; crucible-batch status lists them",
@@ -118,7 +136,9 @@ class Journal:
     def _bind(self, binding: Binding) -> None:
         with self.transaction():
             for key, value in binding.rows.items():
-                self._connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
+                self._connection.execute(
+                    "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value)
+                )
         binding.check(self._meta(), self.path.parents[1])
 
     def close(self) -> None:
@@ -127,7 +147,7 @@ class Journal:
             self._writer.close()
         self._connection.close()
 
-    # -- writing ----------------------------------------------------------------------------------------------------
+    # -- writing
 
     async def append(self, subject: str, event: Event) -> None:
         """Store an event, and return when it is durable.
@@ -137,7 +157,10 @@ class Journal:
         await self._write((sql.APPEND, (subject, *encode_event(event))))
 
     async def append_control(self, run: int | None, entry: ControlEntry) -> None:
-        """Store a command to a run, None: the newest, and return when it is durable. Raises ``JournalError``."""
+        """Store a command to a run, None:
+
+        the newest, and return when it is durable. Raises ``JournalError``.
+        """
         await self._write((sql.CREATE_CONTROLS, ()), (sql.ADD_CONTROL, (run, encode(entry))))
 
     async def _write(self, first: Statement, *following: Statement) -> None:
@@ -146,17 +169,22 @@ class Journal:
         await self._writer.write(*first, *following)
 
     async def append_planned(self, planned: PlannedJob) -> None:
-        """Add a job at the end of the plan, and return when it is durable. Raises ``JournalError`` as ``append`` does.
+        """Add a job at the end of the plan, and return when it is durable. Raises ``JournalError``
+        as ``append`` does.
 
         Until the plan is replaced, its order is that of the additions.
         """
         added = (INSERT_PLANNED, (planned.position, planned.identity, encode(planned)))
         await self._write(added, ("DELETE FROM retired WHERE identity = ?", (planned.identity,)))
 
-    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
-        """Store a reading of the gateway's ledger, and return when it is durable. Raises ``JournalError``.
+    async def keep_reading(
+        self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float
+    ) -> None:
+        """Store a reading of the gateway's ledger, and return when it is durable. Raises
+        ``JournalError``.
 
-        ``entries`` are those that are new or have changed, ``coverage`` is that of this and the readings before.
+        ``entries`` are those that are new or have changed, ``coverage`` is that of this and the
+        readings before.
         """
         create, *rest = ((statement, ()) for statement in sql.CREATE_GATEWAY_LEDGER)
         kept = [(sql.KEEP_ENTRY, (entry.key, answered_at, encode(entry))) for entry in entries]
@@ -164,7 +192,10 @@ class Journal:
         await self._write(create, *rest, *kept, reading)
 
     async def drain(self) -> None:
-        """Return when all appended events are durable, so that reads include them. Raises ``JournalError``."""
+        """Return when all appended events are durable, so that reads include them.
+
+        Raises ``JournalError``.
+        """
         if self._writer is not None:
             await self._writer.drain()
 
@@ -196,7 +227,8 @@ class Journal:
     def end_run(self, run: int, ending: Ending, *, now: float) -> None:
         with self.transaction():
             self._connection.execute(
-                "UPDATE runs SET finished_at = ?, ending = ? WHERE id = ?", (now, encode(ending), run)
+                "UPDATE runs SET finished_at = ?, ending = ? WHERE id = ?",
+                (now, encode(ending), run),
             )
 
     def remember_key(self, fingerprint: str) -> None:
@@ -206,20 +238,29 @@ class Journal:
     def note(self, name: str, value: str) -> None:
         """Store a named value that is not an event, replacing the previous one."""
         with self.transaction():
-            self._connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (name, value))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (name, value)
+            )
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Store all writes of the block, or after an error none of them. May be nested. Not for ``append``."""
+        """Store all writes of the block, or after an error none of them.
+
+        May be nested. Not for ``append``.
+        """
         return transaction(self._connection)
 
-    # -- reading ----------------------------------------------------------------------------------------------------
+    # -- reading
 
     def binding(self) -> Binding:
-        """Return what this directory belongs to. Raises ``JournalError`` if a run was killed before storing it."""
+        """Return what this directory belongs to.
+
+        Raises ``JournalError`` if a run was killed before storing it.
+        """
         meta = self._meta()
         if not {"manifest", "run id", "gateway"} <= meta.keys():
             raise JournalError(
-                f"{self.path} is empty: the first run ended before it was recorded", hint="run its manifest"
+                f"{self.path} is empty: the first run ended before it was recorded",
+                hint="run its manifest",
             )
         return Binding(meta["manifest"], meta["run id"], meta["gateway"])
 
@@ -228,15 +269,25 @@ class Journal:
         return {text(key, "binding"): text(value, "binding") for key, value in rows}
 
     def is_created(self) -> bool:
-        """Whether the journal has its tables. False if the process was killed, or the disk full, during creation."""
+        """Whether the journal has its tables.
+
+        False if the process was killed, or the disk full, during creation.
+        """
         return is_created(self._connection)
 
     def is_begun(self) -> bool:
-        """Whether any run was recorded. False if the process was killed, or the disk full, during creation."""
-        return self.is_created() and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
+        """Whether any run was recorded.
+
+        False if the process was killed, or the disk full, during creation.
+        """
+        return (
+            self.is_created()
+            and self._connection.execute("SELECT 1 FROM runs").fetchone() is not None
+        )
 
     def remembered_key(self) -> str | None:
-        """Return the fingerprint of the key that the directory was last used with; None before its first use."""
+        """Return the fingerprint of the key that the directory was last used with; None before its
+        first use."""
         return self.noted("key")
 
     def noted(self, name: str) -> str | None:
@@ -280,15 +331,24 @@ class Journal:
 
     def run_starts(self) -> list[float]:
         """Return when each run in this directory began, in their order."""
-        return [moment(started, "start of a run") for (started,) in self._connection.execute(sql.RUN_STARTS)]
+        return [
+            moment(started, "start of a run")
+            for (started,) in self._connection.execute(sql.RUN_STARTS)
+        ]
 
     def ledger_entries(self) -> list[LedgerEntry]:
         """Return the entries of the gateway's ledger that the runs of this directory have seen."""
-        return [decode(LedgerEntry, body) for (body,) in self._of_gateway_ledger(sql.GATEWAY_ENTRIES)]
+        return [
+            decode(LedgerEntry, body) for (body,) in self._of_gateway_ledger(sql.GATEWAY_ENTRIES)
+        ]
 
     def ledger_entries_seen(self) -> dict[str, float]:
-        """Return when the first reading that had an entry was begun, in seconds since the epoch, by the entry's key."""
-        return {text(key, "entry"): moment(at, "reading") for key, at in self._of_gateway_ledger(sql.FIRST_SEEN)}
+        """Return when the first reading that had an entry was begun, in seconds since the epoch, by
+        the entry's key."""
+        return {
+            text(key, "entry"): moment(at, "reading")
+            for key, at in self._of_gateway_ledger(sql.FIRST_SEEN)
+        }
 
     def ledger_places(self, keys: Iterable[str]) -> dict[str, int]:
         """Return the places of entries, by their keys, for those that have one."""
@@ -297,11 +357,21 @@ class Journal:
 
     def last_ledger_place(self) -> int:
         """Return the highest place of an entry; 0 without any."""
-        return max((place for (place,) in self._of_gateway_ledger(sql.LAST_PLACE) if isinstance(place, int)), default=0)
+        return max(
+            (
+                place
+                for (place,) in self._of_gateway_ledger(sql.LAST_PLACE)
+                if isinstance(place, int)
+            ),
+            default=0,
+        )
 
     def ledger_coverages(self) -> list[LedgerCoverage]:
         """Return over which times the gateway's ledger was read without a gap, oldest first."""
-        return [decode(LedgerCoverage, body) for (body,) in self._of_gateway_ledger(sql.GATEWAY_READINGS)]
+        return [
+            decode(LedgerCoverage, body)
+            for (body,) in self._of_gateway_ledger(sql.GATEWAY_READINGS)
+        ]
 
     def _of_gateway_ledger(self, query: str, *values: str) -> list[tuple[object, ...]]:
         with self._errors():
@@ -321,7 +391,10 @@ class Journal:
             yield subject, event
 
     def numbered_events(self, *, after: int = 0) -> Iterator[tuple[int, str, Event]]:
-        """Yield number, subject and event of each event after number ``after``, oldest first. Numbers only increase."""
+        """Yield number, subject and event of each event after number ``after``, oldest first.
+
+        Numbers only increase.
+        """
         for number, subject, kind, body in self._connection.execute(sql.EVENTS_AFTER, (after,)):
             yield number, text(subject, "subject of an event"), decode_event(kind, body)
 
@@ -338,7 +411,8 @@ class Journal:
         return self._jobs(sql.STARTED_JOBS, rule)
 
     def unstarted_jobs(self) -> Iterator[tuple[str, bool]]:
-        """Yield the name of each of the plan's jobs without any event, and whether it has input images."""
+        """Yield the name of each of the plan's jobs without any event, and whether it has input
+        images."""
         with self._errors():
             for name, has_images in self._connection.execute(sql.UNSTARTED):
                 yield text(name, "name of a job"), bool(has_images)
@@ -356,20 +430,27 @@ class Journal:
                 yield planned, job_of(self.path, planned, rows, rule)
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
-        """Yield the jobs with events that are no longer in the plan. They get no further attempt."""
+        """Yield the jobs with events that are no longer in the plan.
+
+        They get no further attempt.
+        """
         for (body,) in self._connection.execute("SELECT body FROM retired ORDER BY identity"):
             planned = decode(PlannedJob, body)
             yield planned, self.job(planned, ONCE)
 
     def saved_at(self, path: str) -> list[str]:
-        """Return the identities of the jobs that ever had an output saved at this path or moved to it."""
+        """Return the identities of the jobs that ever had an output saved at this path or moved to
+        it."""
         with self._errors():
             if not self._read_only:
                 self._connection.execute(sql.INDEX_PLACES)
             return [subject for (subject,) in self._connection.execute(sql.SAVED_AT, (path,))]
 
     def accepted_as(self, job_id: str) -> list[str]:
-        """Return the identities of the jobs that were ever accepted as this gateway job. ``job_id`` is lower-case."""
+        """Return the identities of the jobs that were ever accepted as this gateway job.
+
+        ``job_id`` is lower-case.
+        """
         with self._errors():
             if not self._knows_gateway_jobs:
                 self._connection.execute(sql.INDEX_GATEWAY_JOBS)
@@ -386,26 +467,40 @@ class Journal:
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
         """Return a job in its current state, whether or not it is in the plan."""
         with self._errors():
-            return job_of(self.path, planned, self._connection.execute(sql.EVENTS_OF, (planned.identity,)), rule)
+            return job_of(
+                self.path,
+                planned,
+                self._connection.execute(sql.EVENTS_OF, (planned.identity,)),
+                rule,
+            )
 
     def planned_job(self, identity: str) -> PlannedJob | None:
         """Return the plan's job with this identity; None if there is none."""
-        row = self._connection.execute("SELECT body FROM plan WHERE identity = ?", (identity,)).fetchone()
+        row = self._connection.execute(
+            "SELECT body FROM plan WHERE identity = ?", (identity,)
+        ).fetchone()
         return None if row is None else decode(PlannedJob, row[0])
 
     def asset(self, sha256: str) -> Asset:
         with self._errors():
-            return asset_of(sha256, self._connection.execute(sql.EVENTS_OF, (Asset(sha256).identity,)))
+            return asset_of(
+                sha256, self._connection.execute(sql.EVENTS_OF, (Asset(sha256).identity,))
+            )
 
     def assets(self) -> Iterator[Asset]:
         """Yield every asset that has events, in its current state, ordered by digest."""
         query = "SELECT subject, type, body FROM events WHERE subject GLOB ? ORDER BY subject, seq"
         rows = self._connection.execute(query, (f"{ASSET_PREFIX}*",))
         for subject, group in groupby(rows, key=itemgetter(0)):
-            yield asset_of(subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group))
+            yield asset_of(
+                subject.removeprefix(ASSET_PREFIX), ((kind, body) for _, kind, body in group)
+            )
 
     def plan(self, *, samples: bool = False) -> Iterator[PlannedJob]:
-        """Yield the plan's jobs in manifest order, without their events; ``samples``: only those of ``sql.SAMPLES``."""
+        """Yield the plan's jobs in manifest order, without their events; ``samples``:
+
+        only those of ``sql.SAMPLES``.
+        """
         for (body,) in self._connection.execute(sql.SAMPLES if samples else sql.PLAN):
             yield decode(PlannedJob, body)
 

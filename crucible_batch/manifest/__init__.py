@@ -1,7 +1,8 @@
 """Manifests: YAML input, checked and expanded into jobs. Never accesses the network.
 
-``load_manifest`` reads a file and raises one error with all problems of its form. ``expand`` yields its jobs one at a
-time, and problems in place of jobs that can't be made. ``manifest_schema`` returns a JSON Schema for editors.
+``load_manifest`` reads a file and raises one error with all problems of its form. ``expand`` yields
+its jobs one at a time, and problems in place of jobs that can't be made. ``manifest_schema``
+returns a JSON Schema for editors.
 """
 
 from crucible_batch.manifest.expand import EntryExpander, expand

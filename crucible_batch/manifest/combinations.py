@@ -26,14 +26,20 @@ _NONE = Combination({}, {}, "")
 class Combinations:
     """The combinations of one entry; may be iterated again, once for each row.
 
-    ``named`` are the axes that the name's template uses; the values of all others are appended to the name.
+    ``named`` are the axes that the name's template uses; the values of all others are appended to
+    the name.
     """
 
     def __init__(
-        self, matrix: Mapping[str, list[Any]], zipped: Mapping[str, list[Any]], named: Collection[str]
+        self,
+        matrix: Mapping[str, list[Any]],
+        zipped: Mapping[str, list[Any]],
+        named: Collection[str],
     ) -> None:
         self._names = (*matrix, *zipped)
-        self._matrix = [_choices(values, suffixed=name not in named) for name, values in matrix.items()]
+        self._matrix = [
+            _choices(values, suffixed=name not in named) for name, values in matrix.items()
+        ]
         columns = [_choices(values, suffixed=name not in named) for name, values in zipped.items()]
         self._zipped = list(zip(*columns, strict=True)) if columns else [()]
 
@@ -56,4 +62,7 @@ NO_AXES = Combinations({}, {}, ())
 
 def _choices(values: list[Any], *, suffixed: bool) -> list[tuple[Any, str, str]]:
     texts = [text_of(value) for value in values]
-    return [(value, text, f"-{slug(text)}" if suffixed else "") for value, text in zip(values, texts, strict=True)]
+    return [
+        (value, text, f"-{slug(text)}" if suffixed else "")
+        for value, text in zip(values, texts, strict=True)
+    ]

@@ -1,8 +1,8 @@
 """Expansion of a manifest into its jobs, one at a time and in manifest order: ``expand``.
 
-Rows are the outermost loop, then the matrix as written (its last axis changes fastest), then zip, then repeat. The
-result doesn't depend on the clock, on randomness or on hash order: the same files and the same scheduled time give the
-same jobs.
+Rows are the outermost loop, then the matrix as written (its last axis changes fastest), then zip,
+then repeat. The result doesn't depend on the clock, on randomness or on hash order: the same files
+and the same scheduled time give the same jobs.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def expand(
 ) -> Iterator[JobSpec | Problem]:
     """Yield the jobs of a manifest in order, and problems in place of jobs that can't be made.
 
-    A problem that many jobs share is yielded once per entry. If there are more than ``manifest.max_jobs`` jobs, the
-    last item is that problem. Each call reads the files again. ``note_names`` is called at the end with the names of
-    the variables that the templates may use, and ``note_empty`` with notes about empty cells that jobs use.
+    A problem that many jobs share is yielded once per entry. If there are more than
+    ``manifest.max_jobs`` jobs, the last item is that problem. Each call reads the files again.
+    ``note_names`` is called at the end with the names of the variables that the templates may use,
+    and ``note_empty`` with notes about empty cells that jobs use.
 
     ``expander`` makes the derived jobs; by default it expects one output of each job.
     Each job must have been handled before the next is taken, since derived jobs depend on those
@@ -104,7 +105,8 @@ def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iter
 def _combined(
     context: ExpansionContext, entry: ManifestEntry, template: JobTemplate
 ) -> Iterator[tuple[TableRow | None, Combination, int] | Problem]:
-    """Yield the row, combination and repeat index of each job of an entry, in order; problems in place of bad rows."""
+    """Yield the row, combination and repeat index of each job of an entry, in order; problems in
+    place of bad rows."""
     combinations = template.combinations()
     for row in _rows(context, entry):
         if isinstance(row, Problem):
@@ -122,7 +124,9 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
     manifest, site = context.manifest, entry.site
     faults = JobProblems()
     try:
-        source = TextField(entry.job.foreach, ("foreach",), context.templates).render(context.variables)
+        source = TextField(entry.job.foreach, ("foreach",), context.templates).render(
+            context.variables
+        )
         for row in table_rows.read(source, context.files, manifest.max_jobs):
             yield _fault(row, site, manifest) if isinstance(row, RowFault) else row
     except TemplateFault as fault:
@@ -133,7 +137,10 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
 
 
 def _fault(row: RowFault, site: SourceNode, manifest: Manifest) -> Problem:
-    """Return the problem of a bad row. Its place is in the table, or at ``foreach`` for a file of a glob."""
+    """Return the problem of a bad row.
+
+    Its place is in the table, or at ``foreach`` for a file of a glob.
+    """
     if row.file == manifest.directory:
         return site.problem(("foreach",), row.message, hint=row.hint)
     place = Place(row.file, row.line, row.column if row.line else 0)

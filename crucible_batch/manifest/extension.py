@@ -15,17 +15,23 @@ _PartType = TypeVar("_PartType", bound=Part)
 
 
 def _extended(model: type[_PartType], **fields: Any) -> type[_PartType]:
-    added = [keys for module in found("manifest_keys") for keys in module.KEYS if issubclass(keys, model)]
+    added = [
+        keys for module in found("manifest_keys") for keys in module.KEYS if issubclass(keys, model)
+    ]
     if not added and not fields:
         return model
-    return create_model(model.__name__, __base__=tuple(added) or model, __doc__=model.__doc__, **fields)
+    return create_model(
+        model.__name__, __base__=tuple(added) or model, __doc__=model.__doc__, **fields
+    )
 
 
 @cache
 def header_model() -> type[Header]:
     """Return the model of a manifest without its jobs."""
     budget, plain = _extended(Budget), Header.model_fields["budget"]
-    described = Field(default_factory=budget, description=plain.description, examples=plain.examples)
+    described = Field(
+        default_factory=budget, description=plain.description, examples=plain.examples
+    )
     return _extended(Header, budget=(Annotated[budget, OrCredits()], described))
 
 

@@ -23,7 +23,10 @@ from crucible_batch.scheduled_time import check_cron, read_timezone
 _EXACT_DIGITS = 15
 _MAX_CREDITS = Decimal(10**12)
 _MAX_PLACES = 18
-"""The decimal places of ``core.credits``: an amount with more can't be read from the journal again."""
+"""The decimal places of ``core.credits``:
+
+an amount with more can't be read from the journal again.
+"""
 
 
 def _credits(value: object) -> Decimal:
@@ -51,7 +54,9 @@ def _credits(value: object) -> Decimal:
 class OrCredits:
     """An annotation of ``Budget``: a number or decimal text in its place is its ``credits``."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         return core_schema.no_info_before_validator_function(_as_budget, handler(source))
 
     def __get_pydantic_json_schema__(
@@ -65,7 +70,10 @@ def _as_budget(value: object) -> object:
 
 
 def given(value: object) -> object:
-    """Refuse a key without a value: a key that is left out has a default, an empty one is a mistake."""
+    """Refuse a key without a value:
+
+    a key that is left out has a default, an empty one is a mistake.
+    """
     if value is None:
         raise ValueError("is empty; set a value or remove the key")
     return value
@@ -109,7 +117,9 @@ def _cron(value: object) -> object:
 def _secret_source(value: object) -> object:
     """Refuse an address or a secret itself. The message doesn't repeat it."""
     if isinstance(value, str) and re.match(_SOURCE, value) is None:
-        raise ValueError("must be env:NAME or file:PATH, since addresses and secrets are not written in a manifest")
+        raise ValueError(
+            "must be env:NAME or file:PATH, since addresses and secrets are not written in a manifest"
+        )
     return value
 
 
@@ -147,8 +157,15 @@ Concurrency = Annotated[
     BeforeValidator(given),
     WithJsonSchema(_CONCURRENCY_SCHEMA),
 ]
-Duration = Annotated[float | None, BeforeValidator(_duration), BeforeValidator(given), WithJsonSchema(_DURATION_SCHEMA)]
-OptionalCommand = Annotated[Annotated[list[Text], Field(min_length=1)] | None, BeforeValidator(given)]
+Duration = Annotated[
+    float | None,
+    BeforeValidator(_duration),
+    BeforeValidator(given),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+OptionalCommand = Annotated[
+    Annotated[list[Text], Field(min_length=1)] | None, BeforeValidator(given)
+]
 OptionalText = Annotated[Text | None, BeforeValidator(given)]
 SecretSource = Annotated[
     str | None,
@@ -158,6 +175,8 @@ SecretSource = Annotated[
 ]
 Timezone = Annotated[Text | None, BeforeValidator(_timezone), BeforeValidator(given)]
 Cron = Annotated[Text, BeforeValidator(_cron)]
-AccountName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
+AccountName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)
+]
 OptionalCredits = Annotated[Credits | None, BeforeValidator(given)]
 OptionalAxes = Annotated[Axes | None, BeforeValidator(given)]

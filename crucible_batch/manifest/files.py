@@ -1,7 +1,8 @@
-"""Files that a manifest names: resolved relative to it, and confined to its directory unless the user allows others.
+"""Files that a manifest names: resolved relative to it, and confined to its directory unless the
+user allows others.
 
-A manifest may come from another person, and its images are uploaded: ``image: ../../.ssh/id_rsa`` would upload a key.
-Paths are checked after all symbolic links are resolved.
+A manifest may come from another person, and its images are uploaded: ``image: ../../.ssh/id_rsa``
+would upload a key. Paths are checked after all symbolic links are resolved.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from crucible_batch.manifest.names import folded, text_fault
 
 MAX_PROMPT_FILE_BYTES = 32 * 1024
-# Characters that are removed (trailing newlines, carriage returns, a byte order mark) don't count towards the limit,
-# but a file larger than this is always rejected.
+# Characters that are removed (trailing newlines, carriage returns, a byte order mark) don't count
+# towards the limit, but a file larger than this is always rejected.
 _MAX_READ = 2 * MAX_PROMPT_FILE_BYTES
 _PROMPT_LIMIT = f"{MAX_PROMPT_FILE_BYTES // 1024} KiB, the limit for a prompt file"
 # Jobs of a matrix share images; the bound limits memory if a million jobs have one each.
@@ -30,7 +31,9 @@ class FileFault(Exception):  # noqa: N818 - it becomes a Problem
     ``nearest`` is the path of the file that is probably meant.
     """
 
-    def __init__(self, message: str, *, hint: str | None = None, nearest: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, nearest: str | None = None
+    ) -> None:
         super().__init__(message)
         self.hint = hint
         self.nearest = nearest
@@ -55,7 +58,10 @@ class Files:
         return self.find(text) if os.path.lexists(path) else None
 
     def target(self, text: str) -> Path:
-        """Return the path of a file that may be missing, with its folder's links resolved. Raises ``FileFault``."""
+        """Return the path of a file that may be missing, with its folder's links resolved.
+
+        Raises ``FileFault``.
+        """
         joined = self._joined(text)
         return Path(os.path.realpath(os.path.dirname(joined)), os.path.basename(joined))  # noqa: PTH119, PTH120
 
@@ -81,9 +87,13 @@ class Files:
             status = os.stat(joined)  # noqa: PTH116
         except OSError as error:
             nearest = (
-                self._spelled_otherwise(text) if isinstance(error, FileNotFoundError | NotADirectoryError) else None
+                self._spelled_otherwise(text)
+                if isinstance(error, FileNotFoundError | NotADirectoryError)
+                else None
             )
-            raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}", nearest=nearest) from None
+            raise FileFault(
+                f"{quoted(text)} can't be read: {_reason(error)}", nearest=nearest
+            ) from None
         if not stat.S_ISREG(status.st_mode):
             what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise FileFault(f"{quoted(text)} is {what}")
@@ -91,11 +101,14 @@ class Files:
             raise FileFault(f"{quoted(text)} can't be read: permission denied")
         real = os.path.realpath(joined)
         if (fault := text_fault(real)) is not None:
-            raise FileFault(f"{quoted(text)} is the file {quoted(real)}, whose path {fault[0]}", hint=fault[1])
+            raise FileFault(
+                f"{quoted(text)} is the file {quoted(real)}, whose path {fault[0]}", hint=fault[1]
+            )
         return Path(real)
 
     def _spelled_otherwise(self, text: str) -> str | None:
-        """Return the path of a file that differs in case, or in slashes for backslashes; None if there is none."""
+        """Return the path of a file that differs in case, or in slashes for backslashes; None if
+        there is none."""
         found = ""
         for part in text.replace("\\", "/").split("/"):
             folder = os.path.join(self.directory, found)  # noqa: PTH118
@@ -119,7 +132,11 @@ class Files:
         return self._folders[folder]
 
     def _read_prompt(self, text: str) -> str:
-        prompt = read_text(self.find(text), text, _MAX_READ, _PROMPT_LIMIT).replace("\r\n", "\n").rstrip("\n")
+        prompt = (
+            read_text(self.find(text), text, _MAX_READ, _PROMPT_LIMIT)
+            .replace("\r\n", "\n")
+            .rstrip("\n")
+        )
         if len(prompt.encode()) > MAX_PROMPT_FILE_BYTES:
             raise _too_large(text, _PROMPT_LIMIT)
         return prompt
@@ -168,17 +185,22 @@ def is_glob(source: str) -> bool:
 def matches(pattern: str, files: Files) -> Iterator[str]:
     """Yield each matching file once, relative to the manifest's directory, unordered.
 
-    Directories that may not be read are skipped, and hidden names unless a part of the pattern begins with a dot.
-    ``**`` follows no links to directories. Raises ``FileFault`` if the pattern is outside the manifest's directory or
-    can't be searched for.
+    Directories that may not be read are skipped, and hidden names unless a part of the pattern
+    begins with a dot. ``**`` follows no links to directories. Raises ``FileFault`` if the pattern
+    is outside the manifest's directory or can't be searched for.
     """
     parts = PurePosixPath(pattern).parts
     first = next(at for at, part in enumerate(parts) if is_glob(part))
     base, rest = Path(*parts[:first]), parts[first:]
     if not files.is_inside(os.path.join(files.directory, base)):  # noqa: PTH118
-        raise FileFault(f"{quoted(pattern)} is outside the manifest's directory", hint="--allow-outside permits it")
+        raise FileFault(
+            f"{quoted(pattern)} is outside the manifest's directory",
+            hint="--allow-outside permits it",
+        )
     if rest.count(_ANY_DEPTH) > 1:  # each would search all folders below each folder
-        raise FileFault(f"{quoted(pattern)} has more than one **", hint="write one ** for folders of any depth")
+        raise FileFault(
+            f"{quoted(pattern)} has more than one **", hint="write one ** for folders of any depth"
+        )
     if pattern.endswith("/"):
         return  # matches directories only
     if rest[-1] == _ANY_DEPTH:

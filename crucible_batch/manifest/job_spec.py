@@ -26,13 +26,14 @@ class JobSpec:
 
     The class isn't frozen, since for so many fields that costs 2 µs per job.
 
-    ``name`` is unique and safe as a file name. ``image`` and ``images`` are real paths of regular files whose content
-    hasn't been read. ``params`` are the workflow's defaults overridden by the job's own. ``fields`` name the
-    parameters that take ``prompt`` and ``image``, if the manifest names them. ``axes`` are the values of matrix and
-    zip as text. ``output_pattern`` is ``output.path`` with name and workflow filled in, ``{index}`` and ``{ext}`` not
-    yet. ``made_for`` is the job's row of the table. ``is_apart`` is True if the unique name is enough to keep the job's
-    outputs from colliding with other jobs'. ``source`` is the output of another job from which it is made,
-    and ``copy`` the job's number among those that the entry makes from it.
+    ``name`` is unique and safe as a file name. ``image`` and ``images`` are real paths of regular
+    files whose content hasn't been read. ``params`` are the workflow's defaults overridden by the
+    job's own. ``fields`` name the parameters that take ``prompt`` and ``image``, if the manifest
+    names them. ``axes`` are the values of matrix and zip as text. ``output_pattern`` is
+    ``output.path`` with name and workflow filled in, ``{index}`` and ``{ext}`` not yet.
+    ``made_for`` is the job's row of the table. ``is_apart`` is True if the unique name is enough to
+    keep the job's outputs from colliding with other jobs'. ``source`` is the output of another job
+    from which it is made, and ``copy`` the job's number among those that the entry makes from it.
     ``collision`` is set if that output exists already, and another job has the name.
     """
 
@@ -69,8 +70,8 @@ class JobSpec:
     def place(self, field: str) -> Place:
         """Return the place of a field of the job, such as ``prompt`` or ``params.size.width``.
 
-        For a value from the defaults, this is its place there. If there is no such value, returns the place of the
-        job's top-level field or of the job.
+        For a value from the defaults, this is its place there. If there is no such value, returns
+        the place of the job's top-level field or of the job.
         """
         site, steps = self._find(field)
         return site.place(steps)
@@ -86,8 +87,8 @@ class JobSpec:
     ) -> Problem:
         """Return a problem of this job with ``field``, with its place and its path in the manifest.
 
-        Set ``of_row`` if the problem is specific to the job's row, to include that row's place. For a parameter or
-        axis the place is that of its key, since the problem is about its name.
+        Set ``of_row`` if the problem is specific to the job's row, to include that row's place. For
+        a parameter or axis the place is that of its key, since the problem is about its name.
         """
         site, steps = self._find(field)
         found = site.field(steps) if steps else f"{site.field(())}.{field}"
@@ -100,25 +101,38 @@ class JobSpec:
         return self.root.place(("jobs", entry) if field is None else ("jobs", entry, field))
 
     def claim(self, claims: NameClaims, text: str) -> NameClaim | None:
-        """Claim ``text`` for this job and return None, or return the existing claim if there is one.
+        """Claim ``text`` for this job and return None, or return the existing claim if there is
+        one.
 
-        A job from a source claims twice: once when its output is expected, and again when it is there.
+        A job from a source claims twice: once when its output is expected, and again when it is
+        there.
         """
         if self.source is not None:
             return take_again(claims, text, claim_of(self.name, self.entry, self.source, self.copy))
         row = self.made_for
-        return claims.take(text, self.name, self.entry, row.number if row else 0, row.line if row else 0)
+        return claims.take(
+            text, self.name, self.entry, row.number if row else 0, row.line if row else 0
+        )
 
     def place_of_claim(self, claim: NameClaim, field: str | None = None) -> str:
-        """Return the place of another job's entry or of a field of it, and the job's row if it has one."""
+        """Return the place of another job's entry or of a field of it, and the job's row if it has
+        one."""
         row = row_words(self.root, claim.entry, claim.row, claim.line)
-        return f"{self.place_of(claim.entry, field)}, {row}" if row else str(self.place_of(claim.entry, field))
+        return (
+            f"{self.place_of(claim.entry, field)}, {row}"
+            if row
+            else str(self.place_of(claim.entry, field))
+        )
 
     @property
     def own_row(self) -> str:
         """The job's row in parentheses, to be appended to its name; empty if there is none."""
         row = self.made_for
-        return f" ({row_words(self.root, self.entry, row.number, row.line)})" if row is not None else ""
+        return (
+            f" ({row_words(self.root, self.entry, row.number, row.line)})"
+            if row is not None
+            else ""
+        )
 
     def _find(self, field: str) -> tuple[SourceNode, list[str | int]]:
         for site, candidate in self._candidates(field):
@@ -143,13 +157,15 @@ def claim_of(name: str, entry: int, source: Source, copy: int) -> NameClaim:
 
 
 def take_again(claims: NameClaims, text: str, own: NameClaim) -> NameClaim | None:
-    """Claim ``text``, which the same job may have claimed when its output was expected; return another job's claim."""
+    """Claim ``text``, which the same job may have claimed when its output was expected; return
+    another job's claim."""
     claim = claims.take(text, own.name, own.entry, own.row, own.line)
     return None if claim == own else claim
 
 
 def row_words(root: SourceNode, entry: int, row: int, line: int) -> str:
-    """Return ``row 2 of products.csv, line 3`` for the row of an entry's table; empty if ``row`` is 0."""
+    """Return ``row 2 of products.csv, line 3`` for the row of an entry's table; empty if ``row`` is
+    0."""
     table = root.value["jobs"][entry].get("foreach")
     if not row or table is None:
         return ""
@@ -158,7 +174,10 @@ def row_words(root: SourceNode, entry: int, row: int, line: int) -> str:
 
 
 class JobProblems:
-    """The problems that prevent one job. ``source`` is the text of ``foreach`` if the job has a row."""
+    """The problems that prevent one job.
+
+    ``source`` is the text of ``foreach`` if the job has a row.
+    """
 
     __slots__ = ("_row", "_source", "problems")
 
@@ -170,26 +189,36 @@ class JobProblems:
     def template(self, site: SourceNode, path: NodePath, fault: TemplateFault) -> None:
         problem = site.problem(path, fault.message, nearest=fault.nearest, hint=fault.hint)
         if fault.line > 1:
-            problem = dataclasses.replace(problem, message=f"{fault.message} (line {fault.line} of the text)")
+            problem = dataclasses.replace(
+                problem, message=f"{fault.message} (line {fault.line} of the text)"
+            )
         self._add(problem, is_of_all_rows=fault.is_unknown_name)
 
     def prompt_file(self, site: SourceNode, file: Path, fault: TemplateFault) -> None:
         """Add the problem of a template in a prompt file, with its place in that file."""
-        problem = site.problem(("prompt",), f"{fault.message} (in {file.name})", nearest=fault.nearest, hint=fault.hint)
+        problem = site.problem(
+            ("prompt",), f"{fault.message} (in {file.name})", nearest=fault.nearest, hint=fault.hint
+        )
         if fault.line:
             problem = dataclasses.replace(
-                problem, place=dataclasses.replace(problem.place, file=file, line=fault.line, column=1)
+                problem,
+                place=dataclasses.replace(problem.place, file=file, line=fault.line, column=1),
             )
         self._add(problem, is_of_all_rows=fault.is_unknown_name)
 
     def file(self, site: SourceNode, path: NodePath, fault: FileFault) -> None:
         self._add(site.problem(path, str(fault), nearest=fault.nearest, hint=fault.hint))
 
-    def other(self, site: SourceNode, path: NodePath, message: str, *, hint: str | None = None) -> None:
+    def other(
+        self, site: SourceNode, path: NodePath, message: str, *, hint: str | None = None
+    ) -> None:
         self._add(site.problem(path, message, hint=hint))
 
     def _add(self, problem: Problem, *, is_of_all_rows: bool = False) -> None:
-        """Add a problem with its row. If all rows have it, the row is in the hint, so that it is reported once."""
+        """Add a problem with its row.
+
+        If all rows have it, the row is in the hint, so that it is reported once.
+        """
         if self._row is not None:
             line = f", line {self._row.line}" if self._row.line else ""
             where = f"row {self._row.number} of {shown(self._source)}{line}"

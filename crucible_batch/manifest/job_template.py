@@ -24,7 +24,8 @@ MOST_NOTED = 5
 
 
 class EmptyCells:
-    """The empty cells that jobs have used, with notes for the first ``MOST_NOTED`` of them, and one for the rest."""
+    """The empty cells that jobs have used, with notes for the first ``MOST_NOTED`` of them, and one
+    for the rest."""
 
     def __init__(self) -> None:
         self._first: list[str] = []
@@ -33,24 +34,33 @@ class EmptyCells:
         self._columns: set[str] = set()
 
     def add(self, row: str, columns: Iterable[str]) -> None:
-        """Note the empty cells of a row, which is described by ``row``. Jobs of one row must follow each other."""
+        """Note the empty cells of a row, which is described by ``row``.
+
+        Jobs of one row must follow each other.
+        """
         if row != self._row:
             self._row, self._columns = row, set()
         for column in sorted(set(columns) - self._columns):
             self._columns.add(column)
             self._count += 1
             if len(self._first) < MOST_NOTED:
-                self._first.append(f"{row}: the cell in column {column!r} is empty; the job is made without its text")
+                self._first.append(
+                    f"{row}: the cell in column {column!r} is empty; the job is made without its text"
+                )
 
     @property
     def notes(self) -> list[str]:
         more = self._count - len(self._first)
         if not more:
             return self._first
-        return [*self._first, f"{more:,} more cells that jobs use are empty, {self._count:,} in all"]
+        return [
+            *self._first,
+            f"{more:,} more cells that jobs use are empty, {self._count:,} in all",
+        ]
 
 
-# A file name has at most 255 bytes; the rest is left for an output's index, its extension and ".part".
+# A file name has at most 255 bytes; the rest is left for an output's index, its extension and
+# ".part".
 _MAX_PART_BYTES = 230
 MadeJob = tuple[JobSpec | None, Sequence[Problem]]
 """A job, or None and the problems that prevent it."""
@@ -58,7 +68,10 @@ _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
 
 class ExpansionContext:
-    """The state shared by all entries of one expansion: compiled templates, files, names taken and defaults."""
+    """The state shared by all entries of one expansion:
+
+    compiled templates, files, names taken and defaults.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
@@ -72,7 +85,8 @@ class ExpansionContext:
         self._defaults: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
 
     def _shared_workflow(self) -> TextField | None:
-        """Return the default workflow if it is a literal within the limit; if not, each entry reports why."""
+        """Return the default workflow if it is a literal within the limit; if not, each entry
+        reports why."""
         workflow_id = self.manifest.header.workflow or ""
         if is_template(workflow_id):
             return None
@@ -82,18 +96,23 @@ class ExpansionContext:
             return None
 
     def defaults(self, workflow_id: str) -> tuple[parameters.Compiled, Sequence[Problem]]:
-        """Return the compiled default parameters of a workflow, and the problems of those that can't be compiled."""
+        """Return the compiled default parameters of a workflow, and the problems of those that
+        can't be compiled."""
         if (known := self._defaults.get(workflow_id)) is not None:
             return known
         manifest, faults = self.manifest, JobProblems()
         made = parameters.Compiled({}, {})
         if workflow_id == manifest.header.workflow:
             params = manifest.header.params
-            made = parameters.compiled(params, manifest.site, ("params",), self.templates, faults.template)
+            made = parameters.compiled(
+                params, manifest.site, ("params",), self.templates, faults.template
+            )
         if workflow_id in manifest.header.workflows:
             path = ("workflows", workflow_id, "params")
             raw = manifest.header.workflows[workflow_id].params
-            made = made.under(parameters.compiled(raw, manifest.site, path, self.templates, faults.template))
+            made = made.under(
+                parameters.compiled(raw, manifest.site, path, self.templates, faults.template)
+            )
         self._defaults[workflow_id] = made, faults.problems
         return made, faults.problems
 
@@ -101,8 +120,8 @@ class ExpansionContext:
 class JobTemplate:
     """One compiled entry of ``jobs``.
 
-    ``faults`` are the problems of templates that can't be compiled; if there are any, the entry makes no job.
-    ``default_image`` is the template of ``image`` in an entry without one.
+    ``faults`` are the problems of templates that can't be compiled; if there are any, the entry
+    makes no job. ``default_image`` is the template of ``image`` in an entry without one.
     """
 
     default_image: str | None = None
@@ -124,7 +143,9 @@ class JobTemplate:
         shared = context.workflow if job.workflow is None else None
         written = job.workflow or context.manifest.header.workflow or ""
         self._workflow = shared or self._text(written, ("workflow",))
-        self._own = parameters.compiled(job.params, entry.site, ("params",), context.templates, self.faults.template)
+        self._own = parameters.compiled(
+            job.params, entry.site, ("params",), context.templates, self.faults.template
+        )
         self._file_problems: dict[tuple[tuple[str | int, ...], str], Problem] = {}
         self._merged: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
         self._fields = _given(job.fields)
@@ -138,7 +159,10 @@ class JobTemplate:
 
     def make(self, row: TableRow | None, combination: Combination, repeat: int) -> MadeJob:
         """Return one job, or None and the job's problems in addition to ``faults``."""
-        faults, blank = JobProblems(row, self._entry.job.foreach or ""), self._context.templates.blank
+        faults, blank = (
+            JobProblems(row, self._entry.job.foreach or ""),
+            self._context.templates.blank,
+        )
         blank.clear()
         variables = {**self._context.variables, **combination.values, "repeat": repeat}
         if row is not None:
@@ -157,7 +181,12 @@ class JobTemplate:
         return job, ()
 
     def _made(
-        self, name: str, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
+        self,
+        name: str,
+        combination: Combination,
+        repeat: int,
+        variables: Variables,
+        faults: JobProblems,
     ) -> JobSpec | None:
         """Return the job with this name; None if there are problems."""
         context = self._context
@@ -187,7 +216,9 @@ class JobTemplate:
             is_apart=context.is_apart,
         )
 
-    def _text(self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE) -> TextField | None:
+    def _text(
+        self, text: str, path: tuple[str | int, ...], limit: int = MAX_VALUE
+    ) -> TextField | None:
         try:
             return TextField(text, path, self._context.templates, limit)
         except TemplateFault as fault:
@@ -195,7 +226,10 @@ class JobTemplate:
             return None
 
     def _rendered(self, text: TextField | None, variables: Variables, faults: JobProblems) -> str:
-        """Return the rendered text. If it fails or is blank, report the problem and return an empty text."""
+        """Return the rendered text.
+
+        If it fails or is blank, report the problem and return an empty text.
+        """
         if text is None:
             return ""
         try:
@@ -209,7 +243,12 @@ class JobTemplate:
         return rendered
 
     def _full_name(
-        self, row: TableRow | None, combination: Combination, repeat: int, variables: Variables, faults: JobProblems
+        self,
+        row: TableRow | None,
+        combination: Combination,
+        repeat: int,
+        variables: Variables,
+        faults: JobProblems,
     ) -> str:
         """Return the job's name, an empty text if it can't be rendered or isn't usable.
 
@@ -250,9 +289,15 @@ class JobTemplate:
         return text
 
     def _image_files(self, variables: Variables, faults: JobProblems) -> Mapping[str, Path]:
-        return {key: path for key, text in self._images.items() if (path := self._file(text, variables, faults))}
+        return {
+            key: path
+            for key, text in self._images.items()
+            if (path := self._file(text, variables, faults))
+        }
 
-    def _file(self, text: TextField | None, variables: Variables, faults: JobProblems) -> Path | None:
+    def _file(
+        self, text: TextField | None, variables: Variables, faults: JobProblems
+    ) -> Path | None:
         rendered = self._rendered(text, variables, faults)
         return None if text is None or not rendered else self._found(text, rendered, faults)
 
@@ -264,8 +309,13 @@ class JobTemplate:
             self._add_once(faults, text, rendered, fault)
             return None
 
-    def _add_once(self, faults: JobProblems, text: TextField, rendered: str, fault: FileFault) -> None:
-        """Add the problem of a file. Further jobs have that of the first one, so that it is reported once."""
+    def _add_once(
+        self, faults: JobProblems, text: TextField, rendered: str, fault: FileFault
+    ) -> None:
+        """Add the problem of a file.
+
+        Further jobs have that of the first one, so that it is reported once.
+        """
         known = self._file_problems.get((text.path, rendered))
         if known is not None:
             faults.problems.append(known)
@@ -273,7 +323,9 @@ class JobTemplate:
         faults.file(self._entry.site, text.path, fault)
         self._file_problems[text.path, rendered] = faults.problems[-1]
 
-    def _parameters(self, workflow_id: str, variables: Variables, faults: JobProblems) -> Mapping[str, Json]:
+    def _parameters(
+        self, workflow_id: str, variables: Variables, faults: JobProblems
+    ) -> Mapping[str, Json]:
         if workflow_id not in self._merged:
             defaults, problems = self._context.defaults(workflow_id)
             self._merged[workflow_id] = defaults.under(self._own), problems
@@ -297,9 +349,15 @@ class JobTemplate:
         if len(pattern) > _MAX_PART_BYTES // 4 and any(
             len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
         ):
-            faults.other(manifest.site, ("output", "path"), f"a file name in it is too long with the job name {name!r}")
+            faults.other(
+                manifest.site,
+                ("output", "path"),
+                f"a file name in it is too long with the job name {name!r}",
+            )
         elif (fault := text_fault(pattern)) is not None:
-            faults.other(manifest.site, ("output", "path"), f"{pattern!r} {fault[0]}", hint=fault[1])
+            faults.other(
+                manifest.site, ("output", "path"), f"{pattern!r} {fault[0]}", hint=fault[1]
+            )
         return pattern
 
     def _taken(self, name: str, row: TableRow | None) -> Problem | None:
@@ -308,14 +366,19 @@ class JobTemplate:
         claim = self._context.claims.take(names.folded(name), name, index, number, line)
         if claim is None:
             return None
-        ours, theirs = row_words(root, index, number, line), row_words(root, claim.entry, claim.row, claim.line)
+        ours, theirs = (
+            row_words(root, index, number, line),
+            row_words(root, claim.entry, claim.row, claim.line),
+        )
         if claim.entry == index:
             rows = "; ".join(dict.fromkeys(words for words in (theirs, ours) if words))
             message = f"two jobs of this entry are named {name!r}{': ' if rows else ''}{rows}"
             hint = "use columns or axes that differ in `name`, or `repeat` for several images of one job"
         else:
             other = root.place(("jobs", claim.entry, "name"))
-            at = ", ".join(part for part in (f"line {other.line}, column {other.column}", theirs) if part)
+            at = ", ".join(
+                part for part in (f"line {other.line}, column {other.column}", theirs) if part
+            )
             message = f"the name {name!r}{f' of {ours}' if ours else ''} is already used by the job at {at}"
             hint = "give one of them another name"
             if claim.name != name:
@@ -327,4 +390,8 @@ class JobTemplate:
 def _given(fields: Fields) -> dict[str, str]:
     if fields.prompt is None and fields.image is None:  # fast path for almost all
         return {}
-    return {key: name for key, name in (("prompt", fields.prompt), ("image", fields.image)) if name is not None}
+    return {
+        key: name
+        for key, name in (("prompt", fields.prompt), ("image", fields.image))
+        if name is not None
+    }

@@ -33,9 +33,10 @@ def load_manifest(
 ) -> Manifest:
     """Read the manifest at ``path``. Raises ``ManifestError`` with all problems of its form.
 
-    ``overrides`` replace values of ``vars``. Files outside the manifest's directory are rejected unless
-    ``allow_outside`` is set. Templates are rendered, and files that jobs name are read, by ``expand``. ``watch`` is
-    called repeatedly during parsing and may raise to abort; no other error is raised.
+    ``overrides`` replace values of ``vars``. Files outside the manifest's directory are rejected
+    unless ``allow_outside`` is set. Templates are rendered, and files that jobs name are read, by
+    ``expand``. ``watch`` is called repeatedly during parsing and may raise to abort; no other error
+    is raised.
     """
     return parse_manifest(
         _content(path, max_bytes),
@@ -58,7 +59,10 @@ def parse_manifest(
     max_bytes: int = MAX_BYTES,
     watch: Callable[[], None] = lambda: None,
 ) -> Manifest:
-    """Return the manifest with this content, as ``load_manifest`` does. ``path`` is for messages and its directory."""
+    """Return the manifest with this content, as ``load_manifest`` does.
+
+    ``path`` is for messages and its directory.
+    """
     max_values = max(yaml_reader.MAX_VALUES, max_bytes // _BYTES_PER_VALUE)
     document = yaml_reader.parse(_text(content, path), path, max_values=max_values, watch=watch)
     root = document.root
@@ -71,7 +75,10 @@ def parse_manifest(
 
 
 def _content(path: Path, max_bytes: int) -> bytes:
-    """Return a manifest's bytes. The size is checked before reading, and again after it in case the file grows."""
+    """Return a manifest's bytes.
+
+    The size is checked before reading, and again after it in case the file grows.
+    """
     try:
         with open(path, "rb", opener=open_at_once) as file:
             status = os.fstat(file.fileno())
@@ -83,7 +90,9 @@ def _content(path: Path, max_bytes: int) -> bytes:
         message = f"the manifest can't be read: {(error.strerror or str(error)).lower()}"
         raise _whole_file(path, message, _hint(path, error)) from None
     except ValueError:  # a NUL in the path
-        raise _whole_file(path, "the manifest can't be read: its path contains a NUL character") from None
+        raise _whole_file(
+            path, "the manifest can't be read: its path contains a NUL character"
+        ) from None
     if size > max_bytes:
         message = f"the manifest has {size:,} bytes; the limit is {max_bytes:,}"
         raise _whole_file(path, message, yaml_reader.USE_A_TABLE)
@@ -109,7 +118,9 @@ def _text(content: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode("utf-8-sig")
         place = Place(path, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise ManifestError([Problem(place, "", "the manifest is not UTF-8", hint="save the file as UTF-8")]) from None
+        raise ManifestError(
+            [Problem(place, "", "the manifest is not UTF-8", hint="save the file as UTF-8")]
+        ) from None
 
 
 def _whole_file(path: Path, message: str, hint: str | None = None) -> ManifestError:

@@ -25,12 +25,14 @@ class ManifestEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifest:
-    """A manifest as written, with defaults filled in. ``jobs`` are its entries, each of which may make many jobs.
+    """A manifest as written, with defaults filled in. ``jobs`` are its entries, each of which may
+    make many jobs.
 
-    ``header`` has all other keys. ``sha256`` is the digest of the file's bytes. ``vars`` are those of the header with
-    the overrides. ``warnings`` are about values that the author may have meant differently; each has a place, and they
-    don't stop a run. ``zone`` is that of the variables ``date``, ``week``, ``month`` and ``scheduled_at``, which
-    templates have if ``scheduled_at`` is set: a time in UTC.
+    ``header`` has all other keys. ``sha256`` is the digest of the file's bytes. ``vars`` are those
+    of the header with the overrides. ``warnings`` are about values that the author may have meant
+    differently; each has a place, and they don't stop a run. ``zone`` is that of the variables
+    ``date``, ``week``, ``month`` and ``scheduled_at``, which templates have if ``scheduled_at`` is
+    set: a time in UTC.
     """
 
     header: Header
@@ -58,14 +60,18 @@ class Manifest:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The template variables of the manifest: those of the scheduled time, and ``vars``, which hide them."""
+        """The template variables of the manifest:
+
+        those of the scheduled time, and ``vars``, which hide them.
+        """
         times = {} if self.scheduled_at is None else time_variables(self.scheduled_at, self.zone)
         return {**times, **self.vars}
 
     def place(self, field: str) -> Place:
         """Return the place of a field, such as ``budget.credits`` or ``jobs[2].params.size.width``.
 
-        If there is no such field, returns the place of the innermost field that encloses it, or of the file.
+        If there is no such field, returns the place of the innermost field that encloses it, or of
+        the file.
         """
         while field:
             if (steps := self.site.steps(field)) is not None:

@@ -1,10 +1,13 @@
-"""Pydantic models of a manifest, version 1: types and known keys. The JSON Schema is made from them.
+"""Pydantic models of a manifest, version 1: types and known keys. The JSON Schema is made from
+them.
 
-The models are the shape alone. What relates one field to another is in ``validation``, what needs files or templates in
-``expand``. Messages of pydantic never reach the author: ``validation`` words them for the manifest.
+The models are the shape alone. What relates one field to another is in ``validation``, what needs
+files or templates in ``expand``. Messages of pydantic never reach the author: ``validation`` words
+them for the manifest.
 
-A feature adds keys with a subclass of ``Header``, ``Budget`` or ``JobEntry`` in its ``manifest_keys.py``, which
-``extended`` finds. Methods without effect here are what such a class may override.
+A feature adds keys with a subclass of ``Header``, ``Budget`` or ``JobEntry`` in its
+``manifest_keys.py``, which ``extended`` finds. Methods without effect here are what such a class
+may override.
 """
 
 from __future__ import annotations
@@ -36,17 +39,24 @@ from crucible_batch.manifest.source_map import SourceNode
 class Part(BaseModel):
     """A part of a manifest. Other keys than its fields are refused, and values of another type."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=False
+    )
 
 
 class Fields(Part):
-    """Parameters of the workflow that receive the prompt and the image, if they do not have the usual names."""
+    """Parameters of the workflow that receive the prompt and the image, if they do not have the
+    usual names."""
 
     prompt: OptionalText = Field(
-        None, description="Parameter that receives `prompt:`.", examples=["prompt.text", "positive.value"]
+        None,
+        description="Parameter that receives `prompt:`.",
+        examples=["prompt.text", "positive.value"],
     )
     image: OptionalText = Field(
-        None, description="Parameter that receives `image:`.", examples=["image.image", "source.image"]
+        None,
+        description="Parameter that receives `image:`.",
+        examples=["image.image", "source.image"],
     )
 
 
@@ -57,7 +67,9 @@ class WorkflowDefaults(Part):
         default_factory=dict,
         description="Default parameters for jobs of this workflow; parameters of a job override them.",
     )
-    fields: Fields = Field(default_factory=Fields, description="Parameters that receive the prompt and the image.")
+    fields: Fields = Field(
+        default_factory=Fields, description="Parameters that receive the prompt and the image."
+    )
 
 
 class Budget(Part):
@@ -75,12 +87,17 @@ class Budget(Part):
         examples=[4],
     )
     max_credits_per_upload: OptionalCredits = Field(
-        None, description="Maximum price of uploading one input image, with the same rules.", examples=[1]
+        None,
+        description="Maximum price of uploading one input image, with the same rules.",
+        examples=[1],
     )
 
     @property
     def period(self) -> str | None:
-        """What ``credits`` is the limit for, such as a month of several runs; None: the runs of one directory."""
+        """What ``credits`` is the limit for, such as a month of several runs; None:
+
+        the runs of one directory.
+        """
         return None
 
     @property
@@ -106,7 +123,9 @@ class Output(Part):
 class Retry(Part):
     """Retries of jobs that the gateway reports as failed."""
 
-    attempts: int = Field(3, ge=1, le=100, description="Maximum number of attempts for a job, including the first.")
+    attempts: int = Field(
+        3, ge=1, le=100, description="Maximum number of attempts for a job, including the first."
+    )
     never: list[Text] = Field(
         default_factory=list,
         description="Error codes of the gateway that are not retried.",
@@ -127,9 +146,12 @@ class Assets(Part):
 class Provenance(Part):
     """Where the origin of an output (job, prompt, parameters) is recorded."""
 
-    sidecar: bool = Field(True, description="Write a JSON file beside each output, such as 0.png.json.")
+    sidecar: bool = Field(
+        True, description="Write a JSON file beside each output, such as 0.png.json."
+    )
     embed: bool = Field(
-        False, description="Embed it in the output as well: PNG text, XMP of JPEG and WebP. Pixels are not changed."
+        False,
+        description="Embed it in the output as well: PNG text, XMP of JPEG and WebP. Pixels are not changed.",
     )
 
 
@@ -146,14 +168,18 @@ class JobEntry(Part):
         examples=["A {{ style }} portrait of a lighthouse", "@prompts/hero.txt"],
     )
     image: OptionalText = Field(
-        None, description="Input image, relative to the manifest; a template.", examples=["photos/{{ row.sku }}.jpg"]
+        None,
+        description="Input image, relative to the manifest; a template.",
+        examples=["photos/{{ row.sku }}.jpg"],
     )
     images: dict[Text, Text] = Field(
         default_factory=dict,
         description="Other input images, by parameter name.",
         examples=[{"mask.image": "masks/hero.png"}],
     )
-    workflow: OptionalText = Field(None, description="Id of the workflow, if it is not the default; a template.")
+    workflow: OptionalText = Field(
+        None, description="Id of the workflow, if it is not the default; a template."
+    )
     params: Parameters = Field(
         default_factory=dict,
         description="Parameters of this job. A string that is one {{ expression }} keeps the type of its value.",
@@ -176,14 +202,20 @@ class JobEntry(Part):
         " files: one job per row, as `row` in templates.",
         examples=["products.csv", "prompts.txt", "photos/*.jpg"],
     )
-    repeat: int = Field(1, ge=1, description="Number of times the job is run; `repeat` in templates, from 1.")
+    repeat: int = Field(
+        1, ge=1, description="Number of times the job is run; `repeat` in templates, from 1."
+    )
     fields: Fields = Field(
-        default_factory=Fields, description="Parameters that receive the prompt and the image, for this job."
+        default_factory=Fields,
+        description="Parameters that receive the prompt and the image, for this job.",
     )
 
     @property
     def is_derived(self) -> bool:
-        """Whether a feature makes its jobs, from outputs of other jobs: a run may then add jobs to its plan."""
+        """Whether a feature makes its jobs, from outputs of other jobs:
+
+        a run may then add jobs to its plan.
+        """
         return False
 
     def problems(self, header: Header, site: SourceNode) -> Iterator[Problem]:
@@ -197,10 +229,12 @@ class Header(Part):
     version: Annotated[Literal[1], BeforeValidator(version_number)] = Field(
         description="Version of the manifest format."
     )
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)] = Field(
-        description="Name of the run and its directory.", examples=["spring-campaign"]
+    name: Annotated[
+        str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)
+    ] = Field(description="Name of the run and its directory.", examples=["spring-campaign"])
+    workflow: OptionalText = Field(
+        None, description="Id of the default workflow.", examples=["zimage-base"]
     )
-    workflow: OptionalText = Field(None, description="Id of the default workflow.", examples=["zimage-base"])
     params: Parameters = Field(
         default_factory=dict,
         description="Default parameters for jobs of the default workflow.",
@@ -219,7 +253,9 @@ class Header(Part):
         description="Variables for templates; `--var name=value` overrides them.",
         examples=[{"brand": "Acme"}],
     )
-    matrix: Axes = Field(default_factory=dict, description="Axes of every job without a matrix of its own.")
+    matrix: Axes = Field(
+        default_factory=dict, description="Axes of every job without a matrix of its own."
+    )
     concurrency: Concurrency = Field(
         None,
         description="Maximum number of jobs in flight, or `auto`, which adapts it to what the gateway accepts."
@@ -245,8 +281,12 @@ class Header(Part):
     )
     output: Output = Field(default_factory=Output, description="Where outputs are written.")
     retry: Retry = Field(default_factory=Retry, description="Retries of failed jobs.")
-    assets: Assets = Field(default_factory=Assets, description="What happens to uploaded input images.")
-    provenance: Provenance = Field(default_factory=Provenance, description="Where the origin of outputs is recorded.")
+    assets: Assets = Field(
+        default_factory=Assets, description="What happens to uploaded input images."
+    )
+    provenance: Provenance = Field(
+        default_factory=Provenance, description="Where the origin of outputs is recorded."
+    )
     duplicates: Literal["error", "once", "each"] = Field(
         "error",
         description="What happens to jobs with the same content: report an error, run one of them, or run each.",
@@ -263,7 +303,8 @@ class Header(Part):
         return False
 
     def times_until(self, now: datetime) -> Iterator[datetime]:
-        """Yield the scheduled times at or before ``now``, latest first, without an end; none without a schedule."""
+        """Yield the scheduled times at or before ``now``, latest first, without an end; none
+        without a schedule."""
         return iter(())
 
     def times_after(self, now: datetime) -> Iterator[datetime]:
@@ -280,7 +321,10 @@ class Header(Part):
         return iter(())
 
     def sources(self) -> Iterator[str]:
-        """Yield where runs read values from that are not in the manifest: ``env:NAME`` or ``file:PATH``."""
+        """Yield where runs read values from that are not in the manifest:
+
+        ``env:NAME`` or ``file:PATH``.
+        """
         return iter(())
 
     def problems(self, site: SourceNode) -> Iterator[Problem]:

@@ -1,9 +1,9 @@
 """Job names: made from a template and the axes, safe for file systems, and unique.
 
-A name may become a directory on Linux, macOS (case-insensitive, normalizes Unicode) or exFAT (reserved characters), and
-part of an archive or a URL. Therefore only listed characters are allowed. If a character is replaced
-or the name is cut, the first eight hex digits of the raw name's SHA-256 are appended, so that different names stay
-different on every run.
+A name may become a directory on Linux, macOS (case-insensitive, normalizes Unicode) or exFAT
+(reserved characters), and part of an archive or a URL. Therefore only listed characters are
+allowed. If a character is replaced or the name is cut, the first eight hex digits of the raw name's
+SHA-256 are appended, so that different names stay different on every run.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ _CACHE_KIB = 2048
 
 @dataclass(frozen=True, slots=True)
 class NameClaim:
-    """A job's claim: the job's name, the index of its entry in ``jobs``, and its row of the entry's table.
+    """A job's claim: the job's name, the index of its entry in ``jobs``, and its row of the entry's
+    table.
 
-    ``row`` is the row's number from 1, ``line`` the line on which it begins; each is 0 if there is none.
+    ``row`` is the row's number from 1, ``line`` the line on which it begins; each is 0 if there is
+    none.
     """
 
     name: str
@@ -53,13 +55,19 @@ class NameClaims:
             " entry INTEGER NOT NULL, row INTEGER NOT NULL, line INTEGER NOT NULL)",
             "BEGIN",
         )
-        weakref.finalize(self, connection.close)  # the garbage collector may do so in another thread
+        weakref.finalize(
+            self, connection.close
+        )  # the garbage collector may do so in another thread
         self._cursor = connection.cursor()
 
-    def take(self, text: str, name: str, entry: int, row: int = 0, line: int = 0) -> NameClaim | None:
+    def take(
+        self, text: str, name: str, entry: int, row: int = 0, line: int = 0
+    ) -> NameClaim | None:
         """Claim ``text`` for a job and return None, or return the existing claim if there is one."""
         claim = (*_key(text), name, entry, row, line)
-        if self._cursor.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?, ?)", claim).rowcount:
+        if self._cursor.execute(
+            "INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?, ?)", claim
+        ).rowcount:
             return None
         return self.get(text)
 
@@ -76,7 +84,8 @@ def _key(text: str) -> tuple[int, int]:
 
 
 MAX_NAME_BYTES = 120
-# A file name has at most 255 bytes; the rest is left for other parts of the path pattern and for extensions.
+# A file name has at most 255 bytes; the rest is left for other parts of the path pattern and for
+# extensions.
 MAX_SLUG_LENGTH = 48
 
 _HEX = 8
@@ -91,24 +100,30 @@ class NameFault(ValueError):  # noqa: N818 - it becomes a Problem
 
 
 def check(rendered: str) -> None:
-    """Raise ``NameFault`` if replacing characters in a rendered name would not give what its author meant."""
+    """Raise ``NameFault`` if replacing characters in a rendered name would not give what its author
+    meant."""
     if _PLAIN.fullmatch(rendered):
         return
     if not rendered.strip():
         raise NameFault("the name is empty")
     if any(unicodedata.category(character) == "Cs" for character in rendered):
-        raise NameFault(f"the name {rendered[:100]!r} contains half of a surrogate pair, which is not a character")
+        raise NameFault(
+            f"the name {rendered[:100]!r} contains half of a surrogate pair, which is not a character"
+        )
     if rendered in {".", ".."}:
         raise NameFault(f"the name {rendered!r} denotes a directory")
     for character, called in (("/", "/"), ("\\", "\\"), ("\0", "NUL")):
         if character in rendered:
-            raise NameFault(f"the name {rendered[:100]!r} contains {called}; folders are set in `output.path`")
+            raise NameFault(
+                f"the name {rendered[:100]!r} contains {called}; folders are set in `output.path`"
+            )
 
 
 def safe(raw: str) -> str:
     """Return ``raw`` in NFC if it is a safe name of at most 120 bytes.
 
-    Otherwise unsafe characters are replaced and ``-`` with 8 hex digits of the digest of ``raw`` is appended.
+    Otherwise unsafe characters are replaced and ``-`` with 8 hex digits of the digest of ``raw`` is
+    appended.
     """
     if len(raw) <= MAX_NAME_BYTES and _PLAIN.fullmatch(raw):
         return raw
@@ -139,8 +154,9 @@ def _allowed(character: str) -> bool:
 def slug(text: str) -> str:
     """Return a short form of an axis value for use in names: ``Old Noir!`` becomes ``old-noir``.
 
-    Letters and digits of any script, ``.``, ``+`` and the minus sign of a number are kept. If nothing is left, the
-    result is 8 hex digits of the value's digest; if too much is left, it is cut and those digits are appended.
+    Letters and digits of any script, ``.``, ``+`` and the minus sign of a number are kept. If
+    nothing is left, the result is 8 hex digits of the value's digest; if too much is left, it is
+    cut and those digits are appended.
     """
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).lower())
     dashed = _DASHES.sub("-", _DIVIDERS.sub("-", folded))
@@ -154,7 +170,10 @@ def slug(text: str) -> str:
 
 
 def folded(name: str) -> str:
-    """Return the text that identifies a name: on some file systems, case and compatibility characters don't count."""
+    """Return the text that identifies a name:
+
+    on some file systems, case and compatibility characters don't count.
+    """
     if name.isascii():
         return name.lower()  # same result as the line below, faster
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
@@ -162,7 +181,9 @@ def folded(name: str) -> str:
 
 FIELDS = ("name", "workflow", "index", "ext")
 MAX_PATTERN_BYTES = 255
-_MAX_LITERAL_BYTES = 100  # beside a name of 120 bytes, an index and an extension in one file name of 255
+_MAX_LITERAL_BYTES = (
+    100  # beside a name of 120 bytes, an index and an extension in one file name of 255
+)
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _PATTERN_FAULTS = (
     (r"\\", "contains \\; separate folders with /"),
@@ -185,10 +206,16 @@ _PATTERN_FAULTS = (
 
 
 def faults(pattern: str) -> list[tuple[str, str | None]]:
-    """Return the problems of a path pattern: messages, each with the nearest known field or None."""
+    """Return the problems of a path pattern:
+
+    messages, each with the nearest known field or None.
+    """
     fields = ", ".join(f"{{{field}}}" for field in FIELDS)
     unknown = [name for name in _FIELD.findall(pattern) if name not in FIELDS]
-    found = [(f"unknown field {{{shown(name)}}}; the fields are {fields}", nearest(name, FIELDS)) for name in unknown]
+    found = [
+        (f"unknown field {{{shown(name)}}}; the fields are {fields}", nearest(name, FIELDS))
+        for name in unknown
+    ]
     messages = [message for fault, message in _PATTERN_FAULTS if re.search(fault, pattern)]
     literal = _FIELD.sub("", pattern)
     if "{" in literal or "}" in literal:
@@ -199,22 +226,27 @@ def faults(pattern: str) -> list[tuple[str, str | None]]:
         messages.append(f"is longer than {MAX_PATTERN_BYTES} bytes")
     if "{name}" not in pattern and all(near != "name" for _, near in found):
         messages.append("must contain {name}, which keeps the outputs of different jobs apart")
-    if any(len(part.encode("utf-8", "replace")) > _MAX_LITERAL_BYTES for part in literal.split("/")):
+    if any(
+        len(part.encode("utf-8", "replace")) > _MAX_LITERAL_BYTES for part in literal.split("/")
+    ):
         messages.append(f"has a part of more than {_MAX_LITERAL_BYTES} bytes")
     return list(dict.fromkeys([*found, *((message, None) for message in messages)]))
 
 
 def keeps_apart(pattern: str) -> bool:
-    """Return whether jobs with different names can't collide, because ``{name}`` is a complete part of the path.
+    """Return whether jobs with different names can't collide, because ``{name}`` is a complete part
+    of the path.
 
-    ``{name}`` as the last part isn't enough without ``{index}``: a second output of ``a`` would be called ``a-1``.
+    ``{name}`` as the last part isn't enough without ``{index}``: a second output of ``a`` would be
+    called ``a-1``.
     """
     parts = pattern.split("/")
     return "{name}" in parts[:-1] or ("{name}" in parts and "{index}" in pattern)
 
 
 def filled(pattern: str, workflow: str) -> str:
-    """Return ``pattern`` with a job's workflow filled in, ``{name}``, ``{index}`` and ``{ext}`` kept.
+    """Return ``pattern`` with a job's workflow filled in, ``{name}``, ``{index}`` and ``{ext}``
+    kept.
 
     Safe names contain no braces, so the workflow can't add a field.
     """
@@ -230,18 +262,24 @@ def path_fault(path: str) -> tuple[str, str] | None:
     if (fault := text_fault(path)) is not None:
         return fault
     if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in PurePath(path).parts):
-        return f"has a part of more than {MAX_PART_BYTES} bytes, the limit for a file name", "use a shorter name"
+        return (
+            f"has a part of more than {MAX_PART_BYTES} bytes, the limit for a file name",
+            "use a shorter name",
+        )
     return None
 
 
 def text_fault(path: str) -> tuple[str, str] | None:
-    """Return the problem of a path's text and its remedy, or None if UTF-8 and the file system can encode all of it."""
+    """Return the problem of a path's text and its remedy, or None if UTF-8 and the file system can
+    encode all of it."""
     if "\0" in path:
         return "contains a NUL character", "use another path"
     if path.isascii():  # fast path for nearly all paths
         return None
     try:
-        path.encode("utf-8")  # fails if a byte that the locale can't decode was kept as a lone surrogate
+        path.encode(
+            "utf-8"
+        )  # fails if a byte that the locale can't decode was kept as a lone surrogate
         os.fsencode(path)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()

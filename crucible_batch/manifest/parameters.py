@@ -1,4 +1,7 @@
-"""Parameters of a job: literal values are used unchanged, values with templates are rendered for each job."""
+"""Parameters of a job:
+
+literal values are used unchanged, values with templates are rendered for each job.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ _Place = tuple[SourceNode, tuple[str | int, ...]]
 class Compiled(NamedTuple):
     """Parameters in manifest order, with templates compiled, also within lists and mappings.
 
-    ``rendered`` are those that are rendered for each job, with their places in the job or in the defaults.
+    ``rendered`` are those that are rendered for each job, with their places in the job or in the
+    defaults.
     """
 
     values: Mapping[str, Any]
@@ -31,15 +35,28 @@ class Compiled(NamedTuple):
         """Return the values for one job. A template that fails is reported and rendered as None."""
         if not self.rendered:
             return self.values
-        made = {name: _render(self.values[name], variables, place, report) for name, place in self.rendered.items()}
+        made = {
+            name: _render(self.values[name], variables, place, report)
+            for name, place in self.rendered.items()
+        }
         return {**self.values, **made}
 
 
-def compiled(params: Mapping[str, Any], site: SourceNode, path: Path, templates: Templates, report: Report) -> Compiled:
-    """Compile the parameters at ``path``. Templates that can't be compiled are reported and replaced by None."""
-    values = {name: _compile(raw, (site, (*path, name)), templates, report) for name, raw in params.items()}
+def compiled(
+    params: Mapping[str, Any], site: SourceNode, path: Path, templates: Templates, report: Report
+) -> Compiled:
+    """Compile the parameters at ``path``.
+
+    Templates that can't be compiled are reported and replaced by None.
+    """
+    values = {
+        name: _compile(raw, (site, (*path, name)), templates, report)
+        for name, raw in params.items()
+    }
     rendered = {
-        name: (site, (*path, name)) for name, value in values.items() if isinstance(value, Template | list | dict)
+        name: (site, (*path, name))
+        for name, value in values.items()
+        if isinstance(value, Template | list | dict)
     }
     return Compiled(values, rendered)
 

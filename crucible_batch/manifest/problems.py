@@ -15,7 +15,8 @@ _VALUE = re.compile(r"got the text .*", re.DOTALL)
 
 
 def _without_secrets(problem: Problem) -> Problem:
-    """Return a problem of ``notify`` without the text of values, which may be an address or a secret by mistake."""
+    """Return a problem of ``notify`` without the text of values, which may be an address or a
+    secret by mistake."""
     if not problem.field.startswith("notify"):
         return problem
     message = mask_addresses(_VALUE.sub("got text", problem.message))

@@ -1,4 +1,8 @@
-"""Run ids: the manifest's `run_id` and the option `--run-id`, which are templates that are rendered once for a run."""
+"""Run ids:
+
+the manifest's `run_id` and the option `--run-id`, which are templates that are rendered once for a
+run.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,19 @@ _RULE = f"use up to {_MAX_LENGTH} letters, digits and the characters . _ - + :, 
 
 
 def render_run_id(manifest: Manifest, given: str | None) -> str:
-    """Return the run id of a run: that of the option ``given``, else the manifest's, else ``default``.
+    """Return the run id of a run: that of the option ``given``, else the manifest's, else
+    ``default``.
 
-    Raises ``UserError`` if it can't be rendered or can't be part of a path; for the manifest's, with its place.
+    Raises ``UserError`` if it can't be rendered or can't be part of a path; for the manifest's,
+    with its place.
     """
     source = given or manifest.header.run_id
     if source is None:
         return DEFAULT_RUN_ID
     try:
-        run_id = Templates().compile(source).text(manifest.variables) if is_template(source) else source
+        run_id = (
+            Templates().compile(source).text(manifest.variables) if is_template(source) else source
+        )
     except TemplateFault as fault:
         if given:
             near = f"did you mean {fault.nearest!r}?" if fault.nearest else None
@@ -34,7 +42,11 @@ def render_run_id(manifest: Manifest, given: str | None) -> str:
         faults = JobProblems()
         faults.template(manifest.site, ("run_id",), fault)
         raise ManifestError(faults.problems) from None
-    if 0 < len(run_id) <= _MAX_LENGTH and not set(run_id) - _CHARACTERS and not run_id.startswith((".", "-")):
+    if (
+        0 < len(run_id) <= _MAX_LENGTH
+        and not set(run_id) - _CHARACTERS
+        and not run_id.startswith((".", "-"))
+    ):
         return run_id
     message = f"{run_id!r} can't be a run id"
     if given:
@@ -43,12 +55,18 @@ def render_run_id(manifest: Manifest, given: str | None) -> str:
 
 
 def depends_on_time(manifest: Manifest, given: str | None) -> bool:
-    """Return whether another scheduled time may result in another run id. Raises as ``render_run_id`` does."""
+    """Return whether another scheduled time may result in another run id.
+
+    Raises as ``render_run_id`` does.
+    """
     render_run_id(manifest, given)
     source = given or manifest.header.run_id or ""
-    return is_template(source) and bool(time_variables_in(manifest, Templates().compile(source).names))
+    return is_template(source) and bool(
+        time_variables_in(manifest, Templates().compile(source).names)
+    )
 
 
 def time_variables_in(manifest: Manifest, names: Set[str]) -> Set[str]:
-    """Return those of the names that are variables of the scheduled time, and not the manifest's ``vars``."""
+    """Return those of the names that are variables of the scheduled time, and not the manifest's
+    ``vars``."""
     return (names & set(TIME_VARIABLES)) - manifest.vars.keys()

@@ -40,12 +40,17 @@ _PATTERNS = {
 
 
 def shape_problems(
-    model: type[BaseModel], details: Iterable[ErrorDetails], site: SourceNode, *, other_keys: Collection[str]
+    model: type[BaseModel],
+    details: Iterable[ErrorDetails],
+    site: SourceNode,
+    *,
+    other_keys: Collection[str],
 ) -> Iterator[Problem]:
-    """Yield a problem for each of pydantic's errors about ``model`` at ``site``, unknown keys first.
+    """Yield a problem for each of pydantic's errors about ``model`` at ``site``, unknown keys
+    first.
 
-    A misspelled key isn't also reported as missing under its correct name. ``other_keys`` are known keys in addition
-    to the model's.
+    A misspelled key isn't also reported as missing under its correct name. ``other_keys`` are known
+    keys in addition to the model's.
     """
     meant: set[tuple[int | str, ...]] = set()
     for detail in sorted(details, key=lambda detail: detail["type"] != "extra_forbidden"):
@@ -60,7 +65,9 @@ def shape_problems(
             yield site.problem(location, f"`{location[-1]}` is missing")
 
 
-def _unknown_key(model: type[BaseModel], location: NodePath, site: SourceNode, other_keys: Collection[str]) -> Problem:
+def _unknown_key(
+    model: type[BaseModel], location: NodePath, site: SourceNode, other_keys: Collection[str]
+) -> Problem:
     name = str(location[-1])
     known = [*_known_keys(model, location[:-1]), *(other_keys if len(location) == 1 else ())]
     siblings: Any = site.value
@@ -69,11 +76,16 @@ def _unknown_key(model: type[BaseModel], location: NodePath, site: SourceNode, o
     # Prefer keys that are not present yet, since a misspelling of a present key is unlikely.
     absent = [key for key in known if key not in siblings]
     near = nearest(name, absent) or nearest(name, known)
-    if "foreach" in absent and _is_table(name, siblings.get(name)):  # rather than the key with the nearest spelling
+    if "foreach" in absent and _is_table(
+        name, siblings.get(name)
+    ):  # rather than the key with the nearest spelling
         near = "foreach"
     hint = None if near or not known else f"known keys: {', '.join(sorted(known))}"
     if name.lower() in _NAMES_OF_KEYS:
-        near, hint = None, "a manifest has no API key: set MOLTAZINE_API_KEY, in the environment or in a .env file"
+        near, hint = (
+            None,
+            "a manifest has no API key: set MOLTAZINE_API_KEY, in the environment or in a .env file",
+        )
     return site.problem(location, f"unknown key {name[:100]!r}", key=True, nearest=near, hint=hint)
 
 
@@ -102,10 +114,13 @@ def _message(detail: ErrorDetails, location: tuple[int | str, ...], value: objec
 
 
 def _got(value: object) -> str:
-    """Return a value as YAML has it, text in quotes and shortened; only the kind of a list or a mapping."""
+    """Return a value as YAML has it, text in quotes and shortened; only the kind of a list or a
+    mapping."""
     match value:
         case str():
-            return f"the text {value[:_LONGEST_VALUE]!r}{'...' if len(value) > _LONGEST_VALUE else ''}"
+            return (
+                f"the text {value[:_LONGEST_VALUE]!r}{'...' if len(value) > _LONGEST_VALUE else ''}"
+            )
         case bool():
             return "true" if value else "false"
         case int() | float():
@@ -115,7 +130,11 @@ def _got(value: object) -> str:
 
 
 def _context(detail: ErrorDetails) -> dict[str, object]:
-    return {name: value for name, value in detail.get("ctx", {}).items() if name not in {"got", "message"}}
+    return {
+        name: value
+        for name, value in detail.get("ctx", {}).items()
+        if name not in {"got", "message"}
+    }
 
 
 def _hint(error_type: str, value: object) -> str | None:

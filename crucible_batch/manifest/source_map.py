@@ -17,7 +17,8 @@ Span = tuple[int, int, int]
 
 @dataclass(slots=True, eq=False)
 class SourceMap:
-    """The span of one value and of its key, and the source maps of the values within it, by key or index.
+    """The span of one value and of its key, and the source maps of the values within it, by key or
+    index.
 
     An alias has its own span and shares its target's ``children``.
     """
@@ -60,7 +61,8 @@ def dotted(path: Path) -> str:
 
 
 def shown(text: str) -> str:
-    """Return an untrusted name shortened to 100 characters, and escaped if it contains unprintable characters."""
+    """Return an untrusted name shortened to 100 characters, and escaped if it contains unprintable
+    characters."""
     cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
     return cut if cut.isprintable() else repr(cut)[1:-1]
 
@@ -79,7 +81,10 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceNode:
-    """A value of the manifest at ``path``, with its source map. Paths given to its methods are relative to it."""
+    """A value of the manifest at ``path``, with its source map.
+
+    Paths given to its methods are relative to it.
+    """
 
     file: FilePath
     value: Any
@@ -106,12 +111,21 @@ class SourceNode:
             yield SourceNode(self.file, item, child, (*self.path, key, index))
 
     def problem(
-        self, path: Path, message: str, *, key: bool = False, nearest: str | None = None, hint: str | None = None
+        self,
+        path: Path,
+        message: str,
+        *,
+        key: bool = False,
+        nearest: str | None = None,
+        hint: str | None = None,
     ) -> Problem:
-        return Problem(self.place(path, key=key), self.field(path), message, nearest=nearest, hint=hint)
+        return Problem(
+            self.place(path, key=key), self.field(path), message, nearest=nearest, hint=hint
+        )
 
     def steps(self, field: str) -> list[str | int] | None:
-        """Split a field path below this node, such as ``params.size.width``. Returns None if there is no such value.
+        """Split a field path below this node, such as ``params.size.width``. Returns None if there
+        is no such value.
 
         Keys may contain dots, so the longest matching key is used at each step.
         """
@@ -128,7 +142,9 @@ class SourceNode:
 
 def _longest_step(value: Any, rest: str) -> tuple[str | int, str] | None:
     if isinstance(value, dict):
-        ends = [position for position, character in enumerate(rest) if character in ".["] + [len(rest)]
+        ends = [position for position, character in enumerate(rest) if character in ".["] + [
+            len(rest)
+        ]
         for end in reversed(ends):
             if rest[:end] in value:
                 return rest[:end], rest[end:].removeprefix(".")

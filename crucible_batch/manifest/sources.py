@@ -9,9 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """An output of a source. ``path`` is relative to the run directory, ``file`` the same file's path on disk.
+    """An output of a source. ``path`` is relative to the run directory, ``file`` the same file's
+    path on disk.
 
-    ``sha256`` is None for an output that is only expected: then ``path`` is a guess, since its type isn't known.
+    ``sha256`` is None for an output that is only expected: then ``path`` is a guess, since its type
+    isn't known.
     """
 
     index: int

@@ -1,4 +1,7 @@
-"""Rows of ``foreach``: records of a CSV, TSV or JSONL file, lines of a text, read one at a time, or files of a glob."""
+"""Rows of ``foreach``:
+
+records of a CSV, TSV or JSONL file, lines of a text, read one at a time, or files of a glob.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ _SAVE_AS_UTF8 = "save the file as UTF-8; of a spreadsheet, export the sheet as C
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row. ``number`` counts from 1; ``line`` is the line on which the row begins, 0 for a file of a glob."""
+    """One row.
+
+    ``number`` counts from 1; ``line`` is the line on which the row begins, 0 for a file of a glob.
+    """
 
     number: int
     line: int
@@ -49,9 +55,11 @@ class RowFault:
 
 
 def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
-    """Yield the rows of ``source`` in order, with a ``RowFault`` for each bad row and for a file without rows.
+    """Yield the rows of ``source`` in order, with a ``RowFault`` for each bad row and for a file
+    without rows.
 
-    Raises ``FileFault`` if the source itself can't be used or a glob matches more than ``most`` files.
+    Raises ``FileFault`` if the source itself can't be used or a glob matches more than ``most``
+    files.
     """
     if is_glob(source):
         yield from _globbed(source, files, most)
@@ -73,7 +81,10 @@ def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
 
 
 def _reader(source: str) -> Callable[[Path], Iterator[TableRow | RowFault]]:
-    """Return the reader for the extension of ``source``. Raises ``FileFault`` if the kind of file is not supported."""
+    """Return the reader for the extension of ``source``.
+
+    Raises ``FileFault`` if the kind of file is not supported.
+    """
     suffix = PurePosixPath(source).suffix.lower()
     if suffix in SPREADSHEETS:
         raise FileFault(
@@ -105,7 +116,10 @@ def _bad_line(path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Delimited:
-    """A form of table with one record per line. ``others`` separate the columns of similar forms."""
+    """A form of table with one record per line.
+
+    ``others`` separate the columns of similar forms.
+    """
 
     name: str
     delimiter: str
@@ -123,15 +137,24 @@ class _Delimited:
                     return
                 yield from self._rows(path, records, header)
             except _LongLine:
-                yield RowFault(path, lines.line_num + 1, f"the line has more than {MAX_LINE_BYTES:,} characters")
+                yield RowFault(
+                    path,
+                    lines.line_num + 1,
+                    f"the line has more than {MAX_LINE_BYTES:,} characters",
+                )
             except _BadRecord as bad:
                 yield self._record_fault(path, bad)
 
     def _record_fault(self, path: Path, bad: _BadRecord) -> RowFault:
-        """Return the fault of a record, at its first line: an open quote takes all lines up to the next one."""
+        """Return the fault of a record, at its first line:
+
+        an open quote takes all lines up to the next one.
+        """
         message, hint = f"not {self.name}: {bad.error}", None
         if bad.last > bad.first:
-            message = f"{message}, on line {bad.last}; the row began here, with a cell in double quotes"
+            message = (
+                f"{message}, on line {bad.last}; the row began here, with a cell in double quotes"
+            )
             hint = 'close the quotation mark of each cell, and double the marks in it: ""'
         elif "limit" not in str(bad.error):
             hint = 'put cells that contain quotation marks in double quotes, and double the marks in them: ""'
@@ -147,7 +170,9 @@ class _Delimited:
             return RowFault(path, 1, f"column {names.index('') + 1} has no name")
         if len(header) == 1 and any(divider in header[0] for divider in self.others):
             message = f"the columns are not separated by {self.dividers}"
-            return RowFault(path, 1, message, f"save the file with {self.dividers} between the columns")
+            return RowFault(
+                path, 1, message, f"save the file with {self.dividers} between the columns"
+            )
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             return RowFault(path, 1, f"there are two columns {twice!r}")
@@ -165,10 +190,13 @@ class _Delimited:
             if len(cells) == len(names):
                 yield TableRow(number, line, dict(zip(names, cells, strict=True)), path)
             else:
-                message = (
-                    f"{_counted(len(cells), 'cell')} in the row, but {_counted(len(names), 'column')} in the table"
+                columns = _counted(len(names), "column")
+                message = f"{_counted(len(cells), 'cell')} in the row, but {columns} in the table"
+                hint = (
+                    f"put cells that contain {self.dividers} in double quotes"
+                    if len(cells) > len(names)
+                    else None
                 )
-                hint = f"put cells that contain {self.dividers} in double quotes" if len(cells) > len(names) else None
                 yield RowFault(path, line, message, hint)
 
 
@@ -177,7 +205,8 @@ _SEMICOLONS = _Delimited("CSV", ";", "semicolons", "")
 
 
 def _csv(path: Path) -> Iterator[TableRow | RowFault]:
-    """Yield the rows of a table with commas, or with semicolons if only these divide its first line.
+    """Yield the rows of a table with commas, or with semicolons if only these divide its first
+    line.
 
     European spreadsheets write semicolons, since they have commas in numbers.
     """
@@ -199,7 +228,10 @@ def _counted(count: int, noun: str) -> str:
 
 
 class _BadRecord(Exception):  # noqa: N818 - it becomes a RowFault
-    """A record that can't be read. ``first`` and ``last`` are the lines on which it begins and on which that shows."""
+    """A record that can't be read.
+
+    ``first`` and ``last`` are the lines on which it begins and on which that shows.
+    """
 
     def __init__(self, first: int, last: int, error: csv.Error) -> None:
         super().__init__(str(error))
@@ -207,7 +239,10 @@ class _BadRecord(Exception):  # noqa: N818 - it becomes a RowFault
 
 
 def _records(lines: Any) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record of a ``csv.reader`` with the line on which it begins. Raises ``_BadRecord``."""
+    """Yield each record of a ``csv.reader`` with the line on which it begins.
+
+    Raises ``_BadRecord``.
+    """
     while True:
         first = lines.line_num + 1
         try:
@@ -231,7 +266,8 @@ def _short_lines(file: TextIO, most: int = MAX_LINE_BYTES) -> Iterator[str]:
 
 
 def _text(path: Path) -> Iterator[TableRow | RowFault]:
-    """Yield a row with the column ``line`` for each line that is not blank, without the white space around it."""
+    """Yield a row with the column ``line`` for each line that is not blank, without the white space
+    around it."""
     number = line = 0
     most = csv.field_size_limit()  # a line is a cell
     with path.open(encoding="utf-8-sig") as file:
@@ -275,7 +311,9 @@ def _json_object(text: str) -> dict[str, Any]:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
-        raise ValueError("contains NaN, infinity or half of a surrogate pair, which JSON can't represent") from None
+        raise ValueError(
+            "contains NaN, infinity or half of a surrogate pair, which JSON can't represent"
+        ) from None
     return value
 
 
@@ -307,12 +345,19 @@ def _globbed(pattern: str, files: Files, most: int) -> Iterator[TableRow | RowFa
     if (fault := text_fault(pattern)) is not None:
         raise FileFault(f"{quoted(pattern)} {fault[0]}", hint=fault[1])
     if not files.allow_outside and (pattern.startswith("/") or ".." in parts):
-        raise FileFault(f"{quoted(pattern)} is outside the manifest's directory", hint="--allow-outside permits it")
+        raise FileFault(
+            f"{quoted(pattern)} is outside the manifest's directory",
+            hint="--allow-outside permits it",
+        )
     found = list(islice(matches(pattern, files), most + 1))
     if len(found) > most:
-        raise FileFault(f"more than {most:,} files match {quoted(pattern)}", hint="--max-jobs raises the limit")
+        raise FileFault(
+            f"more than {most:,} files match {quoted(pattern)}", hint="--max-jobs raises the limit"
+        )
     if not found:
-        raise FileFault(f"no file matches {quoted(pattern)}", hint=f"it is relative to {files.directory}")
+        raise FileFault(
+            f"no file matches {quoted(pattern)}", hint=f"it is relative to {files.directory}"
+        )
     for number, match in enumerate(sorted(found, key=os.fsencode), 1):
         yield _file_row(number, match, files)
 
@@ -320,7 +365,9 @@ def _globbed(pattern: str, files: Files, most: int) -> Iterator[TableRow | RowFa
 def _file_row(number: int, match: str, files: Files) -> TableRow | RowFault:
     path = PurePosixPath(match.replace(os.sep, "/"))
     if (fault := text_fault(match)) is not None:
-        return RowFault(files.directory, 0, f"the file name {os.fsencode(match)!r} {fault[0]}", fault[1])
+        return RowFault(
+            files.directory, 0, f"the file name {os.fsencode(match)!r} {fault[0]}", fault[1]
+        )
     if not files.is_inside(os.path.join(files.directory, match)):  # noqa: PTH118
         message = f"{quoted(match)} is outside the manifest's directory"
         return RowFault(files.directory, 0, message, "it is a link; --allow-outside permits it")

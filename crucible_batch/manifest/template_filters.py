@@ -1,8 +1,10 @@
-"""The filters that templates may use: Jinja2's filters if they can't grow a value, otherwise bounded versions.
+"""The filters that templates may use: Jinja2's filters if they can't grow a value, otherwise
+bounded versions.
 
-Two filters differ from Jinja2 on purpose: ``int`` and ``float`` fail for a value that is not a number, unless a default
-is given: ``{{ row.seed | int(1) }}``. Jinja2 returns 0, so a typo in a column of seeds would buy the same image 300
-times. Filters that are random, produce HTML or only pad text are left out.
+Two filters differ from Jinja2 on purpose: ``int`` and ``float`` fail for a value that is not a
+number, unless a default is given: ``{{ row.seed | int(1) }}``. Jinja2 returns 0, so a typo in a
+column of seeds would buy the same image 300 times. Filters that are random, produce HTML or only
+pad text are left out.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from crucible_batch.manifest.names import slug
 Variables = Mapping[str, Any]
 """The values that a template may use, by name."""
 
-# A prompt has at most 32 KiB; intermediate values may be longer, such as a file that is split into words.
+# A prompt has at most 32 KiB; intermediate values may be longer, such as a file that is split into
+# words.
 MAX_WEIGHT = 256 * 1024
 MAX_ITEMS = 10_000
 MAX_BITS = 1024
-# One unit is roughly one character copied; a loop step costs 100. The full budget takes a few tenths of a second.
+# One unit is roughly one character copied; a loop step costs 100. The full budget takes a few
+# tenths of a second.
 MAX_WORK = 4_000_000
 STEP_COST = 100
 
@@ -33,8 +37,8 @@ STEP_COST = 100
 class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
     """A template that can't be compiled or rendered.
 
-    ``line`` is the line within the template, 0 if unknown. ``is_unknown_name`` marks a fault that is the same for
-    every row.
+    ``line`` is the line within the template, 0 if unknown. ``is_unknown_name`` marks a fault that
+    is the same for every row.
     """
 
     def __init__(
@@ -56,11 +60,13 @@ class TemplateFault(Exception):  # noqa: N818 - it becomes a Problem
 
 @dataclass(frozen=True, slots=True)
 class TemplatePart:
-    """A compiled part of a template: one expression, or a complete template with more than simple expressions.
+    """A compiled part of a template: one expression, or a complete template with more than simple
+    expressions.
 
-    ``names`` are the variables that it may use. ``pieces`` yields its text. ``value`` returns the value of an
-    expression and is None for a complete template. Both raise any exception of the template's operations. ``column`` is
-    that of the row which the expression inserts, and None if it does more with it than filters do.
+    ``names`` are the variables that it may use. ``pieces`` yields its text. ``value`` returns the
+    value of an expression and is None for a complete template. Both raise any exception of the
+    template's operations. ``column`` is that of the row which the expression inserts, and None if
+    it does more with it than filters do.
     """
 
     names: frozenset[str]
@@ -74,7 +80,10 @@ class LimitError(ValueError):
 
 
 class Meter:
-    """A counter of the work of one rendering. ``start`` resets it; don't share it between concurrent renderings."""
+    """A counter of the work of one rendering.
+
+    ``start`` resets it; don't share it between concurrent renderings.
+    """
 
     __slots__ = ("_left",)
 
@@ -87,7 +96,9 @@ class Meter:
     def charge(self, amount: int) -> None:
         self._left -= amount
         if self._left < 0:
-            raise LimitError("the template takes too long; it has too many loop steps or makes too much text")
+            raise LimitError(
+                "the template takes too long; it has too many loop steps or makes too much text"
+            )
 
     def steps(self, items: Any) -> Iterator[Any]:
         """Yield the items of a loop, charging for each."""
@@ -97,9 +108,11 @@ class Meter:
 
 
 def weigh(value: object) -> int:
-    """Return the approximate size of a value with all nested values. Raises ``LimitError`` if it is too large.
+    """Return the approximate size of a value with all nested values. Raises ``LimitError`` if it is
+    too large.
 
-    A list that contains the same list a thousand times counts it a thousand times, as printing it would.
+    A list that contains the same list a thousand times counts it a thousand times, as printing it
+    would.
     """
     weight, stack = 0, [value]
     while stack:
@@ -141,9 +154,12 @@ def check_items(count: int) -> None:
 
 
 def check_operation(operator: str, left: Any, right: Any) -> None:
-    """Raise ``LimitError`` if an arithmetic operation could make a much larger value than its operands."""
+    """Raise ``LimitError`` if an arithmetic operation could make a much larger value than its
+    operands."""
     if operator == "%" and isinstance(left, str):
-        raise LimitError("text % values is not available; use the filter format, or join text with ~")
+        raise LimitError(
+            "text % values is not available; use the filter format, or join text with ~"
+        )
     if operator == "*" and any(isinstance(each, str | list | tuple) for each in (left, right)):
         raise LimitError("only numbers can be multiplied")
     if operator == "**" and right > MAX_BITS:
@@ -171,9 +187,13 @@ def text_of(value: object) -> str:
     if isinstance(value, int | float):
         return str(value)
     if value is None:
-        raise ValueError("the value is null; set another value with the filter default('...', true)")
+        raise ValueError(
+            "the value is null; set another value with the filter default('...', true)"
+        )
     if isinstance(value, list | tuple | Mapping):
-        raise TypeError("a list or mapping can't be inserted into text; use the filter join or tojson")
+        raise TypeError(
+            "a list or mapping can't be inserted into text; use the filter join or tojson"
+        )
     str(value)  # raises for an unknown name, with that name
     raise ValueError(f"a value of the type {type(value).__name__} can't be inserted into text")
 
@@ -268,7 +288,9 @@ def _of_jinja(name: str) -> Callable[..., Any]:
 
 
 def _bounded(function: Callable[..., Any], meter: Meter) -> Callable[..., Any]:
-    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # Jinja2 passes its context or environment first
+    first = (
+        1 if hasattr(function, "jinja_pass_arg") else 0
+    )  # Jinja2 passes its context or environment first
 
     @functools.wraps(function)  # keeps the attribute jinja_pass_arg
     def call(*args: Any, **named: Any) -> Any:

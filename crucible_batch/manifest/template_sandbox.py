@@ -1,8 +1,9 @@
-"""The environment that templates run in: only the manifest's values and a list of permitted operations.
+"""The environment that templates run in: only the manifest's values and a list of permitted
+operations.
 
-It is Jinja2's immutable sandbox with an allow list. Methods, statements and filters are allowed by name; every
-operation that can grow a value is bounded (``template_filters``); there is no loader, so nothing can be included.
-An unknown name raises ``UnknownName`` with the name and its owner.
+It is Jinja2's immutable sandbox with an allow list. Methods, statements and filters are allowed by
+name; every operation that can grow a value is bounded (``template_filters``); there is no loader,
+so nothing can be included. An unknown name raises ``UnknownName`` with the name and its owner.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ _STATEMENTS: tuple[type[nodes.Node], ...] = (nodes.Output, nodes.For, nodes.If, 
 
 
 class UnknownName(UndefinedError):  # noqa: N818 - it becomes a Problem
-    """An unknown ``name`` in a template: an attribute or key of ``owner``, or a variable if ``owner`` is None."""
+    """An unknown ``name`` in a template:
+
+    an attribute or key of ``owner``, or a variable if ``owner`` is None.
+    """
 
     def __init__(self, message: str, name: object, owner: object) -> None:
         super().__init__(message)
@@ -69,7 +73,9 @@ class _Missing(StrictUndefined):
 
     __slots__ = ()
 
-    def __init__(self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = None) -> None:
+    def __init__(
+        self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = None
+    ) -> None:
         def fault(message: str) -> UnknownName:
             return UnknownName(message, name, None if obj is missing else obj)
 
@@ -77,7 +83,8 @@ class _Missing(StrictUndefined):
 
 
 class _Bounding(NodeTransformer):
-    """A rewriter of parsed templates that meters loops and bounds ``~`` and the literals of lists, tuples and dicts."""
+    """A rewriter of parsed templates that meters loops and bounds ``~`` and the literals of lists,
+    tuples and dicts."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
@@ -118,13 +125,19 @@ _RESULT = "_result"
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """The sandbox of one expansion. It can do one rendering at a time, since its meter is shared."""
+    """The sandbox of one expansion.
+
+    It can do one rendering at a time, since its meter is shared.
+    """
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self, meter: Meter) -> None:
         super().__init__(
-            undefined=_Missing, autoescape=False, keep_trailing_newline=True, finalize=template_filters.text_of
+            undefined=_Missing,
+            autoescape=False,
+            keep_trailing_newline=True,
+            finalize=template_filters.text_of,
         )
         self.meter = meter
         self.filters = template_filters.table(self.meter)
@@ -138,7 +151,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
             reason = _first_lower(error.message).rstrip(".")
             raise TemplateFault(f"not a template: {reason}", **_advice(error, line)) from None
         except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
-            reason = str(error) if isinstance(error, LimitError) else "it is nested too deeply or has a huge number"
+            reason = (
+                str(error)
+                if isinstance(error, LimitError)
+                else "it is nested too deeply or has a huge number"
+            )
             raise TemplateFault(f"not a template: {reason}") from None
 
     def _compiled(self, source: str) -> TemplatePart:
@@ -162,7 +179,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         if expression is None:
             return TemplatePart(names, pieces, None)
-        return TemplatePart(names, lambda variables: (template_filters.text_of(value(variables)),), value, column)
+        return TemplatePart(
+            names, lambda variables: (template_filters.text_of(value(variables)),), value, column
+        )
 
     def _range(self, *limits: int) -> list[int]:
         numbers = range(*limits)
@@ -191,7 +210,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return obj[attribute]
         if isinstance(obj, StrictUndefined):
             str(obj)  # raises for the unknown name
-        allowed = next((names for kind, names in _METHODS.items() if isinstance(obj, kind)), frozenset[str]())
+        allowed = next(
+            (names for kind, names in _METHODS.items() if isinstance(obj, kind)), frozenset[str]()
+        )
         if attribute in allowed:
             value: object = getattr(obj, attribute)
             return value
@@ -201,7 +222,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         try:
             item: object = obj[argument]
         except (TypeError, LookupError):
-            return self.getattr(obj, argument) if isinstance(argument, str) else self.undefined(obj=obj, name=argument)
+            return (
+                self.getattr(obj, argument)
+                if isinstance(argument, str)
+                else self.undefined(obj=obj, name=argument)
+            )
         return item
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -222,7 +247,10 @@ def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
 
 
 def _inserted_column(expression: nodes.Expr | None) -> str | None:
-    """Return the column that an expression inserts, filtered or not. ``default`` is there for empty cells: None."""
+    """Return the column that an expression inserts, filtered or not.
+
+    ``default`` is there for empty cells: None.
+    """
     while isinstance(expression, nodes.Filter) and expression.name not in {"default", "d"}:
         expression = expression.node
     match expression:
@@ -235,12 +263,16 @@ def _inserted_column(expression: nodes.Expr | None) -> str | None:
 
 
 def _advice(error: TemplateSyntaxError, first: int) -> dict[str, Any]:
-    # Despite its types, Jinja2 gives no line if it parses a template but can't generate Python from it.
+    # Despite its types, Jinja2 gives no line if it parses a template but can't generate Python from
+    # it.
     message, line = error.message or "", (error.lineno or 1) + first - 1
     if message.startswith("No filter named"):
         return {"nearest": nearest(message.split("'")[1], template_filters.NAMES), "line": line}
     if "unknown tag" in message or "is not available" in message:
-        return {"hint": "the available statements are {% if %}, {% for %} and {% set %}", "line": line}
+        return {
+            "hint": "the available statements are {% if %}, {% for %} and {% set %}",
+            "line": line,
+        }
     return {"line": line}
 
 
@@ -261,7 +293,9 @@ def explained(error: Exception, variables: Variables) -> TemplateFault:
         case LimitError():
             return TemplateFault(f"the template exceeds a limit: {error}")
         case _:
-            return TemplateFault(f"the template can't be rendered: {_first_lower(str(error)[:200])}")
+            return TemplateFault(
+                f"the template can't be rendered: {_first_lower(str(error)[:200])}"
+            )
 
 
 def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
@@ -277,7 +311,10 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
     elif name == "row":
         message, hint = "the variable 'row' is unknown", "`row` needs `foreach` in the same job"
     elif name == "source":
-        message, hint = "the variable 'source' is unknown", "`source` needs `from` in the same entry"
+        message, hint = (
+            "the variable 'source' is unknown",
+            "`source` needs `from` in the same entry",
+        )
     else:
         message, near = f"the variable {name!r} is unknown", nearest(name, [*variables, "range"])
         hint = None if near else _known(variables)
@@ -288,7 +325,11 @@ def _known(variables: Variables) -> str:
     own = sorted(variables, key=lambda name: name in TIME_VARIABLES)  # the manifest's own first
     names = [shown(name) for name in own]
     rest = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"available: {', '.join(names[:12])}{rest}" if names else "`vars`, `matrix` and `foreach` define variables"
+    return (
+        f"available: {', '.join(names[:12])}{rest}"
+        if names
+        else "`vars`, `matrix` and `foreach` define variables"
+    )
 
 
 def _first_lower(message: str | None) -> str:

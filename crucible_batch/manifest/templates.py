@@ -1,7 +1,8 @@
-"""Templates of a manifest: compiled by Jinja2 once per source, rendered with the variables of a job.
+"""Templates of a manifest: compiled by Jinja2 once per source, rendered with the variables of a
+job.
 
-A text without ``{{``, ``{%`` or ``{#`` isn't a template; Jinja2 is imported for the first one. A rendered value is
-never parsed as a template again, so text from a CSV file can't become code.
+A text without ``{{``, ``{%`` or ``{#`` isn't a template; Jinja2 is imported for the first one. A
+rendered value is never parsed as a template again, so text from a CSV file can't become code.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 MAX_PROMPT = 32 * 1024
 MAX_VALUE = 64 * 1024
 _MAX_SOURCE = 64 * 1024
-# Compiling takes about 1 ms. With more distinct parts than this, the cache is cleared and parts are compiled again.
+# Compiling takes about 1 ms. With more distinct parts than this, the cache is cleared and parts are
+# compiled again.
 _CACHE_SIZE = 4096
 
-# An expression without braces or line breaks inside it and without whitespace control (``{{-``, ``-}}``).
-_EXPRESSION = re.compile(r"""(?<!\{)\{\{(?![-+])((?:[^{}\n'"]++|'[^'{}\n\\]*'|"[^"{}\n\\]*")++)(?<![-+])\}\}""")
+# An expression without braces or line breaks inside it and without whitespace control (``{{-``,
+# ``-}}``).
+_EXPRESSION = re.compile(
+    r"""(?<!\{)\{\{(?![-+])((?:[^{}\n'"]++|'[^'{}\n\\]*'|"[^"{}\n\\]*")++)(?<![-+])\}\}"""
+)
 
 
 def is_template(text: str) -> bool:
@@ -39,10 +44,11 @@ def is_template(text: str) -> bool:
 
 
 def split_expressions(source: str) -> list[str] | None:
-    """Split a template into text, expression, text, ..., text. Returns None if it has more than simple expressions.
+    """Split a template into text, expression, text, ..., text. Returns None if it has more than
+    simple expressions.
 
-    This way each expression is compiled once: 100,000 different prompts that contain ``{{ brand }}`` need one
-    compilation.
+    This way each expression is compiled once: 100,000 different prompts that contain ``{{ brand
+    }}`` need one compilation.
     """
     pieces = _EXPRESSION.split(source)
     if "\r" in source or any(map(is_template, pieces[::2])) or any(map(str.isspace, pieces[1::2])):
@@ -62,7 +68,9 @@ class Template:
         self._meter = meter
         self._parts = parts
         self._blank = blank
-        self.names = frozenset(name for part in parts if not isinstance(part, str) for name in part.names)
+        self.names = frozenset(
+            name for part in parts if not isinstance(part, str) for name in part.names
+        )
 
     def text(self, variables: Variables, limit: int = MAX_VALUE) -> str:
         """Render to text of at most ``limit`` bytes of UTF-8. Raises ``TemplateFault``."""
@@ -119,15 +127,17 @@ class Template:
 
 
 def _check_size(text: str, limit: int) -> None:
-    if len(text) > limit or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > limit):
+    if len(text) > limit or (
+        not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > limit
+    ):
         raise LimitError(f"longer than {limit // 1024} KiB, the limit for this field")
 
 
 class Templates:
     """The compiler of the templates of one expansion, with a cache of compiled parts by source.
 
-    ``names`` are the variables that the templates compiled so far may use, ``blank`` the columns of empty cells that
-    renderings have inserted since it was cleared.
+    ``names`` are the variables that the templates compiled so far may use, ``blank`` the columns of
+    empty cells that renderings have inserted since it was cleared.
     """
 
     def __init__(self) -> None:

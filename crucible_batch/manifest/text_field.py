@@ -13,7 +13,9 @@ class TextField:
 
     __slots__ = ("_limit", "_template", "literal", "path")
 
-    def __init__(self, text: str, path: tuple[str | int, ...], templates: Templates, limit: int = MAX_VALUE) -> None:
+    def __init__(
+        self, text: str, path: tuple[str | int, ...], templates: Templates, limit: int = MAX_VALUE
+    ) -> None:
         self.path = path
         self._limit = limit
         self.literal = text
@@ -26,4 +28,6 @@ class TextField:
         return self._template.names if self._template else _NO_NAMES
 
     def render(self, variables: Variables) -> str:
-        return self.literal if self._template is None else self._template.text(variables, self._limit)
+        return (
+            self.literal if self._template is None else self._template.text(variables, self._limit)
+        )

@@ -37,7 +37,8 @@ def is_batch_of_one(value: object) -> bool:
 
 
 def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
-    """Yield the problems of the header, which is all fields but ``jobs``, that its model can't detect."""
+    """Yield the problems of the header, which is all fields but ``jobs``, that its model can't
+    detect."""
     for message, near in names.faults(header.output.path):
         yield site.problem(("output", "path"), message, nearest=near)
     yield from _variable_names(header.vars, site, ("vars",))
@@ -59,7 +60,9 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
     """Yield the problems of one entry of ``jobs``, by itself and together with the header."""
     if job.workflow is None and header.workflow is None:
         yield site.problem(
-            ("workflow",), "the job has no workflow, and no default workflow is set", hint="add `workflow: ...`"
+            ("workflow",),
+            "the job has no workflow, and no default workflow is set",
+            hint="add `workflow: ...`",
         )
     yield from _batch_size(job.params, site, ("params",))
     if job.matrix is not None:
@@ -69,7 +72,9 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
     yield from job.problems(header, site)
     for name in job.zip:
         if name in axes:
-            yield site.problem(("zip", name), f"the axis {name!r} is in both `matrix` and `zip`", key=True)
+            yield site.problem(
+                ("zip", name), f"the axis {name!r} is in both `matrix` and `zip`", key=True
+            )
     lengths = {name: len(values) for name, values in job.zip.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -77,14 +82,18 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
 
 
 def axes_of(job: JobEntry, shared: Mapping[str, list[Any]]) -> Mapping[str, list[Any]]:
-    """Return the matrix of an entry. ``shared`` is that of the manifest, which derived jobs don't have."""
+    """Return the matrix of an entry.
+
+    ``shared`` is that of the manifest, which derived jobs don't have.
+    """
     if job.matrix is not None:
         return job.matrix
     return {} if job.is_derived else shared
 
 
 def job_count(job: JobEntry, header: Header) -> int:
-    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 if they are derived."""
+    """Return the number of jobs that an entry makes, per row if it has ``foreach``; 0 if they are
+    derived."""
     if job.is_derived:
         return 0
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
@@ -94,19 +103,31 @@ def job_count(job: JobEntry, header: Header) -> int:
     return math.prod(len(values) for values in axes.values()) * rows * job.repeat
 
 
-def override_problems(overrides: Mapping[str, str], header: Header, site: SourceNode) -> Iterator[Problem]:
-    """Yield the problems of ``--var`` options: names that aren't in the manifest's ``vars``, values not in UTF-8."""
+def override_problems(
+    overrides: Mapping[str, str], header: Header, site: SourceNode
+) -> Iterator[Problem]:
+    """Yield the problems of ``--var`` options:
+
+    names that aren't in the manifest's ``vars``, values not in UTF-8.
+    """
     for name, value in overrides.items():
         if name not in header.vars:
-            hint = f"its variables are {', '.join(header.vars)}" if header.vars else "it has no `vars`"
+            hint = (
+                f"its variables are {', '.join(header.vars)}" if header.vars else "it has no `vars`"
+            )
             message = f"--var {name}: the manifest has no such variable"
-            yield site.problem(("vars",), message, key=True, nearest=nearest(name, header.vars), hint=hint)
+            yield site.problem(
+                ("vars",), message, key=True, nearest=nearest(name, header.vars), hint=hint
+            )
         if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
             yield site.problem(("vars",), f"--var {name}: the value is not UTF-8", key=True)
 
 
 def header_warnings(header: Header, site: SourceNode, used: Collection[str]) -> Iterator[Problem]:
-    """Yield warnings about values that the author may have meant differently. ``used`` are the jobs' workflows."""
+    """Yield warnings about values that the author may have meant differently.
+
+    ``used`` are the jobs' workflows.
+    """
     for name, value in header.vars.items():
         yield from _untemplated(value, site, ("vars", name))
     for name, values in header.matrix.items():
@@ -130,7 +151,9 @@ def job_warnings(job: JobEntry, site: SourceNode) -> Iterator[Problem]:
 
 def _untemplated(value: object, site: SourceNode, path: tuple[str | int, ...]) -> Iterator[Problem]:
     if isinstance(value, str) and is_template(value):
-        yield site.problem(path, "a template in a variable or an axis is not rendered; the text is used literally")
+        yield site.problem(
+            path, "a template in a variable or an axis is not rendered; the text is used literally"
+        )
 
 
 def _axis_problems(
@@ -139,21 +162,29 @@ def _axis_problems(
     yield from _variable_names(axes, site, (where,))
     for name, values in axes.items():
         if name in variables:
-            yield site.problem((where, name), f"{name!r} is both an axis and one of `vars`", key=True)
+            yield site.problem(
+                (where, name), f"{name!r} is both an axis and one of `vars`", key=True
+            )
         for index, value in enumerate(values):
             if not isinstance(value, str | int | float):
-                message = f"a value of an axis must be text, a number, true or false, got {kind(value)}"
+                message = (
+                    f"a value of an axis must be text, a number, true or false, got {kind(value)}"
+                )
                 yield site.problem((where, name, index), message)
 
 
-def _variable_names(names: Collection[str], site: SourceNode, path: tuple[str, ...]) -> Iterator[Problem]:
+def _variable_names(
+    names: Collection[str], site: SourceNode, path: tuple[str, ...]
+) -> Iterator[Problem]:
     for name in names:
         if name in RESERVED:
             message = f"the name {name!r} is reserved in templates; choose another name"
             yield site.problem((*path, name), message, key=True)
 
 
-def _batch_size(params: Mapping[str, Any], site: SourceNode, path: tuple[str, ...]) -> Iterator[Problem]:
+def _batch_size(
+    params: Mapping[str, Any], site: SourceNode, path: tuple[str, ...]
+) -> Iterator[Problem]:
     value = params.get(BATCH_SIZE, 1)
     is_left_to_rendering = isinstance(value, str) and is_template(value)
     if not is_batch_of_one(value) and not is_left_to_rendering:
@@ -161,23 +192,36 @@ def _batch_size(params: Mapping[str, Any], site: SourceNode, path: tuple[str, ..
 
 
 def batch_size_problem(site: SourceNode, path: tuple[str | int, ...]) -> Problem:
-    return site.problem(path, f"{BATCH_SIZE} must be 1", hint="use `repeat` for more images of one job")
+    return site.problem(
+        path, f"{BATCH_SIZE} must be 1", hint="use `repeat` for more images of one job"
+    )
 
 
 def too_many(site: SourceNode, max_jobs: int) -> Problem:
     """Return the problem of the entry with which a manifest exceeds ``max_jobs``."""
     return site.problem(
-        (), f"with this entry the manifest has more than {max_jobs:,} jobs", hint="--max-jobs raises the limit"
+        (),
+        f"with this entry the manifest has more than {max_jobs:,} jobs",
+        hint="--max-jobs raises the limit",
     )
 
 
 class FormCheck:
-    """The check of one document's form: its YAML, the shape of each field, and the rules between fields.
+    """The check of one document's form: its YAML, the shape of each field, and the rules between
+    fields.
 
-    For a line with a YAML problem, other problems are not reported, since most would be consequences of that one.
+    For a line with a YAML problem, other problems are not reported, since most would be
+    consequences of that one.
     """
 
-    def __init__(self, document: Document, overrides: Mapping[str, str], *, allow_outside: bool, max_jobs: int) -> None:
+    def __init__(
+        self,
+        document: Document,
+        overrides: Mapping[str, str],
+        *,
+        allow_outside: bool,
+        max_jobs: int,
+    ) -> None:
         self._site = document.root
         self._overrides = overrides
         self._allow_outside = allow_outside
@@ -198,7 +242,9 @@ class FormCheck:
             self._check_jobs(header)
         elif "jobs" in self._site.value:
             is_empty = jobs is None or jobs == []
-            message = "is empty; add a job" if is_empty else f"must be a list of jobs, got {kind(jobs)}"
+            message = (
+                "is empty; add a job" if is_empty else f"must be a list of jobs, got {kind(jobs)}"
+            )
             self._report([self._site.problem(("jobs",), message)])
         elif all(problem.nearest != "jobs" for problem in self._problems.error().problems):
             self._report([self._site.problem(("jobs",), "`jobs` is missing")])
@@ -206,7 +252,9 @@ class FormCheck:
             raise self._problems.error()
         return self._made(header, sha256)
 
-    def _validated(self, model: type[Model], site: SourceNode, *, other_keys: Sequence[str] = ()) -> Model | None:
+    def _validated(
+        self, model: type[Model], site: SourceNode, *, other_keys: Sequence[str] = ()
+    ) -> Model | None:
         """Return the model of the value at ``site`` without ``other_keys``.
 
         If the value doesn't have the right shape, reports the problems and returns None.
@@ -221,15 +269,20 @@ class FormCheck:
             if self._problems.full:
                 self._problems.omitted += len(details)
                 return None
-            self._report(islice(shape_problems(model, details, site, other_keys=other_keys), MAX_SHOWN))
+            self._report(
+                islice(shape_problems(model, details, site, other_keys=other_keys), MAX_SHOWN)
+            )
             self._problems.omitted += max(len(details) - MAX_SHOWN, 0)
             return None
 
     def _report(self, problems: Iterable[Problem]) -> None:
-        self._problems.extend(problem for problem in problems if problem.place.line not in self._faulty_lines)
+        self._problems.extend(
+            problem for problem in problems if problem.place.line not in self._faulty_lines
+        )
 
     def _check_jobs(self, header: Header | None) -> None:
-        """Check each entry, and the rules between it and the header if the header has the right shape."""
+        """Check each entry, and the rules between it and the header if the header has the right
+        shape."""
         used = {header.workflow} if header is not None and header.workflow else set[str]()
         count = 0
         for index, site in enumerate(self._site.items("jobs")):

@@ -1,4 +1,7 @@
-"""A manifest that a program gives as a value, not as a file: written as YAML, it is read and checked as any other."""
+"""A manifest that a program gives as a value, not as a file:
+
+written as YAML, it is read and checked as any other.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from typing import Any, cast
 import yaml
 
 VALUE_PATH = Path("<manifest>")
-"""The path of a manifest without a file, in messages and reports. Its directory is the working directory."""
+"""The path of a manifest without a file, in messages and reports.
+
+Its directory is the working directory.
+"""
 
 
 def written(value: Mapping[str, object]) -> bytes:
@@ -19,7 +25,9 @@ def written(value: Mapping[str, object]) -> bytes:
     Raises ``ValueError`` for an object that YAML does not know.
     """
     try:
-        text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=2**20)
+        text: str = yaml.dump(
+            value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=2**20
+        )
         return text.encode()
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from None

@@ -1,8 +1,9 @@
-"""Parser of YAML text to plain values with a source map. Every error becomes a ``Problem`` with its place.
+"""Parser of YAML text to plain values with a source map. Every error becomes a ``Problem`` with its
+place.
 
-The tree is built from parser events (libyaml's if PyYAML has them). PyYAML's own constructors keep the last of two
-equal keys, follow YAML 1.1 and recurse without a limit; ``yaml.compose`` loses the places of aliases and stops at the
-first undefined one.
+The tree is built from parser events (libyaml's if PyYAML has them). PyYAML's own constructors keep
+the last of two equal keys, follow YAML 1.1 and recurse without a limit; ``yaml.compose`` loses the
+places of aliases and stops at the first undefined one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ MAX_WARNINGS = 100
 MAX_VALUES = 500_000
 """Keys and values in one document: about 25,000 jobs. Each takes about 250 bytes of memory."""
 MAX_ALIASED_VALUES = 100_000
-"""Keys and values that all aliases of a document may expand to: nine lines of nine aliases make a billion values."""
+"""Keys and values that all aliases of a document may expand to:
+
+nine lines of nine aliases make a billion values.
+"""
 MAX_ANCHORS = 100_000
 USE_A_TABLE = "keep rows in a .csv or .jsonl file and use `foreach`, or raise the limit with --max-manifest-size"
 
@@ -50,11 +54,13 @@ class Document:
     problems: ProblemCollector
 
 
-def parse(text: str, file: Path, *, max_values: int = MAX_VALUES, watch: Callable[[], None] = lambda: None) -> Document:
+def parse(
+    text: str, file: Path, *, max_values: int = MAX_VALUES, watch: Callable[[], None] = lambda: None
+) -> Document:
     """Parse one YAML document and return it with the problems that didn't stop the parser.
 
-    Raises ``ManifestError`` with all problems if the document can't be read to its end. ``watch`` is called for each
-    list and mapping and may raise to abort.
+    Raises ``ManifestError`` with all problems if the document can't be read to its end. ``watch``
+    is called for each list and mapping and may raise to abort.
     """
     builder = _TreeBuilder(file, max_values, watch)
     try:
@@ -66,9 +72,13 @@ def parse(text: str, file: Path, *, max_values: int = MAX_VALUES, watch: Callabl
     except UnicodeEncodeError as error:
         builder.problems.add(_forbidden(error.object[error.start], text, file))
     except (RecursionError, MemoryError, ValueError) as error:
-        builder.problems.add(Problem(Place(file), "", f"the YAML can't be read: {type(error).__name__}"))
+        builder.problems.add(
+            Problem(Place(file), "", f"the YAML can't be read: {type(error).__name__}")
+        )
     else:
-        return Document(SourceNode(file, value, source_map), tuple(builder.warnings), builder.problems)
+        return Document(
+            SourceNode(file, value, source_map), tuple(builder.warnings), builder.problems
+        )
     raise builder.problems.error()
 
 
@@ -95,7 +105,10 @@ class _TreeBuilder:
         self._is_muted = False
 
     def document(self, loader: Any) -> tuple[Any, SourceMap]:
-        """Build the only document of ``loader`` and dispose of the loader. Raises ``_Stop`` and the loader's errors."""
+        """Build the only document of ``loader`` and dispose of the loader.
+
+        Raises ``_Stop`` and the loader's errors.
+        """
         self._next = loader.get_event
         try:
             self._next()  # the start of the stream
@@ -104,7 +117,9 @@ class _TreeBuilder:
             root = self._node(self._next(), 1)
             self._next()  # the end of the document
             if isinstance(event := self._next(), DocumentStartEvent):
-                self._complain(event, "a manifest is one YAML document, but a second one begins here")
+                self._complain(
+                    event, "a manifest is one YAML document, but a second one begins here"
+                )
         finally:
             loader.dispose()
         return root
@@ -131,7 +146,11 @@ class _TreeBuilder:
         if depth > MAX_DEPTH:
             self._stop(event, f"lists and mappings are nested more than {MAX_DEPTH} deep")
         self._watch()
-        return self._mapping(node, depth) if type(event) is MappingStartEvent else self._sequence(node, depth)
+        return (
+            self._mapping(node, depth)
+            if type(event) is MappingStartEvent
+            else self._sequence(node, depth)
+        )
 
     def _scalar(self, event: Any) -> yaml_scalars.Scalar:
         text: str = event.value
@@ -177,10 +196,14 @@ class _TreeBuilder:
         key: str = event.value
         if key in siblings:
             line, column, _ = siblings[key].key or siblings[key].span
-            self._complain(event, f"duplicate key {key!r}", f"it is already at line {line}, column {column}")
+            self._complain(
+                event, f"duplicate key {key!r}", f"it is already at line {line}, column {column}"
+            )
             return None
         if event.anchor is not None or event.tag is not None:
-            self._complain(event, f"the key {key!r} has an anchor or a tag; only values may have an anchor")
+            self._complain(
+                event, f"the key {key!r} has an anchor or a tag; only values may have an anchor"
+            )
             if event.anchor is not None:
                 self._anchors[event.anchor] = key, SourceMap(_span(event))
         if not event.implicit[0]:
@@ -200,14 +223,22 @@ class _TreeBuilder:
         except ValueError:
             is_text = False
         if not is_text:
-            decimals = "; decimals are written with a point, such as 12.5" if key.isdecimal() else ""
-            self._complain(event, f"the key {key or 'nothing'} is not text", f'put it in quotes: "{key}"{decimals}')
+            decimals = (
+                "; decimals are written with a point, such as 12.5" if key.isdecimal() else ""
+            )
+            self._complain(
+                event,
+                f"the key {key or 'nothing'} is not text",
+                f'put it in quotes: "{key}"{decimals}',
+            )
             return None
         self._plain_keys[key] = key  # jobs repeat their keys, so they share one string
         return key
 
     def _skip_complex_key(self, event: Any, depth: int) -> None:
-        self._complain(event, "a key must be plain text", "a value that begins with {{ must be in quotes")
+        self._complain(
+            event, "a key must be plain text", "a value that begins with {{ must be in quotes"
+        )
         outer, self._is_muted = self._is_muted, True
         self._node(event, depth + 1)
         self._is_muted = outer
@@ -234,7 +265,9 @@ class _TreeBuilder:
     def _count(self, event: Any, values: int = 1) -> None:
         self._values += values
         if self._values > self._max_values:
-            self._stop(event, f"the manifest has more than {self._max_values:,} values", USE_A_TABLE)
+            self._stop(
+                event, f"the manifest has more than {self._max_values:,} values", USE_A_TABLE
+            )
 
     def _place(self, event: Any) -> Place:
         return Place(self._file, *_span(event))
@@ -250,24 +283,32 @@ class _TreeBuilder:
 
 
 def _span(event: Any) -> Span:
-    """Return the line and column of an event, and the end column of a scalar or alias on one line, otherwise 0."""
+    """Return the line and column of an event, and the end column of a scalar or alias on one line,
+    otherwise 0."""
     start, end = event.start_mark, event.end_mark
     is_text = type(event) is ScalarEvent or type(event) is AliasEvent
-    return start.line + 1, start.column + 1, end.column + 1 if is_text and start.line == end.line else 0
+    return (
+        start.line + 1,
+        start.column + 1,
+        end.column + 1 if is_text and start.line == end.line else 0,
+    )
 
 
 def _extent(value: Any) -> tuple[int, int]:
-    """Return the number of keys and values within a value, itself included, and its levels of lists and mappings."""
+    """Return the number of keys and values within a value, itself included, and its levels of lists
+    and mappings."""
     if not isinstance(value, dict | list):
         return 1, 0
     within = [_extent(member) for member in (value.values() if isinstance(value, dict) else value)]
     keys = len(value) if isinstance(value, dict) else 0
-    return 1 + keys + sum(values for values, _ in within), 1 + max((levels for _, levels in within), default=0)
+    return 1 + keys + sum(values for values, _ in within), 1 + max(
+        (levels for _, levels in within), default=0
+    )
 
 
 _TAB = "found a tab character that violates"
-# Beginnings of libyaml's error messages (the pure parser's are the same), each with our message and hint.
-# The first match is used.
+# Beginnings of libyaml's error messages (the pure parser's are the same), each with our message and
+# hint. The first match is used.
 _PHRASES: tuple[tuple[str, str, str | None], ...] = (
     (
         "mapping values are not allowed",
@@ -275,8 +316,16 @@ _PHRASES: tuple[tuple[str, str, str | None], ...] = (
         "put text that contains `: ` in quotes, and indent all keys of a mapping equally",
     ),
     ("found unexpected end of stream", "the closing quotation mark is missing", "add it"),
-    ("could not find expected ':'", "a key without a colon", "write `key: value`, with a space after the colon"),
-    ("did not find expected ',' or ']'", "the list is not closed", "close it with ], and put commas between items"),
+    (
+        "could not find expected ':'",
+        "a key without a colon",
+        "write `key: value`, with a space after the colon",
+    ),
+    (
+        "did not find expected ',' or ']'",
+        "the list is not closed",
+        "close it with ], and put commas between items",
+    ),
     (
         "did not find expected ',' or '}'",
         "the mapping is not closed",
@@ -292,12 +341,24 @@ _PHRASES: tuple[tuple[str, str, str | None], ...] = (
         "expected a list item",
         "begin each item with `- `, equally indented",
     ),
-    ("did not find expected node content", "expected a value", "close each [ with ] and each { with }"),
+    (
+        "did not find expected node content",
+        "expected a value",
+        "close each [ with ] and each { with }",
+    ),
     ("found undefined tag handle", "an unknown YAML tag", "put text that begins with ! in quotes"),
     ("found invalid Unicode character escape", "an escape that is not a character", None),
-    ("found unknown escape character", "an unknown escape in quoted text", "use 'single quotes', or double the \\"),
+    (
+        "found unknown escape character",
+        "an unknown escape in quoted text",
+        "use 'single quotes', or double the \\",
+    ),
     (_TAB, "a tab in the indentation", "indent with spaces, not with tabs"),
-    ("found incompatible YAML document", "a YAML version that isn't supported", "remove the %YAML line"),
+    (
+        "found incompatible YAML document",
+        "a YAML version that isn't supported",
+        "remove the %YAML line",
+    ),
     ("found character that cannot start any token", "a character that can't begin a value", None),
 )
 _CANT_BEGIN = {
@@ -319,12 +380,15 @@ def _explained(error: yaml.YAMLError, text: str, file: Path) -> Problem:
     for beginning, message, hint in _PHRASES:
         if phrase.startswith(beginning):
             opened = "" if beginning == _TAB else _opened(error)
-            return Problem(place, "", f"not YAML: {message}{opened}", hint=hint or _character_hint(text, mark))
+            return Problem(
+                place, "", f"not YAML: {message}{opened}", hint=hint or _character_hint(text, mark)
+            )
     return Problem(place, "", f"not YAML: {phrase or 'the parser gave no reason'}{_opened(error)}")
 
 
 def _opened(error: Any) -> str:
-    """Return the place where an unclosed item begins, for a message; the parser reports it only at the end."""
+    """Return the place where an unclosed item begins, for a message; the parser reports it only at
+    the end."""
     opened, noticed = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
     if opened is None or noticed is None or opened.line == noticed.line:
         return ""
@@ -332,7 +396,8 @@ def _opened(error: Any) -> str:
 
 
 def _character_hint(text: str, mark: Any) -> str | None:
-    """Return a hint for the character at which the parser stopped, or for a tab in the indentation before it."""
+    """Return a hint for the character at which the parser stopped, or for a tab in the indentation
+    before it."""
     if mark is None:
         return None
     lines = text.split("\n", mark.line + 1)

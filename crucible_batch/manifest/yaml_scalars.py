@@ -1,7 +1,8 @@
 """Plain YAML scalars by the core schema of YAML 1.2.
 
-PyYAML follows YAML 1.1, where ``no`` is False, ``010`` is 8, ``12:30`` is 750 and ``1e3`` is text. Here ``no`` and
-``12:30`` are text, ``010`` is ten and ``1e3`` is a number. ``misreading`` warns about such values.
+PyYAML follows YAML 1.1, where ``no`` is False, ``010`` is 8, ``12:30`` is 750 and ``1e3`` is text.
+Here ``no`` and ``12:30`` are text, ``010`` is ten and ``1e3`` is a number. ``misreading`` warns
+about such values.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import re
 
 Scalar = str | int | float | bool | None
 
-# A plain scalar that begins with any other character is text in both versions, so most scalars skip the patterns below.
+# A plain scalar that begins with any other character is text in both versions, so most scalars skip
+# the patterns below.
 MAYBE_TYPED = frozenset("0123456789+-.~nNtTfFyYoO")
 _WORDS: dict[str, Scalar] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -34,8 +36,8 @@ _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 def resolve(text: str) -> Scalar:
     """Return the value of an unquoted scalar.
 
-    Raises ``ValueError``, with a message for the manifest's author, for NaN, infinity and numbers that are too long or
-    too large.
+    Raises ``ValueError``, with a message for the manifest's author, for NaN, infinity and numbers
+    that are too long or too large.
     """
     if text and text[0] not in MAYBE_TYPED:
         return text
@@ -55,7 +57,9 @@ def resolve(text: str) -> Scalar:
 
 def _check_length(text: str) -> None:
     if len(text) > MAX_NUMBER_LENGTH:
-        raise ValueError(f"a number of {len(text)} characters is too long; put it in quotes if it is text")
+        raise ValueError(
+            f"a number of {len(text)} characters is too long; put it in quotes if it is text"
+        )
 
 
 def _finite(text: str) -> float:

@@ -1,7 +1,8 @@
-"""The account that a run directory belongs to, identified by the API key or by what the key can read.
+"""The account that a run directory belongs to, identified by the API key or by what the key can
+read.
 
-Whether the account of a key is the directory's depends on what the key can read, and on whether the directory has
-bought something, or may have (a submit or an upload without an answer):
+Whether the account of a key is the directory's depends on what the key can read, and on whether the
+directory has bought something, or may have (a submit or an upload without an answer):
 
     key                                            nothing bought or in doubt    otherwise
     is the one used last                           same account                  same account
@@ -10,8 +11,9 @@ bought something, or may have (a submit or an upload without an answer):
     no job recorded, reads the newest asset        same account                  same account
     no job recorded, can't read an asset           may be the same               refused: can't be determined
 
-The shards of a divided plan have to be run in the account in which it was divided. The plan has the fingerprint of its
-key, the newest job and the newest asset, and may be all that a machine knows, so what can't be determined is refused.
+The shards of a divided plan have to be run in the account in which it was divided. The plan has the
+fingerprint of its key, the newest job and the newest asset, and may be all that a machine knows, so
+what can't be determined is refused.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ _SALT_BYTES = 16
 class DirectoryAccount:
     """The account of a key.
 
-    ``is_proven`` is true if it is known to be the directory's account, false if it only isn't known to be another.
+    ``is_proven`` is true if it is known to be the directory's account, false if it only isn't known
+    to be another.
     """
 
     fingerprint: str
@@ -46,24 +49,32 @@ class DirectoryAccount:
 
 
 async def check_account(journal: Journal, gateway: HttpGateway, key: str) -> None:
-    """Refuse a directory of another account, and record the key in the journal. Raises as ``refuse_other_account``."""
+    """Refuse a directory of another account, and record the key in the journal.
+
+    Raises as ``refuse_other_account``.
+    """
     journal.remember_key((await refuse_other_account(journal, gateway, key)).fingerprint)
 
 
 async def refuse_other_account(
     journal: Journal, gateway: HttpGateway, key: str, *, same_account: bool = False
 ) -> DirectoryAccount:
-    """Refuse a directory of another account: its idempotency keys have no effect here, so all jobs would be rebought.
+    """Refuse a directory of another account: its idempotency keys have no effect here, so all jobs
+    would be rebought.
 
-    A renewed key of the same account can still read that account's jobs and assets. ``same_account`` is the user's
-    statement that it is the same account, used if there is nothing to read.
+    A renewed key of the same account can still read that account's jobs and assets.
+    ``same_account`` is the user's statement that it is the same account, used if there is nothing
+    to read.
 
-    Raises ``OtherAccountError``, ``RunDirectoryError`` if the account can't be determined, and ``GatewayError``.
+    Raises ``OtherAccountError``, ``RunDirectoryError`` if the account can't be determined, and
+    ``GatewayError``.
     """
     known = journal.remembered_key()
     if known is not None and is_of_key(known, key):
         return DirectoryAccount(known, is_proven=True)
-    return DirectoryAccount(_fingerprint(key), is_proven=await _is_proven(journal, gateway, same_account=same_account))
+    return DirectoryAccount(
+        _fingerprint(key), is_proven=await _is_proven(journal, gateway, same_account=same_account)
+    )
 
 
 async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bool) -> bool:
@@ -79,7 +90,9 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
     if asset_id is not None and await _is_found(gateway.asset(asset_id)):
         return True
     ledger = ledger_of(journal)
-    may_have_bought = ledger.holds() or ledger.lost_uploads or ledger.assumed_uploads or ledger.spent
+    may_have_bought = (
+        ledger.holds() or ledger.lost_uploads or ledger.assumed_uploads or ledger.spent
+    )
     if may_have_bought and not same_account:
         raise RunDirectoryError(
             f"{journal.path.parent.parent} was used with another API key, and whether this key is of the same account"

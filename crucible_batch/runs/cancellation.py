@@ -28,7 +28,10 @@ class Deadline:
         self.set(seconds)
 
     def set(self, seconds: float | None) -> None:
-        """Set the deadline, in seconds from the construction of the object. None changes nothing."""
+        """Set the deadline, in seconds from the construction of the object.
+
+        None changes nothing.
+        """
         if seconds is not None:
             self._end = self._began + seconds
 
@@ -42,7 +45,10 @@ class Deadline:
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def check(self) -> None:
-        """Raise ``DeadlineError`` if the deadline has passed. For blocking work, which can't be cancelled."""
+        """Raise ``DeadlineError`` if the deadline has passed.
+
+        For blocking work, which can't be cancelled.
+        """
         if self.left_s == 0:
             raise DeadlineError
 
@@ -68,8 +74,8 @@ class Interruptible(Protocol):
 class Signals:
     """A context manager that routes signals to a run; main thread only.
 
-    Signals that were ignored before, as under ``nohup``, stay ignored. A signal that arrives too late to interrupt the
-    run is kept for ``pass_on``; otherwise it would be lost.
+    Signals that were ignored before, as under ``nohup``, stay ignored. A signal that arrives too
+    late to interrupt the run is kept for ``pass_on``; otherwise it would be lost.
     """
 
     def __init__(self, runner: Interruptible) -> None:
@@ -99,8 +105,8 @@ class Signals:
         return [number for number in _ROUTES if self._before[number] is not signal.SIG_IGN]
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
-        # Python may call this between any two instructions of the main thread, so the run is interrupted in the next
-        # iteration of the event loop.
+        # Python may call this between any two instructions of the main thread, so the run is
+        # interrupted in the next iteration of the event loop.
         self._pending.append(signal.Signals(number))
         self._loop.call_soon_threadsafe(self._interrupt)
 
@@ -113,8 +119,8 @@ class Signals:
 def interruptible_immediately() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` in the block immediately on Ctrl-C; main thread only.
 
-    For blocks with nothing to finish. asyncio's own handler would only cancel the task, which has no effect during a
-    prompt or the planning of many jobs.
+    For blocks with nothing to finish. asyncio's own handler would only cancel the task, which has
+    no effect during a prompt or the planning of many jobs.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:

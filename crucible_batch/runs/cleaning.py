@@ -9,7 +9,13 @@ from pathlib import Path
 
 import httpx
 
-from crucible_batch.core.asset import ASSET_PREFIX, KeepReason, is_candidate, keep_reason, may_need_images
+from crucible_batch.core.asset import (
+    ASSET_PREFIX,
+    KeepReason,
+    is_candidate,
+    keep_reason,
+    may_need_images,
+)
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Deleted
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
@@ -30,9 +36,9 @@ logger = logging.getLogger(__name__)
 class AssetFate:
     """The decision about one asset.
 
-    ``stays`` is the reason if it is kept, and ``because`` the job or directory which that reason refers to. ``rebate``
-    is the amount refunded, None until the asset is deleted. ``charged`` is what it cost this directory: 0 if it was
-    found rather than uploaded.
+    ``stays`` is the reason if it is kept, and ``because`` the job or directory which that reason
+    refers to. ``rebate`` is the amount refunded, None until the asset is deleted. ``charged`` is
+    what it cost this directory: 0 if it was found rather than uploaded.
     """
 
     sha256: str
@@ -85,15 +91,17 @@ async def delete_assets(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Cleaning:
-    """Delete the assets that this run directory uploaded and that no unfinished job needs, and record the rebates.
+    """Delete the assets that this run directory uploaded and that no unfinished job needs, and
+    record the rebates.
 
-    The unfinished jobs of this directory and of the run directories beside it are considered. Assets that were found at
-    the gateway, not uploaded from here, are deleted only if ``found`` is true. With ``dry_run`` nothing is deleted and
-    no key is needed. ``confirm`` is called before the first deletion. A job that needs a deleted image later pays for
-    its upload again.
+    The unfinished jobs of this directory and of the run directories beside it are considered.
+    Assets that were found at the gateway, not uploaded from here, are deleted only if ``found`` is
+    true. With ``dry_run`` nothing is deleted and no key is needed. ``confirm`` is called before the
+    first deletion. A job that needs a deleted image later pays for its upload again.
 
-    Raises ``RunDirectoryError``, ``RunBusyError``, ``ConsentError`` if ``confirm`` returns False, ``KeyRefusedError``,
-    ``GatewayError`` and ``JournalError`` before anything is deleted; a later error is the result's ``failure``.
+    Raises ``RunDirectoryError``, ``RunBusyError``, ``ConsentError`` if ``confirm`` returns False,
+    ``KeyRefusedError``, ``GatewayError`` and ``JournalError`` before anything is deleted; a later
+    error is the result's ``failure``.
     """
     directory = local_directory(run_dir)
     if dry_run:
@@ -105,7 +113,9 @@ async def delete_assets(
         if not cleaning.going:
             return cleaning
         if confirm is not None and not confirm(cleaning):
-            raise ConsentError("nothing was deleted", hint="use --yes to delete without being asked")
+            raise ConsentError(
+                "nothing was deleted", hint="use --yes to delete without being asked"
+            )
         async with open_for_repair(directory, settings, transport) as bench:
             cleaning = await delete_selected(bench, cleaning)
             write_report_of(bench.journal, directory)
@@ -126,12 +136,18 @@ def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple
     fates = []
     for asset in candidates:
         elsewhere = shared.get(asset.sha256, unread)
-        stays = keep_reason(asset, needed=asset.sha256 in needed, shared=elsewhere is not None, found_too=found_too)
+        stays = keep_reason(
+            asset, needed=asset.sha256 in needed, shared=elsewhere is not None, found_too=found_too
+        )
         because = (
-            {KeepReason.NEEDED: needed.get(asset.sha256), KeepReason.SHARED: elsewhere}.get(stays) if stays else None
+            {KeepReason.NEEDED: needed.get(asset.sha256), KeepReason.SHARED: elsewhere}.get(stays)
+            if stays
+            else None
         )
         filename = names.get(asset.sha256)
-        fates.append(AssetFate(asset.sha256, asset.asset_id, filename, asset.charged, stays, because))
+        fates.append(
+            AssetFate(asset.sha256, asset.asset_id, filename, asset.charged, stays, because)
+        )
     return tuple(fates)
 
 
@@ -156,7 +172,9 @@ async def delete_selected(bench: LockedRun, cleaning: Cleaning) -> Cleaning:
     return replace(cleaning, fates=tuple(fates), failure=failure)
 
 
-async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, deadline: Deadline) -> ReportHead:
+async def clean_quietly(
+    bench: LockedRun, directory: Path, head: ReportHead, deadline: Deadline
+) -> ReportHead:
     """Delete unneeded assets after a run that succeeded, and return the updated head of the report.
 
     Errors are only logged, with the command to run later: they don't make the run fail.
@@ -180,11 +198,14 @@ async def clean_quietly(bench: LockedRun, directory: Path, head: ReportHead, dea
 
 
 def _images_of(journal: Journal) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the digests of images that jobs may need again, with the first such job's name; and all file names."""
+    """Return the digests of images that jobs may need again, with the first such job's name; and
+    all file names."""
     needed: dict[str, str] = {}
     filenames: dict[str, str] = {}
     for planned, job, retired in jobs_with_past(journal):
-        filenames.update((image.spec.sha256, image.spec.filename) for image in planned.images.values())
+        filenames.update(
+            (image.spec.sha256, image.spec.filename) for image in planned.images.values()
+        )
         if planned.images and may_need_images(job, retired=retired):
             for digest in planned.digests:
                 needed.setdefault(digest, planned.name)
@@ -192,10 +213,12 @@ def _images_of(journal: Journal) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _needed_beside(directory: Path, binding: Binding) -> tuple[Mapping[str, str], str | None]:
-    """Return the digests of images that unfinished jobs of other directories need, with the first such directory.
+    """Return the digests of images that unfinished jobs of other directories need, with the first
+    such directory.
 
-    Images are matched by digest, since a job that has not begun has no asset id yet. The second value names a directory
-    that can't be read, and so may need any image; None if all could be read.
+    Images are matched by digest, since a job that has not begun has no asset id yet. The second
+    value names a directory that can't be read, and so may need any image; None if all could be
+    read.
     """
     needed: dict[str, str] = {}
     unread: str | None = None

@@ -11,8 +11,11 @@ from crucible_batch.errors import CrucibleBatchError
 T = TypeVar("T")
 
 
-async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_once: int) -> None:
-    """Do the work for each item, for ``at_once`` of them at the same time. After an error, no further one is begun.
+async def for_each(
+    items: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_once: int
+) -> None:
+    """Do the work for each item, for ``at_once`` of them at the same time. After an error, no
+    further one is begun.
 
     Raises the first ``CrucibleBatchError`` or ``OSError`` of the work as it is.
     """
@@ -25,7 +28,10 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
                 return
             try:
                 await work(item)
-            except (CrucibleBatchError, OSError) as error:  # kept, since a group of tasks would wrap it
+            except (
+                CrucibleBatchError,
+                OSError,
+            ) as error:  # kept, since a group of tasks would wrap it
                 errors.append(error)
 
     async with asyncio.TaskGroup() as group:

@@ -34,12 +34,18 @@ def current_settings(
     storage_hosts: Sequence[str] = (),
     env_file: str | Path | None = None,
 ) -> Settings:
-    """Return the settings from the environment and the working directory's ``.env``, read at the time of the call.
+    """Return the settings from the environment and the working directory's ``.env``, read at the
+    time of the call.
 
-    ``env_file`` is read instead of ``.env``. The other arguments take precedence over both. Raises ``UserError`` if the
-    file can't be read, or if the directory of budget accounts is a relative path.
+    ``env_file`` is read instead of ``.env``. The other arguments take precedence over both. Raises
+    ``UserError`` if the file can't be read, or if the directory of budget accounts is a relative
+    path.
     """
-    environ = {name: HiddenText(os.environ[name]) for name in (KEY_VARIABLE, BASE_VARIABLE) if name in os.environ}
+    environ = {
+        name: HiddenText(os.environ[name])
+        for name in (KEY_VARIABLE, BASE_VARIABLE)
+        if name in os.environ
+    }
     found = resolve(
         environ,
         base_url=base_url,
@@ -49,12 +55,17 @@ def current_settings(
         env_file=None if env_file is None else Path(env_file),
     )
     return replace(
-        found, state_directory=state_directory(os.environ), accounts_directory=accounts_directory(os.environ)
+        found,
+        state_directory=state_directory(os.environ),
+        accounts_directory=accounts_directory(os.environ),
     )
 
 
 def require_key(settings: Settings, manifest: Path | None = None) -> str:
-    """Return the API key. Raises ``KeyRefusedError`` if there is none, with a hint at an env file by the manifest."""
+    """Return the API key.
+
+    Raises ``KeyRefusedError`` if there is none, with a hint at an env file by the manifest.
+    """
     if settings.api_key is None:
         hint = unread_env_file(settings, manifest)
         if hint is None and settings.env_file is not None:
@@ -70,7 +81,8 @@ def require_key(settings: Settings, manifest: Path | None = None) -> str:
 
 
 def unread_env_file(settings: Settings, manifest: Path | None) -> str | None:
-    """Return a hint at the ``.env`` beside the manifest, which is not read; None if there is none to point at.
+    """Return a hint at the ``.env`` beside the manifest, which is not read; None if there is none
+    to point at.
 
     Only its name is used: it may be another person's.
     """

@@ -25,16 +25,17 @@ from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 
 PATIENCE_S = 120.0
-"""Requests of jobs in progress are retried this long if the gateway answers with errors (``gateway.retries``)."""
+"""Requests of jobs in progress are retried this long if the gateway answers with errors
+(``gateway.retries``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """What is known of one run before its directory is locked; nothing of it changes.
 
-    ``terms`` are those of the manifest or the shard: a part may grant another budget. ``confirm`` is called for consent
-    if there is no budget; None if that isn't possible. ``outage`` is waited for once the manifest has been checked
-    (``run_start``).
+    ``terms`` are those of the manifest or the shard: a part may grant another budget. ``confirm``
+    is called for consent if there is no budget; None if that isn't possible. ``outage`` is waited
+    for once the manifest has been checked (``run_start``).
     """
 
     request: RunRequest
@@ -66,7 +67,9 @@ class RunContext:
 
         def tell(notice: RetryNotice) -> None:
             operation, reason = notice.operation.value, notice.reason
-            message = Retrying(self.clock.now(), operation, notice.attempt, notice.wait_s, reason, notice.host)
+            message = Retrying(
+                self.clock.now(), operation, notice.attempt, notice.wait_s, reason, notice.host
+            )
             self.observers.notify(message)
 
         retrier = Retrier(
@@ -82,8 +85,8 @@ class RunContext:
 def reported_outage(observer: Observer, clock: Clock, limit_s: float) -> Outage:
     """Return an outage that is reported to the observer. Requests do not wait for its end yet.
 
-    ``limit_s`` is the longest time, in seconds. If it is 0, errors are answers from the start: each request has its own
-    patience.
+    ``limit_s`` is the longest time, in seconds. If it is 0, errors are answers from the start: each
+    request has its own patience.
     """
 
     def tell(lasted_s: float, reason: str | None) -> None:

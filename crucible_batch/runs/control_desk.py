@@ -1,4 +1,7 @@
-"""Commands to a running run: read from words, as typed or sent by a page, and performed, journalled and shown."""
+"""Commands to a running run:
+
+read from words, as typed or sent by a page, and performed, journalled and shown.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from crucible_batch.core.control import ControlAction, ControlCommand, ControlEntry, ControlSource, PausedSince
+from crucible_batch.core.control import (
+    ControlAction,
+    ControlCommand,
+    ControlEntry,
+    ControlSource,
+    PausedSince,
+)
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.progress import Controlled, Observer
 from crucible_batch.core.redaction import clean
@@ -43,14 +52,20 @@ def read_command(words: Sequence[str]) -> ControlCommand:
     rest = words[1:]
     match action:
         case ControlAction.CONCURRENCY:
-            return ControlCommand(action, _read_jobs(_single(action, rest, "the number of jobs in flight")))
+            return ControlCommand(
+                action, _read_jobs(_single(action, rest, "the number of jobs in flight"))
+            )
         case ControlAction.DEADLINE:
-            return ControlCommand(action, _read_duration(_single(action, rest, "a duration from now, such as 2h")))
+            return ControlCommand(
+                action, _read_duration(_single(action, rest, "a duration from now, such as 2h"))
+            )
         case ControlAction.RETRY:
             return ControlCommand(action, names=_read_names(rest))
         case _:
             if rest:
-                raise UserError(f"{action} takes no arguments: {rest[0][:100]!r}", hint=f"one of: {_FORMS}")
+                raise UserError(
+                    f"{action} takes no arguments: {rest[0][:100]!r}", hint=f"one of: {_FORMS}"
+                )
             return ControlCommand(action)
 
 
@@ -62,7 +77,9 @@ def _single(action: ControlAction, rest: Sequence[str], what: str) -> str:
 
 def _read_jobs(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_AT_ONCE):
-        raise UserError(f"{text[:100]!r} is not a number of jobs", hint=f"a number from 1 to {MOST_AT_ONCE}")
+        raise UserError(
+            f"{text[:100]!r} is not a number of jobs", hint=f"a number from 1 to {MOST_AT_ONCE}"
+        )
     return int(text[:9])
 
 
@@ -75,17 +92,23 @@ def _read_duration(text: str) -> float:
 
 def _read_names(rest: Sequence[str]) -> tuple[str, ...]:
     if not rest:
-        raise UserError("retry requires the names of failed jobs", hint="patterns are allowed: retry 'hero-*'")
+        raise UserError(
+            "retry requires the names of failed jobs", hint="patterns are allowed: retry 'hero-*'"
+        )
     if len(rest) > _MOST_NAMES or max(map(len, rest)) > _LONGEST_NAME:
-        raise UserError("there are too many names, or one is too long", hint="use patterns: retry 'hero-*'")
+        raise UserError(
+            "there are too many names, or one is too long", hint="use patterns: retry 'hero-*'"
+        )
     return tuple(rest)
 
 
 @dataclass(slots=True, kw_only=True)
 class ControlDesk:
-    """Performs commands to one run, one after another. Everything here is called from the run's event loop.
+    """Performs commands to one run, one after another. Everything here is called from the run's
+    event loop.
 
-    ``number`` is that of the run in the journal; ``on_deadline`` takes a new deadline, in seconds from now.
+    ``number`` is that of the run in the journal; ``on_deadline`` takes a new deadline, in seconds
+    from now.
     """
 
     control: RunControl
@@ -113,10 +136,15 @@ class ControlDesk:
         async with self._turn:
             message = await perform[command.action](command, source)
         in_flight, saving = self.control.in_flight, self.control.saving
-        return ControlAnswer(message, {"action": command.action.value, "in_flight": in_flight, "saving": saving})
+        return ControlAnswer(
+            message, {"action": command.action.value, "in_flight": in_flight, "saving": saving}
+        )
 
     def suspend(self, is_suspended: bool) -> None:
-        """Begin or end a suspension: the run buys nothing, whatever is commanded. It is not journalled."""
+        """Begin or end a suspension:
+
+        the run buys nothing, whatever is commanded. It is not journalled.
+        """
         self.control.pause.suspend(is_suspended)
 
     def before_each_purchase(self, check: Callable[[], None]) -> None:
@@ -151,7 +179,8 @@ class ControlDesk:
         await self._enter(command, source)
         by = f"stopped by {source.by} from a {source.via}"
         self.control.interrupt(
-            ExitCode.SIGINT, ErrorInfo("INTERRUPTED", by, hint="run the same command again to resume")
+            ExitCode.SIGINT,
+            ErrorInfo("INTERRUPTED", by, hint="run the same command again to resume"),
         )
         return f"stopping; nothing more is bought; {self._collected()}"
 
@@ -186,7 +215,10 @@ class ControlDesk:
 
     def _refuse_if_stopping(self) -> None:
         if self.control.is_stopping:
-            raise ControlError("the run is stopping: it buys nothing more", hint="run the same command again to resume")
+            raise ControlError(
+                "the run is stopping: it buys nothing more",
+                hint="run the same command again to resume",
+            )
 
     def _collected(self) -> str:
         count, saving = self.control.in_flight, self.control.saving

@@ -1,4 +1,7 @@
-"""Access to a run directory for repair and cleaning: its lock, its journal for writing, and its gateway."""
+"""Access to a run directory for repair and cleaning:
+
+its lock, its journal for writing, and its gateway.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,12 @@ _FOREIGN = "größe/{index}{ext}"
 
 
 def try_directory(directory: Path) -> None:
-    """Check whether a run could work in ``directory``: take a lock, open a journal and rename a file in it.
+    """Check whether a run could work in ``directory``: take a lock, open a journal and rename a
+    file in it.
 
-    Uses a temporary folder below ``directory``, which is removed afterwards. Raises ``OSError`` if nothing can be
-    written, and ``RunDirectoryError``, which names ``directory``, if a run would refuse it or fail.
+    Uses a temporary folder below ``directory``, which is removed afterwards. Raises ``OSError`` if
+    nothing can be written, and ``RunDirectoryError``, which names ``directory``, if a run would
+    refuse it or fail.
     """
     with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=directory) as folder:
         try:
@@ -37,7 +42,9 @@ def try_directory(directory: Path) -> None:
             ):
                 check_outputs_can_be_saved(Path(folder), [_FOREIGN])
         except CrucibleBatchError as error:
-            raise RunDirectoryError(error.message.replace(folder, str(directory)), hint=error.hint) from error
+            raise RunDirectoryError(
+                error.message.replace(folder, str(directory)), hint=error.hint
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,8 @@ class LockedRun:
 def locked(directory: Path) -> Iterator[None]:
     """Hold the lock of an existing run directory. Creates nothing.
 
-    Raises ``RunDirectoryError`` if it is not a run directory, and ``RunBusyError`` if a run is active.
+    Raises ``RunDirectoryError`` if it is not a run directory, and ``RunBusyError`` if a run is
+    active.
     """
     with Journal.read(directory):
         pass
@@ -67,8 +75,8 @@ async def open_for_repair(
 ) -> AsyncIterator[LockedRun]:
     """Open the journal of a directory whose lock the caller holds, and its account's gateway.
 
-    Raises ``KeyRefusedError``, ``GatewayError``, ``JournalError``, and ``RunDirectoryError`` if the key or the base URL
-    is of another account than the directory.
+    Raises ``KeyRefusedError``, ``GatewayError``, ``JournalError``, and ``RunDirectoryError`` if the
+    key or the base URL is of another account than the directory.
     """
     settings = settings or current_settings()
     clock = SystemClock()

@@ -1,14 +1,14 @@
 """The divided plans of a run in an object store, and which of them are not merged yet.
 
-The list of them is what a machine without the run's journal knows of its shards: as long as one is not merged, the
-budget may be spent by its shards. It consists of numbered objects:
+The list of them is what a machine without the run's journal knows of its shards: as long as one is
+not merged, the budget may be spent by its shards. It consists of numbered objects:
 
     .crucible/shards/00000001.json   plan A was divided
     .crucible/shards/00000002.json   A is merged
     .crucible/shards/00000003.json   plan B was divided
 
-Each is created only if no object has its number. So of two machines that divide the run at the same moment, one gets
-the next number, and the other is refused.
+Each is created only if no object has its number. So of two machines that divide the run at the same
+moment, one gets the next number, and the other is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ SHARDS = ".crucible/shards"
 
 @dataclass(frozen=True, slots=True)
 class ListedPlan:
-    """A divided plan of the run. ``merged``: the journal, report and receipts of the run have all of its shards."""
+    """A divided plan of the run.
+
+    ``merged``: the journal, report and receipts of the run have all of its shards.
+    """
 
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # becomes part of a path
     merged: bool = False
@@ -100,10 +103,11 @@ async def add_to_list(objects: ObjectPort, position: int, plan: ListedPlan) -> b
 
 
 async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShards | None) -> None:
-    """Raise ``ShardsUnknownError`` if the store has shards that aren't merged and that the local journal doesn't know.
+    """Raise ``ShardsUnknownError`` if the store has shards that aren't merged and that the local
+    journal doesn't know.
 
-    ``outstanding`` is the note of the journal. Does nothing for a directory. Raises ``RunDirectoryError`` if it was
-    run here and isn't listed, and as ``read_list`` does.
+    ``outstanding`` is the note of the journal. Does nothing for a directory. Raises
+    ``RunDirectoryError`` if it was run here and isn't listed, and as ``read_list`` does.
     """
     if not isinstance(store, ObjectOutputStore):
         return
@@ -123,11 +127,14 @@ async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShard
 
 
 @asynccontextmanager
-async def claimed_journal(store: OutputStore, binding: Binding, *, now: float) -> AsyncIterator[Journal]:
-    """Open the journal of a main run directory for writing, once the object store is known to be that of its run.
+async def claimed_journal(
+    store: OutputStore, binding: Binding, *, now: float
+) -> AsyncIterator[Journal]:
+    """Open the journal of a main run directory for writing, once the object store is known to be
+    that of its run.
 
-    The caller holds the directory's lock. Raises as ``claim_prefix`` and ``refuse_unknown_plans`` do, and
-    ``JournalError``.
+    The caller holds the directory's lock. Raises as ``claim_prefix`` and ``refuse_unknown_plans``
+    do, and ``JournalError``.
     """
     await claim_prefix(store, binding)
     await refuse_unknown_plans(store, noted_in(store.directory))

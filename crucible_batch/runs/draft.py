@@ -101,7 +101,10 @@ def validate(given: ValidateCall) -> tuple[Manifest, int]:
 
 
 def validate_request(request: RunRequest, manifest: Manifest | None = None) -> tuple[Manifest, int]:
-    """Check the manifest of a request, as ``validate`` does. ``manifest`` is that of the request if it was read."""
+    """Check the manifest of a request, as ``validate`` does.
+
+    ``manifest`` is that of the request if it was read.
+    """
     manifest = manifest or read_source(request)
     with PlanFile.temporary() as draft:
         run_id = run_terms(manifest, request).run_id
@@ -110,10 +113,11 @@ def validate_request(request: RunRequest, manifest: Manifest | None = None) -> t
 
 
 def read_source(request: RunRequest, watch: Callable[[], None] = lambda: None) -> Manifest:
-    """Read the manifest of a request, and find its scheduled time. ``watch`` is called repeatedly, and may raise.
+    """Read the manifest of a request, and find its scheduled time. ``watch`` is called repeatedly,
+    and may raise.
 
-    Raises ``ManifestError`` with all problems of the manifest's form, and ``UserError`` for an invalid time in the
-    environment.
+    Raises ``ManifestError`` with all problems of the manifest's form, and ``UserError`` for an
+    invalid time in the environment.
     """
     return _with_time(load_manifest(request.manifest, **_reading(request), watch=watch), request)
 
@@ -121,16 +125,19 @@ def read_source(request: RunRequest, watch: Callable[[], None] = lambda: None) -
 def read_value(manifest: ManifestInput, request: RunRequest) -> Manifest | None:
     """Return the manifest of a request if it was given as a value; None for a path.
 
-    Raises ``ManifestError`` as ``read_source`` does, and ``UserError`` if the value can't be written as YAML, or if a
-    ``Manifest`` is given with options for reading it.
+    Raises ``ManifestError`` as ``read_source`` does, and ``UserError`` if the value can't be
+    written as YAML, or if a ``Manifest`` is given with options for reading it.
     """
     if isinstance(manifest, str | Path):
         return None
     check_request(request)
     if isinstance(manifest, Manifest):
-        if request.variables or values_of(request, ManifestOptions) != values_of(ManifestOptions(), ManifestOptions):
+        if request.variables or values_of(request, ManifestOptions) != values_of(
+            ManifestOptions(), ManifestOptions
+        ):
             raise UserError(
-                "a Manifest was given with options for reading it", hint="give them to validate, which returns it"
+                "a Manifest was given with options for reading it",
+                hint="give them to validate, which returns it",
             )
         return manifest
     try:
@@ -160,7 +167,9 @@ def _reading(request: RunRequest) -> dict[str, Any]:
 
 
 def _with_time(manifest: Manifest, request: RunRequest) -> Manifest:
-    scheduled_at = find_scheduled_time(manifest, request.scheduled_at, os.environ, datetime.now(UTC))
+    scheduled_at = find_scheduled_time(
+        manifest, request.scheduled_at, os.environ, datetime.now(UTC)
+    )
     return replace(manifest, scheduled_at=scheduled_at)
 
 
@@ -175,7 +184,10 @@ def with_pace_of(manifest: Manifest, request: RunRequest) -> RunRequest:
 
 
 def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
-    """Return the terms of a run, with its run id. Raises ``UserError`` as ``render_run_id`` does."""
+    """Return the terms of a run, with its run id.
+
+    Raises ``UserError`` as ``render_run_id`` does.
+    """
     is_given, is_set = request.budget is not None, manifest.header.budget.credits is not None
     return RunTerms(
         manifest_name=manifest.name,
@@ -204,8 +216,8 @@ def _notify_option(manifest: Manifest, request: RunRequest) -> NotifyOption | No
 def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     """Return the directory of a run's results: ``out_dir``, by default ``outputs/NAME/RUN_ID``.
 
-    For the URL of an object store it is the local directory of the run's journal. Raises as ``state_directory_of`` and
-    ``check_run_directory`` do.
+    For the URL of an object store it is the local directory of the run's journal. Raises as
+    ``state_directory_of`` and ``check_run_directory`` do.
     """
     directory = out_dir or DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
     if (url := ObjectUrl.parse(directory)) is not None:
@@ -215,7 +227,8 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
 
 
 def check_filter(plan: PlanFile, chosen: JobFilter, later: ExpectedJobs | None) -> None:
-    """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a successful run of no job.
+    """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a
+    successful run of no job.
 
     ``later`` has the names of jobs that the run may add to the plan.
     """
@@ -231,7 +244,9 @@ def check_filter(plan: PlanFile, chosen: JobFilter, later: ExpectedJobs | None) 
     for pattern in sorted(unmatched):
         near = difflib.get_close_matches(pattern, names, n=1)
         hint = (
-            f"did you mean {near[0]!r}?" if near else f"there is {names[0]!r}; patterns such as 'hero-*' are accepted"
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"there is {names[0]!r}; patterns such as 'hero-*' are accepted"
         )
         raise UserError(f"no job is named {pattern!r}", hint=hint)
 
@@ -249,12 +264,13 @@ def fill_plan(
     later: ExpectedJobs | None = None,
     filled: FilledFields = MappingProxyType({}),
 ) -> None:
-    """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may raise to abort.
+    """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may
+    raise to abort.
 
     ``later`` are the jobs that its run may add. ``filled`` is that of ``Planner``.
 
-    Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. A problem that many jobs share,
-    such as a typo in the defaults, is reported once.
+    Raises ``ManifestError`` with all problems of the jobs and those ``found`` before. A problem
+    that many jobs share, such as a typo in the defaults, is reported once.
     """
     problems = ProblemCollector()
     problems.extend(found)
@@ -270,7 +286,9 @@ def fill_plan(
     )
     if later is not None:
         later.begin(planner)
-    specs = expand(manifest, note_names, note_empty, expander=None if later is None else later.expander)
+    specs = expand(
+        manifest, note_names, note_empty, expander=None if later is None else later.expander
+    )
 
     def planned() -> Iterator[PlannedJob]:
         for item in planner.plan(specs):
@@ -287,10 +305,14 @@ def fill_plan(
 def expected_jobs(manifest: Manifest, run_id: str, *outputs: object) -> Any:
     """Return the ``ExpectedJobs`` of a plan; None if its run can't add jobs.
 
-    ``outputs`` are the further arguments of ``later_jobs``; without them no output is known. Their feature isn't loaded
-    without need.
+    ``outputs`` are the further arguments of ``later_jobs``; without them no output is known. Their
+    feature isn't loaded without need.
     """
-    return load("stages.derived_jobs:derived_jobs")(manifest, run_id, *outputs) if manifest.may_grow else None
+    return (
+        load("stages.derived_jobs:derived_jobs")(manifest, run_id, *outputs)
+        if manifest.may_grow
+        else None
+    )
 
 
 def _image_reader() -> ReadImage:

@@ -1,7 +1,7 @@
 """Earlier runs of a manifest in other directories: a run elsewhere would buy their jobs again.
 
-The default directory of a run is relative to the working directory, so the same command in another folder begins a new
-run. Before it does, earlier run directories are looked for:
+The default directory of a run is relative to the working directory, so the same command in another
+folder begins a new run. Before it does, earlier run directories are looked for:
 
     where                                         is of the same manifest if
     the user's list of runs                       the list has the manifest's path
@@ -18,7 +18,8 @@ What is found there decides:
     yes                              yes                 same    refused
     yes                              yes                 other   mentioned
 
-The user's list is only a help: it may be deleted at any time, and one that can't be read or written counts as empty.
+The user's list is only a help: it may be deleted at any time, and one that can't be read or written
+counts as empty.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ logger = logging.getLogger(__name__)
 
 MOST_ENTRIES = 500
 MOST_FAILED = 100
-"""Entries of runs that did not start. They are counted apart: they must not displace those that have bought."""
+"""Entries of runs that did not start.
+
+They are counted apart: they must not displace those that have bought.
+"""
 _MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -61,8 +65,9 @@ _MAX_BYTES = 4 * 1024 * 1024
 class EarlierRun:
     """A run directory of the same manifest, run id and gateway in which something was bought.
 
-    ``jobs`` is the number of submits that the gateway accepted. ``is_same_key`` is false if another key bought them, or
-    an unknown one. ``has_shards``: its plan was divided, and its shards may have bought jobs that are not merged yet.
+    ``jobs`` is the number of submits that the gateway accepted. ``is_same_key`` is false if another
+    key bought them, or an unknown one. ``has_shards``: its plan was divided, and its shards may
+    have bought jobs that are not merged yet.
     """
 
     directory: Path
@@ -85,7 +90,9 @@ class EarlierRunsPart(RunPart, PlanPart):
 
     def check(self, run: RunContext) -> None:
         if run.request.out_dir is None and not run.directory.exists():
-            refuse_if_run_elsewhere(run.directory, run.manifest.path, run.binding, run.settings.api_key)
+            refuse_if_run_elsewhere(
+                run.directory, run.manifest.path, run.binding, run.settings.api_key
+            )
 
     def opened(self, run: OpenedRun) -> None:
         context = run.context
@@ -103,11 +110,18 @@ class EarlierRunsPart(RunPart, PlanPart):
             )
 
     def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
-        return summary if self._earlier is None else replace(summary, earlier_dir=self._earlier.directory)
+        return (
+            summary
+            if self._earlier is None
+            else replace(summary, earlier_dir=self._earlier.directory)
+        )
 
 
-def refuse_if_run_elsewhere(directory: Path, manifest: Path, binding: Binding, key: str | None) -> None:
-    """Raise ``EarlierRunError`` if the manifest was run before in another directory; log it if by another key.
+def refuse_if_run_elsewhere(
+    directory: Path, manifest: Path, binding: Binding, key: str | None
+) -> None:
+    """Raise ``EarlierRunError`` if the manifest was run before in another directory; log it if by
+    another key.
 
     ``directory`` is where the run would begin.
     """
@@ -123,8 +137,11 @@ def refuse_if_run_elsewhere(directory: Path, manifest: Path, binding: Binding, k
     )
 
 
-def find_earlier_run(directory: Path, manifest: Path, binding: Binding, key: str | None) -> EarlierRun | None:
-    """Return the earlier run of a manifest if ``directory`` is missing and there is one elsewhere; otherwise None."""
+def find_earlier_run(
+    directory: Path, manifest: Path, binding: Binding, key: str | None
+) -> EarlierRun | None:
+    """Return the earlier run of a manifest if ``directory`` is missing and there is one elsewhere;
+    otherwise None."""
     if key is None or directory.exists():
         return None
     for candidate, is_same_manifest in _candidates(manifest, binding):
@@ -136,7 +153,8 @@ def find_earlier_run(directory: Path, manifest: Path, binding: Binding, key: str
 
 
 def _candidates(manifest: Path, binding: Binding) -> Iterator[tuple[Path, bool]]:
-    """Yield directories that may be of an earlier run, and whether they are known to be of this manifest file."""
+    """Yield directories that may be of an earlier run, and whether they are known to be of this
+    manifest file."""
     for path in recall(list_file(os.environ), manifest, binding.run_id):
         yield path, True
     folder = Path(os.path.realpath(manifest)).parent
@@ -147,14 +165,17 @@ def _candidates(manifest: Path, binding: Binding) -> Iterator[tuple[Path, bool]]
 def _examined(
     directory: Path, manifest: Path, binding: Binding, key: str, *, is_same_manifest: bool
 ) -> EarlierRun | None:
-    """Return the earlier run in a directory; None if it is another manifest's, bought nothing, or can't be read."""
+    """Return the earlier run in a directory; None if it is another manifest's, bought nothing, or
+    can't be read."""
     try:
         if not Journal.exists(directory):
             return None
         with Journal.read(directory) as journal:
             has_shards = outstanding_shards(journal) is not None
             # Before the merge, no run in the directory names the manifest.
-            is_same_manifest = is_same_manifest or has_shards or _has_run(journal, directory, manifest)
+            is_same_manifest = (
+                is_same_manifest or has_shards or _has_run(journal, directory, manifest)
+            )
             if journal.binding() != binding or not is_same_manifest:
                 return None
             jobs, ledger = 0, Ledger()
@@ -171,21 +192,24 @@ def _examined(
 
 
 def _has_run(journal: Journal, directory: Path, manifest: Path) -> bool:
-    """Return whether a run in ``outputs/NAME/RUN_ID`` was of this manifest: its path is relative to ``outputs/..``."""
+    """Return whether a run in ``outputs/NAME/RUN_ID`` was of this manifest:
+
+    its path is relative to ``outputs/..``.
+    """
     base = directory.parents[2]
     real = os.path.realpath(manifest)
     return any(os.path.realpath(base / run.terms.manifest_path) == real for run in journal.runs())
 
 
-# -- the list ---------------------------------------------------------------------------------------------------------
+# -- the list
 
 
 @dataclass(frozen=True, slots=True)
 class RememberedRun:
     """A run's manifest and directory, as absolute paths with links resolved.
 
-    The rest is of a run that did not start (``failed_starts.py``): ``code`` is the reason, ``run_id`` is empty if
-    it was not known, and ``run_dir`` may not exist.
+    The rest is of a run that did not start (``failed_starts.py``): ``code`` is the reason,
+    ``run_id`` is empty if it was not known, and ``run_dir`` may not exist.
     """
 
     manifest: str
@@ -224,12 +248,17 @@ def remember(file: Path | None, run: RememberedRun) -> None:
     if file is None:
         return
     known = list(remembered(file))
-    others = [entry for entry in known if entry != run and not (entry.code and _is_same_run(entry, run))]
+    others = [
+        entry for entry in known if entry != run and not (entry.code and _is_same_run(entry, run))
+    ]
     started = [entry for entry in (run, *others) if not entry.code][:MOST_ENTRIES]
     failed = [entry for entry in (run, *others) if entry.code][:MOST_FAILED]
     if known == [*started, *failed]:
         return
-    content = [{name: text for name, text in asdict(entry).items() if text} for entry in (*started, *failed)]
+    content = [
+        {name: text for name, text in asdict(entry).items() if text}
+        for entry in (*started, *failed)
+    ]
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(file, synced=False) as target:
@@ -251,7 +280,10 @@ def recall(file: Path | None, manifest: Path, run_id: str) -> Iterator[Path]:
 
 
 def remembered(file: Path | None) -> Iterator[RememberedRun]:
-    """Yield the entries of the list: runs that have begun, then those that did not start, the newest of each first."""
+    """Yield the entries of the list:
+
+    runs that have begun, then those that did not start, the newest of each first.
+    """
     try:
         if file is None or not file.is_file():
             return
@@ -267,7 +299,10 @@ def remembered(file: Path | None) -> Iterator[RememberedRun]:
 
 
 def _is_path(text: str) -> bool:
-    """Return whether a text can be the name of a file: functions of ``os`` raise ``ValueError`` for any other."""
+    """Return whether a text can be the name of a file:
+
+    functions of ``os`` raise ``ValueError`` for any other.
+    """
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:

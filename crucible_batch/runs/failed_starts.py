@@ -31,7 +31,12 @@ from crucible_batch.runs.parts import ReadRun, ReadyRun, RunPart
 from crucible_batch.runs.paths import relative_to_here
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.scheduled_time_source import has_scheduled_time
-from crucible_batch.shell_command import DEFAULT_DIRECTORY, DEFAULT_RUN_ID, run_command, shell_command
+from crucible_batch.shell_command import (
+    DEFAULT_DIRECTORY,
+    DEFAULT_RUN_ID,
+    run_command,
+    shell_command,
+)
 
 _MESSAGE_LIMIT = 300
 
@@ -55,7 +60,10 @@ class FailedStart:
 
 
 class FailedStartsPart(RunPart):
-    """Records that a run did not start. Its first part: once it is checked, the run's directory is known."""
+    """Records that a run did not start.
+
+    Its first part: once it is checked, the run's directory is known.
+    """
 
     _context: RunContext | None = None
 
@@ -96,7 +104,10 @@ def record_failed_start(
     directory: Path = DEFAULT_DIRECTORY,
     can_ask: bool = False,
 ) -> None:
-    """Record that a run did not start, by the table above. What is known of it is given. Raises nothing."""
+    """Record that a run did not start, by the table above.
+
+    What is known of it is given. Raises nothing.
+    """
     is_declined = can_ask and isinstance(error, ConsentError | EarlierRunError)
     if is_declined or isinstance(error, RunBusyError) or request.is_of_divided_plan:
         return
@@ -106,7 +117,9 @@ def record_failed_start(
     if scheduled is not None:
         at = scheduled.astimezone(None if manifest is None else manifest.zone)
     run_id = (request.run_id or "") if terms is None else terms.run_id
-    run = RememberedRun.of(request.manifest if manifest is None else manifest.path, run_id, directory)
+    run = RememberedRun.of(
+        request.manifest if manifest is None else manifest.path, run_id, directory
+    )
     found = replace(
         run,
         code=error.code,
@@ -122,10 +135,17 @@ def record_failed_start(
 
 
 def failed_starts(directory: Path) -> Iterator[FailedStart]:
-    """Yield the runs in or below a directory that did not start, newest first. Their manifests still exist."""
+    """Yield the runs in or below a directory that did not start, newest first.
+
+    Their manifests still exist.
+    """
     root = os.path.realpath(directory)
     for run in remembered(list_file(os.environ)):
-        if not run.code or not Path(run.run_dir).is_relative_to(root) or not Path(run.manifest).is_file():
+        if (
+            not run.code
+            or not Path(run.run_dir).is_relative_to(root)
+            or not Path(run.manifest).is_file()
+        ):
             continue
         with contextlib.suppress(ValueError):  # a time that was edited
             yield FailedStart(
@@ -142,7 +162,8 @@ def failed_starts(directory: Path) -> Iterator[FailedStart]:
 
 
 def _options(request: RunRequest, terms: RunTerms | None) -> list[str]:
-    """Return the options that the command has to repeat, apart from those of its run id and directory."""
+    """Return the options that the command has to repeat, apart from those of its run id and
+    directory."""
     options = ["--yes"] if request.yes else []
     if request.plan is None and request.budget is not None:
         options += ["--budget", format_credits(request.budget)]
@@ -158,7 +179,9 @@ def _command(run: RememberedRun) -> str:
     if run.plan:
         return shell_command("run", relative_to_here(Path(run.plan)), *options)
     manifest = relative_to_here(Path(run.manifest))
-    is_default = not run.name or run.run_dir == os.path.realpath(DEFAULT_DIRECTORY / run.name / run.run_id)
+    is_default = not run.name or run.run_dir == os.path.realpath(
+        DEFAULT_DIRECTORY / run.name / run.run_id
+    )
     out_dir = None if is_default or "--out-dir" in options else relative_to_here(Path(run.run_dir))
     return run_command(
         manifest,

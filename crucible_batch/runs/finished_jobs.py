@@ -1,4 +1,7 @@
-"""The jobs of a run for programs: the rows of its report, with the absolute paths of their outputs."""
+"""The jobs of a run for programs:
+
+the rows of its report, with the absolute paths of their outputs.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from crucible_batch.runs.reporting import report_rows
 class FinishedOutput(OutputRow):
     """An output file of a job.
 
-    ``path`` is absolute. With outputs in an object store, the object has the same path below ``RunResult.outputs_at``.
+    ``path`` is absolute. With outputs in an object store, the object has the same path below
+    ``RunResult.outputs_at``.
     """
 
     path: Path  # type: ignore[assignment] # text in the report, a path in Python
@@ -27,7 +31,10 @@ class FinishedJob(JobRow):
 def finished_job(row: JobRow, run_dir: Path) -> FinishedJob:
     """Return a row of the report of a run directory."""
     base = run_dir.absolute()
-    outputs = [FinishedOutput.model_construct(**{**dict(output), "path": base / output.path}) for output in row.outputs]
+    outputs = [
+        FinishedOutput.model_construct(**{**dict(output), "path": base / output.path})
+        for output in row.outputs
+    ]
     return FinishedJob.model_construct(**{**dict(row), "outputs": outputs})
 
 

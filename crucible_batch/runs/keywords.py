@@ -1,4 +1,7 @@
-"""Functions whose arguments are the fields of a dataclass: its options are declared once, and are typed."""
+"""Functions whose arguments are the fields of a dataclass:
+
+its options are declared once, and are typed.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def taking(arguments: Callable[P, A]) -> Callable[[Callable[[A], R]], Callable[P
         @wraps(function)
         def called(*given: P.args, **named: P.kwargs) -> R:
             if unknown := missing.intersection(named):
-                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {min(unknown)!r}")
+                raise TypeError(
+                    f"{function.__name__}() got an unexpected keyword argument {min(unknown)!r}"
+                )
             try:
                 value = arguments(*given, **named)
             except TypeError as error:
@@ -44,7 +49,9 @@ def taking(arguments: Callable[P, A]) -> Callable[[Callable[[A], R]], Callable[P
         own, hints = inspect.signature(arguments), get_type_hints(arguments)
         vars(called)["__signature__"] = own.replace(
             parameters=[
-                each.replace(annotation=hints[name]) for name, each in own.parameters.items() if name not in missing
+                each.replace(annotation=hints[name])
+                for name, each in own.parameters.items()
+                if name not in missing
             ],
             return_annotation=inspect.signature(function).return_annotation,
         )

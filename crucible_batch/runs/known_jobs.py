@@ -1,4 +1,5 @@
-"""The search for a run directory in which a new manifest's jobs are known under another manifest name."""
+"""The search for a run directory in which a new manifest's jobs are known under another manifest
+name."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ _BOUGHT = {PlannedState.DONE, PlannedState.IN_FLIGHT}
 
 @dataclass(frozen=True, slots=True)
 class KnownJobs:
-    """The run directory in which ``count`` of ``compared`` jobs have been bought under another manifest name.
+    """The run directory in which ``count`` of ``compared`` jobs have been bought under another
+    manifest name.
 
     ``is_part`` is true if there are more jobs than were compared.
     """
@@ -73,10 +75,11 @@ class KnownJobsPart(RunPart, PlanPart):
 
 
 def find_known_jobs(draft: PlanFile, directory: Path, wanted: Binding) -> KnownJobs | None:
-    """Return the run directory beside ``directory`` that knows most of the draft's jobs under another name, or None.
+    """Return the run directory beside ``directory`` that knows most of the draft's jobs under
+    another name, or None.
 
-    Only a directory without a journal can be that of a renamed manifest. Directories of other run ids or gateways, and
-    those that can't be read, are passed over.
+    Only a directory without a journal can be that of a renamed manifest. Directories of other run
+    ids or gateways, and those that can't be read, are passed over.
     """
     try:
         if Journal.exists(directory):
@@ -90,13 +93,19 @@ def find_known_jobs(draft: PlanFile, directory: Path, wanted: Binding) -> KnownJ
 
 
 def _newest_beside(directory: Path, wanted: Binding) -> list[Path]:
-    """Return the run directories beside this one: those of the same run id first, then the newest first."""
+    """Return the run directories beside this one:
+
+    those of the same run id first, then the newest first.
+    """
     listed = islice(journals_beside(directory, wanted), MOST_LISTED)
-    return sorted(listed, key=lambda other: (other.name == wanted.run_id, other.stat().st_mtime), reverse=True)
+    return sorted(
+        listed, key=lambda other: (other.name == wanted.run_id, other.stat().st_mtime), reverse=True
+    )
 
 
 def _known_in(other: Path, jobs: Sequence[PlannedJob], wanted: Binding) -> KnownJobs | None:
-    """Return how many of the jobs have been bought in another directory under its manifest's name; None for 0."""
+    """Return how many of the jobs have been bought in another directory under its manifest's name;
+    None for 0."""
     compared = jobs[:MOST_JOBS]
     try:
         with Journal.read(other) as journal:
@@ -109,7 +118,9 @@ def _known_in(other: Path, jobs: Sequence[PlannedJob], wanted: Binding) -> Known
         return None
     if not count:
         return None
-    return KnownJobs(other, theirs.manifest_name, count, len(compared), is_part=len(jobs) > len(compared))
+    return KnownJobs(
+        other, theirs.manifest_name, count, len(compared), is_part=len(jobs) > len(compared)
+    )
 
 
 def _identity(job: PlannedJob, binding: Binding) -> str:

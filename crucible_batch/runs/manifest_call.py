@@ -34,7 +34,8 @@ class ManifestCall:
     transport: httpx.AsyncBaseTransport | None = None
 
     def request(self, options: type[ManifestOptions], of_features: str, **more: Any) -> RunRequest:
-        """Return the request, with the ``options`` and ``more`` fields. Raises ``UserError`` for the budget.
+        """Return the request, with the ``options`` and ``more`` fields. Raises ``UserError`` for
+        the budget.
 
         ``of_features`` is the name of the modules with the options of features.
         """

@@ -39,10 +39,18 @@ _MOST_WARNINGS = 10
 
 
 def manifest_run(request: RunRequest, parts: Parts, plan_parts: PlanParts) -> RunKind:
-    """Return the kind of a manifest's run. ``plan_parts`` are those of the plan that a person is asked about."""
+    """Return the kind of a manifest's run.
+
+    ``plan_parts`` are those of the plan that a person is asked about.
+    """
 
     def store(directory: Path) -> OutputStore:
-        return open_store(directory, run_outputs_url(request.out_dir, directory), is_shard=False, **limits_of(request))
+        return open_store(
+            directory,
+            run_outputs_url(request.out_dir, directory),
+            is_shard=False,
+            **limits_of(request),
+        )
 
     def source(context: RunContext) -> ManifestJobs:
         return ManifestJobs(context, plan_parts)
@@ -69,11 +77,14 @@ class ManifestJobs:
     async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
         """Plan the jobs, and fill ``basis`` with the workflows and files used.
 
-        Errors of the manifest are raised first, then missing consent, then a missing key or a gateway error.
+        Errors of the manifest are raised first, then missing consent, then a missing key or a
+        gateway error.
         """
         context = self._context
         filled = filled_in(context.directory, context.manifest)
-        self.basis = PlanBasis(context.manifest, context.terms, context.settings.gateway, filled=filled)
+        self.basis = PlanBasis(
+            context.manifest, context.terms, context.settings.gateway, filled=filled
+        )
         cannot_ask = context.needs_consent and context.confirm is None
         try:
             if context.settings.api_key is None:
@@ -90,7 +101,9 @@ class ManifestJobs:
             raise _no_consent()
         check_plan(context.request, self.basis, draft)
         check_filter(draft, context.request.job_filter, self._later)
-        if not context.request.job_filter.names:  # otherwise an earlier step of a probe has logged them
+        if (
+            not context.request.job_filter.names
+        ):  # otherwise an earlier step of a probe has logged them
             _log_warnings(context.manifest, context.settings.ignored, self.basis.notes)
         return gateway
 
@@ -125,7 +138,9 @@ class ManifestJobs:
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[Journal]:
         context = self._context
-        async with claimed_journal(context.store, context.binding, now=context.clock.now()) as journal:
+        async with claimed_journal(
+            context.store, context.binding, now=context.clock.now()
+        ) as journal:
             yield journal
 
     def plan_again(self, draft: PlanFile, journal: Journal) -> bool:
@@ -157,11 +172,14 @@ def _no_consent() -> ConsentError:
 
 
 def _log_warnings(manifest: Manifest, ignored: str | None, notes: Sequence[str]) -> None:
-    """Log the manifest's warnings (probable mistakes), ignored settings and ``notes``, before anything is spent."""
+    """Log the manifest's warnings (probable mistakes), ignored settings and ``notes``, before
+    anything is spent."""
     if ignored:
         logger.warning("%s", clean(ignored))
     warnings = list(dict.fromkeys([*map(str, manifest.warnings), *notes]))
     for warning in warnings[:_MOST_WARNINGS]:
         logger.warning("%s", clean(warning))
     if (more := len(warnings) - _MOST_WARNINGS) > 0:
-        logger.warning("%d more like these: crucible-batch validate %s", more, clean(str(manifest.path)))
+        logger.warning(
+            "%d more like these: crucible-batch validate %s", more, clean(str(manifest.path))
+        )

@@ -4,8 +4,8 @@
     report.json, report.html, receipts       below the URL, written at the end of each run
     journal, lock, temporary files           in a local state directory, whose name is derived from the URL
 
-The state directory is an ordinary run directory without outputs, and its journal has a note of the URL. Therefore each
-command that reads runs accepts either of the two.
+The state directory is an ordinary run directory without outputs, and its journal has a note of the
+URL. Therefore each command that reads runs accepts either of the two.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def open_store(
 ) -> OutputStore:
     """Return the store of a run's outputs, or of a shard's. Makes no request.
 
-    Raises ``UserError`` if the extra ``object-store`` is needed and not installed, and ``ObjectStoreError`` if its
-    settings are invalid.
+    Raises ``UserError`` if the extra ``object-store`` is needed and not installed, and
+    ``ObjectStoreError`` if its settings are invalid.
     """
     if url is None:
         return OutputStore(directory, max_bytes=max_bytes, max_pixels=max_pixels)
@@ -85,7 +85,10 @@ def open_store(
 
 def limits_of(request: RunRequest) -> dict[str, int]:
     """Return the limits of an output, as ``open_store`` takes them."""
-    return {"max_bytes": request.max_output_bytes or MAX_BYTES, "max_pixels": request.max_pixels or MAX_PIXELS}
+    return {
+        "max_bytes": request.max_output_bytes or MAX_BYTES,
+        "max_pixels": request.max_pixels or MAX_PIXELS,
+    }
 
 
 def store_of(directory: Path) -> OutputStore:
@@ -98,11 +101,14 @@ def store_of(directory: Path) -> OutputStore:
 
 def store_by(journal: Journal, directory: Path) -> OutputStore:
     """Return the store of the outputs of an open journal. Raises as ``open_store`` does."""
-    return open_store(directory, journal_outputs_url(journal), is_shard=noted_shard(journal) is not None)
+    return open_store(
+        directory, journal_outputs_url(journal), is_shard=noted_shard(journal) is not None
+    )
 
 
 def image_loader(store: OutputStore) -> Callable[[InputImage], Awaitable[bytes]]:
-    """Return what reads an input image for its upload: an output of the run from its store, any other from disk.
+    """Return what reads an input image for its upload: an output of the run from its store, any
+    other from disk.
 
     It raises ``InputError`` as ``load_input`` does, and ``ObjectStoreError``.
     """
@@ -126,9 +132,10 @@ def image_loader(store: OutputStore) -> Callable[[InputImage], Awaitable[bytes]]
 async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bool = False) -> None:
     """Bind the prefix to this run, and check that the store accepts objects and never replaces one.
 
-    The caller must hold the lock of the directory. Nothing but the object ``RUN_FILE`` is written, and nothing for a
-    local store. Raises ``RunDirectoryError`` if the prefix belongs to another run, if it isn't bound any more unless
-    ``may_be_empty``, or if the store replaces objects, and ``ObjectStoreError``.
+    The caller must hold the lock of the directory. Nothing but the object ``RUN_FILE`` is written,
+    and nothing for a local store. Raises ``RunDirectoryError`` if the prefix belongs to another
+    run, if it isn't bound any more unless ``may_be_empty``, or if the store replaces objects, and
+    ``ObjectStoreError``.
     """
     if not isinstance(store, ObjectOutputStore):
         return
@@ -155,10 +162,13 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
             f"{objects.url} belongs to another run: {_described(found or b'')}",
             hint="choose another prefix with --out-dir; nothing was spent",
         )
-    # Twice if it is new: the second request must be refused, as each request for an output that exists.
-    if (found is None and not await objects.create(RUN_FILE, ours) and await objects.read(RUN_FILE) != ours) or (
-        await objects.create(RUN_FILE, ours)
-    ):
+    # Twice if it is new: the second request must be refused, as each request for an output that
+    # exists.
+    if (
+        found is None
+        and not await objects.create(RUN_FILE, ours)
+        and await objects.read(RUN_FILE) != ours
+    ) or (await objects.create(RUN_FILE, ours)):
         raise RunDirectoryError(
             f"the store of {objects.url} replaces existing objects although it is asked not to",
             hint="use a store with conditional writes (If-None-Match); nothing was spent",
@@ -177,7 +187,8 @@ async def restore_receipts(store: OutputStore) -> None:
 
 
 async def publish_report(journal: Journal, store: OutputStore) -> None:
-    """Write the report to the object store as ``publish_files`` does, unless it has not changed since."""
+    """Write the report to the object store as ``publish_files`` does, unless it has not changed
+    since."""
     current = f"{journal.noted(_REPORT)} {journal.last_number()}"
     if store.url is not None and journal.noted(_PUBLISHED) != current:
         await publish_files(store)
@@ -187,14 +198,19 @@ async def publish_report(journal: Journal, store: OutputStore) -> None:
 async def publish_files(store: OutputStore) -> None:
     """Write the receipts, the report, and the page with its thumbnails to the object store.
 
-    The receipts are first: without them, the next machine doesn't know what was bought. Objects that no run has written
-    are not replaced. Does nothing for a local store. Raises ``ReportError``.
+    The receipts are first: without them, the next machine doesn't know what was bought. Objects
+    that no run has written are not replaced. Does nothing for a local store. Raises
+    ``ReportError``.
     """
     if not isinstance(store, ObjectOutputStore) or not store.has_reports:
         return
     try:
         await restore_receipts(store)  # those of other machines are not replaced by those here
-        taken = [name for name in (RECEIPTS_FILE, REPORT_FILE, PAGE_FILE) if not await _publish(store, name)]
+        taken = [
+            name
+            for name in (RECEIPTS_FILE, REPORT_FILE, PAGE_FILE)
+            if not await _publish(store, name)
+        ]
         await _publish_thumbnails(store)
     except (ObjectStoreError, OSError) as error:
         message = error.message if isinstance(error, ObjectStoreError) else str(error.strerror)
@@ -241,10 +257,15 @@ async def _publish(store: ObjectOutputStore, name: str) -> bool:
 
 
 async def _publish_thumbnails(store: ObjectOutputStore) -> None:
-    """Create the thumbnails that don't fit into the page. Their names are digests, so existing ones are complete."""
+    """Create the thumbnails that don't fit into the page.
+
+    Their names are digests, so existing ones are complete.
+    """
 
     async def publish(file: Path) -> None:
-        await store.objects.create(f"{FOLDER}/{file.name}", await asyncio.to_thread(file.read_bytes))
+        await store.objects.create(
+            f"{FOLDER}/{file.name}", await asyncio.to_thread(file.read_bytes)
+        )
 
     await for_each(_thumbnails(store.directory / FOLDER), publish, at_once=_AT_ONCE)
 
@@ -256,9 +277,13 @@ def _thumbnails(folder: Path) -> Iterator[Path]:
 
 
 def _described(content: bytes) -> str:
-    """Describe the run that a prefix is bound to, by the content of its object, which isn't trusted."""
+    """Describe the run that a prefix is bound to, by the content of its object, which isn't
+    trusted."""
     with contextlib.suppress(ValueError):
         found = json.loads(content)
         if isinstance(found, dict) and found.get("tool") == "crucible-batch":
-            return ", ".join(f"{name} {str(found.get(name))[:100]!r}" for name in ("manifest", "run_id", "gateway"))
+            return ", ".join(
+                f"{name} {str(found.get(name))[:100]!r}"
+                for name in ("manifest", "run_id", "gateway")
+            )
     return f"its {RUN_FILE} is of another program"

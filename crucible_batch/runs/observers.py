@@ -12,7 +12,8 @@ logger = logging.getLogger(__name__)
 class Observers:
     """An observer that passes each message to those that were added, then to the caller's.
 
-    One that was added and raises gets no more messages: an error there must not end a paid run. The caller's may raise.
+    One that was added and raises gets no more messages: an error there must not end a paid run. The
+    caller's may raise.
     """
 
     def __init__(self, caller: Observer | None = None) -> None:
@@ -28,6 +29,8 @@ class Observers:
                 observer.notify(message)
             except Exception as error:  # noqa: BLE001 - see above
                 self._added.remove(observer)
-                logger.warning("%s: no longer recorded (%s)", type(observer).__name__, type(error).__name__)
+                logger.warning(
+                    "%s: no longer recorded (%s)", type(observer).__name__, type(error).__name__
+                )
         if self._caller is not None:
             self._caller.notify(message)

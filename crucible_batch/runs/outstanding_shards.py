@@ -1,7 +1,8 @@
-"""Shards of a divided plan that are not merged yet: a run that doesn't know what they spend is refused.
+"""Shards of a divided plan that are not merged yet: a run that doesn't know what they spend is
+refused.
 
-A run directory whose plan was divided has set its budget aside for the shards. This is known here, and not only where
-plans are divided and shards are merged, so that no installation can ignore it.
+A run directory whose plan was divided has set its budget aside for the shards. This is known here,
+and not only where plans are divided and shards are merged, so that no installation can ignore it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crucible_batch.core.sharding import SHARDS_FOLDER, OutstandingShards
-from crucible_batch.errors import JournalError, RunDirectoryError, ShardsOutstandingError, ShardsUnknownError
+from crucible_batch.errors import (
+    JournalError,
+    RunDirectoryError,
+    ShardsOutstandingError,
+    ShardsUnknownError,
+)
 from crucible_batch.journal import Journal
 from crucible_batch.runs.run_journal import directory_outputs_url, is_begun, journal_of
 from crucible_batch.runs.shard_notes import describe_shards, noted_in, noted_shard
@@ -26,10 +32,11 @@ _PLAN_FOLDER = re.compile(r"[0-9a-f]{8}", re.ASCII)
 
 
 def refuse_if_divided(directory: Path) -> None:
-    """Refuse a run of a manifest in a directory whose budget is set aside for shards, or which is that of a shard.
+    """Refuse a run of a manifest in a directory whose budget is set aside for shards, or which is
+    that of a shard.
 
-    Raises ``ShardsOutstandingError``, ``ShardsUnknownError`` if there are shards that the journal doesn't have, and
-    ``RunDirectoryError`` for the directory of a shard.
+    Raises ``ShardsOutstandingError``, ``ShardsUnknownError`` if there are shards that the journal
+    doesn't have, and ``RunDirectoryError`` for the directory of a shard.
     """
     outstanding = noted_in(directory)
     refuse_outstanding(outstanding, directory)
@@ -55,16 +62,21 @@ def waits_for_shards(directory: Path) -> bool:
 
 
 def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:
-    """Raise ``ShardsOutstandingError`` if shards of a run directory were not merged: their allowances are set aside."""
+    """Raise ``ShardsOutstandingError`` if shards of a run directory were not merged:
+
+    their allowances are set aside.
+    """
     if outstanding is None or not outstanding.missing:
         return
     raise ShardsOutstandingError(directory, describe_shards(outstanding))
 
 
 def refuse_unknown(outstanding: OutstandingShards | None, directory: Path) -> None:
-    """Raise ``ShardsUnknownError`` if there are shards below a run directory that its journal doesn't have.
+    """Raise ``ShardsUnknownError`` if there are shards below a run directory that its journal
+    doesn't have.
 
-    Those of a run in an object store are left to ``refuse_unknown_plans``: they may have been merged elsewhere.
+    Those of a run in an object store are left to ``refuse_unknown_plans``: they may have been
+    merged elsewhere.
     """
     for path in unknown_shards(directory, outstanding):
         if directory_outputs_url(path) is None:
@@ -72,28 +84,41 @@ def refuse_unknown(outstanding: OutstandingShards | None, directory: Path) -> No
 
 
 def unknown_shards(main: Path, outstanding: OutstandingShards | None) -> list[Path]:
-    """Return the directories of shards below ``main`` that have run, and are of a plan that it doesn't know.
+    """Return the directories of shards below ``main`` that have run, and are of a plan that it
+    doesn't know.
 
-    ``outstanding`` is the note of its journal. Raises ``RunDirectoryError`` for links, and ``JournalError``.
+    ``outstanding`` is the note of its journal. Raises ``RunDirectoryError`` for links, and
+    ``JournalError``.
     """
     folder = main / SHARDS_FOLDER
     if not is_directory(folder):
         return []
     digests = {digest[:8] for digest in (() if outstanding is None else outstanding.plans)}
-    names = sorted(name for name in os.listdir(folder) if _PLAN_FOLDER.fullmatch(name) and name not in digests)  # noqa: PTH208 - names
+    listed = sorted(os.listdir(folder))  # noqa: PTH208 - names
+    names = [name for name in listed if _PLAN_FOLDER.fullmatch(name) and name not in digests]
     plans = (folder / name for name in names if is_directory(folder / name))
     return [path for plan in plans for path in shards_in(plan) if _has_begun(path)]
 
 
 def shards_in(folder: Path) -> Iterator[Path]:
-    """Yield the directories of the shards in the folder of a plan. Raises ``RunDirectoryError`` for links."""
+    """Yield the directories of the shards in the folder of a plan.
+
+    Raises ``RunDirectoryError`` for links.
+    """
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names
-        if SHARD_FOLDER.fullmatch(name) and is_directory(path := folder / name) and Journal.exists(path):
+        if (
+            SHARD_FOLDER.fullmatch(name)
+            and is_directory(path := folder / name)
+            and Journal.exists(path)
+        ):
             yield path
 
 
 class ShardJournalError(JournalError):
-    """The journal of a shard can't be merged: it is damaged, or doesn't fit to its plan. Names the directory."""
+    """The journal of a shard can't be merged:
+
+    it is damaged, or doesn't fit to its plan. Names the directory.
+    """
 
 
 @contextmanager
@@ -126,6 +151,7 @@ def is_directory(path: Path) -> bool:
         return False
     if stat.S_ISLNK(found.st_mode):
         raise RunDirectoryError(
-            f"{path} is a symbolic link, which is not followed", hint="name the directories of the shards themselves"
+            f"{path} is a symbolic link, which is not followed",
+            hint="name the directories of the shards themselves",
         )
     return stat.S_ISDIR(found.st_mode)

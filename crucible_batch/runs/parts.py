@@ -1,6 +1,8 @@
-"""What takes part in a run without the run knowing it: notifications, telemetry, caps, periods, commands.
+"""What takes part in a run without the run knowing it: notifications, telemetry, caps, periods,
+commands.
 
-A run is one path in a fixed order (``running.py``, ``run_start.py``). A part takes part in it at these moments:
+A run is one path in a fixed order (``running.py``, ``run_start.py``). A part takes part in it at
+these moments:
 
     moment       what is true then
     around       the manifest is read; encloses all that follows
@@ -41,8 +43,8 @@ from crucible_batch.settings import Settings
 class ReadRun:
     """A run whose manifest was read. Its terms and its directory may still be invalid.
 
-    ``result`` is set when it was reported: the head of its report, and its exit code. It stays None if it ends by an
-    exception.
+    ``result`` is set when it was reported: the head of its report, and its exit code. It stays None
+    if it ends by an exception.
     """
 
     request: RunRequest
@@ -56,7 +58,10 @@ class ReadRun:
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """A run that holds the lock of its directory. ``after`` is the number of the journal's last event before it."""
+    """A run that holds the lock of its directory.
+
+    ``after`` is the number of the journal's last event before it.
+    """
 
     context: RunContext
     journal: Journal
@@ -65,10 +70,11 @@ class OpenedRun:
 
 @dataclass(frozen=True, slots=True)
 class BudgetGrant:
-    """A budget that replaces that of the run's terms; like that one, it is over all runs in the directory.
+    """A budget that replaces that of the run's terms; like that one, it is over all runs in the
+    directory.
 
-    It may be higher than that of the terms. ``recorded`` is the budget for the journal, ``name`` that of the budget
-    which it is a part of, and ``explain`` explains why a job does not fit.
+    It may be higher than that of the terms. ``recorded`` is the budget for the journal, ``name``
+    that of the budget which it is a part of, and ``explain`` explains why a job does not fit.
     """
 
     budget: Credits
@@ -79,7 +85,10 @@ class BudgetGrant:
 
 @dataclass(frozen=True, slots=True)
 class ReadyRun:
-    """A run that is about to buy. ``desk`` takes commands to it, and checks before each purchase."""
+    """A run that is about to buy.
+
+    ``desk`` takes commands to it, and checks before each purchase.
+    """
 
     context: RunContext
     desk: ControlDesk
@@ -96,10 +105,16 @@ class ReportedRun:
 
 
 class RunPart:
-    """Takes part in one run: a new object for each run. Each method does nothing unless a part overrides it."""
+    """Takes part in one run:
+
+    a new object for each run. Each method does nothing unless a part overrides it.
+    """
 
     def around(self, run: ReadRun) -> AbstractAsyncContextManager[object]:
-        """Enclose all that follows the reading of the manifest. An exception of the block is how the run failed."""
+        """Enclose all that follows the reading of the manifest.
+
+        An exception of the block is how the run failed.
+        """
         return nullcontext()
 
     def check(self, run: RunContext) -> None:
@@ -114,12 +129,16 @@ class RunPart:
     def begin(self, run: OpenedRun) -> AbstractAsyncContextManager[BudgetGrant | None]:
         """Begin, or raise to refuse; the value may replace the budget.
 
-        The block is left when the run is over, in whichever way: the journal is open, and the lock is held.
+        The block is left when the run is over, in whichever way: the journal is open, and the lock
+        is held.
         """
         return nullcontext()
 
     def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
-        """Enclose the work of the engine: give commands to the run, or check right before each purchase."""
+        """Enclose the work of the engine:
+
+        give commands to the run, or check right before each purchase.
+        """
         return nullcontext()
 
     async def ended(self, ending: Ending) -> None:
@@ -152,7 +171,10 @@ class Parts:
             part.opened(run)
 
     async def begin(self, stack: AsyncExitStack, run: OpenedRun) -> BudgetGrant | None:
-        """Begin all parts, and return what one of them grants. Two grants are a mistake in the list."""
+        """Begin all parts, and return what one of them grants.
+
+        Two grants are a mistake in the list.
+        """
         granted = None
         for part in self._parts:
             grant = await stack.enter_async_context(part.begin(run))

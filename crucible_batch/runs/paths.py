@@ -1,4 +1,7 @@
-"""Where a run has its journal and its shards, by the URL of its outputs or by its saved plan. Reads no journal."""
+"""Where a run has its journal and its shards, by the URL of its outputs or by its saved plan.
+
+Reads no journal.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from crucible_batch.settings import state_directory
 
 
 def state_directory_of(url: ObjectUrl) -> Path:
-    """Return the local directory of a run's journal. Raises ``UserError`` if the environment has no home directory."""
+    """Return the local directory of a run's journal.
+
+    Raises ``UserError`` if the environment has no home directory.
+    """
     return _state(url) / "runs" / url.digest
 
 
@@ -50,7 +56,10 @@ def main_directory(plan: SavedPlan) -> Path:
 
 
 def plan_folder(main: Path, plan_digest: str) -> Path:
-    """Return the folder of a divided plan in its main run directory: its shards have their directories there."""
+    """Return the folder of a divided plan in its main run directory:
+
+    its shards have their directories there.
+    """
     return main / SHARDS_FOLDER / plan_digest[:8]
 
 
@@ -60,6 +69,7 @@ def shard_directory(plan: SavedPlan, shard: ShardId) -> Path:
 
 
 def relative_to_here(path: Path) -> Path:
-    """Return the path relative to the working directory if it is below it; otherwise unchanged but normalised."""
+    """Return the path relative to the working directory if it is below it; otherwise unchanged but
+    normalised."""
     relative = os.path.relpath(path)
     return Path(os.path.normpath(path) if relative.startswith(os.pardir) else relative)

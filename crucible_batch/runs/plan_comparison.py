@@ -1,4 +1,7 @@
-"""The comparison of a plan with the directory's last plan: jobs that are new, changed, done or gone, and groups."""
+"""The comparison of a plan with the directory's last plan:
+
+jobs that are new, changed, done or gone, and groups.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ from pathlib import Path
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
-from crucible_batch.core.plan_diff import ChangeCause, ChangeKind, ComparedJob, EarlierPlan, OutputPaths, diff_jobs
+from crucible_batch.core.plan_diff import (
+    ChangeCause,
+    ChangeKind,
+    ComparedJob,
+    EarlierPlan,
+    OutputPaths,
+    diff_jobs,
+)
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
@@ -23,7 +33,10 @@ MOST_NAMES = 3
 """The maximum number of names in a group."""
 
 MOST_ROWS = 5
-"""The maximum number of rows for jobs of one mark other than new and done. If there are more, no row is kept."""
+"""The maximum number of rows for jobs of one mark other than new and done.
+
+If there are more, no row is kept.
+"""
 
 _PLAIN = {ChangeKind.NEW, ChangeKind.DONE}
 _SETTLED = {ChangeKind.DONE, ChangeKind.FAILED}
@@ -33,8 +46,8 @@ _SETTLED = {ChangeKind.DONE, ChangeKind.FAILED}
 class PlanGroup:
     """Jobs of one workflow that a run would treat alike.
 
-    ``names`` are the first ``MOST_NAMES``, ``credits`` the amount paid for all of them so far, ``fields`` the names of
-    the changed fields.
+    ``names`` are the first ``MOST_NAMES``, ``credits`` the amount paid for all of them so far,
+    ``fields`` the names of the changed fields.
     """
 
     mark: ChangeKind
@@ -49,9 +62,9 @@ class PlanGroup:
 class Comparison:
     """A plan compared with the directory's last plan and the jobs that were run from it.
 
-    If ``is_whole``, ``rows`` has every job. Otherwise it leaves out new and done jobs, and all jobs of a mark that has
-    more than ``MOST_ROWS``. ``failed_codes`` are the error codes of the failed jobs, ``paid_codes`` those of jobs that
-    are paid for and are collected again.
+    If ``is_whole``, ``rows`` has every job. Otherwise it leaves out new and done jobs, and all jobs
+    of a mark that has more than ``MOST_ROWS``. ``failed_codes`` are the error codes of the failed
+    jobs, ``paid_codes`` those of jobs that are paid for and are collected again.
     """
 
     counts: Mapping[ChangeKind, int] = field(default_factory=dict)
@@ -63,7 +76,8 @@ class Comparison:
 
     @property
     def is_settled(self) -> bool:
-        """Whether each job is done or failed, and no job is gone, so that a run would change nothing."""
+        """Whether each job is done or failed, and no job is gone, so that a run would change
+        nothing."""
         return not any(count for kind, count in self.counts.items() if kind not in _SETTLED)
 
 
@@ -99,8 +113,13 @@ class _Comparer:
         """Return the comparison, grouped in the order of the marks."""
         order = list(ChangeKind)
         groups = tuple(sorted(self._groups.values(), key=lambda group: order.index(group.mark)))
-        rows = tuple(row for row in self._rows if self._all_rows or self._is_single(row.reason.mark))
-        failed, paid = self._codes_of(ChangeCause.FAILED), self._codes_of(ChangeCause.UNAVAILABLE, ChangeCause.VANISHED)
+        rows = tuple(
+            row for row in self._rows if self._all_rows or self._is_single(row.reason.mark)
+        )
+        failed, paid = (
+            self._codes_of(ChangeCause.FAILED),
+            self._codes_of(ChangeCause.UNAVAILABLE, ChangeCause.VANISHED),
+        )
         return Comparison(self._marks, groups, rows, self._all_rows, failed, paid)
 
     def _codes_of(self, *causes: ChangeCause) -> frozenset[str]:
@@ -117,7 +136,8 @@ def compare(
     directory: Path,
     all_rows: bool,
 ) -> Comparison:
-    """Compare the chosen ``jobs`` of a draft, in their present state, with the directory's last plan and files.
+    """Compare the chosen ``jobs`` of a draft, in their present state, with the directory's last
+    plan and files.
 
     ``all_rows`` keeps the row of each job.
     """
@@ -125,18 +145,32 @@ def compare(
     store = OutputStore(directory) if directory_outputs_url(directory) is None else None
 
     def earlier(planned: PlannedJob) -> EarlierPlan:
-        return EarlierPlan(planned, Job(planned.identity) if journal is None else journal.job(planned, rule))
+        return EarlierPlan(
+            planned, Job(planned.identity) if journal is None else journal.job(planned, rule)
+        )
 
     def to_fetch(job: Job) -> OutputPaths:
-        if job.phase is not Phase.SUCCEEDED or store is None:  # objects are only read to verify them
+        if (
+            job.phase is not Phase.SUCCEEDED or store is None
+        ):  # objects are only read to verify them
             return OutputPaths()
-        wrong = [each.path for each in job.outputs.values() if not store.has(each.path, each.byte_size)]
+        wrong = [
+            each.path for each in job.outputs.values() if not store.has(each.path, each.byte_size)
+        ]
         resized = tuple(path for path in wrong if store.has(path))
         return OutputPaths(tuple(path for path in wrong if path not in resized), resized)
 
     # A blocked job is in the plan for the report only: the next run decides about it again.
-    before = (each for each in journal.plan() if each.obstacle is None) if journal is not None else ()
-    dropped = {each.name: each for each in before if choice.takes(each.name) and not draft.holds(each.identity)}
-    for row in diff_jobs(jobs, dropped, earlier=earlier, to_fetch=to_fetch, retries=partial(retries, choice)):
+    before = (
+        (each for each in journal.plan() if each.obstacle is None) if journal is not None else ()
+    )
+    dropped = {
+        each.name: each
+        for each in before
+        if choice.takes(each.name) and not draft.holds(each.identity)
+    }
+    for row in diff_jobs(
+        jobs, dropped, earlier=earlier, to_fetch=to_fetch, retries=partial(retries, choice)
+    ):
         comparer.take(row)
     return comparer.comparison()

@@ -1,4 +1,5 @@
-"""What takes part in a plan without planning knowing it: notes, the budget of a period, prices that were paid before.
+"""What takes part in a plan without planning knowing it: notes, the budget of a period, prices that
+were paid before.
 
 moment       what is true then
 refuse       the manifest is read; nothing else was, and nothing is locked
@@ -30,7 +31,8 @@ from crucible_batch.settings import Settings
 class ReadPlan:
     """A plan whose manifest was read. ``directory`` is that of its run, which may not exist.
 
-    It is to be saved to ``save_to``, if that is given; ``force``: another file there may be overwritten.
+    It is to be saved to ``save_to``, if that is given; ``force``: another file there may be
+    overwritten.
     """
 
     request: RunRequest
@@ -43,7 +45,10 @@ class ReadPlan:
 
 @dataclass(frozen=True, slots=True)
 class DraftedPlan:
-    """A plan whose jobs are in ``draft``, with the notes so far. Without an API key there is no gateway."""
+    """A plan whose jobs are in ``draft``, with the notes so far.
+
+    Without an API key there is no gateway.
+    """
 
     read: ReadPlan
     draft: PlanFile
@@ -52,7 +57,10 @@ class DraftedPlan:
 
 
 class PlanPart:
-    """Takes part in one plan: a new object for each. Each method does nothing unless a part overrides it."""
+    """Takes part in one plan:
+
+    a new object for each. Each method does nothing unless a part overrides it.
+    """
 
     def refuse(self, plan: ReadPlan) -> None:
         """Raise to refuse the plan."""
@@ -64,8 +72,13 @@ class PlanPart:
         """Return what the user should know about the manifest and the run directory."""
         return ()
 
-    async def saved(self, stack: AsyncExitStack, plan: DraftedPlan, save_to: Path) -> PlanSummary | None:
-        """Save the plan in the way of the part, and return its summary; None: it is saved as any other."""
+    async def saved(
+        self, stack: AsyncExitStack, plan: DraftedPlan, save_to: Path
+    ) -> PlanSummary | None:
+        """Save the plan in the way of the part, and return its summary; None:
+
+        it is saved as any other.
+        """
         return None
 
     def job_notes(self, plan: ReadPlan, draft: PlanFile) -> Iterable[str]:
@@ -73,7 +86,10 @@ class PlanPart:
         return ()
 
     def budget(self, plan: ReadPlan) -> Credits | None:
-        """Return the budget that a run would get now; None: that of its terms. At most one part has one."""
+        """Return the budget that a run would get now; None:
+
+        that of its terms. At most one part has one.
+        """
         return None
 
     def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
@@ -99,7 +115,9 @@ class PlanParts:
         for part in self._parts:
             yield from part.notes(plan)
 
-    async def saved(self, stack: AsyncExitStack, plan: DraftedPlan, save_to: Path) -> PlanSummary | None:
+    async def saved(
+        self, stack: AsyncExitStack, plan: DraftedPlan, save_to: Path
+    ) -> PlanSummary | None:
         """Let the first part that has a way of its own save the plan."""
         for part in self._parts:
             if (summary := await part.saved(stack, plan, save_to)) is not None:

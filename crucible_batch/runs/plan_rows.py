@@ -1,4 +1,7 @@
-"""The rows and figures of a plan: how many jobs of each shape are to be bought, and their prices."""
+"""The rows and figures of a plan:
+
+how many jobs of each shape are to be bought, and their prices.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.core.asset import AssetPhase
-from crucible_batch.core.budget import AdmissionState, Block, HoldRequest, decide_admission, raised_budget
+from crucible_batch.core.budget import (
+    AdmissionState,
+    Block,
+    HoldRequest,
+    decide_admission,
+    raised_budget,
+)
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.filled_fields import FilledFields, filled_fields
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
-from crucible_batch.core.prices import UPLOAD, Certainty, PaidPrice, PriceBook, Shape, shape_of, shape_params
+from crucible_batch.core.prices import (
+    UPLOAD,
+    Certainty,
+    PaidPrice,
+    PriceBook,
+    Shape,
+    shape_of,
+    shape_params,
+)
 from crucible_batch.core.resuming import may_reopen
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.core.saved_plan import ImageFile, PlannedState, PlanRow
@@ -28,7 +45,8 @@ from crucible_batch.runs.run_journal import journal_of, ledger_of, newest_run
 
 
 def filled_in(directory: Path, manifest: Manifest) -> FilledFields:
-    """Return the parameters that ``prompt:`` and ``image:`` have filled in the directory's plan; none without one.
+    """Return the parameters that ``prompt:`` and ``image:`` have filled in the directory's plan;
+    none without one.
 
     That a journal can't be read is reported where it is needed; a damaged plan is replaced.
     """
@@ -36,12 +54,18 @@ def filled_in(directory: Path, manifest: Manifest) -> FilledFields:
     try:
         with journal_of(directory) as journal:
             is_planned = journal is not None and journal.is_created()
-            return filled_fields(journal.plan(samples=True), named) if journal is not None and is_planned else {}
+            return (
+                filled_fields(journal.plan(samples=True), named)
+                if journal is not None and is_planned
+                else {}
+            )
     except CrucibleBatchError:
         return {}
 
 
-def job_states(draft: PlanFile, journal: Journal | None, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
+def job_states(
+    draft: PlanFile, journal: Journal | None, rule: RetryRule
+) -> Iterator[tuple[PlannedJob, Job]]:
     """Yield the draft's jobs in manifest order, each with its state from the journal."""
     for planned in draft.jobs():
         fresh = Job(planned.identity, has_images=bool(planned.images), rule=rule)
@@ -72,7 +96,8 @@ def plan_rows(
 ) -> Iterator[PlanRow]:
     """Yield the row of each chosen job, in manifest order.
 
-    ``base`` is the manifest's directory: paths of images are relative to it. ``prices`` are the known prices.
+    ``base`` is the manifest's directory: paths of images are relative to it. ``prices`` are the
+    known prices.
     """
     real = os.path.realpath(base)
     for planned, job in job_states(draft, journal, terms.rule):
@@ -80,7 +105,9 @@ def plan_rows(
             yield plan_row(planned, job, choice, base=real, prices=prices)
 
 
-def plan_row(planned: PlannedJob, job: Job, choice: JobFilter, *, base: str, prices: PriceBook) -> PlanRow:
+def plan_row(
+    planned: PlannedJob, job: Job, choice: JobFilter, *, base: str, prices: PriceBook
+) -> PlanRow:
     """Return the row of one job. ``base`` is the real path of the manifest's directory."""
     state = state_of(job)
     buys = state is PlannedState.NEW or retries(choice, job)
@@ -102,19 +129,22 @@ def _image(image: InputImage, base: str) -> ImageFile:
 
 UPLOADS = "uploads"
 SHAPES_SHOWN = 12
-"""A workflow with more shapes than this has a single line in a plan, with the highest price seen for any shape."""
+"""A workflow with more shapes than this has a single line in a plan, with the highest price seen
+for any shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceLine:
     """The purchases of one shape: a workflow with certain parameters, or uploads.
 
-    ``params`` are the parameters that distinguish the workflow's shapes, empty if it has only one. ``each`` is the
-    highest price seen if ``certainty`` is LEARNED, the declared ceiling if BOUNDED, and None if UNKNOWN: the price is
-    then learned from one job that runs alone. ``total`` is ``each`` times ``count``. ``ceiling`` is
-    ``max_credits_per_job`` or ``max_credits_per_upload``, if declared. ``bound`` is the amount held for one purchase
-    until it is answered. ``can_start`` is false if the budget or the declared ceiling admits no purchase. ``paid`` is
-    what an earlier run of the account paid, if this directory knows no price: an estimate that nothing is decided by.
+    ``params`` are the parameters that distinguish the workflow's shapes, empty if it has only one.
+    ``each`` is the highest price seen if ``certainty`` is LEARNED, the declared ceiling if BOUNDED,
+    and None if UNKNOWN: the price is then learned from one job that runs alone. ``total`` is
+    ``each`` times ``count``. ``ceiling`` is ``max_credits_per_job`` or ``max_credits_per_upload``,
+    if declared. ``bound`` is the amount held for one purchase until it is answered. ``can_start``
+    is false if the budget or the declared ceiling admits no purchase. ``paid`` is what an earlier
+    run of the account paid, if this directory knows no price: an estimate that nothing is decided
+    by.
     """
 
     what: str
@@ -135,7 +165,9 @@ class PriceLine:
     @property
     def least_each(self) -> Credits:
         """The lowest expected cost of one purchase."""
-        return self.each if self.each is not None and self.certainty is not Certainty.BOUNDED else ZERO
+        return (
+            self.each if self.each is not None and self.certainty is not Certainty.BOUNDED else ZERO
+        )
 
     @property
     def most_each(self) -> Credits | None:
@@ -144,14 +176,16 @@ class PriceLine:
 
     @property
     def likely_each(self) -> Credits | None:
-        """The highest price seen of one purchase, else what an earlier run paid; None if neither is known."""
+        """The highest price seen of one purchase, else what an earlier run paid; None if neither is
+        known."""
         if self.certainty is Certainty.LEARNED:
             return self.each
         return None if self.paid is None else self.paid.credits
 
     @property
     def beyond(self) -> Credits | None:
-        """The most by which a purchase that is admitted alone may exceed what is left; None if that has no bound."""
+        """The most by which a purchase that is admitted alone may exceed what is left; None if that
+        has no bound."""
         if self.ceiling is not None:
             return ZERO
         return None if self.bound is None or self.each is None else self.bound - self.each
@@ -159,17 +193,22 @@ class PriceLine:
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """The shapes of which a job may be admitted. If there is no such shape, ``blocked`` is the first job's reason."""
+    """The shapes of which a job may be admitted.
+
+    If there is no such shape, ``blocked`` is the first job's reason.
+    """
 
     shapes: Set[Shape]
     blocked: ErrorInfo | None = None
 
 
-def starts_of(tally: PlanCounts, ledger: Ledger, budget: Credits | None, *, no_image_is_there: bool) -> Starts:
+def starts_of(
+    tally: PlanCounts, ledger: Ledger, budget: Credits | None, *, no_image_is_there: bool
+) -> Starts:
     """Return the shapes of which a job may be admitted, by the rule that a run follows.
 
-    Held credits count as left, since all of them may be released. An image is uploaded with any one of the jobs that
-    need it: if one job can start with its uploads, the others may not need any.
+    Held credits count as left, since all of them may be released. An image is uploaded with any one
+    of the jobs that need it: if one job can start with its uploads, the others may not need any.
     """
     first: ErrorInfo | None = None
     for shape, images in tally.least_images.items():
@@ -182,14 +221,21 @@ def starts_of(tally: PlanCounts, ledger: Ledger, budget: Credits | None, *, no_i
     return Starts({shape for shape in tally.to_buy if _blocked(shape, 0, ledger, budget) is None})
 
 
-def _blocked(shape: Shape, uploads: int, ledger: Ledger, budget: Credits | None) -> ErrorInfo | None:
+def _blocked(
+    shape: Shape, uploads: int, ledger: Ledger, budget: Credits | None
+) -> ErrorInfo | None:
     request = HoldRequest(shape, uploads, held=ledger.held)
     decision = decide_admission(request, ledger, budget, AdmissionState(others_active=False))
     return decision.error if isinstance(decision, Block) else None
 
 
-def price_lines(prices: PriceBook, tally: PlanCounts, to_upload: int, startable: Set[Shape]) -> Iterator[PriceLine]:
-    """Yield the price lines of a plan. ``startable`` are the shapes of which a job may be admitted."""
+def price_lines(
+    prices: PriceBook, tally: PlanCounts, to_upload: int, startable: Set[Shape]
+) -> Iterator[PriceLine]:
+    """Yield the price lines of a plan.
+
+    ``startable`` are the shapes of which a job may be admitted.
+    """
     for price_class, shapes in tally.by_class().items():
         apart = _apart([tally.params[shape] for shape in shapes])
         if len(shapes) > SHAPES_SHOWN:
@@ -199,19 +245,24 @@ def price_lines(prices: PriceBook, tally: PlanCounts, to_upload: int, startable:
             continue
         for shape in shapes:
             params = {name: value for name, value in tally.params[shape].items() if name in apart}
-            yield replace(_line(prices, shape, tally.to_buy[shape], params), can_start=shape in startable)
+            yield replace(
+                _line(prices, shape, tally.to_buy[shape], params), can_start=shape in startable
+            )
     if to_upload:
         yield _line(prices, UPLOAD, to_upload, {})
 
 
-def stage_lines(prices: PriceBook, shapes: Mapping[Shape, int], uploads: int) -> tuple[PriceLine, ...]:
+def stage_lines(
+    prices: PriceBook, shapes: Mapping[Shape, int], uploads: int
+) -> tuple[PriceLine, ...]:
     """Return the price lines of jobs that are only expected, by workflow."""
     counts: Counter[str] = Counter()
     for shape, count in shapes.items():
         counts[shape.price_class] += count
     by_class = {shape.price_class: shape for shape in shapes}
     jobs = [
-        _line(prices, by_class[each] if len(shapes) == 1 else Shape(each), count, {}) for each, count in counts.items()
+        _line(prices, by_class[each] if len(shapes) == 1 else Shape(each), count, {})
+        for each, count in counts.items()
     ]
     return (*jobs, _line(prices, UPLOAD, uploads, {})) if uploads else tuple(jobs)
 
@@ -219,11 +270,14 @@ def stage_lines(prices: PriceBook, shapes: Mapping[Shape, int], uploads: int) ->
 def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, object]) -> PriceLine:
     quote, what = prices.quote(shape), UPLOADS if shape == UPLOAD else shape.name
     ceiling, bound = prices.ceiling_of(shape), prices.bound(shape)
-    return PriceLine(what, count, quote.certainty, quote.credits, ceiling, bound, params, shape=shape)
+    return PriceLine(
+        what, count, quote.certainty, quote.credits, ceiling, bound, params, shape=shape
+    )
 
 
 def with_paid(lines: Iterable[PriceLine], paid: Mapping[Shape, PaidPrice]) -> tuple[PriceLine, ...]:
-    """Return the lines with the prices that earlier runs paid, if this directory has no price of its own."""
+    """Return the lines with the prices that earlier runs paid, if this directory has no price of
+    its own."""
     return tuple(
         line
         if line.certainty is Certainty.LEARNED
@@ -235,7 +289,9 @@ def with_paid(lines: Iterable[PriceLine], paid: Mapping[Shape, PaidPrice]) -> tu
 def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:
     """Return the names of the parameters whose values are not all equal."""
     names = set().union(*every)
-    return {name for name in names if any(params.get(name) != every[0].get(name) for params in every)}
+    return {
+        name for name in names if any(params.get(name) != every[0].get(name) for params in every)
+    }
 
 
 class PlanCounts:
@@ -252,7 +308,8 @@ class PlanCounts:
         """The smallest number of images that a job of each shape needs."""
 
     def by_class(self) -> dict[str, list[Shape]]:
-        """Return the shapes that are to be bought, by price class, in the order of their first jobs."""
+        """Return the shapes that are to be bought, by price class, in the order of their first
+        jobs."""
         found: dict[str, list[Shape]] = {}
         for shape in self.to_buy:
             found.setdefault(shape.price_class, []).append(shape)
@@ -288,8 +345,11 @@ def retries(choice: JobFilter, job: Job) -> bool:
     return choice.retry_failed and may_reopen(job, buys_again=choice.buys_again)
 
 
-def left_to_buy(journal: Journal, terms: RunTerms, choice: JobFilter) -> tuple[Mapping[Shape, int], int]:
-    """Return the purchases that remain in a run directory: how many jobs of each shape, and how many uploads.
+def left_to_buy(
+    journal: Journal, terms: RunTerms, choice: JobFilter
+) -> tuple[Mapping[Shape, int], int]:
+    """Return the purchases that remain in a run directory: how many jobs of each shape, and how
+    many uploads.
 
     Images count as uploads unless the journal has them as ready at the gateway.
     """
@@ -302,10 +362,13 @@ def left_to_buy(journal: Journal, terms: RunTerms, choice: JobFilter) -> tuple[M
 
 
 def budget_for_remaining(journal: Journal, choice: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
-    """Return a budget for the jobs that remain, by the terms of the newest run; None if no budget is enough.
+    """Return a budget for the jobs that remain, by the terms of the newest run; None if no budget
+    is enough.
 
     See ``raised_budget`` and ``left_to_buy``.
     """
     terms = newest_run(journal).terms
     jobs, uploads = left_to_buy(journal, terms, choice)
-    return raised_budget(ledger_of(journal, PriceBook.of(terms)), jobs, uploads, terms.budget or ZERO)
+    return raised_budget(
+        ledger_of(journal, PriceBook.of(terms)), jobs, uploads, terms.budget or ZERO
+    )

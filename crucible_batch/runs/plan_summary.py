@@ -1,4 +1,7 @@
-"""A summary of a plan: what a run would do and cost, by the present state of its directory and of the account."""
+"""A summary of a plan:
+
+what a run would do and cost, by the present state of its directory and of the account.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,8 @@ class StagePreview:
 class PlannedPeriod:
     """The budget that the plan's is part of: credits that several runs share until a time.
 
-    ``words`` is the period as in "this month", ``until`` its end as local time with the name of the zone.
-    ``is_limiting``: the plan's budget would be higher if the period had more left.
+    ``words`` is the period as in "this month", ``until`` its end as local time with the name of the
+    zone. ``is_limiting``: the plan's budget would be higher if the period had more left.
     """
 
     account: str
@@ -64,19 +67,21 @@ class PlannedPeriod:
 class PlanSummary:
     """What a run would do and cost.
 
-    ``states`` counts the jobs: ``new``, ``done``, ``in_flight`` (left by an earlier run), ``failed``. ``to_upload`` and
-    ``reused_images`` count distinct images. ``balance`` is the amount that the account has available. Without an API
-    key, ``reused_images`` and ``balance`` are None. ``notes`` are messages for the user. ``digest`` is that of the
-    saved plan, if one was written or read. ``blocked`` is the reason if no job can start; None if one can or there is
-    nothing to buy. ``enough`` is a budget that covers everything, each job at its declared ceiling, otherwise at the
-    highest price seen; None if a job has neither. ``remedy`` is what to do about the failed jobs; None if there are
-    none, or if they are to be retried. ``remake`` is the command that makes the saved plan again, if one was read.
-    ``left_s`` is the time left of a run's deadline, in seconds. ``earlier_dir`` is the directory of an earlier run of
-    this manifest in another folder. ``period`` is the manifest's period; ``budget`` is then
-    what a run could set aside now, beside what the directory has spent. ``shards`` are those of a divided plan.
-    ``stages`` are those whose jobs are made from the outputs of other jobs: a run may add these jobs.
-    ``is_waiting``: a run is refused until the shards of another plan of the directory are merged. ``outputs_at`` is the
-    URL of the run of a divided plan, if its outputs are in an object store.
+    ``states`` counts the jobs: ``new``, ``done``, ``in_flight`` (left by an earlier run),
+    ``failed``. ``to_upload`` and ``reused_images`` count distinct images. ``balance`` is the amount
+    that the account has available. Without an API key, ``reused_images`` and ``balance`` are None.
+    ``notes`` are messages for the user. ``digest`` is that of the saved plan, if one was written or
+    read. ``blocked`` is the reason if no job can start; None if one can or there is nothing to buy.
+    ``enough`` is a budget that covers everything, each job at its declared ceiling, otherwise at
+    the highest price seen; None if a job has neither. ``remedy`` is what to do about the failed
+    jobs; None if there are none, or if they are to be retried. ``remake`` is the command that makes
+    the saved plan again, if one was read. ``left_s`` is the time left of a run's deadline, in
+    seconds. ``earlier_dir`` is the directory of an earlier run of this manifest in another folder.
+    ``period`` is the manifest's period; ``budget`` is then what a run could set aside now, beside
+    what the directory has spent. ``shards`` are those of a divided plan. ``stages`` are those whose
+    jobs are made from the outputs of other jobs: a run may add these jobs. ``is_waiting``: a run is
+    refused until the shards of another plan of the directory are merged. ``outputs_at`` is the URL
+    of the run of a divided plan, if its outputs are in an object store.
     """
 
     manifest_name: str
@@ -110,7 +115,10 @@ class PlanSummary:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a run would change nothing: each job is done or failed, and no answer is outstanding."""
+        """Whether a run would change nothing:
+
+        each job is done or failed, and no answer is outstanding.
+        """
         return self.comparison.is_settled and not self.held
 
     @property
@@ -120,11 +128,12 @@ class PlanSummary:
 
     @property
     def may_exceed(self) -> Credits | None:
-        """The most by which the budget may be exceeded, if no price rises by more than ``SURGE`` times in one step.
+        """The most by which the budget may be exceeded, if no price rises by more than ``SURGE``
+        times in one step.
 
-        Only jobs that can still be admitted count. 0 if both ceilings are declared, if there is no budget, or if the
-        budget covers all purchases at their bounds. None if a price is unknown: the first job of that shape, and only
-        that one, may cost more than is left.
+        Only jobs that can still be admitted count. 0 if both ceilings are declared, if there is no
+        budget, or if the budget covers all purchases at their bounds. None if a price is unknown:
+        the first job of that shape, and only that one, may cost more than is left.
         """
         jobs = [line.beyond for line in self.lines if line.what != UPLOADS and line.can_start]
         each = [line.beyond for line in self.lines if line.what == UPLOADS]
@@ -133,17 +142,29 @@ class PlanSummary:
         if None in jobs or None in each:
             return None
         one_job = max((beyond for beyond in jobs if beyond is not None), default=ZERO)
-        return one_job + sum((beyond for beyond in each if beyond is not None), ZERO) * self.uploads_per_job
+        return (
+            one_job
+            + sum((beyond for beyond in each if beyond is not None), ZERO) * self.uploads_per_job
+        )
 
     def _has_room_for_bounds(self, budget: Credits) -> bool:
-        """Return whether the budget covers all purchases at their bounds, so that no job has to be admitted alone."""
+        """Return whether the budget covers all purchases at their bounds, so that no job has to be
+        admitted alone."""
         bounds = [line.bound and line.bound * line.count for line in self.lines]
-        return None not in bounds and self.spent + self.held + sum(filter(None, bounds), ZERO) <= budget
+        return (
+            None not in bounds
+            and self.spent + self.held + sum(filter(None, bounds), ZERO) <= budget
+        )
 
     @property
     def later_lines(self) -> tuple[PriceLine, ...]:
-        """The price lines of the jobs that the run may add: those of all stages that don't wait for picks."""
-        return tuple(line for preview in self.stages if preview.stage.is_counted for line in preview.lines)
+        """The price lines of the jobs that the run may add:
+
+        those of all stages that don't wait for picks.
+        """
+        return tuple(
+            line for preview in self.stages if preview.stage.is_counted for line in preview.lines
+        )
 
     @property
     def later(self) -> Credits:
@@ -161,19 +182,25 @@ class PlanSummary:
 
     @property
     def most_with_stages(self) -> Credits | None:
-        """The highest possible cost with the jobs that the run may add; None if a price has no declared ceiling."""
+        """The highest possible cost with the jobs that the run may add; None if a price has no
+        declared ceiling."""
         return _most((*self.lines, *self.later_lines))
 
     @property
     def estimate(self) -> Credits:
-        """The sum of all prices that are not unknown, lower and upper bounds mixed: see ``least`` and ``most``."""
+        """The sum of all prices that are not unknown, lower and upper bounds mixed:
+
+        see ``least`` and ``most``.
+        """
         return sum((line.total for line in self.lines if line.total is not None), ZERO)
 
     @property
     def certainty(self) -> Certainty:
         """The certainty of the estimate: that of its least certain line."""
         order = list(Certainty)
-        return max((line.certainty for line in self.lines), key=order.index, default=Certainty.KNOWN)
+        return max(
+            (line.certainty for line in self.lines), key=order.index, default=Certainty.KNOWN
+        )
 
     @property
     def over_budget(self) -> Credits:
@@ -203,19 +230,27 @@ async def summarise(
     all_rows: bool = False,
     later: LaterJobs | None = None,
 ) -> PlanSummary:
-    """Compare a plan with the present state of the run directory and the account, and return the summary.
+    """Compare a plan with the present state of the run directory and the account, and return the
+    summary.
 
-    Without a gateway, the account's assets and balance are left out. ``later`` has the jobs that its run may add.
+    Without a gateway, the account's assets and balance are left out. ``later`` has the jobs that
+    its run may add.
     """
     stages = () if later is None else later.next_stages()
     prices, tally, rule = PriceBook.of(terms), PlanCounts(choice), terms.rule
     with journal_of(directory) as journal:
         ledger = ledger_of(journal, prices)
-        jobs = tally.counting(found for found in job_states(draft, journal, rule) if choice.takes(found[0].name))
-        comparison = compare(jobs, draft, journal, rule=rule, choice=choice, directory=directory, all_rows=all_rows)
+        jobs = tally.counting(
+            found for found in job_states(draft, journal, rule) if choice.takes(found[0].name)
+        )
+        comparison = compare(
+            jobs, draft, journal, rule=rule, choice=choice, directory=directory, all_rows=all_rows
+        )
     ready = await _ready_digests(gateway, tally.digests)
     to_upload = len(tally.digests - (ready or set()))
-    starts = starts_of(tally, ledger, terms.budget, no_image_is_there=ready is not None and not ready)
+    starts = starts_of(
+        tally, ledger, terms.budget, no_image_is_there=ready is not None and not ready
+    )
     to_buy, uploads = Counter(tally.to_buy), to_upload
     for stage in (each for each in stages if each.is_counted):
         to_buy.update(stage.shapes)
@@ -241,7 +276,10 @@ async def summarise(
         enough=budget_for(ledger, to_buy, uploads),
         remedy=remedy_for(comparison.failed_codes, terms.never),
         is_waiting=waits_for_shards(directory),
-        stages=tuple(StagePreview(stage, tuple(stage_lines(prices, stage.shapes, stage.uploads))) for stage in stages),
+        stages=tuple(
+            StagePreview(stage, tuple(stage_lines(prices, stage.shapes, stage.uploads)))
+            for stage in stages
+        ),
     )
 
 

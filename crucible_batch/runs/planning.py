@@ -1,4 +1,7 @@
-"""Planning: what a run would do and cost. Uploads nothing, spends nothing and leaves no files behind."""
+"""Planning:
+
+what a run would do and cost. Uploads nothing, spends nothing and leaves no files behind.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,12 @@ from crucible_batch.errors import UserError
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import VALUE_PATH, Manifest
 from crucible_batch.runs.cancellation import Deadline
-from crucible_batch.runs.connecting import current_settings, gateway_for, require_key, unread_env_file
+from crucible_batch.runs.connecting import (
+    current_settings,
+    gateway_for,
+    require_key,
+    unread_env_file,
+)
 from crucible_batch.runs.draft import check_filter, read_source, run_directory, run_terms
 from crucible_batch.runs.later_jobs import LaterJobs
 from crucible_batch.runs.plan_parts import DraftedPlan, PlanParts, ReadPlan
@@ -48,10 +56,14 @@ class PlanInput:
 
 
 class PlanKind(Protocol):
-    """What differs between the plans of different kinds of runs, as ``RunKind`` is for the runs themselves."""
+    """What differs between the plans of different kinds of runs, as ``RunKind`` is for the runs
+    themselves."""
 
     async def summary(self, stack: AsyncExitStack, call: PlanInput) -> PlanSummary:
-        """Plan, save the plan if that is asked for, and return the summary. ``stack`` closes what is opened."""
+        """Plan, save the plan if that is asked for, and return the summary.
+
+        ``stack`` closes what is opened.
+        """
 
 
 async def plan_request(
@@ -68,16 +80,20 @@ async def plan_request(
 ) -> PlanSummary:
     """Plan a request, as ``plan`` does. ``kind_for`` returns the kind of the plan.
 
-    ``for_run``: as a run would take it, which also reads choices from the environment. ``manifest`` is that of the
-    request if it was read already.
+    ``for_run``: as a run would take it, which also reads choices from the environment. ``manifest``
+    is that of the request if it was read already.
     """
     check_request(request)
     if manifest is not None and manifest.path == VALUE_PATH and save_to is not None:
         raise UserError(
-            "a saved plan is that of a manifest's file", hint="write the manifest to a file; nothing was saved"
+            "a saved plan is that of a manifest's file",
+            hint="write the manifest to a file; nothing was saved",
         )
     deadline = Deadline(request.deadline_s)
-    request, settings = follow_plan(request, os.environ if for_run else None), settings or current_settings()
+    request, settings = (
+        follow_plan(request, os.environ if for_run else None),
+        settings or current_settings(),
+    )
     async with deadline.kept(), AsyncExitStack() as stack:
         if save_to is not None or request.plan is not None:
             check_saving(request, save_to, force=force)
@@ -107,21 +123,31 @@ class ManifestPlan:
         notes = (*_notes_of(manifest, settings), *parts.notes(read))
         gateway = None
         if settings.api_key is not None:
-            gateway = await stack.enter_async_context(gateway_for(settings, transport=call.transport))
+            gateway = await stack.enter_async_context(
+                gateway_for(settings, transport=call.transport)
+            )
         draft = stack.enter_context(PlanFile.temporary())
         watch, out_dir = call.deadline.check, request.out_dir
         later = await plan_jobs(draft, basis, gateway, watch, directory=directory, out_dir=out_dir)
         check_plan(request, basis, draft)
         check_filter(draft, request.job_filter, later)
         drafted = DraftedPlan(read, draft, gateway, (*notes, *basis.notes))
-        if call.save_to is not None and (made := await parts.saved(stack, drafted, call.save_to)) is not None:
+        if (
+            call.save_to is not None
+            and (made := await parts.saved(stack, drafted, call.save_to)) is not None
+        ):
             return made
         summary = await self._summarise(drafted, later, all_rows=call.all_rows)
         if call.save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
-        return replace(summary, digest=save_plan(call.save_to, request, basis, draft, summary, force=call.force))
+        return replace(
+            summary,
+            digest=save_plan(call.save_to, request, basis, draft, summary, force=call.force),
+        )
 
-    async def _summarise(self, plan: DraftedPlan, later: LaterJobs | None, *, all_rows: bool) -> PlanSummary:
+    async def _summarise(
+        self, plan: DraftedPlan, later: LaterJobs | None, *, all_rows: bool
+    ) -> PlanSummary:
         """Summarise a plan, with what its parts know."""
         read, parts, terms = plan.read, self._parts, plan.read.basis.terms
         notes = (*plan.notes, *parts.job_notes(read, plan.draft))

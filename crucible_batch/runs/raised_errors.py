@@ -18,7 +18,9 @@ def failure_of(error: BaseException) -> tuple[str, int]:
             return "DISK", int(ExitCode.STOPPED)
         case KeyboardInterrupt():
             return "INTERRUPTED", int(ExitCode.SIGINT)
-        case asyncio.CancelledError(args=(ExitCode() as exit_code, *_)):  # the signal for which it was cancelled
+        case asyncio.CancelledError(
+            args=(ExitCode() as exit_code, *_)
+        ):  # the signal for which it was cancelled
             return "INTERRUPTED", int(exit_code)
         case asyncio.CancelledError() | SystemExit():
             return "INTERRUPTED", int(ExitCode.SIGTERM)

@@ -1,6 +1,7 @@
 """The note about a report in the journal: the digest of its content.
 
-The end time of the newest run is not part of the content, so a run that has nothing to do leaves the report unchanged.
+The end time of the newest run is not part of the content, so a run that has nothing to do leaves
+the report unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _NAME = "report"
 
 @dataclass(frozen=True, slots=True)
 class _Reported:
-    """The stored digest. ``last`` is the number of the journal's last event when the report was written."""
+    """The stored digest.
+
+    ``last`` is the number of the journal's last event when the report was written.
+    """
 
     last: int
     content: str
@@ -29,8 +33,11 @@ class _Reported:
 _REPORTED: TypeAdapter[_Reported] = TypeAdapter(_Reported)
 
 
-def report_stands(journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> bool:
-    """Whether the report and the page were written with this content, so that their files can be left unchanged."""
+def report_stands(
+    journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool
+) -> bool:
+    """Whether the report and the page were written with this content, so that their files can be
+    left unchanged."""
     kept = _kept(journal)
     if kept is None or kept.last != journal.last_number():
         return False
@@ -39,14 +46,17 @@ def report_stands(journal: Journal, directory: Path, head: ReportHead, rows: Row
     return kept.content == _content(directory, head, rows, html=html)
 
 
-def note_report(journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> None:
+def note_report(
+    journal: Journal, directory: Path, head: ReportHead, rows: RowFile, *, html: bool
+) -> None:
     """Store the digest of the report that was just written in the journal."""
     kept = _Reported(journal.last_number(), _content(directory, head, rows, html=html))
     journal.note(_NAME, _REPORTED.dump_json(kept).decode())
 
 
 def forget_report(journal: Journal) -> None:
-    """Store that the report is out of date, so that ``is_report_due`` until the next ``note_report``."""
+    """Store that the report is out of date, so that ``is_report_due`` until the next
+    ``note_report``."""
     journal.note(_NAME, "")
 
 
@@ -56,7 +66,8 @@ def is_report_due(journal: Journal) -> bool:
 
 
 def last_reported(journal: Journal) -> int | None:
-    """Return the number of the journal's last event when the report was written; None if that is not known."""
+    """Return the number of the journal's last event when the report was written; None if that is
+    not known."""
     kept = _kept(journal)
     return None if kept is None else kept.last
 
@@ -69,6 +80,11 @@ def _kept(journal: Journal) -> _Reported | None:
 
 
 def _content(directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> str:
-    """Return the digest of the content of report and page: rows, head, and the directory in their commands."""
+    """Return the digest of the content of report and page:
+
+    rows, head, and the directory in their commands.
+    """
     text = head.model_dump_json(exclude={"finished_at"})
-    return hashlib.sha256(f"{__version__}\n{directory}\n{html}\n{text}\n{rows.digest}\n".encode()).hexdigest()
+    return hashlib.sha256(
+        f"{__version__}\n{directory}\n{html}\n{text}\n{rows.digest}\n".encode()
+    ).hexdigest()

@@ -1,4 +1,7 @@
-"""The report of a run directory, by its journal: ``report.json``, ``report.html``, sidecars, and a copy in a store."""
+"""The report of a run directory, by its journal:
+
+``report.json``, ``report.html``, sidecars, and a copy in a store.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,16 @@ from crucible_batch.runs.plan_rows import budget_for_remaining
 from crucible_batch.runs.report_fields import noted_fields
 from crucible_batch.runs.report_note import note_report
 from crucible_batch.runs.request import check_path
-from crucible_batch.runs.run_journal import journal_outputs_url, ledger_of, local_directory, newest_run
+from crucible_batch.runs.run_journal import (
+    journal_outputs_url,
+    ledger_of,
+    local_directory,
+    newest_run,
+)
 
 logger = logging.getLogger(__name__)
 
-# -- its rows and its head --------------------------------------------------------------------------------------------
+# -- its rows and its head
 
 
 def report_rows(run_dir: Path) -> Iterator[JobRow]:
@@ -64,7 +72,8 @@ def journal_rows(journal: Journal) -> Iterator[JobRow]:
 def row_collector(
     sidecars: Sidecars | None, terms: RunTerms, rows: RowFile
 ) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
-    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless that is None."""
+    """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless
+    that is None."""
 
     def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
         if sidecars is not None:
@@ -116,19 +125,25 @@ def _location(journal: Journal, directory: Path) -> str | Path:
 def remedy_of(journal: Journal) -> Remedy | None:
     """Return what to do about the failed jobs of the newest run; None if there are none."""
     terms = newest_run(journal).terms
-    found = (outcome_of(job, workflow_class(planned.workflow_id), {}) for planned, job in journal.jobs(terms.rule))
-    codes = (error.code for outcome, error in found if outcome is Outcome.FAILED and error is not None)
+    found = (
+        outcome_of(job, workflow_class(planned.workflow_id), {})
+        for planned, job in journal.jobs(terms.rule)
+    )
+    codes = (
+        error.code for outcome, error in found if outcome is Outcome.FAILED and error is not None
+    )
     return remedy_for(codes, terms.never)
 
 
-# -- its files --------------------------------------------------------------------------------------------------------
+# -- its files
 
 
 def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
-    """Write ``report.json``, missing sidecars and, if ``html`` is true, ``report.html`` again from the journal.
+    """Write ``report.json``, missing sidecars and, if ``html`` is true, ``report.html`` again from
+    the journal.
 
-    Raises ``UserError`` if the path isn't valid text, ``RunDirectoryError``, ``JournalError`` and ``ReportError``; with
-    outputs in an object store, also ``ObjectStoreError``.
+    Raises ``UserError`` if the path isn't valid text, ``RunDirectoryError``, ``JournalError`` and
+    ``ReportError``; with outputs in an object store, also ``ObjectStoreError``.
     """
     directory = local_directory(run_dir)
     check_path("the run directory", directory)
@@ -145,14 +160,16 @@ def write_report_again(run_dir: str | Path, *, html: bool = True) -> ReportHead:
 def write_results(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHead, Path | None]:
     """Write the report and the page of a main run directory, with missing sidecars.
 
-    If outputs are in an object store, so is the report. Returns the page's path as ``update_page``. Blocking. Raises as
-    ``write_report_of`` does, and ``ObjectStoreError``.
+    If outputs are in an object store, so is the report. Returns the page's path as ``update_page``.
+    Blocking. Raises as ``write_report_of`` does, and ``ObjectStoreError``.
     """
     store = store_by(journal, main)
     with RowFile(main) as rows:
         collect_rows(journal, main, rows)
         head = write_report_of(journal, main, rows)
-        page = update_page(journal, main, head, rows, thumbnails_of(store, journal) if html else None)
+        page = update_page(
+            journal, main, head, rows, thumbnails_of(store, journal) if html else None
+        )
     in_thread(publish_files(store))
     return head, page
 
@@ -160,9 +177,11 @@ def write_results(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHe
 def write_report_of(
     journal: Journal, directory: Path, rows: RowFile | None = None, head: ReportHead | None = None
 ) -> ReportHead:
-    """Write the report of an open journal and return its head. Raises ``ReportError`` if it can't be written.
+    """Write the report of an open journal and return its head. Raises ``ReportError`` if it can't
+    be written.
 
-    If ``rows`` is None, the rows are built and missing sidecars are written. ``head`` is given if it was made already.
+    If ``rows`` is None, the rows are built and missing sidecars are written. ``head`` is given if
+    it was made already.
     """
     if rows is None:
         with RowFile(directory) as made:
@@ -185,7 +204,11 @@ def thumbnails_of(store: OutputStore, journal: Journal) -> Thumbnails:
 
 
 def write_page_of(
-    journal: Journal, directory: Path, head: ReportHead, rows: Iterable[JobRow], thumbnails: Thumbnails
+    journal: Journal,
+    directory: Path,
+    head: ReportHead,
+    rows: Iterable[JobRow],
+    thumbnails: Thumbnails,
 ) -> Path:
     """Write the page of an open journal's report and return its path.
 
@@ -194,7 +217,9 @@ def write_page_of(
     never = newest_run(journal).terms.never
     frame = Frame(advice_of(journal, head, directory), report_assets(), never=never)
     try:
-        return write_page(directory, _location(journal, directory), head, rows, thumbnails, frame=frame)
+        return write_page(
+            directory, _location(journal, directory), head, rows, thumbnails, frame=frame
+        )
     except OSError as error:
         raise RunDirectoryError(
             f"{PAGE_FILE} can't be written: {error.strerror}",
@@ -203,9 +228,14 @@ def write_page_of(
 
 
 def update_page(
-    journal: Journal, directory: Path, head: ReportHead, rows: RowFile, thumbnails: Thumbnails | None
+    journal: Journal,
+    directory: Path,
+    head: ReportHead,
+    rows: RowFile,
+    thumbnails: Thumbnails | None,
 ) -> Path | None:
-    """Write the page of a report that was just written, and note both; without ``thumbnails``, remove an earlier page.
+    """Write the page of a report that was just written, and note both; without ``thumbnails``,
+    remove an earlier page.
 
     Returns the page's path; None if it was removed, or couldn't be written, which is logged.
     """
@@ -216,7 +246,11 @@ def update_page(
         else:
             page = write_page_of(journal, directory, head, rows, thumbnails)
     except Exception as error:  # noqa: BLE001 - the jobs are done and reported; the page must not make that fail
-        reason = error if isinstance(error, CrucibleBatchError) else f"{PAGE_FILE} can't be written: {error}"
+        reason = (
+            error
+            if isinstance(error, CrucibleBatchError)
+            else f"{PAGE_FILE} can't be written: {error}"
+        )
         logger.warning("%s; to write it: %s", reason, restore_hint(head, directory))
         return None
     with contextlib.suppress(sqlite3.Error):  # the next run then rewrites the report needlessly
@@ -225,7 +259,8 @@ def update_page(
 
 
 def restore_hint(head: ReportHead, directory: Path) -> str:
-    """Return the command that writes a report or page which couldn't be written; another run if jobs are left."""
+    """Return the command that writes a report or page which couldn't be written; another run if
+    jobs are left."""
     if head.exit_code in {ExitCode.OK, ExitCode.SOME_FAILED}:
         return f"crucible-batch report {directory}"
     return "run the same command again"

@@ -1,4 +1,7 @@
-"""The request of a run, a plan or a check: one value that the command line and the Python API both make."""
+"""The request of a run, a plan or a check:
+
+one value that the command line and the Python API both make.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
-from crucible_batch.core.run_options import FeatureOptions, ManifestOptions, RunOptions, declared, faults
+from crucible_batch.core.run_options import (
+    FeatureOptions,
+    ManifestOptions,
+    RunOptions,
+    declared,
+    faults,
+)
 from crucible_batch.core.saved_plan import PlanOptions
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.features import found
@@ -27,12 +36,14 @@ from crucible_batch.saved_plan import (
 
 F = TypeVar("F", bound=FeatureOptions)
 MAX_RUN_DIRECTORY_BYTES = 470
-"""SQLite can't open a file whose absolute path has more than 512 bytes; the journal's file names add up to 35."""
+"""SQLite can't open a file whose absolute path has more than 512 bytes; the journal's file names
+add up to 35."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """The jobs of a plan to run: patterns of names (empty: all jobs), and whether failed jobs are retried.
+    """The jobs of a plan to run: patterns of names (empty: all jobs), and whether failed jobs are
+    retried.
 
     ``buys_again``: also those that a run directory bought which is lost (see ``may_reopen``).
     ``names``: of all these, only the jobs with exactly these names; None: no such limit.
@@ -53,10 +64,11 @@ class JobFilter:
 class RunRequest(RunOptions):
     """The arguments of a run, a plan or a check.
 
-    None, empty, false and the default limits mean that the caller didn't choose. ``plan`` is the saved plan to follow:
-    the fields before it and the options of ``ManifestOptions`` are then taken from it. ``features`` are the options
-    that features add, each of another type. ``uploads_only`` makes the images of the jobs ready at the gateway, and
-    submits none. ``overlap_is_failure`` is false if a busy run directory is expected, and not notified.
+    None, empty, false and the default limits mean that the caller didn't choose. ``plan`` is the
+    saved plan to follow: the fields before it and the options of ``ManifestOptions`` are then taken
+    from it. ``features`` are the options that features add, each of another type. ``uploads_only``
+    makes the images of the jobs ready at the gateway, and submits none. ``overlap_is_failure`` is
+    false if a busy run directory is expected, and not notified.
     """
 
     manifest: Path
@@ -94,7 +106,9 @@ class RunRequest(RunOptions):
         """The command that makes the saved plan again; None if there is no plan."""
         if self.plan is None or self.out_dir is None:
             return None
-        return plan_command(self.plan.head, self.plan.path, manifest=self.manifest, run_dir=main_location(self.plan))
+        return plan_command(
+            self.plan.head, self.plan.path, manifest=self.manifest, run_dir=main_location(self.plan)
+        )
 
 
 def read_budget(budget: Credits | int | str | None) -> Credits | None:
@@ -102,11 +116,14 @@ def read_budget(budget: Credits | int | str | None) -> Credits | None:
     try:
         return None if budget is None else parse_credits(budget)
     except ValueError as error:
-        raise UserError(f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'") from None
+        raise UserError(
+            f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'"
+        ) from None
 
 
 def check_request(request: RunRequest) -> None:
-    """Raise ``UserError`` for options that are out of range, naming each of them, or for an invalid manifest path."""
+    """Raise ``UserError`` for options that are out of range, naming each of them, or for an invalid
+    manifest path."""
     if faults := list(_faults(request)):
         raise UserError("; ".join(faults), hint="correct the value; nothing was started")
     check_path("the path of the manifest", request.manifest)
@@ -114,23 +131,31 @@ def check_request(request: RunRequest) -> None:
 
 def _faults(request: RunRequest) -> Iterator[str]:
     try:
-        read_budget(request.budget)  # an amount that the journal refuses when it is read again must not get into it
+        read_budget(
+            request.budget
+        )  # an amount that the journal refuses when it is read again must not get into it
     except UserError as error:
         yield error.message
     yield from faults(request)
 
 
 def check_path(what: str, path: Path | None) -> None:
-    """Raise ``UserError`` if the journal, the report or the file system can't handle the path. None is accepted."""
+    """Raise ``UserError`` if the journal, the report or the file system can't handle the path.
+
+    None is accepted.
+    """
     fault = None if path is None else path_fault(str(path))
     if fault is not None:
-        raise UserError(f"{what} {str(path)[:300]!r} {fault[0]}", hint=f"{fault[1]}; nothing was spent")
+        raise UserError(
+            f"{what} {str(path)[:300]!r} {fault[0]}", hint=f"{fault[1]}; nothing was spent"
+        )
 
 
 def check_run_directory(directory: Path) -> None:
     """Refuse a path that can't be a run directory.
 
-    Raises ``UserError``, and ``RunDirectoryError`` if it is too long for SQLite to open a journal there.
+    Raises ``UserError``, and ``RunDirectoryError`` if it is too long for SQLite to open a journal
+    there.
     """
     check_path("the run directory", directory)
     if len(os.fsencode(os.path.realpath(directory))) > MAX_RUN_DIRECTORY_BYTES:
@@ -142,7 +167,10 @@ def check_run_directory(directory: Path) -> None:
 
 
 def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> None:
-    """Raise ``UserError`` if the plan can't be saved: ``save_to`` is unusable or another file, or the input a plan."""
+    """Raise ``UserError`` if the plan can't be saved:
+
+    ``save_to`` is unusable or another file, or the input a plan.
+    """
     check_path("the path of the plan", save_to)
     if save_to is None:
         return
@@ -152,16 +180,19 @@ def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> N
             hint=f"make a new plan: {request.remake}",
         )
     if os.path.realpath(save_to) == os.path.realpath(request.manifest):
-        raise UserError(f"{save_to} is the manifest itself", hint="name another file for the plan: -o plan.json")
+        raise UserError(
+            f"{save_to} is the manifest itself", hint="name another file for the plan: -o plan.json"
+        )
     check_plan_target(save_to, force=force)
 
 
 def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -> RunRequest:
-    """Return the request with the options of the saved plan if its manifest is one; otherwise unchanged.
+    """Return the request with the options of the saved plan if its manifest is one; otherwise
+    unchanged.
 
-    A plan is distinguished from a manifest by its content. ``environ`` is the environment of a run, which may choose a
-    part of the plan; None if the plan is only read. Raises ``SavedPlanError``, and ``UserError`` for an option that
-    contradicts the plan.
+    A plan is distinguished from a manifest by its content. ``environ`` is the environment of a run,
+    which may choose a part of the plan; None if the plan is only read. Raises ``SavedPlanError``,
+    and ``UserError`` for an option that contradicts the plan.
     """
     if request.plan is not None:
         return request
@@ -200,7 +231,10 @@ def _followed(request: RunRequest, plan: SavedPlan) -> RunRequest:
 
 
 def _cannot_run_shards(request: RunRequest) -> UserError:
-    """Return why a divided plan is refused where the feature is missing: its budget is set aside for its shards."""
+    """Return why a divided plan is refused where the feature is missing:
+
+    its budget is set aside for its shards.
+    """
     assert request.plan is not None
     return UserError(
         f"{request.plan.path} is divided into shards, and this installation can't run shards",
@@ -209,7 +243,10 @@ def _cannot_run_shards(request: RunRequest) -> UserError:
 
 
 def _fixed_by_plan(options: PlanOptions, request: RunRequest) -> dict[str, Any]:
-    """Return the options for reading the manifest. A time that the plan doesn't depend on may be given."""
+    """Return the options for reading the manifest.
+
+    A time that the plan doesn't depend on may be given.
+    """
     found = {name: getattr(options, name) for name in declared(ManifestOptions)}
     return {**found, "scheduled_at": options.scheduled_at or request.scheduled_at}
 
@@ -219,7 +256,9 @@ def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None)
 
     ``budget`` is the plan's effective budget, which may come from the manifest.
     """
-    if given.out_dir is not None and os.path.realpath(given.out_dir) != os.path.realpath(plan.out_dir or ""):
+    if given.out_dir is not None and os.path.realpath(given.out_dir) != os.path.realpath(
+        plan.out_dir or ""
+    ):
         yield f"--out-dir {ObjectUrl.parse(plan.out_dir or '') or plan.out_dir}"
     if given.run_id is not None and given.run_id != plan.run_id:
         yield f"--run-id {plan.run_id}"
@@ -231,7 +270,10 @@ def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None)
     if given.job_filter.only and given.job_filter.only != only:
         yield f"--only {' --only '.join(only)}" if only else "no --only"
     if given.variables and dict(given.variables) != dict(plan.variables):
-        yield " ".join(f"--var {name}={value}" for name, value in plan.variables.items()) or "no --var"
+        yield (
+            " ".join(f"--var {name}={value}" for name, value in plan.variables.items())
+            or "no --var"
+        )
     for name, (option, default) in declared(ManifestOptions).items():
         planned = getattr(plan, name)
         if getattr(given, name) not in (default, planned):

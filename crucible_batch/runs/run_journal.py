@@ -1,4 +1,5 @@
-"""What the journal of a run directory has: runs, jobs, the ledger, the URL of its outputs, whether these were pruned.
+"""What the journal of a run directory has: runs, jobs, the ledger, the URL of its outputs, whether
+these were pruned.
 
 A run whose outputs are in an object store has its journal in a local directory (``run_paths``).
 """
@@ -22,7 +23,8 @@ from crucible_batch.runs.shard_notes import describe_shards, outstanding_shards
 OUTPUTS_AT = "outputs_at"
 """The name under which a journal stores the URL of its outputs."""
 PRUNED = "pruned"
-"""The name under which the journal stores the day of the pruning; empty text means that it is not pruned any more."""
+"""The name under which the journal stores the day of the pruning; empty text means that it is not
+pruned any more."""
 
 
 def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
@@ -51,13 +53,16 @@ def is_begun(directory: Path) -> bool:
 def newest_run(journal: Journal) -> RunRecord:
     """Return the newest run.
 
-    Raises ``RunDirectoryError`` if none has begun: ``ShardsOutstandingError`` if its shards are run elsewhere.
+    Raises ``RunDirectoryError`` if none has begun: ``ShardsOutstandingError`` if its shards are run
+    elsewhere.
     """
     runs = journal.runs()
     if not runs:
         if (shards := outstanding_shards(journal)) is not None:
             raise ShardsOutstandingError(journal.path.parents[1], describe_shards(shards))
-        raise RunDirectoryError("no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST")
+        raise RunDirectoryError(
+            "no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST"
+        )
     return runs[-1]
 
 
@@ -72,7 +77,10 @@ def manifest_of(terms: RunTerms) -> Path | None:
 
 
 def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
-    """Yield the plan's jobs, then the retired ones, which are no longer in it. The third value is true for retired."""
+    """Yield the plan's jobs, then the retired ones, which are no longer in it.
+
+    The third value is true for retired.
+    """
     for planned, job in journal.jobs(newest_run(journal).terms.rule):
         yield planned, job, False
     for planned, job in journal.retired():
@@ -88,9 +96,11 @@ def ledger_of(journal: Journal | None, prices: PriceBook | None = None) -> Ledge
 
 
 def local_directory(run_dir: str | Path) -> Path:
-    """Return the directory of a run's journal: that of an object store's URL, any other path unchanged.
+    """Return the directory of a run's journal: that of an object store's URL, any other path
+    unchanged.
 
-    Raises ``UserError`` for an invalid URL, and ``RunDirectoryError`` if this machine has no journal of a run there.
+    Raises ``UserError`` for an invalid URL, and ``RunDirectoryError`` if this machine has no
+    journal of a run there.
     """
     url = ObjectUrl.parse(run_dir)
     if url is None:
@@ -105,25 +115,33 @@ def local_directory(run_dir: str | Path) -> Path:
 
 
 def journal_outputs_url(journal: Journal) -> ObjectUrl | None:
-    """Return the URL in an object store that a journal has noted for its outputs; None if they are in its directory."""
+    """Return the URL in an object store that a journal has noted for its outputs; None if they are
+    in its directory."""
     text = journal.noted(OUTPUTS_AT)
     return None if text is None else ObjectUrl.parse(text)
 
 
 def directory_outputs_url(directory: Path) -> ObjectUrl | None:
-    """Return the URL that the journal of a run directory has noted for its outputs; None without a journal, too."""
+    """Return the URL that the journal of a run directory has noted for its outputs; None without a
+    journal, too."""
     with journal_of(directory) as journal:
         return None if journal is None else journal_outputs_url(journal)
 
 
 def run_outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
-    """Return the URL of a run's outputs: that of ``--out-dir``, or else that of its journal. None if they are local."""
+    """Return the URL of a run's outputs:
+
+    that of ``--out-dir``, or else that of its journal. None if they are local.
+    """
     url = None if out_dir is None else ObjectUrl.parse(out_dir)
     return url or directory_outputs_url(directory)
 
 
 def refuse_if_pruned(directory: Path) -> None:
-    """Raise ``RunPrunedError`` if the outputs of a run directory were deleted. Does nothing without a journal."""
+    """Raise ``RunPrunedError`` if the outputs of a run directory were deleted.
+
+    Does nothing without a journal.
+    """
     with journal_of(directory) as journal:
         if journal is not None and journal.is_begun() and (day := pruned_on(journal)):
             raise RunPrunedError(directory, day)

@@ -15,9 +15,13 @@ from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 DEFAULT_LIMIT = 100
 _DEPTH = 2
-"""Directory levels: ``outputs/NAME/RUN_ID`` is two below ``outputs``. Below that are only pictures."""
+"""Directory levels:
+
+``outputs/NAME/RUN_ID`` is two below ``outputs``. Below that are only pictures.
+"""
 _MOST_ENTRIES = 100_000
-"""The number of directory entries that a search reads, so that it ends in a folder that isn't a folder of runs."""
+"""The number of directory entries that a search reads, so that it ends in a folder that isn't a
+folder of runs."""
 _JOURNAL = Path(".crucible/journal.sqlite3")
 
 
@@ -61,7 +65,11 @@ class ListedRun:
         if self.failed_start is not None:
             return RunState.NOT_STARTED
         if self.status is None:
-            return RunState.WAITING if isinstance(self.error, ShardsOutstandingError) else RunState.UNREADABLE
+            return (
+                RunState.WAITING
+                if isinstance(self.error, ShardsOutstandingError)
+                else RunState.UNREADABLE
+            )
         return state_of(self.status)
 
 
@@ -69,8 +77,8 @@ class ListedRun:
 class RunList:
     """The newest runs below a directory, running ones first, unreadable ones last.
 
-    ``found`` is the number of run directories, including those beyond the limit. ``is_complete`` is false if the
-    directory has too many entries to search all of them.
+    ``found`` is the number of run directories, including those beyond the limit. ``is_complete`` is
+    false if the directory has too many entries to search all of them.
     """
 
     directory: Path
@@ -80,10 +88,12 @@ class RunList:
 
 
 def list_runs(directory: str | Path = DEFAULT_DIRECTORY, *, limit: int = DEFAULT_LIMIT) -> RunList:
-    """Read the state of the runs at and up to two levels below ``directory``, from their journals alone.
+    """Read the state of the runs at and up to two levels below ``directory``, from their journals
+    alone.
 
-    Beside them are the runs there that did not start, by the user's list of runs. Of more than ``limit`` runs, those
-    whose journals were written last are listed. Links are not followed. A directory that does not exist has no others.
+    Beside them are the runs there that did not start, by the user's list of runs. Of more than
+    ``limit`` runs, those whose journals were written last are listed. Links are not followed. A
+    directory that does not exist has no others.
     """
     root = Path(directory)
     found = RunDirectories.below(root)
@@ -112,12 +122,19 @@ def state_of(status: Status) -> RunState:
 
 
 def order_of(status: Status | None) -> tuple[bool, float]:
-    """Return the sort key of a list of runs: running ones first, then by last activity, then unreadable ones."""
+    """Return the sort key of a list of runs:
+
+    running ones first, then by last activity, then unreadable ones.
+    """
     return (True, 1.0) if status is None else (not status.running, -status.changed_at)
 
 
 def _order(run: ListedRun) -> tuple[tuple[bool, float], str]:
-    order = order_of(run.status) if run.failed_start is None else (True, -run.failed_start.at.timestamp())
+    order = (
+        order_of(run.status)
+        if run.failed_start is None
+        else (True, -run.failed_start.at.timestamp())
+    )
     return order, str(run.run_dir)
 
 
@@ -130,14 +147,18 @@ def _read(run_dir: Path) -> ListedRun:
 
 @dataclass(frozen=True, slots=True)
 class RunDirectories:
-    """The run directories at and below a directory. ``is_complete`` is false if the search ended early."""
+    """The run directories at and below a directory.
+
+    ``is_complete`` is false if the search ended early.
+    """
 
     paths: Sequence[Path]
     is_complete: bool
 
     @classmethod
     def below(cls, root: Path) -> RunDirectories:
-        """Search a directory; if there are none, its ``outputs``, so that a project's directory can be named too.
+        """Search a directory; if there are none, its ``outputs``, so that a project's directory can
+        be named too.
 
         Links are not followed; directories that can't be read are skipped.
         """

@@ -54,12 +54,14 @@ from crucible_batch.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The result of a run. Failed jobs raise no exception: see ``exit_code``, ``report`` and ``jobs()``.
+    """The result of a run. Failed jobs raise no exception: see ``exit_code``, ``report`` and
+    ``jobs()``.
 
-    ``remake`` is the command that makes the saved plan of the run again; None if it followed no saved plan. ``page`` is
-    the path of ``report.html``; None if it was turned off or couldn't be written. ``merge`` is the command that merges
-    the shards; None if the run was not that of a shard. ``outputs_at`` is the URL of the outputs if they are in an
-    object store; None if they are in ``run_dir``.
+    ``remake`` is the command that makes the saved plan of the run again; None if it followed no
+    saved plan. ``page`` is the path of ``report.html``; None if it was turned off or couldn't be
+    written. ``merge`` is the command that merges the shards; None if the run was not that of a
+    shard. ``outputs_at`` is the URL of the outputs if they are in an object store; None if they are
+    in ``run_dir``.
     """
 
     run_dir: Path
@@ -92,12 +94,18 @@ async def run_request(
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock | None = None,
 ) -> RunResult:
-    """Run a request as ``run`` does. ``kind_for`` returns its kind, with the parts that take part in it.
+    """Run a request as ``run`` does. ``kind_for`` returns its kind, with the parts that take part
+    in it.
 
-    ``manifest`` is that of the request if it was read already, ``clock`` the machine's unless a test gives another.
+    ``manifest`` is that of the request if it was read already, ``clock`` the machine's unless a
+    test gives another.
     """
     check_request(request)
-    deadline, clock, settings = Deadline(request.deadline_s), clock or SystemClock(), settings or current_settings()
+    deadline, clock, settings = (
+        Deadline(request.deadline_s),
+        clock or SystemClock(),
+        settings or current_settings(),
+    )
     request = follow_plan(request, os.environ)
     early = interruptible_immediately if handle_signals else nullcontext
     with early():
@@ -133,7 +141,12 @@ async def run_request(
 
 
 async def _finish(
-    stack: AsyncExitStack, context: RunContext, started: StartedRun, parts: Parts, *, handle_signals: bool
+    stack: AsyncExitStack,
+    context: RunContext,
+    started: StartedRun,
+    parts: Parts,
+    *,
+    handle_signals: bool,
 ) -> RunResult:
     """Run the jobs, and report on them."""
     journal, grant, basis = started.journal, started.grant, started.source.basis
@@ -165,8 +178,13 @@ async def _finish(
     )
 
 
-async def _run_jobs(context: RunContext, started: StartedRun, runner: Runner, number: int, parts: Parts) -> Ending:
-    """Run the jobs while commands are taken, and record the end of the run. What was set aside for it is settled."""
+async def _run_jobs(
+    context: RunContext, started: StartedRun, runner: Runner, number: int, parts: Parts
+) -> Ending:
+    """Run the jobs while commands are taken, and record the end of the run.
+
+    What was set aside for it is settled.
+    """
     journal = started.journal
     desk = ControlDesk(
         control=runner.control,
@@ -195,7 +213,8 @@ async def _report(
     *,
     signals: Signals | None,
 ) -> tuple[ReportHead, Path | None]:
-    """Write the report and the page, delete the input images if the manifest asks so, and publish the report.
+    """Write the report and the page, delete the input images if the manifest asks so, and publish
+    the report.
 
     Returns the head of the report, and the path of the page if there is one.
     """
@@ -206,7 +225,9 @@ async def _report(
         write_report_of(journal, directory, rows, head)
     if signals is not None:
         await signals.pass_on()
-    is_cleaned = context.manifest.header.assets.cleanup == "on_success" and started.source.may_delete_images
+    is_cleaned = (
+        context.manifest.header.assets.cleanup == "on_success" and started.source.may_delete_images
+    )
     if is_cleaned and head.counts.succeeded == head.counts.total:
         # The report has been written, so the run's result doesn't depend on the cleanup.
         locked_run = LockedRun(journal, started.gateway, context.clock)

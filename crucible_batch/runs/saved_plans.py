@@ -1,4 +1,7 @@
-"""Saved plans: how they are written, and the check before a run that terms and jobs are still the same."""
+"""Saved plans:
+
+how they are written, and the check before a run that terms and jobs are still the same.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,11 @@ from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
 
 @dataclass(frozen=True, slots=True)
 class PlanBasis:
-    """The inputs of a plan, apart from its jobs. ``workflows`` and ``names`` are filled during planning.
+    """The inputs of a plan, apart from its jobs. ``workflows`` and ``names`` are filled during
+    planning.
 
-    ``names`` are the variables that the jobs' templates may use. ``notes`` are about empty cells of tables. ``filled``
-    are the parameters that were filled in the directory's former plan.
+    ``names`` are the variables that the jobs' templates may use. ``notes`` are about empty cells of
+    tables. ``filled`` are the parameters that were filled in the directory's former plan.
     """
 
     source: Manifest
@@ -51,12 +55,16 @@ class PlanBasis:
         return Binding(self.terms.manifest_name, self.terms.run_id, self.gateway)
 
     def scheduled_at_of(self, request: RunRequest) -> datetime | None:
-        """Return the scheduled time if it was given, or the run id or the jobs depend on it; otherwise None."""
+        """Return the scheduled time if it was given, or the run id or the jobs depend on it;
+        otherwise None."""
         is_used = depends_on_time(self.source, request.run_id) or request.scheduled_at is not None
         return self.source.scheduled_at if is_used else self.scheduled_at_of_jobs()
 
     def scheduled_at_of_jobs(self) -> datetime | None:
-        """Return the scheduled time if templates of the jobs use it: at another time they would be other jobs."""
+        """Return the scheduled time if templates of the jobs use it:
+
+        at another time they would be other jobs.
+        """
         return self.source.scheduled_at if time_variables_in(self.source, self.names) else None
 
     def note_empty(self, notes: Sequence[str]) -> None:
@@ -75,22 +83,33 @@ MAX_CHANGES = 100
 
 
 def check_plan(request: RunRequest, basis: PlanBasis, draft: PlanFile) -> None:
-    """Compare the saved plan that a request follows, if any, with the terms and the jobs of the manifest now.
+    """Compare the saved plan that a request follows, if any, with the terms and the jobs of the
+    manifest now.
 
     Raises ``StalePlanError`` if one differs.
     """
     if request.plan is not None:
-        _refuse(request, request.plan, chain(_changed_terms(request.plan, basis), _changed_jobs(request, draft)))
+        _refuse(
+            request,
+            request.plan,
+            chain(_changed_terms(request.plan, basis), _changed_jobs(request, draft)),
+        )
 
 
 def check_plan_of_shard(request: RunRequest, basis: PlanBasis) -> None:
-    """Compare the terms of a divided plan with those of the manifest now. Raises ``StalePlanError`` if one differs.
+    """Compare the terms of a divided plan with those of the manifest now. Raises ``StalePlanError``
+    if one differs.
 
-    The jobs of a shard are read from the plan and not made again, so the manifest's bytes are compared in their place.
+    The jobs of a shard are read from the plan and not made again, so the manifest's bytes are
+    compared in their place.
     """
     if (plan := request.plan) is not None:
         saved, now = plan.head.manifest, basis.source.sha256
-        changed = [] if saved.sha256 == now else [PlanChange("term", saved.path, f"{saved.path}: content changed")]
+        changed = (
+            []
+            if saved.sha256 == now
+            else [PlanChange("term", saved.path, f"{saved.path}: content changed")]
+        )
         _refuse(request, plan, chain(changed, _changed_terms(plan, basis)))
 
 
@@ -98,7 +117,9 @@ def _refuse(request: RunRequest, plan: SavedPlan, changes: Iterator[PlanChange])
     """Raise ``StalePlanError`` if there is any change."""
     if named := list(islice(changes, MAX_CHANGES)):
         omitted = sum(1 for _ in changes)
-        raise StalePlanError(plan.path, named, omitted=omitted, hint=f"make a new plan: {request.remake}")
+        raise StalePlanError(
+            plan.path, named, omitted=omitted, hint=f"make a new plan: {request.remake}"
+        )
 
 
 def _changed_terms(plan: SavedPlan, basis: PlanBasis) -> Iterator[PlanChange]:
@@ -106,7 +127,10 @@ def _changed_terms(plan: SavedPlan, basis: PlanBasis) -> Iterator[PlanChange]:
     terms: list[tuple[str, object, object]] = [
         ("gateway", saved.gateway, basis.gateway),
         ("manifest name", saved.manifest.name, basis.source.name),
-        *((each.name, getattr(saved.terms, each.name), getattr(now, each.name)) for each in fields(PlanTerms)),
+        *(
+            (each.name, getattr(saved.terms, each.name), getattr(now, each.name))
+            for each in fields(PlanTerms)
+        ),
     ]
     for name, before, after in terms:
         if before != after:
@@ -124,7 +148,10 @@ def _term(value: object) -> str:
 
 
 def _changed_jobs(request: RunRequest, draft: PlanFile) -> Iterator[PlanChange]:
-    """Yield the jobs whose identities are not in both. Both sides are in manifest order, so few are kept in memory."""
+    """Yield the jobs whose identities are not in both.
+
+    Both sides are in manifest order, so few are kept in memory.
+    """
     assert request.plan is not None  # the caller's condition
     saved: dict[str, PlanRow] = {}
     made: dict[str, PlannedJob] = {}
@@ -151,30 +178,48 @@ def _changed_jobs(request: RunRequest, draft: PlanFile) -> Iterator[PlanChange]:
 def _job_of(row: PlanRow) -> PlannedJob:
     """Return what a row has of its job."""
     images = {
-        name: InputImage(AssetSpec(image.sha256, 0, "", ""), Path(image.path)) for name, image in row.images.items()
+        name: InputImage(AssetSpec(image.sha256, 0, "", ""), Path(image.path))
+        for name, image in row.images.items()
     }
-    return PlannedJob(0, row.identity, row.name, row.workflow_id, row.params, images, repeat=row.repeat)
+    return PlannedJob(
+        0, row.identity, row.name, row.workflow_id, row.params, images, repeat=row.repeat
+    )
 
 
 def save_plan(
-    target: Path, request: RunRequest, basis: PlanBasis, draft: PlanFile, summary: PlanSummary, *, force: bool
+    target: Path,
+    request: RunRequest,
+    basis: PlanBasis,
+    draft: PlanFile,
+    summary: PlanSummary,
+    *,
+    force: bool,
 ) -> str:
-    """Write a plan that is not divided, and return its digest. Raises as ``write_saved_plan`` does."""
+    """Write a plan that is not divided, and return its digest.
+
+    Raises as ``write_saved_plan`` does.
+    """
     with journal_of(summary.run_dir) as journal:
         head = plan_head(target, request, basis, summary)
         base = basis.source.directory
-        rows = plan_rows(draft, journal, basis.terms, request.choice, base=base, prices=summary.book)
+        rows = plan_rows(
+            draft, journal, basis.terms, request.choice, base=base, prices=summary.book
+        )
         return write_saved_plan(target, head, rows, force=force)
 
 
-def plan_head(target: Path, request: RunRequest, basis: PlanBasis, summary: PlanSummary) -> PlanHead:
+def plan_head(
+    target: Path, request: RunRequest, basis: PlanBasis, summary: PlanSummary
+) -> PlanHead:
     """Return the head of a plan that is written to ``target``."""
     source, run_dir = basis.source, summary.run_dir
     url = ObjectUrl.parse(request.out_dir or run_dir) or directory_outputs_url(run_dir)
     base = os.path.dirname(os.path.realpath(target))  # noqa: PTH120 - realpath gives text
     return PlanHead(
         schema_version=PLAN_VERSION,
-        manifest=ManifestFile(source.name, _relative(source.directory / source.path.name, base), source.sha256),
+        manifest=ManifestFile(
+            source.name, _relative(source.directory / source.path.name, base), source.sha256
+        ),
         gateway=basis.gateway,
         options=PlanOptions(
             run_id=basis.terms.run_id,
@@ -183,7 +228,10 @@ def plan_head(target: Path, request: RunRequest, basis: PlanBasis, summary: Plan
             retry_failed=request.job_filter.retry_failed,
             only=request.job_filter.only,
             variables=dict(request.variables),
-            **{**values_of(request, ManifestOptions), "scheduled_at": basis.scheduled_at_of(request)},
+            **{
+                **values_of(request, ManifestOptions),
+                "scheduled_at": basis.scheduled_at_of(request),
+            },
         ),
         terms=basis.held_to,
         workflows=tuple(sorted(basis.workflows)),

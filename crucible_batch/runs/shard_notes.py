@@ -1,7 +1,7 @@
 """Notes about shards in journals.
 
-That of the main run directory has what is set aside for its shards, and which of them are merged. That of a shard's own
-directory names the shard.
+That of the main run directory has what is set aside for its shards, and which of them are merged.
+That of a shard's own directory names the shard.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def noted_shards(journal: Journal) -> OutstandingShards | None:
 
 
 def noted_in(directory: Path) -> OutstandingShards | None:
-    """Return the shards of the newest divided plan of a run directory; None if no plan was divided, or is known."""
+    """Return the shards of the newest divided plan of a run directory; None if no plan was divided,
+    or is known."""
     if not Journal.exists(directory):
         return None
     with Journal.read(directory) as journal:
@@ -42,7 +43,8 @@ def noted_in(directory: Path) -> OutstandingShards | None:
 
 
 def outstanding_shards(journal: Journal) -> OutstandingShards | None:
-    """Return the shards of the newest divided plan; None if all of them are merged, or no plan was divided."""
+    """Return the shards of the newest divided plan; None if all of them are merged, or no plan was
+    divided."""
     shards = noted_shards(journal)
     return shards if shards is not None and shards.missing else None
 
@@ -68,7 +70,8 @@ def _noted(journal: Journal, name: str, adapter: TypeAdapter[T], subject: str) -
         return adapter.validate_json(text)
     except ValidationError as error:
         raise JournalError(
-            f"the note about {subject} in {journal.path} can't be read", hint="restore the journal from a backup"
+            f"the note about {subject} in {journal.path} can't be read",
+            hint="restore the journal from a backup",
         ) from error
 
 

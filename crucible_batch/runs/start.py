@@ -1,4 +1,5 @@
-"""The start of a run: everything that precedes its first purchase, in the order that guards credits.
+"""The start of a run: everything that precedes its first purchase, in the order that guards
+credits.
 
 the parts' checks, the lock, planning, consent
 the journal adopts the plan
@@ -47,10 +48,16 @@ class JobSource(Protocol):
     basis: PlanBasis
 
     def refuse(self) -> None:
-        """Raise if the directory can't be continued. Called before planning, and again if it was locked after it."""
+        """Raise if the directory can't be continued.
+
+        Called before planning, and again if it was locked after it.
+        """
 
     async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
-        """Plan the jobs into ``draft``, and return the open gateway. Creates nothing, and asks nobody."""
+        """Plan the jobs into ``draft``, and return the open gateway.
+
+        Creates nothing, and asks nobody.
+        """
 
     async def agree(self, draft: PlanFile, gateway: HttpGateway) -> None:
         """Ask for consent if the run needs it. Raises ``ConsentError``."""
@@ -59,20 +66,28 @@ class JobSource(Protocol):
         """Open the journal of the locked directory, with what the store has more."""
 
     def plan_again(self, draft: PlanFile, journal: Journal) -> bool:
-        """Plan the jobs by the outputs that the journal has now, and adopt the plan. False: that changes nothing."""
+        """Plan the jobs by the outputs that the journal has now, and adopt the plan.
+
+        False: that changes nothing.
+        """
 
     def derivation(self, journal: Journal) -> Derivation | None:
-        """Return the jobs that are made from outputs while the run is active; None if there can't be any."""
+        """Return the jobs that are made from outputs while the run is active; None if there can't
+        be any."""
 
     async def take_log(self, journal: Journal) -> FinishingLog | None:
-        """Take the log that makes purchases durable before they are sent; None without one. The last step."""
+        """Take the log that makes purchases durable before they are sent; None without one.
+
+        The last step.
+        """
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         """Return the error of a job that doesn't fit the budget, with what to do about it."""
 
     @property
     def may_delete_images(self) -> bool:
-        """Whether no other run may need the input images at the gateway once all jobs have succeeded."""
+        """Whether no other run may need the input images at the gateway once all jobs have
+        succeeded."""
 
     @property
     def merge_command(self) -> str | None:
@@ -83,8 +98,8 @@ class JobSource(Protocol):
 class RunKind:
     """What differs between the runs of manifests and of shards, before their jobs are known.
 
-    ``terms`` raises ``UserError`` and ``ManifestError``. ``store`` returns the store of the outputs, and makes no
-    request. ``source`` returns where the jobs are from.
+    ``terms`` raises ``UserError`` and ``ManifestError``. ``store`` returns the store of the
+    outputs, and makes no request. ``source`` returns where the jobs are from.
     """
 
     parts: Parts
@@ -97,8 +112,9 @@ class RunKind:
 class StartedRun:
     """A run that is ready to buy.
 
-    ``grant`` replaces the budget of its terms. ``derivation`` adds jobs to its plan; None if there can't be any.
-    ``log`` has a shard's purchases before they are sent, if its journal is in an object store.
+    ``grant`` replaces the budget of its terms. ``derivation`` adds jobs to its plan; None if there
+    can't be any. ``log`` has a shard's purchases before they are sent, if its journal is in an
+    object store.
     """
 
     source: JobSource
@@ -109,7 +125,9 @@ class StartedRun:
     log: FinishingLog | None
 
 
-async def start_run(stack: AsyncExitStack, context: RunContext, source: JobSource, parts: Parts) -> StartedRun:
+async def start_run(
+    stack: AsyncExitStack, context: RunContext, source: JobSource, parts: Parts
+) -> StartedRun:
     """Do everything that precedes the first purchase. ``stack`` closes what is opened and locked.
 
     Raises the errors that ``run`` raises before anything is spent.
@@ -160,17 +178,24 @@ async def restore_run(
     is_restored: bool = True,
     plan_again: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Check that the key is of the directory's account, restore what its journal has lost, and remember the key.
+    """Check that the key is of the directory's account, restore what its journal has lost, and
+    remember the key.
 
-    In this order, before anything is bought: what is restored counts as spent, and only the right account can prove it.
-    ``plan_again`` adopts the jobs that what was restored makes possible, which may have receipts as well.
+    In this order, before anything is bought: what is restored counts as spent, and only the right
+    account can prove it. ``plan_again`` adopts the jobs that what was restored makes possible,
+    which may have receipts as well.
 
-    Raises ``OtherAccountError`` and ``RunDirectoryError`` as ``refuse_other_account``, before anything is restored.
+    Raises ``OtherAccountError`` and ``RunDirectoryError`` as ``refuse_other_account``, before
+    anything is restored.
     """
-    account = await refuse_other_account(journal, gateway, require_key(settings), same_account=same_account)
+    account = await refuse_other_account(
+        journal, gateway, require_key(settings), same_account=same_account
+    )
     if is_restored:
         receipts = Receipts(store.directory)
-        while await restore(journal, receipts, store, gateway, ceiling=ceiling, is_ours=account.is_proven):
+        while await restore(
+            journal, receipts, store, gateway, ceiling=ceiling, is_ours=account.is_proven
+        ):
             if not plan_again():
                 break
     journal.remember_key(account.fingerprint)
@@ -183,7 +208,8 @@ async def awaited_gateway(
     *,
     waits: bool = True,
 ) -> HttpGateway:
-    """Open the gateway and ``read`` from it, once more in an outage if ``waits``; its end is awaited from then on.
+    """Open the gateway and ``read`` from it, once more in an outage if ``waits``; its end is
+    awaited from then on.
 
     Raises ``GatewayError``.
     """
@@ -194,7 +220,8 @@ async def awaited_gateway(
         is_awaited = context.request.wait_for_gateway_s > 0 and context.outage.is_on
         if not waits or not is_awaited:
             raise
-        # Only now, since a mistake in the manifest has to be reported before an outage is waited for.
+        # Only now, since a mistake in the manifest has to be reported before an outage is waited
+        # for.
         context.outage.is_awaited = True
         await read(gateway)
     context.outage.is_awaited = True

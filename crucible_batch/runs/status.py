@@ -1,4 +1,7 @@
-"""The state of a run directory, read from its journal: also during a run, and after a run was killed."""
+"""The state of a run directory, read from its journal:
+
+also during a run, and after a run was killed.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """A job in progress. ``since`` is the time at which its credits were held, in seconds since the epoch."""
+    """A job in progress.
+
+    ``since`` is the time at which its credits were held, in seconds since the epoch.
+    """
 
     name: str
     phase: Phase
@@ -52,8 +58,9 @@ class AtWork:
 class Progress:
     """The progress of a run at one moment. Times are in seconds since the epoch.
 
-    ``oldest`` are the jobs that have been in progress for the longest time. ``ended_at`` are the end times of this
-    run's last jobs, oldest first. ``errors`` counts the error codes of jobs that have failed finally.
+    ``oldest`` are the jobs that have been in progress for the longest time. ``ended_at`` are the
+    end times of this run's last jobs, oldest first. ``errors`` counts the error codes of jobs that
+    have failed finally.
     """
 
     began_at: float
@@ -109,13 +116,13 @@ def _ended_at(job: Job) -> float | None:
 class Status:
     """The state of a run directory.
 
-    ``running`` is true if a run holds its lock, and ``progress`` is that run's progress. ``manifest`` is the manifest's
-    path as given to the newest run; None if that run followed a saved plan. ``changed_at`` is when the newest run
-    ended, or began if it has no ending, in seconds since the epoch. ``shards`` are those of the newest divided plan, if
-    not all of them are merged. ``paused`` is the pause of a run that is active. ``pruned`` is the day on which outputs
-    were deleted,
-    such as "2026-11-29". ``outputs_at`` is the URL of the outputs if they are in an object store: commands take it in
-    place of ``run_dir``, on any machine.
+    ``running`` is true if a run holds its lock, and ``progress`` is that run's progress.
+    ``manifest`` is the manifest's path as given to the newest run; None if that run followed a
+    saved plan. ``changed_at`` is when the newest run ended, or began if it has no ending, in
+    seconds since the epoch. ``shards`` are those of the newest divided plan, if not all of them are
+    merged. ``paused`` is the pause of a run that is active. ``pruned`` is the day on which outputs
+    were deleted, such as "2026-11-29". ``outputs_at`` is the URL of the outputs if they are in an
+    object store: commands take it in place of ``run_dir``, on any machine.
     """
 
     run_dir: Path
@@ -140,12 +147,17 @@ class Status:
 
 
 def read_status(run_dir: str | Path) -> Status:
-    """Read the state of a run directory. Raises ``RunDirectoryError`` if it isn't one, and ``JournalError``."""
+    """Read the state of a run directory.
+
+    Raises ``RunDirectoryError`` if it isn't one, and ``JournalError``.
+    """
     directory = local_directory(run_dir)
     with Journal.read(directory) as journal:
         newest, running = newest_run(journal), is_locked(directory)
         jobs = journal.jobs(newest.terms.rule)
-        progress = progress_of(jobs, newest.started_at) if running and newest.ending is None else None
+        progress = (
+            progress_of(jobs, newest.started_at) if running and newest.ending is None else None
+        )
         manifest = manifest_of(newest.terms)
         shards = outstanding_shards(journal)
         changed_at, head = changed_at_of(newest), head_of(journal)
@@ -166,13 +178,17 @@ def read_status(run_dir: str | Path) -> Status:
 
 
 def advice_for(run_dir: Path, head: ReportHead) -> Advice:
-    """Return what to do next in a run directory with this report. Raises as ``codes_never_retried``."""
+    """Return what to do next in a run directory with this report.
+
+    Raises as ``codes_never_retried``.
+    """
     with Journal.read(run_dir) as journal:
         return advice_of(journal, head, run_dir)
 
 
 def codes_never_retried(run_dir: str | Path) -> frozenset[str]:
-    """Return the codes, in upper case, of failures that get no further attempt by the newest run's retry rule.
+    """Return the codes, in upper case, of failures that get no further attempt by the newest run's
+    retry rule.
 
     Raises ``RunDirectoryError`` and ``JournalError``.
     """
@@ -181,10 +197,11 @@ def codes_never_retried(run_dir: str | Path) -> frozenset[str]:
 
 
 def budget_for_rest(run_dir: str | Path, job_filter: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
-    """Return a budget that covers the remaining jobs of a run directory, an estimate if the price of one isn't known.
+    """Return a budget that covers the remaining jobs of a run directory, an estimate if the price
+    of one isn't known.
 
-    None if no budget is enough (``raised_budget``). Images count as uploads unless the journal has them as ready at the
-    gateway. Raises ``RunDirectoryError`` and ``JournalError``.
+    None if no budget is enough (``raised_budget``). Images count as uploads unless the journal has
+    them as ready at the gateway. Raises ``RunDirectoryError`` and ``JournalError``.
     """
     with Journal.read(Path(run_dir)) as journal:
         return budget_for_remaining(journal, job_filter)

@@ -1,4 +1,7 @@
-"""The workflows of a manifest: fetching them from the gateway, and planning and checking jobs against them."""
+"""The workflows of a manifest:
+
+fetching them from the gateway, and planning and checking jobs against them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from crucible_batch.runs.saved_plans import PlanBasis
 
 
 def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
-    """Return the ids of the workflows that the manifest uses, each with the problem to report if it doesn't exist."""
+    """Return the ids of the workflows that the manifest uses, each with the problem to report if it
+    doesn't exist."""
     used: dict[str, Problem] = {}
     for entry in manifest.jobs:
         own = entry.job.workflow is not None
@@ -30,24 +34,33 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
             return _rendered_workflows(manifest)
         if workflow_id is not None and workflow_id not in used:
             where = f"jobs[{entry.index}].workflow" if own else "workflow"
-            used[workflow_id] = Problem(manifest.place(where), where, f"there is no workflow {workflow_id!r}")
+            used[workflow_id] = Problem(
+                manifest.place(where), where, f"there is no workflow {workflow_id!r}"
+            )
     return used
 
 
 def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
-    """Return what ``workflows_of`` does, from the expanded jobs: needed if a workflow id is a template."""
+    """Return what ``workflows_of`` does, from the expanded jobs:
+
+    needed if a workflow id is a template.
+    """
     used: dict[str, Problem] = {}
     for item in expand(manifest):
         if isinstance(item, JobSpec) and item.workflow_id not in used:
-            used[item.workflow_id] = item.problem("workflow", f"there is no workflow {item.workflow_id!r}")
+            used[item.workflow_id] = item.problem(
+                "workflow", f"there is no workflow {item.workflow_id!r}"
+            )
     return used
 
 
-async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[str, Workflow], list[Problem]]:
+async def fetch_workflows(
+    gateway: Gateway, manifest: Manifest
+) -> tuple[dict[str, Workflow], list[Problem]]:
     """Read the metadata of all workflows that the manifest uses, concurrently.
 
-    Returns the workflows, and a problem for each that the gateway doesn't have. Raises ``GatewayError``, and
-    ``NotAGatewayError`` if the base URL has no list of workflows either.
+    Returns the workflows, and a problem for each that the gateway doesn't have. Raises
+    ``GatewayError``, and ``NotAGatewayError`` if the base URL has no list of workflows either.
     """
     used = workflows_of(manifest)
     found: dict[str, Workflow] = {}
@@ -67,7 +80,9 @@ async def fetch_workflows(gateway: Gateway, manifest: Manifest) -> tuple[dict[st
         for workflow_id in used:
             group.create_task(fetch(workflow_id))
     if failures:
-        error = next((error for error in failures if isinstance(error, KeyRefusedError)), failures[0])
+        error = next(
+            (error for error in failures if isinstance(error, KeyRefusedError)), failures[0]
+        )
         if error.status == 404:
             await _known_workflows(gateway)
         raise error
@@ -78,9 +93,17 @@ async def _no_such_workflows(gateway: Gateway, missing: Mapping[str, Problem]) -
     if not missing:
         return []
     known = await _known_workflows(gateway)
-    hint = f"active workflows: {', '.join(known)}" if known else "crucible-batch workflows lists those that there are"
+    hint = (
+        f"active workflows: {', '.join(known)}"
+        if known
+        else "crucible-batch workflows lists those that there are"
+    )
     return [
-        replace(problem, nearest=next(iter(difflib.get_close_matches(name, known, n=1)), None), hint=hint)
+        replace(
+            problem,
+            nearest=next(iter(difflib.get_close_matches(name, known, n=1)), None),
+            hint=hint,
+        )
         for name, problem in missing.items()
     ]
 
@@ -106,11 +129,12 @@ async def plan_jobs(
 ) -> LaterJobs | None:
     """Plan every job into ``plan``, and fill ``basis`` with the workflows used, from the gateway.
 
-    ``watch`` is called at each job, and may raise to abort. Returns the jobs that the run may add to the plan, by the
-    outputs of its ``directory``, or of the object store of ``out_dir``; None if it can't add any.
+    ``watch`` is called at each job, and may raise to abort. Returns the jobs that the run may add
+    to the plan, by the outputs of its ``directory``, or of the object store of ``out_dir``; None if
+    it can't add any.
 
-    Raises ``ManifestError`` with all problems of the workflows and the jobs, even if the gateway can't be reached, and
-    ``GatewayError`` if there are no such problems but it can't be reached.
+    Raises ``ManifestError`` with all problems of the workflows and the jobs, even if the gateway
+    can't be reached, and ``GatewayError`` if there are no such problems but it can't be reached.
     """
     failure: GatewayError | None = None
     missing: list[Problem] = []

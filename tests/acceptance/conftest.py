@@ -1,4 +1,7 @@
-"""What the acceptance tests stand on: a gateway that isn't ours, a folder as a user has it, and the command."""
+"""What the acceptance tests stand on:
+
+a gateway that isn't ours, a folder as a user has it, and the command.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))  # other_gateway is a program of its own, in no package
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # other_gateway is a program of its own, in no package
 pytest.register_assert_rewrite("judging")
 
 # Behind the two calls that they need: a place to be found in, and asserts that say what they saw.
@@ -30,7 +35,9 @@ def folder(tmp_path: Path) -> Path:
     """A user's folder: manifest, photos (one of them twice), a prompt file, a table."""
     (tmp_path / "photos").mkdir()
     for name in PHOTOS:
-        Image.frombytes("RGB", (16, 16), hashlib.shake_256(name.encode()).digest(768)).save(tmp_path / "photos" / name)
+        Image.frombytes("RGB", (16, 16), hashlib.shake_256(name.encode()).digest(768)).save(
+            tmp_path / "photos" / name
+        )
     shutil.copyfile(tmp_path / "photos/mug.png", tmp_path / "photos/mug-copy.png")
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts/retouch.txt").write_text("Retouch it for {{ brand }}\n", encoding="utf-8")

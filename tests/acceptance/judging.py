@@ -21,7 +21,11 @@ from tests.harness.forked_commands import Process, start_command, start_installe
 
 RUN = ["run", "manifest.yaml"]
 WRITING = ("POST", "PUT", "DELETE", "PATCH")
-EXTENSIONS = {"PNG": ("png", "image/png"), "JPEG": ("jpg", "image/jpeg"), "WEBP": ("webp", "image/webp")}
+EXTENSIONS = {
+    "PNG": ("png", "image/png"),
+    "JPEG": ("jpg", "image/jpeg"),
+    "WEBP": ("webp", "image/webp"),
+}
 
 MANIFEST = """\
 version: 1
@@ -65,13 +69,16 @@ class Wanted:
     photo: str | None = None
 
     def asked(self, folder: Path) -> dict[str, Any]:
-        return self.params | ({"image.image": digest(folder / "photos" / self.photo)} if self.photo else {})
+        return self.params | (
+            {"image.image": digest(folder / "photos" / self.photo)} if self.photo else {}
+        )
 
     def outputs(self, folder: Path) -> list[tuple[str, bytes]]:
         """Its outputs as (format, bytes), in the order of the gateway's output_index."""
         asked = self.asked(folder)
         return [
-            (fmt, render(self.workflow, asked, index, fmt)) for index, fmt in sorted(WORKFLOWS[self.workflow].outputs)
+            (fmt, render(self.workflow, asked, index, fmt))
+            for index, fmt in sorted(WORKFLOWS[self.workflow].outputs)
         ]
 
 
@@ -79,21 +86,49 @@ WANTED = [
     Wanted(
         "plain",
         "Paint.Text",
-        {"prompt.value": "A lighthouse at the cafe\u0301, Acme", "width.value": 640, "seed.value": 9007199254740993},
+        {
+            "prompt.value": "A lighthouse at the cafe\u0301, Acme",
+            "width.value": 640,
+            "seed.value": 9007199254740993,
+        },
     ),
     Wanted("grid-noir-1", "Paint.Text", {"prompt.value": "noir, take 1"}),
     Wanted("grid-noir-2", "Paint.Text", {"prompt.value": "noir, take 2"}),
     Wanted("grid-watercolor-1", "Paint.Text", {"prompt.value": "watercolor, take 1"}),
     Wanted("grid-watercolor-2", "Paint.Text", {"prompt.value": "watercolor, take 2"}),
-    Wanted("retouch", "edit.v2", {"prompt.text": "Retouch it for Acme", "strength": 0.5}, "mug.png"),
-    Wanted("sku-001", "edit.v2", {"prompt.text": "Mug, blue on marble", "strength": 0.5, "seed": 1}, "mug.png"),
-    Wanted("sku-002", "edit.v2", {"prompt.text": "Same mug on marble", "strength": 0.5, "seed": 20}, "mug-copy.png"),
-    Wanted("sku-003", "edit.v2", {"prompt.text": "Vase on marble", "strength": 0.5, "seed": 300}, "vase.jpg"),
-    Wanted("sku-004", "edit.v2", {"prompt.text": "Lampe à huile on marble", "strength": 0.5, "seed": 4}, "lamp.webp"),
+    Wanted(
+        "retouch", "edit.v2", {"prompt.text": "Retouch it for Acme", "strength": 0.5}, "mug.png"
+    ),
+    Wanted(
+        "sku-001",
+        "edit.v2",
+        {"prompt.text": "Mug, blue on marble", "strength": 0.5, "seed": 1},
+        "mug.png",
+    ),
+    Wanted(
+        "sku-002",
+        "edit.v2",
+        {"prompt.text": "Same mug on marble", "strength": 0.5, "seed": 20},
+        "mug-copy.png",
+    ),
+    Wanted(
+        "sku-003",
+        "edit.v2",
+        {"prompt.text": "Vase on marble", "strength": 0.5, "seed": 300},
+        "vase.jpg",
+    ),
+    Wanted(
+        "sku-004",
+        "edit.v2",
+        {"prompt.text": "Lampe à huile on marble", "strength": 0.5, "seed": 4},
+        "lamp.webp",
+    ),
     *(Wanted(f"again-{k}", "bare", {"prompt.text": "the same picture"}) for k in (1, 2, 3)),
 ]
 PHOTOS = {"mug.png", "vase.jpg", "lamp.webp"}  # the distinct ones
-COST = sum((WORKFLOWS[job.workflow].price for job in WANTED), Decimal(0)) + UPLOAD_PRICE * len(PHOTOS)
+COST = sum((WORKFLOWS[job.workflow].price for job in WANTED), Decimal(0)) + UPLOAD_PRICE * len(
+    PHOTOS
+)
 
 
 def digest(path: Path) -> str:
@@ -101,12 +136,24 @@ def digest(path: Path) -> str:
 
 
 def environment(gateway: OtherGateway, folder: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "PYTHONPATH", "TMPDIR"}}
-    return {**kept, "HOME": str(folder), "MOLTAZINE_API_KEY": gateway.api_key, "CRUCIBLE_API_BASE": gateway.api_url}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "LANG", "PYTHONPATH", "TMPDIR"}
+    }
+    return {
+        **kept,
+        "HOME": str(folder),
+        "MOLTAZINE_API_KEY": gateway.api_key,
+        "CRUCIBLE_API_BASE": gateway.api_url,
+    }
 
 
-def command(gateway: OtherGateway, folder: Path, *arguments: str, expect: int, is_installed: bool = False) -> str:
-    """Run the product's command and return its standard output. It must end with ``expect`` and never name the key.
+def command(
+    gateway: OtherGateway, folder: Path, *arguments: str, expect: int, is_installed: bool = False
+) -> str:
+    """Run the product's command and return its standard output. It must end with ``expect`` and
+    never name the key.
 
     ``is_installed``: as its own script, and not in a fork.
     """
@@ -121,11 +168,16 @@ def command(gateway: OtherGateway, folder: Path, *arguments: str, expect: int, i
 
 def start(gateway: OtherGateway, folder: Path, *arguments: str) -> Process:
     """Start the product's command and leave it running; nobody reads what it prints."""
-    return start_command(arguments, cwd=folder, env=environment(gateway, folder), stdout=DEVNULL, stderr=DEVNULL)
+    return start_command(
+        arguments, cwd=folder, env=environment(gateway, folder), stdout=DEVNULL, stderr=DEVNULL
+    )
 
 
-def run_killed_at(gateway: OtherGateway, folder: Path, what: str, number: int, *arguments: str) -> None:
-    """Run until the gateway has sold its ``number``-th "job" or "asset", and kill -9 it before it has the answer.
+def run_killed_at(
+    gateway: OtherGateway, folder: Path, what: str, number: int, *arguments: str
+) -> None:
+    """Run until the gateway has sold its ``number``-th "job" or "asset", and kill -9 it before it
+    has the answer.
 
     ``arguments`` are those of the command, by default ``RUN``.
     """
@@ -148,7 +200,9 @@ def run_dir(folder: Path, name: str = "acceptance") -> Path:
 
 
 def report_of(folder: Path, name: str = "acceptance") -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((run_dir(folder, name) / "report.json").read_text(encoding="utf-8"))
+    report: dict[str, Any] = json.loads(
+        (run_dir(folder, name) / "report.json").read_text(encoding="utf-8")
+    )
     return report
 
 
@@ -171,24 +225,38 @@ def identities(report: dict[str, Any]) -> list[tuple[object, ...]]:
 
 
 def small_manifest(folder: Path, budget: str, *jobs: str) -> None:
-    lines = ["version: 1", "name: small", "workflow: bare", f"budget: {{credits: {budget}}}", "jobs:"]
-    (folder / "manifest.yaml").write_text("\n".join([*lines, *(f"  - {job}" for job in jobs), ""]), encoding="utf-8")
+    lines = [
+        "version: 1",
+        "name: small",
+        "workflow: bare",
+        f"budget: {{credits: {budget}}}",
+        "jobs:",
+    ]
+    (folder / "manifest.yaml").write_text(
+        "\n".join([*lines, *(f"  - {job}" for job in jobs), ""]), encoding="utf-8"
+    )
 
 
-# -- what must hold after any run -------------------------------------------------------------------------------------
+# -- what must hold after any run
 
 
 def assert_contract_kept(gateway: OtherGateway) -> None:
-    """No breach of the contract; keys on all jobs, none of them shared; the key at the API and nowhere else."""
+    """No breach of the contract; keys on all jobs, none of them shared; the key at the API and
+    nowhere else."""
     assert gateway.violations == []
     keys = [job.key for job in gateway.jobs.values()]
     assert None not in keys
     assert len(set(keys)) == len(keys)
     at_storage = [request for request in gateway.requests if request["where"] == "storage"]
-    assert not any(gateway.api_key in str(request) or "authorization" in request["headers"] for request in at_storage)
+    assert not any(
+        gateway.api_key in str(request) or "authorization" in request["headers"]
+        for request in at_storage
+    )
 
 
-def assert_bought_once(gateway: OtherGateway, folder: Path, wanted: Sequence[Wanted] = WANTED) -> None:
+def assert_bought_once(
+    gateway: OtherGateway, folder: Path, wanted: Sequence[Wanted] = WANTED
+) -> None:
     """Counted by what was asked for, not by key: a retry under another key would show."""
 
     def counted(pairs: list[tuple[str, dict[str, Any]]]) -> Counter[str]:
@@ -206,11 +274,14 @@ def assert_uploaded_once(gateway: OtherGateway, folder: Path) -> None:
     assert len(gateway.seen("storage", "PUT")) == len(PHOTOS)
 
 
-def assert_books_agree(gateway: OtherGateway, report: dict[str, Any], *, never_arrived: int = 0) -> None:
+def assert_books_agree(
+    gateway: OtherGateway, report: dict[str, Any], *, never_arrived: int = 0
+) -> None:
     """The report's credits are the ledger's, to the last digit.
 
-    ``never_arrived`` upload intents were decided on and, by a kill, not sent, or not answered: each may stay held, at
-    the price of an upload where none was known by then, else at 16 times that; one that is found counts as spent too.
+    ``never_arrived`` upload intents were decided on and, by a kill, not sent, or not answered: each
+    may stay held, at the price of an upload where none was known by then, else at 16 times that;
+    one that is found counts as spent too.
     """
     told = amounts(report)
     assert told["spent"] == gateway.spent()
@@ -220,14 +291,20 @@ def assert_books_agree(gateway: OtherGateway, report: dict[str, Any], *, never_a
     assert told["refunded"] == gateway.total("refund")
     assert gateway.reserved() == 0
     lost = report["credits"].get("lost_uploads", 0)
-    assert told["held"] in {(lost + 15 * bounded) * UPLOAD_PRICE for bounded in range(never_arrived + 1)}
+    assert told["held"] in {
+        (lost + 15 * bounded) * UPLOAD_PRICE for bounded in range(never_arrived + 1)
+    }
     assert lost <= never_arrived
     assert told["over_budget"] == max(Decimal(0), gateway.spent() - told["budget"])
 
 
-def assert_outputs_true(folder: Path, report: dict[str, Any], wanted: Sequence[Wanted] = WANTED) -> None:
+def assert_outputs_true(
+    folder: Path, report: dict[str, Any], wanted: Sequence[Wanted] = WANTED
+) -> None:
     """Each output is what the gateway drew, byte for byte, under the type that it really has."""
-    assert [(job["name"], job["workflow_id"]) for job in report["jobs"]] == [(job.name, job.workflow) for job in wanted]
+    assert [(job["name"], job["workflow_id"]) for job in report["jobs"]] == [
+        (job.name, job.workflow) for job in wanted
+    ]
     for told, job in zip(report["jobs"], wanted, strict=True):
         expected = job.outputs(folder)
         assert told["status"] == "succeeded"
@@ -237,12 +314,17 @@ def assert_outputs_true(folder: Path, report: dict[str, Any], wanted: Sequence[W
             assert path.resolve().is_relative_to(run_dir(folder).resolve())
             assert path.read_bytes() == content
             assert output["sha256"] == hashlib.sha256(content).hexdigest()
-            assert (output["byte_size"], output["width"], output["height"]) == (len(content), 24, 16)
+            assert (output["byte_size"], output["width"], output["height"]) == (
+                len(content),
+                24,
+                16,
+            )
             assert (path.suffix[1:], output["mime_type"]) == EXTENSIONS[fmt]
 
 
 def assert_only_results_remain(gateway: OtherGateway, folder: Path, report: dict[str, Any]) -> None:
-    """Neither the key nor a signed address is in any file, and no picture lies about that the report doesn't name."""
+    """Neither the key nor a signed address is in any file, and no picture lies about that the
+    report doesn't name."""
     files = [path for path in run_dir(folder).rglob("*") if path.is_file()]
     for path in files:
         content = path.read_bytes()
@@ -271,12 +353,19 @@ def assert_all_is_well(gateway: OtherGateway, folder: Path) -> dict[str, Any]:
 
 def assert_costs_nothing(gateway: OtherGateway, requests_before: int, ledger_before: int) -> None:
     later = gateway.requests[requests_before:]
-    assert [request for request in later if request["method"] in WRITING or request["where"] == "storage"] == []
+    assert [
+        request
+        for request in later
+        if request["method"] in WRITING or request["where"] == "storage"
+    ] == []
     assert len(gateway.ledger) == ledger_before
 
 
-def assert_lost_answer_made_good(gateway: OtherGateway, folder: Path, lost: range, *, never_arrived: int = 0) -> None:
-    """No job was bought twice; uploads whose answers were lost were given back, and the books know all of it."""
+def assert_lost_answer_made_good(
+    gateway: OtherGateway, folder: Path, lost: range, *, never_arrived: int = 0
+) -> None:
+    """No job was bought twice; uploads whose answers were lost were given back, and the books know
+    all of it."""
     report = assert_all_is_well(gateway, folder)
     assert_uploaded_once(gateway, folder)
     assert_books_agree(gateway, report, never_arrived=never_arrived)

@@ -1,6 +1,8 @@
-"""A Crucible gateway by another hand: contract 1.0.0 read literally, and wherever it leaves a choice, the unusual one.
+"""A Crucible gateway by another hand: contract 1.0.0 read literally, and wherever it leaves a
+choice, the unusual one.
 
-Written from ``crucible-openapi.yaml`` and its notes alone. It knows nothing of this project's client and sandbox.
+Written from ``crucible-openapi.yaml`` and its notes alone. It knows nothing of this project's
+client and sandbox.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ class OtherGateway(World):
 class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], handler: type[_Handler], gateway: OtherGateway) -> None:
+    def __init__(
+        self, address: tuple[str, int], handler: type[_Handler], gateway: OtherGateway
+    ) -> None:
         super().__init__(address, handler)
         self.gateway = gateway
 
@@ -85,14 +89,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet: ``requests`` is the log."""
 
     def handle_one(self) -> None:
-        gateway, (path, query) = self.server.gateway, (urlsplit(self.path).path, urlsplit(self.path).query)
+        gateway, (path, query) = (
+            self.server.gateway,
+            (urlsplit(self.path).path, urlsplit(self.path).query),
+        )
         declared = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(declared)
-        if len(body) < declared:  # its sender was killed in the middle of it: no request, and no fault of a client
+        if (
+            len(body) < declared
+        ):  # its sender was killed in the middle of it: no request, and no fault of a client
             self.close_connection = True
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        seen = {"where": self.where, "method": self.command, "path": path, "bytes": len(body), "headers": headers}
+        seen = {
+            "where": self.where,
+            "method": self.command,
+            "path": path,
+            "bytes": len(body),
+            "headers": headers,
+        }
         gateway.requests.append(seen)
         seen["status"] = self.answer(gateway, path, query, body)
 
@@ -126,7 +141,12 @@ class _ApiHandler(_Handler):
                 answer = {"success": True, "data": data, "warnings": None}
             except Refusal as refusal:
                 status = refusal.status
-                answer = {"success": False, "code": refusal.code, "error": str(refusal), "docs": None}
+                answer = {
+                    "success": False,
+                    "code": refusal.code,
+                    "error": str(refusal),
+                    "docs": None,
+                }
             if len(gateway.requests) % 3:
                 answer["request_id"] = f"req_{len(gateway.requests)}"
             content = dumps(answer)
@@ -145,17 +165,30 @@ class _ApiHandler(_Handler):
         subject = unquote(path.split("/")[4]) if path.count("/") > 3 else ""
         if call == "GET /credits":
             reserved, recent = gateway.reserved(), gateway.ledger[:-21:-1]
-            credits = {"balance": gateway.balance, "reserved": reserved, "available": gateway.balance - reserved}
+            credits = {
+                "balance": gateway.balance,
+                "reserved": reserved,
+                "available": gateway.balance - reserved,
+            }
             return 200, {**credits, "recent_entries": recent, "plan": None}
         if call == "GET /workflows":
             listed = [*WORKFLOWS, "ghost"]  # one that is listed and has no metadata
-            return 200, {"workflows": [{"workflow_id": w, "updated_at": now(), "beta": None} for w in listed]}
+            return 200, {
+                "workflows": [{"workflow_id": w, "updated_at": now(), "beta": None} for w in listed]
+            }
         if re.fullmatch(r"GET /workflows/[^/]+/metadata", call):
             if subject not in WORKFLOWS:
                 raise Refusal(404, "WORKFLOW_NOT_FOUND", subject)
-            return 200, {"workflow_id": subject, "metadata": WORKFLOWS[subject].metadata, "version": 3}
+            return 200, {
+                "workflow_id": subject,
+                "metadata": WORKFLOWS[subject].metadata,
+                "version": 3,
+            }
         if call == "GET /assets":
-            return 200, {"assets": [gateway.describe_asset(a) for a in reversed(gateway.assets.values())], "next": None}
+            return 200, {
+                "assets": [gateway.describe_asset(a) for a in reversed(gateway.assets.values())],
+                "next": None,
+            }
         if re.fullmatch(r"(GET|DELETE) /assets/[^/]+", call):
             if self.command == "DELETE":
                 return gateway.delete_asset(subject)
@@ -165,7 +198,10 @@ class _ApiHandler(_Handler):
         raise gateway.breach(f"not in the contract: {call}")
 
     def post(self, gateway: OtherGateway, call: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        if self.headers.get_content_type() != "application/json" or "Content-Length" not in self.headers:
+        if (
+            self.headers.get_content_type() != "application/json"
+            or "Content-Length" not in self.headers
+        ):
             raise gateway.breach(f"{call}: not a JSON body with its length: {self.headers.items()}")
         try:
             value = loads(body)
@@ -182,10 +218,14 @@ class _StorageHandler(_Handler):
 
     def answer(self, gateway: OtherGateway, path: str, query: str, body: bytes) -> int:
         with gateway.lock:
-            if any(name in self.headers for name in ("Authorization", "Cookie", "Proxy-Authorization")):
+            if any(
+                name in self.headers for name in ("Authorization", "Cookie", "Proxy-Authorization")
+            ):
                 gateway.violations.append(f"credentials at the storage: {path}")
             if not gateway.verify(path, query):
-                return self.send(403, b"<Error><Code>AccessDenied</Code></Error>", "application/xml")
+                return self.send(
+                    403, b"<Error><Code>AccessDenied</Code></Error>", "application/xml"
+                )
             _, what, subject, *rest = path.split("/")
             if (self.command, what) == ("PUT", "up"):
                 return self.put(gateway, gateway.assets[subject], body)
@@ -202,7 +242,9 @@ class _StorageHandler(_Handler):
         sent = (self.headers.get_all("Content-Type"), self.headers.get_all("Content-Length"))
         if sent != ([mime_type], [length]) or "Transfer-Encoding" in self.headers:
             gateway.violations.append(f"PUT with {self.headers.items()}, declared {asset.request}")
-            return self.send(400, b"<Error><Code>SignatureDoesNotMatch</Code></Error>", "application/xml")
+            return self.send(
+                400, b"<Error><Code>SignatureDoesNotMatch</Code></Error>", "application/xml"
+            )
         if not body.startswith(_MAGIC.get(mime_type, b"")) or asset.content is not None:
             gateway.violations.append(f"PUT twice, or of bytes that are no {mime_type}")
         asset.content, asset.put_at = body, time.monotonic()

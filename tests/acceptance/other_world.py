@@ -1,7 +1,8 @@
-"""The other gateway's world: its workflows, jobs, assets and money. ``other_gateway`` puts it on the network.
+"""The other gateway's world: its workflows, jobs, assets and money. ``other_gateway`` puts it on
+the network.
 
-Money is Decimal, in a ledger that is only appended to; pictures are a function of what was asked for, so that a test
-can draw them again; each breach of the contract is noted in ``violations``.
+Money is Decimal, in a ledger that is only appended to; pictures are a function of what was asked
+for, so that a test can draw them again; each breach of the contract is noted in ``violations``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ ALWAYS_FAILS, FAILS_ONCE = "[fails]", "[flaky]"
 
 @dataclass(frozen=True)
 class Workflow:
-    """One workflow. ``outputs`` are (output_index, format) in the order in which answers list them."""
+    """One workflow.
+
+    ``outputs`` are (output_index, format) in the order in which answers list them.
+    """
 
     price: Decimal
     metadata: dict[str, Any]
@@ -59,7 +63,9 @@ WORKFLOWS = {
         {
             "available_fields": [
                 {"key": key, "label": None, "order": n}
-                for n, key in enumerate(["strength", "image.image", "seed", "prompt.text", "size.batch_size"])
+                for n, key in enumerate(
+                    ["strength", "image.image", "seed", "prompt.text", "size.batch_size"]
+                )
             ],
             "estimated_time_seconds": None,
             "price": "ask",
@@ -81,7 +87,10 @@ def render(workflow: str, params: Mapping[str, object], output_index: int, fmt: 
 
 @dataclass
 class Job:
-    """A job that was bought. ``asked`` is its params with the image's SHA-256 in place of the asset id."""
+    """A job that was bought.
+
+    ``asked`` is its params with the image's SHA-256 in place of the asset id.
+    """
 
     job_id: str
     key: str | None
@@ -98,7 +107,15 @@ class Job:
     @property
     def status(self) -> str:
         age = time.monotonic() - self.born
-        return "queued" if age < QUEUED_S else "running" if age < RUNNING_S else "failed" if self.fails else "succeeded"
+        return (
+            "queued"
+            if age < QUEUED_S
+            else "running"
+            if age < RUNNING_S
+            else "failed"
+            if self.fails
+            else "succeeded"
+        )
 
 
 @dataclass
@@ -128,7 +145,10 @@ class Refusal(Exception):
 
 
 class World:
-    """All that the gateway knows and does, but for the HTTP. Guarded by ``lock``; whoever serves it takes the lock."""
+    """All that the gateway knows and does, but for the HTTP.
+
+    Guarded by ``lock``; whoever serves it takes the lock.
+    """
 
     def __init__(self, balance: Decimal) -> None:
         self.balance = balance
@@ -142,16 +162,20 @@ class World:
         self.rises: dict[str, tuple[int, Decimal]] = {}
         """Workflow to (n, price): its n-th job and all later ones cost that."""
         self.before_answer: Callable[[str, int], None] = lambda _what, _count: None
-        """Called with "job" or "asset" and how many there are, once one is bought and before the answer is sent."""
+        """Called with "job" or "asset" and how many there are, once one is bought and before the
+        answer is sent."""
         self._secret = secrets.token_bytes(16)
 
-    # -- what a judge asks ------------------------------------------------------------------------------------------
+    # -- what a judge asks
 
     def total(self, *entry_types: str) -> Decimal:
         """The sum of the ledger's entries of these types."""
         with self.lock:
             self.settle()
-            return sum((row["amount"] for row in self.ledger if row["entry_type"] in entry_types), Decimal(0))
+            return sum(
+                (row["amount"] for row in self.ledger if row["entry_type"] in entry_types),
+                Decimal(0),
+            )
 
     def spent(self) -> Decimal:
         """What the account has really lost, and for good."""
@@ -174,11 +198,17 @@ class World:
             if where in ("", row["where"]) and (not methods or row["method"] in methods)
         ]
 
-    # -- money ------------------------------------------------------------------------------------------------------
+    # -- money
 
     def enter(self, entry_type: str, amount: Decimal, job_id: str | None = None) -> None:
         self.balance += {"consume": -1, "charge": -1, "rebate": 1}.get(entry_type, 0) * amount
-        row = {"id": _uuid(), "job_id": job_id, "entry_type": entry_type, "status": "posted", "amount": amount}
+        row = {
+            "id": _uuid(),
+            "job_id": job_id,
+            "entry_type": entry_type,
+            "status": "posted",
+            "amount": amount,
+        }
         self.ledger.append({**row, "description": None, "created_at": now(), "batch": 7})
 
     def settle(self) -> None:
@@ -194,13 +224,15 @@ class World:
         if self.balance - self.reserved() < price:
             raise Refusal(402, "INSUFFICIENT_CREDITS", "not enough credits")
 
-    # -- operations -------------------------------------------------------------------------------------------------
+    # -- operations
 
     def breach(self, what: str) -> Refusal:
         self.violations.append(what)
         return Refusal(400, "INVALID_REQUEST", what)
 
-    def check(self, body: Any, rules: Mapping[str, Callable[[Any], bool]], required: set[str]) -> dict[str, Any]:
+    def check(
+        self, body: Any, rules: Mapping[str, Callable[[Any], bool]], required: set[str]
+    ) -> dict[str, Any]:
         """Hold a body against its schema."""
         if not isinstance(body, dict) or not required <= body.keys():
             raise self.breach(f"not an object with {sorted(required)}: {body!r}")
@@ -212,16 +244,27 @@ class World:
     def generate(self, raw: Any) -> tuple[int, dict[str, Any]]:
         rules = {"workflow_id": _text(10_000), "params": _is_object, "idempotency_key": _text(128)}
         body = self.check(raw, rules, {"workflow_id", "params"})
-        key, params, workflow = body.get("idempotency_key"), body["params"], WORKFLOWS.get(body["workflow_id"])
+        key, params, workflow = (
+            body.get("idempotency_key"),
+            body["params"],
+            WORKFLOWS.get(body["workflow_id"]),
+        )
         for job in self.jobs.values() if key is not None else ():
             if job.key == key:
                 if (job.workflow, job.asked) != (body["workflow_id"], self.asked(params)):
                     self.violations.append(f"key {key} was sent again with another body: {body}")
-                return 200, {"job_id": job.job_id, "status": job.status, "requested_credits": job.price, "new": False}
+                return 200, {
+                    "job_id": job.job_id,
+                    "status": job.status,
+                    "requested_credits": job.price,
+                    "new": False,
+                }
         if workflow is None:
             raise Refusal(404, "WORKFLOW_NOT_FOUND", body["workflow_id"])
         if workflow.fields is not None and not params.keys() <= workflow.fields:
-            raise self.breach(f"params outside available_fields: {sorted(params.keys() - workflow.fields)}")
+            raise self.breach(
+                f"params outside available_fields: {sorted(params.keys() - workflow.fields)}"
+            )
         if params.get("size.batch_size", 1) != 1 or None in params.values():
             raise self.breach(f"params: {params}")
         asset = self.assets.get(params.get("image.image", ""))
@@ -232,18 +275,28 @@ class World:
         price = rise[1] if rise is not None and count >= rise[0] else workflow.price
         self.afford(price)
         asked, text = self.asked(params), json.dumps(params)
-        tried = any((job.workflow, job.asked) == (body["workflow_id"], asked) for job in self.jobs.values())
+        tried = any(
+            (job.workflow, job.asked) == (body["workflow_id"], asked) for job in self.jobs.values()
+        )
         fails = ALWAYS_FAILS in text or (FAILS_ONCE in text and not tried)
         job = Job(_uuid(), key, body["workflow_id"], params, asked, price, fails)
         self.jobs[job.job_id] = job
         self.enter("reserve", price, job.job_id)
         self.before_answer("job", len(self.jobs))
-        return 202, {"job_id": job.job_id, "status": "queued", "requested_credits": price, "queue": {"position": None}}
+        return 202, {
+            "job_id": job.job_id,
+            "status": "queued",
+            "requested_credits": price,
+            "queue": {"position": None},
+        }
 
     def asked(self, params: Mapping[str, Any]) -> dict[str, Any]:
         asset = self.assets.get(params.get("image.image", ""))
         content = asset.content if asset is not None else None
-        return {**params, **({"image.image": hashlib.sha256(content).hexdigest()} if content is not None else {})}
+        return {
+            **params,
+            **({"image.image": hashlib.sha256(content).hexdigest()} if content is not None else {}),
+        }
 
     def create_asset(self, raw: Any) -> tuple[int, dict[str, Any]]:
         def image_type(value: Any) -> bool:
@@ -252,7 +305,12 @@ class World:
         def size(value: Any) -> bool:
             return type(value) is int and value >= 1
 
-        rules = {"mime_type": image_type, "byte_size": size, "filename": _text(255), "metadata": _is_object}
+        rules = {
+            "mime_type": image_type,
+            "byte_size": size,
+            "filename": _text(255),
+            "metadata": _is_object,
+        }
         body = self.check(raw, rules, {"mime_type", "byte_size"})
         self.afford(UPLOAD_PRICE)
         asset = Asset(_uuid(), body, now(), now(60))
@@ -301,7 +359,11 @@ class World:
         job = self.jobs.get(job_id)
         if job is None:
             raise Refusal(404, "JOB_NOT_FOUND", job_id)
-        answer: dict[str, Any] = {"job_id": job_id, "status": job.status, "workflow_id": job.workflow}
+        answer: dict[str, Any] = {
+            "job_id": job_id,
+            "status": job.status,
+            "workflow_id": job.workflow,
+        }
         answer |= {
             "requested_credits": job.price,
             "error_code": None,
@@ -312,30 +374,53 @@ class World:
         if answer["status"] == "failed":
             answer |= {"error_code": "RENDERER_CRASHED", "error_message": None}
         elif answer["status"] == "succeeded":
-            answer["outputs"] = [self.describe_output(job, index) for index, _ in WORKFLOWS[job.workflow].outputs]
+            answer["outputs"] = [
+                self.describe_output(job, index) for index, _ in WORKFLOWS[job.workflow].outputs
+            ]
             job.shown += 1
         return answer
 
     def describe_output(self, job: Job, index: int) -> dict[str, Any]:
         first = job.shown == 0
-        ttl = -1.0 if first and job.workflow == "edit.v2" else URL_TTL_S  # the first that it shows is too old already
-        url = None if first and job.workflow == "bare" else self.sign(f"/dl/{job.job_id}/{index}", ttl)
-        hints: dict[str, Any] = {"mime_type": "image/png", "path": "../../evil.exe", "width": 1, "height": None}
+        ttl = (
+            -1.0 if first and job.workflow == "edit.v2" else URL_TTL_S
+        )  # the first that it shows is too old already
+        url = (
+            None
+            if first and job.workflow == "bare"
+            else self.sign(f"/dl/{job.job_id}/{index}", ttl)
+        )
+        hints: dict[str, Any] = {
+            "mime_type": "image/png",
+            "path": "../../evil.exe",
+            "width": 1,
+            "height": None,
+        }
         if job.workflow != "edit.v2":
             hints = dict.fromkeys(hints)
-        output = {"id": _uuid(), "job_id": job.job_id, "output_index": index, "storage_provider": "s4", "bucket": None}
+        output = {
+            "id": _uuid(),
+            "job_id": job.job_id,
+            "output_index": index,
+            "storage_provider": "s4",
+            "bucket": None,
+        }
         return {**output, **hints, "url": url, "metadata": {}, "created_at": now(), "nsfw": False}
 
-    # -- signed addresses -------------------------------------------------------------------------------------------
+    # -- signed addresses
 
     def sign(self, path: str, ttl_s: float) -> str:
         expires = f"{time.time() + ttl_s:.3f}"
-        return f"{self.storage_url}{path}?Expires={expires}&Signature={self._signature(path, expires)}"
+        return (
+            f"{self.storage_url}{path}?Expires={expires}&Signature={self._signature(path, expires)}"
+        )
 
     def verify(self, path: str, query: str) -> bool:
         values = {name: found[0] for name, found in parse_qs(query).items()}
         expires, signature = values.get("Expires", "0"), values.get("Signature", "")
-        return hmac.compare_digest(signature, self._signature(path, expires)) and time.time() < float(expires)
+        return hmac.compare_digest(
+            signature, self._signature(path, expires)
+        ) and time.time() < float(expires)
 
     def _signature(self, path: str, expires: str) -> str:
         return hmac.new(self._secret, f"{path}\n{expires}".encode(), "sha256").hexdigest()

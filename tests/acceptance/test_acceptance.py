@@ -1,4 +1,7 @@
-"""The product as a user has it, against a gateway that we did not write: every clause of the acceptance criterion."""
+"""The product as a user has it, against a gateway that we did not write:
+
+every clause of the acceptance criterion.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def test_a_manifest_of_every_kind_of_job_runs_true_and_its_second_run_is_free(
     gateway: OtherGateway, folder: Path
 ) -> None:
     lines = [
-        json.loads(line) for line in command(gateway, folder, *RUN, "--json", expect=0, is_installed=True).splitlines()
+        json.loads(line)
+        for line in command(
+            gateway, folder, *RUN, "--json", expect=0, is_installed=True
+        ).splitlines()
     ]
     assert all("type" in line and "at" in line for line in lines[:-1])
     assert (lines[-1]["type"], lines[-1]["ok"], lines[-1]["exit_code"]) == ("result", True, 0)
@@ -70,7 +76,8 @@ def test_a_budget_too_small_stops_the_run_and_a_larger_one_continues(
     command(gateway, folder, *RUN, "--budget", budget, expect=4)
     report = report_of(folder)
     told, counts = amounts(report), report["counts"]
-    # Without a ceiling one job of a price that nobody knows yet may be started with whatever is left.
+    # Without a ceiling one job of a price that nobody knows yet may be started with whatever is
+    # left.
     unforeseeable = Decimal("2.35") + UPLOAD_PRICE if ceiling is None else 0
     assert gateway.peak() < Decimal(budget) + unforeseeable or gateway.peak() == Decimal(budget)
     assert told["budget"] == Decimal(budget)
@@ -80,7 +87,9 @@ def test_a_budget_too_small_stops_the_run_and_a_larger_one_continues(
     assert counts["blocked"] == counts["total"] - counts["succeeded"] > 0
     blocked = [job for job in report["jobs"] if job["status"] == "blocked"]
     assert len(blocked) == counts["blocked"]
-    assert all(job["error"]["message"] and job["error"]["hint"] and not job["outputs"] for job in blocked)
+    assert all(
+        job["error"]["message"] and job["error"]["hint"] and not job["outputs"] for job in blocked
+    )
 
     command(gateway, folder, *RUN, "--budget", "40", expect=0)
     assert_books_agree(gateway, assert_all_is_well(gateway, folder))
@@ -88,20 +97,32 @@ def test_a_budget_too_small_stops_the_run_and_a_larger_one_continues(
     assert gateway.spent() == COST
 
 
-def test_failed_jobs_are_tried_again_under_new_keys_and_refunded(gateway: OtherGateway, folder: Path) -> None:
+def test_failed_jobs_are_tried_again_under_new_keys_and_refunded(
+    gateway: OtherGateway, folder: Path
+) -> None:
     small_manifest(
-        folder, "20", "{name: good, prompt: a}", "{name: once, prompt: '[flaky]'}", "{name: bad, prompt: '[fails]'}"
+        folder,
+        "20",
+        "{name: good, prompt: a}",
+        "{name: once, prompt: '[flaky]'}",
+        "{name: bad, prompt: '[fails]'}",
     )
     command(gateway, folder, *RUN, expect=1)
     report = report_of(folder, "small")
     assert_contract_kept(gateway)
     assert_books_agree(gateway, report)
-    assert (report["status"], report["counts"]["failed"], report["counts"]["succeeded"]) == ("partial", 1, 2)
+    assert (report["status"], report["counts"]["failed"], report["counts"]["succeeded"]) == (
+        "partial",
+        1,
+        2,
+    )
     assert gateway.total("refund") == 4 * Decimal("0.75") == amounts(report)["refunded"]
     good, once, bad = report["jobs"]
     assert [len(job["attempts"]) for job in (good, once, bad)] == [1, 2, 3]
     attempts = [attempt for job in report["jobs"] for attempt in job["attempts"]]
-    assert {(a["job_id"], a["idempotency_key"]) for a in attempts} == {(j.job_id, j.key) for j in gateway.jobs.values()}
+    assert {(a["job_id"], a["idempotency_key"]) for a in attempts} == {
+        (j.job_id, j.key) for j in gateway.jobs.values()
+    }
     assert [job["status"] for job in report["jobs"]] == ["succeeded", "succeeded", "failed"]
     assert (bad["error"]["code"], bad["credits"]) == ("RENDERER_CRASHED", "0")
     assert bad["error"]["message"]
@@ -111,7 +132,9 @@ def test_failed_jobs_are_tried_again_under_new_keys_and_refunded(gateway: OtherG
     assert_costs_nothing(gateway, requests, rows)
 
 
-def test_a_lost_run_directory_is_built_again_without_buying_anything(gateway: OtherGateway, folder: Path) -> None:
+def test_a_lost_run_directory_is_built_again_without_buying_anything(
+    gateway: OtherGateway, folder: Path
+) -> None:
     command(gateway, folder, *RUN, expect=0)
     before = report_of(folder)
     shutil.rmtree(folder / "outputs")
@@ -136,7 +159,8 @@ def test_after_kill_9_between_a_purchase_and_its_answer_nothing_is_bought_twice(
 ) -> None:
     run_killed_at(gateway, folder, what, number)
     command(gateway, folder, *RUN, expect=0)
-    # A kill hits whatever else is in the air: images paid and not yet sent, intents journalled and not yet sent.
+    # A kill hits whatever else is in the air: images paid and not yet sent, intents journalled and
+    # not yet sent.
     lost = range(what == "asset", len(PHOTOS) + 1)
     assert_lost_answer_made_good(gateway, folder, lost, never_arrived=len(PHOTOS))
 
@@ -151,10 +175,15 @@ def test_a_plan_spends_nothing(gateway: OtherGateway, folder: Path, arguments: l
     assert_contract_kept(gateway)
 
 
-def test_a_price_that_rises_in_the_middle_is_reported_to_the_digit(gateway: OtherGateway, folder: Path) -> None:
+def test_a_price_that_rises_in_the_middle_is_reported_to_the_digit(
+    gateway: OtherGateway, folder: Path
+) -> None:
     gateway.rises = {"bare": (3, Decimal("3.1"))}
     small_manifest(
-        folder, "2.35", "{name: cheap, workflow: Paint.Text, prompt: a}", "{name: dear, prompt: b, repeat: 4}"
+        folder,
+        "2.35",
+        "{name: cheap, workflow: Paint.Text, prompt: a}",
+        "{name: dear, prompt: b, repeat: 4}",
     )
     command(gateway, folder, *RUN, "-c", "1", expect=4)
     report = report_of(folder, "small")
@@ -162,7 +191,11 @@ def test_a_price_that_rises_in_the_middle_is_reported_to_the_digit(gateway: Othe
     assert_books_agree(gateway, report)
     assert gateway.spent() == Decimal("0.1") + 2 * Decimal("0.75") + Decimal("3.1")
     assert amounts(report)["over_budget"] == Decimal("2.35")
-    assert (report["status"], report["counts"]["succeeded"], report["counts"]["blocked"]) == ("blocked", 4, 1)
+    assert (report["status"], report["counts"]["succeeded"], report["counts"]["blocked"]) == (
+        "blocked",
+        4,
+        1,
+    )
 
     command(gateway, folder, *RUN, "-c", "1", "--budget", "7.8", expect=0)
     report = report_of(folder, "small")

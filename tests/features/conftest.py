@@ -1,4 +1,5 @@
-"""Fixtures of all kinds, since the folder of a feature holds all of its tests, and which folders are collected."""
+"""Fixtures of all kinds, since the folder of a feature holds all of its tests, and which folders
+are collected."""
 
 from __future__ import annotations
 
@@ -43,5 +44,8 @@ __all__ = [
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out the tests of several features of which one was deleted: ``shards/with_periods``, and ``together``."""
+    """Leave out the tests of several features of which one was deleted:
+
+    ``shards/with_periods``, and ``together``.
+    """
     return None if all(map(has_feature, features_of(collection_path / "tests"))) else True

@@ -1,6 +1,8 @@
-"""A bench for whole runs: the product's own ``run`` against a sandbox whose time passes two hundred times as fast.
+"""A bench for whole runs: the product's own ``run`` against a sandbox whose time passes two hundred
+times as fast.
 
-The judge is the sandbox's own ledger, read over HTTP: it knows nothing of what the product believes.
+The judge is the sandbox's own ledger, read over HTTP: it knows nothing of what the product
+believes.
 """
 
 from __future__ import annotations
@@ -82,7 +84,9 @@ class Watcher:
 class Tampered(httpx.AsyncBaseTransport):
     """A real transport; ``tamper(request, send)`` gives each answer."""
 
-    def __init__(self, tamper: Callable[[httpx.Request, Callable[[], Awaitable[httpx.Response]]], Any]) -> None:
+    def __init__(
+        self, tamper: Callable[[httpx.Request, Callable[[], Awaitable[httpx.Response]]], Any]
+    ) -> None:
         self._inner = httpx.AsyncHTTPTransport()
         self._tamper = tamper
 
@@ -94,7 +98,10 @@ class Tampered(httpx.AsyncBaseTransport):
 
 
 class FastRuns:
-    """What differs in the runs of a bench from those of a user: the clock, and what costs time but decides nothing."""
+    """What differs in the runs of a bench from those of a user:
+
+    the clock, and what costs time but decides nothing.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch, clock: FastClock) -> None:
         self._patch = patch
@@ -110,12 +117,19 @@ class FastRuns:
         self._patch.setattr(run_directory, "SystemClock", lambda: self._clock)
 
     def _give_up_soon(self) -> None:
-        """Retry without two minutes of patience with errors. How long an outage may last is decided by the run."""
+        """Retry without two minutes of patience with errors.
+
+        How long an outage may last is decided by the run.
+        """
         open_gateway = connecting.open_gateway
 
         def opened(*args: Any, retry: RetryPolicy | Retrier, **options: Any) -> Any:
             clock = self._clock
-            retrier = retry if isinstance(retry, Retrier) else Retrier(retry, sleep=clock.sleep, clock=clock.monotonic)
+            retrier = (
+                retry
+                if isinstance(retry, Retrier)
+                else Retrier(retry, sleep=clock.sleep, clock=clock.monotonic)
+            )
             retrier.policy = RetryPolicy(outage_s=retrier.policy.outage_s)
             return open_gateway(*args, retry=retrier, **options)
 
@@ -135,8 +149,13 @@ class FastRuns:
         self._patch.setattr(uvicorn.server, "asyncio", _Impatient())
 
 
-def _bound_without_delay(bind: Callable[[str, int], socket.socket], host: str, port: int) -> socket.socket:
-    """A listening socket whose connections answer at once: else each answer waits 40 ms for a delayed ACK."""
+def _bound_without_delay(
+    bind: Callable[[str, int], socket.socket], host: str, port: int
+) -> socket.socket:
+    """A listening socket whose connections answer at once:
+
+    else each answer waits 40 ms for a delayed ACK.
+    """
     bound = bind(host, port)
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound
@@ -201,8 +220,11 @@ class Bench:
         answer = await self.http.post(f"{self.running.api_url}/_sandbox/config", json=levers)
         assert answer.status_code == 200, answer.text
 
-    async def agree(self, result: api.RunResult | Status, *, never_named: Decimal = Decimal(0)) -> Any:
-        """Hold our books against the judge's, and the judge's against themselves. Returns the judge's state.
+    async def agree(
+        self, result: api.RunResult | Status, *, never_named: Decimal = Decimal(0)
+    ) -> Any:
+        """Hold our books against the judge's, and the judge's against themselves. Returns the
+        judge's state.
 
         ``never_named`` is what uploads whose price nobody named may have cost beyond what they did.
         """
@@ -215,7 +237,10 @@ class Bench:
         assert books.spent + books.held == taken + never_named
         if books.held == 0:
             assert books.spent == taken
-            assert (books.jobs, books.uploads - books.rebates) == (audit["spent_on_jobs"], audit["spent_on_uploads"])
+            assert (books.jobs, books.uploads - books.rebates) == (
+                audit["spent_on_jobs"],
+                audit["spent_on_uploads"],
+            )
         return state
 
     async def verify(self) -> None:
@@ -227,9 +252,13 @@ class Bench:
     def outputs(self) -> list[str]:
         """The outputs that stand there. What stands beside an output is none."""
         out = self.path / "out"
-        files = (path for path in out.rglob("*") if path.is_file() and ".crucible" not in path.parts)
+        files = (
+            path for path in out.rglob("*") if path.is_file() and ".crucible" not in path.parts
+        )
         return sorted(
-            path.relative_to(out).as_posix() for path in files if path.suffix not in {".json", ".jsonl", ".html"}
+            path.relative_to(out).as_posix()
+            for path in files
+            if path.suffix not in {".json", ".jsonl", ".html"}
         )
 
 
@@ -237,7 +266,9 @@ async def delete_images(bench: Bench) -> None:
     """Delete all images, as another client does."""
     headers = {"Authorization": f"Bearer {bench.running.api_key}"}
     for asset in (await bench.state())["assets"]:
-        answer = await bench.http.delete(f"{bench.running.api_url}/api/v1/assets/{asset['asset_id']}", headers=headers)
+        answer = await bench.http.delete(
+            f"{bench.running.api_url}/api/v1/assets/{asset['asset_id']}", headers=headers
+        )
         assert answer.status_code == 200, answer.text
 
 
@@ -251,18 +282,25 @@ Start = Callable[..., AbstractAsyncContextManager[Bench]]
 
 @pytest.fixture
 def start(
-    collected_between_tests: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    collected_between_tests: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Start:
-    """Start a bench; keywords are those of ``SandboxConfig``, ``faults`` and ``credits`` in short form.
+    """Start a bench; keywords are those of ``SandboxConfig``, ``faults`` and ``credits`` in short
+    form.
 
-    Its runs write ``report.html``, a twelfth of their time, only for modules with ``HAS_PAGES = True``. In modules with
-    ``SHORT_JOBS = True``, whose checks don't depend on how long a job takes, it takes a tenth of that, and fewer polls.
+    Its runs write ``report.html``, a twelfth of their time, only for modules with ``HAS_PAGES =
+    True``. In modules with ``SHORT_JOBS = True``, whose checks don't depend on how long a job
+    takes, it takes a tenth of that, and fewer polls.
     """
     clock = FastClock()
     FastRuns(monkeypatch, clock)
 
     @asynccontextmanager
-    async def make(*, faults: str = "", credits: object = 1000, **config: Any) -> AsyncIterator[Bench]:
+    async def make(
+        *, faults: str = "", credits: object = 1000, **config: Any
+    ) -> AsyncIterator[Bench]:
         clock.follow(asyncio.get_running_loop())
         config.setdefault("runners", 64)
         config.setdefault("download_ttl_s", 1e6)
@@ -273,8 +311,13 @@ def start(
             config.setdefault("time_scale", 0.1)
         accounts = config.pop("accounts", {"moltazine_sandbox": Decimal(str(credits))})
         settings = SandboxConfig(accounts=accounts, faults=parse_faults(faults), **config)
-        async with serve(settings, clock=clock.now) as found, httpx.AsyncClient(trust_env=False) as http:
-            yield Bench(found, clock, tmp_path, http, has_pages=getattr(request.module, "HAS_PAGES", False))
+        async with (
+            serve(settings, clock=clock.now) as found,
+            httpx.AsyncClient(trust_env=False) as http,
+        ):
+            yield Bench(
+                found, clock, tmp_path, http, has_pages=getattr(request.module, "HAS_PAGES", False)
+            )
 
     return make
 
@@ -284,11 +327,12 @@ _tests_before_full_collection = itertools.cycle(range(16))
 
 @pytest.fixture
 def collected_between_tests() -> Iterator[None]:
-    """Keep the garbage collector out of a run: a socket that a cancelled connection left open warns when it is
-    collected, the warning imports, and CPython's import lock breaks where that happens within another import
-    (gh-91351), such as the one that httpcore makes for each connection.
+    """Keep the garbage collector out of a run: a socket that a cancelled connection left open warns
+    when it is collected, the warning imports, and CPython's import lock breaks where that happens
+    within another import (gh-91351), such as the one that httpcore makes for each connection.
 
-    What a test made is young, so it is collected after the test; what has survived that, every 16 tests.
+    What a test made is young, so it is collected after the test; what has survived that, every 16
+    tests.
     """
     gc.disable()
     yield

@@ -25,16 +25,30 @@ OURS = [
 
 def contents(bench: Any) -> dict[str, bytes]:
     files = (path for path in bench.path.rglob("*") if path.is_file())
-    changing = {"report.json", "report.html", "journal.sqlite3", "journal.sqlite3-wal", "journal.sqlite3-shm", "holder"}
-    return {str(path.relative_to(bench.path)): path.read_bytes() for path in files if path.name not in changing}
+    changing = {
+        "report.json",
+        "report.html",
+        "journal.sqlite3",
+        "journal.sqlite3-wal",
+        "journal.sqlite3-shm",
+        "holder",
+    }
+    return {
+        str(path.relative_to(bench.path)): path.read_bytes()
+        for path in files
+        if path.name not in changing
+    }
 
 
 def edit(bench: Any, *, path: str, output: str | None = None) -> None:
     """Have the journal say that the first output stands at ``path``, and that the plan wants it so."""
-    with closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection, connection:
-        change = (
-            "UPDATE events SET body = json_set(body, '$.path', ?) WHERE type = 'Saved' AND body LIKE '%\"a/0.png\"%'"
-        )
+    with (
+        closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection,
+        connection,
+    ):
+        change = "UPDATE events SET body = json_set(body, '$.path', ?) WHERE type = 'Saved' AND body LIKE '%\"a/0.png\"%'"  # noqa: E501
         assert connection.execute(change, (path,)).rowcount == 1
         if output is not None:
-            connection.execute("UPDATE plan SET body = json_set(body, '$.output', ?) WHERE position = 0", (output,))
+            connection.execute(
+                "UPDATE plan SET body = json_set(body, '$.output', ?) WHERE position = 0", (output,)
+            )

@@ -1,4 +1,5 @@
-"""The command as a child process, and local gateways for it to talk to: fixtures and what they give.
+"""The command as a child process, and local gateways for it to talk to: fixtures and what they
+give.
 
 The ``conftest.py`` of a folder imports the fixtures that its tests use.
 """
@@ -65,13 +66,20 @@ def check_stream(done: Done, command: str) -> dict[str, Any]:
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without what would change the command's ways."""
     ours = {"MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM"}
-    kept = {name: value for name, value in os.environ.items() if name not in ours and "proxy" not in name.lower()}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ours and "proxy" not in name.lower()
+    }
     return {**kept, "TERM": "xterm-256color", "PYTHONUNBUFFERED": "1", **more}
 
 
 @dataclass(frozen=True)
 class Cli:
-    """Runs commands in a folder of their own. ``url`` is the gateway; None means no key and no gateway."""
+    """Runs commands in a folder of their own.
+
+    ``url`` is the gateway; None means no key and no gateway.
+    """
 
     cwd: Path
     url: str | None
@@ -84,7 +92,9 @@ class Cli:
 
     def __call__(self, *args: str, timeout_s: float = 240, **environment: str) -> Done:
         """Run a command to its end."""
-        done = run_command(args, cwd=self.cwd, env={**self.environment, **environment}, timeout_s=timeout_s)
+        done = run_command(
+            args, cwd=self.cwd, env={**self.environment, **environment}, timeout_s=timeout_s
+        )
         return Done(done.returncode, done.stdout, done.stderr)
 
     def start(self, *args: str, **options: Any) -> Process:
@@ -95,20 +105,27 @@ class Cli:
         """Start the installed command, where a test is about how it starts or about signals."""
         return start_installed(args, cwd=self.cwd, **{"env": self.environment, **options})
 
-    def write(self, name: str, jobs: str = "", *, budget: str = "{credits: 100}", head: str = "") -> str:
-        """Write NAME.yaml, by default one job; the name is part of every idempotency key, so give each test its own."""
+    def write(
+        self, name: str, jobs: str = "", *, budget: str = "{credits: 100}", head: str = ""
+    ) -> str:
+        """Write NAME.yaml, by default one job; the name is part of every idempotency key, so give
+        each test its own."""
         jobs = jobs or "- {name: fox, prompt: a fox}"
         budget_line = f"budget: {budget}\n" if budget else ""
         text = f"version: 1\nname: {name}\nworkflow: zimage-base\n{budget_line}{head}jobs:\n"
         path = self.cwd / f"{name}.yaml"
-        path.write_text(text + "".join(f"  {line}\n" for line in jobs.splitlines()), encoding="utf-8")
+        path.write_text(
+            text + "".join(f"  {line}\n" for line in jobs.splitlines()), encoding="utf-8"
+        )
         return path.name
 
 
 @contextmanager
 def running_sandbox(*options: str) -> Iterator[str]:
     """Run ``crucible-batch sandbox`` as a child, and give the URL of its API."""
-    process = start_command(["sandbox", *options], cwd=Path.cwd(), env=clean_environment(), stderr=DEVNULL)
+    process = start_command(
+        ["sandbox", *options], cwd=Path.cwd(), env=clean_environment(), stderr=DEVNULL
+    )
     try:
         assert process.stdout is not None
         exports = [process.stdout.readline() for _ in range(2)]
@@ -128,15 +145,24 @@ def answering(
     seen: list[tuple[str, dict[str, str], bytes]] | None = None,
     **headers: str,
 ) -> Iterator[str]:
-    """A server that answers each request so; ``status`` may depend on the path. ``seen`` gets path, headers, body."""
+    """A server that answers each request so; ``status`` may depend on the path.
+
+    ``seen`` gets path, headers, body.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if seen is not None:
-                seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}, sent))
+                seen.append(
+                    (self.path, {name.lower(): value for name, value in self.headers.items()}, sent)
+                )
             self.send_response_only(status if isinstance(status, int) else status(self.path))
-            for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+            for name, value in {
+                "Content-Type": kind,
+                "Content-Length": str(len(body)),
+                **headers,
+            }.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
@@ -159,7 +185,10 @@ def answering(
 
 @pytest.fixture(scope="session", autouse=True)
 def one_command_tree() -> Iterator[None]:
-    """Build the tree of commands once for all that run in this process, as the forks do: it takes 70 ms."""
+    """Build the tree of commands once for all that run in this process, as the forks do:
+
+    it takes 70 ms.
+    """
     build = functools.cache(typer.main.get_command)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", build)

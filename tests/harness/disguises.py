@@ -1,4 +1,5 @@
-"""Forms that a secret may take in an answer, and a reader who sees through them, independent of the program's own."""
+"""Forms that a secret may take in an answer, and a reader who sees through them, independent of the
+program's own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which features there are: the folder of each can be deleted, and all other tests pass.
 
-A test that needs a feature is in ``tests/features/<name>``. Where a test of the core uses one beside its own subject,
-or a table has a row for each, it asks here.
+A test that needs a feature is in ``tests/features/<name>``. Where a test of the core uses one
+beside its own subject, or a table has a row for each, it asks here.
 """
 
 from __future__ import annotations
@@ -34,19 +34,28 @@ def has_feature(name: str) -> bool:
 
 
 def features_of(path: Path) -> set[str]:
-    """Return the features that a file of tests needs, by its folders: ``features/shards/with_periods`` needs both."""
+    """Return the features that a file of tests needs, by its folders:
+
+    ``features/shards/with_periods`` needs both.
+    """
     folders = path.relative_to(_TESTS).parts[:-1]
     if len(folders) < 2 or folders[0] != "features":
         return set()
     if folders[1] == "together":
         return set(TOGETHER)
-    return {folders[1]}.union(*(folder.split("_")[1:] for folder in folders[2:] if folder.startswith("with_")))
+    return {folders[1]}.union(
+        *(folder.split("_")[1:] for folder in folders[2:] if folder.startswith("with_"))
+    )
 
 
 def commands_of_features() -> list[str]:
-    return [command for name, commands in COMMANDS.items() if has_feature(name) for command in commands]
+    return [
+        command for name, commands in COMMANDS.items() if has_feature(name) for command in commands
+    ]
 
 
 def deleted_commands() -> set[str]:
     """Return the commands that some pages still print, though their feature was deleted."""
-    return {command for commands in COMMANDS.values() for command in commands} - {*commands_of_features()}
+    return {command for commands in COMMANDS.values() for command in commands} - {
+        *commands_of_features()
+    }

@@ -1,4 +1,7 @@
-"""The server of ``forked_commands.py``: a process that has loaded the program, and forks a command for each request."""
+"""The server of ``forked_commands.py``:
+
+a process that has loaded the program, and forks a command for each request.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,23 @@ _NUMBER_BYTES = 32
 
 
 def serve(number: int) -> None:
-    """Load the program, and serve each client that connects to the listening socket ``number``, until stdin is closed.
+    """Load the program, and serve each client that connects to the listening socket ``number``,
+    until stdin is closed.
 
     A client has a process of its own, which goes on until the client closes the connection.
     """
     sysconfig.get_config_vars()  # reads HOME, for what no command uses
-    importlib.import_module("wsgiref.handlers")  # it copies all variables, and no command uses the copy
+    importlib.import_module(
+        "wsgiref.handlers"
+    )  # it copies all variables, and no command uses the copy
     gc.disable()  # all that is made here stays: prepare() freezes it
     with _names_read() as names:
         program = importlib.import_module("tests.harness.loaded_program")
         program.load()
         program.prepare()
-    names = {name for name in names if not name.startswith("CRUCIBLE_BATCH_")}  # options, which commands read again
+    names = {
+        name for name in names if not name.startswith("CRUCIBLE_BATCH_")
+    }  # options, which commands read again
     greeting = json.dumps({"names_read": sorted(names), "env": dict(os.environ)}).encode()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes of the clients
     with socket.socket(fileno=number) as listener:
@@ -60,7 +68,8 @@ def serve(number: int) -> None:
 
 
 def _forked(client: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """Return each request in a fork, with its descriptors; None in this process, once ``client`` has closed its end."""
+    """Return each request in a fork, with its descriptors; None in this process, once ``client``
+    has closed its end."""
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -120,7 +129,10 @@ def _tell_ends(replies: dict[int, socket.socket]) -> None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    """Run the command as its own script does, or a program of a test. What it raises ends the process as any other."""
+    """Run the command as its own script does, or a program of a test.
+
+    What it raises ends the process as any other.
+    """
     if request["is_leader"]:
         os.setsid()
     for number in request["closed"]:
@@ -148,7 +160,10 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def _open_streams() -> None:
-    """Open the standard streams as the interpreter does at its start: None if closed, line by line on a terminal."""
+    """Open the standard streams as the interpreter does at its start:
+
+    None if closed, line by line on a terminal.
+    """
     is_unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         before, stream = getattr(sys, name), None
@@ -168,12 +183,17 @@ def _open_streams() -> None:
 
 
 def _exit(code: int) -> None:
-    """Exit as the interpreter does, but don't destroy its objects: in a fork, that takes longer than the command."""
+    """Exit as the interpreter does, but don't destroy its objects:
+
+    in a fork, that takes longer than the command.
+    """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     with contextlib.suppress(OSError, ValueError):
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # None for a closed descriptor, unless the command has opened another stream
+            if (
+                stream is not None
+            ):  # None for a closed descriptor, unless the command has opened another stream
                 stream.flush()
         os._exit(code & 0xFF)
     sys.exit(code)

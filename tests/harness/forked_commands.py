@@ -1,7 +1,9 @@
-"""The command as a child process that needs no half second to load: forked from a server that has loaded the program.
+"""The command as a child process that needs no half second to load: forked from a server that has
+loaded the program.
 
-What is forked is a process like any other, with its own arguments, environment, directory, streams and exit code; only
-the imports are done (``fork_server.py``). Tests of the start itself and of signals start the installed command.
+What is forked is a process like any other, with its own arguments, environment, directory, streams
+and exit code; only the imports are done (``fork_server.py``). Tests of the start itself and of
+signals start the installed command.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from typing import IO, Any, TypeAlias
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 shared_directory: Path | None = None
-"""Where the workers of pytest-xdist find the server that one of them has started (``conftest.py``)."""
+"""Where the workers of pytest-xdist find the server that one of them has started (``conftest.py``).
+"""
 _ROOT = Path(__file__).parents[2]
 _SERVE = "import sys; from tests.harness.fork_server import serve; serve(int(sys.argv[1]))"
 _SCRIPT = """\
@@ -65,7 +68,8 @@ Stream: TypeAlias = "int | IO[str]"
 def run_command(
     args: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``crucible-batch`` with ``args`` to its end; raises ``subprocess.TimeoutExpired`` as ``subprocess.run``."""
+    """Run ``crucible-batch`` with ``args`` to its end; raises ``subprocess.TimeoutExpired`` as
+    ``subprocess.run``."""
     process = start_command(args, cwd=cwd, env=env)
     try:
         out, err = process.communicate(timeout=timeout_s)
@@ -87,15 +91,19 @@ def start_command(
     closed: str = "",
     start_new_session: bool = False,
 ) -> Process:
-    """Start ``crucible-batch`` with ``args`` and leave it running. ``closed``: the numbers of streams to close first.
+    """Start ``crucible-batch`` with ``args`` and leave it running. ``closed``: the numbers of
+    streams to close first.
 
-    The installed command is started where a variable differs that was read when the modules were loaded.
+    The installed command is started where a variable differs that was read when the modules were
+    loaded.
     """
     words = [COMMAND, *args]
     server = _server(os.getpid())
     server.start()
     if server.would_load_the_same(env):
-        return server.start_command(words, cwd, env, (stdin, stdout, stderr), closed, start_new_session)
+        return server.start_command(
+            words, cwd, env, (stdin, stdout, stderr), closed, start_new_session
+        )
     return start_installed(
         args,
         cwd=cwd,
@@ -116,37 +124,59 @@ def start_program(
     stdout: Stream = DEVNULL,
     stderr: Stream = 2,
 ) -> Forked:
-    """Start a program of a test, as ``python -c PROGRAM ARGS`` would. It finds the command's modules loaded."""
+    """Start a program of a test, as ``python -c PROGRAM ARGS`` would.
+
+    It finds the command's modules loaded.
+    """
     server = _server(os.getpid())
     server.start()
-    return server.start_command(["-c", *args], cwd, env, (DEVNULL, stdout, stderr), "", False, program)
+    return server.start_command(
+        ["-c", *args], cwd, env, (DEVNULL, stdout, stderr), "", False, program
+    )
 
 
 def run_module(name: str, *args: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """Run a module of the tests to its end, as ``python -m NAME ARGS`` would in the directory of the project."""
+    """Run a module of the tests to its end, as ``python -m NAME ARGS`` would in the directory of
+    the project."""
     program = f"import runpy, sys; sys.path.insert(0, {str(_ROOT)!r}); runpy.run_module({name!r}, run_name='__main__')"
     process = start_program(program, *args, cwd=_ROOT, stdout=PIPE, stderr=PIPE)
     out, err = process.communicate(timeout=timeout_s)
     return subprocess.CompletedProcess([name, *args], process.returncode or 0, out, err)
 
 
-def start_installed(args: Sequence[str], *, cwd: Path, closed: str = "", **options: Any) -> subprocess.Popen[str]:
-    """Start the installed command with the options of ``subprocess.Popen``, by default as ``start_command`` does."""
+def start_installed(
+    args: Sequence[str], *, cwd: Path, closed: str = "", **options: Any
+) -> subprocess.Popen[str]:
+    """Start the installed command with the options of ``subprocess.Popen``, by default as
+    ``start_command`` does."""
     words = [COMMAND, *args]
     if closed:
-        words = ["sh", "-c", f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}', "sh", *words]
-    return subprocess.Popen(words, cwd=cwd, text=True, **{"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options})
+        words = [
+            "sh",
+            "-c",
+            f'exec "$@" {" ".join(f"{number}>&-" for number in closed)}',
+            "sh",
+            *words,
+        ]
+    return subprocess.Popen(
+        words, cwd=cwd, text=True, **{"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options}
+    )
 
 
 def forking_script(directory: Path) -> str:
-    """Write a script ``crucible-batch`` into ``directory``, for other programs to start, and return its path.
+    """Write a script ``crucible-batch`` into ``directory``, for other programs to start, and return
+    its path.
 
-    It runs the command in a fork, and must be started in an environment in which the same would be loaded.
+    It runs the command in a fork, and must be started in an environment in which the same would be
+    loaded.
     """
     server = _server(os.getpid())
     server.start()
     path = directory / "crucible-batch"
-    path.write_text(_SCRIPT.format(python=sys.executable, address=server.address, command=COMMAND), encoding="utf-8")
+    path.write_text(
+        _SCRIPT.format(python=sys.executable, address=server.address, command=COMMAND),
+        encoding="utf-8",
+    )
     path.chmod(0o755)
     return str(path)
 
@@ -154,7 +184,9 @@ def forking_script(directory: Path) -> str:
 class Forked:
     """A command that was forked, with that part of ``subprocess.Popen`` which the tests use."""
 
-    def __init__(self, words: Sequence[str], reply: socket.socket, ours: Sequence[int | None]) -> None:
+    def __init__(
+        self, words: Sequence[str], reply: socket.socket, ours: Sequence[int | None]
+    ) -> None:
         self.stdin, self.stdout, self.stderr = (
             None if one is None else os.fdopen(one, mode, encoding="utf-8")
             for one, mode in zip(ours, "wrr", strict=True)
@@ -192,7 +224,10 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Close stdin, and return what was not read yet. It ends the command if the time is over."""
+        """Close stdin, and return what was not read yet.
+
+        It ends the command if the time is over.
+        """
         if self.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self.stdin.close()
@@ -228,9 +263,11 @@ class _Server:
         self._own = contextlib.ExitStack()
 
     def start(self) -> None:
-        """Connect to the server that all workers of the tests share, and wait until it has loaded the program.
+        """Connect to the server that all workers of the tests share, and wait until it has loaded
+        the program.
 
-        The first one that needs it starts it, in the environment of the tests, and ends it. To load takes 2 s of CPU.
+        The first one that needs it starts it, in the environment of the tests, and ends it. To load
+        takes 2 s of CPU.
         """
         if self._control is not None:
             return
@@ -242,7 +279,8 @@ class _Server:
         self._loaded_with = self._read_at_load(loaded["env"])
 
     def _greeting(self) -> bytes:
-        """Connect, and return what the server sends first; nothing if it has ended with the worker that started it."""
+        """Connect, and return what the server sends first; nothing if it has ended with the worker
+        that started it."""
         with contextlib.suppress(ConnectionResetError):
             return self._connect().recv(_GREETING_BYTES)
         return b""
@@ -250,21 +288,31 @@ class _Server:
     def _connect(self) -> socket.socket:
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with _lock(shared_directory):
-            directory = shared_directory or self._own.enter_context(tempfile.TemporaryDirectory(prefix="forks-"))
+            directory = shared_directory or self._own.enter_context(
+                tempfile.TemporaryDirectory(prefix="forks-")
+            )
             self.address = str(Path(directory) / "server")
             try:
                 self._control.connect(self.address)
-            except (FileNotFoundError, ConnectionRefusedError):  # none was started, or it has ended with who started it
+            except (
+                FileNotFoundError,
+                ConnectionRefusedError,
+            ):  # none was started, or it has ended with who started it
                 self._process = _listening(self.address)
                 self._control.connect(self.address)
         return self._control
 
     def would_load_the_same(self, env: Mapping[str, str]) -> bool:
-        """Return whether all variables are as in the server's environment that were read when it loaded the program."""
+        """Return whether all variables are as in the server's environment that were read when it
+        loaded the program."""
         return self._read_at_load(env) == self._loaded_with
 
     def _read_at_load(self, env: Mapping[str, str]) -> dict[str, str]:
-        return {name: value for name, value in env.items() if name in self._names_read or _is_read_below(name)}
+        return {
+            name: value
+            for name, value in env.items()
+            if name in self._names_read or _is_read_below(name)
+        }
 
     def close(self) -> None:
         if self._control is not None:
@@ -283,13 +331,20 @@ class _Server:
         is_leader: bool,
         program: str = "",
     ) -> Forked:
-        how = {"words": words, "cwd": str(cwd), "env": dict(env), "closed": closed, "is_leader": is_leader}
+        how = {
+            "words": words,
+            "cwd": str(cwd),
+            "env": dict(env),
+            "closed": closed,
+            "is_leader": is_leader,
+        }
         request = json.dumps({**how, "program": program}).encode()
         reply, their_reply = socket.socketpair()
         with contextlib.ExitStack() as theirs:
             theirs.enter_context(their_reply)
             ours, its = zip(
-                *(_stream(stream, number == 0, theirs) for number, stream in enumerate(streams)), strict=True
+                *(_stream(stream, number == 0, theirs) for number, stream in enumerate(streams)),
+                strict=True,
             )
             sent = array.array("i", [*its, their_reply.fileno()])
             assert self._control is not None
@@ -316,19 +371,27 @@ def _listening(address: str) -> subprocess.Popen[bytes]:
         listener.listen()
         number = listener.fileno()
         return subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(number)], cwd=_ROOT, stdin=subprocess.PIPE, pass_fds=[number]
+            [sys.executable, "-c", _SERVE, str(number)],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            pass_fds=[number],
         )
 
 
 def _is_read_below(name: str) -> bool:
-    """Return whether the interpreter or a C library may read a variable at the start, which the server can't notice."""
-    if name in {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}:  # the first is seen to, nothing is loaded later
+    """Return whether the interpreter or a C library may read a variable at the start, which the
+    server can't notice."""
+    if name in {
+        "PYTHONUNBUFFERED",
+        "PYTHONDONTWRITEBYTECODE",
+    }:  # the first is seen to, nothing is loaded later
         return False
     return name.startswith(("PYTHON", "LC_", "LD_", "LANG", "MALLOC_", "GLIBC_", "OPENSSL_", "TZ"))
 
 
 def _stream(stream: Stream, is_input: bool, theirs: contextlib.ExitStack) -> tuple[int | None, int]:
-    """Return our end of a command's stream, if we have one, and its own, which ``theirs`` closes if we opened it."""
+    """Return our end of a command's stream, if we have one, and its own, which ``theirs`` closes if
+    we opened it."""
     if not isinstance(stream, int):
         return None, stream.fileno()
     if stream not in {PIPE, DEVNULL}:

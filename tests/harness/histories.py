@@ -26,7 +26,18 @@ from crucible_batch.core.events import (
     Unavailable,
 )
 from crucible_batch.core.gateway_types import ErrorInfo
-from crucible_batch.core.job import Fetch, Hold, Job, Phase, Poll, Prepare, RecheckOutputs, Submit, decide, evolve
+from crucible_batch.core.job import (
+    Fetch,
+    Hold,
+    Job,
+    Phase,
+    Poll,
+    Prepare,
+    RecheckOutputs,
+    Submit,
+    decide,
+    evolve,
+)
 from crucible_batch.core.resuming import resume_job
 
 ERROR = ErrorInfo("GENERATION_FAILED", "it failed")
@@ -71,11 +82,20 @@ def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
                 SubmitUnknown(at=1.0, error=ERROR),
             ]
             return (
-                answers if job.in_doubt else [*answers, HoldReleased(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)]
+                answers
+                if job.in_doubt
+                else [*answers, HoldReleased(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)]
             )
         case Poll():
-            listed = [Succeeded(at=1.0, outputs=len(numbers), numbers=numbers) for numbers in ((), (3,), (0, 1))]
-            ends = [Succeeded(at=1.0, outputs=2), Failed(at=1.0, error=ERROR), JobLost(at=1.0, error=ERROR)]
+            listed = [
+                Succeeded(at=1.0, outputs=len(numbers), numbers=numbers)
+                for numbers in ((), (3,), (0, 1))
+            ]
+            ends = [
+                Succeeded(at=1.0, outputs=2),
+                Failed(at=1.0, error=ERROR),
+                JobLost(at=1.0, error=ERROR),
+            ]
             return [*listed, *ends, Repriced(at=1.0, credits=price)]
         case Fetch(index=index):
             return [saved(index), Unavailable(at=1.0, error=ERROR)]
@@ -84,7 +104,11 @@ def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
             repriced = Repriced(at=1.0, credits=price, settled=settled)
             if not job.expected:
                 return [repriced, Listed(at=1.0, numbers=(0, 1)), Unavailable(at=1.0, error=ERROR)]
-            return [repriced, Listed(at=1.0, numbers=job.numbers or ()), Listed(at=1.0, numbers=(0, 1, 3))]
+            return [
+                repriced,
+                Listed(at=1.0, numbers=job.numbers or ()),
+                Listed(at=1.0, numbers=(0, 1, 3)),
+            ]
         case None:
             moved = [Relocated(at=1.0, index=index, path=f"b/{index}.png") for index in job.outputs]
             return [Reopened(at=1.0)] if job.phase is Phase.FAILED else [*moved]

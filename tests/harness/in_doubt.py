@@ -11,8 +11,13 @@ import httpx
 import pytest
 
 
-async def leave_in_doubt(bench: Any, tampered: Any, manifest: Path, *, answered: int, arrives: bool) -> None:
-    """End a run at the submit after ``answered`` others. It never arrives, or its answer is lost (``arrives``)."""
+async def leave_in_doubt(
+    bench: Any, tampered: Any, manifest: Path, *, answered: int, arrives: bool
+) -> None:
+    """End a run at the submit after ``answered`` others.
+
+    It never arrives, or its answer is lost (``arrives``).
+    """
     submits = itertools.count()
 
     async def hang(request: httpx.Request, send: Any) -> httpx.Response:

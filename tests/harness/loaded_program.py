@@ -1,4 +1,7 @@
-"""The program as the server of forks has it in memory: loaded, and prepared as far as all commands are alike."""
+"""The program as the server of forks has it in memory:
+
+loaded, and prepared as far as all commands are alike.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,12 @@ def load() -> None:
 def prepare() -> None:
     """Prepare what each command would prepare again, and make cheap what takes long."""
     for module in (late_outputs, runner, job_worker):
-        module.LOOK_AGAIN_AFTER_S = _LOOK_AGAIN_AFTER_S  # two seconds of each run; the engine's tests are about them
-    atexit.unregister(objects.wait_for_threads)  # a command of its own does without it too (``exit_immediately``)
+        module.LOOK_AGAIN_AFTER_S = (
+            _LOOK_AGAIN_AFTER_S  # two seconds of each run; the engine's tests are about them
+        )
+    atexit.unregister(
+        objects.wait_for_threads
+    )  # a command of its own does without it too (``exit_immediately``)
     _wait_less()
     pictures.render = plain_picture
     _prepare_features()
@@ -80,11 +87,14 @@ def prepare_for(key: str) -> None:
 def _wait_less() -> None:
     """Retry after a tenth of the time, and poll and report an outage early.
 
-    The waits themselves are tested in virtual time: retries and outages in ``tests/unit/gateway``, polls in
-    ``tests/unit/pace/test_polls.py``, object stores in ``tests/unit/outputs/test_object_store.py``.
+    The waits themselves are tested in virtual time: retries and outages in ``tests/unit/gateway``,
+    polls in ``tests/unit/pace/test_polls.py``, object stores in
+    ``tests/unit/outputs/test_object_store.py``.
     """
     announce = ServiceTimes.announce
-    ServiceTimes.announce = lambda self, workflow_id, expected_s: announce(self, workflow_id, (expected_s or 0) / 10)
+    ServiceTimes.announce = lambda self, workflow_id, expected_s: announce(
+        self, workflow_id, (expected_s or 0) / 10
+    )
     demo.SandboxConfig = functools.partial(SandboxConfig, time_scale=0.1)
     Retrier.__init__.__kwdefaults__["jitter"] = lambda: random.random() / 10
     outage.FIRST_TOLD_S = 0.5
@@ -92,27 +102,35 @@ def _wait_less() -> None:
 
 
 def _prepare_features() -> None:
-    """Have each feature prepare itself: ``prepare`` in ``tests/features/<name>/in_forks.py``, where there is one."""
+    """Have each feature prepare itself:
+
+    ``prepare`` in ``tests/features/<name>/in_forks.py``, where there is one.
+    """
     for path in sorted(_FEATURES.glob("*/in_forks.py")):
         importlib.import_module(f"tests.features.{path.parent.name}.in_forks").prepare()
 
 
 def _derive_once(key: str) -> None:
-    """Have the fingerprint of a key ready, which takes 50 ms. The installed command knows it as well."""
+    """Have the fingerprint of a key ready, which takes 50 ms.
+
+    The installed command knows it as well.
+    """
     hashlib.pbkdf2_hmac = functools.cache(hashlib.pbkdf2_hmac)
     account.secrets = SimpleNamespace(token_bytes=bytes)  # the same salt each time
     account._fingerprint(key)
 
 
 def _prepare_command_line() -> None:
-    """Build the tree of commands, and let each prepare its parameters, which it does when it parses arguments."""
+    """Build the tree of commands, and let each prepare its parameters, which it does when it parses
+    arguments."""
     tree = typer.main.get_command(app.app)
     typer.main.get_command = lambda _app: tree
     _prepare("crucible-batch", tree, None)
 
 
 def _prepare(name: str, command: Any, parent: Any) -> None:
-    """Parse no arguments, within the context of the group, whose settings the command keeps as well."""
+    """Parse no arguments, within the context of the group, whose settings the command keeps as
+    well."""
     context = command.make_context(name, [], parent=parent, resilient_parsing=True)
     for its_name, its_command in getattr(command, "commands", {}).items():
         _prepare(its_name, its_command, context)

@@ -31,4 +31,7 @@ def ask(cli: Cli, path: str, body: object = None) -> Any:
 
 
 def reserved(cli: Cli) -> Decimal:
-    return sum((row["amount"] for row in ask(cli, "state")["ledger"] if row["entry_type"] == "reserve"), Decimal(0))
+    return sum(
+        (row["amount"] for row in ask(cli, "state")["ledger"] if row["entry_type"] == "reserve"),
+        Decimal(0),
+    )

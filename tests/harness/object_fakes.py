@@ -13,11 +13,14 @@ from crucible_batch.outputs.object_port import ObjectInfo
 
 
 def unusable(key: str = "it") -> ObjectStoreError:
-    return ObjectStoreError(f"{key}: the object store is not usable (HTTP 503)", hint="run the same command again")
+    return ObjectStoreError(
+        f"{key}: the object store is not usable (HTTP 503)", hint="run the same command again"
+    )
 
 
 class DictObjects:
-    """``fault`` is called with the request and the key before each request, and with ``answer`` after a creation."""
+    """``fault`` is called with the request and the key before each request, and with ``answer``
+    after a creation."""
 
     def __init__(self, url: ObjectUrl) -> None:
         self.url = url

@@ -1,4 +1,7 @@
-"""The order of the tests in several workers: each worker always has tests that wait beside those that compute."""
+"""The order of the tests in several workers:
+
+each worker always has tests that wait beside those that compute.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ _COMMANDS = {"cli", "slow_cli", "lonely_cli"}
 
 
 def dealt(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Return ``items`` in an order in which the share of each worker, an equal part of the list, mixes both kinds.
+    """Return ``items`` in an order in which the share of each worker, an equal part of the list,
+    mixes both kinds.
 
-    While some workers wait, the others compute, from the start to the end. All tests of a file are in one share.
+    While some workers wait, the others compute, from the start to the end. All tests of a file are
+    in one share.
     """
     files = [list(group) for _, group in itertools.groupby(items, key=_file)]
     shares: list[list[list[pytest.Item]]] = [[] for _ in range(workers)]
@@ -28,7 +33,12 @@ def dealt(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
 def _mixed(share: list[list[pytest.Item]]) -> list[list[pytest.Item]]:
     waiting = [file for file in share if _is_waiting(file)]
     computing = [file for file in share if not _is_waiting(file)]
-    return [file for _, file in sorted([*_placed(waiting), *_placed(computing)], key=lambda placed: placed[0])]
+    return [
+        file
+        for _, file in sorted(
+            [*_placed(waiting), *_placed(computing)], key=lambda placed: placed[0]
+        )
+    ]
 
 
 def _placed(files: list[list[pytest.Item]]) -> Iterator[tuple[float, list[pytest.Item]]]:

@@ -48,7 +48,12 @@ class Desk:
         return self.folder / name
 
     def items(
-        self, text: str, *, run_id: str = "default", name: str = "test", duplicates: str | None = None
+        self,
+        text: str,
+        *,
+        run_id: str = "default",
+        name: str = "test",
+        duplicates: str | None = None,
     ) -> list[PlannedJob | Problem]:
         path = self.folder / "manifest.yaml"
         path.write_text(text if "version:" in text else HEAD + text)

@@ -33,18 +33,23 @@ class Audit:
 
 
 def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]) -> Audit:
-    """Add up all rows of the ledger, and compare the result with the totals in them, the jobs and the assets."""
+    """Add up all rows of the ledger, and compare the result with the totals in them, the jobs and
+    the assets."""
     totals: dict[str, Totals] = defaultdict(Totals)
     sums: dict[str, Decimal] = defaultdict(Decimal)
     lows: list[Decimal] = []
     problems: list[str] = []
     posted: dict[str | None, list[tuple[EntryType, Decimal]]] = defaultdict(list)
     for entry in entries:
-        after = totals[entry.account_id] = totals[entry.account_id].after(entry.entry_type, entry.amount)
+        after = totals[entry.account_id] = totals[entry.account_id].after(
+            entry.entry_type, entry.amount
+        )
         sums[entry.entry_type] += entry.amount
         lows.append(after.available)
         if after != Totals(entry.balance_after, entry.reserved_after):
-            problems.append(f"entry {entry.entry_id} carries totals that don't follow from the rows before it")
+            problems.append(
+                f"entry {entry.entry_id} carries totals that don't follow from the rows before it"
+            )
         if min(after.available, after.reserved) < 0:
             problems.append(f"entry {entry.entry_id} leaves less than nothing")
         posted[entry.job_id or entry.asset_id].append((entry.entry_type, entry.amount))
@@ -55,7 +60,9 @@ def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]
         if job.settled and job.last_entry is not None:
             due.append(job.last_entry)
         if posted.pop(job.job_id, []) != due:
-            problems.append(f"job {job.job_id} was not booked as reserve, then one consume or refund, as is due")
+            problems.append(
+                f"job {job.job_id} was not booked as reserve, then one consume or refund, as is due"
+            )
         if job.idempotency_key is not None:
             keys[job.account_id, job.idempotency_key] += 1
     problems += [f"{count} jobs share one idempotency key" for count in keys.values() if count > 1]
@@ -63,10 +70,14 @@ def audit(entries: Sequence[Entry], jobs: Iterable[Job], assets: Iterable[Asset]
         match posted.pop(asset.asset_id, []):
             case [("upload", charge)] if charge == asset.charged and asset.deleted_at is None:
                 pass
-            case [("upload", charge), ("rebate", rebate)] if rebate <= charge and asset.deleted_at is not None:
+            case [("upload", charge), ("rebate", rebate)] if (
+                rebate <= charge and asset.deleted_at is not None
+            ):
                 pass
             case _:
-                problems.append(f"asset {asset.asset_id} was not booked as one upload and at most one rebate")
+                problems.append(
+                    f"asset {asset.asset_id} was not booked as one upload and at most one rebate"
+                )
     problems += [f"{subject} has entries but does not exist" for subject in posted]
     balance = sum((t.balance for t in totals.values()), ZERO)
     reserved = sum((t.reserved for t in totals.values()), ZERO)
@@ -89,7 +100,10 @@ def audit_world(world: World, now: float) -> Audit:
 
 
 def price_in(world: World, account_id: str, order: Order, now: float) -> Decimal:
-    """Return what an order would cost now. Raises RefusedError as `submit` does, but for lack of credits."""
+    """Return what an order would cost now.
+
+    Raises RefusedError as `submit` does, but for lack of credits.
+    """
     return world.jobs.price(world._resolved(account_id, order, now), order.params, now)
 
 
@@ -105,5 +119,7 @@ def with_audit(state: dict[str, Any]) -> dict[str, Any]:
 
 def _record(kind: type[RecordT], row: Mapping[str, Any]) -> RecordT:
     given = {each.name: row[each.name] for each in fields(kind)}
-    amounts = {name: Decimal(str(given[name])) for name in _AMOUNTS & set(given) if given[name] is not None}
+    amounts = {
+        name: Decimal(str(given[name])) for name in _AMOUNTS & set(given) if given[name] is not None
+    }
     return kind(**{**given, **amounts})

@@ -17,7 +17,13 @@ class Screen:
     """A terminal with a command on it."""
 
     def __init__(
-        self, cli: Cli, args: Sequence[str], width: int, *, is_installed: bool = False, **environment: str
+        self,
+        cli: Cli,
+        args: Sequence[str],
+        width: int,
+        *,
+        is_installed: bool = False,
+        **environment: str,
     ) -> None:
         self._ours, theirs = pty.openpty()
         self.resize(width)
@@ -32,7 +38,9 @@ class Screen:
         )
         os.close(theirs)
         self.text = ""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
+        self._decoder = codecs.getincrementaldecoder("utf-8")(
+            "replace"
+        )  # a read may end within a character
 
     def read_until(self, what: str, within_s: float = 120) -> None:
         until = time.monotonic() + within_s

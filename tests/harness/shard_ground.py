@@ -1,4 +1,7 @@
-"""Ground for merges: a main run directory whose plan was divided, and shard directories made by hand."""
+"""Ground for merges:
+
+a main run directory whose plan was divided, and shard directories made by hand.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ def content_of(number: int) -> bytes:
     return f"picture of job {number}".encode()
 
 
-def saved(number: int, at: float, *, path: str | None = None, content: bytes | None = None) -> Saved:
+def saved(
+    number: int, at: float, *, path: str | None = None, content: bytes | None = None
+) -> Saved:
     data = content_of(number) if content is None else content
     return Saved(
         at=at,
@@ -59,7 +64,15 @@ def bought(number: int, at: float, price: str = "2") -> list[Event]:
     """A job that was held and accepted."""
     key = idempotency_key(planned(number).identity, 1)
     return [
-        Held(at=at, attempt=1, key=key, credits=Decimal(8), price_class="workflow:w", shape="s", images=False),
+        Held(
+            at=at,
+            attempt=1,
+            key=key,
+            credits=Decimal(8),
+            price_class="workflow:w",
+            shape="s",
+            images=False,
+        ),
         Accepted(at=at + 0.1, job_id=f"gateway-{number}", credits=Decimal(price), reused=False),
     ]
 
@@ -80,7 +93,8 @@ def in_flight(number: int, at: float) -> Story:
 
 @dataclass(frozen=True)
 class ShardGround:
-    """A main run directory in ``home``, with ``jobs`` jobs, divided into ``count`` shards of 20 credits each."""
+    """A main run directory in ``home``, with ``jobs`` jobs, divided into ``count`` shards of 20
+    credits each."""
 
     home: Path
     jobs: int = 8
@@ -105,7 +119,9 @@ class ShardGround:
             never=frozenset(),
         )
 
-    def divide(self, stories: Iterable[Story] = (), *, budget: str | None = "100", ending: Ending = OK) -> None:
+    def divide(
+        self, stories: Iterable[Story] = (), *, budget: str | None = "100", ending: Ending = OK
+    ) -> None:
         """Make the main run directory, with what an earlier run did in it."""
         with Journal.open(self.main, BINDING, now=1.0) as journal:
             with PlanFile.temporary() as plan:
@@ -136,11 +152,18 @@ class ShardGround:
         binding: Binding = BINDING,
         first: Iterable[Story] = (),
     ) -> Path:
-        """Make a shard directory. By default it has done all of its jobs. ``first`` are events before those."""
+        """Make a shard directory.
+
+        By default it has done all of its jobs. ``first`` are events before those.
+        """
         directory = self.folder(number) if at is None else at
         stories = [
             *first,
-            *([done(job, 10.0 + job) for job in self.numbers_of(number)] if stories is None else stories),
+            *(
+                [done(job, 10.0 + job) for job in self.numbers_of(number)]
+                if stories is None
+                else stories
+            ),
         ]
         terms = replace(
             self.terms,

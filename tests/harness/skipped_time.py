@@ -1,7 +1,9 @@
-"""Time that passes only while everybody waits for it: an event loop with real sockets and threads, and its own clock.
+"""Time that passes only while everybody waits for it: an event loop with real sockets and threads,
+and its own clock.
 
-A run against a server in the same loop does the same on an idle and on a busy machine: what is computed, sent and
-written takes no time at all, and where nothing is left to do but wait, the clock is put forward to the next timer.
+A run against a server in the same loop does the same on an idle and on a busy machine: what is
+computed, sent and written takes no time at all, and where nothing is left to do but wait, the clock
+is put forward to the next timer.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ import pytest
 from crucible_batch.journal.group_commit import GroupCommitWriter
 
 _DELIVERY_S = 0.0003
-"""How long the kernel is given, in real time, to deliver what was sent. Over the loopback it does so at once."""
+"""How long the kernel is given, in real time, to deliver what was sent.
+
+Over the loopback it does so at once.
+"""
 _THREAD_S = 0.05
 
 
@@ -52,7 +57,8 @@ class _SkippingSelector(selectors.DefaultSelector):
 
 
 class TimeSkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still while there is work, also in its threads, and skips what would be waiting.
+    """An event loop whose time stands still while there is work, also in its threads, and skips
+    what would be waiting.
 
     Work that it can't see, such as that of a thread of one's own, is marked by ``work``.
     """
@@ -83,7 +89,9 @@ class TimeSkippingLoop(asyncio.SelectorEventLoop):
         finally:
             self._skipping.others -= 1
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+    def run_in_executor(
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:  # type: ignore[override]
         """Time stands still until the work is done, even if nobody waits for it any more."""
 
         def done(_future: object) -> None:
@@ -99,14 +107,22 @@ _write = GroupCommitWriter.write
 
 
 async def write_in_no_time(self: GroupCommitWriter, sql: str, values: Any, *following: Any) -> None:
-    """Write to the journal while time stands still: the loop doesn't know of its thread. To replace its ``write``."""
+    """Write to the journal while time stands still:
+
+    the loop doesn't know of its thread. To replace its ``write``.
+    """
     loop = asyncio.get_running_loop()
     with loop.work() if isinstance(loop, TimeSkippingLoop) else nullcontext():
         await _write(self, sql, values, *following)
 
 
-def loops_for(item: pytest.Item, fixture: str) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Answer ``pytest_asyncio_loop_factories``: tests that use ``fixture`` run in a loop that skips time."""
+def loops_for(
+    item: pytest.Item, fixture: str
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Answer ``pytest_asyncio_loop_factories``:
+
+    tests that use ``fixture`` run in a loop that skips time.
+    """
     is_skipping = fixture in getattr(item, "fixturenames", ())
     return {"skipping": TimeSkippingLoop} if is_skipping else plain_loops()
 

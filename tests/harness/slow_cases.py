@@ -1,4 +1,5 @@
-"""Cases of one test of which some are tried on each ``make test``, and all others with the long proofs."""
+"""Cases of one test of which some are tried on each ``make test``, and all others with the long
+proofs."""
 
 from __future__ import annotations
 

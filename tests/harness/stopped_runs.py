@@ -17,7 +17,8 @@ THREE = "{name: a, prompt: one}\n{name: b, prompt: two}\n{name: c, prompt: three
 
 
 class Killer:
-    """Ends a run at its n-th effect, counted over requests (before and after each) and journalled events."""
+    """Ends a run at its n-th effect, counted over requests (before and after each) and journalled
+    events."""
 
     def __init__(self, at: int) -> None:
         self.at = at

@@ -41,7 +41,9 @@ def test_all_cases_are_run_and_those_that_fail_are_named() -> None:
         squares(steady="given")
     assert seen == [(letter, number) for letter in "ab" for number in (1, 9, 9, 16)]
     assert [failure.__notes__ for failure in caught.value.exceptions] == [
-        [f"in the case number={number}, root={root}, letter={letter!r}{ALONE} 'number-{row}: and letter-{column}:'"]
+        [
+            f"in the case number={number}, root={root}, letter={letter!r}{ALONE} 'number-{row}: and letter-{column}:'"
+        ]
         for column, letter in enumerate("ab")
         for row, number, root in ((1, 9, 4), (3, 16, 5))
     ]
@@ -50,7 +52,9 @@ def test_all_cases_are_run_and_those_that_fail_are_named() -> None:
 async def test_the_cases_of_a_coroutine_are_awaited() -> None:
     with pytest.raises(BaseExceptionGroup, match="1 of 2 cases failed") as caught:
         await no_number()
-    assert [failure.__notes__ for failure in caught.value.exceptions] == [[f"in the case text='1'{ALONE} 'text-0:'"]]
+    assert [failure.__notes__ for failure in caught.value.exceptions] == [
+        [f"in the case text='1'{ALONE} 'text-0:'"]
+    ]
 
 
 def test_a_table_without_cases_is_a_mistake() -> None:
@@ -114,6 +118,16 @@ def test_squares(letter, number, root):
 def test_a_case_can_be_run_alone(tmp_path: Path, options: list[str], found: str) -> None:
     path = tmp_path / "test_table.py"
     path.write_text(TABLE)
-    words = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", *options, str(path)]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        *options,
+        str(path),
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, found in done.stdout) == (1, True), done.stdout + done.stderr

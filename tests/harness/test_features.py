@@ -1,4 +1,5 @@
-"""The tests of a feature are in its folder, so they can be deleted with it; the other tests do without it."""
+"""The tests of a feature are in its folder, so they can be deleted with it; the other tests do
+without it."""
 
 from __future__ import annotations
 
@@ -17,17 +18,23 @@ _SHARED = {"conftest", "exists", "found", "load", "needs", "registry", "together
 
 def _exported() -> dict[str, str]:
     """Return the feature of each function that the package exports from one."""
-    found = re.findall(r"from crucible_batch\.features\.(\w+)\S* import ([a-z]\w*)", STUB.read_text(encoding="utf-8"))
+    found = re.findall(
+        r"from crucible_batch\.features\.(\w+)\S* import ([a-z]\w*)",
+        STUB.read_text(encoding="utf-8"),
+    )
     return {name: feature for feature, name in found}
 
 
 def _features_used(path: Path) -> set[str]:
-    """Return the features that a file imports, or calls by the package's name without asking ``has_feature``."""
+    """Return the features that a file imports, or calls by the package's name without asking
+    ``has_feature``."""
     text = path.read_text(encoding="utf-8")
     named = set(_NAMED.findall(text)) - _SHARED
     asked = set(re.findall(r'has_feature\("(\w+)"\)', text))
     called = set(re.findall(r"\b(?:api|crucible_batch)\.(\w+)\(", text))
-    for names in re.findall(r"from crucible_batch import ([^(]+?)$|from crucible_batch import \(([^)]+)\)", text, re.M):
+    for names in re.findall(
+        r"from crucible_batch import ([^(]+?)$|from crucible_batch import \(([^)]+)\)", text, re.M
+    ):
         called |= set(re.findall(r"\w+", "".join(names)))
     exported = {feature for name, feature in _exported().items() if name in called}
     return named | (exported - asked)
@@ -35,7 +42,9 @@ def _features_used(path: Path) -> set[str]:
 
 def _files() -> Iterator[Path]:
     """Yield the files of tests, but for the long verifications, which are of all features together."""
-    yield from (path for path in TESTS.rglob("*.py") if path.relative_to(TESTS).parts[0] != "verification")
+    yield from (
+        path for path in TESTS.rglob("*.py") if path.relative_to(TESTS).parts[0] != "verification"
+    )
 
 
 def test_the_tests_of_a_feature_are_in_its_folder() -> None:

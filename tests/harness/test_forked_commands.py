@@ -40,7 +40,9 @@ def test_a_fork_shows_on_a_terminal_what_the_installed_command_shows(
     shown = []
     for is_installed in (False, True):
         with closing(
-            Screen(lonely_cli, ["validate", "whole.yaml"], 80, is_installed=is_installed, **variables)
+            Screen(
+                lonely_cli, ["validate", "whole.yaml"], 80, is_installed=is_installed, **variables
+            )
         ) as screen:
             assert isinstance(screen.process, Forked) is not is_installed
             assert screen.finish() == 0
@@ -59,7 +61,9 @@ READ_AT_LOAD = (
 )
 
 
-def test_the_installed_command_is_started_where_other_modules_would_be_loaded(lonely_cli: Cli) -> None:
+def test_the_installed_command_is_started_where_other_modules_would_be_loaded(
+    lonely_cli: Cli,
+) -> None:
     for name in (*FREE, *READ_AT_LOAD):
         process = lonely_cli.start("--version", env={**lonely_cli.environment, name: "0"})
         assert isinstance(process, Forked) is (name in FREE), name

@@ -1,4 +1,7 @@
-"""The order of the tests in several workers: none is left out, and each worker mixes tests that wait with others."""
+"""The order of the tests in several workers:
+
+none is left out, and each worker mixes tests that wait with others.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ from tests.harness.order import dealt
 def items(*files: tuple[str, int], cli: tuple[str, ...] = ()) -> list[Any]:
     """Make tests of files. Those of the files ``cli`` start commands."""
     return [
-        SimpleNamespace(nodeid=f"{path}::test_{number}", fixturenames=["cli"] if path in cli else ["tmp_path"])
+        SimpleNamespace(
+            nodeid=f"{path}::test_{number}", fixturenames=["cli"] if path in cli else ["tmp_path"]
+        )
         for path, count in files
         for number in range(count)
     ]
 
 
-def test_each_share_is_an_equal_part_that_mixes_tests_that_wait_with_others_and_has_complete_files() -> None:
+def test_each_share_is_an_equal_part_that_mixes_tests_that_wait_with_others_and_has_complete_files() -> (
+    None
+):
     collected = items(
         ("tests/unit/test_long.py", 5),
         ("tests/features/shards/test_a.py", 3),
@@ -28,7 +35,10 @@ def test_each_share_is_an_equal_part_that_mixes_tests_that_wait_with_others_and_
     )
     order = [item.nodeid for item in dealt(collected, 2)]
     assert sorted(order) == sorted(item.nodeid for item in collected)
-    shares = [list(dict.fromkeys(node.partition("::")[0] for node in share)) for share in (order[:6], order[6:])]
+    shares = [
+        list(dict.fromkeys(node.partition("::")[0] for node in share))
+        for share in (order[:6], order[6:])
+    ]
     assert shares == [
         ["tests/acceptance/test_c.py", "tests/unit/test_long.py"],
         ["tests/features/shards/test_a.py", "tests/unit/test_b.py", "tests/unit/test_d.py"],

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import journal, layers, manifest, polling, process, report, simulated_client, whole_run
+from benchmarks import (
+    journal,
+    layers,
+    manifest,
+    polling,
+    process,
+    report,
+    simulated_client,
+    whole_run,
+)
 from benchmarks.__main__ import measuring
 from benchmarks.gateway import running
 from benchmarks.simulated_gateway import Story, lognormal, sampled
@@ -68,7 +77,9 @@ def test_simulated_clients_see_the_end_of_each_job() -> None:
 
 def test_a_run_and_its_floor_are_measured_by_thread(tmp_path: Path) -> None:
     with running(output_bytes=2_000) as url:
-        found = layers._measured(lambda jobs: whole_run.product(url, tmp_path, jobs), 2, is_profiled=False)
+        found = layers._measured(
+            lambda jobs: whole_run.product(url, tmp_path, jobs), 2, is_profiled=False
+        )
         floor = whole_run.script(url, tmp_path, 2, process.FLOORS / "aiohttp_jobs.py", "synced")
     assert 0 < found["start"] < found["process"]
     assert 0 < found["journal"] < found["main"] < found["process"]
@@ -83,7 +94,12 @@ def test_the_time_of_a_run_is_divided_by_layer(
     layers.main()
     printed = capsys.readouterr().out
     assert printed.count("µs of CPU a job") == 2
-    for layer in ("journal: encoding", "requests: gateway client", "the script itself", "event loop"):
+    for layer in (
+        "journal: encoding",
+        "requests: gateway client",
+        "the script itself",
+        "event loop",
+    ):
         assert layer in printed
 
 

@@ -1,4 +1,5 @@
-"""A file is written completely or not at all, and nothing that stands in the way is written through."""
+"""A file is written completely or not at all, and nothing that stands in the way is written
+through."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_the_bytes_are_synced_before_the_file_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_are_synced_before_the_file_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[tuple[str, int]] = []
     fsync, rename = os.fsync, os.replace
 
@@ -56,7 +59,9 @@ def test_the_bytes_are_synced_before_the_file_gets_its_name(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("plant", [os.symlink, os.link])
-@pytest.mark.parametrize("where", [lambda target: target, temporary_path], ids=["target", "temporary name"])
+@pytest.mark.parametrize(
+    "where", [lambda target: target, temporary_path], ids=["target", "temporary name"]
+)
 def test_a_link_in_the_way_is_replaced_and_not_written_through(
     tmp_path: Path, plant: Callable[[Path, Path], None], where: Callable[[Path], Path]
 ) -> None:
@@ -65,7 +70,11 @@ def test_a_link_in_the_way_is_replaced_and_not_written_through(
     plant(precious, where(target))
     with replacing(target) as file:
         file.write(b"new")
-    assert (precious.read_bytes(), target.read_bytes(), target.is_symlink()) == (b"mine", b"new", False)
+    assert (precious.read_bytes(), target.read_bytes(), target.is_symlink()) == (
+        b"mine",
+        b"new",
+        False,
+    )
 
 
 def test_the_temporary_file_is_one_that_the_next_run_removes(tmp_path: Path) -> None:

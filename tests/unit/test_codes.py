@@ -15,7 +15,11 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode
 
 PACKAGE = Path(__file__).parents[2] / "crucible_batch"
 # The sandbox plays the gateway: its codes are the gateway's.
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if "sandbox" not in path.parts and path.name != "error_codes.py")
+FILES = sorted(
+    path
+    for path in PACKAGE.rglob("*.py")
+    if "sandbox" not in path.parts and path.name != "error_codes.py"
+)
 NAMES = {code.name for code in CODES}
 SENT = {code.name for code in CODES if code.topic is Topic.SENT}
 
@@ -49,7 +53,10 @@ OTHERS = {
 
 
 def _texts(node: ast.AST, constants: dict[str, str]) -> Iterator[str]:
-    """What an expression can come to: its strings, names of constants resolved, a placeholder for what is filled in."""
+    """What an expression can come to:
+
+    its strings, names of constants resolved, a placeholder for what is filled in.
+    """
     match node:
         case ast.Constant(value=str(text)):
             yield text
@@ -61,7 +68,9 @@ def _texts(node: ast.AST, constants: dict[str, str]) -> Iterator[str]:
         case ast.IfExp(body=one, orelse=other):
             yield from [*_texts(one, constants), *_texts(other, constants)]
         case ast.JoinedStr(values=parts):
-            yield "".join(part.value if isinstance(part, ast.Constant) else "<status>" for part in parts)
+            yield "".join(
+                part.value if isinstance(part, ast.Constant) else "<status>" for part in parts
+            )
         case _:
             pass
 
@@ -71,14 +80,19 @@ def _constants(tree: ast.AST) -> dict[str, str]:
     return {
         target.id: node.value.value
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
 
 
 def _given(nodes: list[ast.AST], constants: dict[str, str]) -> Iterator[str]:
-    """Yield what stands where a code is given: ``code = ``, ``code=``, and the first argument of what takes one."""
+    """Yield what stands where a code is given:
+
+    ``code = ``, ``code=``, and the first argument of what takes one.
+    """
     for node in nodes:
         match node:
             case (
@@ -95,11 +109,15 @@ def _given(nodes: list[ast.AST], constants: dict[str, str]) -> Iterator[str]:
 
 
 def _suspects(nodes: list[ast.AST]) -> set[str]:
-    """Return every string that looks like a code of two words, wherever it stands but in lists of names and codes."""
+    """Return every string that looks like a code of two words, wherever it stands but in lists of
+    names and codes."""
     listed = {
         id(inner)
         for node in nodes
-        if (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"__all__", "HOPELESS_CODES"})
+        if (
+            isinstance(node, ast.Assign)
+            and getattr(node.targets[0], "id", "") in {"__all__", "HOPELESS_CODES"}
+        )
         for inner in ast.walk(node)
     }
     return {
@@ -118,14 +136,21 @@ def nodes() -> dict[Path, list[ast.AST]]:
 
 @pytest.fixture(scope="module")
 def constants(nodes: dict[Path, list[ast.AST]]) -> dict[str, str]:
-    """Constants that hold a code, whichever module has them: they are imported under their own names."""
-    found = {name: text for of_file in nodes.values() for name, text in _constants(of_file[0]).items()}
+    """Constants that hold a code, whichever module has them:
+
+    they are imported under their own names.
+    """
+    found = {
+        name: text for of_file in nodes.values() for name, text in _constants(of_file[0]).items()
+    }
     return {name: text for name, text in found.items() if A_CODE.fullmatch(text)}
 
 
 @pytest.fixture(scope="module")
 def given(nodes: dict[Path, list[ast.AST]], constants: dict[str, str]) -> set[tuple[str, str]]:
-    return {(path.name, text) for path, of_file in nodes.items() for text in _given(of_file, constants)}
+    return {
+        (path.name, text) for path, of_file in nodes.items() for text in _given(of_file, constants)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +159,20 @@ def suspects(nodes: dict[Path, list[ast.AST]]) -> set[tuple[str, str]]:
 
 
 def test_every_code_that_is_given_is_in_the_table(given: set[tuple[str, str]]) -> None:
-    codes = {(path, text) for path, text in given if A_CODE.fullmatch(text.replace("<status>", "0"))}
+    codes = {
+        (path, text) for path, text in given if A_CODE.fullmatch(text.replace("<status>", "0"))
+    }
     assert len({text for _, text in codes}) > 35  # it finds them where they are
     assert {(path, text) for path, text in codes if text not in NAMES} == set()
 
 
 def test_whatever_looks_like_a_code_is_in_the_table(suspects: set[tuple[str, str]]) -> None:
-    codes = {(path, text) for path, text in suspects if not text.startswith("OTEL_")}  # OpenTelemetry's variables
-    assert {(path, text) for path, text in codes if find_code(text) is None and text not in OTHERS} == set()
+    codes = {
+        (path, text) for path, text in suspects if not text.startswith("OTEL_")
+    }  # OpenTelemetry's variables
+    assert {
+        (path, text) for path, text in codes if find_code(text) is None and text not in OTHERS
+    } == set()
 
 
 def test_every_code_of_the_table_is_given(
@@ -150,12 +181,16 @@ def test_every_code_of_the_table_is_given(
     assert NAMES - SENT - {text for _, text in given | suspects} - set(constants.values()) == set()
 
 
-def test_the_gateways_codes_are_those_of_the_contract_of_the_retry_rule_and_of_the_sandbox() -> None:
+def test_the_gateways_codes_are_those_of_the_contract_of_the_retry_rule_and_of_the_sandbox() -> (
+    None
+):
     sandbox = {
         node.args[1].value
         for path in (PACKAGE / "sandbox").glob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "RefusedError"
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "RefusedError"
         if isinstance(node.args[1], ast.Constant) and A_CODE.fullmatch(node.args[1].value)
     }
     assert {"INVALID_PARAMS", "BODY_TOO_LARGE"} <= sandbox | HOPELESS_CODES

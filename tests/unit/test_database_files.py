@@ -1,7 +1,9 @@
-"""A live SQLite file is opened by SQLite only: closing any other descriptor of it drops the locks of the process.
+"""A live SQLite file is opened by SQLite only: closing any other descriptor of it drops the locks
+of the process.
 
-POSIX record locks belong to a process and a file. SQLite knows of its own descriptors; of one that ``open()`` made it
-knows nothing, and when that is closed, another process may remove the write-ahead log of a journal that is in use.
+POSIX record locks belong to a process and a file. SQLite knows of its own descriptors; of one that
+``open()`` made it knows nothing, and when that is closed, another process may remove the
+write-ahead log of a journal that is in use.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ DATABASE_NAMES = re.compile(
     r"\bFILE\b|\b_JOURNAL\b|\bSUFFIX\b|\.sqlite3|\baccount_files?\b|\bjournal_file\b|\b(journal|account)\.path\b"
 )
 """How our modules name the file of a journal, of an account, or one beside it (-wal, -shm)."""
-KNOWS_A_DATABASE = re.compile(r"sqlite3\.connect|\bFILE\b|\b_JOURNAL\b|\bSUFFIX\b|\.sqlite3\b|\baccount_files?\b")
+KNOWS_A_DATABASE = re.compile(
+    r"sqlite3\.connect|\bFILE\b|\b_JOURNAL\b|\bSUFFIX\b|\.sqlite3\b|\baccount_files?\b"
+)
 
 METHODS = {
     "open", "read_bytes", "read_text", "write_bytes", "write_text", "touch", "copyfile", "copy2", "copytree",
@@ -32,9 +36,15 @@ ALLOWED = {
     # (module, what is opened): why it is not a live database
     ("features/periods/database.py", "temporary"): "a new file, before SQLite opens it",
     ("features/periods/database.py", "path.parent"): "a directory, to sync it",
-    ("journal/database.py", "resources.files(__package__).joinpath('schema.sql')"): "a file of the package",
+    (
+        "journal/database.py",
+        "resources.files(__package__).joinpath('schema.sql')",
+    ): "a file of the package",
     ("journal/safe_files.py", "folder"): "a directory, to sync it",
-    ("manifest/loader.py", "path"): "a manifest; a directory with a journal is only recognised by its name",
+    (
+        "manifest/loader.py",
+        "path",
+    ): "a manifest; a directory with a journal is only recognised by its name",
 }
 
 
@@ -45,7 +55,13 @@ def opens(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
             continue
         first = ast.unparse(node.args[0]) if node.args else ""
         called = node.func
-        if isinstance(called, ast.Name) and called.id in {"open", "FileIO", "copyfile", "copytree", "copy2"}:
+        if isinstance(called, ast.Name) and called.id in {
+            "open",
+            "FileIO",
+            "copyfile",
+            "copytree",
+            "copy2",
+        }:
             yield node.lineno, first, ast.unparse(node)
         elif isinstance(called, ast.Attribute):
             receiver = ast.unparse(called.value)
@@ -58,11 +74,13 @@ def opens(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
 def forbidden_opens(module: str, text: str) -> list[str]:
     """Return the calls of a module that may open a live database.
 
-    In a module that knows the file of a database, each call is one unless it is in the table above; in the others, each
-    whose words name such a file.
+    In a module that knows the file of a database, each call is one unless it is in the table above;
+    in the others, each whose words name such a file.
     """
     tree = ast.parse(text)
-    knows = bool(KNOWS_A_DATABASE.search(text) and KNOWS_A_DATABASE.search(_without_docstrings(text)))
+    knows = bool(
+        KNOWS_A_DATABASE.search(text) and KNOWS_A_DATABASE.search(_without_docstrings(text))
+    )
     found = []
     for line, what, call in opens(tree):
         if (module, what) in ALLOWED:
@@ -75,7 +93,11 @@ def forbidden_opens(module: str, text: str) -> list[str]:
 def _without_docstrings(text: str) -> str:
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
             node.value.value = ""
     return ast.unparse(tree)
 
@@ -83,7 +105,9 @@ def _without_docstrings(text: str) -> str:
 def test_no_module_opens_a_live_database_by_itself() -> None:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        found += forbidden_opens(path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8"))
+        found += forbidden_opens(
+            path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")
+        )
     assert found == []
 
 

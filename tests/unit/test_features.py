@@ -1,4 +1,5 @@
-"""A feature that was deleted, or whose needed feature was, adds nothing; what only it has is unknown."""
+"""A feature that was deleted, or whose needed feature was, adds nothing; what only it has is
+unknown."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def function() -> object:
     return called
 
 
-def test_an_argument_is_unknown_without_its_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_is_unknown_without_its_feature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(features, "_FOLDER", tmp_path)
     called = function()
     assert callable(called)
@@ -65,7 +68,9 @@ def test_an_argument_is_unknown_without_its_feature(tmp_path: Path, monkeypatch:
         called(name="fox", count=3)
 
 
-def test_an_argument_is_known_with_its_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_is_known_with_its_feature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "control").mkdir()
     monkeypatch.setattr(features, "_FOLDER", tmp_path)
     called = function()
@@ -74,7 +79,9 @@ def test_an_argument_is_known_with_its_feature(tmp_path: Path, monkeypatch: pyte
     assert called(name="fox", count=3) == 3
 
 
-def test_a_name_of_the_package_is_unknown_without_its_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_the_package_is_unknown_without_its_feature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "fox.pyi").write_text(
         f"from crucible_batch.features.{'control'}.part import SocketPart as SocketPart\n"
         "from crucible_batch.errors import UserError as UserError\n"

@@ -34,7 +34,9 @@ def drawn(kind: str) -> bytes:
         ("TIFF", "image/tiff"),
     ],
 )
-def test_the_type_is_that_of_the_bytes_whatever_the_name(tmp_path: Path, name: str, kind: str, mime: str) -> None:
+def test_the_type_is_that_of_the_bytes_whatever_the_name(
+    tmp_path: Path, name: str, kind: str, mime: str
+) -> None:
     content = drawn(kind)
     path = tmp_path / name
     path.write_bytes(content)
@@ -52,7 +54,9 @@ def test_a_jpeg_of_several_frames_is_a_jpeg(tmp_path: Path) -> None:
     assert read_input(tmp_path / "a").spec.mime_type == "image/jpeg"
 
 
-@each_case("content", [b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\0" * 99])
+@each_case(
+    "content", [b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\0" * 99]
+)
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(content)
@@ -60,7 +64,9 @@ def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
         read_input(path)
 
 
-def test_too_large_is_refused_and_the_limit_itself_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_is_refused_and_the_limit_itself_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = drawn("PNG")
     path = tmp_path / "photo.png"
     path.write_bytes(content)

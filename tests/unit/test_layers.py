@@ -1,4 +1,7 @@
-"""The layers hold: arrows between rooms only go down, and rooms side by side don't know each other."""
+"""The layers hold:
+
+arrows between rooms only go down, and rooms side by side don't know each other.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ PATHS = sorted(PACKAGE.rglob("*.py"))
 FINDER = "crucible_batch.features"
 """It finds what features add, and names none. Any room but the pure ones may import it."""
 
-# What each room may import of our own package; the table in docs/architecture.md says the same in words.
+# What each room may import of our own package; the table in docs/architecture.md says the same in
+# words.
 MAY_IMPORT = {
     "lazy_imports": {"features"},
     "option_values": set(),
@@ -78,7 +82,9 @@ def _nodes(path: Path) -> list[ast.AST]:
 def _imports(path: Path) -> Iterator[tuple[int, str]]:
     for node in _nodes(path):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: write imports of our own modules in full"
+            assert node.level == 0, (
+                f"{path}:{node.lineno}: write imports of our own modules in full"
+            )
             if node.module == "crucible_batch":
                 yield from ((node.lineno, f"crucible_batch.{alias.name}") for alias in node.names)
             elif node.module:
@@ -100,7 +106,12 @@ def test_a_module_imports_only_what_its_room_may() -> None:
             imported = rest.split(".")[0]
             if module == FINDER:
                 continue
-            if package == "crucible_batch" and imported not in {"", room, "__version__", *MAY_IMPORT[room]}:
+            if package == "crucible_batch" and imported not in {
+                "",
+                room,
+                "__version__",
+                *MAY_IMPORT[room],
+            }:
                 forbidden.append(f"{path}:{line}: {room} may not import {imported}")
     assert forbidden == [], "\n".join(forbidden)
 
@@ -109,8 +120,14 @@ def test_every_file_and_room_that_the_architecture_names_is_there() -> None:
     text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py|[a-z_]+/)`", text))
     assert len(named) > 60
-    deleted = {name for name in named if name.startswith("features/") and not exists(name.split("/")[1] or "..")}
-    there = {name for name in named if (PACKAGE / name).exists() or (PACKAGE.parent / name).exists()}
+    deleted = {
+        name
+        for name in named
+        if name.startswith("features/") and not exists(name.split("/")[1] or "..")
+    }
+    there = {
+        name for name in named if (PACKAGE / name).exists() or (PACKAGE.parent / name).exists()
+    }
     assert named - there - deleted == set()
     rooms = {name for name in MAY_IMPORT if not name.startswith("__")}
     assert {name.removesuffix(".py").rstrip("/") for name in named} >= rooms
@@ -143,7 +160,18 @@ def test_every_room_is_in_the_table() -> None:
 
 
 def test_the_core_neither_waits_nor_looks_at_the_world() -> None:
-    forbidden = {"asyncio", "time", "random", "os", "socket", "logging", "sqlite3", "httpx", "uuid", "secrets"}
+    forbidden = {
+        "asyncio",
+        "time",
+        "random",
+        "os",
+        "socket",
+        "logging",
+        "sqlite3",
+        "httpx",
+        "uuid",
+        "secrets",
+    }
     used = [
         f"{path}:{line}: {module}"
         for path in PATHS
@@ -183,7 +211,8 @@ def test_a_function_has_at_most_60_lines() -> None:
         f"{path}:{node.lineno}: {node.name}"
         for path in PATHS
         for node in _nodes(path)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= 60
     ]
     assert functions == [], "\n".join(functions)
 
@@ -214,4 +243,6 @@ def test_a_feature_uses_only_those_that_it_needs() -> None:
         if module.startswith(f"{FINDER}.")
     }
     needed = {(one, other) for one, others in NEEDS.items() if exists(one) for other in others}
-    assert {(one, other) for one, other in used if other not in {one, "registry", "needs"}} == needed
+    assert {
+        (one, other) for one, other in used if other not in {one, "registry", "needs"}
+    } == needed

@@ -63,5 +63,7 @@ def test_an_unusable_url_is_refused_and_not_shown(text: str | Path) -> None:
 
 
 def test_each_url_has_a_state_directory_of_its_own() -> None:
-    urls = [ObjectUrl(*parts) for parts in (("s3", "a", "b/c"), ("gs", "a", "b/c"), ("s3", "a", "b"))]
+    urls = [
+        ObjectUrl(*parts) for parts in (("s3", "a", "b/c"), ("gs", "a", "b/c"), ("s3", "a", "b"))
+    ]
     assert len({url.digest for url in urls}) == 3

@@ -37,10 +37,16 @@ def _stub_names(package: str) -> dict[str, str]:
 
 @each_case(
     "package, name, module",
-    [(package, name, module) for package in LAZY for name, module in sorted(_stub_names(package).items())],
+    [
+        (package, name, module)
+        for package in LAZY
+        for name, module in sorted(_stub_names(package).items())
+    ],
 )
 def test_a_name_is_the_one_that_the_stub_says(package: str, name: str, module: str) -> None:
-    assert getattr(importlib.import_module(package), name) is getattr(importlib.import_module(module), name)
+    assert getattr(importlib.import_module(package), name) is getattr(
+        importlib.import_module(module), name
+    )
 
 
 @each_case("package", LAZY)
@@ -49,7 +55,11 @@ def test_a_package_lists_its_names_before_they_are_loaded(package: str) -> None:
 
 
 def test_every_error_of_the_tree_and_every_message_is_exported() -> None:
-    tree = {name for name, it in vars(errors).items() if isinstance(it, type) and issubclass(it, Exception)}
+    tree = {
+        name
+        for name, it in vars(errors).items()
+        if isinstance(it, type) and issubclass(it, Exception)
+    }
     assert tree | {message.__name__ for message in get_args(Message)} <= set(crucible_batch.__all__)
 
 
@@ -59,6 +69,10 @@ def test_an_unknown_name_is_refused_as_python_does() -> None:
 
 
 def test_importing_the_package_loads_no_http_stack() -> None:
-    program = "import sys, crucible_batch; print(*({'httpx', 'pydantic', 'PIL'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    program = (
+        "import sys, crucible_batch; print(*({'httpx', 'pydantic', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip() == ""

@@ -25,14 +25,16 @@ def place(problem: Problem) -> tuple[int, int]:
     return problem.place.line, problem.place.column
 
 
-# -- which parameter takes the prompt and the image -------------------------------------------------------------------
+# -- which parameter takes the prompt and the image
 
 IMAGE_JOB = "jobs: [{name: a, prompt: hi, image: p.png}]\n"
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_first_of_ours_that_is_listed_is_taken_in_whatever_order(desk: Desk, rank: int, reverse: bool) -> None:
+def test_the_first_of_ours_that_is_listed_is_taken_in_whatever_order(
+    desk: Desk, rank: int, reverse: bool
+) -> None:
     listed = [*PROMPT_FIELDS[rank:], *IMAGE_FIELDS[rank:], "seed"]
     desk.lists(*(reversed(listed) if reverse else listed))
     job = desk.job(IMAGE_JOB)
@@ -42,7 +44,9 @@ def test_the_first_of_ours_that_is_listed_is_taken_in_whatever_order(desk: Desk,
 
 
 @pytest.mark.parametrize("fields", [None, ()])
-def test_a_workflow_that_says_nothing_gets_the_usual_names(desk: Desk, fields: tuple[str, ...] | None) -> None:
+def test_a_workflow_that_says_nothing_gets_the_usual_names(
+    desk: Desk, fields: tuple[str, ...] | None
+) -> None:
     desk.workflows["z"] = Workflow("z", fields)
     job = desk.job("jobs: [{name: a, prompt: hi, image: p.png, params: {anything: 1}}]")
     assert job.params == {"anything": 1, "prompt.text": "hi"}
@@ -56,9 +60,16 @@ def test_a_workflow_whose_metadata_could_not_be_read_does_too(desk: Desk) -> Non
 FILLED = {"z": {"prompt": "prompt.value", "image": "image.value"}}
 
 
-@pytest.mark.parametrize("listed", [None, ("prompt.text", "prompt.value", "image.image", "image.value")])
-def test_what_the_former_plan_filled_is_filled_again(desk: Desk, listed: tuple[str, ...] | None) -> None:
-    """The list is missing, or has a name that comes first: the job is the same, and not bought again."""
+@pytest.mark.parametrize(
+    "listed", [None, ("prompt.text", "prompt.value", "image.image", "image.value")]
+)
+def test_what_the_former_plan_filled_is_filled_again(
+    desk: Desk, listed: tuple[str, ...] | None
+) -> None:
+    """The list is missing, or has a name that comes first:
+
+    the job is the same, and not bought again.
+    """
     before = desk.lists("prompt.value", "image.value").job(IMAGE_JOB)
     desk.workflows["z"] = Workflow("z", listed)
     assert desk.job(IMAGE_JOB).identity != before.identity
@@ -99,7 +110,7 @@ def test_none_listed_is_a_problem_that_names_fields(desk: Desk, source: str) -> 
     assert "text, size" in problem.hint
 
 
-# -- unknown and doubled parameters -----------------------------------------------------------------------------------
+# -- unknown and doubled parameters
 
 
 def test_an_unknown_parameter_is_a_problem_at_its_key(desk: Desk) -> None:
@@ -122,7 +133,9 @@ def test_an_unknown_parameter_of_the_defaults_has_its_place_there(desk: Desk) ->
 
 def test_an_unknown_parameter_of_a_workflows_defaults_has_its_place_there(desk: Desk) -> None:
     desk.lists("prompt", "guidance")
-    problem = desk.problem("workflows:\n  z:\n    params:\n      guidence: 3\njobs: [{name: a, prompt: hi}]\n")
+    problem = desk.problem(
+        "workflows:\n  z:\n    params:\n      guidence: 3\njobs: [{name: a, prompt: hi}]\n"
+    )
     assert place(problem) == (7, 7)
     assert problem.field == "workflows.z.params.guidence"
 
@@ -135,7 +148,12 @@ def test_a_value_that_the_metadata_does_not_allow_is_a_problem_at_its_key(desk: 
     assert problem.message == "sampler.steps must be at most 50, got 80"
     assert place(problem)[0] == 5
     desk.workflows["z"] = Workflow("z", ("prompt.text", "sampler.steps"))
-    assert desk.job("jobs: [{name: a, prompt: hi, params: {sampler.steps: 80}}]").params["sampler.steps"] == 80
+    assert (
+        desk.job("jobs: [{name: a, prompt: hi, params: {sampler.steps: 80}}]").params[
+            "sampler.steps"
+        ]
+        == 80
+    )
 
 
 def test_an_unknown_image_parameter_is_a_problem(desk: Desk) -> None:
@@ -154,7 +172,9 @@ def test_an_unknown_image_parameter_is_a_problem(desk: Desk) -> None:
         ("prompt: hi, images: {mask: p.png}, params: {mask: x}", "images.mask", "mask"),
     ],
 )
-def test_a_parameter_that_is_given_twice_is_a_problem(desk: Desk, job: str, where: str, name: str) -> None:
+def test_a_parameter_that_is_given_twice_is_a_problem(
+    desk: Desk, job: str, where: str, name: str
+) -> None:
     problem = desk.problem(f"jobs: [{{name: a, {job}}}]")
     assert f"sets {name!r}" in problem.message
     assert problem.field == f"jobs[0].{where}"
@@ -164,7 +184,11 @@ def test_all_problems_of_a_job_come_at_once_and_other_jobs_are_planned(desk: Des
     desk.lists("prompt", "size")
     text = "jobs:\n- {name: a, prompt: hi, params: {sise: 1, promt: 2}}\n- {name: b, prompt: ho}\n"
     items = desk.items(text)
-    assert [item.nearest if isinstance(item, Problem) else item.name for item in items] == ["size", "prompt", "b"]
+    assert [item.nearest if isinstance(item, Problem) else item.name for item in items] == [
+        "size",
+        "prompt",
+        "b",
+    ]
     assert [item.position for item in items if isinstance(item, PlannedJob)] == [0]
 
 
@@ -173,8 +197,12 @@ def test_problems_of_the_expansion_go_through(desk: Desk) -> None:
     assert "none.png" in str(problem)
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"hello", "is not a valid image")])
-def test_a_bad_image_is_a_problem_that_names_the_file(desk: Desk, content: bytes, words: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "is empty"), (b"hello", "is not a valid image")]
+)
+def test_a_bad_image_is_a_problem_that_names_the_file(
+    desk: Desk, content: bytes, words: str
+) -> None:
     (desk.folder / "bad.png").write_bytes(content)
     problem = desk.problem("jobs:\n- name: a\n  prompt: hi\n  image: bad.png\n")
     assert f"bad.png {words}" in problem.message
@@ -182,7 +210,7 @@ def test_a_bad_image_is_a_problem_that_names_the_file(desk: Desk, content: bytes
     assert problem.place.line == 7
 
 
-# -- duplicates -------------------------------------------------------------------------------------------------------
+# -- duplicates
 
 TWINS = "jobs:\n- {name: a, prompt: hi}\n- {name: b, prompt: hi}\n- {name: c, prompt: ho}\n"
 
@@ -198,7 +226,9 @@ def test_duplicates_are_a_problem_by_default(desk: Desk) -> None:
 
 def test_duplicates_name_their_rows(desk: Desk) -> None:
     (desk.folder / "t.csv").write_text("sku,prompt\na,hi\nb,ho\nc,hi\n")
-    problem = desk.problem("jobs:\n- {name: '{{ row.sku }}', prompt: '{{ row.prompt }}', foreach: t.csv}\n")
+    problem = desk.problem(
+        "jobs:\n- {name: '{{ row.sku }}', prompt: '{{ row.prompt }}', foreach: t.csv}\n"
+    )
     assert problem.message.startswith("'c' (row 3 of t.csv, line 4) is the same request as 'a' (")
     assert problem.message.endswith("manifest.yaml:5:3, row 1 of t.csv, line 2)")
     assert problem.row is not None
@@ -228,7 +258,9 @@ def test_duplicates_each_are_jobs_of_their_own(desk: Desk) -> None:
 
 
 def test_duplicates_each_go_around_repeats(desk: Desk) -> None:
-    jobs = desk.jobs("duplicates: each\njobs: [{name: a, prompt: hi, repeat: 2}, {name: b, prompt: hi, repeat: 2}]")
+    jobs = desk.jobs(
+        "duplicates: each\njobs: [{name: a, prompt: hi, repeat: 2}, {name: b, prompt: hi, repeat: 2}]"
+    )
     assert len({job.identity for job in jobs}) == 4
 
 
@@ -239,7 +271,7 @@ def test_repeats_are_jobs_of_their_own_and_the_first_is_that_without(desk: Desk)
     assert thrice[0].identity == once.identity  # more of the same buys only what is new
 
 
-# -- identities -------------------------------------------------------------------------------------------------------
+# -- identities
 
 BASE = "jobs: [{name: a, prompt: hi, image: p.png, params: {seed: 7}}, {name: b, prompt: ho}]\n"
 
@@ -252,17 +284,22 @@ def identities(jobs: list[PlannedJob]) -> set[str]:
     "text",
     [
         pytest.param(
-            "jobs: [{name: x, prompt: hi, image: p.png, params: {seed: 7}}, {name: y, prompt: ho}]", id="rename"
+            "jobs: [{name: x, prompt: hi, image: p.png, params: {seed: 7}}, {name: y, prompt: ho}]",
+            id="rename",
         ),
         pytest.param(
-            "jobs: [{name: b, prompt: ho}, {name: a, prompt: hi, image: p.png, params: {seed: 7}}]", id="reorder"
+            "jobs: [{name: b, prompt: ho}, {name: a, prompt: hi, image: p.png, params: {seed: 7}}]",
+            id="reorder",
         ),
         pytest.param(
             "jobs: [{name: n, prompt: new}, {name: a, prompt: hi, image: p.png, params: {seed: 7}},"
             " {name: b, prompt: ho}]",
             id="insert",
         ),
-        pytest.param("budget: {credits: 99}\noutput: {path: 'o/{name}-{index}{ext}'}\n" + BASE, id="budget and output"),
+        pytest.param(
+            "budget: {credits: 99}\noutput: {path: 'o/{name}-{index}{ext}'}\n" + BASE,
+            id="budget and output",
+        ),
         pytest.param(BASE.replace("p.png", "copy.png"), id="the image moved"),
         pytest.param(BASE.replace("seed: 7", "seed: 7.0"), id="another way to write a number"),
         pytest.param(
@@ -285,7 +322,9 @@ def test_what_changes_no_picture_costs_nothing(desk: Desk, text: str) -> None:
         pytest.param(BASE.replace("seed: 7", "seed: 7, more: null"), id="one more"),
         pytest.param(BASE.replace("prompt: hi", "prompt: 'hi '"), id="a blank in the prompt"),
         pytest.param(BASE.replace("p.png", "other.png"), id="the image's bytes"),
-        pytest.param(BASE.replace("image: p.png", "images: {mask: p.png}"), id="the image's parameter"),
+        pytest.param(
+            BASE.replace("image: p.png", "images: {mask: p.png}"), id="the image's parameter"
+        ),
         pytest.param(BASE.replace("{name: a,", "{name: a, workflow: y,"), id="the workflow"),
     ],
 )
@@ -301,12 +340,14 @@ def test_another_run_id_or_manifest_name_buys_again(desk: Desk, change: dict[str
     assert not identities(desk.jobs(BASE)) & identities(desk.jobs(BASE, **change))
 
 
-# -- all of it ---------------------------------------------------------------------------------------------------------
+# -- all of it
 
 
 def test_a_planned_job_holds_all_that_it_needs(desk: Desk) -> None:
     content = (desk.folder / "p.png").read_bytes()
-    job = desk.job("jobs: [{name: a, prompt: '{{ s }} hi', image: p.png, matrix: {s: [noir]}, params: {seed: 7}}]")
+    job = desk.job(
+        "jobs: [{name: a, prompt: '{{ s }} hi', image: p.png, matrix: {s: [noir]}, params: {seed: 7}}]"
+    )
     assert (job.position, job.name, job.workflow_id, job.prompt) == (0, "a-noir", "z", "noir hi")
     assert job.params == {"seed": 7, "prompt.text": "noir hi"}
     assert dict(job.axes) == {"s": "noir"}
@@ -332,7 +373,14 @@ def test_a_job_has_the_values_of_its_row_whether_a_template_uses_them_or_not(des
 
 def test_the_values_of_a_row_are_text_without_control_characters_and_bounded() -> None:
     bell, turned = "a\x07b\x1b[31mc", "\u202egnp.exe"
-    cells = {bell: turned, "list": [1, {"a": "ä"}], "null": None, "yes": True, "number": 2**64, "long": "x" * 5000}
+    cells = {
+        bell: turned,
+        "list": [1, {"a": "ä"}],
+        "null": None,
+        "yes": True,
+        "number": 2**64,
+        "long": "x" * 5000,
+    }
     assert row_texts(cells) == {
         "abc": "gnp.exe", "list": '[1, {"a": "ä"}]', "null": "", "yes": "true", "number": str(2**64),
         "long": "x" * 199 + "…",
@@ -347,6 +395,8 @@ def test_a_file_name_that_is_no_text_is_a_problem_and_no_crash(desk: Desk) -> No
     (desk.folder / "in").mkdir()
     name = os.fsencode(desk.folder / "in") + b"/\xff.png"
     Path(os.fsdecode(name)).write_bytes((desk.folder / "p.png").read_bytes())
-    items = desk.items("jobs: [{name: a, prompt: hi, foreach: 'in/*.png', image: '{{ row.path }}'}]")
+    items = desk.items(
+        "jobs: [{name: a, prompt: hi, foreach: 'in/*.png', image: '{{ row.path }}'}]"
+    )
     assert items
     assert all(isinstance(item, Problem) for item in items), items

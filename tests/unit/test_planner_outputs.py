@@ -1,4 +1,7 @@
-"""Where outputs go is planned: what would collide on some disk, or with what the run keeps for itself, is a problem."""
+"""Where outputs go is planned:
+
+what would collide on some disk, or with what the run keeps for itself, is a problem.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.mark.parametrize("workflow", ["z", "Z", "ｚ"])
-def test_paths_that_collide_on_some_disks_are_a_problem_with_both_names(desk: Desk, workflow: str) -> None:
+def test_paths_that_collide_on_some_disks_are_a_problem_with_both_names(
+    desk: Desk, workflow: str
+) -> None:
     text = (
         "output: {path: '{workflow}{name}{ext}'}\n"
         "jobs:\n- {name: ab, prompt: hi}\n"
@@ -52,7 +57,8 @@ def test_without_an_index_a_name_that_a_later_output_may_get_is_a_problem(
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("a", "a-01"), ("a", "a-0"), ("a", "a-b"), ("a", "a1"), ("a-1", "a-2"), ("a", "a-1-1")]
+    ("first", "second"),
+    [("a", "a-01"), ("a", "a-0"), ("a", "a-b"), ("a", "a1"), ("a-1", "a-2"), ("a", "a-1-1")],
 )
 def test_without_an_index_other_names_go_together(desk: Desk, first: str, second: str) -> None:
     text = f"output: {{path: '{{name}}{{ext}}'}}\njobs: [{{name: {first}, prompt: hi}}, {{name: {second}, prompt: ho}}]"
@@ -66,7 +72,9 @@ def test_names_that_the_run_keeps_for_itself_are_a_problem(desk: Desk, name: str
     assert problem.field == "jobs[0].name"
 
 
-@pytest.mark.parametrize("pattern", ["{name}", "{workflow}/{index}/{name}", "{name}.json", "{name}.JSON"])
+@pytest.mark.parametrize(
+    "pattern", ["{name}", "{workflow}/{index}/{name}", "{name}.json", "{name}.JSON"]
+)
 def test_an_output_where_a_sidecar_may_stand_is_a_problem(desk: Desk, pattern: str) -> None:
     """`a.json` would stand where the sidecar of an output `a` does."""
     name = "a" if pattern.lower().endswith(".json") else "a.json"
@@ -77,7 +85,9 @@ def test_an_output_where_a_sidecar_may_stand_is_a_problem(desk: Desk, pattern: s
 
 
 @pytest.mark.parametrize("name", ["report", "REPORT"])
-def test_an_output_whose_sidecar_would_be_a_file_of_the_runs_own_is_a_problem(desk: Desk, name: str) -> None:
+def test_an_output_whose_sidecar_would_be_a_file_of_the_runs_own_is_a_problem(
+    desk: Desk, name: str
+) -> None:
     problem = desk.problem(f"output: {{path: '{{name}}'}}\njobs: [{{name: {name}, prompt: hi}}]")
     assert "would have the sidecar report.json" in problem.message
     assert desk.job(f"output: {{path: 'all/{{name}}'}}\njobs: [{{name: {name}, prompt: hi}}]")

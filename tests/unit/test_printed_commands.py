@@ -1,4 +1,5 @@
-"""Each command that the program, its documentation or its deployment files print exists, with its options."""
+"""Each command that the program, its documentation or its deployment files print exists, with its
+options."""
 
 from __future__ import annotations
 
@@ -15,7 +16,11 @@ from tests.harness.features import deleted_commands
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
-    name: {word for parameter in command.params for word in (*parameter.opts, *parameter.secondary_opts)}
+    name: {
+        word
+        for parameter in command.params
+        for word in (*parameter.opts, *parameter.secondary_opts)
+    }
     | {"--help", "-h"}
     for name, command in all_commands(typer.main.get_command(app)).items()
 }
@@ -28,7 +33,9 @@ TEXTS = [
     for path in ([ROOT / place] if (ROOT / place).is_file() else sorted((ROOT / place).rglob("*")))
     if path.is_file() and path.suffix in {".md", ".yaml", ".yml", ".j2", ".js", ".sh", ".sbatch", ""}
 ]  # fmt: skip
-PRINTED = re.compile(r"crucible-batch(?: --\S+)* ([a-z][a-z-]*)((?: (?:(?!\. |\.$)[^`\n|;&()])+)?)", re.MULTILINE)
+PRINTED = re.compile(
+    r"crucible-batch(?: --\S+)* ([a-z][a-z-]*)((?: (?:(?!\. |\.$)[^`\n|;&()])+)?)", re.MULTILINE
+)
 """A command and the rest of its line, as far as it belongs to it."""
 PROSE = re.compile(
     "against|and|are|as|command|generates|guarantees|has|in|installed|into|itself|manifest|notification|sidecar|that|yet|you"
@@ -40,12 +47,21 @@ def strings(tree: ast.AST) -> Iterator[str]:
     """Yield the texts of a module: an f-string as one, with X for each value."""
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            yield "".join(str(each.value) if isinstance(each, ast.Constant) else "X" for each in node.values)
+            yield "".join(
+                str(each.value) if isinstance(each, ast.Constant) else "X" for each in node.values
+            )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"shell_command", "run_command"}:
-            words = [str(each.value) if isinstance(each, ast.Constant) else "X" for each in node.args]
-            yield " ".join(["crucible-batch", *(["run"] if node.func.id == "run_command" else []), *words])  # type: ignore[attr-defined]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in {
+            "shell_command",
+            "run_command",
+        }:
+            words = [
+                str(each.value) if isinstance(each, ast.Constant) else "X" for each in node.args
+            ]
+            yield " ".join(
+                ["crucible-batch", *(["run"] if node.func.id == "run_command" else []), *words]
+            )  # type: ignore[attr-defined]
 
 
 def printed() -> Iterator[tuple[str, str]]:
@@ -62,8 +78,16 @@ def faults(text: str) -> Iterator[str]:
         if command in GROUPS and rest:
             command, rest = f"{command} {rest[0]}", rest[1:]
         if command in COMMANDS:
-            options = [word.partition("=")[0].strip(".,:'\"]") for word in rest if re.match(r"--?[a-z]", word)]
-            yield from (f"{found[0]!r}: no option {option}" for option in options if option not in COMMANDS[command])
+            options = [
+                word.partition("=")[0].strip(".,:'\"]")
+                for word in rest
+                if re.match(r"--?[a-z]", word)
+            ]
+            yield from (
+                f"{found[0]!r}: no option {option}"
+                for option in options
+                if option not in COMMANDS[command]
+            )
         elif command not in DELETED and not PROSE.fullmatch(command):
             yield f"{found[0]!r}: no command {command}"
 

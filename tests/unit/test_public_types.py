@@ -1,4 +1,5 @@
-"""Every type in the signature of a public function, and of a method of a public class, can be imported."""
+"""Every type in the signature of a public function, and of a method of a public class, can be
+imported."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def _types_in(annotation: Any) -> Iterator[type]:
 
 
 def _annotations(function: Callable[..., Any]) -> Iterator[Any]:
-    names = {"Sequence": Sequence}  # the names of the standard library that a method's module hides by its own
+    names = {
+        "Sequence": Sequence
+    }  # the names of the standard library that a method's module hides by its own
     yield from get_type_hints(inspect.unwrap(function), localns=names).values()
     for parameter in inspect.signature(function).parameters.values():
         if not isinstance(parameter.annotation, str):
@@ -41,6 +44,10 @@ def test_every_type_in_a_public_signature_is_exported() -> None:
     missing = set()
     for function in (function for each in public for function in _functions_of(each)):
         with suppress(NameError):
-            found = {each for annotation in _annotations(function) for each in _types_in(annotation)}
-            missing |= {each.__name__ for each in found - classes if not each.__name__.endswith("Call")}
+            found = {
+                each for annotation in _annotations(function) for each in _types_in(annotation)
+            }
+            missing |= {
+                each.__name__ for each in found - classes if not each.__name__.endswith("Call")
+            }
     assert missing == set()

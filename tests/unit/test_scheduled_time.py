@@ -30,22 +30,37 @@ def _local(expression: str, after: datetime, count: int) -> list[str]:
 @each_case(
     "expression, after, times",
     [
-        ("30 2 * * *", SPRING, ["29 03:00+0200", "30 02:30+0200"]),  # 02:30 doesn't exist on the 29th
+        (
+            "30 2 * * *",
+            SPRING,
+            ["29 03:00+0200", "30 02:30+0200"],
+        ),  # 02:30 doesn't exist on the 29th
         ("30 2 * * *", AUTUMN, ["25 02:30+0200", "26 02:30+0100"]),  # and occurs twice on the 25th
         ("0 * * * *", SPRING, ["29 00:00+0100", "29 01:00+0100", "29 03:00+0200"]),
         ("0 * * * *", AUTUMN, ["25 01:00+0200", "25 02:00+0200", "25 02:00+0100"]),
         ("*/30 2 * * *", SPRING, ["30 02:00+0200", "30 02:30+0200"]),
-        ("*/30 2 * * *", AUTUMN, ["25 02:00+0200", "25 02:30+0200", "25 02:00+0100", "25 02:30+0100"]),
+        (
+            "*/30 2 * * *",
+            AUTUMN,
+            ["25 02:00+0200", "25 02:30+0200", "25 02:00+0100", "25 02:30+0100"],
+        ),
     ],
 )
-def test_times_at_clock_changes_are_those_of_debians_cron(expression: str, after: datetime, times: list[str]) -> None:
+def test_times_at_clock_changes_are_those_of_debians_cron(
+    expression: str, after: datetime, times: list[str]
+) -> None:
     assert _local(expression, after, len(times)) == times
 
 
 @each_case("zone", ["UTC", "Europe/Berlin", "America/New_York"])
 @each_case("expression", ["30 2 * * *", "0 * * * *", "*/30 2 * * *", "30 1-3 * * *", "0 0 * * 1"])
-@each_case("begin", [SPRING, AUTUMN, datetime(2026, 3, 7, 22, tzinfo=UTC), datetime(2026, 10, 31, 22, tzinfo=UTC)])
-def test_times_until_and_after_any_moment_are_the_same_times(zone: str, expression: str, begin: datetime) -> None:
+@each_case(
+    "begin",
+    [SPRING, AUTUMN, datetime(2026, 3, 7, 22, tzinfo=UTC), datetime(2026, 10, 31, 22, tzinfo=UTC)],
+)
+def test_times_until_and_after_any_moment_are_the_same_times(
+    zone: str, expression: str, begin: datetime
+) -> None:
     end, where = begin + timedelta(hours=60), read_timezone(zone)
     all_times = list(takewhile(lambda moment: moment <= end, times_after(expression, where, begin)))
     assert all_times == sorted(set(all_times))
@@ -139,7 +154,10 @@ NOW = datetime(2026, 11, 26, 2, 16, 40, tzinfo=UTC)
     [
         ("nightly-29927655", datetime(2026, 11, 26, 2, 15, tzinfo=UTC)),
         ("my-nightly-2-29927655\n", datetime(2026, 11, 26, 2, 15, tzinfo=UTC)),
-        ("nightly-29926215", datetime(2026, 11, 25, 2, 15, tzinfo=UTC)),  # a job that was retried for a day
+        (
+            "nightly-29926215",
+            datetime(2026, 11, 25, 2, 15, tzinfo=UTC),
+        ),  # a job that was retried for a day
         ("", None),
         ("nightly", None),
         ("by-hand-1", None),
@@ -148,5 +166,7 @@ NOW = datetime(2026, 11, 26, 2, 16, 40, tzinfo=UTC)
         ("nightly-39927655", None),  # in 2045
     ],
 )
-def test_the_time_of_a_cronjob_is_in_the_name_of_its_job(name: str, moment: datetime | None) -> None:
+def test_the_time_of_a_cronjob_is_in_the_name_of_its_job(
+    name: str, moment: datetime | None
+) -> None:
     assert time_of_kubernetes_job(name, NOW) == moment

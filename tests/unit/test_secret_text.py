@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from crucible_batch import secret_text
-from crucible_batch.secret_text import mask_addresses, mask_source_line, register_secret, registered_secrets
+from crucible_batch.secret_text import (
+    mask_addresses,
+    mask_source_line,
+    register_secret,
+    registered_secrets,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +44,10 @@ def test_of_a_line_of_notify_only_the_key_is_shown(line: str, shown: str) -> Non
     [
         ("jobs: [{prompt: https://example.org/a}]", "jobs: [{prompt: https://example.org/a}]"),
         ("  heartbeat: env:HEARTBEAT_URL", "  heartbeat: env:HEARTBEAT_URL"),
-        ("{notify: [{on: [failure], secret: CANARY}], jobs: [{name: a}]}", "{notify: [{on: [failure], secret: ***"),
+        (
+            "{notify: [{on: [failure], secret: CANARY}], jobs: [{name: a}]}",
+            "{notify: [{on: [failure], secret: ***",
+        ),
         ('{"notify": [{"apprise" : "CANARY"}]}', '{"notify": [{"apprise" : ***'),
     ],
 )

@@ -20,12 +20,16 @@ def dotenv(directory: Path, text: str) -> Path:
 
 def test_without_anything_it_is_production_and_no_key(tmp_path: Path) -> None:
     settings = resolve({}, dotenv=tmp_path / ".env")
-    assert settings == Settings(api_key=None, base_url=PRODUCTION, key_source="nowhere", base_source="the default")
+    assert settings == Settings(
+        api_key=None, base_url=PRODUCTION, key_source="nowhere", base_source="the default"
+    )
     assert resolve({}) == settings
 
 
 def test_the_key_of_the_environment_goes_before_that_of_the_file(tmp_path: Path) -> None:
-    settings = resolve({KEY_VARIABLE: KEY}, dotenv=dotenv(tmp_path, f"{KEY_VARIABLE}=moltazine_other\n"))
+    settings = resolve(
+        {KEY_VARIABLE: KEY}, dotenv=dotenv(tmp_path, f"{KEY_VARIABLE}=moltazine_other\n")
+    )
     assert (settings.api_key, settings.key_source) == (KEY, "the environment")
 
 
@@ -35,20 +39,35 @@ def test_the_key_of_the_file_is_taken_where_the_environment_has_none(tmp_path: P
     assert (settings.api_key, settings.key_source) == (KEY, str(path))
 
 
-@pytest.mark.parametrize("line", ["{}={}", "export {}={}", "{}='{}'", '{}="{}"', "{} = {}", "{}={}  # note"])
+@pytest.mark.parametrize(
+    "line", ["{}={}", "export {}={}", "{}='{}'", '{}="{}"', "{} = {}", "{}={}  # note"]
+)
 def test_the_file_is_read_as_other_tools_read_it(tmp_path: Path, line: str) -> None:
     assert resolve({}, dotenv=dotenv(tmp_path, line.format(KEY_VARIABLE, KEY))).api_key == KEY
 
 
-def test_nothing_in_the_file_is_filled_in_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_in_the_file_is_filled_in_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OTHER_SECRET", "leaked")
-    path = dotenv(tmp_path, f"{KEY_VARIABLE}=a\n{BASE_VARIABLE}=https://evil.example/${{OTHER_SECRET}}\n")
+    path = dotenv(
+        tmp_path, f"{KEY_VARIABLE}=a\n{BASE_VARIABLE}=https://evil.example/${{OTHER_SECRET}}\n"
+    )
     assert resolve({}, dotenv=path).base_url == "https://evil.example/${OTHER_SECRET}"
 
 
 BASES = [
-    pytest.param("https://flag", "https://environ", True, "https://flag", "a flag", id="flag first"),
-    pytest.param(None, "https://environ", True, "https://environ", "the environment", id="then the environment"),
+    pytest.param(
+        "https://flag", "https://environ", True, "https://flag", "a flag", id="flag first"
+    ),
+    pytest.param(
+        None,
+        "https://environ",
+        True,
+        "https://environ",
+        "the environment",
+        id="then the environment",
+    ),
     pytest.param(None, None, True, "https://file", None, id="then the file"),
     pytest.param(None, None, False, PRODUCTION, "the default", id="then production"),
     pytest.param(None, "", True, "https://file", None, id="an empty value is none"),
@@ -57,9 +76,16 @@ BASES = [
 
 @pytest.mark.parametrize(("flag", "environ", "in_file", "base", "source"), BASES)
 def test_the_base_url_is_flag_environment_file_default(
-    tmp_path: Path, flag: str | None, environ: str | None, in_file: bool, base: str, source: str | None
+    tmp_path: Path,
+    flag: str | None,
+    environ: str | None,
+    in_file: bool,
+    base: str,
+    source: str | None,
 ) -> None:
-    path = dotenv(tmp_path, f"{KEY_VARIABLE}={KEY}\n" + (f"{BASE_VARIABLE}=https://file\n" if in_file else ""))
+    path = dotenv(
+        tmp_path, f"{KEY_VARIABLE}={KEY}\n" + (f"{BASE_VARIABLE}=https://file\n" if in_file else "")
+    )
     variables = {} if environ is None else {BASE_VARIABLE: environ}
     settings = resolve(variables, base_url=flag, dotenv=path)
     assert (settings.base_url, settings.base_source) == (base, source or str(path))
@@ -67,7 +93,9 @@ def test_the_base_url_is_flag_environment_file_default(
 
 
 @pytest.mark.parametrize("own_key", ["", f"{KEY_VARIABLE}=moltazine_strangers\n"])
-def test_a_strangers_folder_does_not_lead_your_key_to_a_strangers_gateway(tmp_path: Path, own_key: str) -> None:
+def test_a_strangers_folder_does_not_lead_your_key_to_a_strangers_gateway(
+    tmp_path: Path, own_key: str
+) -> None:
     path = dotenv(tmp_path, f"{own_key}{BASE_VARIABLE}=https://evil.example\n")
     settings = resolve({KEY_VARIABLE: KEY}, dotenv=path)
     assert (settings.api_key, settings.base_url) == (KEY, PRODUCTION)
@@ -76,10 +104,18 @@ def test_a_strangers_folder_does_not_lead_your_key_to_a_strangers_gateway(tmp_pa
     assert KEY not in settings.ignored
 
 
-@pytest.mark.parametrize("key", ["", f"{KEY_VARIABLE}=\n", f"{KEY_VARIABLE}\n", f'{KEY_VARIABLE}=""\n'])
-def test_a_base_url_of_a_file_without_a_key_is_ignored_and_said_to_be(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(
+    "key", ["", f"{KEY_VARIABLE}=\n", f"{KEY_VARIABLE}\n", f'{KEY_VARIABLE}=""\n']
+)
+def test_a_base_url_of_a_file_without_a_key_is_ignored_and_said_to_be(
+    tmp_path: Path, key: str
+) -> None:
     settings = resolve({}, dotenv=dotenv(tmp_path, f"{key}{BASE_VARIABLE}=https://evil.example\n"))
-    assert (settings.api_key, settings.base_url, settings.key_source) == (None, PRODUCTION, "nowhere")
+    assert (settings.api_key, settings.base_url, settings.key_source) == (
+        None,
+        PRODUCTION,
+        "nowhere",
+    )
     assert settings.ignored is not None
 
 
@@ -102,7 +138,11 @@ def test_blanks_around_values_are_dropped() -> None:
 
 
 def test_no_proxy_is_taken_from_the_environment() -> None:
-    variables = {"HTTPS_PROXY": "http://evil", "https_proxy": "http://evil", "ALL_PROXY": "http://evil"}
+    variables = {
+        "HTTPS_PROXY": "http://evil",
+        "https_proxy": "http://evil",
+        "ALL_PROXY": "http://evil",
+    }
     assert resolve(variables).proxy is None
     assert resolve(variables, proxy="http://mine").proxy == "http://mine"
 
@@ -134,7 +174,9 @@ def test_a_base_url_of_a_named_file_counts_only_with_a_key_of_the_same_file(tmp_
 
 
 @pytest.mark.parametrize("base", ["", f"{BASE_VARIABLE}=https://evil.example\n"])
-def test_a_key_of_a_named_file_that_the_environment_replaces_is_reported(tmp_path: Path, base: str) -> None:
+def test_a_key_of_a_named_file_that_the_environment_replaces_is_reported(
+    tmp_path: Path, base: str
+) -> None:
     named = env_file(tmp_path, f"{KEY_VARIABLE}=moltazine_other\n{base}")
     settings = resolve({KEY_VARIABLE: KEY}, env_file=named)
     assert (settings.api_key, settings.base_url) == (KEY, PRODUCTION)
@@ -143,7 +185,11 @@ def test_a_key_of_a_named_file_that_the_environment_replaces_is_reported(tmp_pat
     assert settings.ignored == expected
 
 
-UNREADABLE = [("gone", "No such file or directory"), ("folder", "Is a directory"), ("large", "it has more than")]
+UNREADABLE = [
+    ("gone", "No such file or directory"),
+    ("folder", "Is a directory"),
+    ("large", "it has more than"),
+]
 
 
 @pytest.mark.parametrize(("name", "why"), UNREADABLE)

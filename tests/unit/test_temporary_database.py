@@ -1,4 +1,7 @@
-"""A temporary directory that is full is the user's to mend. That nothing is left there: journal/test_plan_file.py."""
+"""A temporary directory that is full is the user's to mend.
+
+That nothing is left there: journal/test_plan_file.py.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ def test_a_full_disk_is_reported_with_what_to_do() -> None:
             with room_for("the plan"):
                 connection.execute("INSERT INTO kept VALUES (zeroblob(100000))")
 
-        with pytest.raises(UserError, match=r"the plan can't be stored in the temporary directory: .*full") as caught:
+        with pytest.raises(
+            UserError, match=r"the plan can't be stored in the temporary directory: .*full"
+        ) as caught:
             fill()
     assert "TMPDIR" in (caught.value.hint or "")
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)

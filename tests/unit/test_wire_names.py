@@ -1,7 +1,8 @@
-"""Names that leave the program: what other programs read, and what the next release has to read again.
+"""Names that leave the program: what other programs read, and what the next release has to read
+again.
 
-A class or a function may be renamed at any time; a name in these tables may not. Fields of ``report.json``,
-``plan.json`` and the sidecars are pinned by the schemas in ``docs/``.
+A class or a function may be renamed at any time; a name in these tables may not. Fields of
+``report.json``, ``plan.json`` and the sidecars are pinned by the schemas in ``docs/``.
 """
 
 from __future__ import annotations
@@ -89,11 +90,10 @@ JSON_LINES: Mapping[str, str] = {
     "jobs_added": "count source",
     "run_ended": "status exit_code counts balance",
 }
-"""Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their event besides."""
+"""Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their
+event besides."""
 
-LISTED_RUN = (
-    "run_dir name run_id state status exit_code counts credits started_at finished_at changed_at pruned next error"
-)
+LISTED_RUN = "run_dir name run_id state status exit_code counts credits started_at finished_at changed_at pruned next error"  # noqa: E501
 """A run of ``runs --json``, in ``data.runs``."""
 RUN_STATES = "running paused done failed_jobs stopped killed waiting not_started unreadable"
 
@@ -138,7 +138,10 @@ def test_the_journal_and_json_write_an_event_under_that_name(event: Event) -> No
 
 def test_two_words_of_a_name_are_parted_in_json() -> None:
     event = EVENT_NAMES["NotCreated"](at=0.0, error=ErrorInfo("X", "why"))
-    assert event_of(AssetAdvanced(0.0, "ff", "fox.png", 1, event, BALANCE))[1]["event"] == "not_created"
+    assert (
+        event_of(AssetAdvanced(0.0, "ff", "fox.png", 1, event, BALANCE))[1]["event"]
+        == "not_created"
+    )
 
 
 def test_lines_of_json_have_these_types_and_fields() -> None:
@@ -159,11 +162,20 @@ def test_a_line_of_the_receipts_has_these_fields() -> None:
 
 def test_a_command_to_a_run_is_journalled_with_these_names() -> None:
     """Read by ``status`` and the viewer of later releases."""
-    entry = ControlEntry(1.0, ControlCommand(ControlAction.RETRY, None, ("a*",)), ControlSource("anna@host", "page"))
+    entry = ControlEntry(
+        1.0, ControlCommand(ControlAction.RETRY, None, ("a*",)), ControlSource("anna@host", "page")
+    )
     assert json.loads(encode(entry)) == {
         "at": 1.0,
         "command": {"action": "retry", "value": None, "names": ["a*"]},
         "source": {"by": "anna@host", "via": "page"},
     }
     assert decode(ControlEntry, encode(entry)) == entry
-    assert [action.value for action in ControlAction] == ["pause", "resume", "stop", "concurrency", "deadline", "retry"]
+    assert [action.value for action in ControlAction] == [
+        "pause",
+        "resume",
+        "stop",
+        "concurrency",
+        "deadline",
+        "retry",
+    ]

@@ -1,7 +1,8 @@
 """Banned words: texts that a person reads use standard technical English.
 
-Checked are the Markdown pages, manifests, the Makefile, ``--help``, the page templates and their scripts, and the
-strings, docstrings and comments of the package; not its identifiers. ``docs/errors.md`` has the texts of ``explain``.
+Checked are the Markdown pages, manifests, the Makefile, ``--help``, the page templates and their
+scripts, and the strings, docstrings and comments of the package; not its identifiers.
+``docs/errors.md`` has the texts of ``explain``.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ BANNED = (
 )  # fmt: skip
 _ANY = re.compile(rf"\b(?:{'|'.join(pattern for pattern, _ in BANNED)})\b", re.IGNORECASE)
 """Takes a quarter of the time of all."""
-_BANNED = tuple((re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), instead) for pattern, instead in BANNED)
+_BANNED = tuple(
+    (re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), instead) for pattern, instead in BANNED
+)
 _TEXT_FILES = {".j2", ".js", ".css", ".sql", ".yaml", ".pyi", ".example"}
 # What a command printed: its words are checked where they are made.
 _JINJA = re.compile(r"{%.*?%}|{{.*?}}", re.DOTALL)
@@ -81,7 +84,9 @@ def texts_of_module(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.JoinedStr(values=parts):
-                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts)
+                yield "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "{}" for part in parts
+                )
                 for part in parts:  # they are in the text already
                     if isinstance(part, ast.Constant):
                         part.value = ""
@@ -122,7 +127,11 @@ def _help() -> dict[str, list[str]]:
     return {
         f"crucible-batch{name} --help": [
             str(text)
-            for text in (command.help, command.epilog, *(getattr(each, "help", "") for each in command.params))
+            for text in (
+                command.help,
+                command.epilog,
+                *(getattr(each, "help", "") for each in command.params),
+            )
             if text
         ]
         for name, command in commands.items()
@@ -130,9 +139,15 @@ def _help() -> dict[str, list[str]]:
 
 
 def _files() -> Iterator[Path]:
-    yield from (*sorted(ROOT.glob("*.md")), ROOT / "Makefile", *sorted((ROOT / "docs").rglob("*.md")))
+    yield from (
+        *sorted(ROOT.glob("*.md")),
+        ROOT / "Makefile",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    )
     yield from sorted((ROOT / "tests").rglob("*.md"))
-    yield from sorted(path for path in (ROOT / "manifests").rglob("*") if path.suffix in {".yaml", ".py"})
+    yield from sorted(
+        path for path in (ROOT / "manifests").rglob("*") if path.suffix in {".yaml", ".py"}
+    )
     yield from sorted(path for path in PACKAGE.rglob("*") if path.suffix in {".py", *_TEXT_FILES})
 
 
@@ -142,7 +157,12 @@ def _texts_by_source() -> Iterator[tuple[str, Iterable[str]]]:
 
 
 def test_no_text_has_banned_words() -> None:
-    words = [f"{source}: {each}" for source, texts in _texts_by_source() for text in texts for each in found(text)]
+    words = [
+        f"{source}: {each}"
+        for source, texts in _texts_by_source()
+        for text in texts
+        for each in found(text)
+    ]
     assert words == [], "\n".join(words)
 
 

@@ -1,4 +1,7 @@
-"""What a plan changes, compared with the directory's last plan: jobs by mark, with reasons, as text and JSON."""
+"""What a plan changes, compared with the directory's last plan:
+
+jobs by mark, with reasons, as text and JSON.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ _NAME = 30
 
 
 def show_comparison(console: Console, found: Comparison) -> None:
-    """Print the groups, or every job if all were requested. Jobs that are shown individually are in no group."""
+    """Print the groups, or every job if all were requested.
+
+    Jobs that are shown individually are in no group.
+    """
     single = {row.reason.mark for row in found.rows}
     lines = [
         *(_group(group) for group in found.groups if group.mark not in single),
@@ -51,7 +57,9 @@ def show_comparison(console: Console, found: Comparison) -> None:
 
 def count_words(found: Comparison) -> str:
     """Return the number of jobs of each mark; jobs no longer in the manifest come last, separately."""
-    words = {mark: f"{count} {_word(mark)}" for mark in ChangeKind if (count := found.counts.get(mark))}
+    words = {
+        mark: f"{count} {_word(mark)}" for mark in ChangeKind if (count := found.counts.get(mark))
+    }
     gone = words.pop(ChangeKind.GONE, None)
     return "; ".join(part for part in (", ".join(words.values()) or "none", gone) if part)
 
@@ -77,7 +85,11 @@ def why_words(row: ComparedJob) -> str:
 
 def _paths(paths: Sequence[str]) -> str:
     """Return the subject and the verb of a sentence on outputs."""
-    return f"{clean(paths[0], 200)} is" if len(paths) == 1 else f"{clean(paths[0], 200)} and {len(paths) - 1} more are"
+    return (
+        f"{clean(paths[0], 200)} is"
+        if len(paths) == 1
+        else f"{clean(paths[0], 200)} and {len(paths) - 1} more are"
+    )
 
 
 _SENTENCES = {
@@ -123,7 +135,11 @@ def _row_json(row: ComparedJob) -> dict[str, Json]:
         "mark": reason.mark.value,
         "why": reason.why.value,
         "changes": [
-            {"field": each.field, "before": in_json(each.before, str), "after": in_json(each.after, str)}
+            {
+                "field": each.field,
+                "before": in_json(each.before, str),
+                "after": in_json(each.after, str),
+            }
             for each in reason.changes
         ],
         "code": reason.code,

@@ -45,15 +45,18 @@ class Excerpt:
 
 
 def excerpt(line: str, column: int, end_column: int, width: int) -> Excerpt:
-    """Cut a line to ``width`` cells around the characters from ``column`` to before ``end_column``, and mark them.
+    """Cut a line to ``width`` cells around the characters from ``column`` to before ``end_column``,
+    and mark them.
 
-    Columns count characters from 1; 0 means none. Characters without a fixed width (tabs, controls) take one cell, so
-    that the mark is in the right place.
+    Columns count characters from 1; 0 means none. Characters without a fixed width (tabs, controls)
+    take one cell, so that the mark is in the right place.
     """
     width = max(width, NARROWEST)
     column = column if column <= len(line) + 1 else 0  # the file has changed since
     at = max(column - 1, 0)
-    before, after = (_printable(part) for part in (line[max(0, at - 2 * width) : at], line[at : at + 2 * width]))
+    before, after = (
+        _printable(part) for part in (line[max(0, at - 2 * width) : at], line[at : at + 2 * width])
+    )
     room = max(width // 3, width - cell_len(after))
     if cell_len(before) > room:
         before = "…" + chop_cells(before[::-1], room - 1)[0][::-1]
@@ -97,8 +100,15 @@ _LONGEST_PATH = 4000
 
 def show_problems(console: Console, error: ManifestError) -> None:
     """Show each problem with its place, its line and its hint; then their number."""
-    places = [place for problem in error.problems for place in (problem.place, problem.row) if place is not None]
-    source = _Source(console, read_lines(places), max((len(str(place.line)) for place in places), default=1))
+    places = [
+        place
+        for problem in error.problems
+        for place in (problem.place, problem.row)
+        if place is not None
+    ]
+    source = _Source(
+        console, read_lines(places), max((len(str(place.line)) for place in places), default=1)
+    )
     for problem in error.problems:
         _show_problem(console, problem, source)
     count = len(error.problems) + error.omitted
@@ -116,14 +126,18 @@ def problem_json(problem: Problem) -> Json:
         "message": problem.message,
         "nearest": problem.nearest,
         "hint": problem.hint,
-        "row": None if problem.row is None else {"file": str(problem.row.file), "line": problem.row.line},
+        "row": None
+        if problem.row is None
+        else {"file": str(problem.row.file), "line": problem.row.line},
     }
 
 
 class _Source:
     """A printer of file lines with line numbers; all numbers of one error have the same width."""
 
-    def __init__(self, console: Console, lines: Mapping[tuple[Path, int], str], digits: int) -> None:
+    def __init__(
+        self, console: Console, lines: Mapping[tuple[Path, int], str], digits: int
+    ) -> None:
         self._console = console
         self._lines = lines
         self._digits = max(digits, 4)
@@ -133,7 +147,10 @@ class _Source:
         return self._digits + 1
 
     def show(self, place: Place, *, is_secret: bool = False) -> None:
-        """Show a line. ``is_secret``: the line is one of ``notify``, and its values are not shown."""
+        """Show a line.
+
+        ``is_secret``: the line is one of ``notify``, and its values are not shown.
+        """
         line = self._lines.get((place.file, place.line))
         if line is None:
             return
@@ -142,7 +159,9 @@ class _Source:
         safe = mask_source_line(line, entirely=is_secret)
         if safe != line and column > (hidden := safe.rfind("***") + 1):
             column, end_column = hidden, hidden + 3
-        shown = excerpt(safe, column, min(end_column, len(safe) + 1), self._console.width - len(gutter))
+        shown = excerpt(
+            safe, column, min(end_column, len(safe) + 1), self._console.width - len(gutter)
+        )
         say(self._console, (gutter, "label"), shown.text)
         if shown.mark:
             say(self._console, (f"{'':>{self._digits}} │ ", "label"), (shown.mark, "bad"))
@@ -150,20 +169,29 @@ class _Source:
 
 def _show_problem(console: Console, problem: Problem, source: _Source) -> None:
     field = f"{clean(problem.field)}: " if problem.field else ""
-    say_sentence(console, (f"{_shown(problem.place)}: ", "strong"), (field, "busy"), clean(problem.message))
+    say_sentence(
+        console, (f"{_shown(problem.place)}: ", "strong"), (field, "busy"), clean(problem.message)
+    )
     source.show(problem.place, is_secret=problem.field.startswith("notify"))
     if problem.row is not None:
         say(console, " " * source.indent, (f"{_shown(problem.row)}:", "strong"))
         source.show(problem.row)
     if problem.nearest:
-        say(console, " " * source.indent, "did you mean ", (clean(problem.nearest, 100), "strong"), "?")
+        say(
+            console,
+            " " * source.indent,
+            "did you mean ",
+            (clean(problem.nearest, 100), "strong"),
+            "?",
+        )
     if problem.hint:
         advise(console, "hint", clean(problem.hint), indent=source.indent)
     console.print()
 
 
 def _shown(place: Place) -> str:
-    """Format a place relative to the working directory, since a table's file name is an absolute path."""
+    """Format a place relative to the working directory, since a table's file name is an absolute
+    path."""
     file = place.file
     if file.is_absolute() and file.is_relative_to(here := Path.cwd()):
         file = file.relative_to(here)
@@ -178,12 +206,21 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
         _show_changes(console, error)
         return
     where = f" [HTTP {error.status}]" if isinstance(error, GatewayError) and error.status else ""
-    say_sentence(console, ("error ", "bad"), (f"{clean(error.code, 60)}: ", "strong"), f"{clean(error.message)}{where}")
+    say_sentence(
+        console,
+        ("error ", "bad"),
+        (f"{clean(error.code, 60)}: ", "strong"),
+        f"{clean(error.message)}{where}",
+    )
     if error.hint:
         advise(console, "hint", clean(error.hint))
     if isinstance(error, KeyRefusedError) and KEY_VARIABLE not in (error.hint or ""):
         # The hint is the gateway's, which may be about HTTP headers.
-        advise(console, "to do", f"check {KEY_VARIABLE}; crucible-batch doctor shows where it was found")
+        advise(
+            console,
+            "to do",
+            f"check {KEY_VARIABLE}; crucible-batch doctor shows where it was found",
+        )
     if isinstance(error, GatewayError) and error.request_id:
         advise(console, "request id", clean(error.request_id, 100))
     if error.code != UserError.code and find_code(error.code) is not None:
@@ -191,13 +228,19 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
 
 
 def problems_of(error: CrucibleBatchError) -> Json | None:
-    """Return a manifest's problems, or the changes since a plan was saved, as JSON; None for any other error."""
+    """Return a manifest's problems, or the changes since a plan was saved, as JSON; None for any
+    other error."""
     if isinstance(error, StalePlanError):
-        changes: list[Json] = [{"kind": it.kind, "name": it.name, "message": it.message} for it in error.changes]
+        changes: list[Json] = [
+            {"kind": it.kind, "name": it.name, "message": it.message} for it in error.changes
+        ]
         return {"moved": changes, "omitted": error.omitted}
     if not isinstance(error, ManifestError):
         return None
-    return {"problems": [problem_json(problem) for problem in error.problems], "omitted": error.omitted}
+    return {
+        "problems": [problem_json(problem) for problem in error.problems],
+        "omitted": error.omitted,
+    }
 
 
 _MARKS = {"new": "+ ", "changed": "~ ", "gone": "- "}
@@ -206,7 +249,10 @@ _MARKS = {"new": "+ ", "changed": "~ ", "gone": "- "}
 def _show_changes(console: Console, error: StalePlanError) -> None:
     plan = clean_path(error.plan)
     say_sentence(
-        console, ("error ", "bad"), (f"{error.code}: ", "strong"), f"{plan} is stale. Changed since it was made:"
+        console,
+        ("error ", "bad"),
+        (f"{error.code}: ", "strong"),
+        f"{plan} is stale. Changed since it was made:",
     )
     for change in error.changes:
         say(console, f"  {_MARKS.get(change.kind, '')}", clean(str(change)))

@@ -1,4 +1,7 @@
-"""A plan as text and JSON: the remaining jobs, their cost as far as it can be known, and the budget."""
+"""A plan as text and JSON:
+
+the remaining jobs, their cost as far as it can be known, and the budget.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
 
 
 def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
-    """Return a plan as JSON, with credits as decimal text. ``saved`` is the file that it was written to."""
+    """Return a plan as JSON, with credits as decimal text.
+
+    ``saved`` is the file that it was written to.
+    """
     return {
         "manifest_name": plan.manifest_name,
         "run_id": plan.run_id,
@@ -97,11 +103,16 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
 
 
 def _of_features(plan: PlanSummary) -> dict[str, Json]:
-    return {name: value for view in found("plan_view") for name, value in view.as_json(plan).items()}
+    return {
+        name: value for view in found("plan_view") for name, value in view.as_json(plan).items()
+    }
 
 
 def cost_words(lines: Iterable[PriceLine]) -> str:
-    """Return the sum of price lines: exact, a range, at least or at most; lines without any price by their names."""
+    """Return the sum of price lines:
+
+    exact, a range, at least or at most; lines without any price by their names.
+    """
     lines = list(lines)
     priced = [line for line in lines if line.each is not None]
     if not priced:
@@ -110,7 +121,9 @@ def cost_words(lines: Iterable[PriceLine]) -> str:
     tops = [None if line.most_each is None else line.most_each * line.count for line in priced]
     known = [top for top in tops if top is not None]
     most = sum(known, start=Credits(0)) if len(known) == len(tops) else None
-    return " + ".join([_span(least, most), *(clean(line.what) for line in lines if line.each is None)])
+    return " + ".join(
+        [_span(least, most), *(clean(line.what) for line in lines if line.each is None)]
+    )
 
 
 def _span(least: Credits, most: Credits | None) -> str:
@@ -118,7 +131,11 @@ def _span(least: Credits, most: Credits | None) -> str:
         return f"at least {format_credits(least)}"
     if least == most:
         return format_credits(most)
-    return f"{format_credits(least)} to {format_credits(most)}" if least else f"at most {format_credits(most)}"
+    return (
+        f"{format_credits(least)} to {format_credits(most)}"
+        if least
+        else f"at most {format_credits(most)}"
+    )
 
 
 def _jobs(plan: PlanSummary) -> Text:
@@ -145,19 +162,32 @@ def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:
         total = Text("?" if line.each is None else cost_words([line]))
         bound = "none" if line.bound is None else format_credits(line.bound)
         table.add_row(
-            _what(line), str(line.count), each, total, *((_HOW_SURE[line.certainty], bound) if is_wide else ())
+            _what(line),
+            str(line.count),
+            each,
+            total,
+            *((_HOW_SURE[line.certainty], bound) if is_wide else ()),
         )
     return table
 
 
 def _each(line: PriceLine, each: Credits) -> str:
-    return f"at most {format_credits(each)}" if line.certainty is Certainty.BOUNDED else format_credits(each)
+    return (
+        f"at most {format_credits(each)}"
+        if line.certainty is Certainty.BOUNDED
+        else format_credits(each)
+    )
 
 
 def _what(line: PriceLine) -> Text:
-    """Return what is bought: the workflow, and the parameters that distinguish it from others in the plan."""
+    """Return what is bought:
+
+    the workflow, and the parameters that distinguish it from others in the plan.
+    """
     params = _params(line)
-    return Text.assemble(clean(line.what), (f" {clean(params, _LONGEST_PARAMS)}" if params else "", "dim"))
+    return Text.assemble(
+        clean(line.what), (f" {clean(params, _LONGEST_PARAMS)}" if params else "", "dim")
+    )
 
 
 def _params(line: PriceLine) -> str:
@@ -191,50 +221,72 @@ def _budget(plan: PlanSummary) -> Text:
         return Text(f"no job can start: {clean(plan.blocked.message)}", style="yellow")
     used = plan.spent + plan.held
     before = f"; {format_credits(used)} spent or held by earlier runs" if used else ""
-    allowance = "" if plan.period is None else ", the allowance of this run"  # the next fact has the period's budget
-    text = Text(f"{'none' if plan.budget is None else f'{format_credits(plan.budget)} credits{allowance}'}{before}")
-    if plan.budget is None or not (plan.lines or plan.later_lines):  # without lines there is nothing to buy
+    allowance = (
+        "" if plan.period is None else ", the allowance of this run"
+    )  # the next fact has the period's budget
+    text = Text(
+        f"{'none' if plan.budget is None else f'{format_credits(plan.budget)} credits{allowance}'}{before}"
+    )
+    if plan.budget is None or not (
+        plan.lines or plan.later_lines
+    ):  # without lines there is nothing to buy
         return text
-    short = _short_by(plan.budget - used, plan.least, plan.most, "falls short by", "may fall short by")
+    short = _short_by(
+        plan.budget - used, plan.least, plan.most, "falls short by", "may fall short by"
+    )
     if with_stages := _stage_shortfall(plan):
         short = f"{short}, and {with_stages}" if plan.least > plan.budget - used else with_stages
-    if short or (short := _known_prices_above(plan.budget - used, plan, "is left" if used else "the budget")):
+    if short or (
+        short := _known_prices_above(plan.budget - used, plan, "is left" if used else "the budget")
+    ):
         more = "a higher budget" if plan.period is None else "the credits of the next period"
         text.append(f"; {short}: the run stops there, and resumes with {more}", style="yellow")
     return text
 
 
 def _known_prices_above(left: Credits, plan: PlanSummary, than: str) -> str:
-    """Return by how much the known prices alone exceed ``left`` if others are unknown; '' if they don't."""
+    """Return by how much the known prices alone exceed ``left`` if others are unknown; '' if they
+    don't."""
     known = plan.estimate
     if known <= left or all(line.each is not None for line in plan.lines):
         return ""
-    return (
-        f"the known prices alone are at most {format_credits(known)}, {format_credits(known - left)} more than {than}"
-    )
+    more = format_credits(known - left)
+    return f"the known prices alone are at most {format_credits(known)}, {more} more than {than}"
 
 
 def _account(plan: PlanSummary, balance: Credits) -> Text:
-    """Return what the account has, and whether that is too little for what the budget lets the run spend."""
+    """Return what the account has, and whether that is too little for what the budget lets the run
+    spend."""
     text = Text(f"{format_credits(balance)} credits")
     if not (plan.lines or plan.later_lines) or plan.blocked is not None:
         return text
     left = None if plan.budget is None else plan.budget - plan.spent - plan.held
     if left is not None and plan.least > left:  # the budget ends the run first
         if left > balance:
-            text.append(f"; it may be too little by up to {format_credits(left - balance)}", style="yellow")
+            text.append(
+                f"; it may be too little by up to {format_credits(left - balance)}", style="yellow"
+            )
         return text
     most = plan.most_with_stages
     most = most if left is None or most is None else min(most, left)
-    if short := _short_by(balance, plan.least, most, "it is too little by", "it may be too little by"):
+    if short := _short_by(
+        balance, plan.least, most, "it is too little by", "it may be too little by"
+    ):
         return text.append(f"; {short}", style="yellow")
     if most is None:
-        return text.append(f" → at most {format_credits(balance - plan.least)} afterwards") if plan.least else text
+        return (
+            text.append(f" → at most {format_credits(balance - plan.least)} afterwards")
+            if plan.least
+            else text
+        )
     return text.append(f" → {_span(balance - most, balance - plan.least)} afterwards")
 
 
-def _short_by(left: Credits, least: Credits, most: Credits | None, surely: str, perhaps: str) -> str:
-    """Return by how much ``left`` falls short of a cost between ``least`` and ``most``; '' if it doesn't."""
+def _short_by(
+    left: Credits, least: Credits, most: Credits | None, surely: str, perhaps: str
+) -> str:
+    """Return by how much ``left`` falls short of a cost between ``least`` and ``most``; '' if it
+    doesn't."""
     if least > left:
         return f"{surely} {format_credits(least - left)}{'' if least == most else ' or more'}"
     if most is not None and most > left:
@@ -243,7 +295,9 @@ def _short_by(left: Credits, least: Credits, most: Credits | None, surely: str, 
 
 
 def _period_words(period: PlannedPeriod) -> Text:
-    parts = [f"{format_credits(period.spent)} of {format_credits(period.limit)} spent {period.words}"]
+    parts = [
+        f"{format_credits(period.spent)} of {format_credits(period.limit)} spent {period.words}"
+    ]
     if period.set_aside:
         parts.append(f"{format_credits(period.set_aside)} set aside")
     parts.append(f"{format_credits(period.left)} left until {period.until}")
@@ -280,7 +334,9 @@ def cap_words(plan: PlanSummary) -> Text:
         reason = f"may be exceeded by {one} whose price is unknown, if it costs more than is left"
     else:
         most = format_credits(beyond)
-        reason = f"may be exceeded by up to {most}, if the price of the last {what} rises {SURGE} times"
+        reason = (
+            f"may be exceeded by up to {most}, if the price of the last {what} rises {SURGE} times"
+        )
     return Text(f"{reason}; declare {missing} to prevent that")
 
 
@@ -297,13 +353,20 @@ def _paid_words(line: PriceLine) -> Text:
     each, day = line.paid.credits, time.strftime("%Y-%m-%d", time.localtime(line.paid.at))
     what = clean(f"{line.what} {_params(line)}".strip(), 60)
     total = f"{line.count} × {format_credits(each)} = {format_credits(each * line.count)}"
-    return Text(f"{what}: {total}; last paid {format_credits(each)} on {day} (run {clean(line.paid.run, 80)})")
+    return Text(
+        f"{what}: {total}; last paid {format_credits(each)} on {day} (run {clean(line.paid.run, 80)})"
+    )
 
 
 def _paid_json(line: PriceLine) -> Json:
-    """Return what an earlier run paid for one, when, and in which run; None if nothing is remembered."""
+    """Return what an earlier run paid for one, when, and in which run; None if nothing is
+    remembered."""
     paid = line.paid
-    return None if paid is None else {"credits": format_credits(paid.credits), "at": rfc3339(paid.at), "run": paid.run}
+    return (
+        None
+        if paid is None
+        else {"credits": format_credits(paid.credits), "at": rfc3339(paid.at), "run": paid.run}
+    )
 
 
 def _stage_facts(plan: PlanSummary) -> Iterator[tuple[str, Text]]:
@@ -336,14 +399,17 @@ def _price_words(line: PriceLine) -> str:
 
 
 def _stage_shortfall(plan: PlanSummary) -> str:
-    """Return by how much the budget falls short of a plan with the jobs that its run may add; '' if it doesn't."""
+    """Return by how much the budget falls short of a plan with the jobs that its run may add; '' if
+    it doesn't."""
     if plan.budget is None or not plan.later_lines:
         return ""
     most = plan.most_with_stages
     missing = plan.over_budget if most is None else plan.spent + plan.held + most - plan.budget
     if missing <= 0:
         return ""
-    amount = f"{format_credits(missing)} or more" if most is None else f"up to {format_credits(missing)}"
+    amount = (
+        f"{format_credits(missing)} or more" if most is None else f"up to {format_credits(missing)}"
+    )
     return f"with the next stages it may fall short by {amount}"
 
 
@@ -357,7 +423,12 @@ def _stages_json(plan: PlanSummary) -> Json:
             "waiting": preview.stage.is_waiting,
             "counted": preview.stage.is_counted,
             "prices": [
-                {"what": line.what, "count": line.count, "each": _amount(line.each), "total": _amount(line.total)}
+                {
+                    "what": line.what,
+                    "count": line.count,
+                    "each": _amount(line.each),
+                    "total": _amount(line.total),
+                }
                 for line in preview.lines
             ],
         }

@@ -1,4 +1,7 @@
-"""The summary of a run in at most twelve lines: counts, credits, the place of the results, the next command."""
+"""The summary of a run in at most twelve lines:
+
+counts, credits, the place of the results, the next command.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ NAMES_SHOWN = 3
 SOURCES_NAMED = 10
 """The most names in a command that removes picks."""
 BUYS_AGAIN = "   # buys again what a lost run directory bought; with a copy of it, that is free"
-"""The comment of a command with ``--resubmit-unknown`` for jobs that failed with ``IDEMPOTENCY_KEY_REUSED``."""
+"""The comment of a command with ``--resubmit-unknown`` for jobs that failed with
+``IDEMPOTENCY_KEY_REUSED``."""
 
 
 GET_ACCESS = "ask the gateway's operator for access"
@@ -50,7 +54,8 @@ GET_ACCESS = "ask the gateway's operator for access"
 class FailureGroup:
     """Jobs that failed with the same code. ``message`` is that of the first one.
 
-    ``sources`` are the outputs that the first of the jobs are made from, as a picks file names them.
+    ``sources`` are the outputs that the first of the jobs are made from, as a picks file names
+    them.
     """
 
     code: str
@@ -71,9 +76,11 @@ class FirstStep:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns:
-    """The state that a run began with: jobs that had already succeeded, and credits that the directory had paid.
+    """The state that a run began with: jobs that had already succeeded, and credits that the
+    directory had paid.
 
-    ``counts`` are the outcomes of the jobs that the run included; with ``--only`` these aren't all jobs.
+    ``counts`` are the outcomes of the jobs that the run included; with ``--only`` these aren't all
+    jobs.
     """
 
     succeeded: int
@@ -84,11 +91,15 @@ class EarlierRuns:
 def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGroup]:
     """Group failed and unknown jobs by code: failures first, then by size, the largest first.
 
-    Blocked jobs are included if the run was not stopped: then other jobs block them, and not the lack of credits.
-    Reads only as many rows as needed.
+    Blocked jobs are included if the run was not stopped: then other jobs block them, and not the
+    lack of credits. Reads only as many rows as needed.
     """
     groups: dict[tuple[str, str], FailureGroup] = {}
-    shown = {"failed", "unknown"} if head.exit_code != ExitCode.SOME_FAILED else {"failed", "unknown", "blocked"}
+    shown = (
+        {"failed", "unknown"}
+        if head.exit_code != ExitCode.SOME_FAILED
+        else {"failed", "unknown", "blocked"}
+    )
     counts = head.counts.model_dump()
     left = sum(counts[status] for status in shown)
     for row in rows if left else ():
@@ -122,7 +133,8 @@ def show_summary(
     earlier: EarlierRuns | None = None,
     page: Path | None = None,
 ) -> None:
-    """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report page, if any.
+    """Print the summary. ``tail`` is appended to the first line; ``page`` is the path of the report
+    page, if any.
 
     The page is shown only if there are pictures in it.
     """
@@ -153,7 +165,9 @@ def waiting_words(stage: WaitingRow) -> str:
 def _failures(console: Console, failures: list[FailureGroup]) -> None:
     """Print the largest groups of failures; of a single one also the message of its first job."""
     for group in failures[:FAILURES_SHOWN]:
-        names = ", ".join(clean(name, 60) for name in group.names) + (" …" if group.count > len(group.names) else "")
+        names = ", ".join(clean(name, 60) for name in group.names) + (
+            " …" if group.count > len(group.names) else ""
+        )
         text = f"{clean(group.code, 60)} × {group.count}: {names}"
         fact(console, group.status, (text, "bad" if group.status == "failed" else "warn"))
         if len(failures) == 1:
@@ -181,15 +195,18 @@ def next_step(
 ) -> str | None:
     """Return the next command for each kind of ending; None if there is nothing left to do.
 
-    If something else has to be done first, the result is a sentence with the command at its end. ``run_dir`` is needed
-    for a command that corrects the picks. ``remake`` is the command that recreates the saved plan that was run, since
-    other options need another plan. ``enough`` is a budget for the rest, or None if no budget is enough. ``never`` are
-    the codes of failures that no further attempt can change, by the run's retry rule.
+    If something else has to be done first, the result is a sentence with the command at its end.
+    ``run_dir`` is needed for a command that corrects the picks. ``remake`` is the command that
+    recreates the saved plan that was run, since other options need another plan. ``enough`` is a
+    budget for the rest, or None if no budget is enough. ``never`` are the codes of failures that no
+    further attempt can change, by the run's retry rule.
     """
     other = remake or command
     codes = {group.code for group in failures}
     if "KEY_MAY_BE_FORGOTTEN" in codes and "--resubmit-unknown" not in command:
-        return f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
+        return (
+            f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
+        )
     if any(stop.code == "NOT_REMEMBERED" for stop in head.stops.values()):
         return f"{shlex.join(word for word in shlex.split(command) if word != '--recover')}   # buys the missing jobs"
     match head.exit_code:
@@ -214,21 +231,31 @@ def next_of_run(
     job_filter: JobFilter | None = None,
     remake: str | None = None,
 ) -> str | None:
-    """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what its journal has."""
-    enough = budget_for_rest(run_dir, job_filter or JobFilter()) if head.is_short_of_budget else None
+    """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what
+    its journal has."""
+    enough = (
+        budget_for_rest(run_dir, job_filter or JobFilter()) if head.is_short_of_budget else None
+    )
     never = codes_never_retried(run_dir) if failures else frozenset()
-    return next_step(head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never)
+    return next_step(
+        head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never
+    )
 
 
 def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], merge: str) -> str:
     """Return the next command of a shard's run. ``merge`` merges the shards.
 
-    A shard resumes with the same command. What only a larger budget or another manifest can change comes after the
-    merge.
+    A shard resumes with the same command. What only a larger budget or another manifest can change
+    comes after the merge.
     """
     codes = {stop.code for stop in head.stops.values()}
-    if any(group.code == "KEY_MAY_BE_FORGOTTEN" for group in failures) and "--resubmit-unknown" not in command:
-        return f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
+    if (
+        any(group.code == "KEY_MAY_BE_FORGOTTEN" for group in failures)
+        and "--resubmit-unknown" not in command
+    ):
+        return (
+            f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
+        )
     match head.exit_code:
         case ExitCode.OUT_OF_CREDITS if "INSUFFICIENT_CREDITS" in codes:
             return f"{account_step(stop.hint for stop in head.stops.values())}, then: {command}"
@@ -241,7 +268,8 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
 def _once_some_failed(
     command: str, other: str, failures: list[FailureGroup], never: Set[str], run_dir: Path | None
 ) -> str:
-    # A blocked job follows from a failed one, from a pick, or from the manifest: no attempt at it is made.
+    # A blocked job follows from a failed one, from a pick, or from the manifest: no attempt at it
+    # is made.
     codes = {group.code for group in failures if group.status != "blocked"}
     blocked = {group.code: group for group in failures if group.status == "blocked"}
     first: list[str] = []
@@ -273,7 +301,9 @@ def _once_some_failed(
     return f"{' and '.join(first)}, then: {again}{comment}" if first else f"{again}{comment}"
 
 
-def _steps_of_features(blocked: Mapping[str, FailureGroup], run_dir: Path | None) -> Iterator[FirstStep]:
+def _steps_of_features(
+    blocked: Mapping[str, FailureGroup], run_dir: Path | None
+) -> Iterator[FirstStep]:
     for feature in found("next_command"):
         step: FirstStep | None = feature.first_step(blocked, run_dir)
         if step is not None:
@@ -289,10 +319,18 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
             return f"set budget.max_credits_per_upload, then: {other}"
         if budget is None or enough > budget:
             return with_budget(other, format_credits(enough))
-        return command if head.exit_code == ExitCode.OUT_OF_CREDITS else f"raise the budget, then: {other}"
+        return (
+            command
+            if head.exit_code == ExitCode.OUT_OF_CREDITS
+            else f"raise the budget, then: {other}"
+        )
     if "REFUND_MISSING" in codes:
         is_invisible = any("not visible" in stop.message for stop in head.stops.values())
-        way_out = "; or run --forget-refunds if the account shows that the credits came back" if is_invisible else ""
+        way_out = (
+            "; or run --forget-refunds if the account shows that the credits came back"
+            if is_invisible
+            else ""
+        )
         return f"{command}   # later{way_out}"
     if "PRICE_ABOVE_CEILING" in codes:
         return f"raise the ceiling in the manifest, then: {other}"
@@ -314,9 +352,15 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     parts = [f"{format_credits(amounts.bought)} spent"]
     if earlier is not None and earlier.bought:
         now = max(amounts.bought - earlier.bought, ZERO)
-        parts = [f"{format_credits(now)} spent by this run", f"{format_credits(amounts.bought)} by all runs"]
+        parts = [
+            f"{format_credits(now)} spent by this run",
+            f"{format_credits(amounts.bought)} by all runs",
+        ]
     if amounts.uploads:
-        jobs, uploads = format_credits(amounts.jobs - amounts.reused), format_credits(amounts.uploads)
+        jobs, uploads = (
+            format_credits(amounts.jobs - amounts.reused),
+            format_credits(amounts.uploads),
+        )
         less = f", less {format_credits(amounts.rebates)} in rebates" if amounts.rebates else ""
         parts[-1] += f" ({jobs} for jobs, {uploads} for uploads{less})"
     if amounts.reused:
@@ -328,16 +372,22 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
     if amounts.forgotten_refunds:
         parts.append(f"{format_credits(amounts.forgotten_refunds)} released by --forget-refunds")
     if head.period is None or amounts.budget is None:
-        parts.append("no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}")
+        parts.append(
+            "no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}"
+        )
     else:
-        parts.append(f"allowance {format_credits(amounts.budget)} within the budget of the {head.period.per}")
+        parts.append(
+            f"allowance {format_credits(amounts.budget)} within the budget of the {head.period.per}"
+        )
     if head.period is not None:
         parts.append(_period_words(head.period))
     if amounts.over_budget:
         parts.append(f"{format_credits(amounts.over_budget)} OVER BUDGET")
     if count := amounts.price_differs_jobs:
         jobs = "1 job differs" if count == 1 else f"{count} jobs differ"
-        parts.append(f"price of {jobs} by {format_credits(amounts.price_differs)} IN THE GATEWAY'S RECORD")
+        parts.append(
+            f"price of {jobs} by {format_credits(amounts.price_differs)} IN THE GATEWAY'S RECORD"
+        )
     return " · ".join(parts)
 
 
@@ -345,7 +395,8 @@ _PERIODS = {"day": "today", "week": "this week", "month": "this month"}
 
 
 def allowance_of(head: ReportHead) -> str | None:
-    """Return which budget the run's is an allowance of, as in ``Balance``; None if it is not that of a period."""
+    """Return which budget the run's is an allowance of, as in ``Balance``; None if it is not that
+    of a period."""
     return None if head.period is None else f"{head.period.account}, {_PERIODS[head.period.per]}"
 
 
@@ -356,20 +407,30 @@ def _period_words(period: PeriodRow) -> str:
 
 
 def _headline(head: ReportHead, tail: str, earlier: EarlierRuns | None) -> Text:
-    counts = earlier.counts if earlier is not None and earlier.counts is not None else head.counts.model_dump()
+    counts = (
+        earlier.counts
+        if earlier is not None and earlier.counts is not None
+        else head.counts.model_dump()
+    )
     words = ("succeeded", "failed", "blocked", "unknown", "pending")
     succeeded, total = counts.get("succeeded", 0), sum(counts.get(word, 0) for word in words)
     is_whole = total == head.counts.total
     mark, style = _MARKS.get(head.exit_code, ("✗", "bad"))
     text = Text.assemble(
-        (f"{mark} ", style), (f"{succeeded} of {total} {'' if is_whole else 'selected '}jobs succeeded", "bold")
+        (f"{mark} ", style),
+        (f"{succeeded} of {total} {'' if is_whole else 'selected '}jobs succeeded", "bold"),
     )
     if earlier is not None and earlier.succeeded:
         all_of_them = earlier.succeeded == total
-        text.append(", all of them earlier" if all_of_them else f", {earlier.succeeded} of them earlier", style="dim")
+        text.append(
+            ", all of them earlier" if all_of_them else f", {earlier.succeeded} of them earlier",
+            style="dim",
+        )
     for word in words[1:]:
         if count := counts.get(word, 0):
             text.append(f", {count} {word}", style="bad" if word == "failed" else "warn")
     shard = "" if head.shard is None else f" · shard {clean(head.shard)}"
     whole = "" if is_whole else f" · {head.counts.total} jobs in total"
-    return text.append(f"   {clean(head.manifest.name)} · {clean(head.run_id)}{shard}{whole}{tail}", style="dim")
+    return text.append(
+        f"   {clean(head.manifest.name)} · {clean(head.run_id)}{shard}{whole}{tail}", style="dim"
+    )

@@ -27,7 +27,9 @@ from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 
 
-def run(output: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode) -> None:
+def run(
+    output: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode
+) -> None:
     """Run a request, after the missed runs of its schedule, and unless another run prevents it."""
     options = request.of(ScheduleOptions)
     request = replace(

@@ -17,7 +17,8 @@ HELP = ""
 
 @dataclass(frozen=True, slots=True)
 class ScheduleOptions(FeatureOptions):
-    """The greatest number of missed times to catch up, and what is done while another run is active."""
+    """The greatest number of missed times to catch up, and what is done while another run is
+    active."""
 
     catch_up: Annotated[
         int | None,

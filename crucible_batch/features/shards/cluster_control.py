@@ -6,10 +6,11 @@
     stop                    the coordinator is started again
     retry                   once, by the workers that run shards when it is given
 
-A worker asks for new commands every ``ASK_S``. It sends a purchase only within ``HEARD_S`` of the moment at which it
-sent the last question that was answered, and otherwise keeps it until the next answer. So ``HEARD_S`` after a pause was
-stored, no worker buys, whether it has taken the pause or can't: the one that can't is cut off from the store, or
-frozen. Who gives a pause waits until each worker has taken it, or this time has passed.
+A worker asks for new commands every ``ASK_S``. It sends a purchase only within ``HEARD_S`` of the
+moment at which it sent the last question that was answered, and otherwise keeps it until the next
+answer. So ``HEARD_S`` after a pause was stored, no worker buys, whether it has taken the pause or
+can't: the one that can't is cut off from the store, or frozen. Who gives a pause waits until each
+worker has taken it, or this time has passed.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ HEARD_S = 3.0
 class GivenControl:
     """A stored command of a run. Of ``retry``, ``names`` are the identities of jobs.
 
-    ``number`` counts the commands of the run from 1. ``age_s`` is the time since it was given, in seconds, when it was
-    read. ``is_current``: it was given since the run's newest coordinator has begun.
+    ``number`` counts the commands of the run from 1. ``age_s`` is the time since it was given, in
+    seconds, when it was read. ``is_current``: it was given since the run's newest coordinator has
+    begun.
     """
 
     number: int
@@ -41,7 +43,10 @@ class GivenControl:
 
 
 def may_buy(heard_at: float, now: float) -> bool:
-    """Return whether a purchase may be sent. ``heard_at`` is when the last question that was answered was sent."""
+    """Return whether a purchase may be sent.
+
+    ``heard_at`` is when the last question that was answered was sent.
+    """
     return now - heard_at < HEARD_S
 
 
@@ -51,7 +56,8 @@ def newest_number(given: Sequence[GivenControl]) -> int:
 
 
 def pause_given(given: Sequence[GivenControl]) -> GivenControl | None:
-    """Return the pause that a run is in after all of its commands, oldest first; None if it is not paused."""
+    """Return the pause that a run is in after all of its commands, oldest first; None if it is not
+    paused."""
     pause: GivenControl | None = None
     for each in given:
         if each.command.action is ControlAction.PAUSE:
@@ -71,15 +77,18 @@ def deadline_given(given: Sequence[GivenControl]) -> float | None:
 
     One that was given before the run's newest coordinator has begun does not count.
     """
-    newest = [each for each in given if each.is_current and each.command.action is ControlAction.DEADLINE]
+    newest = [
+        each for each in given if each.is_current and each.command.action is ControlAction.DEADLINE
+    ]
     return max(0.0, (newest[-1].command.value or 0.0) - newest[-1].age_s) if newest else None
 
 
 def due(given: Sequence[GivenControl], *, is_beginning: bool) -> list[GivenControl]:
     """Return what is to be performed of commands that were read together, oldest first.
 
-    Only the newest of each kind counts: performed one after another, a resume between two pauses would permit purchases
-    for a moment. ``is_beginning``: the run has not begun, so that it is not paused, and has nothing to be retried.
+    Only the newest of each kind counts: performed one after another, a resume between two pauses
+    would permit purchases for a moment. ``is_beginning``: the run has not begun, so that it is not
+    paused, and has nothing to be retried.
     """
     newest: dict[ControlAction | int, GivenControl] = {}
     for each in given:
@@ -88,7 +97,9 @@ def due(given: Sequence[GivenControl], *, is_beginning: bool) -> list[GivenContr
                 newest[ControlAction.PAUSE] = each
             case ControlAction.RETRY if each.is_current and not is_beginning:
                 newest[each.number] = each
-            case ControlAction.STOP | ControlAction.CONCURRENCY | ControlAction.DEADLINE if each.is_current:
+            case ControlAction.STOP | ControlAction.CONCURRENCY | ControlAction.DEADLINE if (
+                each.is_current
+            ):
                 newest[each.command.action] = each
             case _:
                 pass

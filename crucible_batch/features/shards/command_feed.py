@@ -1,6 +1,7 @@
 """The commands that a run is given from elsewhere: asked for, and performed by its control desk.
 
-The rules are those of ``cluster_control.py``. Nothing asks yet: what runs shards on several machines next does.
+The rules are those of ``cluster_control.py``. Nothing asks yet: what runs shards on several
+machines next does.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from dataclasses import replace
 
 from crucible_batch.core.control import ControlAction
 from crucible_batch.errors import ControlError, CrucibleBatchError
-from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S, GivenControl, due, may_buy
+from crucible_batch.features.shards.cluster_control import (
+    ASK_S,
+    HEARD_S,
+    GivenControl,
+    due,
+    may_buy,
+)
 from crucible_batch.runs.control_desk import ControlDesk
 from crucible_batch.runs.parts import ReadyRun, RunPart
 
@@ -36,7 +43,10 @@ class FeedPart(RunPart):
 
 
 class CommandFeed:
-    """Asks for the commands of one run. ``ask`` has to be answered once before the run buys anything."""
+    """Asks for the commands of one run.
+
+    ``ask`` has to be answered once before the run buys anything.
+    """
 
     def __init__(
         self,
@@ -58,7 +68,10 @@ class CommandFeed:
         self._turn = asyncio.Lock()
 
     async def ask(self) -> None:
-        """Ask for new commands, perform and acknowledge them. Raises ``TimeoutError``, and what ``take`` raises."""
+        """Ask for new commands, perform and acknowledge them.
+
+        Raises ``TimeoutError``, and what ``take`` raises.
+        """
         async with self._turn:
             while True:
                 sent_at = self._monotonic()
@@ -74,7 +87,10 @@ class CommandFeed:
             self._suspend_unless_heard()
 
     async def _answered(self) -> list[GivenControl]:
-        """Return what is new. After the first time, an answer that would be too late to count is not awaited."""
+        """Return what is new.
+
+        After the first time, an answer that would be too late to count is not awaited.
+        """
         in_flight = 0 if self._desk is None else self._desk.in_flight
         async with asyncio.timeout(HEARD_S if self._heard_at > float("-inf") else None):
             return await self._take(self._taken, in_flight)
@@ -97,10 +113,15 @@ class CommandFeed:
 
     @asynccontextmanager
     async def on(self, desk: ControlDesk) -> AsyncIterator[None]:
-        """Perform commands at the desk of the run for the block. Those given before are performed before it begins."""
+        """Perform commands at the desk of the run for the block.
+
+        Those given before are performed before it begins.
+        """
         async with self._turn:
             now = self._monotonic()
-            given = [replace(each, age_s=each.age_s + now - read_at) for each, read_at in self._before]
+            given = [
+                replace(each, age_s=each.age_s + now - read_at) for each, read_at in self._before
+            ]
             await self._perform(desk, due(given, is_beginning=True))
             self._desk = desk
             desk.before_each_purchase(self._suspend_unless_heard)
@@ -115,7 +136,9 @@ class CommandFeed:
             if command.action is ControlAction.DEADLINE:
                 command = replace(command, value=max(0.0, (command.value or 0.0) - each.age_s))
             elif command.action is ControlAction.RETRY:
-                command = replace(command, names=await asyncio.to_thread(self._names, command.names))
+                command = replace(
+                    command, names=await asyncio.to_thread(self._names, command.names)
+                )
                 if not command.names:
                     continue  # jobs of other shards
             try:

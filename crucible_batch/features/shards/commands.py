@@ -40,7 +40,9 @@ def merge(
     out_dir: Annotated[
         Path | None,
         typer.Option(
-            "--out-dir", metavar="DIR", help="The main run directory, if the shards' directories are not in it."
+            "--out-dir",
+            metavar="DIR",
+            help="The main run directory, if the shards' directories are not in it.",
         ),
     ] = None,
     abandon: Annotated[

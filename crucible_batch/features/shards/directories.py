@@ -17,7 +17,13 @@ from crucible_batch.core.sharding import SHARDS_FOLDER, OutstandingShards, Shard
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.features.shards.merge_rule import FoundShard
 from crucible_batch.journal import Binding, Journal, lock_run_directory
-from crucible_batch.runs.outstanding_shards import SHARD_FOLDER, is_directory, shard_errors, shards_in, unknown_shards
+from crucible_batch.runs.outstanding_shards import (
+    SHARD_FOLDER,
+    is_directory,
+    shard_errors,
+    shards_in,
+    unknown_shards,
+)
 from crucible_batch.runs.paths import plan_folder
 from crucible_batch.runs.request import check_path
 from crucible_batch.runs.run_journal import is_begun
@@ -31,7 +37,8 @@ _OTHER_FILES = 128
 class ShardDirectory:
     """The directory of a shard that has run. ``ending`` is None if its newest run was killed.
 
-    ``started_at`` is the start of its first run. ``finished_at`` is the end of its newest run, None without an ending.
+    ``started_at`` is the start of its first run. ``finished_at`` is the end of its newest run, None
+    without an ending.
     """
 
     path: Path
@@ -55,10 +62,12 @@ class MergeSources:
 
 
 def find_sources(run_dirs: Sequence[Path], out_dir: Path | None) -> MergeSources:
-    """Return what is to be merged: the given shard directories, and those below the main run directory if it is given.
+    """Return what is to be merged: the given shard directories, and those below the main run
+    directory if it is given.
 
-    The main run directory is ``out_dir``, else the given one, else that in which the shard directories are. Raises
-    ``RunDirectoryError`` if a directory is neither, and ``UserError`` if there is no main run directory, or several.
+    The main run directory is ``out_dir``, else the given one, else that in which the shard
+    directories are. Raises ``RunDirectoryError`` if a directory is neither, and ``UserError`` if
+    there is no main run directory, or several.
     """
     check_path("the main run directory", out_dir)
     mains = [] if out_dir is None else [out_dir]
@@ -89,7 +98,10 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
 
 
 def _is_main(path: Path) -> bool:
-    """Whether a run directory is one that shards are merged into. Raises ``RunDirectoryError`` if it isn't any."""
+    """Whether a run directory is one that shards are merged into.
+
+    Raises ``RunDirectoryError`` if it isn't any.
+    """
     with Journal.read(path) as journal:
         if noted_shards(journal) is not None or unknown_shards(path, None):
             return True
@@ -103,7 +115,8 @@ def _is_main(path: Path) -> bool:
 
 
 def _main_of(shard: Path) -> Path | None:
-    """Return the main run directory by the place of a shard directory below it; None if it is elsewhere."""
+    """Return the main run directory by the place of a shard directory below it; None if it is
+    elsewhere."""
     place = Path(os.path.realpath(shard))
     if not SHARD_FOLDER.fullmatch(place.name) or place.parent.parent.name != SHARDS_FOLDER:
         return None
@@ -115,7 +128,8 @@ def _main_of(shard: Path) -> Path | None:
 
 
 def _shards_below(main: Path) -> list[Path]:
-    """Return the directories of the shards of the outstanding plan, else those of one that the journal doesn't know.
+    """Return the directories of the shards of the outstanding plan, else those of one that the
+    journal doesn't know.
 
     Links are refused, not followed.
     """
@@ -140,7 +154,8 @@ def is_lost(main: Path) -> bool:
 
 
 def allow_locks(count: int) -> None:
-    """Raise the limit of open files if needed so that ``count`` directories can be locked, if the system permits.
+    """Raise the limit of open files if needed so that ``count`` directories can be locked, if the
+    system permits.
 
     Locking fails with ``OSError`` otherwise.
     """
@@ -157,11 +172,13 @@ def allow_locks(count: int) -> None:
 def lock_abandoned(
     stack: ExitStack, sources: MergeSources, outstanding: OutstandingShards, numbers: Sequence[int]
 ) -> None:
-    """Lock the directories of shards that are abandoned, so that none begins while its allowance is returned.
+    """Lock the directories of shards that are abandoned, so that none begins while its allowance is
+    returned.
 
-    A shard locks its directory, and then checks whether it was abandoned. One that doesn't exist is created, and
-    deleted when ``stack`` is closed. Those of ``sources`` are locked already. Raises ``RunBusyError`` if a shard is
-    about to begin, ``RunDirectoryError`` if one has begun since the directories were read.
+    A shard locks its directory, and then checks whether it was abandoned. One that doesn't exist is
+    created, and deleted when ``stack`` is closed. Those of ``sources`` are locked already. Raises
+    ``RunBusyError`` if a shard is about to begin, ``RunDirectoryError`` if one has begun since the
+    directories were read.
     """
     folder = plan_folder(sources.main, outstanding.plan_digest)
     known = {os.path.realpath(path) for path in sources.shards}
@@ -177,10 +194,13 @@ def lock_abandoned(
                 has_begun = is_begun(path)
             if has_begun:
                 raise RunDirectoryError(
-                    f"shard {number} has begun in {path} during this merge", hint="give the same command again"
+                    f"shard {number} has begun in {path} during this merge",
+                    hint="give the same command again",
                 )
         elif is_new:
-            stack.callback(shutil.rmtree, path, ignore_errors=True)  # one that stays is empty, and does no harm
+            stack.callback(
+                shutil.rmtree, path, ignore_errors=True
+            )  # one that stays is empty, and does no harm
 
 
 def _started_at(shard: Path) -> float:
@@ -191,7 +211,8 @@ def _started_at(shard: Path) -> float:
 def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
     """Return a shard by its journal; None if no run has begun, so that it has bought nothing.
 
-    Raises ``RunDirectoryError`` if it is not the directory of one shard of a plan for ``main``, and ``JournalError``.
+    Raises ``RunDirectoryError`` if it is not the directory of one shard of a plan for ``main``, and
+    ``JournalError``.
     """
     with shard_errors(path), Journal.read(path) as journal:
         if not journal.is_begun():
@@ -216,4 +237,6 @@ def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
             hint="merge the shards of one plan only",
         )
     found = FoundShard(str(path), shard, digest)
-    return ShardDirectory(path, found, newest.terms, newest.ending, runs[0].started_at, newest.finished_at)
+    return ShardDirectory(
+        path, found, newest.terms, newest.ending, runs[0].started_at, newest.finished_at
+    )

@@ -1,4 +1,7 @@
-"""Plans that are divided into shards: what is required of them, their rows, and the note in the main run directory."""
+"""Plans that are divided into shards:
+
+what is required of them, their rows, and the note in the main run directory.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +40,24 @@ from crucible_batch.shell_command import run_command
 
 _IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}
 _LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABLE}
-"""Phases of jobs that stay in the main run directory: nothing more is bought for them, or nothing without a request."""
+"""Phases of jobs that stay in the main run directory:
+
+nothing more is bought for them, or nothing without a request.
+"""
 
 
-def check_sharding(request: RunRequest, manifest: Manifest, terms: RunTerms, save_to: Path | None) -> None:
+def check_sharding(
+    request: RunRequest, manifest: Manifest, terms: RunTerms, save_to: Path | None
+) -> None:
     """Raise ``UserError`` if a plan with these options can't be divided into shards."""
     shards = request.of(DivisionOptions).shards
     if shards is None:
         return
     if not 1 <= shards <= MAX_SHARDS:
-        raise UserError(f"--shards {shards}: a plan has 1 to {MAX_SHARDS:,} shards", hint="choose another number")
+        raise UserError(
+            f"--shards {shards}: a plan has 1 to {MAX_SHARDS:,} shards",
+            hint="choose another number",
+        )
     if request.job_filter.retry_failed:
         raise UserError(
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
@@ -77,14 +88,19 @@ def _missing_maxima(request: RunRequest, manifest: Manifest, terms: RunTerms) ->
     """Yield the keys of the maximum prices that the chosen jobs need and that are not declared."""
     if terms.ceiling is None:
         yield "max_credits_per_job"
-    chosen = (spec for spec in expand(manifest) if isinstance(spec, JobSpec) and request.job_filter.takes(spec.name))
+    chosen = (
+        spec
+        for spec in expand(manifest)
+        if isinstance(spec, JobSpec) and request.job_filter.takes(spec.name)
+    )
     if terms.upload_ceiling is None and any(spec.image or spec.images for spec in chosen):
         yield "max_credits_per_upload"
 
 
 @dataclass(frozen=True, slots=True)
 class PlanToDivide:
-    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it has no events.
+    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it
+    has no events.
 
     ``out_dir`` is the main run directory as it was given, None if it is the default.
     """
@@ -96,7 +112,8 @@ class PlanToDivide:
     out_dir: str | Path | None = None
 
     def jobs(self) -> Iterator[tuple[PlannedJob, Job, bool]]:
-        """Yield the chosen jobs with their states, and whether they are to be divided: nothing was bought for them yet.
+        """Yield the chosen jobs with their states, and whether they are to be divided: nothing was
+        bought for them yet.
 
         Raises ``UserError`` if a run has to finish one first.
         """
@@ -113,10 +130,12 @@ class PlanToDivide:
             yield planned, job, is_new
 
     async def divided(self, gateway: Gateway, shards: int) -> DividedPlan:
-        """Divide the new jobs, by what the main run directory has and which images are at the gateway.
+        """Divide the new jobs, by what the main run directory has and which images are at the
+        gateway.
 
-        Raises ``UserError`` as ``jobs`` does, if a price is unknown and has no ceiling, if an upload of an earlier run
-        is in doubt, or if an admitted job needs an image that is not at the gateway. Raises ``GatewayError``.
+        Raises ``UserError`` as ``jobs`` does, if a price is unknown and has no ceiling, if an
+        upload of an earlier run is in doubt, or if an admitted job needs an image that is not at
+        the gateway. Raises ``GatewayError``.
         """
         assert self.terms.budget is not None
         ledger = ledger_of(self.journal, PriceBook.of(self.terms))
@@ -149,7 +168,11 @@ class PlanToDivide:
         found: dict[str, str] = {}
         for asset in await gateway.assets():
             image = images.get(asset.sha256 or "")
-            if image is not None and asset.status is AssetStatus.READY and asset.byte_size == image.spec.byte_size:
+            if (
+                image is not None
+                and asset.status is AssetStatus.READY
+                and asset.byte_size == image.spec.byte_size
+            ):
                 by_id[asset.asset_id] = asset
                 found[image.spec.sha256] = asset.asset_id
         for digest, image in images.items():
@@ -163,20 +186,33 @@ class PlanToDivide:
                 )
             if known.phase is not AssetPhase.READY or known.asset_id is None:
                 continue
-            if known.asset_id in by_id or (digest not in found and await _is_ready(gateway, known.asset_id)):
+            if known.asset_id in by_id or (
+                digest not in found and await _is_ready(gateway, known.asset_id)
+            ):
                 found[digest] = known.asset_id
         return found
 
     def _check_images(self, division: Division) -> None:
-        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway: no shard uploads one."""
+        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway:
+
+        no shard uploads one.
+        """
         if not division.missing:
             return
         first = division.missing[0]
         jobs = self.draft.jobs()
-        names = {image.spec.sha256: image.path.name for planned in jobs for image in planned.images.values()}
+        names = {
+            image.spec.sha256: image.path.name
+            for planned in jobs
+            for image in planned.images.values()
+        }
         name = names.get(first, first)
         count = len(division.missing)
-        which = f"{name} is not uploaded" if count == 1 else f"{count} images are not uploaded, such as {name}"
+        which = (
+            f"{name} is not uploaded"
+            if count == 1
+            else f"{count} images are not uploaded, such as {name}"
+        )
         raise UserError(
             f"{which}: a shard doesn't upload images",
             hint="add --probe, which uploads each image once before the plan is divided",
@@ -188,13 +224,20 @@ class PlanToDivide:
         runs = [] if self.journal is None else self.journal.runs()
         notify_option = runs[-1].terms.notify_option if runs else None
         return run_command(
-            terms.manifest_path, *budget, run_id=terms.run_id, out_dir=self.out_dir, notify_option=notify_option
+            terms.manifest_path,
+            *budget,
+            run_id=terms.run_id,
+            out_dir=self.out_dir,
+            notify_option=notify_option,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class DividedPlan:
-    """A plan and its division. ``ready`` has the asset id of each image that is ready at the gateway, by digest."""
+    """A plan and its division.
+
+    ``ready`` has the asset id of each image that is ready at the gateway, by digest.
+    """
 
     plan: PlanToDivide
     prices: PriceBook
@@ -203,7 +246,10 @@ class DividedPlan:
 
     @property
     def learned(self) -> tuple[LearnedPrice, ...]:
-        return tuple(LearnedPrice(shape.price_class, shape.digest, credits) for shape, credits in self.prices.learned())
+        return tuple(
+            LearnedPrice(shape.price_class, shape.digest, credits)
+            for shape, credits in self.prices.learned()
+        )
 
     def rows(self, base: Path) -> Iterator[PlanRow]:
         """Yield the row of each chosen job, in manifest order: a ``ShardRow`` if it is in a shard.
@@ -218,7 +264,10 @@ class DividedPlan:
             yield row if number == NO_SHARD else self._shard_row(row, planned, number)
 
     def _shard_row(self, row: PlanRow, planned: PlannedJob, shard: int) -> ShardRow:
-        images = {param: self._described(row.images[param], image) for param, image in planned.images.items()}
+        images = {
+            param: self._described(row.images[param], image)
+            for param, image in planned.images.items()
+        }
         return ShardRow(
             **{**values_of(row, PlanRow), "images": images},
             shard=shard,
@@ -231,7 +280,12 @@ class DividedPlan:
 
     def _described(self, file: ImageFile, image: InputImage) -> ImageFile:
         spec = image.spec
-        return replace(file, asset_id=self.ready.get(spec.sha256), byte_size=spec.byte_size, mime_type=spec.mime_type)
+        return replace(
+            file,
+            asset_id=self.ready.get(spec.sha256),
+            byte_size=spec.byte_size,
+            mime_type=spec.mime_type,
+        )
 
 
 def left_of(ledger: Ledger, budget: Credits) -> Credits:
@@ -240,7 +294,8 @@ def left_of(ledger: Ledger, budget: Credits) -> Credits:
 
 
 def is_untouched(job: Job) -> bool:
-    """Whether nothing was or may have been bought for a job, so that its first attempt is still to be made."""
+    """Whether nothing was or may have been bought for a job, so that its first attempt is still to
+    be made."""
     declined = all(attempt.status is AttemptStatus.DECLINED for attempt in job.attempts)
     return job.phase is Phase.READY and job.attempt == 1 and not job.in_doubt and declined
 
@@ -255,9 +310,11 @@ async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
 
 
 def division_number(journal: Journal) -> int:
-    """Return the number of the divided plan that is made now: the same one as long as its shards are outstanding.
+    """Return the number of the divided plan that is made now: the same one as long as its shards
+    are outstanding.
 
-    Without it, a plan that is made after all shards were abandoned would have the digest of the plan before it.
+    Without it, a plan that is made after all shards were abandoned would have the digest of the
+    plan before it.
     """
     newest = noted_shards(journal)
     if newest is None:
@@ -276,7 +333,8 @@ def set_aside(
 ) -> None:
     """Note the shards of a plan in the main run directory, before the plan can be run.
 
-    ``budget`` is the plan's, ``fingerprint`` that of its API key, and ``account`` that of its period.
+    ``budget`` is the plan's, ``fingerprint`` that of its API key, and ``account`` that of its
+    period.
 
     Raises ``UserError`` if shards of another plan are outstanding.
     """
@@ -298,7 +356,8 @@ def set_aside(
 
 
 def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
-    """Raise ``UserError`` if a budget is below what is spent and what the shards that are not merged may spend."""
+    """Raise ``UserError`` if a budget is below what is spent and what the shards that are not
+    merged may spend."""
     outstanding = outstanding_shards(journal)
     if outstanding is None or budget is None:
         return

@@ -16,8 +16,11 @@ from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.shell_command import shell_command
 
 
-def chosen(given: RunRequest, followed: RunRequest, environ: Mapping[str, str] | None) -> RunRequest:
-    """Return what is followed with the shard that the run is of, and its directory; unchanged if there is none.
+def chosen(
+    given: RunRequest, followed: RunRequest, environ: Mapping[str, str] | None
+) -> RunRequest:
+    """Return what is followed with the shard that the run is of, and its directory; unchanged if
+    there is none.
 
     Raises ``UserError`` if none is chosen of a divided plan, or one that it doesn't have.
     """
@@ -53,8 +56,11 @@ def parse_shard(shard: str | None) -> ShardId | None:
         raise UserError(f"shard: {error}", hint="correct the value; nothing was started") from None
 
 
-def choose_shard(given: ShardId | None, plan: SavedPlan | None, environ: Mapping[str, str]) -> ShardId | None:
-    """Return the shard to run: the given one, else that of the environment. ``plan`` is None for a manifest.
+def choose_shard(
+    given: ShardId | None, plan: SavedPlan | None, environ: Mapping[str, str]
+) -> ShardId | None:
+    """Return the shard to run: the given one, else that of the environment. ``plan`` is None for a
+    manifest.
 
     Raises ``UserError`` if there is none in a divided plan, or one that the plan doesn't have.
     """
@@ -62,7 +68,9 @@ def choose_shard(given: ShardId | None, plan: SavedPlan | None, environ: Mapping
     try:
         shard = given or shard_from(environ, count)
     except ValueError as error:
-        raise UserError(str(error), hint="nothing was started; correct the variable, or give --shard") from None
+        raise UserError(
+            str(error), hint="nothing was started; correct the variable, or give --shard"
+        ) from None
     name = "a manifest" if plan is None else str(plan.path)
     if shard is not None and not count:
         raise UserError(

@@ -1,13 +1,15 @@
-"""The journal of a shard in an object store: a log of numbered objects, which one process at a time can continue.
+"""The journal of a shard in an object store: a log of numbered objects, which one process at a time
+can continue.
 
     .crucible/shards/0a1b2c3d/plan.json             the divided plan
     .crucible/shards/0a1b2c3d/3-of-8/00000001.json  rows of the shard's journal, in the order in which they were stored
     .crucible/shards/0a1b2c3d/3-of-8/journal.json   the entries up to a number as one, written when a run has ended
 
-An entry is created only if no object has its name. So of two processes that continue from the same entry, one gets the
-next number, and the other learns that it has lost the shard. Each process begins with an entry of its own: from then on
-no other can add one. A purchase is sent when the entry with its hold is in the store, so that the next
-process that continues the log knows everything that was bought, or may still be.
+An entry is created only if no object has its name. So of two processes that continue from the same
+entry, one gets the next number, and the other learns that it has lost the shard. Each process
+begins with an entry of its own: from then on no other can add one. A purchase is sent when the
+entry with its hold is in the store, so that the next process that continues the log knows
+everything that was bought, or may still be.
 
     what happens                                      who continues knows
     killed before the entry of a hold                 nothing of it: it was not sent
@@ -46,14 +48,19 @@ _MOST_IN_SUMMARY = 200_000
 
 
 class ShardTakenError(RunBusyError):
-    """Another process has continued the log of the shard, or a merge has closed it. Nothing more may be bought."""
+    """Another process has continued the log of the shard, or a merge has closed it.
+
+    Nothing more may be bought.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ShardLogEntry:
-    """One object of a log. ``writer`` is the process; ``closed`` is why nothing may follow, else empty.
+    """One object of a log. ``writer`` is the process; ``closed`` is why nothing may follow, else
+    empty.
 
-    ``through`` is the number of the last entry that a summary stands for; 0 in the entries themselves.
+    ``through`` is the number of the last entry that a summary stands for; 0 in the entries
+    themselves.
     """
 
     plan: str
@@ -70,7 +77,10 @@ _ENTRY: TypeAdapter[ShardLogEntry] = TypeAdapter(ShardLogEntry)
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """What a log has. ``position`` is the number of its last entry, and ``writer`` who wrote rows last."""
+    """What a log has.
+
+    ``position`` is the number of its last entry, and ``writer`` who wrote rows last.
+    """
 
     position: int = 0
     writer: str = ""
@@ -101,7 +111,10 @@ class ShardLog:
         return f"{SHARDS}/{self.plan[:8]}/{self.shard.folder}"
 
     async def read(self) -> LogState:
-        """Read the log to its end. Raises ``JournalError`` if it is damaged, and ``ObjectStoreError``."""
+        """Read the log to its end.
+
+        Raises ``JournalError`` if it is damaged, and ``ObjectStoreError``.
+        """
         writer, rows = "", list[JournalRows]()
         self.position, self.last, self.closed = 0, 0, ""
         if (summary := await self._decoded(_SUMMARY)) is not None:
@@ -118,9 +131,11 @@ class ShardLog:
         return LogState(self.position, writer, self.closed, rows)
 
     async def append(self, rows: JournalRows) -> None:
-        """Add rows at the end. Raises ``ShardTakenError`` if another process has, and ``ObjectStoreError``.
+        """Add rows at the end. Raises ``ShardTakenError`` if another process has, and
+        ``ObjectStoreError``.
 
-        A request that was cancelled, or whose answer was lost, may have added an entry of this process: it counts.
+        A request that was cancelled, or whose answer was lost, may have added an entry of this
+        process: it counts.
         """
         while True:
             entry = ShardLogEntry(self.plan, self.shard, self.writer, rows)
@@ -133,16 +148,24 @@ class ShardLog:
 
     async def close(self, why: Closed) -> None:
         """Close the log after what was read, for all processes. Raises as ``append`` does."""
-        await self._created(ShardLogEntry(self.plan, self.shard, self.writer, JournalRows(), closed=why))
+        await self._created(
+            ShardLogEntry(self.plan, self.shard, self.writer, JournalRows(), closed=why)
+        )
         self.position, self.closed = self.position + 1, why
 
     async def sum_up(self, rows: JournalRows) -> None:
-        """Store all rows up to the last entry as one object, which saves readers of the log many requests."""
+        """Store all rows up to the last entry as one object, which saves readers of the log many
+        requests."""
         if len(rows.events) > _MOST_IN_SUMMARY or rows.last != self.last:
             return
-        content = _ENTRY.dump_json(ShardLogEntry(self.plan, self.shard, self.writer, rows, through=self.position))
+        content = _ENTRY.dump_json(
+            ShardLogEntry(self.plan, self.shard, self.writer, rows, through=self.position)
+        )
         key = f"{self.prefix}/{_SUMMARY}"
-        if not await self.objects.create(key, content) and (info := await self.objects.info(key)) is not None:
+        if (
+            not await self.objects.create(key, content)
+            and (info := await self.objects.info(key)) is not None
+        ):
             await self.objects.replace(key, content, info)
 
     async def _created(self, entry: ShardLogEntry) -> ShardLogEntry:
@@ -167,9 +190,12 @@ class ShardLog:
         )
 
     async def _last_listed(self) -> int:
-        """Return the number of the last entry that the store lists, so that the log is not taken to end at a gap."""
+        """Return the number of the last entry that the store lists, so that the log is not taken to
+        end at a gap."""
         names = await self.objects.names(self.prefix)
-        return max((int(found[1]) for name in names if (found := _NUMBERED.search(name))), default=0)
+        return max(
+            (int(found[1]) for name in names if (found := _NUMBERED.search(name))), default=0
+        )
 
     async def _some_after(self, position: int, last: int) -> list[ShardLogEntry]:
         names = [f"{number:08}.json" for number in range(position + 1, position + 1 + _AT_ONCE)]
@@ -211,7 +237,8 @@ class ShardLog:
 
 
 def is_before_purchase(event: Event) -> bool:
-    """Whether the next request for its subject may buy something, so that the event has to be in the log before.
+    """Whether the next request for its subject may buy something, so that the event has to be in
+    the log before.
 
     A job with images is submitted after ``Prepared``, and its images are bought after ``Intended``.
     """
@@ -232,7 +259,8 @@ class LoggedJournal:
     async def append(self, subject: str, event: Event) -> None:
         """Return once the event is durable, and in the log if a purchase may follow.
 
-        Raises ``JournalError``, ``ShardTakenError`` and ``ObjectStoreError``: the caller must not act on the event.
+        Raises ``JournalError``, ``ShardTakenError`` and ``ObjectStoreError``: the caller must not
+        act on the event.
         """
         await self.journal.append(subject, event)
         if is_before_purchase(event):

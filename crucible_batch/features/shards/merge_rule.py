@@ -1,4 +1,7 @@
-"""The merge of shards into their main run directory: which shards, which events, and how the merged run ended. Pure."""
+"""The merge of shards into their main run directory:
+
+which shards, which events, and how the merged run ended. Pure.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.outcome import EVERYTHING, PRECEDENCE, Ending, Outcome, conclude
 from crucible_batch.core.redaction import listed
-from crucible_batch.core.sharding import SHARD_ABANDONED, SHARD_UNFINISHED, OutstandingShards, ShardId
+from crucible_batch.core.sharding import (
+    SHARD_ABANDONED,
+    SHARD_UNFINISHED,
+    OutstandingShards,
+    ShardId,
+)
 from crucible_batch.errors import ExitCode, UserError
 
 Abandoned = Collection[int] | Literal["all"]
@@ -45,13 +53,17 @@ class MergeChoice:
 
 
 def choose_shards(
-    found: Sequence[FoundShard], outstanding: OutstandingShards, abandoned: Abandoned, *, command: str
+    found: Sequence[FoundShard],
+    outstanding: OutstandingShards,
+    abandoned: Abandoned,
+    *,
+    command: str,
 ) -> MergeChoice:
     """Decide which shards are merged and which are abandoned.
 
-    ``command`` is the command without ``--abandon``, for hints. Raises ``UserError`` with the shards concerned if they
-    are of different plans or of another plan than ``outstanding``, if one is there twice or missing, or if one that is
-    to be abandoned was run.
+    ``command`` is the command without ``--abandon``, for hints. Raises ``UserError`` with the
+    shards concerned if they are of different plans or of another plan than ``outstanding``, if one
+    is there twice or missing, or if one that is to be abandoned was run.
 
         shard                         in ``abandoned``    decision
         merged before                 -                   left out
@@ -80,7 +92,9 @@ def choose_shards(
             hint=f"run {'it' if len(absent) == 1 else 'them'} first; if {_shards(absent)} did not run and never will:"
             f" {command} {_abandoning(absent)}",
         )
-    return MergeChoice(left, tuple(sorted(given_up)), tuple(sorted(outstanding.merged & by_number.keys())))
+    return MergeChoice(
+        left, tuple(sorted(given_up)), tuple(sorted(outstanding.merged & by_number.keys()))
+    )
 
 
 def _refuse_other_plans(found: Sequence[FoundShard], outstanding: OutstandingShards) -> None:
@@ -98,7 +112,9 @@ def _refuse_other_plans(found: Sequence[FoundShard], outstanding: OutstandingSha
                 f" for are of plan {outstanding.plan_digest[:8]}",
                 hint=f"merge the shards of plan {outstanding.plan_digest[:8]}",
             )
-        if each.shard.number not in outstanding.allowances or each.shard.count != len(outstanding.allowances):
+        if each.shard.number not in outstanding.allowances or each.shard.count != len(
+            outstanding.allowances
+        ):
             raise UserError(
                 f"{each.where} is shard {each.shard}; the plan has {len(outstanding.allowances)} shards",
                 hint="its journal was edited or is damaged: restore it from a backup",
@@ -115,7 +131,9 @@ def _refuse_abandoned(found: Mapping[int, FoundShard], outstanding: OutstandingS
         )
 
 
-def _given_up(abandoned: Abandoned, found: Mapping[int, FoundShard], outstanding: OutstandingShards) -> set[int]:
+def _given_up(
+    abandoned: Abandoned, found: Mapping[int, FoundShard], outstanding: OutstandingShards
+) -> set[int]:
     """Return the numbers of the shards to abandon, without those that are merged already."""
     if abandoned == "all":
         return set(outstanding.missing) - found.keys()
@@ -140,15 +158,20 @@ def _shards(numbers: Iterable[int]) -> str:
 
 
 def _abandoning(numbers: set[int]) -> str:
-    return "--abandon all" if len(numbers) > 3 else " ".join(f"--abandon {number}" for number in sorted(numbers))
+    return (
+        "--abandon all"
+        if len(numbers) > 3
+        else " ".join(f"--abandon {number}" for number in sorted(numbers))
+    )
 
 
 class KnownImages:
-    """Which events of shards about images the main journal gets: all but the discoveries of what it has already.
+    """Which events of shards about images the main journal gets: all but the discoveries of what it
+    has already.
 
-    A shard's journal begins with a ``Found`` for each image that was ready when the plan was divided. In the main
-    journal, another ``Found`` for such an image would count it as one that this directory did not buy: its rebate would
-    be lost, and it would count as reused.
+    A shard's journal begins with a ``Found`` for each image that was ready when the plan was
+    divided. In the main journal, another ``Found`` for such an image would count it as one that
+    this directory did not buy: its rebate would be lost, and it would count as reused.
     """
 
     def __init__(self, images: Iterable[Asset]) -> None:
@@ -156,11 +179,18 @@ class KnownImages:
         self._images = {image.identity: image for image in images}
 
     def takes(self, subject: str, event: Event) -> bool:
-        """Return whether the main journal gets the event. To be called in the order of the merged events."""
+        """Return whether the main journal gets the event.
+
+        To be called in the order of the merged events.
+        """
         if not isinstance(event, AssetEvent):
             return True
         image = self._images.get(subject) or Asset(subject.partition(":")[2])
-        if isinstance(event, Found) and image.phase is AssetPhase.READY and image.asset_id == event.asset_id:
+        if (
+            isinstance(event, Found)
+            and image.phase is AssetPhase.READY
+            and image.asset_id == event.asset_id
+        ):
             return False
         self._images[subject] = evolve_asset(image, event)
         return True
@@ -178,9 +208,10 @@ def united_stops(
 ) -> dict[str, ErrorInfo]:
     """Return why jobs were not started, by price class, from the endings of all shards.
 
-    If several shards have a stop for the same class, the one of the worse ending counts. A shard without an ending, or
-    abandoned, counts after the others, and after it that ``left_out`` jobs were in no shard. That a budget was used up
-    is stated of the allowances: of the merged run's budget, some may be left.
+    If several shards have a stop for the same class, the one of the worse ending counts. A shard
+    without an ending, or abandoned, counts after the others, and after it that ``left_out`` jobs
+    were in no shard. That a budget was used up is stated of the allowances: of the merged run's
+    budget, some may be left.
     """
     ended = [(number, ending) for number, ending in endings.items() if ending is not None]
     stops: dict[str, ErrorInfo] = {}
@@ -189,7 +220,9 @@ def united_stops(
             stops.setdefault(scope, stop)
     unfinished = [number for number, ending in endings.items() if ending is None]
     if unfinished:
-        stops.setdefault(EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, "ended before its jobs were done"))
+        stops.setdefault(
+            EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, "ended before its jobs were done")
+        )
     for scope, stop in stops_of_abandoned(abandoned).items():
         stops.setdefault(scope, stop)
     if left_out:
@@ -209,11 +242,15 @@ def stops_of_shard(number: int, ending: Ending | None) -> Mapping[str, ErrorInfo
     """Return why the jobs of one shard were not started, by price class."""
     if ending is None:
         return {EVERYTHING: _not_run(SHARD_UNFINISHED, [number], "ended before its jobs were done")}
-    return {scope: _ALLOWANCES_USED if stop.code == BUDGET_EXHAUSTED else stop for scope, stop in ending.stops.items()}
+    return {
+        scope: _ALLOWANCES_USED if stop.code == BUDGET_EXHAUSTED else stop
+        for scope, stop in ending.stops.items()
+    }
 
 
 def stops_of_abandoned(abandoned: Collection[int]) -> Mapping[str, ErrorInfo]:
-    """Return why the jobs that no shard of a merge has were not started; empty if none was abandoned."""
+    """Return why the jobs that no shard of a merge has were not started; empty if none was
+    abandoned."""
     if not abandoned:
         return {}
     return {EVERYTHING: _not_run(SHARD_ABANDONED, abandoned, "did not run")}
@@ -222,9 +259,11 @@ def stops_of_abandoned(abandoned: Collection[int]) -> Mapping[str, ErrorInfo]:
 def differing_stop(
     job: Job, price_class: str, own: Mapping[str, ErrorInfo], united: Mapping[str, ErrorInfo]
 ) -> ErrorInfo | None:
-    """Return the stop of a job that ``united`` doesn't have for it; None if its outcome is that of ``united``.
+    """Return the stop of a job that ``united`` doesn't have for it; None if its outcome is that of
+    ``united``.
 
-    Each job that was not started has the outcome that it had in its own shard, whatever stopped the others:
+    Each job that was not started has the outcome that it had in its own shard, whatever stopped the
+    others:
 
         its own shard                        the merged run's stop of its class     outcome
         stopped by its allowance             the same                               blocked, as the class
@@ -242,7 +281,11 @@ def differing_stop(
 
 def _not_run(code: str, numbers: Collection[int], what: str) -> ErrorInfo:
     message = f"{_shards(numbers)} {what if len(numbers) == 1 else what.replace('its', 'their')}"
-    return ErrorInfo(code, message, hint="run the manifest in the main run directory: it continues with these jobs")
+    return ErrorInfo(
+        code,
+        message,
+        hint="run the manifest in the main run directory: it continues with these jobs",
+    )
 
 
 def _badness(exit_code: int) -> int:
@@ -258,11 +301,14 @@ def conclude_merged(
     left_over: bool,
     job_stops: Mapping[str, ErrorInfo] | None = None,
 ) -> Ending:
-    """Return the ending of the merged run: the worst that its shards and the outcomes of its jobs have.
+    """Return the ending of the merged run: the worst that its shards and the outcomes of its jobs
+    have.
 
-    ``left_over``: a shard that was abandoned, or has no ending, has left jobs behind. ``job_stops`` are those of
-    ``differing_stop``, by identity.
+    ``left_over``: a shard that was abandoned, or has no ending, has left jobs behind. ``job_stops``
+    are those of ``differing_stop``, by identity.
     """
-    reasons = {ExitCode(ending.exit_code) for ending in endings if ending is not None} - {ExitCode.OK}
+    reasons = {ExitCode(ending.exit_code) for ending in endings if ending is not None} - {
+        ExitCode.OK
+    }
     ending = conclude(counts, stops, reasons | ({ExitCode.STOPPED} if left_over else set()))
     return replace(ending, job_stops=job_stops or {})

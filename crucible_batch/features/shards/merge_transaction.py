@@ -1,4 +1,7 @@
-"""The events of shards into the main journal: collected and checked, then added in one transaction."""
+"""The events of shards into the main journal:
+
+collected and checked, then added in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +49,11 @@ class ShardMerge:
     choice: MergeChoice
 
     def gather(self) -> dict[int, float]:
-        """Collect the events of all shards; return the time of the latest one of each shard that has any, by number.
+        """Collect the events of all shards; return the time of the latest one of each shard that
+        has any, by number.
 
-        Raises ``ShardJournalError`` if a shard has events of a job that it or the main plan doesn't have, or that
-        another shard has too. Reads one journal at a time.
+        Raises ``ShardJournalError`` if a shard has events of a job that it or the main plan doesn't
+        have, or that another shard has too. Reads one journal at a time.
         """
         times: dict[int, float] = {}
         planned = frozenset(self.journal.identities())
@@ -66,7 +70,9 @@ class ShardMerge:
                 times[shard.number] = latest
         return times
 
-    def _own(self, journal: Journal, shard: ShardDirectory, planned: Collection[str]) -> Iterator[tuple[str, Event]]:
+    def _own(
+        self, journal: Journal, shard: ShardDirectory, planned: Collection[str]
+    ) -> Iterator[tuple[str, Event]]:
         for subject, event in journal.events():
             if not subject.startswith(ASSET_PREFIX):
                 if self.events.source_of(subject) != shard.number:
@@ -82,14 +88,17 @@ class ShardMerge:
             yield subject, event
 
     def add(self, relocated: Iterable[tuple[str, Event]], times: Mapping[int, float]) -> None:
-        """Add the events of the shards, their run and the note that they are merged, in one transaction.
+        """Add the events of the shards, their run and the note that they are merged, in one
+        transaction.
 
         ``times`` are those of ``gather``.
         """
         with self.journal.transaction():
             known = KnownImages(self.journal.assets())
             budget = self._budget()
-            self.journal.restore((subject, (event,)) for subject, event in self.events if known.takes(subject, event))
+            self.journal.restore(
+                (subject, (event,)) for subject, event in self.events if known.takes(subject, event)
+            )
             self.journal.restore((subject, (event,)) for subject, event in relocated)
             for shard in self.shards:
                 with shard_errors(shard.path), Journal.read(shard.path) as journal:
@@ -98,11 +107,17 @@ class ShardMerge:
                 self._add_run(replace(_terms(self.shards), budget=budget), times)
             merged = self.outstanding.merged | self.choice.found.keys() | set(self.choice.abandoned)
             abandoned = self.outstanding.abandoned | set(self.choice.abandoned)
-            note_shards(self.journal, replace(self.outstanding, merged=frozenset(merged), abandoned=abandoned))
+            note_shards(
+                self.journal,
+                replace(self.outstanding, merged=frozenset(merged), abandoned=abandoned),
+            )
             forget_report(self.journal)
 
     def _budget(self) -> Credits:
-        """Return the plan's budget: what was committed when it was divided and all allowances, if it wasn't noted."""
+        """Return the plan's budget:
+
+        what was committed when it was divided and all allowances, if it wasn't noted.
+        """
         if self.outstanding.budget is not None:
             return self.outstanding.budget
         prices = PriceBook.of(self.shards[0].terms) if self.shards else None
@@ -120,26 +135,36 @@ class ShardMerge:
         left = self._count(terms, stops, endings)
         left.counts[Outcome.BLOCKED] += self.outstanding.left_out
         ending = conclude_merged(
-            left.counts, stops, endings.values(), left_over=left.is_left_over, job_stops=left.job_stops
+            left.counts,
+            stops,
+            endings.values(),
+            left_over=left.is_left_over,
+            job_stops=left.job_stops,
         )
         self.journal.end_run(number, ending, now=max(started, *ends))
 
     def _count(
         self, terms: RunTerms, stops: Mapping[str, ErrorInfo], endings: Mapping[int, Ending | None]
     ) -> _Outcomes:
-        """Count the outcomes, except of new jobs that no shard had, and collect the stops of single jobs."""
+        """Count the outcomes, except of new jobs that no shard had, and collect the stops of single
+        jobs."""
         found = _Outcomes()
         of_shards = {number: stops_of_shard(number, ending) for number, ending in endings.items()}
         of_abandoned = stops_of_abandoned(self.choice.abandoned)
         for planned, job in self.journal.jobs(terms.rule):
-            shard, price_class = self.events.source_of(planned.identity), workflow_class(planned.workflow_id)
+            shard, price_class = (
+                self.events.source_of(planned.identity),
+                workflow_class(planned.workflow_id),
+            )
             own = of_abandoned if shard is None else of_shards[shard]
             if (stop := differing_stop(job, price_class, own, stops)) is not None:
                 found.job_stops[job.identity] = stop
             if shard is None and _is_new(job):
                 found.is_left_over |= bool(self.choice.abandoned)
                 continue
-            outcome, _ = outcome_of(job, price_class, {**stops, job.identity: stop} if stop is not None else stops)
+            outcome, _ = outcome_of(
+                job, price_class, {**stops, job.identity: stop} if stop is not None else stops
+            )
             found.counts[outcome] += 1
             is_cut = shard is not None and endings[shard] is None
             found.is_left_over |= is_cut and outcome not in {Outcome.SUCCEEDED, Outcome.FAILED}
@@ -156,9 +181,14 @@ class _Outcomes:
 
 
 def _terms(shards: Sequence[ShardDirectory]) -> RunTerms:
-    """Return the plan's terms, by those of a shard. The merged run is continued by its manifest, not by its plan."""
+    """Return the plan's terms, by those of a shard.
+
+    The merged run is continued by its manifest, not by its plan.
+    """
     terms = shards[0].terms
-    here = (shard.terms.manifest_path for shard in shards if Path(shard.terms.manifest_path).is_file())
+    here = (
+        shard.terms.manifest_path for shard in shards if Path(shard.terms.manifest_path).is_file()
+    )
     return replace(
         terms,
         manifest_path=next(here, terms.manifest_path),

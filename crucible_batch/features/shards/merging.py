@@ -1,12 +1,14 @@
-"""The merge of shards into their main run directory: outputs, receipts, events and report. Needs no gateway and no key.
+"""The merge of shards into their main run directory: outputs, receipts, events and report. Needs no
+gateway and no key.
 
-Outputs and receipts are complete in the main run directory before one transaction of its journal adds the events of all
-shards, and the note that they are merged. So a merge that was stopped at any point is repeated by the same command:
-what is there already is found, and events are never added twice.
+Outputs and receipts are complete in the main run directory before one transaction of its journal
+adds the events of all shards, and the note that they are merged. So a merge that was stopped at any
+point is repeated by the same command: what is there already is found, and events are never added
+twice.
 
-If the journal of the main run directory was lost, it is restored from those of the shards, with their jobs and all that
-was bought for them. What the main run directory had bought before is in its ``receipts.jsonl``, from which the next run
-of the manifest restores it.
+If the journal of the main run directory was lost, it is restored from those of the shards, with
+their jobs and all that was bought for them. What the main run directory had bought before is in its
+``receipts.jsonl``, from which the next run of the manifest restores it.
 """
 
 from __future__ import annotations
@@ -41,10 +43,22 @@ from crucible_batch.features.shards.divided_plan import is_untouched
 from crucible_batch.features.shards.merge_rule import Abandoned, choose_shards
 from crucible_batch.features.shards.merge_transaction import ShardMerge
 from crucible_batch.features.shards.period_budget import settle_merged
-from crucible_batch.features.shards.stored_merge import StoredShards, bring_shards, main_of, refuse_unfinished
+from crucible_batch.features.shards.stored_merge import (
+    StoredShards,
+    bring_shards,
+    main_of,
+    refuse_unfinished,
+)
 from crucible_batch.journal import Binding, Journal, MergedEvents, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import Adoption, OutputError, OutputStore, Receipts, ReceiptsByJob, adopt_output
+from crucible_batch.outputs import (
+    Adoption,
+    OutputError,
+    OutputStore,
+    Receipts,
+    ReceiptsByJob,
+    adopt_output,
+)
 from crucible_batch.report import ReportHead
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.object_runs import note_url
@@ -58,14 +72,24 @@ from crucible_batch.shell_command import shell_command
 
 
 class OutputAdopter:
-    """Brings outputs and receipts of shards into the main run directory. May be repeated: what is there is left alone.
+    """Brings outputs and receipts of shards into the main run directory. May be repeated: what is
+    there is left alone.
 
-    ``outputs`` counts the outputs that are there then, ``absent`` are the others. ``relocated`` are the events of
-    outputs whose place another job's output has. Raises ``UserError`` if the temporary directory is full.
-    ``is_stored``: the outputs are in an object store, where shards save them under their final names.
+    ``outputs`` counts the outputs that are there then, ``absent`` are the others. ``relocated`` are
+    the events of outputs whose place another job's output has. Raises ``UserError`` if the
+    temporary directory is full. ``is_stored``: the outputs are in an object store, where shards
+    save them under their final names.
     """
 
-    def __init__(self, journal: Journal, directory: Path, events: MergedEvents, *, now: float, is_stored: bool) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        directory: Path,
+        events: MergedEvents,
+        *,
+        now: float,
+        is_stored: bool,
+    ) -> None:
         self._journal = journal
         self._directory = directory
         self._events = events
@@ -87,8 +111,9 @@ class OutputAdopter:
     def adopt(self, shard: ShardDirectory) -> None:
         """Bring the outputs of a shard whose events were collected, and the receipts of its jobs.
 
-        Raises ``UserError`` if another file is at the path of an output, ``ShardJournalError`` if the shard's journal
-        has an output at a path that its job doesn't have, and ``ResultsError`` if the directory can't be written.
+        Raises ``UserError`` if another file is at the path of an output, ``ShardJournalError`` if
+        the shard's journal has an output at a path that its job doesn't have, and ``ResultsError``
+        if the directory can't be written.
         """
         with shard_errors(shard.path), Journal.read(shard.path) as journal:
             for planned, job in journal.started_jobs(shard.terms.rule):
@@ -103,10 +128,13 @@ class OutputAdopter:
             if receipt not in known:
                 self._receipts.add(receipt)
 
-    def _adopted(self, shard: ShardDirectory, planned: PlannedJob, job: Job) -> Iterator[tuple[int, str]]:
+    def _adopted(
+        self, shard: ShardDirectory, planned: PlannedJob, job: Job
+    ) -> Iterator[tuple[int, str]]:
         """Yield the index and path of each output that is in the main run directory now."""
         for index, saved in sorted(job.outputs.items()):
-            # A journal may have been edited: it can only name the file that the plan itself would write.
+            # A journal may have been edited: it can only name the file that the plan itself would
+            # write.
             if not is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
                 raise ShardJournalError(
                     f"the journal in {shard.path} has an output of job {clean(planned.name)} at a path that the job"
@@ -119,18 +147,24 @@ class OutputAdopter:
                 continue
             self.outputs += 1
             if path != saved.path:
-                self.relocated.append((job.identity, Relocated(at=self._now, index=index, path=path)))
+                self.relocated.append(
+                    (job.identity, Relocated(at=self._now, index=index, path=path))
+                )
             yield index, path
 
     def _bring(self, shard: ShardDirectory, job: Job, saved: Saved) -> str | None:
-        """Return the path at which the output is now; None if the shard's directory doesn't have it."""
+        """Return the path at which the output is now; None if the shard's directory doesn't have
+        it."""
         path = saved.path
         if self._is_stored:
             return path
         try:
             found = adopt_output(shard.path, path, self._directory, path, saved.sha256)
         except OutputError:
-            if not self._is_place_of_another(job, path) or job.phase not in ALLOWED_PHASES[Relocated]:
+            if (
+                not self._is_place_of_another(job, path)
+                or job.phase not in ALLOWED_PHASES[Relocated]
+            ):
                 raise self._taken(shard, path) from None
             path = relocated_path(path, saved.sha256)
             try:
@@ -155,13 +189,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """The result of a merge. ``merged`` and ``abandoned`` are the numbers of the shards of this call.
+    """The result of a merge. ``merged`` and ``abandoned`` are the numbers of the shards of this
+    call.
 
-    ``is_repeated``: all shards were merged before, and only the report was written again. ``outputs`` counts the
-    outputs of the merged shards, and ``absent`` are those that their directories don't have as recorded: they are not
-    merged, and downloaded by the next run. ``report`` is None if no run has begun in any of the directories. ``page``
-    is the path of ``report.html``; None if it was turned off or couldn't be written. ``outputs_at`` is the URL of the
-    outputs if they are in an object store.
+    ``is_repeated``: all shards were merged before, and only the report was written again.
+    ``outputs`` counts the outputs of the merged shards, and ``absent`` are those that their
+    directories don't have as recorded: they are not merged, and downloaded by the next run.
+    ``report`` is None if no run has begun in any of the directories. ``page`` is the path of
+    ``report.html``; None if it was turned off or couldn't be written. ``outputs_at`` is the URL of
+    the outputs if they are in an object store.
     """
 
     run_dir: Path
@@ -186,18 +222,20 @@ def merge(
     clock: Callable[[], float] = time.time,
     settings: Settings | None = None,
 ) -> MergeResult:
-    """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no gateway.
+    """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no
+    gateway.
 
-    ``run_dirs`` are the directories in which the shards were run; a main run directory stands for those below it.
-    ``out_dir`` is the main run directory; by default, the one in which the shard directories are. ``abandon`` has the
-    numbers of shards that did not run and never will, or is ``"all"`` for all that are missing: their allowances are
-    returned. May be repeated. ``clock`` returns seconds since the epoch.
-    ``settings`` name the directory of the accounts in which credits of a period were set aside. A main run directory in
-    an object store is given by its URL.
+    ``run_dirs`` are the directories in which the shards were run; a main run directory stands for
+    those below it. ``out_dir`` is the main run directory; by default, the one in which the shard
+    directories are. ``abandon`` has the numbers of shards that did not run and never will, or is
+    ``"all"`` for all that are missing: their allowances are returned. May be repeated. ``clock``
+    returns seconds since the epoch. ``settings`` name the directory of the accounts in which
+    credits of a period were set aside. A main run directory in an object store is given by its URL.
 
-    Raises ``UserError`` if the directories are not those of all shards of the outstanding plan, each once, or if
-    another file is at the path of an output; ``RunDirectoryError``, ``RunBusyError`` if a run is active in one of them,
-    ``JournalError``, ``ObjectStoreError``, and ``ReportError``. Only after the last of these are the shards merged.
+    Raises ``UserError`` if the directories are not those of all shards of the outstanding plan,
+    each once, or if another file is at the path of an output; ``RunDirectoryError``,
+    ``RunBusyError`` if a run is active in one of them, ``JournalError``, ``ObjectStoreError``, and
+    ``ReportError``. Only after the last of these are the shards merged.
     """
     given, out_dir = [Path(path) for path in run_dirs], None if out_dir is None else Path(out_dir)
     command, (sources, stored) = _command(given, out_dir), _sources(given, out_dir, clock())
@@ -207,21 +245,32 @@ def merge(
         journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
         if stored is not None:
             note_url(journal, stored.store)
-        directories = [found for path in sources.shards if (found := read_shard(path, binding)) is not None]
+        directories = [
+            found for path in sources.shards if (found := read_shard(path, binding)) is not None
+        ]
         outstanding = _outstanding(journal, sources.main, directories)
         if stored is not None:
             refuse_unfinished(each for each in directories if each.number in outstanding.missing)
-        choice = choose_shards([each.found for each in directories], outstanding, abandon, command=command)
+        choice = choose_shards(
+            [each.found for each in directories], outstanding, abandon, command=command
+        )
         lock_abandoned(stack, sources, outstanding, () if stored is not None else choice.abandoned)
-        shards = sorted((each for each in directories if each.number in choice.found), key=lambda each: each.number)
+        shards = sorted(
+            (each for each in directories if each.number in choice.found),
+            key=lambda each: each.number,
+        )
         if stored is not None:
             stored.close(choice)
-        merging = ShardMerge(journal, shards, stack.enter_context(MergedEvents()), outstanding, choice)
+        merging = ShardMerge(
+            journal, shards, stack.enter_context(MergedEvents()), outstanding, choice
+        )
         outputs, absent = _merge(merging, sources.main, clock(), is_stored=stored is not None)
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
-        head, page = write_results(journal, sources.main, html=html) if journal.is_begun() else (None, None)
+        head, page = (
+            write_results(journal, sources.main, html=html) if journal.is_begun() else (None, None)
+        )
         if stored is not None and head is not None:
             stored.note_merged()
     return MergeResult(
@@ -248,7 +297,9 @@ def _command(given: Sequence[Path], out_dir: Path | None) -> str:
     return shell_command("merge", *words, *(() if out_dir is None else ("--out-dir", out_dir)))
 
 
-def _sources(given: Sequence[Path], out_dir: Path | None, now: float) -> tuple[MergeSources, StoredShards | None]:
+def _sources(
+    given: Sequence[Path], out_dir: Path | None, now: float
+) -> tuple[MergeSources, StoredShards | None]:
     """Return what is to be merged; from an object store, it is brought here first."""
     place = main_of(given, out_dir)
     if place is None:
@@ -258,13 +309,17 @@ def _sources(given: Sequence[Path], out_dir: Path | None, now: float) -> tuple[M
 
 
 def _lock(stack: ExitStack, sources: MergeSources) -> None:
-    """Lock the main run directory and those of the shards, in an order that is the same for every caller."""
+    """Lock the main run directory and those of the shards, in an order that is the same for every
+    caller."""
     allow_locks(len(sources.shards))
     for directory in (sources.main, *sorted(sources.shards)):
         is_main = directory is sources.main
-        if not Journal.exists(directory) and not (is_main and sources.shards and is_lost(directory)):
+        if not Journal.exists(directory) and not (
+            is_main and sources.shards and is_lost(directory)
+        ):
             raise RunDirectoryError(
-                f"{directory} is not a run directory: it has no journal", hint="name the directory of a run"
+                f"{directory} is not a run directory: it has no journal",
+                hint="name the directory of a run",
             )
         stack.enter_context(lock_run_directory(directory))
         with nullcontext() if is_main else shard_errors(directory):
@@ -273,7 +328,8 @@ def _lock(stack: ExitStack, sources: MergeSources) -> None:
 
 
 def _binding(sources: MergeSources) -> Binding:
-    """Return what the main run directory belongs to; if its journal is lost, what its first shard belongs to."""
+    """Return what the main run directory belongs to; if its journal is lost, what its first shard
+    belongs to."""
     if Journal.exists(sources.main):
         with Journal.read(sources.main) as journal:
             if journal.is_created():
@@ -282,14 +338,21 @@ def _binding(sources: MergeSources) -> Binding:
         return journal.binding()
 
 
-def _outstanding(journal: Journal, main: Path, shards: Sequence[ShardDirectory]) -> OutstandingShards:
-    """Return the shards that the merge is of. If the journal doesn't know them, it gets their jobs first."""
+def _outstanding(
+    journal: Journal, main: Path, shards: Sequence[ShardDirectory]
+) -> OutstandingShards:
+    """Return the shards that the merge is of.
+
+    If the journal doesn't know them, it gets their jobs first.
+    """
     outstanding = noted_shards(journal)
     is_known = outstanding is not None and (
         outstanding.missing or any(each.found.plan_digest in outstanding.plans for each in shards)
     )
     if shards and not is_known and unknown_shards(main, outstanding):
-        logger.warning("the journal of %s doesn't know these shards: it is restored from theirs", main)
+        logger.warning(
+            "the journal of %s doesn't know these shards: it is restored from theirs", main
+        )
         _adopt_jobs(journal, shards)
         return _restored_shards(shards, outstanding)
     if outstanding is None:
@@ -300,21 +363,27 @@ def _outstanding(journal: Journal, main: Path, shards: Sequence[ShardDirectory])
     return outstanding
 
 
-def _restored_shards(shards: Sequence[ShardDirectory], before: OutstandingShards | None) -> OutstandingShards:
+def _restored_shards(
+    shards: Sequence[ShardDirectory], before: OutstandingShards | None
+) -> OutstandingShards:
     """Return the shards of a plan that the main journal doesn't know. ``before`` is what it knows.
 
     The allowances of shards without a directory are lost: they can be abandoned, or run and merged.
     """
     allowances = dict.fromkeys(range(1, shards[0].found.shard.count + 1), ZERO)
-    allowances |= {shard.number: shard.terms.budget or ZERO for shard in shards if shard.number in allowances}
+    allowances |= {
+        shard.number: shard.terms.budget or ZERO for shard in shards if shard.number in allowances
+    }
     earlier = () if before is None else before.plans
     return OutstandingShards(shards[0].found.plan_digest, allowances, earlier=earlier)
 
 
 def _adopt_jobs(journal: Journal, shards: Sequence[ShardDirectory]) -> None:
-    """Add the jobs of shards to the plan of a main journal, and the fingerprint of their key unless it has one.
+    """Add the jobs of shards to the plan of a main journal, and the fingerprint of their key unless
+    it has one.
 
-    Raises ``ShardJournalError`` if the main journal has events of one of the jobs: they would count twice.
+    Raises ``ShardJournalError`` if the main journal has events of one of the jobs: they would count
+    twice.
     """
     for shard in shards:
         _refuse_twice_bought(journal, shard)
@@ -340,7 +409,10 @@ def _refuse_twice_bought(journal: Journal, shard: ShardDirectory) -> None:
 
 
 def _united(journal: Journal, shards: Sequence[ShardDirectory]) -> Iterator[PlannedJob]:
-    """Yield the jobs of the plan and of the shards, each once. A place that is taken is changed: only order is lost."""
+    """Yield the jobs of the plan and of the shards, each once.
+
+    A place that is taken is changed: only order is lost.
+    """
     known: set[str] = set()
     places: set[int] = set()
     last = max((planned.position for planned in chain(journal.plan(), _jobs_of(shards))), default=0)
@@ -366,10 +438,13 @@ def _jobs_of(shards: Sequence[ShardDirectory]) -> Iterator[PlannedJob]:
             yield from journal.plan()
 
 
-def _merge(merging: ShardMerge, main: Path, now: float, *, is_stored: bool) -> tuple[int, tuple[str, ...]]:
+def _merge(
+    merging: ShardMerge, main: Path, now: float, *, is_stored: bool
+) -> tuple[int, tuple[str, ...]]:
     """Bring the outputs of the shards into the main run directory, then their events.
 
-    Returns how many outputs are there then, and the paths of those that the shards' directories don't have.
+    Returns how many outputs are there then, and the paths of those that the shards' directories
+    don't have.
     """
     if merging.choice.is_empty:
         return 0, ()

@@ -1,7 +1,8 @@
 """The budget of a period for a run that is divided into shards.
 
-What the run may spend is set aside in the account before the plan is divided, and its shards get their allowances out
-of that. Shards and workers don't use the account. The merge settles it, by the charges of all shards and their times.
+What the run may spend is set aside in the account before the plan is divided, and its shards get
+their allowances out of that. Shards and workers don't use the account. The merge settles it, by the
+charges of all shards and their times.
 
     killed between                          credits of the period        the same command again
     set aside, and the shards noted         set aside, for nobody        settles, and sets aside again
@@ -9,8 +10,8 @@ of that. Shards and workers don't use the account. The merge settles it, by the 
     the plan named, and the events merged   set aside for the shards     merges
     the events merged, and settled          set aside, and spent in it   settles, by what the journal has
 
-While shards are outstanding, the journal doesn't have what they spend, so nothing else may settle the run: a run and
-``budget release`` are refused.
+While shards are outstanding, the journal doesn't have what they spend, so nothing else may settle
+the run: a run and ``budget release`` are refused.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ logger = logging.getLogger(__name__)
 class DivisionLimit:
     """What a plan may be divided within. ``account`` is that of its period, if it has one.
 
-    ``explain`` adds the figures of the period to the error of a job that doesn't fit, if they are the reason.
+    ``explain`` adds the figures of the period to the error of a job that doesn't fit, if they are
+    the reason.
     """
 
     terms: RunTerms
@@ -63,13 +65,17 @@ class DivisionLimit:
 async def division_limit(
     request: RunRequest, basis: PlanBasis, journal: Journal, settings: Settings, clock: Clock
 ) -> AsyncIterator[DivisionLimit]:
-    """Set credits of the period aside for a plan that is divided in the block, and yield its terms with that budget.
+    """Set credits of the period aside for a plan that is divided in the block, and yield its terms
+    with that budget.
 
-    They are settled at the end unless the block has noted the shards. If shards are outstanding already, nothing is
-    set aside: the plan has the budget that it had. Raises ``BudgetAccountError``. The caller holds the directory's
-    lock.
+    They are settled at the end unless the block has noted the shards. If shards are outstanding
+    already, nothing is set aside: the plan has the budget that it had. Raises
+    ``BudgetAccountError``. The caller holds the directory's lock.
     """
-    rules, outstanding = PeriodRules.of(basis.source, settings.base_url), outstanding_shards(journal)
+    rules, outstanding = (
+        PeriodRules.of(basis.source, settings.base_url),
+        outstanding_shards(journal),
+    )
     if rules is None:
         yield DivisionLimit(basis.terms)
         return
@@ -79,7 +85,14 @@ async def division_limit(
         return
     choice = request.choice
     allowance = await set_aside(
-        rules, journal, basis.terms, settings, clock, own=request.budget, choice=choice, is_divided=True
+        rules,
+        journal,
+        basis.terms,
+        settings,
+        clock,
+        own=request.budget,
+        choice=choice,
+        is_divided=True,
     )
     try:
         terms = replace(basis.terms, budget=allowance.budget)
@@ -90,7 +103,8 @@ async def division_limit(
 
 
 def settle_merged(journal: Journal, account: str, settings: Settings, now: float) -> None:
-    """Settle a run whose shards are all merged, and note the figures of the period for the report. May be repeated.
+    """Settle a run whose shards are all merged, and note the figures of the period for the report.
+    May be repeated.
 
     An error is logged: the credits then stay set aside. The caller holds the directory's lock.
     """
@@ -106,10 +120,15 @@ def settle_merged(journal: Journal, account: str, settings: Settings, now: float
 
 def _account_of(journal: Journal, name: str, settings: Settings) -> BudgetAccount:
     directory = settings.accounts_directory
-    file = None if directory is None else account_file(directory, name, account_gateway(journal.binding().gateway))
+    file = (
+        None
+        if directory is None
+        else account_file(directory, name, account_gateway(journal.binding().gateway))
+    )
     if file is None or not file.exists():
         raise BudgetAccountError(
-            f"there is no budget account {name} in {directory}", hint="merge on the machine on which it was divided"
+            f"there is no budget account {name} in {directory}",
+            hint="merge on the machine on which it was divided",
         )
     return BudgetAccount(file)
 
@@ -119,7 +138,8 @@ def _settle(journal: Journal, account: BudgetAccount, now: float) -> None:
     share = None if run is None else account.of_run(run)
     if share is None or not is_journal_of(journal, share):
         raise BudgetAccountError(
-            f"budget account {terms.account} doesn't know this journal, or a newer one of this directory", hint=None
+            f"budget account {terms.account} doesn't know this journal, or a newer one of this directory",
+            hint=None,
         )
     calendar, runs = calendar_of(terms), journal.runs()
     since = now if share.since is None else share.since

@@ -15,9 +15,17 @@ from crucible_batch.settings import Settings
 
 
 def prepared(
-    output: CommandOutput, request: RunRequest, settings: Settings, save_to: Path | None, *, force: bool
+    output: CommandOutput,
+    request: RunRequest,
+    settings: Settings,
+    save_to: Path | None,
+    *,
+    force: bool,
 ) -> bool:
-    """Probe if that is asked for, and return whether there can be a plan. Otherwise shows why there is none."""
+    """Probe if that is asked for, and return whether there can be a plan.
+
+    Otherwise shows why there is none.
+    """
     if not request.of(DivisionOptions).probe:
         return True
     # For probes only, so that a plan starts fast.
@@ -27,7 +35,14 @@ def prepared(
 
     with showing(output, request, DisplayMode.AUTO) as shown:
         found = asyncio.run(
-            probe(request, save_to, force=force, handle_signals=True, observer=shown, settings=settings)
+            probe(
+                request,
+                save_to,
+                force=force,
+                handle_signals=True,
+                observer=shown,
+                settings=settings,
+            )
         )
     if found is None or found.may_divide:
         return True

@@ -18,7 +18,10 @@ from crucible_batch.settings import Settings
 
 
 class ShardsPart(PlanPart):
-    """Divides a plan if that is asked for. Otherwise notes the shards of its directory that are not merged yet."""
+    """Divides a plan if that is asked for.
+
+    Otherwise notes the shards of its directory that are not merged yet.
+    """
 
     _shards: tuple[PlannedShard, ...] = ()
 
@@ -29,7 +32,8 @@ class ShardsPart(PlanPart):
             check_sharding(plan.request, plan.basis.source, plan.basis.terms, plan.save_to)
 
     def lock(self, stack: AsyncExitStack, plan: ReadPlan) -> None:
-        # A new directory is locked once the plan can be divided: a refused plan leaves nothing behind.
+        # A new directory is locked once the plan can be divided: a refused plan leaves nothing
+        # behind.
         if _is_to_be_divided(plan) and plan.directory.exists():
             stack.enter_context(lock_run_directory(plan.directory))
 
@@ -38,7 +42,9 @@ class ShardsPart(PlanPart):
             self._shards = plan.request.plan.head.shards
         return () if self._shards or _is_to_be_divided(plan) else shard_notes(plan.directory)
 
-    async def saved(self, stack: AsyncExitStack, plan: DraftedPlan, save_to: Path) -> PlanSummary | None:
+    async def saved(
+        self, stack: AsyncExitStack, plan: DraftedPlan, save_to: Path
+    ) -> PlanSummary | None:
         if not _is_to_be_divided(plan.read):
             return None
         from crucible_batch.features.shards.planning import plan_shards  # noqa: PLC0415 - for such plans only

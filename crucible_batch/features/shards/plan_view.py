@@ -28,7 +28,10 @@ def show(console: Console, plan: PlanSummary) -> None:
     shown = plan.shards if len(plan.shards) <= _ROWS_SHOWN else plan.shards[: _ROWS_SHOWN - 1]
     for shard in shown:
         table.add_row(
-            f"{shard.number}/{len(plan.shards)}", str(shard.jobs), str(shard.admitted), format_credits(shard.allowance)
+            f"{shard.number}/{len(plan.shards)}",
+            str(shard.jobs),
+            str(shard.admitted),
+            format_credits(shard.allowance),
         )
     if more := len(plan.shards) - len(shown):
         rest = plan.shards[len(shown) :]
@@ -40,25 +43,43 @@ def show(console: Console, plan: PlanSummary) -> None:
     aside = format_credits(plan.set_aside)
     words = f"; {blocked:,} jobs are not covered by the allowances" if blocked else ""
     place = plan.outputs_at or plan.run_dir
-    fact(console, "aside", f"{aside} credits are set aside in {clean_path(place)}{words}", width=_WIDTH)
+    fact(
+        console,
+        "aside",
+        f"{aside} credits are set aside in {clean_path(place)}{words}",
+        width=_WIDTH,
+    )
 
 
 def show_next(console: Console, plan: PlanSummary, saved: Path) -> bool:
-    """Show the commands that run the shards, on other machines or one after another, and that merge them.
+    """Show the commands that run the shards, on other machines or one after another, and that merge
+    them.
 
     Returns false if the plan is not divided.
     """
     count = len(plan.shards)
     if not count:
         return False
-    fact(console, "next", (shell_command("run", saved, "--shard", f"1/{count}"), "command"), width=_WIDTH)
+    fact(
+        console,
+        "next",
+        (shell_command("run", saved, "--shard", f"1/{count}"), "command"),
+        width=_WIDTH,
+    )
     fact(console, "or all", (loop_command(saved, count), "command"), width=_WIDTH)
-    fact(console, "then", (shell_command("merge", plan.outputs_at or plan.run_dir), "command"), width=_WIDTH)
+    fact(
+        console,
+        "then",
+        (shell_command("merge", plan.outputs_at or plan.run_dir), "command"),
+        width=_WIDTH,
+    )
     return True
 
 
 def loop_command(saved: Path, count: int) -> str:
-    return f"for n in $(seq {count}); do crucible-batch run {quoted(saved)} --shard $n/{count}; done"
+    return (
+        f"for n in $(seq {count}); do crucible-batch run {quoted(saved)} --shard $n/{count}; done"
+    )
 
 
 def as_json(plan: PlanSummary) -> dict[str, Json]:

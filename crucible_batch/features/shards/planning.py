@@ -41,26 +41,37 @@ from crucible_batch.settings import Settings
 
 
 async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) -> PlanSummary:
-    """Divide a plan, set the allowances aside in the main run directory, and write the plan to ``target``.
+    """Divide a plan, set the allowances aside in the main run directory, and write the plan to
+    ``target``.
 
-    The main run directory is locked by the caller if it exists.
-    The allowances are set aside before the plan has its name, so that no shard can run while they could be spent
-    elsewhere. Raises ``UserError`` if the plan can't be divided (``NothingToDivideError``: no job of it can), or if
+    The main run directory is locked by the caller if it exists. The allowances are set aside before
+    the plan has its name, so that no shard can run while they could be spent elsewhere. Raises
+    ``UserError`` if the plan can't be divided (``NothingToDivideError``: no job of it can), or if
     shards of another plan are outstanding.
     """
     read, gateway = plan.read, plan.gateway
     assert gateway is not None  # a plan is saved with an API key only
-    request, directory, basis, settings, found = read.request, read.directory, read.basis, read.settings, None
+    request, directory, basis, settings, found = (
+        read.request,
+        read.directory,
+        read.basis,
+        read.settings,
+        None,
+    )
     refuse_unknown(noted_in(directory), directory)
     if not directory.exists():
         refuse_if_run_elsewhere(directory, basis.source.path, basis.binding, settings.api_key)
-        found = await _divided(plan, DivisionLimit(basis.terms), None, gateway)  # refused before anything is created
+        found = await _divided(
+            plan, DivisionLimit(basis.terms), None, gateway
+        )  # refused before anything is created
         stack.enter_context(lock_run_directory(directory))
     clock = SystemClock()
     url = ObjectUrl.parse(request.out_dir or directory) or directory_outputs_url(directory)
     store = open_store(directory, url)
     listing = await Listing.of(store.objects) if isinstance(store, ObjectOutputStore) else None
-    journal = await stack.enter_async_context(claimed_journal(store, basis.binding, now=clock.now()))
+    journal = await stack.enter_async_context(
+        claimed_journal(store, basis.binding, now=clock.now())
+    )
     if listing is not None:
         await _take_back_unlisted(journal, listing)
     await _resume_earlier_runs(plan, journal, gateway, settings, store)
@@ -68,7 +79,9 @@ async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) ->
         past = journal if journal.last_number() else None  # without events, all jobs are new
         if found is None or past is not None or limit.account is not None:
             found = await _divided(plan, limit, past, gateway)
-        summary = await _written(plan, found, limit, journal, gateway, listing=listing, target=target)
+        summary = await _written(
+            plan, found, limit, journal, gateway, listing=listing, target=target
+        )
     return summary if store.url is None else replace(summary, outputs_at=str(store.url))
 
 
@@ -82,10 +95,15 @@ async def _written(
     listing: Listing | None,
     target: Path,
 ) -> PlanSummary:
-    """Write a divided plan. Before it has its name, the allowances are set aside, and an object store lists it."""
+    """Write a divided plan.
+
+    Before it has its name, the allowances are set aside, and an object store lists it.
+    """
     read, division = plan.read, divided.division
     basis, choice = read.basis, read.request.job_filter
-    summary = await summarise(plan.draft, limit.terms, read.directory, gateway, choice=choice, notes=plan.notes)
+    summary = await summarise(
+        plan.draft, limit.terms, read.directory, gateway, choice=choice, notes=plan.notes
+    )
     account = _account_of(journal)
     head = replace(
         plan_head(target, read.request, basis, summary),
@@ -101,31 +119,45 @@ async def _written(
 
     if listing is not None:
         with TemporaryDirectory() as folder:
-            digest = write_saved_plan(written := Path(folder, "plan.json"), head, divided.rows(basis.source.directory))
-            # A plan that is listed can be read, so that any machine can merge or abandon its shards.
-            await publish_bytes(listing.objects, plan_key(digest), await asyncio.to_thread(written.read_bytes))
+            digest = write_saved_plan(
+                written := Path(folder, "plan.json"), head, divided.rows(basis.source.directory)
+            )
+            # A plan that is listed can be read, so that any machine can merge or abandon its
+            # shards.
+            await publish_bytes(
+                listing.objects, plan_key(digest), await asyncio.to_thread(written.read_bytes)
+            )
         before(digest)
         try:
             await listing.add(digest)
         except RunDirectoryError:
             await _take_back_unlisted(journal, listing)
             raise
-    digest = write_saved_plan(target, head, divided.rows(basis.source.directory), force=read.force, before=before)
+    digest = write_saved_plan(
+        target, head, divided.rows(basis.source.directory), force=read.force, before=before
+    )
     return replace(summary, shards=division.shards, digest=digest)
 
 
 async def _take_back_unlisted(journal: Journal, listing: Listing) -> None:
-    """Forget a plan that was noted and never listed: no shard of it can run, and another machine may have divided.
+    """Forget a plan that was noted and never listed: no shard of it can run, and another machine
+    may have divided.
 
     Raises ``RunDirectoryError`` and ``ObjectStoreError``.
     """
     outstanding = outstanding_shards(journal)
-    if outstanding is not None and (await read_list(listing.objects)).of(outstanding.plan_digest) is None:
+    if (
+        outstanding is not None
+        and (await read_list(listing.objects)).of(outstanding.plan_digest) is None
+    ):
         note_shards(journal, outstanding.before)
 
 
 def _account_of(journal: Journal) -> PlanAccount:
-    """Return the account of the plan. The key may have been renewed since its shards were set aside."""
+    """Return the account of the plan.
+
+    The key may have been renewed since its shards were set aside.
+    """
     outstanding = outstanding_shards(journal)
     known = None if outstanding is None else outstanding.fingerprint
     fingerprint = known or journal.remembered_key() or ""
@@ -133,9 +165,14 @@ def _account_of(journal: Journal) -> PlanAccount:
 
 
 async def _resume_earlier_runs(
-    plan: DraftedPlan, journal: Journal, gateway: HttpGateway, settings: Settings, store: OutputStore
+    plan: DraftedPlan,
+    journal: Journal,
+    gateway: HttpGateway,
+    settings: Settings,
+    store: OutputStore,
 ) -> None:
-    """Store the plan's jobs in the main run directory, as a run does, and restore what its journal has lost."""
+    """Store the plan's jobs in the main run directory, as a run does, and restore what its journal
+    has lost."""
     read, terms = plan.read, plan.read.basis.terms
     is_free = outstanding_shards(journal) is None  # otherwise the jobs of that plan have to stay
     if is_free:
@@ -152,19 +189,26 @@ async def _divided(
     to_divide = PlanToDivide(plan.draft, journal, limit.terms, choice, request.out_dir)
     found = await to_divide.divided(gateway, request.of(DivisionOptions).shards or 1)
     if not any(found.division.is_admitted):
-        summary = await summarise(plan.draft, limit.terms, plan.read.directory, gateway, choice=choice)
+        summary = await summarise(
+            plan.draft, limit.terms, plan.read.directory, gateway, choice=choice
+        )
         raise _nothing_to_run(found.division, summary, limit)
     return found
 
 
-def _nothing_to_run(division: Division, summary: PlanSummary, limit: DivisionLimit) -> NothingToDivideError:
+def _nothing_to_run(
+    division: Division, summary: PlanSummary, limit: DivisionLimit
+) -> NothingToDivideError:
     if not len(division.numbers):
         return NothingToDivideError(
-            "there is nothing to divide: no job is new", hint="run MANIFEST shows what is left to do"
+            "there is nothing to divide: no job is new",
+            hint="run MANIFEST shows what is left to do",
         )
     if summary.blocked is not None:
         blocked = limit.explain(summary.blocked)
-        return NothingToDivideError(f"no job can start: {blocked.message}", hint=blocked.hint or "raise the budget")
+        return NothingToDivideError(
+            f"no job can start: {blocked.message}", hint=blocked.hint or "raise the budget"
+        )
     return NothingToDivideError(
         f"the budget is not enough for any job beside the {format_credits(summary.held)} credits that are held",
         hint="raise the budget: --budget N; or add --probe, which waits for refunds of failed jobs",

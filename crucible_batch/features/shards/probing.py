@@ -1,6 +1,8 @@
-"""``plan --probe``: the purchases before a plan is divided, so that its shards know each price and upload no image.
+"""``plan --probe``: the purchases before a plan is divided, so that its shards know each price and
+upload no image.
 
-Ordinary runs in the main run directory, one after another; each is chosen by what the journal has after the one before:
+Ordinary runs in the main run directory, one after another; each is chosen by what the journal has
+after the one before:
 
 1. A run that starts no job. It finishes what an earlier run left in flight, and the journal has the plan then.
 2. Runs that buy one job of each shape without a price, in manifest order. If the gateway refuses one or doesn't accept
@@ -42,7 +44,13 @@ from crucible_batch.manifest import Manifest
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.runs.connecting import current_settings, gateway_for, require_key
 from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.runs.request import JobFilter, RunRequest, check_request, check_saving, follow_plan
+from crucible_batch.runs.request import (
+    JobFilter,
+    RunRequest,
+    check_request,
+    check_saving,
+    follow_plan,
+)
 from crucible_batch.runs.run_journal import ledger_of
 from crucible_batch.runs.running import RunResult, run_request
 from crucible_batch.runs.shard_notes import noted_in
@@ -67,7 +75,10 @@ class ProbeResult:
 
     @property
     def may_divide(self) -> bool:
-        """Whether the plan may be divided now. Failed jobs don't prevent it: they stay in the main run directory."""
+        """Whether the plan may be divided now.
+
+        Failed jobs don't prevent it: they stay in the main run directory.
+        """
         return self.is_complete and self.run.exit_code in _MAY_GO_ON
 
 
@@ -81,10 +92,12 @@ async def probe(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> ProbeResult | None:
-    """Buy and upload what the shards of a plan have to know, before ``plan_request`` with the same arguments.
+    """Buy and upload what the shards of a plan have to know, before ``plan_request`` with the same
+    arguments.
 
-    Returns None, and spends nothing, if shards of the run directory are not merged yet. Raises ``UserError`` before
-    anything is spent if the plan can't be divided or saved to ``save_to``, and otherwise as ``run`` does.
+    Returns None, and spends nothing, if shards of the run directory are not merged yet. Raises
+    ``UserError`` before anything is spent if the plan can't be divided or saved to ``save_to``, and
+    otherwise as ``run`` does.
     """
     check_request(request)
     settings = settings or current_settings()
@@ -94,7 +107,10 @@ async def probe(
     manifest = read_source(request)
     terms = run_terms(manifest, request)
     if request.of(DivisionOptions).shards is None:
-        raise UserError("--probe is for a plan that is divided into shards", hint="add --shards N, or omit --probe")
+        raise UserError(
+            "--probe is for a plan that is divided into shards",
+            hint="add --shards N, or omit --probe",
+        )
     check_sharding(request, manifest, terms, save_to)
     shards = noted_in(run_directory(request.out_dir, terms))
     if shards is not None and shards.missing:
@@ -118,10 +134,11 @@ async def run_probe(
     observer: Observer | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> ProbeResult:
-    """Buy a job of each shape without a price, and upload the missing images of the jobs that its shards may buy.
+    """Buy a job of each shape without a price, and upload the missing images of the jobs that its
+    shards may buy.
 
-    The request needs a budget, and the number of shards. Nothing is notified: the run that the plan is for comes later.
-    Raises as ``run`` does.
+    The request needs a budget, and the number of shards. Nothing is notified: the run that the plan
+    is for comes later. Raises as ``run`` does.
     """
     # The deadline and the choice are those of all runs together.
     request = with_pace_of(manifest, request)
@@ -134,7 +151,12 @@ async def run_probe(
         deadline.check()
         job_filter = replace(request.job_filter, names=names)
         result = await run_request(
-            replace(request, job_filter=job_filter, uploads_only=uploads_only, deadline_s=deadline.left_s),
+            replace(
+                request,
+                job_filter=job_filter,
+                uploads_only=uploads_only,
+                deadline_s=deadline.left_s,
+            ),
             kind_of_probe,
             manifest=manifest,
             handle_signals=handle_signals,
@@ -165,7 +187,9 @@ async def run_probe(
     return ProbeResult(replace(result, exit_code=worst), choice.is_complete)
 
 
-def _budget_of(request: RunRequest, manifest: Manifest, settings: Settings, directory: Path) -> Credits:
+def _budget_of(
+    request: RunRequest, manifest: Manifest, settings: Settings, directory: Path
+) -> Credits:
     """Return the budget that the plan could be divided within now."""
     terms = run_terms(manifest, request)
     period = preview(manifest, settings, directory, terms, request.budget)
@@ -179,7 +203,9 @@ def _to_buy(choice: ProbeChoice, directory: Path, budget: Credits) -> frozenset[
         return choice.to_buy(journal.jobs(terms.rule), ledger, left_of(ledger, budget))
 
 
-def _to_prepare(choice: ProbeChoice, directory: Path, budget: Credits, listed: ListedAssets) -> frozenset[str]:
+def _to_prepare(
+    choice: ProbeChoice, directory: Path, budget: Credits, listed: ListedAssets
+) -> frozenset[str]:
     with Journal.read(directory) as journal:
         terms = journal.runs()[-1].terms
         ledger = ledger_of(journal, PriceBook.of(terms))
@@ -190,7 +216,8 @@ def _to_prepare(choice: ProbeChoice, directory: Path, budget: Credits, listed: L
 
 @dataclass(slots=True)
 class ProbeChoice:
-    """The choice of a probe's jobs by name, for one run after another, among those that ``chosen`` takes.
+    """The choice of a probe's jobs by name, for one run after another, among those that ``chosen``
+    takes.
 
     ``is_complete``: no price is missing, nothing is left to choose, and nothing is missing.
     """
@@ -204,15 +231,21 @@ class ProbeChoice:
     _attempted: set[str] = field(default_factory=set, init=False)
     """The digests of the images that a run was to upload."""
 
-    def to_buy(self, jobs: Iterable[tuple[PlannedJob, Job]], ledger: Ledger, left: Credits) -> frozenset[str]:
-        """Return one job of each shape without a price, and the jobs that an earlier run left between two attempts.
+    def to_buy(
+        self, jobs: Iterable[tuple[PlannedJob, Job]], ledger: Ledger, left: Credits
+    ) -> frozenset[str]:
+        """Return one job of each shape without a price, and the jobs that an earlier run left
+        between two attempts.
 
-        Without such jobs, the first one to be divided if it doesn't fit beside refunds: its run waits for them.
+        Without such jobs, the first one to be divided if it doesn't fit beside refunds: its run
+        waits for them.
         """
         prices, next_new = ledger.prices, None
         first: dict[Shape, str] = {}  # the job that would be bought to learn the price of its shape
         unfinished: set[str] = set()  # jobs between two attempts
-        waiting: set[Shape] = set()  # shapes of which a job was bought, or may have been, without a price so far
+        waiting: set[Shape] = (
+            set()
+        )  # shapes of which a job was bought, or may have been, without a price so far
         unpriced: set[Shape] = set()  # shapes of jobs that are to be divided, without a price
         for planned, job in self._taken(jobs):
             shape, name, is_tried = shape_of(planned), planned.name, planned.name in self._tried
@@ -247,10 +280,12 @@ class ProbeChoice:
         prices: PriceBook,
         left: Credits,
     ) -> frozenset[str]:
-        """Return the jobs that upload the missing images of the admitted jobs; none as long as a price is unknown.
+        """Return the jobs that upload the missing images of the admitted jobs; none as long as a
+        price is unknown.
 
-        ``phases`` are those of the images by the journal, and ``is_listed``: whether the gateway lists one.
-        ``left`` is what is left of the budget. While the price of an upload is unknown, one job is returned.
+        ``phases`` are those of the images by the journal, and ``is_listed``: whether the gateway
+        lists one. ``left`` is what is left of the budget. While the price of an upload is unknown,
+        one job is returned.
         """
         if not self._has_prices:
             return frozenset()
@@ -266,7 +301,9 @@ class ProbeChoice:
         divider = Divider(prices, shards=self.shards, left=left)
         for planned, job in self._taken(jobs):
             if is_untouched(job):
-                missing = frozenset(image.spec.sha256 for image in planned.images.values() if is_missing(image))
+                missing = frozenset(
+                    image.spec.sha256 for image in planned.images.values() if is_missing(image)
+                )
                 found.append((planned.name, missing))
                 # What an upload in doubt costs is in the ledger already.
                 divider.add(shape_of(planned), missing - in_doubt)
@@ -278,7 +315,9 @@ class ProbeChoice:
         ]
         self.is_complete = not needed
         if any(name in self._tried for name, _ in needed):
-            return frozenset()  # neither prepared nor failed: its run has the reason why it can't be
+            return (
+                frozenset()
+            )  # neither prepared nor failed: its run has the reason why it can't be
         if prices.expected(UPLOAD) is None and prices.upload_ceiling is None:
             del needed[1:]
         names = self._one_for_each_image(needed)
@@ -286,7 +325,8 @@ class ProbeChoice:
         return names
 
     def _one_for_each_image(self, needed: Iterable[tuple[str, frozenset[str]]]) -> frozenset[str]:
-        """Return the first job that needs each image; each job that needs one which an earlier run didn't upload."""
+        """Return the first job that needs each image; each job that needs one which an earlier run
+        didn't upload."""
         names: set[str] = set()
         covered: set[str] = set()
         for name, missing in needed:

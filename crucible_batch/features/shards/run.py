@@ -1,6 +1,8 @@
-"""The run of one shard of a divided plan, in a run directory of its own, with its allowance as the budget.
+"""The run of one shard of a divided plan, in a run directory of its own, with its allowance as the
+budget.
 
-The jobs are those of the plan: tables and prompts aren't read again, and an input image only to be uploaded.
+The jobs are those of the plan: tables and prompts aren't read again, and an input image only to be
+uploaded.
 """
 
 from __future__ import annotations
@@ -39,7 +41,12 @@ from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.draft import run_directory, run_terms
 from crucible_batch.runs.object_runs import limits_of, open_store
 from crucible_batch.runs.parts import Parts
-from crucible_batch.runs.paths import main_directory, main_location, plan_outputs_url, shard_directory
+from crucible_batch.runs.paths import (
+    main_directory,
+    main_location,
+    plan_outputs_url,
+    shard_directory,
+)
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
 from crucible_batch.runs.planning import PlanInput
 from crucible_batch.runs.request import RunRequest
@@ -69,34 +76,49 @@ def shard_run(request: RunRequest, parts: Parts) -> RunKind:
     def store(directory: Path) -> OutputStore:
         return open_store(directory, plan_outputs_url(plan), **limits_of(request), is_shard=True)
 
-    return RunKind(parts, lambda manifest: shard_terms(run_terms(manifest, request), plan, shard), store, ShardJobs)
+    return RunKind(
+        parts,
+        lambda manifest: shard_terms(run_terms(manifest, request), plan, shard),
+        store,
+        ShardJobs,
+    )
 
 
 class ShardJobs:
-    """The jobs of one shard, as ``JobSource`` describes: those of the plan, in a directory of their own."""
+    """The jobs of one shard, as ``JobSource`` describes:
+
+    those of the plan, in a directory of their own.
+    """
 
     may_delete_images = False
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._plan, self._shard = shard_of(context.request)
-        self.basis = PlanBasis(context.manifest, run_terms(context.manifest, context.request), context.binding.gateway)
+        self.basis = PlanBasis(
+            context.manifest, run_terms(context.manifest, context.request), context.binding.gateway
+        )
         self._rows = ShardRows(self._plan, self._shard, context.manifest.directory)
         self._log: ShardLog | None = None
         self._state = LogState()
 
     def refuse(self) -> None:
-        """Raise ``RunDirectoryError`` if a merge has ended the shard, perhaps while the gateway was awaited."""
+        """Raise ``RunDirectoryError`` if a merge has ended the shard, perhaps while the gateway was
+        awaited."""
         _refuse_if_merged(self._plan, self._shard)
 
     async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
         context, plan = self._context, self._plan
         key = require_key(context.settings, context.manifest.path)
-        gateway = await awaited_gateway(stack, context, lambda gateway: _read_workflows(gateway, plan, self.basis))
+        gateway = await awaited_gateway(
+            stack, context, lambda gateway: _read_workflows(gateway, plan, self.basis)
+        )
         check_plan_of_shard(context.request, self.basis)
         if plan.head.account is not None:
             same_account = context.request.same_account
-            await refuse_account_of_shard(plan.head.account, gateway, key, same_account=same_account)
+            await refuse_account_of_shard(
+                plan.head.account, gateway, key, same_account=same_account
+            )
         draft.fill(self._rows.jobs())
         return gateway
 
@@ -105,7 +127,8 @@ class ShardJobs:
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[Journal]:
-        """Open the journal; one in an object store is made again of its log if another machine has continued it."""
+        """Open the journal; one in an object store is made again of its log if another machine has
+        continued it."""
         context, plan, shard = self._context, self._plan, self._shard
         directory = context.directory
         _check_directory(directory, plan, shard)
@@ -147,7 +170,8 @@ async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasi
 
 
 def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
-    """Raise ``RunDirectoryError`` if the main run directory is here and the shard's allowance was returned to it."""
+    """Raise ``RunDirectoryError`` if the main run directory is here and the shard's allowance was
+    returned to it."""
     directory = main_directory(plan)
     outstanding = noted_in(directory)
     if outstanding is None:
@@ -158,40 +182,56 @@ def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
         why = f"shard {shard} was merged into {directory} already, and what is left of its allowance was returned"
     else:
         return
-    raise RunDirectoryError(why, hint="make a new plan for the jobs that are left: crucible-batch plan MANIFEST")
+    raise RunDirectoryError(
+        why, hint="make a new plan for the jobs that are left: crucible-batch plan MANIFEST"
+    )
 
 
 def _check_directory(directory: Path, plan: SavedPlan, shard: ShardId) -> None:
-    """Raise ``RunDirectoryError`` if the directory is that of another shard, or of a run that is not of a shard."""
+    """Raise ``RunDirectoryError`` if the directory is that of another shard, or of a run that is
+    not of a shard."""
     if not Journal.exists(directory):
         return
     with Journal.read(directory) as journal:
         if not journal.is_created():
             return
         own = noted_shard(journal)
-        is_fresh = own is None and not journal.planned() and not journal.last_number() and not journal.is_begun()
+        is_fresh = (
+            own is None
+            and not journal.planned()
+            and not journal.last_number()
+            and not journal.is_begun()
+        )
     if is_fresh or (own is not None and (own.plan_digest, own.shard) == (plan.digest, shard)):
         return
     other = "a run that is not of a shard" if own is None else f"shard {own.shard} of another plan"
     if own is not None and own.plan_digest == plan.digest:
         other = f"shard {own.shard}"
     raise RunDirectoryError(
-        f"{directory} is the directory of {other}", hint="omit --out-dir, or give each shard a directory of its own"
+        f"{directory} is the directory of {other}",
+        hint="omit --out-dir, or give each shard a directory of its own",
     )
 
 
 def _begin(journal: Journal, plan: SavedPlan, shard: ShardId, rows: ShardRows, now: float) -> None:
-    """Note the shard, and store which images are at the gateway: the first events of its journal, once."""
+    """Note the shard, and store which images are at the gateway:
+
+    the first events of its journal, once.
+    """
     if journal.last_number():
         return
     note_shard(journal, ShardOf(plan.digest, shard))
     journal.restore(
-        (ASSET_PREFIX + digest, [Found(at=now, asset_id=asset_id)]) for digest, asset_id in sorted(rows.ready.items())
+        (ASSET_PREFIX + digest, [Found(at=now, asset_id=asset_id)])
+        for digest, asset_id in sorted(rows.ready.items())
     )
 
 
 class ShardRows:
-    """The jobs of a shard, as its plan has them. ``ready`` is filled by ``jobs``: asset ids of images, by digest."""
+    """The jobs of a shard, as its plan has them.
+
+    ``ready`` is filled by ``jobs``: asset ids of images, by digest.
+    """
 
     def __init__(self, plan: SavedPlan, shard: ShardId, base: Path) -> None:
         self._plan = plan
@@ -201,7 +241,10 @@ class ShardRows:
         self.ready: dict[str, str] = {}
 
     def jobs(self) -> Iterator[PlannedJob]:
-        """Yield the jobs, in manifest order. Raises ``SavedPlanError`` if they are not what the plan's head states."""
+        """Yield the jobs, in manifest order.
+
+        Raises ``SavedPlanError`` if they are not what the plan's head states.
+        """
         count, last = 0, -1
         for row in self._plan.shard_rows(self._shard.number):
             if row.position <= last:
@@ -228,7 +271,8 @@ class ShardRows:
             raise self._broken(row, "has another identity than its content")
         if not may_hold_output(output_path(row.output, 0, ".png").as_posix()):
             raise self._broken(
-                row, f"would be saved outside of the run directory or as one of its own files: {row.output!r}"
+                row,
+                f"would be saved outside of the run directory or as one of its own files: {row.output!r}",
             )
         return PlannedJob(
             position=row.position,
@@ -248,12 +292,16 @@ class ShardRows:
         path = Path(os.path.normpath(self._base / image.path))
         is_inside = Path(os.path.realpath(path)).is_relative_to(self._real)
         if not is_inside and not self._plan.head.options.allow_outside:
-            raise self._broken(row, f"needs an image outside of the manifest's directory: {image.path!r}")
+            raise self._broken(
+                row, f"needs an image outside of the manifest's directory: {image.path!r}"
+            )
         if image.byte_size is None or image.mime_type is None:
             raise self._broken(row, f"has an image without its size or type: {image.path!r}")
         if image.asset_id is not None:
             self.ready[image.sha256] = image.asset_id
-        return InputImage(AssetSpec(image.sha256, image.byte_size, image.mime_type, path.name), path)
+        return InputImage(
+            AssetSpec(image.sha256, image.byte_size, image.mime_type, path.name), path
+        )
 
     def _broken(self, row: ShardRow, why: str) -> SavedPlanError:
         return SavedPlanError(
@@ -285,7 +333,10 @@ def explain_shard(request: RunRequest, error: ErrorInfo) -> ErrorInfo:
 
 
 class ShardPlan:
-    """The plan of a shard's run, as ``PlanKind`` describes. It is refused as the run is before anything is spent."""
+    """The plan of a shard's run, as ``PlanKind`` describes.
+
+    It is refused as the run is before anything is spent.
+    """
 
     async def summary(self, stack: AsyncExitStack, call: PlanInput) -> PlanSummary:
         request, manifest, settings = call.request, call.manifest, call.settings
@@ -302,7 +353,9 @@ class ShardPlan:
         draft = stack.enter_context(PlanFile.temporary())
         draft.fill(ShardRows(plan, shard, manifest.directory).jobs())
         of_shard = shard_terms(terms, plan, shard)
-        summary = await summarise(draft, of_shard, directory, gateway, choice=request.choice, all_rows=call.all_rows)
+        summary = await summarise(
+            draft, of_shard, directory, gateway, choice=request.choice, all_rows=call.all_rows
+        )
         blocked = None if summary.blocked is None else explain_shard(request, summary.blocked)
         # No other budget is possible, so none is proposed.
         return replace(summary, digest=plan.digest, enough=None, blocked=blocked)

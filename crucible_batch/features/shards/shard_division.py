@@ -1,9 +1,10 @@
 """The division of a plan into shards: which jobs each has, and its allowance. Pure.
 
-A shard spends at most its allowance, by the rule of any run (``core/budget.py``), so the sum of the allowances is at
-most what is left of the budget. Jobs are admitted in manifest order, job i to shard i mod N. ``cost`` is a job's price
-and that of its uploads: the highest seen, else the declared ceiling. ``reserve`` is what the ceiling is above the cost:
-a shard needs the highest reserve of its jobs once, so that its last job can still be held.
+A shard spends at most its allowance, by the rule of any run (``core/budget.py``), so the sum of the
+allowances is at most what is left of the budget. Jobs are admitted in manifest order, job i to
+shard i mod N. ``cost`` is a job's price and that of its uploads: the highest seen, else the
+declared ceiling. ``reserve`` is what the ceiling is above the cost: a shard needs the highest
+reserve of its jobs once, so that its last job can still be held.
 
     job's shard     cost and added reserve             decision
     any             the price is above its ceiling     not admitted; later jobs are not affected
@@ -11,12 +12,14 @@ a shard needs the highest reserve of its jobs once, so that its last job can sti
     open or not     don't fit, but in an open shard    admitted to that open shard which has the fewest jobs
     open or not     don't fit anywhere                 not admitted, and no later job is
 
-Jobs that are not admitted are spread over the shards as well, and blocked there unless the allowance turns out to be
-enough. What is left over becomes margin: up to one bound for each open shard.
+Jobs that are not admitted are spread over the shards as well, and blocked there unless the
+allowance turns out to be enough. What is left over becomes margin: up to one bound for each open
+shard.
 
-No shard uploads an image. An upload has no idempotency key, and what an earlier one cost can't be seen: a shard that is
-run again without its directory would pay again, or count what it paid at 0. So a job that is not admitted and needs an
-image that is not at the gateway is in no shard, and such images of admitted jobs are reported.
+No shard uploads an image. An upload has no idempotency key, and what an earlier one cost can't be
+seen: a shard that is run again without its directory would pay again, or count what it paid at 0.
+So a job that is not admitted and needs an image that is not at the gateway is in no shard, and such
+images of admitted jobs are reported.
 """
 
 from __future__ import annotations
@@ -39,10 +42,12 @@ _MARGIN_STEP = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """A divided plan. ``numbers`` has the shard of each job, in the order in which the jobs were given.
+    """A divided plan. ``numbers`` has the shard of each job, in the order in which the jobs were
+    given.
 
-    ``is_admitted`` has 1 for each job that its shard's allowance is expected to be enough for, and else 0. ``missing``
-    are the digests of images that admitted jobs need and that are not at the gateway: they must be uploaded first.
+    ``is_admitted`` has 1 for each job that its shard's allowance is expected to be enough for, and
+    else 0. ``missing`` are the digests of images that admitted jobs need and that are not at the
+    gateway: they must be uploaded first.
     """
 
     shards: tuple[PlannedShard, ...]
@@ -52,7 +57,10 @@ class Division:
 
     @property
     def left_out(self) -> int:
-        """The number of jobs in no shard: they are not admitted, and need images that are not uploaded."""
+        """The number of jobs in no shard:
+
+        they are not admitted, and need images that are not uploaded.
+        """
         return sum(number == NO_SHARD for number in self.numbers)
 
 
@@ -90,7 +98,10 @@ class Divider:
         """
         own = self._shards[len(self._numbers) % len(self._shards)]
         shard = None
-        if not self._is_closed and price_above_ceiling(HoldRequest(shape, len(missing)), self._prices) is None:
+        if (
+            not self._is_closed
+            and price_above_ceiling(HoldRequest(shape, len(missing)), self._prices) is None
+        ):
             shard = self._admit(own, shape, missing)
         is_admitted = shard is not None
         number = shard.number if shard is not None else NO_SHARD if missing else own.number
@@ -103,12 +114,14 @@ class Divider:
         """Return the division, with what is left over as margin."""
         self._add_margins()
         shards = tuple(
-            PlannedShard(each.number, each.jobs, each.admitted, each.cost + each.reserve) for each in self._shards
+            PlannedShard(each.number, each.jobs, each.admitted, each.cost + each.reserve)
+            for each in self._shards
         )
         return Division(shards, self._numbers, self._is_admitted, tuple(self._missing))
 
     def _admit(self, own: _Shard, shape: Shape, missing: Set[str]) -> _Shard | None:
-        """Admit a job to its own shard, or to an open one; None if it fits nowhere, and then no later job is."""
+        """Admit a job to its own shard, or to an open one; None if it fits nowhere, and then no
+        later job is."""
         need = Need.of(HoldRequest(shape, len(missing - self._missing.keys())), self._prices)
         cost, reserve = need.expected, max(ZERO, need.least - need.expected)
         if (shard := self._fitting(own, cost, reserve)) is None:
@@ -127,11 +140,16 @@ class Divider:
     def _fitting(self, own: _Shard, cost: Credits, reserve: Credits) -> _Shard | None:
         if own.increase(cost, reserve) <= self._unassigned:
             return own
-        fitting = [shard for shard in self._open if shard.increase(cost, reserve) <= self._unassigned]
+        fitting = [
+            shard for shard in self._open if shard.increase(cost, reserve) <= self._unassigned
+        ]
         return min(fitting, key=lambda shard: (shard.jobs, shard.number), default=None)
 
     def _add_margins(self) -> None:
-        """Divide what is left over evenly, up to one bound each: with it, jobs needn't be submitted one at a time."""
+        """Divide what is left over evenly, up to one bound each:
+
+        with it, jobs needn't be submitted one at a time.
+        """
         if not self._open:
             return
         even = (self._unassigned / len(self._open)).quantize(_MARGIN_STEP, rounding=ROUND_DOWN)

@@ -1,6 +1,8 @@
-"""The merge of shards whose run is in an object store: their journals are brought here, and their logs are closed.
+"""The merge of shards whose run is in an object store: their journals are brought here, and their
+logs are closed.
 
-Outputs have their final names already, so none is moved. The main run directory is the local directory of the run.
+Outputs have their final names already, so none is moved. The main run directory is the local
+directory of the run.
 
     killed between                        the same command again
     journals brought, and logs closed     brings what is newer
@@ -43,7 +45,8 @@ _AT_ONCE = 16
 class StoredShards:
     """The shards of ``plan`` in an object store; None if no plan waits for its merge.
 
-    ``logs`` are those of its shards, by number. ``sources`` are their directories, brought or run here.
+    ``logs`` are those of its shards, by number. ``sources`` are their directories, brought or run
+    here.
     """
 
     sources: MergeSources
@@ -52,9 +55,11 @@ class StoredShards:
     logs: Mapping[int, ShardLog]
 
     def close(self, choice: MergeChoice) -> None:
-        """Close the logs of the shards that are merged or abandoned: nothing more is bought for them. May be repeated.
+        """Close the logs of the shards that are merged or abandoned: nothing more is bought for
+        them. May be repeated.
 
-        Blocking. Raises ``ShardTakenError`` if one was continued since it was brought, and ``ObjectStoreError``.
+        Blocking. Raises ``ShardTakenError`` if one was continued since it was brought, and
+        ``ObjectStoreError``.
         """
         in_thread(self._close(choice.found, "merged"))
         in_thread(self._close(choice.abandoned, "abandoned"))
@@ -65,13 +70,17 @@ class StoredShards:
                 await self.logs[number].close(why)
 
     def note_merged(self) -> None:
-        """Note in the store that the plan is merged. Blocking. May be repeated. Raises ``ObjectStoreError``."""
+        """Note in the store that the plan is merged.
+
+        Blocking. May be repeated. Raises ``ObjectStoreError``.
+        """
         if self.plan is not None:
             in_thread(note_merged(self.store.objects, self.plan.digest))
 
 
 def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, ObjectUrl] | None:
-    """Return the local main run directory of a run in an object store, and its URL; None if no directory is of one.
+    """Return the local main run directory of a run in an object store, and its URL; None if no
+    directory is of one.
 
     Raises ``UserError`` if other directories are given beside it.
     """
@@ -93,8 +102,8 @@ def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, Objec
 def bring_shards(main: Path, url: ObjectUrl, *, now: float) -> StoredShards:
     """Bring the journals of the shards that are to be merged to ``main``.
 
-    Blocking. Raises ``RunBusyError`` if one of them runs on this machine, ``RunDirectoryError``, ``JournalError`` and
-    ``ObjectStoreError``.
+    Blocking. Raises ``RunBusyError`` if one of them runs on this machine, ``RunDirectoryError``,
+    ``JournalError`` and ``ObjectStoreError``.
     """
     store = open_store(main, url)
     assert isinstance(store, ObjectOutputStore)
@@ -119,10 +128,11 @@ async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredSh
 
 
 async def _waiting_plan(main: Path, store: ObjectOutputStore) -> str | None:
-    """Return the plan whose shards are to be merged: that of the journal, else the one that is listed.
+    """Return the plan whose shards are to be merged: that of the journal, else the one that is
+    listed.
 
-    If all are merged, that of the journal as long as the store doesn't have that noted. Raises ``RunDirectoryError`` if
-    no plan waits, and the journal has no note of one.
+    If all are merged, that of the journal as long as the store doesn't have that noted. Raises
+    ``RunDirectoryError`` if no plan waits, and the journal has no note of one.
     """
     outstanding = noted_in(main)
     if outstanding is not None and outstanding.missing:
@@ -147,7 +157,11 @@ def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, 
             if is_current(directory, state):
                 return
             set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
-        with Journal.open(directory, binding, now=now) as journal, PlanFile.temporary() as draft, journal.transaction():
+        with (
+            Journal.open(directory, binding, now=now) as journal,
+            PlanFile.temporary() as draft,
+            journal.transaction(),
+        ):
             note_shard(journal, ShardOf(plan.digest, shard))
             draft.fill(ShardRows(plan, shard, directory).jobs())
             journal.adopt(draft)
@@ -155,7 +169,10 @@ def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, 
 
 
 def refuse_unfinished(shards: Iterable[ShardDirectory]) -> None:
-    """Raise ``UserError`` if the newest run of a shard has no end: it was killed, or is running on another machine."""
+    """Raise ``UserError`` if the newest run of a shard has no end:
+
+    it was killed, or is running on another machine.
+    """
     for shard in shards:
         if shard.ending is None:
             command = shell_command("run", "PLAN", "--shard", str(shard.found.shard))

@@ -15,10 +15,12 @@ from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 
 
 async def publish_plan(objects: ObjectPort, plan: SavedPlan) -> None:
-    """List a divided plan, and put it into the store: in this order, so that no shard runs that isn't listed.
+    """List a divided plan, and put it into the store: in this order, so that no shard runs that
+    isn't listed.
 
-    May be repeated. Raises ``RunDirectoryError`` if all of its shards are merged: their logs may be deleted by now.
-    Also raises as ``list_plan`` does, and ``RunDirectoryError`` if another object is there.
+    May be repeated. Raises ``RunDirectoryError`` if all of its shards are merged: their logs may be
+    deleted by now. Also raises as ``list_plan`` does, and ``RunDirectoryError`` if another object
+    is there.
     """
     if (await list_plan(objects, plan.digest)).merged:
         raise RunDirectoryError(
@@ -30,22 +32,26 @@ async def publish_plan(objects: ObjectPort, plan: SavedPlan) -> None:
 
 
 async def publish_bytes(objects: ObjectPort, key: str, content: bytes) -> None:
-    """Create an object, or leave it if it has these bytes. Raises ``RunDirectoryError`` if it has others."""
+    """Create an object, or leave it if it has these bytes.
+
+    Raises ``RunDirectoryError`` if it has others.
+    """
     info = await objects.info(key)
     if info is not None and info.sha256 == hashlib.sha256(content).hexdigest():
         return
     if not await objects.create(key, content) and await objects.read(key) != content:
         raise RunDirectoryError(
-            f"another object is at {objects.address(key)}", hint="move it away, then repeat the command"
+            f"another object is at {objects.address(key)}",
+            hint="move it away, then repeat the command",
         )
 
 
 async def list_plan(objects: ObjectPort, digest: str, *, after: int | None = None) -> ListedPlan:
     """List a plan, unless it is; return how it is listed.
 
-    ``after`` is the last entry of the list that the budget of the plan takes into account; None: as it is now. Raises
-    ``ShardsUnknownError`` if another plan is not merged, ``RunDirectoryError`` if one was divided after that entry or
-    the list can't be read, and ``ObjectStoreError``.
+    ``after`` is the last entry of the list that the budget of the plan takes into account; None: as
+    it is now. Raises ``ShardsUnknownError`` if another plan is not merged, ``RunDirectoryError`` if
+    one was divided after that entry or the list can't be read, and ``ObjectStoreError``.
     """
     while True:  # each round, another machine has added an entry
         listed = await read_list(objects)
@@ -65,7 +71,10 @@ async def list_plan(objects: ObjectPort, digest: str, *, after: int | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is needed to list a plan: the store, and the list's last entry before its budget was known."""
+    """What is needed to list a plan:
+
+    the store, and the list's last entry before its budget was known.
+    """
 
     objects: ObjectPort
     after: int
@@ -81,7 +90,10 @@ class Listing:
 
 
 async def note_merged(objects: ObjectPort, digest: str) -> None:
-    """List a plan as merged. May be repeated. Raises ``RunDirectoryError`` and ``ObjectStoreError``."""
+    """List a plan as merged.
+
+    May be repeated. Raises ``RunDirectoryError`` and ``ObjectStoreError``.
+    """
     plan = ListedPlan(digest, merged=True)
     while True:
         listed = await read_list(objects)
@@ -98,13 +110,17 @@ async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPla
     plan = await asyncio.to_thread(read_saved_plan, target)
     if plan.digest != digest:
         raise RunDirectoryError(
-            f"{target} is not the plan {digest[:8]} of {objects.url}", hint="move it away, then repeat the command"
+            f"{target} is not the plan {digest[:8]} of {objects.url}",
+            hint="move it away, then repeat the command",
         )
     return plan
 
 
 async def fetch_file(objects: ObjectPort, key: str, target: Path) -> None:
-    """Bring an object to a local file, unless that is there. Raises ``RunDirectoryError`` and ``OSError``."""
+    """Bring an object to a local file, unless that is there.
+
+    Raises ``RunDirectoryError`` and ``OSError``.
+    """
     if await asyncio.to_thread(target.is_file):
         return
     content = await objects.read(key)

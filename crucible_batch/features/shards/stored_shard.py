@@ -1,7 +1,8 @@
 """A shard whose journal is in an object store: its local copy, and the start of its run.
 
-The local journal is continued if the log's newest entry is of a process that wrote it: then it has all that the log
-has. Otherwise another machine has continued the shard since: the local journal is set aside, and made again of the log.
+The local journal is continued if the log's newest entry is of a process that wrote it: then it has
+all that the log has. Otherwise another machine has continued the shard since: the local journal is
+set aside, and made again of the log.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ from crucible_batch.runs.object_runs import claim_prefix, note_url
 from crucible_batch.saved_plan import SavedPlan
 
 _WRITERS = "log_writers"
-"""The newest processes that wrote the local journal to the log: the last one that did, and one that may not have."""
+"""The newest processes that wrote the local journal to the log:
+
+the last one that did, and one that may not have.
+"""
 
 
-async def log_of_shard(store: OutputStore, plan: SavedPlan, shard: ShardId, binding: Binding) -> ShardLog | None:
+async def log_of_shard(
+    store: OutputStore, plan: SavedPlan, shard: ShardId, binding: Binding
+) -> ShardLog | None:
     """Return the log of a shard; None if its outputs are in a directory.
 
-    The plan is put into the store first, so that a merge finds it. Raises as ``claim_prefix`` and ``publish_plan`` do.
+    The plan is put into the store first, so that a merge finds it. Raises as ``claim_prefix`` and
+    ``publish_plan`` do.
     """
     if not isinstance(store, ObjectOutputStore):
         return None
@@ -45,7 +52,8 @@ async def read_open(log: ShardLog) -> LogState:
 
 
 def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> None:
-    """Set the local journal aside unless it has all that the log has. The caller holds the directory's lock.
+    """Set the local journal aside unless it has all that the log has. The caller holds the
+    directory's lock.
 
     Raises ``RunDirectoryError`` if the local journal has runs and there is no log.
     """
@@ -61,7 +69,10 @@ def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> 
 
 
 def is_current(directory: Path, state: LogState) -> bool:
-    """Whether the local journal has all that the log has. One in which no run has begun has nothing."""
+    """Whether the local journal has all that the log has.
+
+    One in which no run has begun has nothing.
+    """
     with Journal.read(directory) as journal:
         if not state.position:
             return not journal.is_begun()
@@ -77,12 +88,17 @@ def restore_rows(journal: Journal, state: LogState) -> None:
             journal.note(_WRITERS, state.writer)
 
 
-async def take_log(journal: Journal, log: ShardLog, state: LogState, store: OutputStore) -> LoggedJournal:
-    """Continue the log with what the local journal has more. From then on, no other process can add to it.
+async def take_log(
+    journal: Journal, log: ShardLog, state: LogState, store: OutputStore
+) -> LoggedJournal:
+    """Continue the log with what the local journal has more. From then on, no other process can add
+    to it.
 
     Raises ``ShardTakenError`` if another process was faster, and ``ObjectStoreError``.
     """
     note_url(journal, store)
-    journal.note(_WRITERS, f"{state.writer} {log.writer}".strip())  # before the entry: it may be killed after that
+    journal.note(
+        _WRITERS, f"{state.writer} {log.writer}".strip()
+    )  # before the entry: it may be killed after that
     await log.append(rows_after(journal, state.last))
     return LoggedJournal(journal, log)

@@ -21,14 +21,20 @@ _NUMBERS_SHOWN = 12
 
 
 def read_abandoned(values: Sequence[str]) -> list[int] | Literal["all"]:
-    """Return the numbers of shards, each given as ``3`` or ``3/8``, or ``all``. Raises ``UserError``."""
+    """Return the numbers of shards, each given as ``3`` or ``3/8``, or ``all``.
+
+    Raises ``UserError``.
+    """
     if "all" in values:
         return "all"
     numbers: list[int] = []
     for value in values:
         number = value.partition("/")[0]
         if not number.isascii() or not number.isdigit() or not int(number):
-            raise UserError(f"--abandon {value}: it is not the number of a shard", hint="such as --abandon 3, or all")
+            raise UserError(
+                f"--abandon {value}: it is not the number of a shard",
+                hint="such as --abandon 3, or all",
+            )
         numbers.append(int(number))
     return numbers
 
@@ -47,12 +53,18 @@ def merge_and_show(
     output.data = _as_json(result)
     if head is None:
         if not output.quiet:
-            say_sentence(output.out, (f"✓ {_headline(result)}", "strong"), "   no run has begun in any of them")
+            say_sentence(
+                output.out,
+                (f"✓ {_headline(result)}", "strong"),
+                "   no run has begun in any of them",
+            )
             fact(output.out, "results", clean_path(result.run_dir))
         return
     status = read_status(result.run_dir)
     failures = group_failures(head, status.jobs())
-    merged = RunResult(result.run_dir, head, result.exit_code, page=result.page, outputs_at=result.outputs_at)
+    merged = RunResult(
+        result.run_dir, head, result.exit_code, page=result.page, outputs_at=result.outputs_at
+    )
     show_ending(output, merged, failures, next_command(status), tail=f" · {_headline(result)}")
 
 
@@ -65,7 +77,9 @@ def _headline(result: MergeResult) -> str:
 
 
 def _shards(numbers: Sequence[int]) -> str:
-    return f"shard{'s' if len(numbers) > 1 else ''} {listed(list(map(str, numbers)), _NUMBERS_SHOWN)}"
+    return (
+        f"shard{'s' if len(numbers) > 1 else ''} {listed(list(map(str, numbers)), _NUMBERS_SHOWN)}"
+    )
 
 
 def _as_json(result: MergeResult) -> dict[str, Json]:

@@ -29,13 +29,19 @@ def pick(
     run_dir: opt.RunDir,
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME", help="A job, or NAME/INDEX for one of its outputs.", show_default=False),
+        typer.Argument(
+            metavar="NAME", help="A job, or NAME/INDEX for one of its outputs.", show_default=False
+        ),
     ],
     *,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove the names from the picks.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the names from the picks.")
+    ] = False,
     file: Annotated[
         str | None,
-        typer.Option("--file", metavar="FILE", help="The picks file, if the manifest has several for a name."),
+        typer.Option(
+            "--file", metavar="FILE", help="The picks file, if the manifest has several for a name."
+        ),
     ] = None,
 ) -> None:
     """Choose the outputs from which the next stage of a run is made.

@@ -1,7 +1,8 @@
 """The later stages of a plan: jobs that are made from the outputs of other jobs.
 
-Which jobs an output leads to is decided in one way, by the expansion, whether the output is in the journal when a run
-is planned, or is saved during the run. So the next run plans the jobs that this run added, with the same identities.
+Which jobs an output leads to is decided in one way, by the expansion, whether the output is in the
+journal when a run is planned, or is saved during the run. So the next run plans the jobs that this
+run added, with the same identities.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from crucible_batch.core.events import Saved
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.output_path import is_picture_path, is_planned_path
-from crucible_batch.core.plan import DERIVED_JOB_INVALID, InputImage, PlannedJob, SourceOutput, placeholder_identity
+from crucible_batch.core.plan import (
+    DERIVED_JOB_INVALID,
+    InputImage,
+    PlannedJob,
+    SourceOutput,
+    placeholder_identity,
+)
 from crucible_batch.core.prices import Shape, shape_of
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
@@ -48,11 +55,13 @@ _Order: TypeAlias = "tuple[object, ...]"
 class SavedOutputs:
     """The outputs of planned jobs, by the journal of a run directory; none without a journal.
 
-    ``url`` is where they are, if that is an object store. There, the journal is trusted to know what exists, and their
-    files are never opened: ``image_loader`` reads them from the store.
+    ``url`` is where they are, if that is an object store. There, the journal is trusted to know
+    what exists, and their files are never opened: ``image_loader`` reads them from the store.
     """
 
-    def __init__(self, directory: Path = Path(), journal: Journal | None = None, url: ObjectUrl | None = None) -> None:
+    def __init__(
+        self, directory: Path = Path(), journal: Journal | None = None, url: ObjectUrl | None = None
+    ) -> None:
         from crucible_batch.outputs import OutputStore  # noqa: PLC0415 - Pillow, for manifests with stages
 
         self._journal = journal
@@ -65,15 +74,21 @@ class SavedOutputs:
         return Job(planned.identity) if self._journal is None else self._journal.job(planned, rule)
 
     def of(self, planned: PlannedJob) -> list[Saved]:
-        """Return the saved outputs of a job, in order, without those at a path where no output can be."""
+        """Return the saved outputs of a job, in order, without those at a path where no output can
+        be."""
         found = self.job(planned).outputs.values() if self._journal is not None else ()
-        return sorted((each for each in found if _is_ours(planned, each)), key=lambda each: each.index)
+        return sorted(
+            (each for each in found if _is_ours(planned, each)), key=lambda each: each.index
+        )
 
     def owners(self) -> dict[str, OutputKey]:
-        """Return the outputs from which the jobs of the former plan were made, by the identities of these jobs."""
+        """Return the outputs from which the jobs of the former plan were made, by the identities of
+        these jobs."""
         plan = self._journal.plan() if self._journal is not None else ()
         made = ((each.identity, each.source) for each in plan if each.obstacle is None)
-        return {identity: (source.name, source.index) for identity, source in made if source is not None}
+        return {
+            identity: (source.name, source.index) for identity, source in made if source is not None
+        }
 
     def file(self, saved: Saved) -> Path:
         return self._directory / saved.path
@@ -86,8 +101,9 @@ class SavedOutputs:
 def _is_ours(planned: PlannedJob, saved: Saved) -> bool:
     """Whether an output may be an input image, by its path in the journal, which is untrusted.
 
-    A job that was renamed keeps its outputs where they are. Their bytes are compared with the digest before they are
-    sent, so a forged journal gives away no file that its author doesn't have.
+    A job that was renamed keeps its outputs where they are. Their bytes are compared with the
+    digest before they are sent, so a forged journal gives away no file that its author doesn't
+    have.
     """
     is_planned = is_planned_path(planned.output, saved.index, saved.sha256, saved.path)
     return is_planned or is_picture_path(saved.path)
@@ -104,10 +120,12 @@ class _Expected:
 
 
 class DerivedJobs:
-    """The later stages of one plan. It is filled while the plan is made, and continued during the run.
+    """The later stages of one plan. It is filled while the plan is made, and continued during the
+    run.
 
-    ``planner`` and ``expander`` remember the plan's names, paths and identities. ``images`` has the outputs that are
-    input images, by their file; it is shared with the reader that the planner was given.
+    ``planner`` and ``expander`` remember the plan's names, paths and identities. ``images`` has the
+    outputs that are input images, by their file; it is shared with the reader that the planner was
+    given.
     """
 
     def __init__(self, manifest: Manifest, run_id: str, saved: SavedOutputs) -> None:
@@ -123,7 +141,10 @@ class DerivedJobs:
         """The entries of blocked jobs that the expansion doesn't know."""
         self._derived: set[OutputKey] = set()
         self.owners = saved.owners()
-        """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest: see the planner."""
+        """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest:
+
+        see the planner.
+        """
         self._planner: Planner
         self.expander = StageExpander(self.outputs_of, self.owners_first)
 
@@ -131,7 +152,7 @@ class DerivedJobs:
         """Start the plan. To be called before ``take``."""
         self._planner = planner
 
-    # -- while the plan is made -------------------------------------------------------------------------------------
+    # -- while the plan is made
 
     def reader(self, read: ReadImage) -> ReadImage:
         """Return a reader of images that knows the outputs; ``read`` reads all other images."""
@@ -150,18 +171,23 @@ class DerivedJobs:
     def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]:
         """Return the sources of an entry, as the expander asks for their order.
 
-        It is that of the manifest. But if several have the same bytes, those without jobs in the former plan are last:
-        they were saved later, and of equal jobs the first is kept.
+        It is that of the manifest. But if several have the same bytes, those without jobs in the
+        former plan are last: they were saved later, and of equal jobs the first is kept.
         """
         if not self.owners:
             return sources
         known = ((source.name, self._planned.get(source.name)) for source in sources)
-        digests = {name: [] if job is None else [each.sha256 for each in self._saved.of(job)] for name, job in known}
+        digests = {
+            name: [] if job is None else [each.sha256 for each in self._saved.of(job)]
+            for name, job in known
+        }
         count = Counter(digest for each in digests.values() for digest in set(each))
         owning = {name for name, _ in self.owners.values()}
 
         def is_later(source: SourceJob) -> bool:
-            return source.name not in owning and any(count[digest] > 1 for digest in digests[source.name])
+            return source.name not in owning and any(
+                count[digest] > 1 for digest in digests[source.name]
+            )
 
         return sorted(sources, key=is_later)
 
@@ -190,7 +216,10 @@ class DerivedJobs:
         return False
 
     def _can_start(self, planned: PlannedJob) -> bool:
-        """Whether the source's file is there, or not needed any more. Otherwise it is downloaded again first."""
+        """Whether the source's file is there, or not needed any more.
+
+        Otherwise it is downloaded again first.
+        """
         assert planned.source is not None
         source, path = self._planned[planned.source.name], planned.source.path
         saved = next((each for each in self._saved.of(source) if each.path == path), None)
@@ -208,7 +237,9 @@ class DerivedJobs:
         expected.uploads.add((source.name, source.index))
         is_after = source.name in self._waiting_names
         expected.is_after_waiting = expected.is_after_waiting or is_after
-        if is_after or any(stage.is_waiting for stage in self.expander.stages if stage.entry.index == entry):
+        if is_after or any(
+            stage.is_waiting for stage in self.expander.stages if stage.entry.index == entry
+        ):
             self._waiting_names.add(planned.name)
 
     def _entry_of(self, name: str) -> int:
@@ -243,13 +274,14 @@ class DerivedJobs:
         """Return the later stages as the engine of a run sees them."""
         return RunDerivation(self, journal)
 
-    # -- during the run ---------------------------------------------------------------------------------------------
+    # -- during the run
 
     def derive(self, planned: PlannedJob, saved: Saved) -> list[PlannedJob]:
-        """Return the jobs that are made from an output, the first time that it is given. They are not in the plan yet.
+        """Return the jobs that are made from an output, the first time that it is given. They are
+        not in the plan yet.
 
-        None are made from a job that left the plan: it is collected, and another may have its name. A job that can't be
-        made is noted with its reason, for the end of the run.
+        None are made from a job that left the plan: it is collected, and another may have its name.
+        A job that can't be made is noted with its reason, for the end of the run.
         """
         name, known = planned.name, self._planned.get(planned.name)
         if known is None or known.identity != planned.identity:
@@ -271,10 +303,14 @@ class DerivedJobs:
                     found.append(item)
         return found
 
-    def _invalid(self, source: PlannedJob, saved: Saved, entry: int, problem: Problem) -> PlannedJob:
+    def _invalid(
+        self, source: PlannedJob, saved: Saved, entry: int, problem: Problem
+    ) -> PlannedJob:
         """Return a blocked job in place of one that has no name."""
         name = f"{source.name}/{saved.index}"
-        identity = placeholder_identity(self._manifest.name, self._run_id, str(entry), name, problem.message)
+        identity = placeholder_identity(
+            self._manifest.name, self._run_id, str(entry), name, problem.message
+        )
         self._entries[name] = entry
         return PlannedJob(
             position=0,
@@ -287,39 +323,61 @@ class DerivedJobs:
         )
 
     def _lost(self, planned: PlannedJob, saved: Saved) -> PlannedJob:
-        """Return a blocked job in place of one whose file was lost during this run, before its source had all outputs.
+        """Return a blocked job in place of one whose file was lost during this run, before its
+        source had all outputs.
 
         The next run notices that, and downloads the file again.
         """
-        identity = placeholder_identity(self._manifest.name, self._run_id, planned.name, "lost", saved.path)
-        error = ErrorInfo(SOURCE_FAILED, f"{saved.path} is no longer on disk", "run the same command again")
+        identity = placeholder_identity(
+            self._manifest.name, self._run_id, planned.name, "lost", saved.path
+        )
+        error = ErrorInfo(
+            SOURCE_FAILED, f"{saved.path} is no longer on disk", "run the same command again"
+        )
         return replace(planned, identity=identity, images={}, obstacle=error)
 
-    # -- at the end of the run --------------------------------------------------------------------------------------
+    # -- at the end of the run
 
     def arrange(self, journal: Journal) -> None:
-        """Bring the journal's plan into manifest order, with the jobs that are blocked by their sources."""
+        """Bring the journal's plan into manifest order, with the jobs that are blocked by their
+        sources."""
         self._saved = SavedOutputs(journal.path.parents[1], journal, self._saved.url)
         blocked = [*self._blocked, *self._without_source()]
-        real = {planned.name: planned for planned in self._planned.values() if not planned.is_expected}
-        ordered = [(self._order_of(planned), planned) for planned in journal.plan() if planned.obstacle is None]
-        ordered += [(self._order_of(planned), planned) for planned in blocked if planned.name not in real]
+        real = {
+            planned.name: planned for planned in self._planned.values() if not planned.is_expected
+        }
+        ordered = [
+            (self._order_of(planned), planned)
+            for planned in journal.plan()
+            if planned.obstacle is None
+        ]
+        ordered += [
+            (self._order_of(planned), planned) for planned in blocked if planned.name not in real
+        ]
         ordered.sort(key=lambda pair: (pair[0], pair[1].obstacle is not None))
         with PlanFile.temporary() as plan:
             plan.fill(replace(planned, position=at) for at, (_, planned) in enumerate(ordered))
             journal.adopt(plan)
         entries = [entry for (entry, *_), _ in ordered]
-        note_stages(journal, [self._noted(stage, entries) for stage in self.expander.stages if stage.picks_file])
+        note_stages(
+            journal,
+            [self._noted(stage, entries) for stage in self.expander.stages if stage.picks_file],
+        )
 
     def _noted(self, stage: DerivingEntry, entries: Sequence[object]) -> PickedStage:
         """Return a stage with picks. ``entries`` are those of the plan's jobs, in their order."""
         pick, entry = stage.picks_file or "", stage.entry.index
         before = sum(1 for each in entries if isinstance(each, int) and each < entry)
         file = Path(os.path.abspath(self._manifest.directory / pick))  # noqa: PTH100 - links are not followed here
-        return PickedStage(stage.entry.job.name, stage.pattern, pick, file, before, stage.is_waiting)
+        return PickedStage(
+            stage.entry.job.name, stage.pattern, pick, file, before, stage.is_waiting
+        )
 
     def _order_of(self, planned: PlannedJob) -> _Order:
-        """Return where a job stands: its entry; then its position, or where its source stands, and the output."""
+        """Return where a job stands:
+
+        its entry; then its position, or where its source stands, and the output.
+        """
         entry, source = self._entry_of(planned.name), planned.source
         if source is None:
             return (entry, planned.position)
@@ -341,7 +399,9 @@ class DerivedJobs:
                     lost = []
                 else:
                     job = self._saved.job(planned)
-                    lost = list(missing_outputs(source.name, job, expected, is_picked=stage.has_picks))
+                    lost = list(
+                        missing_outputs(source.name, job, expected, is_picked=stage.has_picks)
+                    )
                 for index, error in lost:
                     for item in self._planner.plan(stage.expected_jobs(source, index)):
                         if isinstance(item, PlannedJob):
@@ -362,11 +422,16 @@ class RunDerivation:
         return self.derived.derive(planned, saved)
 
     def arrange(self) -> None:
-        """Bring the plan into manifest order. If that fails, it stays in the order in which jobs were added."""
+        """Bring the plan into manifest order.
+
+        If that fails, it stays in the order in which jobs were added.
+        """
         try:
             self.derived.arrange(self.journal)
         except (sqlite3.Error, UserError) as error:
-            logger.warning("the report's jobs are not in manifest order (%s); the next run restores it", error)
+            logger.warning(
+                "the report's jobs are not in manifest order (%s); the next run restores it", error
+            )
 
 
 def derived_jobs(

@@ -1,4 +1,7 @@
-"""An entry of ``jobs`` with ``from``: which outputs of other jobs it takes, and the jobs that it makes from them."""
+"""An entry of ``jobs`` with ``from``:
+
+which outputs of other jobs it takes, and the jobs that it makes from them.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,11 @@ _MOST_UNKNOWN_PICKS = 20
 
 
 class DerivingEntry:
-    """One entry with ``from``, by the jobs above it at the time of the expansion. ``above`` are such entries above it.
+    """One entry with ``from``, by the jobs above it at the time of the expansion. ``above`` are
+    such entries above it.
 
-    ``problems`` are those that all of its jobs share. ``pattern`` and ``picks_file`` are rendered, the latter
-    None if the entry has no ``pick``. ``is_waiting``: there is no picks file yet.
+    ``problems`` are those that all of its jobs share. ``pattern`` and ``picks_file`` are rendered,
+    the latter None if the entry has no ``pick``. ``is_waiting``: there is no picks file yet.
     """
 
     def __init__(
@@ -70,7 +74,10 @@ class DerivingEntry:
         return self._picks is None or self._picks.takes(source.name, index)
 
     def expected(self, source: SourceJob) -> Sequence[int]:
-        """Return the outputs that are expected of a job that has not run: one, unless the picks name others."""
+        """Return the outputs that are expected of a job that has not run:
+
+        one, unless the picks name others.
+        """
         return [0] if self._picks is None else self._picks.indexes(source.name)
 
     def expected_jobs(self, source: SourceJob, index: int) -> Iterator[JobSpec]:
@@ -80,14 +87,19 @@ class DerivingEntry:
                 yield job
 
     def make(self, source: Source) -> Iterator[MadeJob]:
-        """Yield the jobs of one output: a job, or None and its problems, for each combination and repeat."""
+        """Yield the jobs of one output:
+
+        a job, or None and its problems, for each combination and repeat.
+        """
         copy = 0
         for combination in self._combinations:
             for repeat in range(1, self.entry.job.repeat + 1):
                 yield self._template.make_from(source, combination, repeat, copy)
                 copy += 1
 
-    def _rendered(self, context: ExpansionContext, field: str, text: str, faults: JobProblems) -> str:
+    def _rendered(
+        self, context: ExpansionContext, field: str, text: str, faults: JobProblems
+    ) -> str:
         try:
             return TextField(text, (field,), context.templates).render(context.variables)
         except TemplateFault as fault:
@@ -95,7 +107,10 @@ class DerivingEntry:
             return ""
 
     def _check_picks(self) -> None:
-        """Add a problem for each pick that names no source: a typo would otherwise be a picture that is missing."""
+        """Add a problem for each pick that names no source:
+
+        a typo would otherwise be a picture that is missing.
+        """
         if self._picks is None:
             return
         names = [source.name for source in self.sources]
@@ -103,5 +118,7 @@ class DerivingEntry:
             if count == _MOST_UNKNOWN_PICKS:
                 break
             message, near = unknown_pick(text, line, names)
-            problem = self.entry.site.problem(("pick",), f"{self.picks_file}, {message}", nearest=near)
+            problem = self.entry.site.problem(
+                ("pick",), f"{self.picks_file}, {message}", nearest=near
+            )
             self.problems.append(problem)

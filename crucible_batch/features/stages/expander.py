@@ -62,7 +62,10 @@ class StageExpander:
         self._sources.add(job)
 
     def jobs(self, entry: ManifestEntry) -> Iterator[MadeJob]:
-        """Yield the jobs of an entry. ``outputs_of`` is called with names of jobs of entries above."""
+        """Yield the jobs of an entry.
+
+        ``outputs_of`` is called with names of jobs of entries above.
+        """
         stage = DerivingEntry(self._context, entry, self._sources, self._stages)
         self._stages.append(stage)
         yield from ((None, [problem]) for problem in stage.problems)
@@ -77,7 +80,9 @@ class StageExpander:
                 for index in stage.expected(source):
                     yield from stage.make(Source(source, expected_output(source.name, index)))
 
-    def derive(self, name: str, output: SourceFile) -> Iterator[tuple[DerivingEntry, list[JobSpec | Problem]]]:
+    def derive(
+        self, name: str, output: SourceFile
+    ) -> Iterator[tuple[DerivingEntry, list[JobSpec | Problem]]]:
         """Yield the jobs that are made from an output, saved after the expansion, by entry.
 
         ``name`` is the job's, which may itself have been made here.

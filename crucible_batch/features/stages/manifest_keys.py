@@ -43,12 +43,24 @@ class StageKeys(JobEntry):
                 yield site.problem(("pick",), "`pick` needs `from` in the same entry", key=True)
             return
         if self.foreach is not None:
-            yield site.problem(("foreach",), "an entry can't have both `from` and `foreach`", key=True)
+            yield site.problem(
+                ("foreach",), "an entry can't have both `from` and `foreach`", key=True
+            )
         if site.path[-1] == 0:
-            yield site.problem(("from",), "there is no entry above this one", hint="`from` names jobs of entries above")
-        for where, variables in (("vars", header.vars), ("matrix", self.matrix or {}), ("zip", self.zip)):
+            yield site.problem(
+                ("from",),
+                "there is no entry above this one",
+                hint="`from` names jobs of entries above",
+            )
+        for where, variables in (
+            ("vars", header.vars),
+            ("matrix", self.matrix or {}),
+            ("zip", self.zip),
+        ):
             if SOURCE in variables:
-                message = f"`{where}` has the name {SOURCE!r}, which is reserved in entries with `from`"
+                message = (
+                    f"`{where}` has the name {SOURCE!r}, which is reserved in entries with `from`"
+                )
                 yield site.problem(("from",), message, key=True)
 
 

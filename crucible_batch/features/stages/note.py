@@ -1,4 +1,5 @@
-"""The stages with picks files that a run has noted in its journal, for ``status``, the report and ``pick``."""
+"""The stages with picks files that a run has noted in its journal, for ``status``, the report and
+``pick``."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _NAME = "stages"
 
 @dataclass(frozen=True, slots=True)
 class PickedStage:
-    """An entry with ``from`` and ``pick``. ``sources`` is the pattern, ``before`` the number of the plan's jobs above.
+    """An entry with ``from`` and ``pick``. ``sources`` is the pattern, ``before`` the number of the
+    plan's jobs above.
 
     ``pick`` is the path of the picks file as in the manifest, ``file`` the absolute one.
     """
@@ -30,7 +32,10 @@ class PickedStage:
     is_waiting: bool
 
     def candidates(self, plan: Iterable[PlannedJob]) -> Iterator[PlannedJob]:
-        """Yield the jobs that may be named in the picks file. ``plan`` is the journal's, in its order."""
+        """Yield the jobs that may be named in the picks file.
+
+        ``plan`` is the journal's, in its order.
+        """
         for planned in plan:
             if planned.position >= self.before:
                 return

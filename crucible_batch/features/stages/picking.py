@@ -1,4 +1,7 @@
-"""The picks of a run: which outputs its next stage takes, in the picks file that the manifest names."""
+"""The picks of a run:
+
+which outputs its next stage takes, in the picks file that the manifest names.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ from crucible_batch.runs.run_journal import local_directory, newest_run
 
 @dataclass(frozen=True, slots=True)
 class PicksFile:
-    """A picks file of a run after a command: its entries, and those that the command added and removed.
+    """A picks file of a run after a command: its entries, and those that the command added and
+    removed.
 
     ``stages`` are the names of the entries of the manifest that read it.
     """
@@ -36,12 +40,18 @@ class PicksFile:
 
 
 def pick(
-    run_dir: str | Path, names: Sequence[str], *, remove: bool = False, file: str | Path | None = None
+    run_dir: str | Path,
+    names: Sequence[str],
+    *,
+    remove: bool = False,
+    file: str | Path | None = None,
 ) -> tuple[PicksFile, ...]:
-    """Add names to the picks files of a run, or ``remove`` them; return the files that were written.
+    """Add names to the picks files of a run, or ``remove`` them; return the files that were
+    written.
 
-    A name is that of a job, or ``NAME/INDEX`` for one of its outputs. ``file`` chooses the picks file if the manifest
-    has several that may have a name. Nothing is written if one of the names is not valid.
+    A name is that of a job, or ``NAME/INDEX`` for one of its outputs. ``file`` chooses the picks
+    file if the manifest has several that may have a name. Nothing is written if one of the names is
+    not valid.
 
     Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
     """
@@ -53,7 +63,10 @@ def pick(
         everywhere = {path: list(wanted) for path in _by_file(stages)}
         plans = everywhere if remove else _assigned(journal, stages, wanted)
     groups = _by_file(stages)
-    found = [_changed(path, _names(groups[path]), entries, remove=remove) for path, entries in plans.items()]
+    found = [
+        _changed(path, _names(groups[path]), entries, remove=remove)
+        for path, entries in plans.items()
+    ]
     if remove:
         removed = {name for each, _ in found for name in each.removed}
         for name in wanted:
@@ -70,14 +83,15 @@ def pick(
     return tuple(each for each, _ in found)
 
 
-# -- which names and files --------------------------------------------------------------------------------------------
+# -- which names and files
 
 
 def _stages_of(journal: Journal) -> list[PickedStage]:
     """Return the stages of the newest run that have a picks file which may be written.
 
-    A run directory may come from another person, so the file has to be in the manifest's folder, and one that the
-    manifest names. If that name is a template, the file has to be new, or to have only picks of this run.
+    A run directory may come from another person, so the file has to be in the manifest's folder,
+    and one that the manifest names. If that name is a template, the file has to be new, or to have
+    only picks of this run.
     """
     terms = newest_run(journal).terms
     stages = noted_stages(journal)
@@ -94,7 +108,9 @@ def _stages_of(journal: Journal) -> list[PickedStage]:
             f"the manifest of this run, {path}, can't be read from here",
             hint="change to the directory in which the run was started",
         ) from error
-    named = [pick for pick in (stage_keys(entry.job).pick for entry in manifest.jobs) if pick is not None]
+    named = [
+        pick for pick in (stage_keys(entry.job).pick for entry in manifest.jobs) if pick is not None
+    ]
     for stage in stages:
         is_named = any(_same(stage.file, manifest.directory / text) for text in named)
         is_safe = is_named or ("{{" in "".join(named) and _has_picks_only(stage, journal))
@@ -132,17 +148,28 @@ def _names(stages: Sequence[PickedStage]) -> tuple[str, ...]:
 
 
 def _chosen(stages: Sequence[PickedStage], file: str | Path) -> list[PickedStage]:
-    found = [stage for stage in stages if str(file) == stage.pick or os.path.realpath(file) == str(stage.file)]
+    found = [
+        stage
+        for stage in stages
+        if str(file) == stage.pick or os.path.realpath(file) == str(stage.file)
+    ]
     if not found:
         known = ", ".join(sorted({stage.pick for stage in stages}))
         raise UserError(f"{file} is not a picks file of this run", hint=f"its picks files: {known}")
     return found
 
 
-def _assigned(journal: Journal, stages: Sequence[PickedStage], wanted: Mapping[str, None]) -> dict[Path, list[str]]:
-    """Return the file of each name. Raises ``UserError`` for a name that no stage takes, and if several files do."""
+def _assigned(
+    journal: Journal, stages: Sequence[PickedStage], wanted: Mapping[str, None]
+) -> dict[Path, list[str]]:
+    """Return the file of each name.
+
+    Raises ``UserError`` for a name that no stage takes, and if several files do.
+    """
     candidates = {
-        path: {planned.name: planned for stage in group for planned in stage.candidates(journal.plan())}
+        path: {
+            planned.name: planned for stage in group for planned in stage.candidates(journal.plan())
+        }
         for path, group in _by_file(stages).items()
     }
     plans: dict[Path, list[str]] = {}
@@ -152,7 +179,11 @@ def _assigned(journal: Journal, stages: Sequence[PickedStage], wanted: Mapping[s
         if not paths:
             known = list(dict.fromkeys(each for names in candidates.values() for each in names))
             near = difflib.get_close_matches(name, known, n=1)
-            others = f"there is {known[0]!r}" if known else "no job that may be picked is in the run's plan"
+            others = (
+                f"there is {known[0]!r}"
+                if known
+                else "no job that may be picked is in the run's plan"
+            )
             hint = f"did you mean {near[0]!r}?" if near else others
             raise UserError(f"no job that may be picked is named {name!r}", hint=hint)
         if len(paths) > 1:
@@ -163,13 +194,14 @@ def _assigned(journal: Journal, stages: Sequence[PickedStage], wanted: Mapping[s
         outputs = journal.job(candidates[paths[0]][name], RetryRule()).outputs
         if index is not None and outputs and index not in outputs:
             raise UserError(
-                f"{name} has no output {index}", hint=f"its outputs: {', '.join(map(str, sorted(outputs)))}"
+                f"{name} has no output {index}",
+                hint=f"its outputs: {', '.join(map(str, sorted(outputs)))}",
             )
         plans.setdefault(paths[0], []).append(pick_text(name, index))
     return plans
 
 
-# -- the file ---------------------------------------------------------------------------------------------------------
+# -- the file
 
 
 def _read(path: Path) -> str:
@@ -177,18 +209,25 @@ def _read(path: Path) -> str:
     try:
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode):
-            raise UserError(f"{path} is not a regular file", hint="edit the file that the manifest names by hand")
+            raise UserError(
+                f"{path} is not a regular file",
+                hint="edit the file that the manifest names by hand",
+            )
         content = path.read_bytes() if path.stat().st_size <= MAX_PICKS_BYTES else None
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror}", hint="check its permissions") from error
+        raise UserError(
+            f"{path} can't be read: {error.strerror}", hint="check its permissions"
+        ) from error
     try:
         if content is not None:
             return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
-    raise UserError(f"{path} is not a picks file: it is too large, or not UTF-8", hint="check the file")
+    raise UserError(
+        f"{path} is not a picks file: it is too large, or not UTF-8", hint="check the file"
+    )
 
 
 def _entries(text: str) -> Iterator[str]:
@@ -196,7 +235,9 @@ def _entries(text: str) -> Iterator[str]:
         yield pick_text(name, index)
 
 
-def _changed(path: Path, stages: tuple[str, ...], wanted: Sequence[str], *, remove: bool) -> tuple[PicksFile, str]:
+def _changed(
+    path: Path, stages: tuple[str, ...], wanted: Sequence[str], *, remove: bool
+) -> tuple[PicksFile, str]:
     """Return a file after the change, and its text. Other lines are kept as they are."""
     lines = _read(path).splitlines()
     before = set(_entries("\n".join(lines)))
@@ -209,7 +250,8 @@ def _changed(path: Path, stages: tuple[str, ...], wanted: Sequence[str], *, remo
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
-    """Add lines by one write at the end, so that of several commands at the same time none undoes another's."""
+    """Add lines by one write at the end, so that of several commands at the same time none undoes
+    another's."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     try:
@@ -227,5 +269,6 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"{path} can't be written: {error.strerror}", hint="check its permissions, and its directory's"
+            f"{path} can't be written: {error.strerror}",
+            hint="check its permissions, and its directory's",
         ) from error

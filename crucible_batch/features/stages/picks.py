@@ -14,7 +14,8 @@ _COMMENT = "#"  # no safe name begins with it
 
 @dataclass(frozen=True, slots=True)
 class Picks:
-    """The content of a picks file: names of jobs, each with the number of an output, or None for all of its outputs.
+    """The content of a picks file: names of jobs, each with the number of an output, or None for
+    all of its outputs.
 
     ``lines`` has the line of each, for messages.
     """
@@ -27,7 +28,10 @@ class Picks:
         return None in indexes or index in indexes
 
     def indexes(self, name: str) -> Sequence[int]:
-        """Return the numbers of the outputs that are taken of a job before it has run: 0 if all are."""
+        """Return the numbers of the outputs that are taken of a job before it has run:
+
+        0 if all are.
+        """
         indexes = self.chosen.get(name, frozenset())
         named = sorted(index for index in indexes if index is not None)
         return named if None not in indexes or named else [0]
@@ -46,7 +50,10 @@ def pick_text(name: str, index: int | None) -> str:
 
 
 def parse_pick(text: str) -> tuple[str, int | None]:
-    """Return the name and the output's number of an entry of a picks file. Names contain no ``/``."""
+    """Return the name and the output's number of an entry of a picks file.
+
+    Names contain no ``/``.
+    """
     name, slash, index = text.rpartition("/")
     if slash and index.isascii() and index.isdecimal() and len(index) <= 9:
         return name, int(index)
@@ -54,7 +61,10 @@ def parse_pick(text: str) -> tuple[str, int | None]:
 
 
 def parse_picks(text: str) -> Picks:
-    """Return the entries of a picks file: one a line; blank lines and lines that begin with ``#`` are ignored."""
+    """Return the entries of a picks file:
+
+    one a line; blank lines and lines that begin with ``#`` are ignored.
+    """
     chosen: dict[str, frozenset[int | None]] = {}
     lines: dict[tuple[str, int | None], int] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -70,7 +80,8 @@ def parse_picks(text: str) -> Picks:
 def read_picks(text: str, files: Files) -> Picks | None:
     """Return the picks of a file, by its path in the manifest; None if there is no such file.
 
-    Raises ``FileFault`` if it is outside the manifest's directory, not a readable file, too large, or not UTF-8.
+    Raises ``FileFault`` if it is outside the manifest's directory, not a readable file, too large,
+    or not UTF-8.
     """
     path = files.find_optional(text)
     if path is None:

@@ -10,7 +10,10 @@ from crucible_batch.report import PicksRow, WaitingRow
 
 
 def fields(journal: Journal) -> Mapping[str, object]:
-    """Return the fields of the report: the stages with picks files, and those that wait for their picks."""
+    """Return the fields of the report:
+
+    the stages with picks files, and those that wait for their picks.
+    """
     stages = noted_stages(journal)
     return {
         "waiting": [
@@ -24,6 +27,7 @@ def fields(journal: Journal) -> Mapping[str, object]:
             if stage.is_waiting
         ],
         "picks": [
-            PicksRow(name=stage.name, sources=stage.sources, pick=stage.pick, before=stage.before) for stage in stages
+            PicksRow(name=stage.name, sources=stage.sources, pick=stage.pick, before=stage.before)
+            for stage in stages
         ],
     }

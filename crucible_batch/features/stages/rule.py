@@ -8,7 +8,8 @@
       is blocked itself                missing               blocked, SOURCE_FAILED
       has succeeded                    picked, not there     blocked, PICK_NOT_FOUND
 
-A blocked job is in the plan for the report only: it has no events, is never bought, and the next run decides again.
+A blocked job is in the plan for the report only: it has no events, is never bought, and the next
+run decides again.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ _FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 def missing_outputs(
     name: str, job: Job, expected: Sequence[int], *, is_picked: bool
 ) -> Iterator[tuple[int, ErrorInfo]]:
-    """Yield the outputs from which no job can be made, each with the error of that job, by the table above.
+    """Yield the outputs from which no job can be made, each with the error of that job, by the
+    table above.
 
-    ``name`` and ``job`` are the source's, ``expected`` the outputs that are wanted of it before it has run.
-    ``is_picked``: these were chosen by their numbers.
+    ``name`` and ``job`` are the source's, ``expected`` the outputs that are wanted of it before it
+    has run. ``is_picked``: these were chosen by their numbers.
     """
     if job.phase in _FAILED:
         wanted = expected if is_picked or job.expected is None else range(job.expected)

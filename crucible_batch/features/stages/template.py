@@ -18,7 +18,10 @@ from crucible_batch.manifest.text_field import TextField
 
 
 class DerivedTemplate(JobTemplate):
-    """One compiled entry with ``from``. By default, a job's image is the output that it is made from."""
+    """One compiled entry with ``from``.
+
+    By default, a job's image is the output that it is made from.
+    """
 
     default_image = "{{ source.path }}"
 
@@ -27,7 +30,9 @@ class DerivedTemplate(JobTemplate):
         self._output_now: SourceFile | None = None
         """The output from which the current job is made."""
 
-    def make_from(self, source: Source, combination: Combination, repeat: int, copy: int) -> MadeJob:
+    def make_from(
+        self, source: Source, combination: Combination, repeat: int, copy: int
+    ) -> MadeJob:
         """Return one job that is made from an output, or None and its problems beside ``faults``."""
         faults = JobProblems()
         variables = {
@@ -58,7 +63,9 @@ class DerivedTemplate(JobTemplate):
             return ""
         suffix = "" if SOURCE in self._name.names else f"-{source.job.name}"
         is_numbered = "source.index" in self._name.literal or "source.path" in self._name.literal
-        return suffix if source.output.index == 0 or is_numbered else f"{suffix}.{source.output.index}"
+        return (
+            suffix if source.output.index == 0 or is_numbered else f"{suffix}.{source.output.index}"
+        )
 
     def _found(self, text: TextField, rendered: str, faults: JobProblems) -> Path | None:
         if self._output_now is not None and rendered == self._output_now.path:

@@ -32,13 +32,21 @@ def pick_and_show(
     for each in found:
         _show(output, each)
     if status.running:
-        fact(output.out, "note", "a run is active and has read its picks; the change takes effect in the next run")
+        fact(
+            output.out,
+            "note",
+            "a run is active and has read its picks; the change takes effect in the next run",
+        )
     fact(output.out, "next", (what_next, "command"))
 
 
 def _show(output: CommandOutput, found: PicksFile) -> None:
     stages = ", ".join(clean(name, 80) for name in found.stages)
-    changed = [f"{len(names)} {word}" for word, names in (("added", found.added), ("removed", found.removed)) if names]
+    changed = [
+        f"{len(names)} {word}"
+        for word, names in (("added", found.added), ("removed", found.removed))
+        if names
+    ]
     say(
         output.out,
         ("✓ ", "good"),

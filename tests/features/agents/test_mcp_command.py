@@ -34,10 +34,16 @@ def billed(cli: Cli) -> Decimal:
 
 def connected(cli: Cli, *options: str) -> AbstractAsyncContextManager[Any]:
     """Start a server, and connect a client to it."""
-    from mcp import Client, StdioServerParameters, stdio_client  # each worker imports this module: this takes 0.4 s
+    from mcp import (
+        Client,
+        StdioServerParameters,
+        stdio_client,
+    )  # each worker imports this module: this takes 0.4 s
 
     command = forking_script(cli.cwd)
-    server = StdioServerParameters(command=command, args=["agent", "mcp", *options], env=cli.environment, cwd=cli.cwd)
+    server = StdioServerParameters(
+        command=command, args=["agent", "mcp", *options], env=cli.environment, cwd=cli.cwd
+    )
     return Client(stdio_client(server))
 
 
@@ -46,7 +52,11 @@ async def call(client: Any, tool: str, **arguments: object) -> dict[str, Any]:
     (content,) = result.content
     envelope: dict[str, Any] = json.loads(content.text)  # type: ignore[union-attr]
     assert set(envelope) == {"type", "at", "ok", "command", "exit_code", "data", "error"}
-    assert (envelope["type"], envelope["command"], result.is_error) == ("result", tool, not envelope["ok"])
+    assert (envelope["type"], envelope["command"], result.is_error) == (
+        "result",
+        tool,
+        not envelope["ok"],
+    )
     return envelope
 
 
@@ -56,10 +66,14 @@ async def test_a_client_plans_runs_within_its_allowance_and_is_refused_beyond_it
     before = billed(cli)
     async with connected(cli, "--root", "work", "--allow-spend", "5") as client:
         assert "run" in {tool.name for tool in (await client.list_tools()).tools}
-        assert (await call(client, "validate", manifest="fox.yaml"))["data"]["manifests"][0]["jobs"] == 3
+        assert (await call(client, "validate", manifest="fox.yaml"))["data"]["manifests"][0][
+            "jobs"
+        ] == 3
         planned = (await call(client, "plan", manifest="fox.yaml"))["data"]
         assert (planned["total"], planned["credits"]["at_most"]) == (3, "6")
-        refused = await call(client, "run", manifest="fox.yaml", budget=planned["credits"]["at_most"])
+        refused = await call(
+            client, "run", manifest="fox.yaml", budget=planned["credits"]["at_most"]
+        )
         assert (refused["exit_code"], refused["error"]["code"]) == (4, "SPEND_LIMIT")
         assert billed(cli) == before
         ran = await call(client, "run", manifest="fox.yaml", budget="4")
@@ -67,9 +81,15 @@ async def test_a_client_plans_runs_within_its_allowance_and_is_refused_beyond_it
         assert billed(cli) == before + 4
         refused = await call(client, "run", manifest="fox.yaml", budget="6")
         assert refused["error"]["code"] == "SPEND_LIMIT"
-        assert (await call(client, "status", run_dir="outputs/mcp-fox/default"))["data"]["status"] == "blocked"
-        rows = (await call(client, "report", run_dir="outputs/mcp-fox/default", status="succeeded"))["data"]["jobs"]
-        files = [cli.cwd / "work/outputs/mcp-fox/default" / row["outputs"][0]["path"] for row in rows]
+        assert (await call(client, "status", run_dir="outputs/mcp-fox/default"))["data"][
+            "status"
+        ] == "blocked"
+        rows = (
+            await call(client, "report", run_dir="outputs/mcp-fox/default", status="succeeded")
+        )["data"]["jobs"]
+        files = [
+            cli.cwd / "work/outputs/mcp-fox/default" / row["outputs"][0]["path"] for row in rows
+        ]
         assert all(file.is_file() for file in files)
         assert (await call(client, "explain", code="SPEND_LIMIT"))["data"]["exit_codes"] == [4]
         outside = await call(client, "plan", manifest="../other.yaml")
@@ -81,7 +101,11 @@ INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
     "method": "initialize",
-    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
 }
 
 
@@ -98,7 +122,9 @@ def start(cli: Cli) -> Process:
     return process
 
 
-def test_the_server_ends_when_its_client_leaves_and_prints_only_the_protocol(lonely_cli: Cli) -> None:
+def test_the_server_ends_when_its_client_leaves_and_prints_only_the_protocol(
+    lonely_cli: Cli,
+) -> None:
     process = start(lonely_cli)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0
@@ -107,7 +133,9 @@ def test_the_server_ends_when_its_client_leaves_and_prints_only_the_protocol(lon
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_although_stdin_is_open(lonely_cli: Cli, number: signal.Signals) -> None:
+def test_a_signal_ends_the_server_although_stdin_is_open(
+    lonely_cli: Cli, number: signal.Signals
+) -> None:
     process = start(lonely_cli)
     process.send_signal(number)
     assert process.wait(timeout=240) == 0
@@ -121,7 +149,9 @@ def test_a_root_that_is_not_a_directory_is_refused(lonely_cli: Cli) -> None:
 
 
 def test_without_the_extra_the_command_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("crucible_batch.features.agents.mcp_server")]:
+    for name in [
+        name for name in sys.modules if name.startswith("crucible_batch.features.agents.mcp_server")
+    ]:
         monkeypatch.delitem(sys.modules, name)
     for name in {name for name in sys.modules if name.partition(".")[0] == "mcp"} | {"mcp"}:
         monkeypatch.setitem(sys.modules, name, None)

@@ -27,8 +27,12 @@ async def test_run_is_only_offered_by_a_server_that_may_spend(connect: Connect) 
         listed = (await agent.client.list_tools()).tools
         assert {"validate", "plan", "status", "report", "explain"} < {tool.name for tool in listed}
         assert "run" not in {tool.name for tool in listed}
-        assert all(tool.annotations is not None and tool.annotations.read_only_hint for tool in listed)
-        refused = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"), budget="2")
+        assert all(
+            tool.annotations is not None and tool.annotations.read_only_hint for tool in listed
+        )
+        refused = await agent(
+            "run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"), budget="2"
+        )
         assert (refused["exit_code"], code(refused)) == (2, "USAGE")
         assert await agent.billed() == 0
 
@@ -41,8 +45,17 @@ async def test_a_run_beyond_the_cap_is_refused_and_nothing_is_spent(connect: Con
         assert not (agent.bench.path / "outputs").exists()
         assert await agent.billed() == 0
         ran = await agent("run", manifest=fox, budget="4")
-        assert (ran["exit_code"], code(ran), ran["data"]["counts"]["succeeded"]) == (4, "BUDGET_EXHAUSTED", 2)
-        assert ran["data"]["allow_spend"] == {"limit": "5", "spent": "4", "set_aside": "0", "left": "1"}
+        assert (ran["exit_code"], code(ran), ran["data"]["counts"]["succeeded"]) == (
+            4,
+            "BUDGET_EXHAUSTED",
+            2,
+        )
+        assert ran["data"]["allow_spend"] == {
+            "limit": "5",
+            "spent": "4",
+            "set_aside": "0",
+            "left": "1",
+        }
         # the budget counts all runs of the directory, the cap what this server spends
         refused = await agent("run", manifest=fox, budget="6")
         assert "at most 5, which includes the 4 spent" in refused["error"]["hint"]
@@ -55,7 +68,9 @@ async def test_a_run_without_a_budget_spends_nothing(connect: Connect) -> None:
         assert (refused["exit_code"], code(refused)) == (2, "CONSENT_NEEDED")
         if has_feature("periods"):
             month = "{credits: 4, per: month, account: studio, max_credits_per_job: 2}"
-            refused = await agent("run", manifest=agent.write("owl", "{name: owl, prompt: an owl}", month))
+            refused = await agent(
+                "run", manifest=agent.write("owl", "{name: owl, prompt: an owl}", month)
+            )
             assert (refused["exit_code"], code(refused)) == (2, "CONSENT_NEEDED")
         assert await agent.billed() == 0
 
@@ -84,15 +99,27 @@ async def test_an_agent_has_no_option_that_forgets_a_refund(connect: Connect) ->
         missing = await agent("run", manifest=fox, budget="2")
         assert (missing["exit_code"], code(missing)) == (4, "REFUND_MISSING")
         assert "--forget-refunds" not in json.dumps(missing["data"])
-        assert missing["data"]["allow_spend"] == {"limit": "4", "spent": "0", "set_aside": "2", "left": "2"}
+        assert missing["data"]["allow_spend"] == {
+            "limit": "4",
+            "spent": "0",
+            "set_aside": "2",
+            "left": "2",
+        }
         assert await agent.billed() == 2
 
 
 async def test_a_submit_without_an_answer_counts(connect: Connect) -> None:
     async with connect(4, faults="generate.drop-after:1") as agent:
-        ran = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"), budget="2")
+        ran = await agent(
+            "run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"), budget="2"
+        )
         assert (ran["exit_code"], ran["data"]["credits"]["held"]) == (5, "2")
-        assert ran["data"]["allow_spend"] == {"limit": "4", "spent": "0", "set_aside": "2", "left": "2"}
+        assert ran["data"]["allow_spend"] == {
+            "limit": "4",
+            "spent": "0",
+            "set_aside": "2",
+            "left": "2",
+        }
         owl = agent.write("owl", "{name: owl, prompt: an owl, repeat: 2}")
         assert code(await agent("run", manifest=owl, budget="4")) == "SPEND_LIMIT"
 
@@ -129,9 +156,16 @@ async def test_a_run_that_ends_with_an_error_counts_what_it_spent(
 
     monkeypatch.setattr(running, "write_report_of", fail)
     async with connect(10) as agent:
-        failed = await agent("run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="8")
+        failed = await agent(
+            "run", manifest=agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}"), budget="8"
+        )
         assert (failed["exit_code"], code(failed)) == (5, "REPORT")
-        assert failed["data"]["allow_spend"] == {"limit": "10", "spent": "4", "set_aside": "0", "left": "6"}
+        assert failed["data"]["allow_spend"] == {
+            "limit": "10",
+            "spent": "4",
+            "set_aside": "0",
+            "left": "6",
+        }
         assert await agent.billed() == 4
 
 
@@ -148,7 +182,12 @@ async def test_a_run_whose_journal_can_not_be_read_again_keeps_all_that_it_set_a
         fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}")
         ran = await agent("run", manifest=fox, budget="8")
         assert ran["ok"]
-        assert ran["data"]["allow_spend"] == {"limit": "10", "spent": "0", "set_aside": "8", "left": "2"}
+        assert ran["data"]["allow_spend"] == {
+            "limit": "10",
+            "spent": "0",
+            "set_aside": "8",
+            "left": "2",
+        }
         monkeypatch.setattr(SpendCap, "settle", settle)
         ran = await agent("run", manifest=fox, budget="8")
         assert ran["data"]["allow_spend"]["spent"] == "4"
@@ -159,7 +198,9 @@ async def test_a_cancelled_run_collects_its_jobs_and_buys_no_more(connect: Conne
         fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 20}")
         with anyio.CancelScope() as scope:
 
-            async def cancel_at_the_first(done: float, _total: float | None, _message: str | None) -> None:
+            async def cancel_at_the_first(
+                done: float, _total: float | None, _message: str | None
+            ) -> None:
                 if done >= 1:
                     scope.cancel()
 
@@ -195,7 +236,15 @@ async def test_paths_outside_of_the_root_are_refused(connect: Connect, tmp_path:
     (tmp_path / "folder").symlink_to(outside)
     async with connect(6) as agent:
         fox = agent.write("fox", "{name: fox, prompt: a fox}")
-        for path in ("../m.yaml", "/etc/passwd", "link.yaml", "folder/m.yaml", "s3://bucket/m", "s3:/b", "a\0b"):
+        for path in (
+            "../m.yaml",
+            "/etc/passwd",
+            "link.yaml",
+            "folder/m.yaml",
+            "s3://bucket/m",
+            "s3:/b",
+            "a\0b",
+        ):
             for tool, arguments in (
                 ("validate", {"manifest": path}),
                 ("plan", {"manifest": path}),
@@ -211,7 +260,9 @@ async def test_paths_outside_of_the_root_are_refused(connect: Connect, tmp_path:
     assert sorted(each.name for each in outside.iterdir()) == ["m.yaml"]
 
 
-async def test_a_default_run_directory_behind_a_link_is_refused(connect: Connect, tmp_path: Path) -> None:
+async def test_a_default_run_directory_behind_a_link_is_refused(
+    connect: Connect, tmp_path: Path
+) -> None:
     async with connect(6) as agent:
         outside = tmp_path.parent / f"{tmp_path.name}-outside"
         outside.mkdir()
@@ -224,7 +275,9 @@ async def test_a_default_run_directory_behind_a_link_is_refused(connect: Connect
 
 async def test_a_saved_plan_is_refused_since_it_names_its_own_paths(connect: Connect) -> None:
     async with connect(6) as agent:
-        fox = agent.write("fox", "{name: fox, prompt: a fox}", "{credits: 2, max_credits_per_job: 2}")
+        fox = agent.write(
+            "fox", "{name: fox, prompt: a fox}", "{credits: 2, max_credits_per_job: 2}"
+        )
         await plan(fox, save_to="plan.json", settings=agent.bench.settings)
         refused = await agent("run", manifest="plan.json", budget="2")
         assert (refused["exit_code"], code(refused)) == (2, "USAGE")
@@ -238,10 +291,14 @@ async def test_a_report_comes_in_pages_of_short_rows(connect: Connect) -> None:
     async with connect(20) as agent:
         fox = agent.write("fox", f"{{name: fox, prompt: 'a fox {'in the snow ' * 30}', repeat: 5}}")
         assert (await agent("run", manifest=fox, budget="10"))["ok"]
-        whole = json.loads((agent.bench.path / "outputs/fox/default/report.json").read_text())["jobs"]
+        whole = json.loads((agent.bench.path / "outputs/fox/default/report.json").read_text())[
+            "jobs"
+        ]
         names, offset, pages = [], 0, 0
         while offset is not None:
-            data = (await agent("report", run_dir="outputs/fox/default", offset=offset, limit=2))["data"]
+            data = (await agent("report", run_dir="outputs/fox/default", offset=offset, limit=2))[
+                "data"
+            ]
             for job in data["jobs"]:
                 (output,) = whole[len(names)]["outputs"]
                 row = json.dumps(job, separators=(",", ":"))
@@ -263,7 +320,9 @@ async def test_texts_have_no_control_characters_and_no_secrets_and_are_cut(
         prompt = f"a fox \\e[31m red \\u202e {agent.bench.settings.api_key} {'x' * 5000}"
         fox = agent.write("fox", f'{{name: fox, prompt: "{prompt}"}}')
         assert (await agent("run", manifest=fox, budget="2"))["ok"]
-        (job,) = (await agent("report", run_dir="outputs/fox/default", details=True))["data"]["jobs"]
+        (job,) = (await agent("report", run_dir="outputs/fox/default", details=True))["data"][
+            "jobs"
+        ]
         assert job["prompt"].startswith("a fox [31m red  ***")
         assert len(job["prompt"]) == LONGEST_TEXT
 
@@ -309,16 +368,24 @@ def told_without_asking(envelope: dict[str, Any]) -> list[str]:
     """The texts for the agent that propose a higher budget, and not to ask the user for it."""
     error, data = envelope["error"] or {}, envelope["data"] or {}
     texts = [error.get("message"), error.get("hint"), data.get("what_to_do"), data.get("meaning")]
-    return [text for text in texts if text and MORE_BUDGET.search(text) and not re.search(r"\bask", text, re.I)]
+    return [
+        text
+        for text in texts
+        if text and MORE_BUDGET.search(text) and not re.search(r"\bask", text, re.I)
+    ]
 
 
-async def test_no_explanation_tells_an_agent_to_raise_the_budget_by_itself(connect: Connect) -> None:
+async def test_no_explanation_tells_an_agent_to_raise_the_budget_by_itself(
+    connect: Connect,
+) -> None:
     from crucible_batch.error_codes import CODES
 
     async with connect() as agent:
         told = []
         for each in CODES:
-            told += told_without_asking(await agent("explain", code=each.name.replace("<status>", "500")))
+            told += told_without_asking(
+                await agent("explain", code=each.name.replace("<status>", "500"))
+            )
         assert told == []
         exhausted = await agent("explain", code="BUDGET_EXHAUSTED")
         assert re.search(r"\bask\b.*\buser\b", exhausted["data"]["what_to_do"], re.IGNORECASE)
@@ -345,7 +412,9 @@ STAGES = """{name: draft, prompt: a fox, repeat: 3}
 
 async def test_at_most_counts_the_stages_so_that_it_is_enough_for_the_run(connect: Connect) -> None:
     async with connect(100) as agent:
-        manifest = agent.write("stages", STAGES, "{max_credits_per_job: 4, max_credits_per_upload: 1}")
+        manifest = agent.write(
+            "stages", STAGES, "{max_credits_per_job: 4, max_credits_per_upload: 1}"
+        )
         planned = await agent("plan", manifest=manifest)
         at_most = planned["data"]["credits"]["at_most"]
         assert at_most is not None
@@ -385,8 +454,12 @@ async def test_a_short_report_still_says_why_a_job_failed(connect: Connect) -> N
     async with connect(20, faults="generate.fail:1") as agent:
         fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}")
         assert (await agent("run", manifest=fox, budget="4"))["exit_code"] == 1
-        full = json.loads((agent.bench.path / "outputs/fox/default/report.json").read_text())["jobs"]
-        jobs = (await agent("report", run_dir="outputs/fox/default", status="failed"))["data"]["jobs"]
+        full = json.loads((agent.bench.path / "outputs/fox/default/report.json").read_text())[
+            "jobs"
+        ]
+        jobs = (await agent("report", run_dir="outputs/fox/default", status="failed"))["data"][
+            "jobs"
+        ]
         assert [job["status"] for job in jobs] == ["failed", "failed"]
         for job, whole in zip(jobs, full, strict=True):
             assert whole["error"]["code"] in json.dumps(job)
@@ -394,7 +467,9 @@ async def test_a_short_report_still_says_why_a_job_failed(connect: Connect) -> N
 
 async def test_a_tool_lists_the_workflows_and_spends_nothing(connect: Connect) -> None:
     async with connect() as agent:
-        (tool,) = [tool for tool in (await agent.client.list_tools()).tools if "workflow" in tool.name]
+        (tool,) = [
+            tool for tool in (await agent.client.list_tools()).tools if "workflow" in tool.name
+        ]
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint
         assert not tool.input_schema.get("required")

@@ -1,4 +1,7 @@
-"""The guide for agents is true: its commands run as printed, with the exit codes and results that it shows."""
+"""The guide for agents is true:
+
+its commands run as printed, with the exit codes and results that it shows.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,20 @@ from crucible_batch.features.agents.skill import skill_text
 from tests.harness.command_tree import all_commands
 from tests.harness.commands import Cli, Done
 
-BLOCK = re.compile(r"^(?:`(?P<file>[\w.-]+)`:\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^(?:`(?P<file>[\w.-]+)`:\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 COMMAND_LINE = re.compile(r"^\$ crucible-batch (?P<words>.*?)(?:\s+# exit (?P<code>\d+))?$")
-NEVER = ("--yes", "--resubmit-unknown", "--same-account", "run directory", "--run-id", "budget", "API key", "journal")
+NEVER = (
+    "--yes",
+    "--resubmit-unknown",
+    "--same-account",
+    "run directory",
+    "--run-id",
+    "budget",
+    "API key",
+    "journal",
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +50,8 @@ def command_lines(block: str) -> Iterator[tuple[list[str], int]]:
 
 
 def assert_same_shape(shown: Any, real: Any, at: str = "") -> None:
-    """What is shown is there, with the same types; figures and words too, unless they differ at each run."""
+    """What is shown is there, with the same types; figures and words too, unless they differ at
+    each run."""
     if isinstance(shown, dict):
         assert isinstance(real, dict), at
         for key, value in shown.items():

@@ -112,12 +112,19 @@ def created() -> Created:
         ([], [intended(), created(), BecameReady(at=9.0)], 2, 2),
         # the rebate for an image that was bought before is not the server's
         ([intended(), created(), BecameReady(at=9.0)], [Deleted(at=9.0, rebate=d(1))], 0, 0),
-        ([], [intended(), created(), BecameReady(at=9.0), Deleted(at=9.0, rebate=d(0.5))], 1.5, 1.5),
+        (
+            [],
+            [intended(), created(), BecameReady(at=9.0), Deleted(at=9.0, rebate=d(0.5))],
+            1.5,
+            1.5,
+        ),
         # it may turn out not to be charged, so it is not certain
         ([], [intended(), Lost(at=9.0, nonce="n")], 0, 5),
     ],
 )
-def test_which_uploads_are_the_servers(before: list[Event], since: list[Event], new: float, used: float) -> None:
+def test_which_uploads_are_the_servers(
+    before: list[Event], since: list[Event], new: float, used: float
+) -> None:
     found = figures(before, since, IMAGE)
     assert (found.new, found.used) == (d(new), d(used))
 
@@ -131,7 +138,9 @@ def test_a_clock_that_is_set_back_moves_no_charge() -> None:
     assert (found.certain, found.used) == (3, 4)
 
 
-def at(certain: float, new: float = 0, used: float = 0, *, events: int = 1, mark: str = "id") -> JournalFigures:
+def at(
+    certain: float, new: float = 0, used: float = 0, *, events: int = 1, mark: str = "id"
+) -> JournalFigures:
     return JournalFigures(mark, events, d(certain), d(new), d(used))
 
 
@@ -217,12 +226,13 @@ def test_a_replaced_journal_is_counted_from_its_own_beginning() -> None:
     assert cap.first_use("/b", "id", 20) == 20
 
 
-# -- any history ---------------------------------------------------------------------------------------------------
+# -- any history
 
 
 @dataclass
 class Directory:
-    """A run directory, with a client that keeps the rule of a run's budget, and the gateway's own bill."""
+    """A run directory, with a client that keeps the rule of a run's budget, and the gateway's own
+    bill."""
 
     name: str
     mark: str = ""
@@ -253,14 +263,17 @@ class World:
         self.uses = count()
         self.directories = [Directory("/a"), Directory("/b")]
         self.billed = ZERO
-        """What the gateway has charged for submits of the server's runs, less the refunds of these."""
+        """What the gateway has charged for submits of the server's runs, less the refunds of these.
+        """
         self.jobs = 0
 
     def begin(self, directory: Directory, more: Decimal) -> None:
         if directory.budget is not None:
             return
         figures = directory.figures(self.cap)
-        budget = max(self.cap.available(directory.name, figures), figures.certain) + (5 if more < 1 else 0)
+        budget = max(self.cap.available(directory.name, figures), figures.certain) + (
+            5 if more < 1 else 0
+        )
         if more == 3:
             budget = min(budget, figures.certain + 2 * more)
         mark = f"use {next(self.uses)}"
@@ -280,7 +293,10 @@ class World:
             directory.events, directory.open, directory.mark = [], {}, ""
 
     def submit(self, directory: Directory, price: Decimal) -> None:
-        """Hold the ceiling, send, and keep the answer for later. Without the server's run, another client buys."""
+        """Hold the ceiling, send, and keep the answer for later.
+
+        Without the server's run, another client buys.
+        """
         is_servers = directory.budget is not None
         if directory.budget is not None and directory.ledger.committed + CEILING > directory.budget:
             return
@@ -295,7 +311,10 @@ class World:
         return next((job for job, (now, _, _) in directory.open.items() if now == state), None)
 
     def answer(self, directory: Directory, _price: Decimal) -> None:
-        """The answer of a submit, or of the same submit sent again by the server: then it may be bought only now."""
+        """The answer of a submit, or of the same submit sent again by the server:
+
+        then it may be bought only now.
+        """
         if (job := self._next(directory, "sent")) is not None:
             _, price, is_servers = directory.open[job]
             if directory.budget is not None and not is_servers:
@@ -349,5 +368,7 @@ def test_no_history_of_runs_spends_more_than_the_cap(limit: int, seed: int) -> N
 def test_a_run_gets_its_budget_beside_what_is_spent_for_good_and_not_beside_what_it_holds() -> None:
     """The answer to what is held may be that nothing was bought, and the run buys for it again."""
     cap = SpendCap(d(10))
-    assert cap.set_aside_for("a", JournalFigures("id", 1, certain=d(1), new=d(0), used=d(4)), d(9), "id")
+    assert cap.set_aside_for(
+        "a", JournalFigures("id", 1, certain=d(1), new=d(0), used=d(4)), d(9), "id"
+    )
     assert (cap.set_aside, cap.left) == (8, 2)

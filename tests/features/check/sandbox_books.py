@@ -8,7 +8,17 @@ from decimal import Decimal
 from itertools import count
 
 from crucible_batch.core.audit_claims import job_claims, upload_claims
-from crucible_batch.core.events import Accepted, Created, Deleted, Event, Failed, Held, Intended, JobEvent, Succeeded
+from crucible_batch.core.events import (
+    Accepted,
+    Created,
+    Deleted,
+    Event,
+    Failed,
+    Held,
+    Intended,
+    JobEvent,
+    Succeeded,
+)
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.core.job import Job, replay
 from crucible_batch.core.ledger_statement import Statement
@@ -27,7 +37,10 @@ BEGUN = 1_700_000_000.125
 
 @dataclass
 class Shared:
-    """One account that we share with strangers. ``skew`` is how far our clock is ahead of the gateway's."""
+    """One account that we share with strangers.
+
+    ``skew`` is how far our clock is ahead of the gateway's.
+    """
 
     recent: int = 1000
     skew: float = 0.0
@@ -40,7 +53,9 @@ class Shared:
     def __post_init__(self) -> None:
         accounts = {KEY: Decimal(10_000)}
         self.world = World(
-            SandboxConfig(accounts=accounts, recent_entries=self.recent, runners=2), Faults((), 0), self.now
+            SandboxConfig(accounts=accounts, recent_entries=self.recent, runners=2),
+            Faults((), 0),
+            self.now,
         )
         self.account = self.world.authenticate(KEY)
         self._numbers = count(1)
@@ -59,7 +74,9 @@ class Shared:
         job = Job(name, rule=RetryRule(attempts=1))
         held = Held(at=self.ours, attempt=1, key=job.key, credits=Decimal(9), price_class="w")
         self.pass_time(0.25)
-        made, _ = self.world.submit(self.account, Order(workflow_id, {"prompt.text": prompt}, job.key), self.now)
+        made, _ = self.world.submit(
+            self.account, Order(workflow_id, {"prompt.text": prompt}, job.key), self.now
+        )
         self.pass_time(0.25)
         accepted = Accepted(at=self.ours, job_id=made.job_id, credits=made.price, reused=False)
         self.jobs[name] = (job, [held, accepted])
@@ -79,11 +96,15 @@ class Shared:
 
     def upload(self) -> None:
         subject = f"asset:{next(self._numbers):064}"
-        self.assets.append((subject, Intended(at=self.ours, nonce=subject, credits=Decimal(1), payer="job")))
+        self.assets.append(
+            (subject, Intended(at=self.ours, nonce=subject, credits=Decimal(1), payer="job"))
+        )
         self.pass_time(0.25)
         made = self.world.create_asset(self.account, Intent("image/png", 9, None, {}), self.now)
         self.pass_time(0.25)
-        self.assets.append((subject, Created(at=self.ours, asset_id=made.asset_id, credits=made.charged)))
+        self.assets.append(
+            (subject, Created(at=self.ours, asset_id=made.asset_id, credits=made.charged))
+        )
         self.kept_assets[subject] = made.asset_id
 
     def delete(self) -> None:
@@ -98,7 +119,9 @@ class Shared:
             self.world.create_asset(self.account, Intent("image/png", 9, None, {}), self.now)
         else:
             key = f"theirs-{next(self._numbers)}"
-            self.world.submit(self.account, Order("zimage-base", {"prompt.text": "x"}, key), self.now)
+            self.world.submit(
+                self.account, Order("zimage-base", {"prompt.text": "x"}, key), self.now
+            )
 
     def entries(self) -> list[LedgerEntry]:
         """The ledger as the contract shows it: no asset ids."""
@@ -123,7 +146,9 @@ class Shared:
             runs=[(BEGUN + self.skew, None)],
         )
 
-    def audit(self, books: JournalClaims | None = None, entries: Iterable[LedgerEntry] | None = None) -> Audit:
+    def audit(
+        self, books: JournalClaims | None = None, entries: Iterable[LedgerEntry] | None = None
+    ) -> Audit:
         listed = {asset.asset_id for asset in self.world.assets.listed(self.account)}
         shown = self.entries() if entries is None else list(entries)
         self.pass_time(1)

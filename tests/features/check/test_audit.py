@@ -1,4 +1,7 @@
-"""The audit: whatever happened, honest books and an honest ledger agree, and no altered amount gets by."""
+"""The audit:
+
+whatever happened, honest books and an honest ledger agree, and no altered amount gets by.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.core.audit_claims import CreditStatus, Finding, JobClaim, UploadClaim, UploadState, Verdict
+from crucible_batch.core.audit_claims import (
+    CreditStatus,
+    Finding,
+    JobClaim,
+    UploadClaim,
+    UploadState,
+    Verdict,
+)
 from crucible_batch.core.gateway_types import LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.ledger_statement import Statement
@@ -21,7 +31,11 @@ from tests.harness.case_table import each_case
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("submit"), st.sampled_from(["zimage-base", "zimage-sheet"]), st.sampled_from(["a", "nsfw"])),
+        st.tuples(
+            st.just("submit"),
+            st.sampled_from(["zimage-base", "zimage-sheet"]),
+            st.sampled_from(["a", "nsfw"]),
+        ),
         st.sampled_from([("poll",), ("upload",), ("delete",)]),
         st.tuples(st.just("pass_time"), st.sampled_from([0.125, 1.0, 60.0])),
         st.tuples(st.just("stranger"), st.booleans()),
@@ -46,7 +60,9 @@ def drive(shared: Shared, steps: Sequence[tuple[object, ...]], *, alone: bool = 
 
 
 @given(STEPS, st.sampled_from([1, 3, 10, 1000]), st.sampled_from([-200.0, 0.0, 0.4, 200.0]))
-def test_books_kept_of_the_same_answers_never_differ(steps: list[tuple[object, ...]], recent: int, skew: float) -> None:
+def test_books_kept_of_the_same_answers_never_differ(
+    steps: list[tuple[object, ...]], recent: int, skew: float
+) -> None:
     """However few entries the gateway shows, whoever shares the account, however our clock goes."""
     shared = drive(Shared(recent=recent, skew=skew), steps)
     found = shared.audit()
@@ -56,7 +72,9 @@ def test_books_kept_of_the_same_answers_never_differ(steps: list[tuple[object, .
 
 
 @given(STEPS, st.data())
-def test_a_single_altered_amount_of_ours_is_found(steps: list[tuple[object, ...]], data: st.DataObject) -> None:
+def test_a_single_altered_amount_of_ours_is_found(
+    steps: list[tuple[object, ...]], data: st.DataObject
+) -> None:
     shared = drive(Shared(), [("submit", "zimage-base", "a"), *steps])
     books, entries = shared.books(), shared.entries()
     by = data.draw(st.sampled_from([Decimal("0.25"), Decimal("-0.125"), Decimal(100)]))
@@ -87,17 +105,25 @@ def test_a_single_altered_amount_of_ours_is_found(steps: list[tuple[object, ...]
 def test_on_an_account_of_our_own_an_altered_upload_entry_is_a_difference_or_noted(
     steps: list[tuple[object, ...]], data: st.DataObject
 ) -> None:
-    shared = drive(Shared(), [("submit", "zimage-base", "a"), ("upload",), *steps, ("delete",)], alone=True)
+    shared = drive(
+        Shared(), [("submit", "zimage-base", "a"), ("upload",), *steps, ("delete",)], alone=True
+    )
     entries = shared.entries()
-    places = [place for place, entry in enumerate(entries) if entry.entry_type in {"upload", "rebate"}]
+    places = [
+        place for place, entry in enumerate(entries) if entry.entry_type in {"upload", "rebate"}
+    ]
     place = data.draw(st.sampled_from(places))
     entries[place] = replace(entries[place], amount=entries[place].amount + Decimal("0.01"))
     found = shared.audit(entries=entries)
     assert found.uploads is not None
-    assert found.differences or found.uploads.surplus or found.uploads.ledger.returned > found.uploads.books.returned
+    assert (
+        found.differences
+        or found.uploads.surplus
+        or found.uploads.ledger.returned > found.uploads.books.returned
+    )
 
 
-# --- ledgers made by hand ------------------------------------------------------------------------------------------
+# --- ledgers made by hand
 
 
 def entry(
@@ -114,7 +140,9 @@ def entry(
     )
 
 
-def job(status: CreditStatus = CreditStatus.CHARGED, price: object = 2, **fields: object) -> JobClaim:
+def job(
+    status: CreditStatus = CreditStatus.CHARGED, price: object = 2, **fields: object
+) -> JobClaim:
     claim = JobClaim("hero", 1, "j1", Decimal(str(price)), status, 50.0, 51.0, 60.0)
     return replace(claim, **fields)  # type: ignore[arg-type]
 
@@ -143,7 +171,9 @@ def reasons(found: Audit) -> list[str]:
 
 
 @each_case("sign", [1, -1])
-@each_case("words", [("reserve", "consume"), ("RESERVE", "CONSUME"), ("job_reserve", "job.consumed")])
+@each_case(
+    "words", [("reserve", "consume"), ("RESERVE", "CONSUME"), ("job_reserve", "job.consumed")]
+)
 def test_signs_and_spellings_make_no_difference(words: tuple[str, str], sign: int) -> None:
     found = look(entry(words[0], -2 * sign), entry(words[1], 2 * sign), jobs=[job()])
     assert [each.verdict for each in found.jobs] == [Verdict.AGREES]
@@ -157,14 +187,20 @@ def test_signs_and_spellings_make_no_difference(words: tuple[str, str], sign: in
         (CreditStatus.CHARGED, ["reserve", "consume", "refund"], ["both charged and refunded"]),
         (CreditStatus.REFUNDED, ["reserve", "consume"], ["not refunded but charged"]),
         (CreditStatus.REFUNDED, ["reserve"], ["not refunded"]),
-        (CreditStatus.CHARGED, ["reserve", "consume", "bonus"], ["an entry of an unknown type: bonus"]),
+        (
+            CreditStatus.CHARGED,
+            ["reserve", "consume", "bonus"],
+            ["an entry of an unknown type: bonus"],
+        ),
         (CreditStatus.HELD, ["reserve"], []),
         (CreditStatus.HELD, ["reserve", "refund"], []),
         (CreditStatus.ASSUMED, ["reserve", "refund"], []),
         (CreditStatus.REFUNDED, ["reserve", "refund"], []),
     ],
 )
-def test_a_jobs_entries_must_follow_its_standing(status: CreditStatus, entries: list[str], expected: list[str]) -> None:
+def test_a_jobs_entries_must_follow_its_standing(
+    status: CreditStatus, entries: list[str], expected: list[str]
+) -> None:
     found = look(*(entry(word, 2) for word in entries), jobs=[job(status)])
     assert reasons(found) == expected
 
@@ -187,7 +223,13 @@ def test_only_what_was_made_within_ten_minutes_may_not_be_listed_yet() -> None:
         found = look(*TIMED, jobs=[timer], uploads=[unpaid])
         assert (len(reasons(found)), recent(found)) == (1, [expected])
         unrebated = upload(rebate=Decimal("0.5"), deleted_at=at)
-        found = look(*TIMED, entry("upload", "0.5", job_id=None), jobs=[timer], uploads=[unrebated], present=())
+        found = look(
+            *TIMED,
+            entry("upload", "0.5", job_id=None),
+            jobs=[timer],
+            uploads=[unrebated],
+            present=(),
+        )
         assert (len(reasons(found)), recent(found)) == (1, [expected])
 
 
@@ -202,7 +244,9 @@ def test_only_what_was_made_within_ten_minutes_may_not_be_listed_yet() -> None:
         ([], job(accepted_at=989.0, ended_at=990.0, answered=Decimal(2), recorded=Decimal(3))),
     ],
 )
-def test_another_difference_does_not_go_away_by_waiting(entries: list[str], claim: JobClaim) -> None:
+def test_another_difference_does_not_go_away_by_waiting(
+    entries: list[str], claim: JobClaim
+) -> None:
     listed = [entry(word, 2, at=50.5 + number) for number, word in enumerate(entries)]
     found = look(*TIMED, *listed, jobs=[TIMER, claim])
     assert recent(found) == [False]
@@ -210,23 +254,33 @@ def test_another_difference_does_not_go_away_by_waiting(entries: list[str], clai
 
 def test_an_upload_that_is_charged_twice_or_still_listed_is_not_only_late() -> None:
     new = upload(begun_at=988.0, answered_at=989.0)
-    named = [entry(word, "0.5", at=988.5, job_id=None, more="asset-1") for word in ("upload", "consume")]
+    named = [
+        entry(word, "0.5", at=988.5, job_id=None, more="asset-1") for word in ("upload", "consume")
+    ]
     assert recent(look(*TIMED, *named, jobs=[TIMER], uploads=[new])) == [False]
     deleted = replace(new, rebate=Decimal("0.5"), deleted_at=990.0)
     paid = entry("upload", "0.5", at=988.5, job_id=None)
-    assert recent(look(*TIMED, paid, jobs=[TIMER], uploads=[deleted])) == [False]  # it is still at the gateway
+    assert recent(look(*TIMED, paid, jobs=[TIMER], uploads=[deleted])) == [
+        False
+    ]  # it is still at the gateway
 
 
 def test_a_job_that_was_reserved_twice_is_a_difference() -> None:
-    found = look(entry("reserve", 2), entry("reserve", 2, at=50.75), entry("consume", 2), jobs=[job()])
+    found = look(
+        entry("reserve", 2), entry("reserve", 2, at=50.75), entry("consume", 2), jobs=[job()]
+    )
     assert reasons(found) == ["reserved 2 times"]
     assert found.jobs[0].ledger.charged == 2
 
 
 def test_a_job_that_answered_two_keys_is_a_difference_of_both() -> None:
     jobs = [job(), job(name="other", job_id="J1"), job(name="third", job_id="j3")]
-    found = look(entry("reserve", 2), entry("consume", 2), entry("reserve", 2, job_id="j3"), jobs=jobs)
-    said = ["the gateway returned the same job for another key" in each.reasons for each in found.jobs]
+    found = look(
+        entry("reserve", 2), entry("consume", 2), entry("reserve", 2, job_id="j3"), jobs=jobs
+    )
+    said = [
+        "the gateway returned the same job for another key" in each.reasons for each in found.jobs
+    ]
     assert said == [True, True, False]
 
 
@@ -236,7 +290,10 @@ def test_an_entry_that_is_shown_twice_counts_once() -> None:
 
 
 def test_a_job_whose_id_stands_in_the_description_only_is_found() -> None:
-    texts = [entry("reserve", 2, job_id=None, description="job J1"), entry("consume", 2, job_id=None, more="j1")]
+    texts = [
+        entry("reserve", 2, job_id=None, description="job J1"),
+        entry("consume", 2, job_id=None, more="j1"),
+    ]
     assert [each.verdict for each in look(*texts, jobs=[job()]).jobs] == [Verdict.AGREES]
 
 
@@ -245,14 +302,23 @@ def test_a_job_that_is_not_in_the_ledger_is_a_difference_only_where_it_would_sur
     known = job(name="known", job_id="j0", held_at=20.0, accepted_at=21.0)
     assert reasons(look(*seen, jobs=[known, job()])) == ["no entry in the ledger"]
     early = job(held_at=1.4, accepted_at=3.0)
-    assert [each.verdict for each in look(*seen, jobs=[known, early]).jobs] == [Verdict.AGREES, Verdict.UNSEEN]
+    assert [each.verdict for each in look(*seen, jobs=[known, early]).jobs] == [
+        Verdict.AGREES,
+        Verdict.UNSEEN,
+    ]
     assert [each.verdict for each in look(jobs=[job()]).jobs] == [Verdict.UNSEEN]
     found_by_key = job(bought_here=False)
-    assert [each.verdict for each in look(*seen, jobs=[known, found_by_key]).jobs] == [Verdict.AGREES, Verdict.UNSEEN]
+    assert [each.verdict for each in look(*seen, jobs=[known, found_by_key]).jobs] == [
+        Verdict.AGREES,
+        Verdict.UNSEEN,
+    ]
 
 
 def seen_by_runs(
-    *shown: LedgerEntry, seen: Sequence[LedgerEntry] = (), coverages: Sequence[LedgerCoverage] = (), claim: JobClaim
+    *shown: LedgerEntry,
+    seen: Sequence[LedgerEntry] = (),
+    coverages: Sequence[LedgerCoverage] = (),
+    claim: JobClaim,
 ) -> Audit:
     return audit(JournalClaims([claim], []), Statement(shown, seen, coverages), (), asked_at=9000.0)
 
@@ -275,7 +341,9 @@ def test_an_end_that_may_have_passed_unseen_is_no_difference_and_not_checked(
     """The list has newer entries only, and the last reading was too early for the end."""
     newer = entry("reserve", 5, at=8000.0, job_id="j9")
     coverages = [LedgerCoverage(40.0, 61.0, (), ())]
-    found = seen_by_runs(newer, seen=[entry(word, 2) for word in words], coverages=coverages, claim=job(status))
+    found = seen_by_runs(
+        newer, seen=[entry(word, 2) for word in words], coverages=coverages, claim=job(status)
+    )
     assert [each.verdict for each in found.jobs] == [verdict]
 
 
@@ -293,7 +361,9 @@ def test_an_end_that_readings_would_have_shown_is_a_difference() -> None:
 
 def test_a_job_in_flight_has_no_end_to_be_shown() -> None:
     running = job(CreditStatus.HELD, ended_at=None)
-    assert [each.verdict for each in look(entry("reserve", 2), jobs=[running]).jobs] == [Verdict.MOVING]
+    assert [each.verdict for each in look(entry("reserve", 2), jobs=[running]).jobs] == [
+        Verdict.MOVING
+    ]
 
 
 def test_an_audit_states_whether_it_used_what_runs_saw() -> None:
@@ -303,22 +373,36 @@ def test_an_audit_states_whether_it_used_what_runs_saw() -> None:
 
 def test_what_our_books_learned_after_the_ledger_was_asked_is_no_difference() -> None:
     late = job(ended_at=1000.0)
-    assert [each.verdict for each in look(entry("reserve", 2), jobs=[late]).jobs] == [Verdict.MOVING]
-    later = job(held_at=999.0, accepted_at=1000.5, ended_at=None, status=CreditStatus.HELD, name="b", job_id="j2")
+    assert [each.verdict for each in look(entry("reserve", 2), jobs=[late]).jobs] == [
+        Verdict.MOVING
+    ]
+    later = job(
+        held_at=999.0,
+        accepted_at=1000.5,
+        ended_at=None,
+        status=CreditStatus.HELD,
+        name="b",
+        job_id="j2",
+    )
     known = job()
     found = look(entry("reserve", 2), entry("consume", 2), jobs=[known, later])
     assert [each.verdict for each in found.jobs] == [Verdict.AGREES, Verdict.MOVING]
 
 
 def test_a_job_in_flight_at_another_price_is_a_difference_already() -> None:
-    assert reasons(look(entry("reserve", 3), jobs=[job(CreditStatus.HELD)])) == ["reserved at 3, not 2"]
+    assert reasons(look(entry("reserve", 3), jobs=[job(CreditStatus.HELD)])) == [
+        "reserved at 3, not 2"
+    ]
 
 
 def test_a_ledger_without_times_and_ids_is_joined_as_far_as_it_goes() -> None:
     bare = [replace(entry(word, 2, at=None), entry_id="") for word in ("reserve", "consume")]
     paid = replace(entry("upload", "0.5", at=None, job_id=None), entry_id="")
     found = audit(
-        JournalClaims([job(), job(job_id="j2")], [upload()]), Statement([*bare, paid]), ["asset-1"], asked_at=1000.0
+        JournalClaims([job(), job(job_id="j2")], [upload()]),
+        Statement([*bare, paid]),
+        ["asset-1"],
+        asked_at=1000.0,
     )
     assert found.oldest is None
     assert [each.verdict for each in found.jobs] == [Verdict.AGREES, Verdict.UNSEEN]
@@ -378,7 +462,9 @@ def test_uploads_and_rebates_are_recognised(charge: LedgerEntry, rebate: LedgerE
 def test_a_difference_of_the_uploads_is_named(
     claim: UploadClaim, entries: list[tuple[str, ...]], expected: list[str]
 ) -> None:
-    made = [entry(word, amount, job_id=None, more=" ".join(more)) for word, amount, *more in entries]
+    made = [
+        entry(word, amount, job_id=None, more=" ".join(more)) for word, amount, *more in entries
+    ]
     found = look(*TIMED, *made, jobs=[TIMER], uploads=[claim])
     assert reasons(found) == expected
 
@@ -412,7 +498,10 @@ def test_a_strangers_upload_of_the_same_time_is_a_surplus() -> None:
     ours = entry("upload", "0.5", job_id=None)
     theirs = entry("upload", "0.5", at=50.75, job_id=None)
     found = look(*TIMED, ours, theirs, jobs=[TIMER], uploads=[upload()])
-    assert (uploads_of(found).verdict, uploads_of(found).surplus) == (Verdict.AGREES, Decimal("0.5"))
+    assert (uploads_of(found).verdict, uploads_of(found).surplus) == (
+        Verdict.AGREES,
+        Decimal("0.5"),
+    )
 
 
 def test_images_that_are_listed_gone_or_without_an_answer_are_counted() -> None:

@@ -1,4 +1,7 @@
-"""The audit of real runs at a real sandbox: honest books never differ from its ledger, and tampered ones are found."""
+"""The audit of real runs at a real sandbox:
+
+honest books never differ from its ledger, and tampered ones are found.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,14 @@ async def audited(bench: Any, run_dir: Path | None = None, **options: Any) -> Au
     return await api.check_ledger(run_dir or bench.path / "out", clock=bench.clock.now, **options)
 
 
-def rewrite(run_dir: Path, kind: str, change: Callable[[dict[str, Any]], object], nth: int = 0) -> None:
+def rewrite(
+    run_dir: Path, kind: str, change: Callable[[dict[str, Any]], object], nth: int = 0
+) -> None:
     """Tamper with the nth event of a kind in a journal."""
     with sqlite3.connect(run_dir / ".crucible/journal.sqlite3") as db:
-        seq, body = db.execute("SELECT seq, body FROM events WHERE type = ? ORDER BY seq", (kind,)).fetchall()[nth]
+        seq, body = db.execute(
+            "SELECT seq, body FROM events WHERE type = ? ORDER BY seq", (kind,)
+        ).fetchall()[nth]
         event = json.loads(body)
         change(event)
         db.execute("UPDATE events SET body = ? WHERE seq = ?", (json.dumps(event), seq))
@@ -107,8 +114,13 @@ async def test_a_price_that_differs_is_found_with_its_job(start: Any) -> None:
     assert "not 2.25" in " ".join(difference.reasons)
 
 
-async def test_a_run_that_is_in_progress_can_be_audited_at_any_moment(start: Any, watcher: Any) -> None:
-    """Each message of the run is a moment: what is in flight is said to move, and nothing differs."""
+async def test_a_run_that_is_in_progress_can_be_audited_at_any_moment(
+    start: Any, watcher: Any
+) -> None:
+    """Each message of the run is a moment:
+
+    what is in flight is said to move, and nothing differs.
+    """
     told: asyncio.Queue[object] = asyncio.Queue()
     async with start(faults="fail:0.3", recent_entries=1000, runners=2) as bench:
 
@@ -140,7 +152,10 @@ async def test_another_gateway_or_account_is_refused(start: Any) -> None:
 async def test_an_audit_leaves_the_gateway_and_the_journal_as_they_are(start: Any) -> None:
     async with start(faults="fail=1") as bench:
         await bench.run(with_photos(bench))
-        journal, state = (bench.path / "out/.crucible/journal.sqlite3").read_bytes(), await bench.state()
+        journal, state = (
+            (bench.path / "out/.crucible/journal.sqlite3").read_bytes(),
+            await bench.state(),
+        )
         await audited(bench)
         assert (await bench.state())["ledger"] == state["ledger"]
         assert (bench.path / "out/.crucible/journal.sqlite3").read_bytes() == journal
@@ -148,12 +163,17 @@ async def test_an_audit_leaves_the_gateway_and_the_journal_as_they_are(start: An
 
 
 def many(bench: Any) -> Path:
-    return bench.manifest("{name: fox, prompt: a fox, repeat: 30}\n{name: bad, prompt: an nsfw fox}")
+    return bench.manifest(
+        "{name: fox, prompt: a fox, repeat: 30}\n{name: bad, prompt: an nsfw fox}"
+    )
 
 
 @pytest.mark.parametrize("shown_later", [0, 1, 4])
-async def test_a_run_is_reconciled_when_the_ledger_shows_newer_entries_only(start: Any, shown_later: int) -> None:
-    """Each purchase was listed while the run read the ledger; later the list has none of it, or its last rows."""
+async def test_a_run_is_reconciled_when_the_ledger_shows_newer_entries_only(
+    start: Any, shown_later: int
+) -> None:
+    """Each purchase was listed while the run read the ledger; later the list has none of it, or its
+    last rows."""
     async with start(faults="fail=1", recent_entries=50, runners=2) as bench:
         result = await bench.run(many(bench), concurrency=4)
         attempts = [attempt for row in result.jobs() for attempt in row.attempts]

@@ -1,4 +1,7 @@
-"""The audit's statement: what the gateway lists now, and what the runs of the directory saw before."""
+"""The audit's statement:
+
+what the gateway lists now, and what the runs of the directory saw before.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ async def test_the_audits_own_reading_extends_that_of_the_runs_if_they_overlap(
 ) -> None:
     with Journal.open(tmp_path, BINDING, now=1.0) as journal:
         await journal.keep_reading([OLD], replace(LedgerCoverage.of([OLD], 4.0), since=1.0), 4.0)
-        await journal.keep_reading([LAST], replace(LedgerCoverage.of([LAST], 10.0), since=6.0), 10.0)
+        await journal.keep_reading(
+            [LAST], replace(LedgerCoverage.of([LAST], 10.0), since=6.0), 10.0
+        )
         statement = _statement(journal, account(listed), 900.0)
         times = [(each.since, each.until) for each in statement.coverages]
         assert times == [(1.0, 4.0), (6.0, 10.0), (since, until)]

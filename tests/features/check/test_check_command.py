@@ -23,8 +23,13 @@ def tamper(run_dir: Path) -> None:
     """Make the journal say that the first job cost 3."""
     db = sqlite3.connect(run_dir / ".crucible/journal.sqlite3")
     with db:
-        seq, body = db.execute("SELECT seq, body FROM events WHERE type = 'Accepted' ORDER BY seq").fetchone()
-        db.execute("UPDATE events SET body = ? WHERE seq = ?", (json.dumps({**json.loads(body), "credits": "3"}), seq))
+        seq, body = db.execute(
+            "SELECT seq, body FROM events WHERE type = 'Accepted' ORDER BY seq"
+        ).fetchone()
+        db.execute(
+            "UPDATE events SET body = ? WHERE seq = ?",
+            (json.dumps({**json.loads(body), "credits": "3"}), seq),
+        )
     db.close()
 
 
@@ -40,7 +45,9 @@ def test_honest_books_end_in_difference_0(cli: Cli) -> None:
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
-def test_a_difference_is_exit_7_and_names_the_job_what_the_books_say_and_what_the_ledger_says(cli: Cli) -> None:
+def test_a_difference_is_exit_7_and_names_the_job_what_the_books_say_and_what_the_ledger_says(
+    cli: Cli,
+) -> None:
     cli.write("tampered")
     assert cli("run", "tampered.yaml", "-q").code == 0
     run_dir = cli.cwd / "outputs/tampered/default"
@@ -70,7 +77,9 @@ def forget_entries(run_dir: Path) -> None:
     db.close()
 
 
-def test_entries_that_may_not_be_listed_yet_are_a_difference_with_the_command_that_shows_it_later(cli: Cli) -> None:
+def test_entries_that_may_not_be_listed_yet_are_a_difference_with_the_command_that_shows_it_later(
+    cli: Cli,
+) -> None:
     cli.write("late", "- {name: fox, prompt: a fox, repeat: 2}")
     assert cli("run", "late.yaml", "-q").code == 0
     forget_entries(cli.cwd / "outputs/late/default")
@@ -83,7 +92,9 @@ def test_entries_that_may_not_be_listed_yet_are_a_difference_with_the_command_th
     assert f"next     {command}   10 minutes later, shows what is still missing" in done.out
     assert f"next     {command} -q   10 minutes later" in quiet.err
     hint = script.envelope["error"]["hint"]
-    assert hint.startswith(f"entries of the last 10 minutes that may not be listed yet: run {command} --json in 10")
+    assert hint.startswith(
+        f"entries of the last 10 minutes that may not be listed yet: run {command} --json in 10"
+    )
 
 
 def test_a_script_reads_each_finding_and_the_envelope(cli: Cli) -> None:
@@ -106,7 +117,11 @@ def test_a_script_reads_each_finding_and_the_envelope(cli: Cli) -> None:
     assert len(strangers) == sum(each["count"] for each in data["not_ours"].values())
     tamper(run_dir)
     done = cli("check", str(run_dir), "--ledger", "--json")
-    assert (done.code, done.envelope["exit_code"], done.envelope["error"]["code"]) == (7, 7, "DIFFERENCE")
+    assert (done.code, done.envelope["exit_code"], done.envelope["error"]["code"]) == (
+        7,
+        7,
+        "DIFFERENCE",
+    )
     assert [each["name"] for each in done.envelope["data"]["ledger"]["differences"]] == ["fox"]
 
 
@@ -116,8 +131,12 @@ def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
         for name in ("mine", "theirs"):
             shared.write(name)
             assert shared("run", f"{name}.yaml", "-q").code == 0
-        done, verbose = (shared("check", "outputs/mine/default", "--ledger", *more) for more in ((), ("-v",)))
-        theirs = json.loads((cli.cwd / "outputs/theirs/default/report.json").read_text())["jobs"][0]["job_id"]
+        done, verbose = (
+            shared("check", "outputs/mine/default", "--ledger", *more) for more in ((), ("-v",))
+        )
+        theirs = json.loads((cli.cwd / "outputs/theirs/default/report.json").read_text())["jobs"][
+            0
+        ]["job_id"]
     assert (done.code, verbose.code) == (0, 0)
     others = "1 × consume (sum 2), 1 × grant (sum 1000), 1 × reserve (sum 2)   from other runs or users of the account"
     assert f"others   {others}" in done.out
@@ -129,12 +148,18 @@ def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
 def test_outputs_that_were_not_saved_are_in_the_headline_with_the_command_that_saves_them() -> None:
     planned = PlannedJob(0, "hero", "hero", "w", {})
     more = UnsavedOutputs(
-        planned, Job("hero", attempts=(Attempt(1, "key", Decimal(1)),)), retired=False, numbers=(0, 1), missing=1
+        planned,
+        Job("hero", attempts=(Attempt(1, "key", Decimal(1)),)),
+        retired=False,
+        numbers=(0, 1),
+        missing=1,
     )
     found = Audit((), None, (), (), 0.5, 0)
     out = io.StringIO()
     console = Console(file=out, width=200)
-    show_audit(console, AuditResult(Path("out"), "m", "default", False, found, (more,)), verbose=False)
+    show_audit(
+        console, AuditResult(Path("out"), "m", "default", False, found, (more,)), verbose=False
+    )
     first, *rest = out.getvalue().splitlines()
     assert first == "✗ 0 differences from the ledger, 1 unsaved output   m · default"
     assert "  next     crucible-batch check out --fix   saves the outputs, for no credits" in rest
@@ -155,7 +180,9 @@ def test_without_a_key_it_is_exit_3(cli: Cli) -> None:
     url = cli.environment["CRUCIBLE_API_BASE"]
     done = Cli(cli.cwd, None)("check", "outputs/keyless/default", CRUCIBLE_API_BASE=url)
     assert done.code == 3
-    assert "check only the outputs: crucible-batch check outputs/keyless/default --outputs" in done.err
+    assert (
+        "check only the outputs: crucible-batch check outputs/keyless/default --outputs" in done.err
+    )
 
 
 def test_both_halves_are_checked_and_one_error_names_the_differences_of_both(cli: Cli) -> None:
@@ -186,7 +213,10 @@ def set_list(cli: Cli, entries: int) -> None:
 
 
 def test_a_tick_is_shown_only_if_all_purchases_were_checked(tmp_path: Path) -> None:
-    """The first run saw the ledger, the second one did not: a gateway of today may list nothing tomorrow."""
+    """The first run saw the ledger, the second one did not:
+
+    a gateway of today may list nothing tomorrow.
+    """
     with running_sandbox("--time-scale", "0") as url:
         cli = Cli(tmp_path, url)
         cli.write("unseen", "- {name: fox, prompt: a fox, repeat: 2}")

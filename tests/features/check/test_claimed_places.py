@@ -34,11 +34,16 @@ async def test_nothing_but_an_output_is_mended(start, path, planned_too) -> None
     }
     error = next(each.error for each in found.differences if each.path == path)
     assert error is not None
-    assert (error.code, "outputs are not allowed at this path" in error.message) == ("OUTPUT_MISPLACED", True)
+    assert (error.code, "outputs are not allowed at this path" in error.message) == (
+        "OUTPUT_MISPLACED",
+        True,
+    )
     assert {name: after[name] for name in before if name != "out/b/0.png"} == {
         name: content for name, content in before.items() if name != "out/b/0.png"
     }
-    assert not [name for name in after if "damaged-" in name and not name.startswith("out/b/0.png.damaged-")]
+    assert not [
+        name for name in after if "damaged-" in name and not name.startswith("out/b/0.png.damaged-")
+    ]
     assert json.loads((out / "report.json").read_bytes())["counts"]["total"] == 2
 
 

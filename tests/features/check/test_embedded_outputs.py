@@ -35,7 +35,9 @@ async def test_a_job_of_an_axis_that_got_another_name_comes_back_the_same(start)
         assert contents(out, "*/*.png") == before
 
 
-async def test_the_lost_output_of_a_renamed_job_comes_back_by_a_run_where_the_plan_puts_it_now(start):
+async def test_the_lost_output_of_a_renamed_job_comes_back_by_a_run_where_the_plan_puts_it_now(
+    start,
+):
     async with start() as bench:
         manifest, _ = await embedded(bench, "{name: a, prompt: one}")
         out = bench.path / "out"

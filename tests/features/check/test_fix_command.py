@@ -3,7 +3,9 @@
 from tests.harness.commands import Cli
 
 
-def test_outputs_are_checked_without_a_key_and_fix_brings_back_what_is_missing(cli: Cli, lonely_cli: Cli) -> None:
+def test_outputs_are_checked_without_a_key_and_fix_brings_back_what_is_missing(
+    cli: Cli, lonely_cli: Cli
+) -> None:
     cli.write("kept", "- {name: fox, prompt: a fox, repeat: 3}")
     assert cli("run", "kept.yaml", "-q").code == 0
     run_dir = "outputs/kept/default"

@@ -10,7 +10,8 @@ from crucible_batch import check_outputs
 from crucible_batch.outputs import temp_file
 from tests.integration.engine.test_hostile_disk import Failing
 
-# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
+# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own
+# doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -20,7 +21,9 @@ HAS_PAGES = True
 SHORT_JOBS = True
 
 
-async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_continues_later(start, monkeypatch):
+async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_continues_later(
+    start, monkeypatch
+):
     async with start() as bench:
         await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}"))
         out = bench.path / "out"

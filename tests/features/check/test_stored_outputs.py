@@ -21,7 +21,9 @@ async def test_a_prefix_that_lost_its_run_is_refused_and_check_restores_its_outp
         manifest = bench.manifest(TWO)
         await bench.run(manifest, out_dir=URL)
         store.content.clear()
-        with pytest.raises(RunDirectoryError, match="it is another store, or its objects were deleted") as caught:
+        with pytest.raises(
+            RunDirectoryError, match="it is another store, or its objects were deleted"
+        ) as caught:
             await bench.run(manifest, out_dir=URL)
         assert f"crucible-batch check {URL} --fix" in str(caught.value.hint)
         found = await api.check_outputs(URL, fix=True, settings=bench.settings)

@@ -1,4 +1,7 @@
-"""Outputs held against the journal, and brought back for no credits: the recorded bytes or nothing."""
+"""Outputs held against the journal, and brought back for no credits:
+
+the recorded bytes or nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ NOBODY = Settings(api_key=None, base_url="http://127.0.0.1:9")
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.png"))}
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.png"))
+    }
 
 
 async def test_a_finished_run_is_true_without_a_key_and_without_a_network(start):
@@ -32,7 +37,9 @@ async def test_a_finished_run_is_true_without_a_key_and_without_a_network(start)
         result = await bench.run(bench.manifest(THREE))
     found = await check_outputs(bench.path / "out", settings=NOBODY)
     assert (found.exit_code, found.checked, found.counts) == (0, 4, {FileState.OK: 4})
-    assert found.byte_size == sum(output.byte_size for row in result.jobs() for output in row.outputs)
+    assert found.byte_size == sum(
+        output.byte_size for row in result.jobs() for output in row.outputs
+    )
     assert (found.running, found.differences, found.leftovers) == (False, (), ())
 
 
@@ -88,7 +95,10 @@ async def test_what_is_missing_or_damaged_comes_back_and_the_edited_file_is_kept
         state = await bench.agree(again)
     assert again.report.credits == first.report.credits
     assert len(state["jobs"]) == 3
-    assert (state["requests"]["generate"], state["requests"]["download"]) == (3, requests["download"])
+    assert (state["requests"]["generate"], state["requests"]["download"]) == (
+        3,
+        requests["download"],
+    )
     assert requests["download"] == 4 + 3
 
 
@@ -100,7 +110,9 @@ async def test_outputs_of_jobs_that_left_the_manifest_are_verified_and_fixed_too
         (out / "c/0.png").unlink()
         found = await check_outputs(out)
         assert (found.checked, found.retired) == (4, 3)
-        assert [(difference.name, difference.retired) for difference in found.differences] == [("c", True)]
+        assert [(difference.name, difference.retired) for difference in found.differences] == [
+            ("c", True)
+        ]
         fixed = await check_outputs(out, fix=True, settings=bench.settings)
         assert (fixed.exit_code, (out / "c/0.png").is_file()) == (0, True)
         assert (await check_outputs(out)).exit_code == 0
@@ -116,7 +128,9 @@ def refusing(part: str, status: int, code: str):
 
 
 @pytest.mark.parametrize("both_are_missing", [False, True])
-async def test_a_deleted_output_takes_no_path_from_the_output_that_was_saved_there_since(start, both_are_missing):
+async def test_a_deleted_output_takes_no_path_from_the_output_that_was_saved_there_since(
+    start, both_are_missing
+):
     async with start() as bench:
         out = bench.path / "out"
         await bench.run(bench.manifest("{name: a, prompt: one}"))
@@ -139,7 +153,9 @@ async def test_a_deleted_output_takes_no_path_from_the_output_that_was_saved_the
         assert (await check_outputs(out)).exit_code == 0
 
 
-async def test_the_output_of_a_job_that_left_keeps_its_path_although_the_plan_gives_it_to_a_deleted_one(start):
+async def test_the_output_of_a_job_that_left_keeps_its_path_although_the_plan_gives_it_to_a_deleted_one(
+    start,
+):
     """The prompt was changed back. A run compares sizes only, which are the same here."""
     async with start() as bench:
         out = bench.path / "out"
@@ -162,7 +178,9 @@ async def test_the_output_of_a_job_that_left_keeps_its_path_although_the_plan_gi
         assert (await check_outputs(out)).exit_code == 0
         result = await bench.run(again)
         state = await bench.agree(result)
-    assert [output.path for row in result.jobs() for output in row.outputs] == [result.run_dir / aside]
+    assert [output.path for row in result.jobs() for output in row.outputs] == [
+        result.run_dir / aside
+    ]
     assert (contents(out), state["requests"]["generate"]) == ({"a/0.png": new, aside: old}, 2)
 
 
@@ -189,13 +207,21 @@ async def test_a_journal_that_names_another_file_replaces_and_makes_nothing_of_i
         await bench.run(bench.manifest("{name: a, prompt: one}"))
         out = bench.path / "out"
         with closing(sqlite3.connect(out / ".crucible/journal.sqlite3")) as journal:
-            journal.execute("UPDATE events SET body = replace(body, 'a/0.png', 'family.png') WHERE type = 'Saved'")
+            journal.execute(
+                "UPDATE events SET body = replace(body, 'a/0.png', 'family.png') WHERE type = 'Saved'"
+            )
             journal.commit()
         before = contents(out)
         for content in (b"mine", None):
-            (out / "family.png").unlink() if content is None else (out / "family.png").write_bytes(content)
+            (out / "family.png").unlink() if content is None else (out / "family.png").write_bytes(
+                content
+            )
             (found,) = (await check_outputs(out, fix=True, settings=bench.settings)).differences
-            assert (found.path, found.fixed, found.error.code) == ("family.png", False, "OUTPUT_MISPLACED")
+            assert (found.path, found.fixed, found.error.code) == (
+                "family.png",
+                False,
+                "OUTPUT_MISPLACED",
+            )
             assert contents(out) == before | ({} if content is None else {"family.png": content})
 
 
@@ -207,7 +233,9 @@ async def test_an_output_that_a_run_missed_and_could_not_fetch_is_still_missing(
         (out / "a/0.png").unlink()
         await bench.configure(faults="job.expired-url:1")
         assert (await bench.run(manifest)).exit_code == 1
-        assert [each.state for each in (await check_outputs(out)).differences] == [FileState.MISSING]
+        assert [each.state for each in (await check_outputs(out)).differences] == [
+            FileState.MISSING
+        ]
         await bench.configure(faults="")
         assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0
         assert (await bench.run(manifest)).exit_code == 0
@@ -224,7 +252,9 @@ async def test_a_gateway_that_fails_ends_the_fixing_with_5_and_what_is_fixed_sta
         async def dead(_request: httpx.Request, _send) -> httpx.Response:
             raise httpx.ConnectError("nobody there")
 
-        found = await check_outputs(out, fix=True, settings=bench.settings, transport=tampered(dead))
+        found = await check_outputs(
+            out, fix=True, settings=bench.settings, transport=tampered(dead)
+        )
         assert found.exit_code == 5
         assert found.failure is not None
         assert not any(each.fixed for each in found.differences)
@@ -241,7 +271,9 @@ async def test_fixing_needs_a_key_only_where_there_is_something_to_fix(start):
         with pytest.raises(KeyRefusedError):
             await check_outputs(out, fix=True, settings=NOBODY)
         with pytest.raises(RunDirectoryError, match="another gateway"):
-            await check_outputs(out, fix=True, settings=Settings(api_key="k", base_url="http://127.0.0.1:9"))
+            await check_outputs(
+                out, fix=True, settings=Settings(api_key="k", base_url="http://127.0.0.1:9")
+            )
 
 
 async def test_a_held_directory_can_be_looked_at_and_not_fixed(start):

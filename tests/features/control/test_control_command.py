@@ -62,12 +62,17 @@ def ctl(cli: Cli, name: str, *words: str) -> Done:
 
 
 def bought(url: str, name: str) -> int:
-    """How many jobs of a manifest the gateway has accepted: the budget of each test's jobs is its own."""
+    """How many jobs of a manifest the gateway has accepted:
+
+    the budget of each test's jobs is its own.
+    """
     state = httpx.get(f"{url}/_sandbox/state", trust_env=False).json()
     return sum(name in job["params"].values() for job in state["jobs"])
 
 
-def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(busy_cli: Cli, busy_gateway: str) -> None:
+def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(
+    busy_cli: Cli, busy_gateway: str
+) -> None:
     jobs = "- {name: fox, prompt: load, repeat: 16}\n"
     with active(busy_cli, "load", "-c", "2", jobs=jobs) as run:
         paused = ctl(busy_cli, "load", "pause")
@@ -79,34 +84,57 @@ def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(busy_c
         status = busy_cli("status", "outputs/load/default", "--json").envelope["data"]
         assert status["running"]
         assert status["paused"]["via"] == "terminal"
-        assert [run["state"] for run in busy_cli("status", "--json").envelope["data"]["runs"]].count("paused") == 1
+        assert [
+            run["state"] for run in busy_cli("status", "--json").envelope["data"]["runs"]
+        ].count("paused") == 1
         assert " paused " in busy_cli("status").out
-        assert "crucible-batch ctl outputs/load/default resume" in busy_cli("status", "outputs/load/default").out
+        assert (
+            "crucible-batch ctl outputs/load/default resume"
+            in busy_cli("status", "outputs/load/default").out
+        )
         assert bought(busy_gateway, "load") == before
         assert ctl(busy_cli, "load", "concurrency", "20").code == 0
-        assert ctl(busy_cli, "load", "resume").envelope["data"]["message"].startswith("resumed after ")
+        assert (
+            ctl(busy_cli, "load", "resume").envelope["data"]["message"].startswith("resumed after ")
+        )
         lines = follow(run, lambda line: line["type"] == "result")
         run.wait()
     assert lines[-1]["exit_code"] == 0
     assert bought(busy_gateway, "load") == 16
-    shown = [(line["action"], line["via"], line["by"]) for line in lines if line["type"] == "control"]
+    shown = [
+        (line["action"], line["via"], line["by"]) for line in lines if line["type"] == "control"
+    ]
     assert [action for action, _, _ in shown] == ["pause", "concurrency", "resume"]
     assert {by for _, _, by in shown} == {status["paused"]["by"]}
     assert not (busy_cli.cwd / "outputs/load/default" / SOCKET).exists()
 
 
-def test_commands_change_the_run_and_stop_ends_it_like_ctrl_c(slow_cli: Cli, report_of: Any) -> None:
+def test_commands_change_the_run_and_stop_ends_it_like_ctrl_c(
+    slow_cli: Cli, report_of: Any
+) -> None:
     with active(slow_cli, "steered") as run:
         path = slow_cli.cwd / "outputs/steered/default" / SOCKET
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert ctl(slow_cli, "steered", "concurrency", "3").envelope["data"]["message"].startswith("at most 3 jobs")
         assert (
-            ctl(slow_cli, "steered", "deadline", "5m").envelope["data"]["message"].startswith("the run stops in 0:05")
+            ctl(slow_cli, "steered", "concurrency", "3")
+            .envelope["data"]["message"]
+            .startswith("at most 3 jobs")
+        )
+        assert (
+            ctl(slow_cli, "steered", "deadline", "5m")
+            .envelope["data"]["message"]
+            .startswith("the run stops in 0:05")
         )
         assert ctl(slow_cli, "steered", "stop").envelope["data"]["message"].startswith("stopping; ")
-        assert ctl(slow_cli, "steered", "stop").envelope["data"]["message"].startswith("already stopping; ")
+        assert (
+            ctl(slow_cli, "steered", "stop")
+            .envelope["data"]["message"]
+            .startswith("already stopping; ")
+        )
         assert ctl(slow_cli, "steered", "pause").code == 2
-        assert ctl(slow_cli, "steered", "deadline", "0.01s").code == 0  # so that the grace time is not waited for
+        assert (
+            ctl(slow_cli, "steered", "deadline", "0.01s").code == 0
+        )  # so that the grace time is not waited for
         lines = follow(run, lambda line: line["type"] == "result")
     assert lines[-1]["exit_code"] == 130
     error = lines[-1]["error"]
@@ -148,7 +176,7 @@ def active_again(cli: Cli, name: str) -> Iterator[None]:
         run.communicate()
 
 
-# -- the socket --------------------------------------------------------------------------------------------------------
+# -- the socket
 
 
 @pytest.fixture
@@ -159,7 +187,11 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def test_a_long_path_has_a_socket_as_well(run_dir: Path) -> None:
-    with lock_run_directory(run_dir), listening(run_dir) as bound, connected(run_dir, 5) as connection:
+    with (
+        lock_run_directory(run_dir),
+        listening(run_dir) as bound,
+        connected(run_dir, 5) as connection,
+    ):
         served, _ = bound.accept()
         connection.sendall(b"x")
         assert served.recv(1) == b"x"
@@ -168,7 +200,9 @@ def test_a_long_path_has_a_socket_as_well(run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "directory"])
-def test_what_is_not_a_socket_is_neither_replaced_nor_connected_to(run_dir: Path, kind: str) -> None:
+def test_what_is_not_a_socket_is_neither_replaced_nor_connected_to(
+    run_dir: Path, kind: str
+) -> None:
     path = run_dir / SOCKET
     if kind == "file":
         path.write_text("mine")

@@ -1,4 +1,7 @@
-"""The connections to a run's socket: who may give commands, and those that say nothing cost the run nothing."""
+"""The connections to a run's socket:
+
+who may give commands, and those that say nothing cost the run nothing.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ async def closed(reader: asyncio.StreamReader) -> bool:
         return True
 
 
-async def test_more_connections_than_a_few_are_closed_at_once_and_leave_the_run_its_files(directory: Path) -> None:
+async def test_more_connections_than_a_few_are_closed_at_once_and_leave_the_run_its_files(
+    directory: Path,
+) -> None:
     async with controlled(None, directory):  # type: ignore[arg-type]  # no command arrives
         silent = [await connect(directory) for _ in range(32)]
         reader, writer = await connect(directory)
@@ -52,9 +57,13 @@ async def test_more_connections_than_a_few_are_closed_at_once_and_leave_the_run_
         writer.close()
 
 
-async def test_a_connection_that_says_nothing_ends_with_the_run_without_an_error(directory: Path) -> None:
+async def test_a_connection_that_says_nothing_ends_with_the_run_without_an_error(
+    directory: Path,
+) -> None:
     reported: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: reported.append(context)
+    )
     async with controlled(None, directory):  # type: ignore[arg-type]  # no command arrives
         reader, writer = await connect(directory)
         other, asking = await connect(directory)
@@ -66,7 +75,9 @@ async def test_a_connection_that_says_nothing_ends_with_the_run_without_an_error
     assert reported == []
 
 
-async def test_a_connection_that_is_accepted_after_the_run_has_ended_is_closed_at_once(directory: Path) -> None:
+async def test_a_connection_that_is_accepted_after_the_run_has_ended_is_closed_at_once(
+    directory: Path,
+) -> None:
     connections = controlling._Connections(None)  # type: ignore[arg-type]
     await connections.ended(0.0)
     server = await asyncio.start_unix_server(connections.serve, directory / SOCKET)
@@ -87,7 +98,9 @@ class Connection:
         return struct.pack("3i", 4711, self.user, 4711)
 
 
-@pytest.mark.parametrize(("user", "taken"), [(1234, True), (0, True), (1235, False), (65534, False)])
+@pytest.mark.parametrize(
+    ("user", "taken"), [(1234, True), (0, True), (1235, False), (65534, False)]
+)
 def test_only_the_user_of_the_run_and_root_give_commands(
     monkeypatch: pytest.MonkeyPatch, user: int, taken: bool
 ) -> None:

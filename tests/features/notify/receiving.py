@@ -8,7 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from crucible_batch.features.notify.messages import MessageCounts, MessageCredits, MessageData, RunMessage, attempt_id
+from crucible_batch.features.notify.messages import (
+    MessageCounts,
+    MessageCredits,
+    MessageData,
+    RunMessage,
+    attempt_id,
+)
 
 ATTEMPT = attempt_id("/runs/spring", 1790000000.25)
 CANARY = "9f1c-canary-address"
@@ -50,7 +56,8 @@ class Request:
 
 @dataclass
 class Receiver:
-    """Answers each request with the next of ``answers``, the last one forever; None closes without an answer."""
+    """Answers each request with the next of ``answers``, the last one forever; None closes without
+    an answer."""
 
     answers: Sequence[bytes | None]
     url: str = ""
@@ -64,7 +71,8 @@ class Receiver:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.splitlines()
             headers = {
-                name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
+                name.lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in lines if line)
             }
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             self.requests.append(Request(first.split()[1], headers, body))

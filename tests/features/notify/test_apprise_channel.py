@@ -1,4 +1,7 @@
-"""Apprise as a channel: sent in a thread, to a server of Apprise's own JSON service; nothing of the URL is shown."""
+"""Apprise as a channel:
+
+sent in a thread, to a server of Apprise's own JSON service; nothing of the URL is shown.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ async def test_a_refusal_is_a_failure_without_the_url(caplog: pytest.LogCaptureF
     assert CANARY not in caplog.text
 
 
-async def test_an_exception_of_a_service_is_a_failure_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_exception_of_a_service_is_a_failure_without_its_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*_: object) -> bool:
         raise RuntimeError(CANARY)
 
@@ -70,7 +75,9 @@ async def test_a_service_that_does_not_answer_is_not_waited_for() -> None:
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "apprise")
 
 
-def test_whether_it_is_installed_is_found_without_loading_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whether_it_is_installed_is_found_without_loading_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert is_installed()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not is_installed()
@@ -79,6 +86,10 @@ def test_whether_it_is_installed_is_found_without_loading_it(monkeypatch: pytest
 def test_it_is_loaded_on_first_use_only() -> None:
     import subprocess
 
-    program = "import sys, crucible_batch.features.notify.subscriptions; print('apprise' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    program = (
+        "import sys, crucible_batch.features.notify.subscriptions; print('apprise' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "False"

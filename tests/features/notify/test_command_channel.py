@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.features.notify.command_channel import Command, environment_of_commands, find_program
+from crucible_batch.features.notify.command_channel import (
+    Command,
+    environment_of_commands,
+    find_program,
+)
 from crucible_batch.features.notify.http_channels import SendError
 from tests.features.notify.receiving import message
 
@@ -21,11 +25,17 @@ _LIMIT_S = 60.0
 
 
 def command(tmp_path: Path, program: str, *words: str, **limits: float) -> Command:
-    environ = environment_of_commands({**os.environ, "MOLTAZINE_API_KEY": KEY}, "MOLTAZINE_API_KEY", KEY)
-    return Command("notify[0] (python)", (sys.executable, "-c", program, *words), tmp_path, environ, **limits)
+    environ = environment_of_commands(
+        {**os.environ, "MOLTAZINE_API_KEY": KEY}, "MOLTAZINE_API_KEY", KEY
+    )
+    return Command(
+        "notify[0] (python)", (sys.executable, "-c", program, *words), tmp_path, environ, **limits
+    )
 
 
-async def test_it_reads_the_message_in_the_manifests_folder_with_its_arguments_unchanged(tmp_path: Path) -> None:
+async def test_it_reads_the_message_in_the_manifests_folder_with_its_arguments_unchanged(
+    tmp_path: Path,
+) -> None:
     program = "import sys, os; open('got', 'w').write(repr([sys.argv[1:], os.getcwd(), sys.stdin.read()]))"
     await command(tmp_path, program, "$HOME; *", "`id`").send(message())
     words, folder, text = eval((tmp_path / "got").read_text())
@@ -35,7 +45,9 @@ async def test_it_reads_the_message_in_the_manifests_folder_with_its_arguments_u
 
 
 async def test_it_does_not_have_the_api_key(tmp_path: Path) -> None:
-    await command(tmp_path, "import os; open('got', 'w').write(repr(dict(os.environ)))").send(message())
+    await command(tmp_path, "import os; open('got', 'w').write(repr(dict(os.environ)))").send(
+        message()
+    )
     assert KEY not in (tmp_path / "got").read_text()
     assert "PATH" in (tmp_path / "got").read_text()
 
@@ -86,7 +98,13 @@ async def test_what_it_prints_is_logged_bounded_and_without_escapes_and_links(
 def _with_child(tmp_path: Path, trap: str, **limits: float) -> Command:
     """A shell that starts another one, which writes its process id and stays."""
     child = f"trap {trap} TERM; echo $$ > pid.new; mv pid.new pid; while :; do sleep 1; done"
-    return Command("x", ("sh", "-c", f"sh -c '{child}' & wait"), tmp_path, {"PATH": os.environ["PATH"]}, **limits)
+    return Command(
+        "x",
+        ("sh", "-c", f"sh -c '{child}' & wait"),
+        tmp_path,
+        {"PATH": os.environ["PATH"]},
+        **limits,
+    )
 
 
 async def _gone(tmp_path: Path) -> bool:
@@ -104,7 +122,9 @@ async def _gone(tmp_path: Path) -> bool:
 
 
 @pytest.mark.parametrize("trap", ["-", '""'], ids=["obeys", "ignores SIGTERM"])
-async def test_at_the_time_limit_the_command_and_its_children_are_stopped(tmp_path: Path, trap: str) -> None:
+async def test_at_the_time_limit_the_command_and_its_children_are_stopped(
+    tmp_path: Path, trap: str
+) -> None:
     slow = _with_child(tmp_path, trap, time_limit_s=1.0, grace_s=0.2)
     with pytest.raises(SendError, match=r"^did not end within 1 s and was stopped$"):
         await slow.send(message())
@@ -127,7 +147,9 @@ async def test_a_process_that_the_command_leaves_behind_is_not_waited_for(tmp_pa
     wanted.touch()
     left = "(while [ -e wanted ]; do sleep 0.1; done) &"
     try:
-        await Command("x", ("sh", "-c", left), tmp_path, {"PATH": os.environ["PATH"]}).send(message())
+        await Command("x", ("sh", "-c", left), tmp_path, {"PATH": os.environ["PATH"]}).send(
+            message()
+        )
     finally:
         wanted.unlink()
 

@@ -45,7 +45,9 @@ ENDS = [
 
 
 @each_case("code, succeeded, event", ENDS)
-def test_the_event_of_an_end_is_that_of_its_exit_code(code: int, succeeded: int, event: str) -> None:
+def test_the_event_of_an_end_is_that_of_its_exit_code(
+    code: int, succeeded: int, event: str
+) -> None:
     assert event_of(code, succeeded) == event
 
 
@@ -70,7 +72,16 @@ def test_a_message_is_valid_by_its_schema() -> None:
 def test_the_attempt_is_a_uuid_of_the_directory_and_the_time() -> None:
     assert uuid.UUID(ATTEMPT).version == 5
     assert attempt_id("/runs/spring", 1790000000.25) == ATTEMPT
-    assert len({ATTEMPT, attempt_id("/runs/spring", 1790000000.5), attempt_id("/runs/autumn", 1790000000.25)}) == 3
+    assert (
+        len(
+            {
+                ATTEMPT,
+                attempt_id("/runs/spring", 1790000000.5),
+                attempt_id("/runs/autumn", 1790000000.25),
+            }
+        )
+        == 3
+    )
 
 
 def test_each_message_has_its_own_webhook_id_and_keeps_it() -> None:
@@ -80,7 +91,10 @@ def test_each_message_has_its_own_webhook_id_and_keeps_it() -> None:
 
 
 def test_the_text_has_the_facts_one_a_line() -> None:
-    assert title_of(message()) == "crucible-batch: spring · night-1 finished, some jobs failed (exit 1)"
+    assert (
+        title_of(message())
+        == "crucible-batch: spring · night-1 finished, some jobs failed (exit 1)"
+    )
     assert text_of(message()).splitlines() == [
         "jobs     7 in total, 6 succeeded, 1 failed",
         "credits  4 spent in this run, 12.5 in total, budget 20",

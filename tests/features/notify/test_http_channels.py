@@ -1,4 +1,7 @@
-"""Heartbeats and webhooks over real connections: what is sent, what each answer means, and that nothing hangs."""
+"""Heartbeats and webhooks over real connections:
+
+what is sent, what each answer means, and that nothing hangs.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,31 @@ import trustme
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from crucible_batch.features.notify.delivery import DeliveryResult, NotificationChannel, Patience, deliver
-from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, SendError, Webhook, ping_url
+from crucible_batch.features.notify.delivery import (
+    DeliveryResult,
+    NotificationChannel,
+    Patience,
+    deliver,
+)
+from crucible_batch.features.notify.http_channels import (
+    Heartbeat,
+    HttpSender,
+    SendError,
+    Webhook,
+    ping_url,
+)
 from crucible_batch.gateway import aiohttp_transport
 from crucible_batch.secret_text import HiddenText
-from tests.features.notify.receiving import ATTEMPT, CANARY, HANG, OK, Receiver, answer, message, receiving
+from tests.features.notify.receiving import (
+    ATTEMPT,
+    CANARY,
+    HANG,
+    OK,
+    Receiver,
+    answer,
+    message,
+    receiving,
+)
 from tests.harness.case_table import each_case
 
 KEYS = (b"k" * 32, b"o" * 24)
@@ -26,7 +49,9 @@ SECRETS = ["whsec_" + base64.b64encode(key).decode() for key in KEYS]
 
 
 def heartbeat(receiver: Receiver, timeout_s: float = 20.0) -> Heartbeat:
-    return Heartbeat("env:HEARTBEAT_URL", HiddenText(f"{receiver.url}/{CANARY}"), HttpSender(None, timeout_s))
+    return Heartbeat(
+        "env:HEARTBEAT_URL", HiddenText(f"{receiver.url}/{CANARY}"), HttpSender(None, timeout_s)
+    )
 
 
 def webhook(receiver: Receiver, keys: tuple[bytes, ...] = KEYS) -> Webhook:
@@ -47,12 +72,14 @@ class Waits:
         return Patience(sleep=self.sleep, clock=lambda: sum(self.seconds), jitter=lambda: 0.0)
 
 
-async def sent(channel: NotificationChannel, waits: Waits | None = None, kind: str = "run.partial") -> DeliveryResult:
+async def sent(
+    channel: NotificationChannel, waits: Waits | None = None, kind: str = "run.partial"
+) -> DeliveryResult:
     (result,) = await deliver(message(kind), [channel], (waits or Waits()).patience)
     return result
 
 
-# -- heartbeats ------------------------------------------------------------------------------------------------------
+# -- heartbeats
 
 
 @each_case(
@@ -64,7 +91,9 @@ async def sent(channel: NotificationChannel, waits: Waits | None = None, kind: s
         ("run.failed", 143, "/143"),
     ],
 )
-async def test_a_ping_has_the_exit_code_and_the_id_of_the_run(kind: str, code: int, path: str) -> None:
+async def test_a_ping_has_the_exit_code_and_the_id_of_the_run(
+    kind: str, code: int, path: str
+) -> None:
     async with receiving() as receiver:
         await heartbeat(receiver).send(message(kind, exit_code=code))
     (request,) = receiver.requests
@@ -95,17 +124,21 @@ async def test_the_body_of_a_ping_is_the_summary() -> None:
     assert request.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-# -- webhooks --------------------------------------------------------------------------------------------------------
+# -- webhooks
 
 
-async def test_a_webhook_is_accepted_by_the_verifier_of_standard_webhooks_with_each_secret() -> None:
+async def test_a_webhook_is_accepted_by_the_verifier_of_standard_webhooks_with_each_secret() -> (
+    None
+):
     async with receiving() as receiver:
         await webhook(receiver).send(message())
     (request,) = receiver.requests
     for secret in SECRETS:
         assert Verifier(secret).verify(request.body, request.headers)["type"] == "run.partial"
     with pytest.raises(WebhookVerificationError):
-        Verifier("whsec_" + base64.b64encode(b"x" * 32).decode()).verify(request.body, request.headers)
+        Verifier("whsec_" + base64.b64encode(b"x" * 32).decode()).verify(
+            request.body, request.headers
+        )
     with pytest.raises(WebhookVerificationError):
         Verifier(SECRETS[0]).verify(request.body.replace(b"spring", b"autumn"), request.headers)
     assert json.loads(request.body) == json.loads(message().to_json())
@@ -113,7 +146,9 @@ async def test_a_webhook_is_accepted_by_the_verifier_of_standard_webhooks_with_e
     assert "authorization" not in request.headers
 
 
-async def test_the_id_of_a_webhook_is_the_same_in_each_try_and_its_signature_is_of_the_time_of_the_try() -> None:
+async def test_the_id_of_a_webhook_is_the_same_in_each_try_and_its_signature_is_of_the_time_of_the_try() -> (
+    None
+):
     times = iter([1_790_000_000.9, 1_790_000_007.0])
     async with receiving(answer("500 Internal Server Error"), OK) as receiver:
         hook = webhook(receiver)
@@ -126,13 +161,15 @@ async def test_the_id_of_a_webhook_is_the_same_in_each_try_and_its_signature_is_
     assert expected in second["webhook-signature"].split()
 
 
-# -- answers ---------------------------------------------------------------------------------------------------------
+# -- answers
 
 
 @each_case("status", ["200 OK", "202 Accepted", "204 No Content"])
 async def test_each_2xx_is_a_success(status: str) -> None:
     async with receiving(answer(status)) as receiver:
-        assert await sent(webhook(receiver)) == DeliveryResult("partial", "webhook", "env:HOOK_URL", 1)
+        assert await sent(webhook(receiver)) == DeliveryResult(
+            "partial", "webhook", "env:HOOK_URL", 1
+        )
 
 
 @each_case(
@@ -146,12 +183,16 @@ async def test_each_2xx_is_a_success(status: str) -> None:
     ],
 )
 async def test_a_definite_refusal_is_not_tried_again(status: str, error: str) -> None:
-    async with receiving(answer(status, f"Location: http://127.0.0.1:1/{CANARY}\r\n", b"canary body")) as receiver:
+    async with receiving(
+        answer(status, f"Location: http://127.0.0.1:1/{CANARY}\r\n", b"canary body")
+    ) as receiver:
         result = await sent(webhook(receiver))
     assert (result.error, result.attempts, len(receiver.requests)) == (error, 1, 1)
 
 
-@each_case("failure", [answer("408 Timeout"), answer("429 Slow"), answer("500 X"), answer("503 X"), None])
+@each_case(
+    "failure", [answer("408 Timeout"), answer("429 Slow"), answer("500 X"), answer("503 X"), None]
+)
 async def test_a_passing_failure_is_tried_again(failure: bytes | None) -> None:
     async with receiving(failure, failure, OK) as receiver:
         waits = Waits()
@@ -216,18 +257,27 @@ async def test_endless_headers_are_a_failure() -> None:
     assert result.error == "the connection was closed without an answer"
 
 
-async def test_a_receiver_that_is_not_there_is_named_by_its_source_only(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_receiver_that_is_not_there_is_named_by_its_source_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with receiving() as receiver:
         url = receiver.url
     caplog.set_level(logging.DEBUG)
-    result = await sent(Heartbeat("env:HEARTBEAT_URL", HiddenText(f"{url}/{CANARY}"), HttpSender(None)))
+    result = await sent(
+        Heartbeat("env:HEARTBEAT_URL", HiddenText(f"{url}/{CANARY}"), HttpSender(None))
+    )
     assert result.error == "no connection: connection refused"
-    assert "notification of partial to heartbeat env:HEARTBEAT_URL failed: no connection" in caplog.text
+    assert (
+        "notification of partial to heartbeat env:HEARTBEAT_URL failed: no connection"
+        in caplog.text
+    )
     assert CANARY not in caplog.text
     assert "127.0.0.1" not in caplog.text
 
 
-async def test_a_certificate_is_verified_and_its_name_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_certificate_is_verified_and_its_name_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("other.test").configure_cert(context)
@@ -236,7 +286,10 @@ async def test_a_certificate_is_verified_and_its_name_is_not_shown(monkeypatch: 
     receiver = Receiver((OK,))
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=context)
     receiver.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for roots in (aiohttp_transport.certificates(), trusted):  # an unknown authority, then another name
+    for roots in (
+        aiohttp_transport.certificates(),
+        trusted,
+    ):  # an unknown authority, then another name
         monkeypatch.setattr(aiohttp_transport, "certificates", lambda roots=roots: roots)
         result = await sent(webhook(receiver))
         assert (result.error, result.attempts) == ("its certificate is not valid", 1)
@@ -272,6 +325,10 @@ async def test_a_bug_of_a_channel_is_a_failure_without_its_text() -> None:
 
 def test_nothing_that_a_debugger_shows_of_a_channel_has_its_address() -> None:
     receiver = Receiver((), "https://user:word@hc.test")
-    shown = repr(heartbeat(receiver)) + repr(webhook(receiver)) + repr(HttpSender("http://user:word@proxy.test"))
+    shown = (
+        repr(heartbeat(receiver))
+        + repr(webhook(receiver))
+        + repr(HttpSender("http://user:word@proxy.test"))
+    )
     for secret in (CANARY, "word", "hc.test", "proxy.test", "kkk"):
         assert secret not in shown

@@ -1,4 +1,7 @@
-"""Notifications from the command line: ``doctor MANIFEST``, the options of ``run``, and that no secret is shown."""
+"""Notifications from the command line:
+
+``doctor MANIFEST``, the options of ``run``, and that no secret is shown.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,11 @@ class Receiver:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"HEART": f"{self.url}?token={ADDRESS}", "HOOK": f"{self.url}/hook", "SECRET": SECRET}
+        return {
+            "HEART": f"{self.url}?token={ADDRESS}",
+            "HOOK": f"{self.url}/hook",
+            "SECRET": SECRET,
+        }
 
 
 @contextmanager
@@ -48,7 +55,12 @@ def receiving(status: int = 200) -> Iterator[Receiver]:
 
 def leaks(*texts: str, folder: Path | None = None) -> list[str]:
     """Return each place of a canary, in texts and in the files of a folder."""
-    found = [f"{canary} in text {at}" for at, text in enumerate(texts) for canary in CANARIES if canary in text]
+    found = [
+        f"{canary} in text {at}"
+        for at, text in enumerate(texts)
+        for canary in CANARIES
+        if canary in text
+    ]
     for path in sorted(folder.rglob("*") if folder is not None else ()):
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
@@ -86,7 +98,9 @@ def test_a_failure_is_a_note_and_is_reported_without_a_secret(cli: Cli, status: 
         run = cli("run", f"{name}.yaml", "-v", **receiver.environment)
         tested = cli("doctor", f"{name}.yaml", "--json", **receiver.environment)
     assert (run.code, tested.code) == (0, 5)
-    assert f"notification of success to heartbeat env:HEART failed: HTTP {status}" in " ".join(run.err.split())
+    assert f"notification of success to heartbeat env:HEART failed: HTTP {status}" in " ".join(
+        run.err.split()
+    )
     assert tested.envelope["error"]["code"] == "DOCTOR"
     told = [row for row in tested.envelope["data"]["findings"] if row["topic"] == "notify"]
     assert [(row["grade"], row["text"].split(":")[0]) for row in told] == [
@@ -114,11 +128,17 @@ def test_what_is_missing_is_named_before_anything_is_spent(cli: Cli) -> None:
     assert "notify[1]: running sh needs your consent: add --allow-command" in message
     assert not (cli.cwd / "outputs").exists()
     tested = cli("doctor", "unset.yaml")
-    assert (tested.code, "no message was sent" in tested.err, "--no-notify" in tested.err) == (2, True, False)
+    assert (tested.code, "no message was sent" in tested.err, "--no-notify" in tested.err) == (
+        2,
+        True,
+        False,
+    )
     assert cli("validate", "unset.yaml").code == 0
     planned = cli("plan", "unset.yaml")
     assert planned.code == 0
-    assert "run would refuse notify[0]: env:HEART: the variable is not set" in " ".join(planned.out.split())
+    assert "run would refuse notify[0]: env:HEART: the variable is not set" in " ".join(
+        planned.out.split()
+    )
     assert cli("run", "unset.yaml", "--no-notify").code == 0
 
 
@@ -133,15 +153,24 @@ def test_a_command_runs_with_consent_and_without_the_key(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("option", ["--allow-command", "--no-notify"])
-def test_the_next_command_has_the_option_for_notifications_and_works_as_it_is(cli: Cli, option: str) -> None:
+def test_the_next_command_has_the_option_for_notifications_and_works_as_it_is(
+    cli: Cli, option: str
+) -> None:
     name = f"resumed{option}"
     two = "- {name: fox, prompt: a fox}\n- {name: owl, prompt: an owl}"
-    manifest = cli.write(name, two, budget="{credits: 2}", head="notify: [{on: [success], command: [touch, ran]}]\n")
+    manifest = cli.write(
+        name, two, budget="{credits: 2}", head="notify: [{on: [success], command: [touch, ran]}]\n"
+    )
     assert cli("run", manifest).code == 2
     assert cli("run", manifest, option).code == 4
     run_dir = cli.cwd / "outputs" / name / "default"
     (listed,) = cli("status", "--json").envelope["data"]["runs"]
-    status = cli("status", str(run_dir.relative_to(cli.cwd))).out.splitlines()[-1].partition("next")[2].strip()
+    status = (
+        cli("status", str(run_dir.relative_to(cli.cwd)))
+        .out.splitlines()[-1]
+        .partition("next")[2]
+        .strip()
+    )
     page = re.findall(r"crucible-batch run [^<]*", (run_dir / "report.html").read_text())[0]
     assert option in listed["next"]
     assert option in status
@@ -167,7 +196,9 @@ def test_the_consent_is_not_read_from_dotenv(cli: Cli) -> None:
         'webhook: "env:HOOK", secret: "file:/etc/passwd"',
     ],
 )
-def test_a_manifest_can_not_send_the_key_or_a_file_to_an_address_of_its_own(cli: Cli, entry: str) -> None:
+def test_a_manifest_can_not_send_the_key_or_a_file_to_an_address_of_its_own(
+    cli: Cli, entry: str
+) -> None:
     cli.write("hostile", head=f"notify: [{{on: [failure, success], {entry}}}]\n")
     (cli.cwd / ".env").write_text(f"MOLTAZINE_API_KEY={KEY}\n")
     with receiving() as receiver:
@@ -180,7 +211,9 @@ def test_a_manifest_can_not_send_the_key_or_a_file_to_an_address_of_its_own(cli:
 
 
 @pytest.mark.parametrize(("choice", "code", "paths"), [("skip", 0, []), ("fail", 6, ["/6"])])
-def test_a_run_that_is_skipped_is_no_failure(cli: Cli, choice: str, code: int, paths: list[str]) -> None:
+def test_a_run_that_is_skipped_is_no_failure(
+    cli: Cli, choice: str, code: int, paths: list[str]
+) -> None:
     name = f"overlap-{choice}"
     cli.write(name, head=f"notify: [{HEART}]\n")
     directory = cli.cwd / "outputs" / name / "default"
@@ -188,13 +221,17 @@ def test_a_run_that_is_skipped_is_no_failure(cli: Cli, choice: str, code: int, p
     with receiving() as receiver, lock_run_directory(directory):
         done = cli("run", f"{name}.yaml", "--if-running", choice, **receiver.environment)
     assert done.code == code, done.err
-    assert [path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests] == paths
+    assert [
+        path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests
+    ] == paths
 
 
 def test_sigterm_ends_a_run_with_its_message(slow_cli: Cli) -> None:
     slow_cli.write("ended", head=f"notify: [{HEART}]\n")
     with receiving() as receiver:
-        process = slow_cli.start("run", "ended.yaml", env={**slow_cli.environment, **receiver.environment})
+        process = slow_cli.start(
+            "run", "ended.yaml", env={**slow_cli.environment, **receiver.environment}
+        )
         assert process.stderr is not None
         _until((slow_cli.cwd / "outputs/ended/default/.crucible/control.sock").exists)
         process.send_signal(signal.SIGTERM)

@@ -1,4 +1,7 @@
-"""Notifications of complete runs: which messages, when, what they contain, and that the run does not depend on them."""
+"""Notifications of complete runs:
+
+which messages, when, what they contain, and that the run does not depend on them.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,11 @@ async def test_a_message_has_the_counts_and_the_credits_of_this_run(
     async with start() as bench, receiving() as receiver:
         listen(monkeypatch, receiver)
         await bench.run(bench.manifest("{name: fox, prompt: a secret fox}", head=HOOK))
-        await bench.run(bench.manifest("{name: fox, prompt: a secret fox}\n{name: owl, prompt: an owl}", head=HOOK))
+        await bench.run(
+            bench.manifest(
+                "{name: fox, prompt: a secret fox}\n{name: owl, prompt: an owl}", head=HOOK
+            )
+        )
     messages = [json.loads(request.body) for request in receiver.requests]
     assert [message["type"] for message in messages] == ["run.succeeded"] * 2
     ended = messages[1]["data"]
@@ -58,13 +65,18 @@ async def test_a_message_has_the_counts_and_the_credits_of_this_run(
     assert ended["report"] == str(bench.path / "out" / "report.json")
     assert Path(ended["report"]).is_file()
     assert ended["next_command"] is None
-    assert all(b"fox" not in request.body and b"prompt" not in request.body for request in receiver.requests)
+    assert all(
+        b"fox" not in request.body and b"prompt" not in request.body
+        for request in receiver.requests
+    )
 
 
-# -- before the run begins -------------------------------------------------------------------------------------------
+# -- before the run begins
 
 
-async def refused(manifest: Path, receiver: Receiver, error: type[Exception], **options: Any) -> dict[str, Any]:
+async def refused(
+    manifest: Path, receiver: Receiver, error: type[Exception], **options: Any
+) -> dict[str, Any]:
     """Run, expect the error, and return the only message."""
     with pytest.raises(error):
         await run(manifest, **options)
@@ -83,14 +95,18 @@ async def test_a_missing_key_an_unreachable_gateway_and_a_plan_error_are_notifie
         manifest = bench.manifest("{name: fox, prompt: a fox}", head=HOOK)
         async with receiving() as receiver:
             listen(monkeypatch, receiver)
-            data = await refused(manifest, receiver, GatewayError, settings=Settings(api_key=None), **options)
+            data = await refused(
+                manifest, receiver, GatewayError, settings=Settings(api_key=None), **options
+            )
             assert (data["exit_code"], data["error_codes"]) == (3, ["NO_API_KEY"])
             assert data["next_command"] == "crucible-batch explain NO_API_KEY"
             assert (data["run_id"], data["counts"], data["report"]) == ("default", None, None)
         async with receiving() as receiver:
             listen(monkeypatch, receiver)
             nowhere = Settings(api_key="moltazine_x", base_url="http://127.0.0.1:9")
-            data = await refused(manifest, receiver, GatewayError, settings=nowhere, wait_for_gateway_s=0, **options)
+            data = await refused(
+                manifest, receiver, GatewayError, settings=nowhere, wait_for_gateway_s=0, **options
+            )
             assert (data["exit_code"], data["error_codes"]) == (5, ["NO_ANSWER"])
         async with receiving() as receiver:
             listen(monkeypatch, receiver)
@@ -100,12 +116,16 @@ async def test_a_missing_key_an_unreachable_gateway_and_a_plan_error_are_notifie
         async with receiving() as receiver:
             listen(monkeypatch, receiver)
             manifest = bench.manifest("{name: fox, prompt: a fox}", head=HOOK)
-            data = await refused(manifest, receiver, UserError, settings=bench.settings, run_id="a/b", **options)
+            data = await refused(
+                manifest, receiver, UserError, settings=bench.settings, run_id="a/b", **options
+            )
             assert (data["exit_code"], data["run_id"]) == (2, None)
         assert (await bench.state())["audit"]["spent_on_jobs"] == 0
 
 
-async def test_an_unexpected_error_and_a_cancellation_are_notified(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_and_a_cancellation_are_notified(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with start() as bench:
         manifest = bench.manifest("{name: fox, prompt: a fox}", head=HOOK)
         options = {"settings": bench.settings, "out_dir": bench.path / "out"}
@@ -134,7 +154,9 @@ async def test_an_unexpected_error_and_a_cancellation_are_notified(start: Any, m
         assert options["out_dir"] == bench.path / "out"
 
 
-async def test_a_person_who_declines_is_not_notified(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_person_who_declines_is_not_notified(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with start() as bench, receiving() as receiver:
         listen(monkeypatch, receiver)
         manifest = bench.manifest("{name: fox, prompt: a fox}", budget=None, head=HOOK)
@@ -146,7 +168,7 @@ async def test_a_person_who_declines_is_not_notified(start: Any, monkeypatch: py
         assert len(receiver.requests) == 1
 
 
-# -- what can't be used ----------------------------------------------------------------------------------------------
+# -- what can't be used
 
 
 async def test_a_run_is_refused_before_anything_is_spent_and_the_other_channels_learn_of_it(
@@ -158,7 +180,9 @@ async def test_a_run_is_refused_before_anything_is_spent_and_the_other_channels_
     async with start() as bench, receiving() as receiver:
         listen(monkeypatch, receiver)
         manifest = bench.manifest("{name: fox, prompt: a fox}", head=head)
-        with pytest.raises(NotificationError, match="env:UNSET_HEART: the variable is not set") as caught:
+        with pytest.raises(
+            NotificationError, match="env:UNSET_HEART: the variable is not set"
+        ) as caught:
             await bench.run(manifest)
         assert caught.value.exit_code == 2
         data = json.loads(receiver.requests[0].body)["data"]
@@ -166,11 +190,13 @@ async def test_a_run_is_refused_before_anything_is_spent_and_the_other_channels_
         assert (await bench.state())["audit"]["spent_on_jobs"] == 0
         assert not (bench.path / "out").exists()
         summary = await api.plan(manifest, settings=bench.settings, out_dir=bench.path / "out")
-        assert "run would refuse notify[0]: env:UNSET_HEART: the variable is not set" in summary.notes
+        assert (
+            "run would refuse notify[0]: env:UNSET_HEART: the variable is not set" in summary.notes
+        )
         assert (await bench.run(manifest, notify=False)).ok
 
 
-# -- failures and kills ----------------------------------------------------------------------------------------------
+# -- failures and kills
 
 
 async def test_a_run_that_is_killed_while_it_notifies_is_complete_and_the_next_one_notifies_itself(

@@ -19,7 +19,11 @@ from tests.harness.commands import Cli
     ],
 )
 def test_an_address_or_a_secret_in_a_manifest_is_not_shown(lonely_cli: Cli, text: str) -> None:
-    head = "" if text.startswith("{") else "version: 1\nname: n\nworkflow: w\njobs: [{name: a, prompt: b}]\n"
+    head = (
+        ""
+        if text.startswith("{")
+        else "version: 1\nname: n\nworkflow: w\njobs: [{name: a, prompt: b}]\n"
+    )
     (lonely_cli.cwd / "secret.yaml").write_text(head + text)
     for option in ("-v", "--json"):
         done = lonely_cli("validate", "secret.yaml", option)

@@ -1,4 +1,7 @@
-"""Addresses and secrets: where they are read from, what is refused, and that no message repeats them."""
+"""Addresses and secrets:
+
+where they are read from, what is refused, and that no message repeats them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ URL = "https://hc.test/9f1c-canary"
 
 
 def reader(tmp_path: Path, variables: dict[str, str] | None = None, **environ: str) -> SourceReader:
-    return SourceReader({"MOLTAZINE_API_KEY": KEY, **environ}, variables or {}, tmp_path, "MOLTAZINE_API_KEY", KEY)
+    return SourceReader(
+        {"MOLTAZINE_API_KEY": KEY, **environ}, variables or {}, tmp_path, "MOLTAZINE_API_KEY", KEY
+    )
 
 
 def secret(size: int) -> str:
@@ -24,7 +29,9 @@ def secret(size: int) -> str:
 
 
 def test_a_variable_of_the_environment_overrides_that_of_the_env_file(tmp_path: Path) -> None:
-    sources = reader(tmp_path, {"HOOK": f"{URL}/file", "OTHER": f" {URL}/other\n"}, HOOK=f"{URL}/environment")
+    sources = reader(
+        tmp_path, {"HOOK": f"{URL}/file", "OTHER": f" {URL}/other\n"}, HOOK=f"{URL}/environment"
+    )
     assert sources.url("env:HOOK") == f"{URL}/environment"
     assert sources.url("env:OTHER") == f"{URL}/other"
     assert repr(sources.url("env:HOOK")) == "'***'"
@@ -59,7 +66,9 @@ def test_a_file_is_relative_to_the_manifest_and_its_line_end_is_removed(tmp_path
         ("env:NO_HOST", "env:NO_HOST is not an http or https URL"),
     ],
 )
-def test_a_source_that_can_not_be_used_is_named_without_its_text(tmp_path: Path, source: str, message: str) -> None:
+def test_a_source_that_can_not_be_used_is_named_without_its_text(
+    tmp_path: Path, source: str, message: str
+) -> None:
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "large").write_text(f"{URL}?{'x' * 70_000}")
     (tmp_path / "binary").write_bytes(b"\xff\xfecanary")
@@ -89,19 +98,25 @@ def test_the_api_key_is_refused_under_whatever_name(tmp_path: Path, read: str) -
     (tmp_path / "env").write_text(f"https://evil.test/{KEY}\n")
     sources = reader(tmp_path, {"ALIAS": f"json://evil.test/{KEY}"}, COPY=f"whsec_{KEY}")
     for source in ("env:MOLTAZINE_API_KEY", "env:ALIAS", "env:COPY", "file:env"):
-        with pytest.raises(SourceFault, match="API key, which is never sent to another server") as caught:
+        with pytest.raises(
+            SourceFault, match="API key, which is never sent to another server"
+        ) as caught:
             getattr(sources, read)(source)
         assert KEY not in str(caught.value)
 
 
 def test_the_variable_of_the_key_is_refused_even_if_another_key_is_used(tmp_path: Path) -> None:
-    sources = SourceReader({"MOLTAZINE_API_KEY": "https://evil.test/"}, {}, tmp_path, "MOLTAZINE_API_KEY", None)
+    sources = SourceReader(
+        {"MOLTAZINE_API_KEY": "https://evil.test/"}, {}, tmp_path, "MOLTAZINE_API_KEY", None
+    )
     with pytest.raises(SourceFault, match="is the API key"):
         sources.url("env:MOLTAZINE_API_KEY")
 
 
 def test_several_secrets_are_separated_by_blanks(tmp_path: Path) -> None:
-    sources = reader(tmp_path, SECRET=f"{secret(24)}  {secret(64)}\n", UNPADDED=secret(25).rstrip("="))
+    sources = reader(
+        tmp_path, SECRET=f"{secret(24)}  {secret(64)}\n", UNPADDED=secret(25).rstrip("=")
+    )
     assert sources.signing_keys("env:SECRET") == (bytes(24), bytes(64))
     assert sources.signing_keys("env:UNPADDED") == (bytes(25),)
 
@@ -119,7 +134,9 @@ def test_several_secrets_are_separated_by_blanks(tmp_path: Path) -> None:
 )
 def test_only_the_exact_form_of_a_secret_is_accepted(tmp_path: Path, text: str) -> None:
     """Any other variable must not become a signature that a receiver could guess it from."""
-    with pytest.raises(SourceFault, match="env:SECRET must be whsec_ followed by base64 of 24 to 64 bytes") as caught:
+    with pytest.raises(
+        SourceFault, match="env:SECRET must be whsec_ followed by base64 of 24 to 64 bytes"
+    ) as caught:
         reader(tmp_path, SECRET=text).signing_keys("env:SECRET")
     assert "canary" not in str(caught.value)
 
@@ -135,9 +152,13 @@ def test_apprise_urls_are_one_a_line_with_comments(tmp_path: Path) -> None:
 
 
 @each_case("text", ["root:x:0:0:canary", "# canary", "json://a.test\ncanary = 1", "a b://canary"])
-def test_a_file_that_has_other_lines_than_apprise_urls_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_has_other_lines_than_apprise_urls_is_refused(
+    tmp_path: Path, text: str
+) -> None:
     (tmp_path / "urls").write_text(text)
-    with pytest.raises(SourceFault, match="file:urls must contain Apprise URLs, one a line") as caught:
+    with pytest.raises(
+        SourceFault, match="file:urls must contain Apprise URLs, one a line"
+    ) as caught:
         reader(tmp_path).apprise_urls("file:urls")
     assert "canary" not in str(caught.value)
 

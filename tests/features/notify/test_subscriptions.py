@@ -45,7 +45,11 @@ def test_each_entry_is_a_channel_for_its_events(tmp_path: Path) -> None:
         ("command", "notify[3] (sh)"),
     ]
     assert [each.kind for each in found.channels(RunEvent.BLOCKED)] == ["heartbeat"]
-    assert [each.kind for each in found.channels(RunEvent.FAILURE)] == ["heartbeat", "apprise", "apprise"]
+    assert [each.kind for each in found.channels(RunEvent.FAILURE)] == [
+        "heartbeat",
+        "apprise",
+        "apprise",
+    ]
     assert [each.kind for each in found.channels(RunEvent.PARTIAL)] == []
     assert "canary" not in repr(found)
     assert SECRET not in repr(found)
@@ -76,10 +80,15 @@ def test_a_command_needs_the_consent_of_the_user(tmp_path: Path) -> None:
     assert problem == "notify[0]: running sh needs your consent: add --allow-command"
 
 
-def test_without_the_extra_its_name_is_in_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_its_name_is_in_the_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(subscriptions, "is_installed", lambda: False)
     (problem,) = resolved(tmp_path, {"apprise": "env:HEART"}).problems
-    assert problem == "notify[0]: apprise is not installed; install it: pip install 'crucible-batch[apprise]'"
+    assert (
+        problem
+        == "notify[0]: apprise is not installed; install it: pip install 'crucible-batch[apprise]'"
+    )
 
 
 def test_an_apprise_url_of_no_service_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Several runs on one account in virtual time: a small engine for each, the real rule and file, and a judge.
+"""Several runs on one account in virtual time: a small engine for each, the real rule and file, and
+a judge.
 
-The judge knows only the gateway's rows. For each period by the gateway's clock, the charges less the refunds of these
-same charges must stay within the limit at every row. A refund of an earlier period's charge is no credit in a later
-one.
+The judge knows only the gateway's rows. For each period by the gateway's clock, the charges less
+the refunds of these same charges must stay within the limit at every row. A refund of an earlier
+period's charge is no credit in a later one.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Gateway:
         return self.known[key]
 
     def refund(self, key: str, now: float, credits: Decimal | None = None) -> None:
-        self.rows.append(Row(now + self.skew, -(self.known[key] if credits is None else credits), key))
+        self.rows.append(
+            Row(now + self.skew, -(self.known[key] if credits is None else credits), key)
+        )
 
     def worst(self) -> Mapping[str, Decimal]:
         """Return the highest sum that each period had at any row."""
@@ -101,7 +104,10 @@ class Run:
     uploading: set[str] = field(default_factory=set)
     created: set[str] = field(default_factory=set)
     allowance: Decimal | None = None
-    """Of a shard: the part of its main run's credits that it may spend. Its process may be killed, and run again."""
+    """Of a shard:
+
+    the part of its main run's credits that it may spend. Its process may be killed, and run again.
+    """
     is_divided: bool = False
     """Shards have the credits, so that this run neither buys nor is settled."""
 
@@ -122,7 +128,10 @@ def prices() -> PriceBook:
 
 
 class AccountWorld:
-    """What can happen, one step at a time. Every step is complete, and a kill may come between any two."""
+    """What can happen, one step at a time.
+
+    Every step is complete, and a kill may come between any two.
+    """
 
     def __init__(self, directory: Path, *, skew: float = 0.0, runs: int = 3) -> None:
         self.now = BEGUN
@@ -144,10 +153,17 @@ class AccountWorld:
 
     def usage(self, run: Run, books: DatedLedger) -> RunUsage:
         by_period = {period.first: books.used_in(period) for period in books.periods}
-        return RunUsage(run.name, f"/{run.name}", "m.yaml", len(run.events), by_period, books.unanswered)
+        return RunUsage(
+            run.name, f"/{run.name}", "m.yaml", len(run.events), by_period, books.unanswered
+        )
 
-    def start(self, name: str, limit: Decimal, *, own: Decimal | None = None, need: Decimal | None = None) -> None:
-        """Set credits aside, as ``api.period_budget.set_aside`` does. Nothing if the run is active."""
+    def start(
+        self, name: str, limit: Decimal, *, own: Decimal | None = None, need: Decimal | None = None
+    ) -> None:
+        """Set credits aside, as ``api.period_budget.set_aside`` does.
+
+        Nothing if the run is active.
+        """
         run = self.runs[name]
         if name in self.shards:
             run.budget = run.allowance
@@ -161,7 +177,10 @@ class AccountWorld:
         books = self.dated(run, min(leftover, default=self.now))
         request = books.request(period, own=own, need=need)
         before = self.account.of_run(name)
-        previous, token = None if before is None else before.newest, f"allowance {next(self._numbers)}"
+        previous, token = (
+            None if before is None else before.newest,
+            f"allowance {next(self._numbers)}",
+        )
         wanted = AllowanceRequest(token, previous, period, limit, request, self.now)
         grant = self.account.set_aside(self.usage(run, books), wanted)
         run.budget, run.since = books.certain + grant.credits, self.now
@@ -174,16 +193,27 @@ class AccountWorld:
             return
         job = f"{next(self._numbers):064x}"
         held = Held(
-            at=self.now, attempt=1, key=f"{name}-{job}", credits=CEILING, price_class="workflow:w", images=False
+            at=self.now,
+            attempt=1,
+            key=f"{name}-{job}",
+            credits=CEILING,
+            price_class="workflow:w",
+            images=False,
         )
         run.events.append((job, held))
         run.sent[job] = held.key
 
     def _may_send(self, run: Run) -> bool:
-        """Whether the oldest submit may be sent, or sent again: as at admission, unless it was charged already."""
+        """Whether the oldest submit may be sent, or sent again:
+
+        as at admission, unless it was charged already.
+        """
         if run.budget is None or not run.sent:
             return False
-        return next(iter(run.sent.values())) in self.gateway.known or run.ledger.committed <= run.budget
+        return (
+            next(iter(run.sent.values())) in self.gateway.known
+            or run.ledger.committed <= run.budget
+        )
 
     def take_effect(self, name: str, price: Decimal) -> None:
         """Let the gateway charge the oldest unanswered submit; the answer is still under way."""
@@ -216,7 +246,9 @@ class AccountWorld:
         if run.budget is None or not run.sent:
             return
         job, key = list(run.sent.items())[-1]
-        in_doubt = any(subject == job and isinstance(event, SubmitUnknown) for subject, event in run.events)
+        in_doubt = any(
+            subject == job and isinstance(event, SubmitUnknown) for subject, event in run.events
+        )
         if key not in self.gateway.known and not in_doubt:
             del run.sent[job]
             run.events.append((job, HoldReleased(at=self.now, error=ERROR)))
@@ -245,7 +277,17 @@ class AccountWorld:
         asset = f"asset:{number}"
         bundle = CEILING + UPLOAD
         run.events += [
-            (number, Held(at=self.now, attempt=1, key=number, credits=bundle, price_class="workflow:w", images=True)),
+            (
+                number,
+                Held(
+                    at=self.now,
+                    attempt=1,
+                    key=number,
+                    credits=bundle,
+                    price_class="workflow:w",
+                    images=True,
+                ),
+            ),
             (asset, Intended(at=self.now, nonce=asset, credits=UPLOAD, payer=number)),
         ]
         self.gateway.charge(asset, UPLOAD, self.now)
@@ -284,7 +326,10 @@ class AccountWorld:
         self.runs[name].budget = None
 
     def end(self, name: str) -> None:
-        """End a run in good order: settle from its journal. What is in flight or in doubt stays for a later run."""
+        """End a run in good order:
+
+        settle from its journal. What is in flight or in doubt stays for a later run.
+        """
         run = self.runs[name]
         if run.budget is not None and name not in self.shards:
             self.account.settle(self.usage(run, self.dated(run, run.since)), self.now)
@@ -297,7 +342,14 @@ class AccountWorld:
     def divide(self, name: str) -> None:
         """Divide what is left of a run among two shards. The run ends, and isn't settled."""
         run = self.runs[name]
-        if run.budget is None or name in self.shards or run.sent or run.flying or run.uploading or run.created:
+        if (
+            run.budget is None
+            or name in self.shards
+            or run.sent
+            or run.flying
+            or run.uploading
+            or run.created
+        ):
             return
         left = run.budget - run.ledger.committed
         if left <= 0:
@@ -307,7 +359,10 @@ class AccountWorld:
         run.budget, run.is_divided = None, True
 
     def merge(self, name: str, *, is_killed: bool) -> None:
-        """Merge the shards of a run as they are, and settle it; ``is_killed``: the merge is killed in between."""
+        """Merge the shards of a run as they are, and settle it; ``is_killed``:
+
+        the merge is killed in between.
+        """
         run = self.runs[name]
         if not run.is_divided:
             return
@@ -326,8 +381,12 @@ class AccountWorld:
         books = self.dated(run, run.since)
         self.account.settle(self.usage(run, books), self.now)
         period = CALENDAR.at(self.now)
-        share = next((each.share for each in self.account.shares(period) if each.run == name), Share())
-        assert share.total == books.used_in(period), "credits that nobody spent are not available again"
+        share = next(
+            (each.share for each in self.account.shares(period) if each.run == name), Share()
+        )
+        assert share.total == books.used_in(period), (
+            "credits that nobody spent are not available again"
+        )
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

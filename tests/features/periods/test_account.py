@@ -38,7 +38,11 @@ def account(tmp_path: Path) -> BudgetAccount:
 
 
 def usage(
-    run: str, spent: Mapping[BudgetPeriod, int] | None = None, *, unanswered: int = 0, events: int = 1
+    run: str,
+    spent: Mapping[BudgetPeriod, int] | None = None,
+    *,
+    unanswered: int = 0,
+    events: int = 1,
 ) -> RunUsage:
     by_period = {period.first: Decimal(credits) for period, credits in (spent or {}).items()}
     return RunUsage(run, f"/outputs/{run}", f"{run}.yaml", events, by_period, Decimal(unanswered))
@@ -55,7 +59,9 @@ def ask(
     used: RunUsage | None = None,
     is_divided: bool = False,
 ) -> Grant:
-    request = ShareRequest(None if wanted is None else Decimal(wanted), Decimal(certain), Decimal(certain))
+    request = ShareRequest(
+        None if wanted is None else Decimal(wanted), Decimal(certain), Decimal(certain)
+    )
     before, token = account.of_run((used or usage(run)).run), os.urandom(4).hex()
     previous = None if before is None else before.newest
     at = period.start + 60
@@ -64,7 +70,10 @@ def ask(
 
 
 def totals(account: BudgetAccount, period: BudgetPeriod = TODAY) -> dict[str, tuple[int, int]]:
-    return {each.run: (int(each.share.spent), int(each.share.set_aside)) for each in account.shares(period)}
+    return {
+        each.run: (int(each.share.spent), int(each.share.set_aside))
+        for each in account.shares(period)
+    }
 
 
 def test_a_run_gets_what_others_have_left(account: BudgetAccount) -> None:
@@ -88,7 +97,9 @@ def test_settling_twice_changes_nothing(account: BudgetAccount) -> None:
         assert totals(account) == {"a": (12, 0)}
 
 
-def test_a_killed_run_keeps_its_allowance_until_its_directory_is_run_again(account: BudgetAccount) -> None:
+def test_a_killed_run_keeps_its_allowance_until_its_directory_is_run_again(
+    account: BudgetAccount,
+) -> None:
     ask(account, "a", 30)
     assert ask(account, "b").credits == 20
     account.settle(usage("b"), B + 80)
@@ -138,19 +149,26 @@ def test_an_older_journal_lowers_no_figure(account: BudgetAccount) -> None:
     assert totals(account) == {"a": (12, 0)}
 
 
-def test_of_two_copies_that_ask_at_once_under_the_same_id_one_is_refused(account: BudgetAccount) -> None:
+def test_of_two_copies_that_ask_at_once_under_the_same_id_one_is_refused(
+    account: BudgetAccount,
+) -> None:
     """Both have read that the id is theirs, since the directory that they were copied from is gone."""
     first = ask(account, "a", 5)
     account.settle(usage("a", {TODAY: 2}), B + 90)
     request = ShareRequest(None, Decimal(2), Decimal(2))
-    wanted = [AllowanceRequest(token, first.allowance, TODAY, LIMIT, request, B + 99) for token in ("b", "c")]
+    wanted = [
+        AllowanceRequest(token, first.allowance, TODAY, LIMIT, request, B + 99)
+        for token in ("b", "c")
+    ]
     assert account.set_aside(usage("a", {TODAY: 2}), wanted[0]).credits == 48
     with pytest.raises(BudgetAccountError, match="a copy of this run directory"):
         account.set_aside(usage("a", {TODAY: 2}), wanted[1])
     assert totals(account) == {"a": (2, 48)}
 
 
-def test_a_directory_whose_journal_was_deleted_has_spent_all_that_it_had_set_aside(account: BudgetAccount) -> None:
+def test_a_directory_whose_journal_was_deleted_has_spent_all_that_it_had_set_aside(
+    account: BudgetAccount,
+) -> None:
     ask(account, "a", 30)
     again = replace(usage("a2"), run_dir="/outputs/a")
     assert ask(account, "a2", used=again).credits == 20
@@ -164,14 +182,20 @@ def test_a_deleted_journal_counts_in_its_own_period_and_in_that_of_the_run_that_
 ) -> None:
     """The clock may have been set back, so that its own period is still to come."""
     ask(account, "a", 30, period=one)
-    assert ask(account, "a2", period=other, used=replace(usage("a2"), run_dir="/outputs/a")).credits == 20
+    assert (
+        ask(account, "a2", period=other, used=replace(usage("a2"), run_dir="/outputs/a")).credits
+        == 20
+    )
     assert [totals(account, period)["a"] for period in (one, other)] == [(30, 0), (30, 0)]
 
 
 def test_requests_without_an_answer_of_a_deleted_journal_count_once(account: BudgetAccount) -> None:
     ask(account, "a")
     account.settle(usage("a", {TODAY: 12}, unanswered=4), B + 90)
-    assert ask(account, "a2", period=TOMORROW, used=replace(usage("a2"), run_dir="/outputs/a")).credits == 46
+    assert (
+        ask(account, "a2", period=TOMORROW, used=replace(usage("a2"), run_dir="/outputs/a")).credits
+        == 46
+    )
     assert totals(account, DAY.at(B + 2 * 86_400)) == {"a2": (0, 46)}
 
 
@@ -189,8 +213,11 @@ def newest(account: BudgetAccount) -> str | None:
     return None if share is None else share.newest
 
 
-def test_a_run_that_sets_credits_aside_while_it_is_released_keeps_them(account: BudgetAccount) -> None:
-    """It may continue where its directory was moved, between the reading and the writing of the release."""
+def test_a_run_that_sets_credits_aside_while_it_is_released_keeps_them(
+    account: BudgetAccount,
+) -> None:
+    """It may continue where its directory was moved, between the reading and the writing of the
+    release."""
     ask(account, "a", 2)
     before = newest(account)
     ask(account, "a", 30)
@@ -231,10 +258,15 @@ def test_processes_that_create_the_file_at_once_use_the_same(tmp_path: Path) -> 
     ("other", "message"),
     [
         (replace(TERMS, per="month"), "budget.per 'month', and the runs before had 'day'"),
-        (replace(TERMS, zone="Europe/Berlin"), "timezone 'Europe/Berlin', and the runs before had 'UTC'"),
+        (
+            replace(TERMS, zone="Europe/Berlin"),
+            "timezone 'Europe/Berlin', and the runs before had 'UTC'",
+        ),
     ],
 )
-def test_another_period_or_zone_is_refused(account: BudgetAccount, other: AccountTerms, message: str) -> None:
+def test_another_period_or_zone_is_refused(
+    account: BudgetAccount, other: AccountTerms, message: str
+) -> None:
     before = account.path.read_bytes()
     for opened in (BudgetAccount.create, BudgetAccount.existing):
         with pytest.raises(BudgetAccountError, match=message) as refused:
@@ -303,7 +335,9 @@ def _link(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [_empty, _text, _foreign, _without_tables, _not_a_number, _newer, _link], ids=lambda each: each.__name__
+    "damage",
+    [_empty, _text, _foreign, _without_tables, _not_a_number, _newer, _link],
+    ids=lambda each: each.__name__,
 )
 def test_a_damaged_or_foreign_file_is_refused_and_left_as_it_is(
     account: BudgetAccount, damage: Callable[[Path], None]

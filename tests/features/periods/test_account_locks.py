@@ -28,18 +28,24 @@ except sqlite3.OperationalError as error:
 
 def tried_by_another_process(path: Path) -> str:
     words = [sys.executable, "-IS", "-c", OTHER_PROCESS, str(path)]
-    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=240).stdout.strip()
+    return subprocess.run(
+        words, check=True, capture_output=True, text=True, timeout=240
+    ).stdout.strip()
 
 
 READERS: dict[str, Callable[[Path], object]] = {
     "terms": lambda directory: BudgetAccount.existing(directory, TERMS),
-    "limit": lambda directory: BudgetAccount(account_file(directory, "studio", "http://gateway")).limit(),
+    "limit": lambda directory: BudgetAccount(
+        account_file(directory, "studio", "http://gateway")
+    ).limit(),
     "account_files": account_files,
 }
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-def test_a_reader_in_the_same_process_leaves_the_lock_of_a_transaction(tmp_path: Path, reader: Any) -> None:
+def test_a_reader_in_the_same_process_leaves_the_lock_of_a_transaction(
+    tmp_path: Path, reader: Any
+) -> None:
     path = BudgetAccount.create(tmp_path, TERMS).path
     with transaction(path, write=True):
         assert tried_by_another_process(path) == "database is locked"

@@ -1,4 +1,7 @@
-"""Whether a run uses what it has set aside, as the account knows it: by a lock that ends with the process."""
+"""Whether a run uses what it has set aside, as the account knows it:
+
+by a lock that ends with the process.
+"""
 
 from __future__ import annotations
 

@@ -49,11 +49,15 @@ from crucible_batch.settings import Settings
 MIDNIGHT = 20_000 * 86_400.0
 NOON = MIDNIGHT - 43_200
 RULES = PeriodRules(
-    AccountTerms("studio", "http://gateway", "day", "UTC"), Decimal(20), Calendar("day", ZoneInfo("UTC"))
+    AccountTerms("studio", "http://gateway", "day", "UTC"),
+    Decimal(20),
+    Calendar("day", ZoneInfo("UTC")),
 )
 TERMS = RunTerms("m", "m.yaml", "0" * 64, "default", None, None, 3, frozenset())
 WITH_CEILING = replace(TERMS, ceiling=Decimal(3))
-SHORT = ErrorInfo("BUDGET_EXHAUSTED", "2 of 2 credits used; the next job needs 2", "raise the budget")
+SHORT = ErrorInfo(
+    "BUDGET_EXHAUSTED", "2 of 2 credits used; the next job needs 2", "raise the budget"
+)
 
 
 @dataclass
@@ -92,10 +96,23 @@ class Place:
         return Journal(directory)
 
     def begin(
-        self, journal: Journal, *, terms: RunTerms = TERMS, own: int | None = None, settings: Settings | None = None
+        self,
+        journal: Journal,
+        *,
+        terms: RunTerms = TERMS,
+        own: int | None = None,
+        settings: Settings | None = None,
     ) -> RunAllowance:
         budget = None if own is None else Decimal(own)
-        ready = set_aside(RULES, journal, terms, settings or self.settings, self.clock, own=budget, choice=JobFilter())
+        ready = set_aside(
+            RULES,
+            journal,
+            terms,
+            settings or self.settings,
+            self.clock,
+            own=budget,
+            choice=JobFilter(),
+        )
         return asyncio.run(ready)
 
     def standing(self) -> tuple[Decimal, Decimal]:
@@ -133,7 +150,10 @@ def bought(
 
 def planned(journal: Journal, count: int) -> None:
     with PlanFile.temporary() as draft:
-        draft.fill(PlannedJob(number, f"{number:064x}", f"job-{number}", "w", {}) for number in range(count))
+        draft.fill(
+            PlannedJob(number, f"{number:064x}", f"job-{number}", "w", {})
+            for number in range(count)
+        )
         journal.adopt(draft)
 
 
@@ -149,7 +169,14 @@ def test_a_run_that_may_add_jobs_sets_aside_all_that_is_left(place: Place) -> No
     journal = place.journal("a")
     planned(journal, 4)
     ready = set_aside(
-        RULES, journal, WITH_CEILING, place.settings, place.clock, own=None, choice=JobFilter(), may_grow=True
+        RULES,
+        journal,
+        WITH_CEILING,
+        place.settings,
+        place.clock,
+        own=None,
+        choice=JobFilter(),
+        may_grow=True,
     )
     assert asyncio.run(ready).budget == 20
 
@@ -162,7 +189,9 @@ def test_with_a_ceiling_it_sets_aside_what_its_jobs_may_cost(place: Place) -> No
     assert place.begin(place.journal("b")).budget == 8
 
 
-def test_a_preview_counts_what_a_killed_run_of_the_directory_had_set_aside_as_free(place: Place) -> None:
+def test_a_preview_counts_what_a_killed_run_of_the_directory_had_set_aside_as_free(
+    place: Place,
+) -> None:
     journal = place.journal("a")
     place.begin(journal, own=12)
     write(journal, *bought("a", NOON + 60, 2))
@@ -221,7 +250,8 @@ def test_a_killed_run_is_settled_when_its_directory_is_run_again(place: Place) -
     write(journal, *bought("a", NOON + 60, 7), *bought("b", NOON + 60, 5, ended=()))
     place.clock.time += 3600
     again = place.begin(journal)
-    # A job in flight may fail, and its credits are then bought for again: they are part of what is set aside.
+    # A job in flight may fail, and its credits are then bought for again: they are part of what is
+    # set aside.
     assert (again.budget, again.committed) == (20, 12)
     assert place.standing() == (7, 13)
 
@@ -328,7 +358,10 @@ def test_what_was_bought_while_the_clock_was_ahead_counts_today(place: Place) ->
 
 
 def test_jobs_in_flight_since_an_earlier_period_are_no_credit_for_this_one(place: Place) -> None:
-    """If they fail, their refunds belong to the earlier period: what was set aside covers what is bought instead."""
+    """If they fail, their refunds belong to the earlier period:
+
+    what was set aside covers what is bought instead.
+    """
     journal = place.journal("a")
     write(journal, *bought("a", NOON - 86_400, 12, ended=()))
     allowance = place.begin(journal)
@@ -362,7 +395,9 @@ def test_a_period_without_credits_admits_nothing_and_says_when_there_are_more(pl
 
 
 @pytest.mark.parametrize("own", [None, 4])
-def test_the_report_shows_whether_the_period_or_its_own_budget_ended_the_run(place: Place, own: int | None) -> None:
+def test_the_report_shows_whether_the_period_or_its_own_budget_ended_the_run(
+    place: Place, own: int | None
+) -> None:
     journal = place.journal("a")
     allowance = place.begin(journal, own=own)
     allowance.settle(journal, TERMS, NOON + 60, Ending(RunStatus.BLOCKED, 4, {"workflow:w": SHORT}))
@@ -394,7 +429,9 @@ def test_a_copy_of_a_run_directory_has_a_share_of_its_own(place: Place) -> None:
     assert noted_run_in_account(copy) != noted_run_in_account(place.journal("a"))
 
 
-def test_a_copy_in_the_place_of_an_active_runs_directory_frees_none_of_its_credits(place: Place) -> None:
+def test_a_copy_in_the_place_of_an_active_runs_directory_frees_none_of_its_credits(
+    place: Place,
+) -> None:
     """The run goes on in the directory that was renamed, and may spend all that it has set aside."""
     journal = place.journal("a")
     planned(journal, 4)
@@ -436,14 +473,19 @@ def restored(place: Place, backup: Path) -> Journal:
     return place.journal("a")
 
 
-def test_a_journal_from_a_backup_does_not_return_what_was_spent_since(place: Place, backup: Path) -> None:
+def test_a_journal_from_a_backup_does_not_return_what_was_spent_since(
+    place: Place, backup: Path
+) -> None:
     journal = place.journal("a")
     allowance = place.begin(journal)
     write(journal, *bought("b", NOON + 70, 12))
     allowance.settle(journal, TERMS, NOON + 80)
     journal.close()
     journal = restored(place, backup)
-    assert preview_at(RULES, place.settings, journal, TERMS, own=None, now=NOON).budget == 2 + 20 - 14 - 2
+    assert (
+        preview_at(RULES, place.settings, journal, TERMS, own=None, now=NOON).budget
+        == 2 + 20 - 14 - 2
+    )
     allowance = place.begin(journal)
     assert allowance.budget == 2 + 20 - 14 - 2
     # More events than the former journal had, which no figure of it may be replaced by.
@@ -479,7 +521,9 @@ def test_a_journal_from_a_backup_made_during_the_run_is_known_by_its_events(plac
     journal = restored(place, backup)
     # What is restored from receipts at the start of a run doesn't make the journal a newer one.
     write(journal, *bought("c", NOON + 1, 1), *bought("d", NOON + 1, 1))
-    ready = set_aside(RULES, journal, TERMS, place.settings, place.clock, own=None, choice=JobFilter(), after=0)
+    ready = set_aside(
+        RULES, journal, TERMS, place.settings, place.clock, own=None, choice=JobFilter(), after=0
+    )
     assert asyncio.run(ready).budget == 2 + 20 - 12 - 2
 
 
@@ -538,7 +582,9 @@ def test_release_settles_by_the_journal_and_keeps_what_is_unanswered(place: Plac
     (released,) = release_budget(place.settings, "studio", place.root / "a", now=NOON + 90)
     assert (released.released, released.after.spent, released.after.set_aside) == (8, 7, 5)
     for _ in range(2):
-        (released,) = release_budget(place.settings, "studio", place.root / "a", now=NOON + 95, forget_unanswered=True)
+        (released,) = release_budget(
+            place.settings, "studio", place.root / "a", now=NOON + 95, forget_unanswered=True
+        )
         assert place.standing() == (7, 0)
 
 
@@ -563,7 +609,9 @@ def test_release_of_a_directory_that_is_gone_keeps_what_is_unanswered_unless_it_
     assert place.standing() == (7, 5)
     place.clock.time = MIDNIGHT + 3600
     assert place.standing() == (0, 5)
-    release_budget(place.settings, "studio", place.root / "a", now=MIDNIGHT + 3600, forget_unanswered=True)
+    release_budget(
+        place.settings, "studio", place.root / "a", now=MIDNIGHT + 3600, forget_unanswered=True
+    )
     assert place.standing() == (0, 0)
 
 
@@ -613,5 +661,9 @@ def test_an_account_is_read_as_it_is_now(place: Place) -> None:
     write(journal, *bought("a", NOON + 60, 7))
     assert place.standing() == (0, 20)
     (state,) = budget_states(place.settings, now=NOON + 60, account="studio")
-    assert (state.runs[0].is_open, state.runs[0].is_gone, state.until) == (True, False, "2024-10-04 00:00 UTC")
+    assert (state.runs[0].is_open, state.runs[0].is_gone, state.until) == (
+        True,
+        False,
+        "2024-10-04 00:00 UTC",
+    )
     assert BudgetAccount(state.file).limit() == 20

@@ -1,4 +1,7 @@
-"""The budget of a period: manifests that share an account, from the command line and against a real gateway."""
+"""The budget of a period:
+
+manifests that share an account, from the command line and against a real gateway.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,14 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(
-    cli: Cli, name: str, account: str, *, credits: int = 10, per: str = "month", more: str = "", head: str = ""
+    cli: Cli,
+    name: str,
+    account: str,
+    *,
+    credits: int = 10,
+    per: str = "month",
+    more: str = "",
+    head: str = "",
 ) -> str:
     budget = f"{{credits: {credits}, per: {per}, account: {account}{more}}}"
     return cli.write(name, FOUR, budget=budget, head=head)
@@ -40,7 +50,9 @@ def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     first, second = write(cli, "period-a", "shared"), write(cli, "period-b", "shared")
     assert cli("run", first, "-q", "--metrics-textfile", ".").code == 0
     metrics = (cli.cwd / "crucible-batch-period-a.prom").read_text()
-    assert 'crucible_batch_period_spent_credits{account="shared",manifest="period-a"} 8.0' in metrics
+    assert (
+        'crucible_batch_period_spent_credits{account="shared",manifest="period-a"} 8.0' in metrics
+    )
     planned = cli("plan", second, "--json").envelope["data"]
     assert planned["credits"]["budget"] == "2"
     assert (planned["period"]["spent"], planned["period"]["left"]) == ("8", "2")
@@ -51,14 +63,22 @@ def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     data = done.envelope["data"]
     assert (done.code, data["credits"]["spent"], data["counts"]["blocked"]) == (4, "2", 3)
     period = data["period"]
-    assert (period["account"], period["per"], period["limit"], period["spent"]) == ("shared", "month", "10", "10")
+    assert (period["account"], period["per"], period["limit"], period["spent"]) == (
+        "shared",
+        "month",
+        "10",
+        "10",
+    )
     assert (period["set_aside"], period["exhausted"]) == ("0", True)
     error = done.envelope["error"]
     assert error["code"] == "BUDGET_EXHAUSTED"
-    assert error["message"].startswith("budget shared: 10 of 10 credits used or set aside this month; ")
+    assert error["message"].startswith(
+        "budget shared: 10 of 10 credits used or set aside this month; "
+    )
     assert error["hint"] == f"more from {period['until']}: run the same command again then"
     assert period["until"].endswith("-01 00:00 UTC")
-    # The run's own budget is what the period had left: with it, the command would be blocked in the next period too.
+    # The run's own budget is what the period had left: with it, the command would be blocked in the
+    # next period too.
     status = cli("status", data["run_dir"]).out
     assert "next" in status
     assert "--budget" not in status
@@ -70,15 +90,18 @@ def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     assert comment == f"from {period['until']}"
     assert cli(*shlex.split(command)[2:]).code == 4
     blocked = cli("plan", second)
-    assert "no job can start: budget shared: 10 of 10 credits used or set aside this month" in " ".join(
-        blocked.out.split()
+    assert (
+        "no job can start: budget shared: 10 of 10 credits used or set aside this month"
+        in " ".join(blocked.out.split())
     )
     assert f"# from {period['until']}" in blocked.out
     assert cli("report", "outputs/period-b/default", "--json").envelope["data"]["period"] == period
     assert f"; more from {period['until']}; exit code 4; " in cli("run", second, "-q").err
     account = shown(cli, "shared")
     assert (account["spent"], account["set_aside"], account["left"]) == ("10", "0", "0")
-    assert "Resume after" in (cli.cwd / "outputs/period-b/default/report.html").read_text(encoding="utf-8")
+    assert "Resume after" in (cli.cwd / "outputs/period-b/default/report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_run_with_declared_ceilings_sets_aside_only_what_it_may_need(slow_cli: Cli) -> None:
@@ -90,12 +113,15 @@ def test_a_run_with_declared_ceilings_sets_aside_only_what_it_may_need(slow_cli:
         assert (account["spent"], account["set_aside"], account["left"]) == ("0", "12", "38")
         (run,) = account["runs"]
         assert (run["active"], run["open"], run["gone"]) == (True, True, False)
-        # It is refused by the lock of the directory, and by that of the account if the directory was renamed.
+        # It is refused by the lock of the directory, and by that of the account if the directory
+        # was renamed.
         process.send_signal(signal.SIGSTOP)
         run_dir = slow_cli.cwd / "outputs/ceilings/default"
         for place in (run_dir, run_dir.with_name("aside")):
             run_dir = run_dir.rename(place)
-            refused = slow_cli("budget", "release", "ceilings", "outputs/ceilings/default", "--json")
+            refused = slow_cli(
+                "budget", "release", "ceilings", "outputs/ceilings/default", "--json"
+            )
             assert (refused.code, refused.envelope["error"]["code"]) == (6, "RUN_BUSY")
         run_dir.rename(run_dir.with_name("default"))
         # Another run has what is left, and its plan shows it.
@@ -108,7 +134,8 @@ def test_a_run_with_declared_ceilings_sets_aside_only_what_it_may_need(slow_cli:
 
 
 def after_a_kill(cli: Cli) -> None:
-    """The allowance of a killed run stays set aside until it is released; its jobs in flight still count."""
+    """The allowance of a killed run stays set aside until it is released; its jobs in flight still
+    count."""
     text = cli("budget", "show").out
     assert "12 set aside since" in text
     assert "not active" in text
@@ -120,10 +147,14 @@ def after_a_kill(cli: Cli) -> None:
     held = Decimal(account["spent"]) + Decimal(account["set_aside"])
     assert 2 <= held <= 12
     assert Decimal(released["credits"]) == 12 - held
-    again = cli("budget", "release", "ceilings", "outputs/ceilings/default", "--forget-unanswered", "--json")
+    again = cli(
+        "budget", "release", "ceilings", "outputs/ceilings/default", "--forget-unanswered", "--json"
+    )
     assert again.code == 0
     assert shown(cli, "ceilings")["set_aside"] == "0"
-    assert cli("budget", "release", "ceilings", "outputs/ceilings/default", "--spent", "3").code == 2
+    assert (
+        cli("budget", "release", "ceilings", "outputs/ceilings/default", "--spent", "3").code == 2
+    )
 
 
 def test_without_a_directory_for_accounts_nothing_is_bought(cli: Cli) -> None:
@@ -137,7 +168,9 @@ def test_without_a_directory_for_accounts_nothing_is_bought(cli: Cli) -> None:
         assert (done.code, hint in done.envelope["error"]["hint"]) == (2, True), done.err
     assert not (cli.cwd / "outputs").exists()
     chosen = str(cli.cwd / "accounts")
-    assert cli("run", name, "-q", CRUCIBLE_BATCH_ACCOUNTS=chosen, XDG_STATE_HOME="", HOME="").code == 0
+    assert (
+        cli("run", name, "-q", CRUCIBLE_BATCH_ACCOUNTS=chosen, XDG_STATE_HOME="", HOME="").code == 0
+    )
     (file,) = (cli.cwd / "accounts").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
 
@@ -168,7 +201,10 @@ def journalled(cli: Cli, name: str, event: str) -> bool:
         return False
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
-            return connection.execute("SELECT 1 FROM events WHERE type = ?", (event,)).fetchone() is not None
+            return (
+                connection.execute("SELECT 1 FROM events WHERE type = ?", (event,)).fetchone()
+                is not None
+            )
     except sqlite3.Error:
         return False
 

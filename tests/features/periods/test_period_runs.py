@@ -1,4 +1,7 @@
-"""The budget that a run gets of its account's period: what it may buy, what is recorded, and how it is explained."""
+"""The budget that a run gets of its account's period:
+
+what it may buy, what is recorded, and how it is explained.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,14 @@ SHORT_JOBS = True
 DAY_S = 86_400.0
 
 
-def write(bench: Any, jobs: int, *, budget: str = "{credits: 10, per: day, account: studio}") -> Path:
+def write(
+    bench: Any, jobs: int, *, budget: str = "{credits: 10, per: day, account: studio}"
+) -> Path:
     """Write a manifest of jobs of 2 credits."""
     manifest: Path = bench.manifest(
-        f'{{name: a, prompt: "{{{{ repeat }}}}", repeat: {jobs}}}', budget=None, head=f"budget: {budget}\n"
+        f'{{name: a, prompt: "{{{{ repeat }}}}", repeat: {jobs}}}',
+        budget=None,
+        head=f"budget: {budget}\n",
     )
     return manifest
 
@@ -55,12 +62,19 @@ async def test_a_directory_of_two_periods_may_spend_the_limit_in_each(start: Any
         second = await run(bench, manifest)
         state = await bench.agree(second)
     assert (first.exit_code, first.report.credits.spent, first.report.credits.budget) == (4, 10, 10)
-    assert (second.exit_code, second.report.credits.spent, second.report.credits.budget) == (0, 20, 20)
+    assert (second.exit_code, second.report.credits.spent, second.report.credits.budget) == (
+        0,
+        20,
+        20,
+    )
     assert state["requests"]["generate"] == 10
 
 
-async def test_what_is_in_flight_is_not_above_the_budget_that_a_lower_limit_leaves(start: Any) -> None:
-    """The budget that is recorded covers what was held before; the one that is bought from does not."""
+async def test_what_is_in_flight_is_not_above_the_budget_that_a_lower_limit_leaves(
+    start: Any,
+) -> None:
+    """The budget that is recorded covers what was held before; the one that is bought from does
+    not."""
     budget = "{{credits: {}, per: day, account: studio, max_credits_per_job: 2}}"
 
     def fail(message: object) -> None:
@@ -78,7 +92,9 @@ async def test_what_is_in_flight_is_not_above_the_budget_that_a_lower_limit_leav
     assert (result.exit_code, credits.spent, credits.budget, credits.over_budget) == (4, 6, 6, 0)
 
 
-async def test_a_job_that_the_period_has_no_credits_for_is_explained_by_the_period(start: Any) -> None:
+async def test_a_job_that_the_period_has_no_credits_for_is_explained_by_the_period(
+    start: Any,
+) -> None:
     async with start() as bench:
         at_noon(bench)
         result = await run(bench, write(bench, 10))
@@ -91,8 +107,13 @@ async def test_a_job_that_the_period_has_no_credits_for_is_explained_by_the_peri
         assert error.hint.startswith("more from ")
 
 
-async def test_a_journal_from_a_backup_is_another_one_although_its_jobs_are_restored(start: Any) -> None:
-    """What is restored are events of the run that restores: they don't make the journal the account's newest one."""
+async def test_a_journal_from_a_backup_is_another_one_although_its_jobs_are_restored(
+    start: Any,
+) -> None:
+    """What is restored are events of the run that restores:
+
+    they don't make the journal the account's newest one.
+    """
     unlimited = "{credits: 100}"
     async with start() as bench:
         at_noon(bench)
@@ -107,7 +128,9 @@ async def test_a_journal_from_a_backup_is_another_one_although_its_jobs_are_rest
         await run(bench, write(bench, 9, budget=unlimited))  # more events than the account has seen
         shutil.rmtree(state)
         shutil.move(backup, state)
-        result = await run(bench, write(bench, 10, budget="{credits: 60, per: day, account: studio}"))
+        result = await run(
+            bench, write(bench, 10, budget="{credits: 60, per: day, account: studio}")
+        )
         assert result.exit_code == 0
         shares = account(bench).of_directory(str(bench.path / "out"))
     assert len({share.run for share in shares}) == 2

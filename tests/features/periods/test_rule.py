@@ -1,4 +1,5 @@
-"""The limit of a period holds at every row of the gateway's ledger, whatever runs do and wherever they are killed."""
+"""The limit of a period holds at every row of the gateway's ledger, whatever runs do and wherever
+they are killed."""
 
 from __future__ import annotations
 
@@ -10,7 +11,13 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.features.periods.account_world import CEILING, UPLOAD, AccountWorld, shards_of
 
@@ -140,7 +147,11 @@ class DividedAccount(RuleBasedStateMachine):
         for shard, times in zip(shards_of(run), (first, second), strict=True):
             self._buy(shard, times, "succeed")
 
-    @rule(run=DIVIDED, times=st.integers(1, 4), fate=st.sampled_from(["succeed", "succeed", "fail", "fly", "lose"]))
+    @rule(
+        run=DIVIDED,
+        times=st.integers(1, 4),
+        fate=st.sampled_from(["succeed", "succeed", "fail", "fly", "lose"]),
+    )
     def buy(self, run: str, times: int, fate: str) -> None:
         self._buy(run, times, fate)
 
@@ -181,12 +192,16 @@ class DividedAccount(RuleBasedStateMachine):
 
 
 def test_the_limit_holds_in_every_order_in_which_runs_are_divided_and_merged() -> None:
-    run_state_machine_as_test(DividedAccount, settings=settings(max_examples=150, stateful_step_count=30))
+    run_state_machine_as_test(
+        DividedAccount, settings=settings(max_examples=150, stateful_step_count=30)
+    )
 
 
 @pytest.mark.slow
 def test_the_limit_holds_in_many_orders_in_which_runs_are_divided_and_merged() -> None:
-    run_state_machine_as_test(DividedAccount, settings=settings(max_examples=600, stateful_step_count=50))
+    run_state_machine_as_test(
+        DividedAccount, settings=settings(max_examples=600, stateful_step_count=50)
+    )
 
 
 def test_the_limit_of_a_period_holds_in_every_order_of_steps() -> None:

@@ -1,4 +1,7 @@
-"""The question before a run without a budget: the prices that earlier runs paid are what it asks consent for."""
+"""The question before a run without a budget:
+
+the prices that earlier runs paid are what it asks consent for.
+"""
 
 from dataclasses import replace
 from decimal import Decimal as D

@@ -40,10 +40,14 @@ NO = ErrorInfo("NO", "no")
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(api_key="moltazine_key", base_url="https://one.test", state_directory=tmp_path / "state")
+    return Settings(
+        api_key="moltazine_key", base_url="https://one.test", state_directory=tmp_path / "state"
+    )
 
 
-def paid(credits: str = "3", at: float = 1.0, run: str = "spring · default", shape: Shape = W) -> PaidPrice:
+def paid(
+    credits: str = "3", at: float = 1.0, run: str = "spring · default", shape: Shape = W
+) -> PaidPrice:
     return PaidPrice(shape.price_class, shape.digest, D(credits), at, run)
 
 
@@ -55,12 +59,18 @@ def test_a_price_is_recalled_for_its_account_and_gateway_only(settings: Settings
     assert recall_prices(replace(settings, api_key="moltazine_other")) == {}
 
 
-def test_the_last_price_counts_and_that_of_the_class_is_the_newest_of_its_shapes(settings: Settings) -> None:
+def test_the_last_price_counts_and_that_of_the_class_is_the_newest_of_its_shapes(
+    settings: Settings,
+) -> None:
     other = Shape(W.price_class, "xyz")
     remember_prices(settings, [paid("3", 1.0)])
     remember_prices(settings, [paid("2", 2.0), paid("9", 3.0, shape=other)])
     found = recall_prices(settings)
-    assert (found[W].credits, found[other].credits, found[Shape(W.price_class)].credits) == (D(2), D(9), D(9))
+    assert (found[W].credits, found[other].credits, found[Shape(W.price_class)].credits) == (
+        D(2),
+        D(9),
+        D(9),
+    )
 
 
 def test_neither_the_key_nor_its_plain_hash_is_stored(settings: Settings) -> None:
@@ -72,7 +82,10 @@ def test_neither_the_key_nor_its_plain_hash_is_stored(settings: Settings) -> Non
     first = json.loads(text)["prices"][0]["account"]
     (settings.state_directory / "prices.json").unlink()  # type: ignore[operator]
     remember_prices(settings, [paid()])
-    assert json.loads((settings.state_directory / "prices.json").read_text())["prices"][0]["account"] != first  # type: ignore[operator]
+    assert (
+        json.loads((settings.state_directory / "prices.json").read_text())["prices"][0]["account"]
+        != first
+    )  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +132,7 @@ def test_a_home_that_cannot_be_written_is_passed_over(settings: Settings, tmp_pa
         assert recall_prices(here) == {}
 
 
-# -- what a run notes -------------------------------------------------------------------------------------------------
+# -- what a run notes
 
 
 class Noting(PaidPrices):
@@ -133,7 +146,15 @@ class Noting(PaidPrices):
         self.notify(JobAdvanced(event.at, "a", "job", event, Phase.READY, phase, nothing))
 
     def buy(self) -> None:
-        held = Held(at=1.0, attempt=1, key="k", credits=D(9), price_class=W.price_class, shape=W.digest, alone=False)
+        held = Held(
+            at=1.0,
+            attempt=1,
+            key="k",
+            credits=D(9),
+            price_class=W.price_class,
+            shape=W.digest,
+            alone=False,
+        )
         self.hear(held, Phase.SUBMITTING)
         self.hear(Accepted(at=2.0, job_id="j", credits=D(3), reused=False), Phase.IN_FLIGHT)
 
@@ -184,17 +205,20 @@ def test_nothing_is_kept_of_a_job_that_has_ended(event: JobEvent, phase: Phase) 
         ({}, None),
     ],
 )
-def test_the_state_directory_follows_the_xdg_rules(environ: dict[str, str], place: Path | None) -> None:
+def test_the_state_directory_follows_the_xdg_rules(
+    environ: dict[str, str], place: Path | None
+) -> None:
     assert state_directory(environ) == place
 
 
-# -- with a gateway ---------------------------------------------------------------------------------------------------
+# -- with a gateway
 
 JOBS = "{name: a, prompt: fox}\n{name: b, prompt: owl}"
 
 
 async def _first_hold(bench, watcher, tmp_path: Path) -> Decimal:
-    """Return what the first submit of a new directory holds, after another directory has learned the price."""
+    """Return what the first submit of a new directory holds, after another directory has learned
+    the price."""
     settings = replace(bench.settings, state_directory=tmp_path / "state")
     manifest = bench.manifest(JOBS, budget=40)
     await bench.run(manifest, settings=settings, out_dir=tmp_path / "one", run_id="one")
@@ -205,12 +229,15 @@ async def _first_hold(bench, watcher, tmp_path: Path) -> Decimal:
         if isinstance(message, JobAdvanced) and isinstance(message.event, Held):
             held.append(message.event.credits)
 
-    await bench.run(manifest, settings=settings, out_dir=tmp_path / "two", run_id="two", observer=watcher(watch))
+    await bench.run(
+        manifest, settings=settings, out_dir=tmp_path / "two", run_id="two", observer=watcher(watch)
+    )
     return held[0]
 
 
 async def test_a_remembered_price_is_no_permission_to_spend(start, watcher, tmp_path):
-    """The first submit of a directory holds all of the budget, as if nothing were known of its price."""
+    """The first submit of a directory holds all of the budget, as if nothing were known of its
+    price."""
     async with start() as bench:
         assert await _first_hold(bench, watcher, tmp_path) == 40
 
@@ -235,5 +262,7 @@ async def test_a_plan_of_a_directory_that_knows_the_price_needs_no_estimate(star
     async with start() as bench:
         settings = replace(bench.settings, state_directory=tmp_path / "state")
         await bench.run(bench.manifest("{name: a, prompt: fox}", budget=40), settings=settings)
-        summary = await api.plan(bench.manifest(JOBS, budget=40), settings=settings, out_dir=bench.path / "out")
+        summary = await api.plan(
+            bench.manifest(JOBS, budget=40), settings=settings, out_dir=bench.path / "out"
+        )
     assert [line.paid for line in summary.lines] == [None]

@@ -1,4 +1,7 @@
-"""``prune`` on real run directories: what goes, what stays, and that nothing is ever bought again."""
+"""``prune`` on real run directories:
+
+what goes, what stays, and that nothing is ever bought again.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,29 @@ from crucible_batch.journal import lock_run_directory
 from tests.harness.commands import Cli
 
 KEPT = {"report.json", "receipts.jsonl", ".crucible", ".crucible/journal.sqlite3", ".crucible/lock"}
-OUTPUTS = {"fox-1", "fox-1/0.png", "fox-1/0.png.json", "fox-2", "fox-2/0.png", "fox-2/0.png.json", "report.html"}
+OUTPUTS = {
+    "fox-1",
+    "fox-1/0.png",
+    "fox-1/0.png.json",
+    "fox-2",
+    "fox-2/0.png",
+    "fox-2/0.png.json",
+    "report.html",
+}
 
 
 @pytest.fixture(scope="module")
 def three_runs(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Path:
-    """A folder with a manifest and three finished runs of it: ``a``, and later copies with other run ids."""
+    """A folder with a manifest and three finished runs of it:
+
+    ``a``, and later copies with other run ids.
+    """
     cli = Cli(tmp_path_factory.mktemp("runs"), gateway)
     cli.write("nightly", "- {name: fox, prompt: a fox, repeat: 2}")
     assert cli("run", "nightly.yaml", "--run-id", "a", "-q").code == 0
-    edit(cli, "a", "UPDATE runs SET started_at = started_at - 3600, finished_at = finished_at - 3600")
+    edit(
+        cli, "a", "UPDATE runs SET started_at = started_at - 3600, finished_at = finished_at - 3600"
+    )
     for later, run_id in enumerate("bc", 1):
         shutil.copytree(cli.cwd / "outputs/nightly/a", cli.cwd / f"outputs/nightly/{run_id}")
         edit(cli, run_id, f"UPDATE meta SET value = '{run_id}' WHERE key = 'run id'")
@@ -40,7 +56,9 @@ def three_runs(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Path:
 
 def edit(cli: Cli, run_id: str, statement: str) -> None:
     """Change the journal of a run."""
-    with closing(sqlite3.connect(cli.cwd / f"outputs/nightly/{run_id}/.crucible/journal.sqlite3")) as journal:
+    with closing(
+        sqlite3.connect(cli.cwd / f"outputs/nightly/{run_id}/.crucible/journal.sqlite3")
+    ) as journal:
         assert journal.execute(statement).rowcount > 0
         journal.commit()
 
@@ -73,7 +91,9 @@ def test_without_a_terminal_and_yes_it_only_shows(nightly: Cli) -> None:
     assert lines[1].startswith("  outputs/nightly/a   ")
     assert "not one of the newest --keep runs of its manifest" in lines[1]
     assert lines[-1] == "  next     crucible-batch prune --keep 2 --yes"
-    assert nightly("prune", "--keep", "2", "--yes", "--dry-run").out.startswith("1 of 3 runs would be pruned, ")
+    assert nightly("prune", "--keep", "2", "--yes", "--dry-run").out.startswith(
+        "1 of 3 runs would be pruned, "
+    )
     assert names(nightly.cwd) == before
 
 
@@ -101,7 +121,10 @@ def test_outputs_go_and_the_journal_the_report_and_the_newest_run_stay(nightly: 
 def test_a_pruned_run_is_refused_and_buys_nothing(nightly: Cli) -> None:
     assert nightly("prune", "--keep", "1", "--yes", "-q").code == 0
     before = nightly("credits", "--json").envelope["data"]["available"]
-    for command in (("run", "nightly.yaml", "--run-id", "a"), ("plan", "nightly.yaml", "--run-id", "a")):
+    for command in (
+        ("run", "nightly.yaml", "--run-id", "a"),
+        ("plan", "nightly.yaml", "--run-id", "a"),
+    ):
         done = nightly(*command, "--json")
         assert (done.code, done.envelope["error"]["code"]) == (2, "RUN_PRUNED")
         assert "check outputs/nightly/a --fix" in done.envelope["error"]["hint"]
@@ -111,11 +134,18 @@ def test_a_pruned_run_is_refused_and_buys_nothing(nightly: Cli) -> None:
 
 
 def test_a_pruned_run_is_shown_as_pruned_with_a_command_that_works(nightly: Cli) -> None:
-    edit(nightly, "a", """UPDATE runs SET ending = json_set(ending, '$.status', 'partial', '$.exit_code', 1)""")
+    edit(
+        nightly,
+        "a",
+        """UPDATE runs SET ending = json_set(ending, '$.status', 'partial', '$.exit_code', 1)""",
+    )
     assert "next" in nightly("status", "outputs/nightly/a").out
     assert nightly("prune", "--older-than", "1s", "--yes", "-q").code == 0
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    listed = {Path(run["run_dir"]).name: run for run in nightly("status", "--json").envelope["data"]["runs"]}
+    listed = {
+        Path(run["run_dir"]).name: run
+        for run in nightly("status", "--json").envelope["data"]["runs"]
+    }
     assert {run_id: (run["pruned"], run["next"]) for run_id, run in listed.items()} == {
         "a": (day, None),
         "b": (day, None),
@@ -164,7 +194,10 @@ def test_files_that_the_run_did_not_save_stay_and_are_named(nightly: Cli, tmp_pa
     (run_dir / "fox-2/0.png").write_bytes(b"x" * size)
     done = nightly("prune", "--keep", "2", "--yes")
     assert done.code == 0
-    assert "left     1  not as they were saved, so not deleted: outputs/nightly/a/fox-2/0.png" in done.out
+    assert (
+        "left     1  not as they were saved, so not deleted: outputs/nightly/a/fox-2/0.png"
+        in done.out
+    )
     left = {"fox-1", "fox-1/notes.txt", "fox-2", "fox-2/0.png", "fox-2/0.png.json"}
     assert names(run_dir) == KEPT | left
 
@@ -172,7 +205,11 @@ def test_files_that_the_run_did_not_save_stay_and_are_named(nightly: Cli, tmp_pa
 def test_a_journal_that_names_another_file_deletes_nothing_of_it(nightly: Cli) -> None:
     run_dir = nightly.cwd / "outputs/nightly/a"
     (run_dir / "fox-1/0.png").rename(run_dir / "family.png")
-    edit(nightly, "a", "UPDATE events SET body = replace(body, 'fox-1/0.png', 'family.png') WHERE type = 'Saved'")
+    edit(
+        nightly,
+        "a",
+        "UPDATE events SET body = replace(body, 'fox-1/0.png', 'family.png') WHERE type = 'Saved'",
+    )
     prune(nightly, keep=2)
     assert "family.png" in names(run_dir)
     assert "fox-2" not in names(run_dir)
@@ -182,12 +219,20 @@ def test_a_run_without_its_report_or_in_progress_is_kept(nightly: Cli) -> None:
     (nightly.cwd / "outputs/nightly/a/report.json").unlink()
     with lock_run_directory(nightly.cwd / "outputs/nightly/b"):
         found = planned(nightly, older_than_s=1.0)
-    assert [run.decision.keep for run in found.runs] == [KeepCause.UNREPORTED, KeepCause.RUNNING, KeepCause.NEWEST]
+    assert [run.decision.keep for run in found.runs] == [
+        KeepCause.UNREPORTED,
+        KeepCause.RUNNING,
+        KeepCause.NEWEST,
+    ]
 
 
 def test_a_killed_run_and_one_with_a_held_job_are_kept(nightly: Cli) -> None:
     edit(nightly, "a", "UPDATE runs SET ending = NULL, finished_at = NULL")
-    edit(nightly, "b", "DELETE FROM events WHERE type IN ('Accepted', 'Succeeded', 'Listed', 'Saved')")
+    edit(
+        nightly,
+        "b",
+        "DELETE FROM events WHERE type IN ('Accepted', 'Succeeded', 'Listed', 'Saved')",
+    )
     found = planned(nightly, older_than_s=0.001)
     kept = {run.facts.run_id: run.decision.keep for run in found.runs}
     assert kept == {"a": KeepCause.UNFINISHED, "b": KeepCause.UNKNOWN, "c": KeepCause.NEWEST}
@@ -213,7 +258,9 @@ def test_a_run_directory_that_becomes_a_link_is_not_pruned(nightly: Cli) -> None
     assert names(nightly.cwd / "moved") >= OUTPUTS
 
 
-def test_an_error_in_one_run_does_not_keep_the_others(nightly: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_one_run_does_not_keep_the_others(
+    nightly: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = pruning.delete_output
 
     def fail_in_a(directory: Path, path: str, sha256: str) -> Any:
@@ -228,7 +275,9 @@ def test_an_error_in_one_run_does_not_keep_the_others(nightly: Cli, monkeypatch:
 
 
 def test_an_unreadable_journal_is_kept_and_counted(nightly: Cli) -> None:
-    (nightly.cwd / "outputs/nightly/a/.crucible/journal.sqlite3").write_bytes(b"not a database at all, but long")
+    (nightly.cwd / "outputs/nightly/a/.crucible/journal.sqlite3").write_bytes(
+        b"not a database at all, but long"
+    )
     done = nightly("prune", "--keep", "1", "--yes")
     assert done.code == 0
     assert "kept     1  the journal can't be read" in done.out

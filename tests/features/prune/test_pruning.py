@@ -21,7 +21,9 @@ from tests.harness.shard_ground import BINDING, DIGEST, OK, ShardGround, planned
 
 FOX = planned(0)
 IMAGE = ASSET_PREFIX + "ee" * 32
-HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(8), price_class="workflow:w", shape="s", images=True)
+HELD = Held(
+    at=1.0, attempt=1, key="k", credits=Decimal(8), price_class="workflow:w", shape="s", images=True
+)
 INTENDED = Intended(at=2.0, nonce="n", credits=Decimal("0.5"), payer=FOX.identity)
 ERROR = ErrorInfo("ERROR", "an error")
 
@@ -67,14 +69,18 @@ def test_a_run_with_credits_in_doubt_is_kept(
 
 
 def decided(directory: Path) -> list[KeepCause | None]:
-    pruning = plan_pruning(directory / "outputs", rules=RetentionRules(older_than_s=50.0), now=1000.0)
+    pruning = plan_pruning(
+        directory / "outputs", rules=RetentionRules(older_than_s=50.0), now=1000.0
+    )
     return [run.decision.keep for run in pruning.runs]
 
 
 @each_case(
     "note",
     [
-        lambda journal: note_shards(journal, OutstandingShards(DIGEST, {1: Decimal(4), 2: Decimal(4)})),
+        lambda journal: note_shards(
+            journal, OutstandingShards(DIGEST, {1: Decimal(4), 2: Decimal(4)})
+        ),
         lambda journal: note_shard(journal, ShardOf(DIGEST, ShardId(1, 2))),
     ],
 )

@@ -29,7 +29,11 @@ RUNS = [run(60), run(70), run(80), run(90), run(99)]
 
 def pruned(runs: list[RunFacts], rules: RetentionRules) -> list[str]:
     decisions = decide_pruning(runs, rules, now=NOW)
-    return [each.run_id.removeprefix("day-") for each, decision in zip(runs, decisions, strict=True) if decision.prune]
+    return [
+        each.run_id.removeprefix("day-")
+        for each, decision in zip(runs, decisions, strict=True)
+        if decision.prune
+    ]
 
 
 @each_case(
@@ -57,7 +61,14 @@ def test_the_criteria_choose_the_oldest(rules: RetentionRules, gone: list[str]) 
 
 
 def test_the_newest_runs_are_those_of_each_manifest() -> None:
-    runs = [run(10), run(20), run(30, manifest="weekly"), run(40), run(50, manifest="weekly"), run(5, manifest="once")]
+    runs = [
+        run(10),
+        run(20),
+        run(30, manifest="weekly"),
+        run(40),
+        run(50, manifest="weekly"),
+        run(5, manifest="once"),
+    ]
     assert pruned(runs, RetentionRules(keep=1)) == ["10", "20", "30"]
     assert pruned(runs, RetentionRules(max_bytes=0)) == ["10", "20", "30"]
 
@@ -75,7 +86,9 @@ def test_the_newest_runs_are_those_of_each_manifest() -> None:
     ],
 )
 @each_case("is_pruned", [False, True])
-@each_case("rules", [RetentionRules(older_than_s=1.0), RetentionRules(keep=1), RetentionRules(max_bytes=0)])
+@each_case(
+    "rules", [RetentionRules(older_than_s=1.0), RetentionRules(keep=1), RetentionRules(max_bytes=0)]
+)
 def test_a_run_that_may_be_needed_is_kept(
     change: dict[str, object], cause: KeepCause, rules: RetentionRules, is_pruned: bool
 ) -> None:
@@ -86,24 +99,35 @@ def test_a_run_that_may_be_needed_is_kept(
 
 @pytest.mark.parametrize("exit_code", [0, 1])
 def test_a_finished_run_is_pruned_also_if_jobs_failed(exit_code: int) -> None:
-    assert pruned([replace(RUNS[0], exit_code=exit_code), *RUNS[1:]], RetentionRules(keep=4)) == ["60"]
+    assert pruned([replace(RUNS[0], exit_code=exit_code), *RUNS[1:]], RetentionRules(keep=4)) == [
+        "60"
+    ]
 
 
 def test_a_run_in_progress_counts_as_the_newest() -> None:
-    assert pruned([run(1), run(2), replace(run(3), is_running=True)], RetentionRules(keep=1)) == ["1", "2"]
+    assert pruned([run(1), run(2), replace(run(3), is_running=True)], RetentionRules(keep=1)) == [
+        "1",
+        "2",
+    ]
     assert pruned([run(1), run(2), replace(run(3), exit_code=4)], RetentionRules(keep=2)) == ["1"]
 
 
 def test_an_interrupted_pruning_is_completed_whatever_the_criteria_are() -> None:
     half = replace(run(99), is_pruned=True)
-    (*_, decision) = decide_pruning([run(98), half], RetentionRules(older_than_s=50 * DAY_S), now=NOW)
+    (*_, decision) = decide_pruning(
+        [run(98), half], RetentionRules(older_than_s=50 * DAY_S), now=NOW
+    )
     assert decision == PruneDecision(PruneCause.INTERRUPTED)
 
 
 def test_a_pruned_run_is_not_the_newest_and_is_not_pruned_again() -> None:
     done = replace(run(99, size=0), is_pruned=True)
     decisions = decide_pruning([run(97), run(98), done], RetentionRules(keep=1), now=NOW)
-    assert decisions == [PruneDecision(PruneCause.COUNT), PruneDecision(keep=KeepCause.NEWEST), PruneDecision()]
+    assert decisions == [
+        PruneDecision(PruneCause.COUNT),
+        PruneDecision(keep=KeepCause.NEWEST),
+        PruneDecision(),
+    ]
 
 
 def test_kept_runs_count_towards_the_size() -> None:

@@ -1,11 +1,18 @@
-"""Which past times of a schedule are run before the current one, and how a command of several runs ends."""
+"""Which past times of a schedule are run before the current one, and how a command of several runs
+ends."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
-from crucible_batch.features.schedule.catch_up import DueRun, KnownRun, ends_all, first_code, missed_runs
+from crucible_batch.features.schedule.catch_up import (
+    DueRun,
+    KnownRun,
+    ends_all,
+    first_code,
+    missed_runs,
+)
 from tests.harness.case_table import each_case
 
 NOW = datetime(2026, 11, 26, 2, 15, tzinfo=UTC)
@@ -47,7 +54,10 @@ def test_a_time_is_missed_if_its_run_is_absent_or_not_finished(
 def test_missed_runs_are_made_oldest_first_whatever_order_they_are_given_in() -> None:
     for order in permutations(DAYS):
         assert missed_runs(order, CURRENT, {}, LONG_AGO) == DAYS[::-1]
-    assert [due.run_id for due in missed_runs(DAYS, CURRENT, {"24": KnownRun(0)}, LONG_AGO)] == ["23", "25"]
+    assert [due.run_id for due in missed_runs(DAYS, CURRENT, {"24": KnownRun(0)}, LONG_AGO)] == [
+        "23",
+        "25",
+    ]
 
 
 def test_a_new_manifest_catches_up_nothing() -> None:
@@ -57,10 +67,14 @@ def test_a_new_manifest_catches_up_nothing() -> None:
 
 
 def test_several_times_with_one_run_id_are_one_run_of_the_latest() -> None:
-    hours = [DueRun(NOW - timedelta(hours=hours), "26" if hours < 3 else "25") for hours in range(1, 6)]
+    hours = [
+        DueRun(NOW - timedelta(hours=hours), "26" if hours < 3 else "25") for hours in range(1, 6)
+    ]
     assert missed_runs(hours, CURRENT, {}, LONG_AGO) == [hours[2]]
     assert missed_runs(hours, CURRENT, {"25": KnownRun(1)}, LONG_AGO) == []
-    assert missed_runs(hours, CURRENT, {"26": KnownRun(None)}, LONG_AGO) == [hours[2]]  # 26 is the current one
+    assert missed_runs(hours, CURRENT, {"26": KnownRun(None)}, LONG_AGO) == [
+        hours[2]
+    ]  # 26 is the current one
 
 
 @each_case(

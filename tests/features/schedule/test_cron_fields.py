@@ -32,7 +32,9 @@ BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
         ("0-59 0-23 * 1-12 *", "* * * * *", ["*-*-* *:*:00 UTC"]),
     ],
 )
-def test_an_expression_is_written_for_others(expression: str, plain: str, calendar: list[str]) -> None:
+def test_an_expression_is_written_for_others(
+    expression: str, plain: str, calendar: list[str]
+) -> None:
     fields = read_fields(expression)
     assert " ".join(plain_fields(fields)) == plain
     assert list(on_calendar(fields, "UTC")) == calendar
@@ -45,11 +47,16 @@ EXPRESSIONS = (
 
 
 def matches(fields: CronFields, moment: datetime) -> bool:
-    if moment.minute not in fields.minutes or moment.hour not in fields.hours or moment.month not in fields.months:
+    if (
+        moment.minute not in fields.minutes
+        or moment.hour not in fields.hours
+        or moment.month not in fields.months
+    ):
         return False
     weekday = moment.isoweekday() % 7
     return any(
-        (rule.days is None or moment.day in rule.days) and (rule.weekdays is None or weekday in rule.weekdays)
+        (rule.days is None or moment.day in rule.days)
+        and (rule.weekdays is None or weekday in rule.weekdays)
         for rule in fields.day_rules
     )
 

@@ -48,12 +48,18 @@ def _in(folder: Path, cron: str, zone: str = "UTC", **changes: Any) -> Scheduled
 
 
 def _cron_job(one: ScheduledManifest, options: ExportOptions = OPTIONS) -> dict[str, Any]:
-    (job,) = [each for each in yaml.safe_load_all(_texts("kubernetes", one, options)[-1]) if each["kind"] == "CronJob"]
+    (job,) = [
+        each
+        for each in yaml.safe_load_all(_texts("kubernetes", one, options)[-1])
+        if each["kind"] == "CronJob"
+    ]
     return dict(job["spec"])
 
 
 def test_cron_is_used_where_the_system_has_the_clock_of_the_schedule() -> None:
-    berlin = dataclasses.replace(OPTIONS, system_zone=read_timezone("Europe/Paris"))  # the same clock
+    berlin = dataclasses.replace(
+        OPTIONS, system_zone=read_timezone("Europe/Paris")
+    )  # the same clock
     (text,) = _texts("cron", schedule("30 2 * * *", "Europe/Berlin"), berlin)
     assert "\n30 2 * * *  cd /srv/shop && " in text
     assert "CRON_TZ" not in text
@@ -68,7 +74,9 @@ def test_cron_in_another_time_zone_is_refused() -> None:
 
 @pytest.mark.parametrize("to", ["kubernetes", "github-actions"])
 @pytest.mark.parametrize("cron", ["0 12 */10 * 1", "0 0 L * *"])
-def test_a_schedule_without_an_expression_there_is_refused(repository: Path, to: str, cron: str) -> None:
+def test_a_schedule_without_an_expression_there_is_refused(
+    repository: Path, to: str, cron: str
+) -> None:
     with pytest.raises(UserError, match="can't run the schedule"):
         export([_in(repository, cron)], to, OPTIONS)
 
@@ -76,7 +84,10 @@ def test_a_schedule_without_an_expression_there_is_refused(repository: Path, to:
 @pytest.mark.parametrize("to", SCHEDULERS)
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"has_budget": False}, "has no budget"), ({"catch_up": 1, "is_dated": False}, "catch_up needs a run id")],
+    [
+        ({"has_budget": False}, "has no budget"),
+        ({"catch_up": 1, "is_dated": False}, "catch_up needs a run id"),
+    ],
 )
 def test_a_manifest_that_needs_more_is_refused(
     repository: Path, to: str, changes: dict[str, Any], message: str
@@ -95,7 +106,12 @@ def test_two_manifests_of_one_name_are_refused(repository: Path, to: str) -> Non
 
 @each_case(
     "to, path",
-    [("cron", "/a\nb.yaml"), ("cron", "/a\\b.yaml"), ("systemd", "/a\tb.yaml"), ("systemd", "/a\udcffb")],
+    [
+        ("cron", "/a\nb.yaml"),
+        ("cron", "/a\\b.yaml"),
+        ("systemd", "/a\tb.yaml"),
+        ("systemd", "/a\udcffb"),
+    ],
 )
 def test_a_path_that_a_file_can_not_contain_is_refused(to: str, path: str) -> None:
     with pytest.raises(UserError, match="can't be written for"):
@@ -105,11 +121,16 @@ def test_a_path_that_a_file_can_not_contain_is_refused(to: str, path: str) -> No
 @pytest.mark.parametrize("directory", ["/srv/shop ", "/srv/shop\\"])
 def test_a_directory_that_systemd_would_read_otherwise_is_refused(directory: str) -> None:
     with pytest.raises(UserError, match="can't be written for systemd"):
-        export([schedule("15 3 * * *")], "systemd", dataclasses.replace(OPTIONS, directory=Path(directory)))
+        export(
+            [schedule("15 3 * * *")],
+            "systemd",
+            dataclasses.replace(OPTIONS, directory=Path(directory)),
+        )
 
 
 def test_a_percent_sign_does_not_end_the_command_of_cron() -> None:
-    """Cron passes what follows one to the command's stdin, so options such as --deadline would be lost."""
+    """Cron passes what follows one to the command's stdin, so options such as --deadline would be
+    lost."""
     one = dataclasses.replace(schedule("15 3 * * *"), path=Path("/srv/100%/nightly.yaml"))
     (text,) = _texts("cron", one, dataclasses.replace(OPTIONS, directory=Path("/srv/50%")))
     (line,) = [line for line in text.splitlines() if line.startswith("15 3")]
@@ -118,10 +139,16 @@ def test_a_percent_sign_does_not_end_the_command_of_cron() -> None:
 
 def test_a_line_that_is_too_long_for_cron_is_refused() -> None:
     with pytest.raises(UserError, match="longer than the 998 characters"):
-        export([schedule("15 3 * * *")], "cron", dataclasses.replace(OPTIONS, directory=Path("/" + "a" * 950)))
+        export(
+            [schedule("15 3 * * *")],
+            "cron",
+            dataclasses.replace(OPTIONS, directory=Path("/" + "a" * 950)),
+        )
 
 
-@pytest.mark.parametrize(("catch_up", "persistent", "late_s"), [(0, "false", 3600), (2, "true", 86_400)])
+@pytest.mark.parametrize(
+    ("catch_up", "persistent", "late_s"), [(0, "false", 3600), (2, "true", 86_400)]
+)
 def test_missed_times_are_started_late_only_with_catch_up(
     repository: Path, catch_up: int, persistent: str, late_s: int
 ) -> None:
@@ -144,7 +171,8 @@ def test_only_exit_code_5_and_crashes_are_tried_again(repository: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deadline_s", "manifest_s", "expected_s"), [(None, None, 21_600), (None, 600, 600), (60, 600, 60)]
+    ("deadline_s", "manifest_s", "expected_s"),
+    [(None, None, 21_600), (None, 600, 600), (60, 600, 60)],
 )
 def test_the_time_limit_is_that_of_the_option_the_manifest_or_six_hours(
     repository: Path, deadline_s: float | None, manifest_s: float | None, expected_s: int
@@ -154,7 +182,9 @@ def test_the_time_limit_is_that_of_the_option_the_manifest_or_six_hours(
     assert f"--deadline {deadline_text(expected_s)}" in _texts("cron", one, options)[0]
     service, _ = _texts("systemd", one, options)
     assert f"\nTimeoutStartSec={expected_s + 600}\n" in service
-    assert _cron_job(one, options)["jobTemplate"]["spec"]["activeDeadlineSeconds"] == expected_s + 600
+    assert (
+        _cron_job(one, options)["jobTemplate"]["spec"]["activeDeadlineSeconds"] == expected_s + 600
+    )
 
 
 def test_github_ends_a_job_after_six_hours_so_a_run_stops_before(repository: Path) -> None:
@@ -164,7 +194,10 @@ def test_github_ends_a_job_after_six_hours_so_a_run_stops_before(repository: Pat
     assert job["timeout-minutes"] <= 360
     assert "--deadline 340m" in text
     assert workflow["on"] == {"schedule": [{"cron": "15 3 * * *"}], "workflow_dispatch": {}}
-    assert workflow["concurrency"] == {"group": "crucible-batch-nightly", "cancel-in-progress": False}
+    assert workflow["concurrency"] == {
+        "group": "crucible-batch-nightly",
+        "cancel-in-progress": False,
+    }
     assert workflow["permissions"] == {"contents": "read"}
 
 
@@ -202,7 +235,9 @@ def test_the_key_is_in_no_file_and_each_container_is_confined(repository: Path) 
     assert container["envFrom"] == [{"secretRef": {"name": "crucible-batch"}}]
     kept = {each["name"]: each["value"] for each in container["env"] if "value" in each}
     assert set(kept) == {"HOME", "XDG_STATE_HOME", "CRUCIBLE_BATCH_ACCOUNTS"}
-    assert all(path.startswith("/data") for path in kept.values())  # the volume: nothing else is kept
+    assert all(
+        path.startswith("/data") for path in kept.values()
+    )  # the volume: nothing else is kept
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["automountServiceAccountToken"] is False
@@ -212,7 +247,9 @@ def test_a_manifest_with_files_is_read_from_the_volume(repository: Path) -> None
     text = _texts("kubernetes", _in(repository, "15 3 * * *", needs_files=True))[-1]
     assert "ConfigMap" not in text
     assert "copy its folder to /data/manifests/nightly" in text
-    arguments = _cron_job(_in(repository, "15 3 * * *", needs_files=True))["jobTemplate"]["spec"]["template"]["spec"]
+    arguments = _cron_job(_in(repository, "15 3 * * *", needs_files=True))["jobTemplate"]["spec"][
+        "template"
+    ]["spec"]
     assert arguments["containers"][0]["args"][1] == "/data/manifests/nightly/nightly.yaml"
 
 
@@ -224,7 +261,9 @@ def test_a_manifest_with_files_is_read_from_the_volume(repository: Path) -> None
         ("a" * 100, None),
     ],
 )
-def test_a_resource_name_is_valid_and_unique(repository: Path, name: str, resource: str | None) -> None:
+def test_a_resource_name_is_valid_and_unique(
+    repository: Path, name: str, resource: str | None
+) -> None:
     file = export([_in(repository, "15 3 * * *", name=name)], "kubernetes", OPTIONS)[-1]
     found = file.name.removesuffix(".yaml")
     assert len(found) <= 52
@@ -233,7 +272,9 @@ def test_a_resource_name_is_valid_and_unique(repository: Path, name: str, resour
 
 def test_kubernetes_needs_an_image(repository: Path) -> None:
     with pytest.raises(UserError, match="container image"):
-        export([_in(repository, "15 3 * * *")], "kubernetes", dataclasses.replace(OPTIONS, image=None))
+        export(
+            [_in(repository, "15 3 * * *")], "kubernetes", dataclasses.replace(OPTIONS, image=None)
+        )
 
 
 def test_files_are_written_again_and_others_are_kept(tmp_path: Path, repository: Path) -> None:
@@ -269,13 +310,17 @@ def test_a_command_of_a_notification_needs_consent(repository: Path, to: str) ->
     assert "--allow-command" in str(refused.value.hint)
     allowed = dataclasses.replace(OPTIONS, allow_command=True)
     assert any("--allow-command" in text for text in _texts(to, one, allowed))
-    assert not any("--allow-command" in text for text in _texts(to, _in(repository, "15 3 * * *"), allowed))
+    assert not any(
+        "--allow-command" in text for text in _texts(to, _in(repository, "15 3 * * *"), allowed)
+    )
 
 
 def test_a_workflow_has_the_variables_of_notifications_as_secrets(repository: Path) -> None:
     one = _in(repository, "15 3 * * *", variables=("HEARTBEAT_URL",))
     (file,) = export([one], "github-actions", OPTIONS)
-    (step,) = [each for each in yaml.safe_load(file.text)["jobs"]["run"]["steps"] if each.get("env")]
+    (step,) = [
+        each for each in yaml.safe_load(file.text)["jobs"]["run"]["steps"] if each.get("env")
+    ]
     assert step["env"]["HEARTBEAT_URL"] == "${{ secrets.HEARTBEAT_URL }}"
     assert "gh secret set HEARTBEAT_URL" in file.steps
 
@@ -306,7 +351,11 @@ def test_a_container_reads_no_env_file_of_this_machine(repository: Path) -> None
         ("{on: [failure], command: [logger]}", False, ()),
         ('{on: [failure], apprise: "file:urls"}', True, ()),
         ('{on: [failure], apprise: "file:/etc/urls"}', False, ()),
-        ('{on: [failure], webhook: "env:HOOK", secret: "env:HOOK_SECRET"}', False, ("HOOK", "HOOK_SECRET")),
+        (
+            '{on: [failure], webhook: "env:HOOK", secret: "env:HOOK_SECRET"}',
+            False,
+            ("HOOK", "HOOK_SECRET"),
+        ),
     ],
 )
 def test_files_and_variables_of_notifications_are_known(
@@ -314,7 +363,9 @@ def test_files_and_variables_of_notifications_are_known(
 ) -> None:
     path = tmp_path / "n.yaml"
     head = "version: 1\nname: n\nworkflow: zimage-base\nbudget: {credits: 5}\n"
-    path.write_text(f'{head}schedule: {{cron: "15 3 * * *"}}\nnotify: [{entry}]\njobs: [{{name: a, prompt: a}}]\n')
+    path.write_text(
+        f'{head}schedule: {{cron: "15 3 * * *"}}\nnotify: [{entry}]\njobs: [{{name: a, prompt: a}}]\n'
+    )
     found = read_schedule(path)
     assert found is not None
     assert (found.needs_files, found.variables) == (needs_files, variables)

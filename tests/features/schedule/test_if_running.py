@@ -1,4 +1,7 @@
-"""`run --if-running`: a run of the same manifest is active, under another run id or under the same."""
+"""`run --if-running`:
+
+a run of the same manifest is active, under another run id or under the same.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ def _active(cli: Cli, name: str, *options: str) -> Iterator[subprocess.Popen[str
 
 @dataclass(frozen=True)
 class Busy:
-    """A folder in which a run of `held.yaml` is active for all tests of this module, in `outputs/held/last-night`."""
+    """A folder in which a run of `held.yaml` is active for all tests of this module, in
+    `outputs/held/last-night`."""
 
     cli: Cli
     pid: int
@@ -50,7 +54,9 @@ NOWHERE = {"CRUCIBLE_API_BASE": "http://127.0.0.1:1"}
 
 @pytest.mark.parametrize("run_id", ["last-night", "tonight"])
 def test_a_run_fails_while_another_is_active_under_any_id(busy: Busy, run_id: str) -> None:
-    done = busy.cli("run", "held.yaml", "--run-id", run_id, "--if-running", "fail", "--json", **NOWHERE)
+    done = busy.cli(
+        "run", "held.yaml", "--run-id", run_id, "--if-running", "fail", "--json", **NOWHERE
+    )
     assert done.code == 6, done.err
     error = check_stream(done, "run")["error"]
     assert (error["code"], f"process {busy.pid} on " in error["message"]) == ("RUN_BUSY", True)
@@ -82,7 +88,9 @@ def test_a_signal_ends_a_wait(busy: Busy, number: signal.Signals, code: int) -> 
     assert not (busy.cli.cwd / "outputs/held/tonight").exists()
 
 
-def test_a_run_that_waited_begins_when_the_other_is_killed_with_the_manifest_as_it_is_then(slow_cli: Cli) -> None:
+def test_a_run_that_waited_begins_when_the_other_is_killed_with_the_manifest_as_it_is_then(
+    slow_cli: Cli,
+) -> None:
     slow_cli.write("after")
     with _active(slow_cli, "after", "--if-running", "fail") as other:
         run = _waiting(slow_cli, "after")
@@ -95,7 +103,10 @@ def test_a_run_that_waited_begins_when_the_other_is_killed_with_the_manifest_as_
 def test_the_lock_is_no_run_to_anything_that_lists_runs(cli: Cli) -> None:
     cli.write("listed")
     assert cli("run", "listed.yaml", "--if-running", "fail", "-q").code == 0
-    assert sorted(path.name for path in (cli.cwd / "outputs/listed").iterdir()) == [".crucible", "default"]
+    assert sorted(path.name for path in (cli.cwd / "outputs/listed").iterdir()) == [
+        ".crucible",
+        "default",
+    ]
     assert [path.name for path in (cli.cwd / "outputs/listed/.crucible").iterdir()] == ["lock"]
     data = check_stream(cli("status", "outputs/listed", "--json"), "status")["data"]
     assert [run["run_dir"] for run in data["runs"]] == ["outputs/listed/default"]

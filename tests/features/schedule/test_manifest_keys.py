@@ -37,5 +37,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
         'timezone: Europe/Berlin\nschedule: {cron: "0 3 * * *", timezone: Asia/Tokyo}\n',
     ],
 )
-def test_dates_are_in_the_manifests_time_zone_otherwise_in_that_of_the_schedule(tmp_path: Path, text: str) -> None:
+def test_dates_are_in_the_manifests_time_zone_otherwise_in_that_of_the_schedule(
+    tmp_path: Path, text: str
+) -> None:
     assert load(tmp_path, text).zone == read_timezone("Europe/Berlin")

@@ -35,7 +35,8 @@ with (
 
 @contextmanager
 def _other(kind: str, folder: Path, run_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that is active in ``run_dir``, and has asked for the lock of the manifest or has not."""
+    """Another process that is active in ``run_dir``, and has asked for the lock of the manifest or
+    has not."""
     command = [sys.executable, "-c", HOLDING, kind, str(folder), str(run_dir)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -51,7 +52,13 @@ def _untold(message: str) -> None:
     raise AssertionError(message)
 
 
-def _enter(folder: Path, run_dir: Path, tell: Callable[[str], None] = _untold, *, deadline: Deadline = NEVER) -> bool:
+def _enter(
+    folder: Path,
+    run_dir: Path,
+    tell: Callable[[str], None] = _untold,
+    *,
+    deadline: Deadline = NEVER,
+) -> bool:
     wait = tell is not _untold
     with scheduled_runs.hold_results(folder, run_dir, deadline, wait=wait, on_wait=tell) as waited:
         return waited
@@ -65,7 +72,9 @@ def test_a_run_of_the_manifest_is_active_under_any_id_until_it_is_killed(
     folder = tmp_path / "outputs/n"
     ours = folder / "2026-11-26"
     with _other(kind, folder, folder / theirs) as process:
-        with pytest.raises(RunBusyError, match=f"another run holds .*: process {process.pid} on ") as caught:
+        with pytest.raises(
+            RunBusyError, match=f"another run holds .*: process {process.pid} on "
+        ) as caught:
             _enter(folder, ours)
         assert caught.value.exit_code == 6
         process.kill()
@@ -85,7 +94,10 @@ def test_a_directory_that_was_chosen_is_looked_at_alone_and_nothing_is_made(tmp_
     with _other("asked", folder, folder / "default"):
         assert _enter(folder, chosen) is False
     assert not chosen.exists()
-    with _other("did not ask", folder, chosen), pytest.raises(RunBusyError, match=f"another run holds {chosen}"):
+    with (
+        _other("did not ask", folder, chosen),
+        pytest.raises(RunBusyError, match=f"another run holds {chosen}"),
+    ):
         _enter(folder, chosen)
 
 
@@ -100,7 +112,9 @@ def test_the_lock_is_held_for_the_block_and_released_after_a_refusal(tmp_path: P
     assert not is_locked(folder)
 
 
-def test_a_run_waits_until_the_other_ends_and_reports_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_waits_until_the_other_ends_and_reports_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, told, looks = tmp_path / "outputs/n", list[str](), list[float]()
     with _other("asked", folder, folder / "2026-11-25") as process:
 
@@ -116,7 +130,9 @@ def test_a_run_waits_until_the_other_ends_and_reports_it_once(tmp_path: Path, mo
     assert [f"process {process.pid} on " in message for message in told] == [True]
 
 
-def test_a_run_waits_no_longer_than_its_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_waits_no_longer_than_its_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, told, deadline = tmp_path / "outputs/n", list[str](), Deadline(3600)
     with _other("asked", folder, folder / "2026-11-25"):
         monkeypatch.setattr(scheduled_runs, "sleep", lambda _seconds: deadline.set(0))

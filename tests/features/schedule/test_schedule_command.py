@@ -8,7 +8,9 @@ import pytest
 
 from tests.harness.commands import Cli
 
-NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", timezone: Europe/Berlin, catch_up: 1}\n'
+NIGHTLY = (
+    'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", timezone: Europe/Berlin, catch_up: 1}\n'
+)
 
 
 def test_the_next_times_are_listed_in_order(lonely_cli: Cli) -> None:
@@ -26,7 +28,9 @@ def test_the_next_times_are_listed_in_order(lonely_cli: Cli) -> None:
     times = [datetime.fromisoformat(each["scheduled_at"]) for each in data["times"]]
     assert times == sorted(times)
     yearly = [each["scheduled_at"] for each in data["times"] if each["manifest"] == "yearly.yaml"]
-    new_years = [datetime(year, 1, 1, tzinfo=UTC) for year in range(times[0].year, times[-1].year + 1)]
+    new_years = [
+        datetime(year, 1, 1, tzinfo=UTC) for year in range(times[0].year, times[-1].year + 1)
+    ]
     assert yearly == [day.isoformat() for day in new_years if times[0] <= day <= times[-1]]
     assert data["unscheduled"] == ["by-hand.yaml"]
 
@@ -52,7 +56,9 @@ def test_a_folder_without_schedules_shows_how_to_add_one(lonely_cli: Cli) -> Non
 
 
 @pytest.mark.parametrize("to", ["systemd", "kubernetes"])
-def test_files_are_written_for_another_scheduler_and_printed_as_they_are(lonely_cli: Cli, to: str) -> None:
+def test_files_are_written_for_another_scheduler_and_printed_as_they_are(
+    lonely_cli: Cli, to: str
+) -> None:
     manifest = lonely_cli.write("nightly", head=NIGHTLY)
     options = ["schedule", "export", manifest, "--to", to, "--image", "registry.example/batch:1"]
     done = lonely_cli(*options, "-o", "units")
@@ -62,7 +68,9 @@ def test_files_are_written_for_another_scheduler_and_printed_as_they_are(lonely_
     printed = lonely_cli(*options)
     assert printed.out == "".join(f"# --- {file.name}\n{file.read_text()}" for file in files)
     data = lonely_cli(*options, "--json").envelope["data"]
-    assert {each["name"]: each["text"] for each in data["files"]} == {file.name: file.read_text() for file in files}
+    assert {each["name"]: each["text"] for each in data["files"]} == {
+        file.name: file.read_text() for file in files
+    }
 
 
 def test_a_missing_env_file_and_a_fixed_run_id_are_pointed_out(lonely_cli: Cli) -> None:

@@ -28,7 +28,9 @@ OPTIONS = ExportOptions(
 
 @pytest.fixture
 def nightly(tmp_path: Path) -> ScheduledManifest:
-    (tmp_path / "nightly.yaml").write_text(next(block.text for block in BLOCKS if block.file == "nightly.yaml"))
+    (tmp_path / "nightly.yaml").write_text(
+        next(block.text for block in BLOCKS if block.file == "nightly.yaml")
+    )
     found = read_schedule(tmp_path / "nightly.yaml")
     assert found is not None
     return found

@@ -28,7 +28,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _request(text: str, at: str, **options: Any) -> RunRequest:
-    Path("m.yaml").write_text(f"version: 1\nname: n\nworkflow: w\njobs: [{{name: a, prompt: b}}]\n{text}")
+    Path("m.yaml").write_text(
+        f"version: 1\nname: n\nworkflow: w\njobs: [{{name: a, prompt: b}}]\n{text}"
+    )
     return RunRequest(Path("m.yaml"), scheduled_at=parse_time(at), **options)
 
 
@@ -37,7 +39,10 @@ def _was_run(run_id: str, exit_code: int | None = 0, began: float = LONG_AGO) ->
     directory = Path("outputs/n", run_id)
     directory.mkdir(parents=True, exist_ok=True)
     terms = RunTerms("n", "m.yaml", "0" * 64, run_id, None, None, 3, frozenset())
-    with lock_run_directory(directory), Journal.open(directory, Binding("n", run_id, "http://g"), now=began) as journal:
+    with (
+        lock_run_directory(directory),
+        Journal.open(directory, Binding("n", run_id, "http://g"), now=began) as journal,
+    ):
         number = journal.begin_run(terms, now=began)
         if exit_code is not None:
             journal.end_run(number, Ending(RunStatus.STOPPED, exit_code), now=began + 1)
@@ -56,17 +61,37 @@ def test_runs_are_caught_up_oldest_first_and_at_most_so_many() -> None:
     assert _due(NIGHTLY, AT, 3) == ["2026-11-23", "2026-11-24", "2026-11-25", "2026-11-26"]
     assert _due(NIGHTLY, AT, 1) == ["2026-11-25", "2026-11-26"]
     assert _due(NIGHTLY, AT, 0) == _due(NIGHTLY, AT, None) == ["2026-11-26"]
-    assert _due(NIGHTLY.replace("}\n", ", catch_up: 2}\n", 1), AT, None) == ["2026-11-24", "2026-11-25", "2026-11-26"]
+    assert _due(NIGHTLY.replace("}\n", ", catch_up: 2}\n", 1), AT, None) == [
+        "2026-11-24",
+        "2026-11-25",
+        "2026-11-26",
+    ]
     assert _due(NIGHTLY.replace("}\n", ", catch_up: 2}\n", 1), AT, 0) == ["2026-11-26"]
 
 
 def test_the_state_of_each_run_is_read_from_its_directory() -> None:
-    for run_id, code in (("23", 0), ("22", 1), ("21", 4), ("20", 5), ("19", 130), ("18", 143), ("17", None)):
+    for run_id, code in (
+        ("23", 0),
+        ("22", 1),
+        ("21", 4),
+        ("20", 5),
+        ("19", 130),
+        ("18", 143),
+        ("17", None),
+    ):
         _was_run(f"2026-11-{run_id}", code)
     Path("outputs/n/2026-11-24/.crucible").mkdir(parents=True)  # was killed before it had a journal
     with lock_run_directory(_was_run("2026-11-25", None)):
         found = _due(NIGHTLY, AT, 10)
-    missed = ["2026-11-16", "2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20", "2026-11-21", "2026-11-24"]
+    missed = [
+        "2026-11-16",
+        "2026-11-17",
+        "2026-11-18",
+        "2026-11-19",
+        "2026-11-20",
+        "2026-11-21",
+        "2026-11-24",
+    ]
     assert found == [*missed, "2026-11-26"]
 
 
@@ -90,7 +115,9 @@ def test_a_new_manifest_catches_up_nothing_and_a_younger_one_no_time_before_it()
 
 def test_a_journal_that_can_not_be_read_is_run_so_that_it_is_reported() -> None:
     _was_run("2026-11-01")
-    (_was_run("2026-11-25") / ".crucible/journal.sqlite3").write_bytes(b"not a database at all" * 100)
+    (_was_run("2026-11-25") / ".crucible/journal.sqlite3").write_bytes(
+        b"not a database at all" * 100
+    )
     assert _due(NIGHTLY, AT, 1) == ["2026-11-25", "2026-11-26"]
 
 
@@ -110,7 +137,9 @@ def test_a_journal_that_can_not_be_read_is_run_so_that_it_is_reported() -> None:
         ),
     ],
 )
-def test_clock_changes_cause_no_missed_and_no_second_run(text: str, at: str, runs: list[str]) -> None:
+def test_clock_changes_cause_no_missed_and_no_second_run(
+    text: str, at: str, runs: list[str]
+) -> None:
     _was_run("first")
     assert _due(text, at, 2) == runs
     for run_id in runs[:-1]:
@@ -154,13 +183,19 @@ FIXED = 'schedule: {cron: "30 2 * * *"}\n'
     ("text", "options", "message"),
     [
         ('run_id: "{{ date }}"\n', {}, "--catch-up: the manifest has no schedule"),
-        (FIXED, {}, "--catch-up: each scheduled time needs its own run id, and 'default' is the same for all"),
+        (
+            FIXED,
+            {},
+            "--catch-up: each scheduled time needs its own run id, and 'default' is the same for all",
+        ),
         (FIXED + "run_id: spring\n", {}, "and 'spring' is the same for all"),
         (NIGHTLY, {"run_id": "mine"}, "and 'mine' is the same for all"),
         (NIGHTLY, {"out_dir": Path("x")}, "--catch-up: each run needs a directory of its own"),
     ],
 )
-def test_what_can_not_be_caught_up_is_refused(text: str, options: dict[str, Any], message: str) -> None:
+def test_what_can_not_be_caught_up_is_refused(
+    text: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message) as caught:
         _due(text, AT, 1, **options)
     assert (caught.value.exit_code, bool(caught.value.hint)) == (2, True)
@@ -168,13 +203,20 @@ def test_what_can_not_be_caught_up_is_refused(text: str, options: dict[str, Any]
 
 
 def test_a_manifest_that_catches_up_needs_a_run_id_for_each_time() -> None:
-    with pytest.raises(ManifestError, match="catch_up needs a run id for each scheduled time") as caught:
+    with pytest.raises(
+        ManifestError, match="catch_up needs a run id for each scheduled time"
+    ) as caught:
         _due('schedule: {cron: "30 2 * * *", catch_up: 2}\n', AT, None)
-    assert (caught.value.problems[0].place.line, caught.value.problems[0].field) == (5, "schedule.catch_up")
+    assert (caught.value.problems[0].place.line, caught.value.problems[0].field) == (
+        5,
+        "schedule.catch_up",
+    )
 
 
 @pytest.mark.parametrize("options", [{"run_id": "mine"}, {"out_dir": Path("x")}])
-def test_a_run_with_an_id_or_a_directory_of_its_own_catches_up_only_if_asked(options: dict[str, Any]) -> None:
+def test_a_run_with_an_id_or_a_directory_of_its_own_catches_up_only_if_asked(
+    options: dict[str, Any],
+) -> None:
     _was_run("2026-11-01")
     text = NIGHTLY.replace("}\n", ", catch_up: 2}\n", 1)
     assert len(_due(text, AT, None, **options)) == 1

@@ -30,20 +30,33 @@ def test_a_run_belongs_to_its_scheduled_time_and_the_same_time_resumes(cli: Cli)
     assert next_night.code == 0, next_night.err
     assert _jobs_of(cli, "outputs/dated/2026-11-26") == {"fox-2026-11-26": "a fox on 2026-11-26"}
     assert _jobs_of(cli, "outputs/dated/2026-11-16") == {"fox-2026-11-16": "a fox on 2026-11-16"}
-    assert sorted(path.name for path in (cli.cwd / "outputs/dated").iterdir()) == ["2026-11-16", "2026-11-26"]
+    assert sorted(path.name for path in (cli.cwd / "outputs/dated").iterdir()) == [
+        "2026-11-16",
+        "2026-11-26",
+    ]
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "validate"])
 def test_a_faulty_time_or_run_id_is_exit_2(cli: Cli, command: str) -> None:
     done = cli(command, cli.write("faulty", head='run_id: "{{ dat }}"\n'))
-    assert (done.code, "faulty.yaml:5:9: run_id: the variable 'dat' is unknown" in done.err) == (2, True)
+    assert (done.code, "faulty.yaml:5:9: run_id: the variable 'dat' is unknown" in done.err) == (
+        2,
+        True,
+    )
     done = cli(command, cli.write("sound"), CRUCIBLE_BATCH_SCHEDULED_AT="yesterday")
-    assert (done.code, "CRUCIBLE_BATCH_SCHEDULED_AT: 'yesterday' is not a time" in done.err) == (2, True)
+    assert (done.code, "CRUCIBLE_BATCH_SCHEDULED_AT: 'yesterday' is not a time" in done.err) == (
+        2,
+        True,
+    )
     assert not (cli.cwd / "outputs").exists()
 
 
 def test_templates_with_dates_are_validated(lonely_cli: Cli) -> None:
-    lonely_cli.write("dated", '- {name: a, foreach: "orders-{{ date }}.csv", prompt: "{{ row.title }}"}', head=DATED)
+    lonely_cli.write(
+        "dated",
+        '- {name: a, foreach: "orders-{{ date }}.csv", prompt: "{{ row.title }}"}',
+        head=DATED,
+    )
     (lonely_cli.cwd / "orders-2026-10-25.csv").write_text("title\na fox\n")
     done = lonely_cli("validate", "dated.yaml", "--scheduled-at", "2026-10-24T23:30:00Z")
     assert (done.code, "✓ dated.yaml  1 job" in done.out) == (0, True)
@@ -54,12 +67,20 @@ def test_templates_with_dates_are_validated(lonely_cli: Cli) -> None:
 def test_a_saved_plan_keeps_its_scheduled_time(cli: Cli) -> None:
     cli.write("kept", DATED_JOB, head=DATED)
     at = "2026-11-26T02:15:00Z"
-    assert cli("plan", "kept.yaml", "-q", "-o", "plan.json", CRUCIBLE_BATCH_SCHEDULED_AT=at).code == 0
+    assert (
+        cli("plan", "kept.yaml", "-q", "-o", "plan.json", CRUCIBLE_BATCH_SCHEDULED_AT=at).code == 0
+    )
     options = json.loads((cli.cwd / "plan.json").read_text(encoding="utf-8"))["options"]
     assert (options["run_id"], options["scheduled_at"]) == ("2026-11-26", at)
     refused = cli("run", "plan.json", "--scheduled-at", "2026-11-27T02:15:00Z")
-    assert (refused.code, f"plan.json was made with: --scheduled-at {at}" in refused.err) == (2, True)
-    assert f"crucible-batch plan kept.yaml --run-id 2026-11-26 --scheduled-at {at} -o plan.json" in refused.err
+    assert (refused.code, f"plan.json was made with: --scheduled-at {at}" in refused.err) == (
+        2,
+        True,
+    )
+    assert (
+        f"crucible-batch plan kept.yaml --run-id 2026-11-26 --scheduled-at {at} -o plan.json"
+        in refused.err
+    )
     done = cli("run", "plan.json", CRUCIBLE_BATCH_SCHEDULED_AT="2026-12-24T02:15:00Z")
     assert done.code == 0, done.err
     assert _jobs_of(cli, "outputs/kept/2026-11-26") == {"fox-2026-11-26": "a fox on 2026-11-26"}
@@ -71,7 +92,10 @@ SCHEDULED = BERLIN + 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", catch
 
 
 def _night(cli: Cli, name: str, day: int, *options: str, **environment: str) -> Done:
-    """Run the manifest on a night in January 2040: each begins before its scheduled time, so none is too old."""
+    """Run the manifest on a night in January 2040:
+
+    each begins before its scheduled time, so none is too old.
+    """
     at = f"2040-01-{day:02}T03:15:00+01:00"
     return cli("run", f"{name}.yaml", *options, CRUCIBLE_BATCH_SCHEDULED_AT=at, **environment)
 
@@ -89,7 +113,9 @@ def test_missed_nights_are_run_before_the_current_one(cli: Cli) -> None:
     ]
     assert data["caught_up"][0]["run_dir"] == "outputs/nightly/2040-01-02"
     assert data["caught_up"][0]["scheduled_at"] == "2040-01-02T02:15:00Z"
-    began = [line for line in done.lines if line["type"] in {"scheduled_run", "run_began", "run_ended"}]
+    began = [
+        line for line in done.lines if line["type"] in {"scheduled_run", "run_began", "run_ended"}
+    ]
     assert [line["type"] for line in began] == ["scheduled_run", "run_began", "run_ended"] * 3
     assert [(line["run_id"], line["missed"]) for line in began[::3]] == [
         ("2040-01-02", True),
@@ -97,7 +123,9 @@ def test_missed_nights_are_run_before_the_current_one(cli: Cli) -> None:
         ("2040-01-04", False),
     ]
     for day in ("02", "03", "04"):
-        assert _jobs_of(cli, f"outputs/nightly/2040-01-{day}") == {f"fox-2040-01-{day}": f"a fox on 2040-01-{day}"}
+        assert _jobs_of(cli, f"outputs/nightly/2040-01-{day}") == {
+            f"fox-2040-01-{day}": f"a fox on 2040-01-{day}"
+        }
     again = _night(cli, "nightly", 4, "--json")
     assert "caught_up" not in check_stream(again, "run")["data"]
 
@@ -115,7 +143,10 @@ def test_a_signal_prevents_the_next_run_and_the_lock_is_held_for_all_of_them(slo
         assert '"2040-01-01"' in _lines_until(run, "scheduled_run")
         _lines_until(run, "run_began")
         other = slow_cli("run", "halted.yaml", "--run-id", "other", "--if-running", "skip")
-        assert (other.code, other.out.startswith("skipped  another run holds outputs/halted")) == (0, True)
+        assert (other.code, other.out.startswith("skipped  another run holds outputs/halted")) == (
+            0,
+            True,
+        )
         run.send_signal(signal.SIGTERM)
         _lines_until(run, "stopping")
         run.send_signal(signal.SIGTERM)
@@ -126,7 +157,9 @@ def test_a_signal_prevents_the_next_run_and_the_lock_is_held_for_all_of_them(slo
                 process.kill()
     assert run.returncode == 143, err
     envelope = json.loads(out.splitlines()[-1])
-    assert [(each["run_id"], each["exit_code"]) for each in envelope["data"]["caught_up"]] == [("2040-01-01", 143)]
+    assert [(each["run_id"], each["exit_code"]) for each in envelope["data"]["caught_up"]] == [
+        ("2040-01-01", 143)
+    ]
     assert not (slow_cli.cwd / "outputs/halted/2040-01-02").exists()
 
 
@@ -139,8 +172,13 @@ def _lines_until(process: subprocess.Popen[str], kind: str) -> str:
 
 
 @pytest.mark.parametrize("options", [(), ("--run-id", "mine")])
-def test_the_next_command_has_the_time_that_the_prompts_use(cli: Cli, options: tuple[str, ...]) -> None:
-    """Without it, the same command would buy all jobs again on another day: their prompts differ."""
+def test_the_next_command_has_the_time_that_the_prompts_use(
+    cli: Cli, options: tuple[str, ...]
+) -> None:
+    """Without it, the same command would buy all jobs again on another day:
+
+    their prompts differ.
+    """
     head = DATED + 'schedule: {cron: "15 3 * * *"}\n'
     cli.write("dated", '- {name: fox, prompt: "a fox on {{ date }}", repeat: 2}', head=head)
     at = "2026-11-20T02:15:00Z"
@@ -153,7 +191,9 @@ def test_the_next_command_has_the_time_that_the_prompts_use(cli: Cli, options: t
     for command in (("status", run_dir), ("status",)):
         shown = cli(*command)
         following = shown.out.partition("\n  next ")[2].split()
-        assert (shown.code, following[:3]) == (0, ["crucible-batch", "run", "dated.yaml"]), shown.out
+        assert (shown.code, following[:3]) == (0, ["crucible-batch", "run", "dated.yaml"]), (
+            shown.out
+        )
         words = following[1 : following.index("--scheduled-at") + 2]
         planned = cli("plan", *words[1:])
         assert "2 jobs: 1 new, 1 already done" in planned.out, planned.out
@@ -162,4 +202,7 @@ def test_the_next_command_has_the_time_that_the_prompts_use(cli: Cli, options: t
 def test_the_next_command_has_no_time_without_need(cli: Cli) -> None:
     cli.write("timeless", '- {name: fox, prompt: "a fox", repeat: 2}', head=DATED)
     done = cli("run", "timeless.yaml", "--run-id", "mine", "--budget", "3")
-    assert (done.code, "--scheduled-at" in done.out + cli("status", "outputs/timeless/mine").out) == (4, False)
+    assert (
+        done.code,
+        "--scheduled-at" in done.out + cli("status", "outputs/timeless/mine").out,
+    ) == (4, False)

@@ -1,4 +1,5 @@
-"""Where the budget ends, a divided run ends with 4, also if only jobs are left whose images can't be paid for."""
+"""Where the budget ends, a divided run ends with 4, also if only jobs are left whose images can't
+be paid for."""
 
 from __future__ import annotations
 
@@ -36,9 +37,12 @@ def photos(bench: Any, count: int) -> str:
 
 
 async def check_ended_by_budget(bench: Any, result: Any, budget: int) -> None:
-    """No row of the ledger is above the budget, and the jobs that it had no room for are blocked by it."""
+    """No row of the ledger is above the budget, and the jobs that it had no room for are blocked by
+    it."""
     state = await bench.state()
-    assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= Decimal(budget)
+    assert max(
+        1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]
+    ) <= Decimal(budget)
     counts = result.report.counts
     assert result.exit_code == result.report.exit_code == ExitCode.OUT_OF_CREDITS
     assert result.report.status == "blocked"
@@ -51,7 +55,9 @@ async def check_ended_by_budget(bench: Any, result: Any, budget: int) -> None:
     assert all(row.error is not None and row.error.message and row.error.hint for row in blocked)
 
 
-async def test_merged_shards_without_the_jobs_whose_images_can_not_be_paid_for_end_with_4(start: Any) -> None:
+async def test_merged_shards_without_the_jobs_whose_images_can_not_be_paid_for_end_with_4(
+    start: Any,
+) -> None:
     async with start() as bench:
         manifest = bench.manifest(photos(bench, 12), budget=None, head=capped(22, 4))
         plan, out = bench.path / "plan.json", bench.path / "out"
@@ -72,13 +78,17 @@ async def test_a_submit_in_doubt_that_a_smaller_budget_keeps_back_is_sent_with_t
     start: Any, tampered: Any
 ) -> None:
     async with start() as bench:
-        manifest = bench.manifest("{name: t, prompt: text, repeat: 4}", budget=None, head=capped(8, 2))
+        manifest = bench.manifest(
+            "{name: t, prompt: text, repeat: 4}", budget=None, head=capped(8, 2)
+        )
         await leave_in_doubt(bench, tampered, manifest, answered=3, arrives=True)
         result = await bench.run(manifest, budget=Decimal(7))
         assert (result.exit_code, result.report.counts.unknown) == (ExitCode.STOPPED, 1)
         assert result.report.is_short_of_budget
         failures = group_failures(result.report, result.jobs())
-        step = next_of_run(result.report, result.run_dir, failures, "crucible-batch run m.yaml --budget 7")
+        step = next_of_run(
+            result.report, result.run_dir, failures, "crucible-batch run m.yaml --budget 7"
+        )
         assert step == "crucible-batch run m.yaml --budget 8"
         again = await bench.run(manifest, budget=Decimal(8))
         assert (again.exit_code, again.report.counts.succeeded) == (ExitCode.OK, 4)

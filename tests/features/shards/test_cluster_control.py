@@ -1,9 +1,16 @@
-"""Which commands of a cluster's database are performed, how long they last, and until when a worker may buy."""
+"""Which commands of a cluster's database are performed, how long they last, and until when a worker
+may buy."""
 
 from __future__ import annotations
 
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
-from crucible_batch.features.shards.cluster_control import GivenControl, due, is_stopped, may_buy, pause_given
+from crucible_batch.features.shards.cluster_control import (
+    GivenControl,
+    due,
+    is_stopped,
+    may_buy,
+    pause_given,
+)
 from tests.harness.case_table import each_case
 
 ANNA = ControlSource("anna@host", "terminal")
@@ -13,7 +20,11 @@ def given(*words: str) -> list[GivenControl]:
     """Commands in their order. One with ``!`` was given before the newest coordinator has begun."""
     return [
         GivenControl(
-            number, ControlCommand(ControlAction(word.strip("!")), float(number)), ANNA, 10.0 - number, "!" not in word
+            number,
+            ControlCommand(ControlAction(word.strip("!")), float(number)),
+            ANNA,
+            10.0 - number,
+            "!" not in word,
         )
         for number, word in enumerate(words, 1)
     ]
@@ -24,7 +35,9 @@ def numbers(found: list[GivenControl]) -> list[int]:
 
 
 @each_case("age_s, answer", [(0.0, True), (2.9, True), (3.0, False), (3600.0, False)])
-def test_a_worker_may_buy_for_three_seconds_after_a_question_that_was_answered(age_s: float, answer: bool) -> None:
+def test_a_worker_may_buy_for_three_seconds_after_a_question_that_was_answered(
+    age_s: float, answer: bool
+) -> None:
     assert may_buy(100.0, 100.0 + age_s) is answer
     assert not may_buy(float("-inf"), 0.0)
 
@@ -42,7 +55,9 @@ def test_a_worker_may_buy_for_three_seconds_after_a_question_that_was_answered(a
         (("pause!", "resume!", "concurrency"), None),
     ],
 )
-def test_a_pause_lasts_until_resume_whatever_was_started_again(words: tuple[str, ...], number: int | None) -> None:
+def test_a_pause_lasts_until_resume_whatever_was_started_again(
+    words: tuple[str, ...], number: int | None
+) -> None:
     found = pause_given(given(*words))
     assert (None if found is None else found.number) == number
 

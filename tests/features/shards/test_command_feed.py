@@ -1,4 +1,5 @@
-"""A run on several machines asks for its commands, performs them, and buys only while it is answered."""
+"""A run on several machines asks for its commands, performs them, and buys only while it is
+answered."""
 
 from __future__ import annotations
 
@@ -18,8 +19,12 @@ from crucible_batch.features.shards.command_feed import CommandFeed
 ANNA = ControlSource("anna@host", "terminal")
 
 
-def given(number: int, word: str, value: float | None = None, *, age_s: float = 0.0, names: Any = ()) -> GivenControl:
-    return GivenControl(number, ControlCommand(ControlAction(word), value, tuple(names)), ANNA, age_s)
+def given(
+    number: int, word: str, value: float | None = None, *, age_s: float = 0.0, names: Any = ()
+) -> GivenControl:
+    return GivenControl(
+        number, ControlCommand(ControlAction(word), value, tuple(names)), ANNA, age_s
+    )
 
 
 @dataclass
@@ -47,7 +52,10 @@ class Desk:
 
 @dataclass
 class Ground:
-    """What stores the commands, a clock, and a feed. ``took_s`` is the time that an answer takes."""
+    """What stores the commands, a clock, and a feed.
+
+    ``took_s`` is the time that an answer takes.
+    """
 
     rows: list[GivenControl] = field(default_factory=list)
     taken: list[tuple[int, int]] = field(default_factory=list)
@@ -96,7 +104,10 @@ async def test_a_command_is_performed_and_then_acknowledged_with_the_jobs_in_fli
 async def test_a_run_that_is_claimed_in_a_pause_begins_paused() -> None:
     ground = Ground(rows=[given(1, "pause"), given(2, "concurrency", 3.0)])
     await ground.feed.ask()
-    assert ground.taken[-1] == (2, 0)  # it can buy nothing before it has begun, and then it is paused
+    assert ground.taken[-1] == (
+        2,
+        0,
+    )  # it can buy nothing before it has begun, and then it is paused
     async with ground.feed.on(ground.desk):
         assert ground.actions() == ["pause", "concurrency"]
 
@@ -123,7 +134,9 @@ async def test_a_deadline_counts_from_when_it_was_given() -> None:
     assert [command.value for command in ground.desk.performed] == [25.0, 0.0]
 
 
-async def test_a_run_is_suspended_when_its_questions_are_not_answered_and_continues_when_they_are() -> None:
+async def test_a_run_is_suspended_when_its_questions_are_not_answered_and_continues_when_they_are() -> (
+    None
+):
     ground = Ground()
     await ground.feed.ask()
     async with ground.feed.on(ground.desk):
@@ -153,7 +166,9 @@ async def test_an_answer_that_arrives_late_does_not_count_from_its_arrival() -> 
         assert ground.desk.is_suspended
 
 
-async def test_an_answer_that_would_be_too_late_is_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_would_be_too_late_is_not_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(command_feed, "HEARD_S", 0.01)
     ground = Ground()
     await ground.feed.ask()
@@ -167,7 +182,9 @@ async def test_an_answer_that_would_be_too_late_is_not_awaited(monkeypatch: pyte
         await ground.feed.ask()
 
 
-async def test_a_pause_that_can_not_be_journalled_is_not_acknowledged_and_the_run_is_suspended() -> None:
+async def test_a_pause_that_can_not_be_journalled_is_not_acknowledged_and_the_run_is_suspended() -> (
+    None
+):
     ground = Ground()
     await ground.feed.ask()
     async with ground.feed.on(ground.desk):

@@ -1,6 +1,8 @@
-"""Two machines divide one run in an object store at the same moment: one of them wins. The judge is the ledger.
+"""Two machines divide one run in an object store at the same moment: one of them wins. The judge is
+the ledger.
 
-They share nothing but the store. Whatever became of a division, each plan file that it left is run, shard by shard.
+They share nothing but the store. Whatever became of a division, each plan file that it left is run,
+shard by shard.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ HEAD = f"budget: {{credits: {BUDGET}, max_credits_per_job: 2}}\n"
 
 @dataclass
 class Machines:
-    """Machines with a state directory each. The manifest of each has other prompts, so that its jobs are others."""
+    """Machines with a state directory each.
+
+    The manifest of each has other prompts, so that its jobs are others.
+    """
 
     bench: Any
     store: DictObjects
@@ -57,15 +62,21 @@ class Machines:
     def manifest(self, machine: str) -> Path:
         path: Path = self.bench.path / f"{machine}.yaml"
         text = f"version: 1\nname: trial\nworkflow: zimage-base\nparams: {{size.width: 64, size.height: 64}}\n{HEAD}"
-        path.write_text(f"{text}jobs:\n  - {{name: t, prompt: {machine}, repeat: 20}}\n", encoding="utf-8")
+        path.write_text(
+            f"{text}jobs:\n  - {{name: t, prompt: {machine}, repeat: 20}}\n", encoding="utf-8"
+        )
         return path
 
     async def divide(self, machine: str, shards: int, *, only: str = "*") -> None:
-        request = RunRequest(self.manifest(machine), out_dir=Path(URL), job_filter=JobFilter((only,)))
+        request = RunRequest(
+            self.manifest(machine), out_dir=Path(URL), job_filter=JobFilter((only,))
+        )
         request = request.having(DivisionOptions(shards))
         with self.on(machine):
             try:
-                plan = await plan_request(request, plan_kind_of, self.plan(machine), settings=self.bench.settings)
+                plan = await plan_request(
+                    request, plan_kind_of, self.plan(machine), settings=self.bench.settings
+                )
             except CrucibleBatchError as error:
                 self.refused[machine] = error
             else:
@@ -134,8 +145,11 @@ def interrupted(machines: Machines, number: int, request: str) -> list[str]:
     return done
 
 
-async def divided_at_once(bench: Any, patch: pytest.MonkeyPatch, number: int, moment: str) -> str | None:
-    """Divide on two machines, the second one at a write of the first; return the key of the write, None if none was.
+async def divided_at_once(
+    bench: Any, patch: pytest.MonkeyPatch, number: int, moment: str
+) -> str | None:
+    """Divide on two machines, the second one at a write of the first; return the key of the write,
+    None if none was.
 
     Then all shards of all plans are run, and both manifests.
     """
@@ -153,7 +167,9 @@ async def divided_at_once(bench: Any, patch: pytest.MonkeyPatch, number: int, mo
     for machine in (*lost, *won):
         await machines.run(machine)
     used = await machines.most_used()
-    assert used == BUDGET, f"{used} of {BUDGET} used; the second machine divided at {done[0]}; divided by {won}"
+    assert used == BUDGET, (
+        f"{used} of {BUDGET} used; the second machine divided at {done[0]}; divided by {won}"
+    )
     assert (len(won), len(lost)) == (1, 1)
     for error in lost.values():
         assert error.exit_code in {2, 6}
@@ -162,7 +178,9 @@ async def divided_at_once(bench: Any, patch: pytest.MonkeyPatch, number: int, mo
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5))])
+@pytest.mark.parametrize(
+    "number", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5))]
+)
 async def test_of_two_machines_that_divide_a_run_at_once_one_wins(
     start: Any, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
 ) -> None:

@@ -1,4 +1,5 @@
-"""A run takes commands from elsewhere than its directory (``command_feed.py``), and buys nothing in a pause."""
+"""A run takes commands from elsewhere than its directory (``command_feed.py``), and buys nothing in
+a pause."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ from tests.integration.engine.test_pausing import ANNA, Log, jobs
 ASKED = 20
 
 
-async def test_a_run_that_was_paused_elsewhere_buys_nothing_until_it_is_resumed_there(start, tampered):
+async def test_a_run_that_was_paused_elsewhere_buys_nothing_until_it_is_resumed_there(
+    start, tampered
+):
     log, asked = Log(), []
     log.is_paused = True
     given = [GivenControl(1, ControlCommand(ControlAction.PAUSE), ANNA, 0.0)]
@@ -45,4 +48,7 @@ async def test_a_run_that_was_paused_elsewhere_buys_nothing_until_it_is_resumed_
     assert len(asked) >= ASKED
     assert [is_paused for _, is_paused in log.sent] == [False] * 4
     with Journal.read(bench.path / "out") as journal:
-        assert [entry.command.action for entry in journal.controls()] == [ControlAction.PAUSE, ControlAction.RESUME]
+        assert [entry.command.action for entry in journal.controls()] == [
+            ControlAction.PAUSE,
+            ControlAction.RESUME,
+        ]

@@ -1,4 +1,7 @@
-"""The journal of a main run directory is lost while its shards are out: nothing is bought until they are merged."""
+"""The journal of a main run directory is lost while its shards are out:
+
+nothing is bought until they are merged.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,23 @@ from crucible_batch.features.shards.plan_part import shard_notes
 from crucible_batch.journal import Journal
 from crucible_batch.runs.outstanding_shards import refuse_if_divided, waits_for_shards
 from crucible_batch.runs.shard_notes import note_shards, noted_shards
-from tests.harness.shard_ground import BINDING, ShardGround, done, in_flight, planned, saved, snapshot
+from tests.harness.shard_ground import (
+    BINDING,
+    ShardGround,
+    done,
+    in_flight,
+    planned,
+    saved,
+    snapshot,
+)
 
 SECOND = "0056ef78" + "0" * 56
 
 
 @pytest.fixture
 def lost(tmp_path: Path) -> ShardGround:
-    """Four shards have run, one of them was killed, and the main run directory has only its pictures and receipts."""
+    """Four shards have run, one of them was killed, and the main run directory has only its
+    pictures and receipts."""
     ground = ShardGround(tmp_path)
     ground.divide()
     for number in (1, 2, 3):
@@ -84,7 +96,17 @@ def test_a_missing_shard_is_still_refused_and_can_be_abandoned(lost: ShardGround
 
 def test_the_shards_of_all_plans_are_merged_the_oldest_first(lost: ShardGround) -> None:
     """A job that the first plan has blocked was bought by the second one."""
-    blocked = [Held(at=12.0, attempt=1, key="k", credits=Decimal(8), price_class="workflow:w", shape="s", images=False)]
+    blocked = [
+        Held(
+            at=12.0,
+            attempt=1,
+            key="k",
+            credits=Decimal(8),
+            price_class="workflow:w",
+            shape="s",
+            images=False,
+        )
+    ]
     released = [*blocked, HoldReleased(at=12.1, error=ErrorInfo("BUDGET_EXHAUSTED", "too small"))]
     shutil.rmtree(lost.folder(4))
     lost.shard(4, [done(3, 10.0), (planned(7).identity, released)])
@@ -141,7 +163,9 @@ def test_plans_that_were_merged_before_are_known(tmp_path: Path) -> None:
         refuse_if_divided(ground.main)
 
 
-def test_a_job_that_the_main_directory_has_bought_too_is_not_counted_twice(lost: ShardGround) -> None:
+def test_a_job_that_the_main_directory_has_bought_too_is_not_counted_twice(
+    lost: ShardGround,
+) -> None:
     with Journal.open(lost.main, BINDING, now=1.0) as journal:
         run = journal.begin_run(lost.terms, now=1.0)
         journal.restore([done(0, 1.0)])

@@ -74,9 +74,12 @@ def shard_dir(cli: Cli, main: Path, number: int) -> Path:
 
 def told(row: dict[str, Any]) -> dict[str, Any]:
     """A row of a report without what another gateway, or another time, makes differently."""
-    row = {key: value for key, value in row.items() if key not in {"job_id", "attempts", "image_files"}}
+    row = {
+        key: value for key, value in row.items() if key not in {"job_id", "attempts", "image_files"}
+    }
     row["outputs"] = [
-        {key: value for key, value in output.items() if key not in {"saved_at"}} for output in row["outputs"]
+        {key: value for key, value in output.items() if key not in {"saved_at"}}
+        for output in row["outputs"]
     ]
     return row
 
@@ -87,7 +90,9 @@ def spent_at(url: str | None) -> Decimal:
     return 1000 - Decimal(rows[-1]["balance_after"])
 
 
-def test_four_shards_are_merged_to_the_report_of_one_run(own_cli: Cli, report_of: Report, tmp_path: Path) -> None:
+def test_four_shards_are_merged_to_the_report_of_one_run(
+    own_cli: Cli, report_of: Report, tmp_path: Path
+) -> None:
     cli = own_cli
     jobs = JOBS.replace("image: a.png, repeat: 2", "image: a.png")
     main = divided(cli, "same", jobs)
@@ -116,7 +121,10 @@ def test_four_shards_are_merged_to_the_report_of_one_run(own_cli: Cli, report_of
         for output in row["outputs"]:
             content = (main / output["path"]).read_bytes()
             assert content == (alone / "outputs/same/default" / output["path"]).read_bytes()
-            assert json.loads((main / f"{output['path']}.json").read_text())["output"]["sha256"] == output["sha256"]
+            assert (
+                json.loads((main / f"{output['path']}.json").read_text())["output"]["sha256"]
+                == output["sha256"]
+            )
     checked = cli("check", "outputs/same/default", "--json")
     assert (checked.code, checked.envelope["data"]["ledger"]["differences"]) == (0, [])
     assert "nothing to run" in cli("plan", "same.yaml").out
@@ -187,7 +195,9 @@ def test_a_merge_needs_neither_a_key_nor_a_network_and_succeeds_again(cli: Cli) 
     assert "were merged before" in cli("merge", "outputs/again/default").out
 
 
-def test_shards_that_ran_on_other_machines_are_merged(cli: Cli, tmp_path: Path, report_of: Report) -> None:
+def test_shards_that_ran_on_other_machines_are_merged(
+    cli: Cli, tmp_path: Path, report_of: Report
+) -> None:
     """Each machine has the plan and the manifest; their results are copied back beside each other."""
     main = divided(cli, "machines", shards=2)
     for number in (1, 2):
@@ -195,7 +205,9 @@ def test_shards_that_ran_on_other_machines_are_merged(cli: Cli, tmp_path: Path, 
         there.mkdir()
         for name in ("plan.json", "machines.yaml"):
             shutil.copy(cli.cwd / name, there / name)
-        ran = Cli(there, cli.url)("run", "plan.json", "--shard", f"{number}/2", "--out-dir", "results", "-q")
+        ran = Cli(there, cli.url)(
+            "run", "plan.json", "--shard", f"{number}/2", "--out-dir", "results", "-q"
+        )
         assert ran.code == 0, ran.err
     given = [f"machine-{number}/results" for number in (1, 2)]
     unknown = cli("merge", *given)
@@ -205,13 +217,22 @@ def test_shards_that_ran_on_other_machines_are_merged(cli: Cli, tmp_path: Path, 
     assert cli("check", "outputs/machines/default").code == 0
 
 
-def test_jobs_whose_images_can_not_be_paid_for_are_no_success_of_the_merge(own_cli: Cli, report_of: Report) -> None:
+def test_jobs_whose_images_can_not_be_paid_for_are_no_success_of_the_merge(
+    own_cli: Cli, report_of: Report
+) -> None:
     """They are in no shard, since no shard uploads images; the budget is what they lack."""
     cli = own_cli
     for number in range(8):
         picture(cli.cwd / f"{number}.png", f"#{number:02x}8040")
-    jobs = "\n".join(f"- {{name: p{n}, prompt: x, workflow: qwen-edit, image: {n}.png}}" for n in range(8))
-    main = divided(cli, "photos", jobs, budget="{credits: 16, max_credits_per_job: 4, max_credits_per_upload: 1}")
+    jobs = "\n".join(
+        f"- {{name: p{n}, prompt: x, workflow: qwen-edit, image: {n}.png}}" for n in range(8)
+    )
+    main = divided(
+        cli,
+        "photos",
+        jobs,
+        budget="{credits: 16, max_credits_per_job: 4, max_credits_per_upload: 1}",
+    )
     run_shards(cli)
     done = cli("merge", "outputs/photos/default")
     report = report_of(main)
@@ -228,14 +249,30 @@ def test_jobs_whose_images_can_not_be_paid_for_are_no_success_of_the_merge(own_c
     assert report_of(main)["counts"]["succeeded"] == 8
 
 
-def test_the_command_that_finishes_a_job_before_a_division_names_the_run_directory(tmp_path: Path) -> None:
-    """Its budget ended while jobs had attempts left. Without --out-dir, the command would buy all of them again."""
+def test_the_command_that_finishes_a_job_before_a_division_names_the_run_directory(
+    tmp_path: Path,
+) -> None:
+    """Its budget ended while jobs had attempts left.
+
+    Without --out-dir, the command would buy all of them again.
+    """
     with running_sandbox("--time-scale", "0", "--credits", "1000", "--faults", "fail=2") as url:
         cli = Cli(tmp_path, url)
         budget = "{credits: 7, max_credits_per_job: 2, max_credits_per_upload: 1}"
         cli.write("half", FOXES, budget=budget, head="retry: {attempts: 3}\n")
         assert cli("run", "half.yaml", "--out-dir", "my runs/half").code == 4
-        plan = ("plan", "half.yaml", "--out-dir", "my runs/half", "--budget", "20", "--shards", "2", "-o", "plan.json")
+        plan = (
+            "plan",
+            "half.yaml",
+            "--out-dir",
+            "my runs/half",
+            "--budget",
+            "20",
+            "--shards",
+            "2",
+            "-o",
+            "plan.json",
+        )
         refused = cli(*plan, "--json")
         assert refused.code == 2
         error = refused.envelope["error"]

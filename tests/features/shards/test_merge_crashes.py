@@ -1,4 +1,5 @@
-"""A merge that is stopped at any point, by an error or a kill, is finished by the same command, as if never stopped."""
+"""A merge that is stopped at any point, by an error or a kill, is finished by the same command, as
+if never stopped."""
 
 from __future__ import annotations
 
@@ -32,7 +33,10 @@ class StoppedError(BaseException):
 
 
 class Boundaries:
-    """Counts the effects of a merge on files and databases, and stops it at one of them: before it, or after it."""
+    """Counts the effects of a merge on files and databases, and stops it at one of them:
+
+    before it, or after it.
+    """
 
     def __init__(self, stop_at: int | None, stop: Callable[[], None], *, after: bool) -> None:
         self.count = 0
@@ -60,7 +64,9 @@ class Boundaries:
         with pytest.MonkeyPatch.context() as patch:
             for name in CALLS:
                 patch.setattr(os, name, self.around(getattr(os, name)))
-            patch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=self._connection()))
+            patch.setattr(
+                sqlite3, "connect", functools.partial(sqlite3.connect, factory=self._connection())
+            )
             yield
 
     def _connection(self) -> type[sqlite3.Connection]:
@@ -79,7 +85,8 @@ class Boundaries:
 
 
 def make(home: Path) -> ShardGround:
-    """A main directory that has done a job, one shard with an abandoned one, and one whose output has to move."""
+    """A main directory that has done a job, one shard with an abandoned one, and one whose output
+    has to move."""
     ground = ShardGround(home, jobs=4, count=3)
     ground.divide([done(3, 1.0)])
     ground.write(ground.main, saved(3, 1.3))
@@ -160,7 +167,13 @@ def is_untouched_or_done(ground: ShardGround, wanted: tuple[object, ...]) -> boo
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("part", quick_every(PARTS, range(PARTS)))
 def test_a_merge_that_was_killed_is_finished_by_the_same_command(
-    template: ShardGround, wanted: tuple[object, ...], effects: int, tmp_path: Path, part: int, *, after: bool
+    template: ShardGround,
+    wanted: tuple[object, ...],
+    effects: int,
+    tmp_path: Path,
+    part: int,
+    *,
+    after: bool,
 ) -> None:
     """In a process of its own, whose locks and open files end with it, and which cleans up nothing."""
     for point in points(effects, part):
@@ -188,7 +201,10 @@ def test_a_disk_that_fails_anywhere_costs_nothing(
 ) -> None:
     for point in points(effects, part):
         ground = fresh(template, tmp_path, point)
-        with Boundaries(point, fail, after=False).watching(), contextlib.suppress(CrucibleBatchError, OSError):
+        with (
+            Boundaries(point, fail, after=False).watching(),
+            contextlib.suppress(CrucibleBatchError, OSError),
+        ):
             merged(ground)
         assert is_untouched_or_done(ground, wanted), point
         merged(ground)
@@ -200,7 +216,8 @@ def test_a_disk_that_fails_anywhere_costs_nothing(
 def test_what_is_reported_after_a_crash_is_the_ending_once_and_then_success(
     template: ShardGround, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A script that repeats the command until it succeeds gets the exit code of the merge, whenever it was stopped."""
+    """A script that repeats the command until it succeeds gets the exit code of the merge, whenever
+    it was stopped."""
     ground = fresh(template, tmp_path, "ground")
     with monkeypatch.context() as patch:
         patch.setattr("crucible_batch.runs.reporting.write_report_of", lambda *_: stop())

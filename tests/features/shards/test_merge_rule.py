@@ -10,7 +10,15 @@ import pytest
 
 from crucible_batch.core.asset import Asset, AssetPhase
 from crucible_batch.core.budget import BUDGET_EXHAUSTED
-from crucible_batch.core.events import BecameReady, Created, Deleted, Found, Held, Intended, Uploaded
+from crucible_batch.core.events import (
+    BecameReady,
+    Created,
+    Deleted,
+    Found,
+    Held,
+    Intended,
+    Uploaded,
+)
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import EVERYTHING, Ending, Outcome, RunStatus
@@ -38,7 +46,9 @@ def found(*numbers: int, digest: str = PLAN) -> list[FoundShard]:
 
 
 def refusal(
-    shards: list[FoundShard], abandoned: Abandoned = (), outstanding: OutstandingShards = OUTSTANDING
+    shards: list[FoundShard],
+    abandoned: Abandoned = (),
+    outstanding: OutstandingShards = OUTSTANDING,
 ) -> UserError:
     with pytest.raises(UserError) as caught:
         choose_shards(shards, outstanding, abandoned, command=COMMAND)
@@ -107,7 +117,9 @@ def test_a_number_that_the_plan_does_not_have_is_refused() -> None:
     assert "shard 2/9" in refusal([FoundShard("dir-2", ShardId(2, 9), PLAN)]).message
 
 
-def test_the_directory_of_an_abandoned_shard_is_refused_since_what_it_spent_is_not_counted() -> None:
+def test_the_directory_of_an_abandoned_shard_is_refused_since_what_it_spent_is_not_counted() -> (
+    None
+):
     outstanding = replace(OUTSTANDING, merged=frozenset({1, 2, 3, 4}), abandoned=frozenset({3}))
     assert choose_shards(found(1, 2, 4), outstanding, (), command=COMMAND).is_empty
     error = refusal(found(1, 2, 3, 4), (), outstanding)
@@ -120,7 +132,9 @@ def test_what_is_merged_already_is_left_out() -> None:
     assert choice.is_empty
     assert choice.merged == (1, 2)
     partly = OutstandingShards(PLAN, OUTSTANDING.allowances, frozenset({1}))
-    assert choose_shards(found(2, 3), partly, (1, 4), command=COMMAND).abandoned == (4,)  # what 1 spent is counted
+    assert choose_shards(found(2, 3), partly, (1, 4), command=COMMAND).abandoned == (
+        4,
+    )  # what 1 spent is counted
     assert list(choose_shards(found(1, 2, 3, 4), partly, (), command=COMMAND).found) == [2, 3, 4]
 
 
@@ -157,7 +171,9 @@ def test_every_other_event_is_taken() -> None:
     known = KnownImages([ready()])
     held = Held(at=1.0, attempt=1, key="k", credits=Decimal(1), price_class="workflow:w")
     assert known.takes("2" * 64, held)
-    assert known.takes(IMAGE.identity, Intended(at=1.0, nonce="n", credits=Decimal(1), payer="2" * 64))
+    assert known.takes(
+        IMAGE.identity, Intended(at=1.0, nonce="n", credits=Decimal(1), payer="2" * 64)
+    )
 
 
 def test_the_rebate_of_an_image_that_the_main_run_bought_counts_after_the_merge() -> None:
@@ -171,13 +187,20 @@ def test_the_rebate_of_an_image_that_the_main_run_bought_counts_after_the_merge(
     for event in bought:
         ledger.apply(IMAGE.identity, event)
     known = KnownImages([ready()])
-    merged = [event for event in (seed(), Deleted(at=2.0, rebate=Decimal(2))) if known.takes(IMAGE.identity, event)]
+    merged = [
+        event
+        for event in (seed(), Deleted(at=2.0, rebate=Decimal(2)))
+        if known.takes(IMAGE.identity, event)
+    ]
     for event in merged:
         ledger.apply(IMAGE.identity, event)
     assert (ledger.spent, ledger.reused_assets) == (Decimal(1), 0)
 
 
-STOP, WORSE = ErrorInfo("INSUFFICIENT_CREDITS", "too few"), ErrorInfo("INTERRUPTED", "stopped by a signal")
+STOP, WORSE = (
+    ErrorInfo("INSUFFICIENT_CREDITS", "too few"),
+    ErrorInfo("INTERRUPTED", "stopped by a signal"),
+)
 DONE = Ending(RunStatus.SUCCEEDED, 0)
 BLOCKED = Ending(RunStatus.BLOCKED, 4, {"workflow:w": STOP})
 INTERRUPTED = Ending(RunStatus.INTERRUPTED, 130, {"*": WORSE, "workflow:w": WORSE})
@@ -204,7 +227,12 @@ def test_a_shard_that_was_killed_or_abandoned_is_named_unless_there_is_another_r
         ([DONE, DONE], {Outcome.SUCCEEDED: 2}, False, 0),
         ([DONE, BLOCKED], {Outcome.SUCCEEDED: 1, Outcome.BLOCKED: 1}, False, 4),
         ([BLOCKED, INTERRUPTED], {Outcome.BLOCKED: 2}, False, 130),
-        ([DONE, DONE], {Outcome.SUCCEEDED: 1, Outcome.FAILED: 1}, False, 1),  # it failed in the main run before
+        (
+            [DONE, DONE],
+            {Outcome.SUCCEEDED: 1, Outcome.FAILED: 1},
+            False,
+            1,
+        ),  # it failed in the main run before
         ([DONE, None], {Outcome.SUCCEEDED: 1, Outcome.PENDING: 1}, True, 5),
         ([DONE, None], {Outcome.SUCCEEDED: 2}, False, 0),  # it was killed after its last job
         ([BLOCKED, None], {Outcome.BLOCKED: 2}, True, 5),
@@ -218,7 +246,9 @@ def test_the_merged_run_has_the_worst_ending_of_its_shards(
     assert conclude_merged(Counter(counts), {}, endings, left_over=left_over).exit_code == code
 
 
-def test_jobs_that_were_left_out_of_a_division_are_stopped_by_the_budget_unless_others_were_stopped() -> None:
+def test_jobs_that_were_left_out_of_a_division_are_stopped_by_the_budget_unless_others_were_stopped() -> (
+    None
+):
     (stop,) = united_stops({1: Ending(RunStatus.SUCCEEDED, 0)}, (), left_out=2).values()
     assert stop.code == BUDGET_EXHAUSTED
     assert "2 jobs" in stop.message

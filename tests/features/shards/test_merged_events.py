@@ -1,4 +1,7 @@
-"""Events of several journals in one order: dividing a run among shards changes nothing in ledger and counts."""
+"""Events of several journals in one order:
+
+dividing a run among shards changes nothing in ledger and counts.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +45,18 @@ def identity(number: int) -> str:
 
 @st.composite
 def uploads(draw: st.DrawFn, image: str, payer: str) -> list[Line]:
-    """An image that a job pays for: the events of the image between the payer's hold and its end."""
+    """An image that a job pays for:
+
+    the events of the image between the payer's hold and its end.
+    """
     price = draw(PRICES)
     intended = Intended(at=0.0, nonce="n", credits=price, payer=payer)
     ends: list[list[Event]] = [
-        [Created(at=0.0, asset_id=image[-8:], credits=draw(PRICES)), Uploaded(at=0.0), BecameReady(at=0.0)],
+        [
+            Created(at=0.0, asset_id=image[-8:], credits=draw(PRICES)),
+            Uploaded(at=0.0),
+            BecameReady(at=0.0),
+        ],
         [Created(at=0.0, asset_id=image[-8:], credits=Decimal(0), assumed=True)],
         [NotCreated(at=0.0, error=ERROR)],
         [Lost(at=0.0, nonce="n")],
@@ -71,7 +81,14 @@ def divided_runs(draw: st.DrawFn) -> tuple[list[Job], list[Line], dict[str, int]
         if draw(st.booleans()):
             image, payer = Asset(identity(100 + number)).identity, identity(200 + number)
             shard_of[image] = shard_of[payer] = shard_of[name]
-            held = Held(at=0.0, attempt=1, key="k", credits=Decimal(50), price_class="workflow:w", images=True)
+            held = Held(
+                at=0.0,
+                attempt=1,
+                key="k",
+                credits=Decimal(50),
+                price_class="workflow:w",
+                images=True,
+            )
             prepared = Prepared(at=0.0, credits=draw(PRICES))
             jobs.append(Job(payer, has_images=True))
             lines += [(payer, held), *draw(uploads(image, payer)), (payer, prepared)]
@@ -80,7 +97,9 @@ def divided_runs(draw: st.DrawFn) -> tuple[list[Job], list[Line], dict[str, int]
     while any(streams):
         stream = draw(st.sampled_from([stream for stream in streams if stream]))
         run.append(stream.pop(0))
-    timed = [(subject, replace(event, at=100.0 + place)) for place, (subject, event) in enumerate(run)]
+    timed = [
+        (subject, replace(event, at=100.0 + place)) for place, (subject, event) in enumerate(run)
+    ]
     return jobs, timed, shard_of
 
 
@@ -110,7 +129,9 @@ def counts(jobs: list[Job], lines: list[Line]) -> CountsRow:
         replay(job, [replace(event) for subject, event in lines if subject == job.identity])  # type: ignore[type-var]
         for job in jobs
     )
-    planned = (PlannedJob(place, job.identity, str(place), "w", {}) for place, job in enumerate(jobs))
+    planned = (
+        PlannedJob(place, job.identity, str(place), "w", {}) for place, job in enumerate(jobs)
+    )
     return count_jobs(zip(planned, states, strict=True), {})
 
 
@@ -119,7 +140,10 @@ def merged(base: list[Line], shards: dict[int, list[Line]], known: list[Asset]) 
         for number, lines in sorted(shards.items()):
             events.add(number, lines)
         images = KnownImages(known)
-        return [*base, *((subject, event) for subject, event in events if images.takes(subject, event))]
+        return [
+            *base,
+            *((subject, event) for subject, event in events if images.takes(subject, event)),
+        ]
 
 
 @given(divided_runs(), st.booleans())
@@ -146,10 +170,17 @@ def test_merging_any_division_of_a_run_is_the_run_itself(
 def test_each_job_and_image_keeps_the_order_of_its_events_whatever_the_clocks_were(
     divided: tuple[list[Job], list[Line], dict[str, int]],
 ) -> None:
-    """A clock that was set back, or that differs between machines, changes nothing in what a job is."""
+    """A clock that was set back, or that differs between machines, changes nothing in what a job
+    is."""
     jobs, run, shard_of = divided
-    wrong = [(subject, replace(event, at=event.at - 7 * (place % 20))) for place, (subject, event) in enumerate(run)]
-    shards = {number: [line for line in wrong if shard_of[line[0]] == number] for number in set(shard_of.values())}
+    wrong = [
+        (subject, replace(event, at=event.at - 7 * (place % 20)))
+        for place, (subject, event) in enumerate(run)
+    ]
+    shards = {
+        number: [line for line in wrong if shard_of[line[0]] == number]
+        for number in set(shard_of.values())
+    }
     result = merged([], shards, [])
     for number, lines in shards.items():
         assert [line for line in result if shard_of[line[0]] == number] == lines

@@ -1,4 +1,7 @@
-"""What a merge takes from the directories of shards: their outputs, and nothing that is not theirs."""
+"""What a merge takes from the directories of shards:
+
+their outputs, and nothing that is not theirs.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def ground(tmp_path: Path) -> ShardGround:
     return ground
 
 
-# --- outputs -------------------------------------------------------------------------------------------------------
+# --- outputs
 
 
 def test_another_file_at_the_path_of_an_output_is_kept_and_named(ground: ShardGround) -> None:
@@ -56,7 +59,8 @@ def test_another_file_at_the_path_of_an_output_is_kept_and_named(ground: ShardGr
 
 
 def test_an_output_whose_place_another_job_has_is_saved_beside_it(tmp_path: Path) -> None:
-    """A job named a-1 and the second output of a job named a, which one run saves one after the other."""
+    """A job named a-1 and the second output of a job named a, which one run saves one after the
+    other."""
     ground = ShardGround(tmp_path, jobs=2, count=2)
     with Journal.open(ground.main, BINDING, now=1.0):
         pass
@@ -73,7 +77,9 @@ def test_an_output_whose_place_another_job_has_is_saved_beside_it(tmp_path: Path
     assert files[same] == content_of(0)
     assert files[f"job-0/0.{digest}.png"] == content_of(1)
     assert [event for _, event in events_of(ground.main) if isinstance(event, Relocated)]
-    rows = {row["name"]: row["outputs"][0]["path"] for row in json.loads(files["report.json"])["jobs"]}
+    rows = {
+        row["name"]: row["outputs"][0]["path"] for row in json.loads(files["report.json"])["jobs"]
+    }
     assert rows == {"job-0": same, "job-1": f"job-0/0.{digest}.png"}
     assert json.loads(files[f"job-0/0.{digest}.png.json"])["output"]["file"] == f"0.{digest}.png"
 
@@ -98,7 +104,9 @@ def test_outputs_that_a_shard_no_longer_has_are_named_and_the_rest_is_merged(
     assert f"crucible-batch check {ground.main} --fix" in caplog.text
 
 
-def test_the_receipts_of_a_repeated_merge_are_not_doubled(ground: ShardGround, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_receipts_of_a_repeated_merge_are_not_doubled(
+    ground: ShardGround, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ground.all_shards()
 
     def stop(*_args: object) -> None:
@@ -113,13 +121,23 @@ def test_the_receipts_of_a_repeated_merge_are_not_doubled(ground: ShardGround, m
     assert len(ground.receipts()) == 16
 
 
-# --- confinement: a shard's directory may come from another machine or person ----------------------------------------
+# --- confinement: a shard's directory may come from another machine or person
 
 
 @pytest.mark.parametrize(
-    "path", ["../escaped.png", "/tmp/escaped.png", "job-1/0.png", ".crucible/lock", "report.json", "job-0/0.exe"]
+    "path",
+    [
+        "../escaped.png",
+        "/tmp/escaped.png",
+        "job-1/0.png",
+        ".crucible/lock",
+        "report.json",
+        "job-0/0.exe",
+    ],
 )
-def test_an_output_at_a_path_that_its_job_does_not_have_is_refused(ground: ShardGround, path: str) -> None:
+def test_an_output_at_a_path_that_its_job_does_not_have_is_refused(
+    ground: ShardGround, path: str
+) -> None:
     ground.all_shards()
     with Journal.open(ground.folder(1), BINDING, now=1.0) as journal:
         journal.restore([(planned(0).identity, [Relocated(at=30.0, index=0, path=path)])])
@@ -160,9 +178,15 @@ def test_a_job_that_is_not_in_the_main_plan_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["shards", "ab12cd34", "1-of-4"])
-def test_links_below_the_main_directory_are_not_followed(ground: ShardGround, tmp_path: Path, step: str) -> None:
+def test_links_below_the_main_directory_are_not_followed(
+    ground: ShardGround, tmp_path: Path, step: str
+) -> None:
     ground.all_shards()
-    place = {"shards": ground.main / "shards", "ab12cd34": ground.folder(1).parent, "1-of-4": ground.folder(1)}[step]
+    place = {
+        "shards": ground.main / "shards",
+        "ab12cd34": ground.folder(1).parent,
+        "1-of-4": ground.folder(1),
+    }[step]
     place.rename(tmp_path / "elsewhere")
     place.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RunDirectoryError, match="symbolic link"):

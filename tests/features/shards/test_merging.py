@@ -1,4 +1,7 @@
-"""Shards are merged into their main run directory: each once, all of them, and nothing of another file is lost."""
+"""Shards are merged into their main run directory:
+
+each once, all of them, and nothing of another file is lost.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,12 @@ def test_the_totals_are_the_sums_of_the_shards(ground: ShardGround) -> None:
     assert report is not None
     counts, credits = report.counts, report.credits
     assert (counts.total, counts.succeeded, counts.failed, counts.blocked) == (8, 6, 1, 1)
-    assert (credits.spent, credits.held, credits.held_for_refunds, credits.budget) == (12, 2, 2, 100)
+    assert (credits.spent, credits.held, credits.held_for_refunds, credits.budget) == (
+        12,
+        2,
+        2,
+        100,
+    )
     assert (result.exit_code, report.status) == (ExitCode.OUT_OF_CREDITS, "blocked")
     assert (report.started_at[14:19], (report.finished_at or "")[14:19]) == ("00:11", "01:44")
     assert result.merged == (1, 2, 3, 4)
@@ -71,7 +79,9 @@ def test_outputs_sidecars_receipts_and_report_are_as_after_one_run(ground: Shard
     ground.all_shards()
     merge([ground.main])
     files = snapshot(ground.main)
-    names = [name for number in range(8) for name in (f"job-{number}/0.png", f"job-{number}/0.png.json")]
+    names = [
+        name for number in range(8) for name in (f"job-{number}/0.png", f"job-{number}/0.png.json")
+    ]
     assert sorted(files) == sorted([*names, "receipts.jsonl", "report.html", "report.json"])
     assert files["job-5/0.png"] == content_of(5)
     assert json.loads(files["job-5/0.png.json"])["output"]["file"] == "0.png"
@@ -133,7 +143,9 @@ def test_shard_directories_can_be_anywhere(ground: ShardGround, tmp_path: Path) 
     assert result.report.counts.succeeded == 8
 
 
-def test_the_main_directory_is_named_if_no_shard_directory_is_in_it(ground: ShardGround, tmp_path: Path) -> None:
+def test_the_main_directory_is_named_if_no_shard_directory_is_in_it(
+    ground: ShardGround, tmp_path: Path
+) -> None:
     shards = [ground.shard(number, at=tmp_path / f"machine-{number}") for number in range(1, 5)]
     with pytest.raises(UserError, match="not known") as caught:
         merge(shards, html=False)
@@ -141,7 +153,9 @@ def test_the_main_directory_is_named_if_no_shard_directory_is_in_it(ground: Shar
     assert merge(shards, out_dir=ground.main, html=False).merged == (1, 2, 3, 4)
 
 
-def test_a_directory_that_is_given_twice_is_merged_once(ground: ShardGround, tmp_path: Path) -> None:
+def test_a_directory_that_is_given_twice_is_merged_once(
+    ground: ShardGround, tmp_path: Path
+) -> None:
     shards = ground.all_shards()
     (tmp_path / "link").symlink_to(shards[0])
     assert merge([ground.main, *shards, tmp_path / "link"], html=False).report is not None
@@ -210,7 +224,9 @@ def test_a_shard_that_has_run_since_the_directories_were_read_keeps_its_files(
     assert not ground.folder(2).exists()
 
 
-def test_while_shards_are_abandoned_none_can_begin(ground: ShardGround, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_shards_are_abandoned_none_can_begin(
+    ground: ShardGround, monkeypatch: pytest.MonkeyPatch
+) -> None:
     merged, tried = merging._merge, []
 
     def begin(*args: object, **options: object) -> object:
@@ -276,7 +292,9 @@ def test_shards_of_another_plan_are_refused(ground: ShardGround, tmp_path: Path)
         Binding("campaign", "default", "https://elsewhere.example"),
     ],
 )
-def test_shards_of_another_manifest_run_or_gateway_are_refused(ground: ShardGround, binding: Binding) -> None:
+def test_shards_of_another_manifest_run_or_gateway_are_refused(
+    ground: ShardGround, binding: Binding
+) -> None:
     ground.shard(1, binding=binding)
     for number in (2, 3, 4):
         ground.shard(number)
@@ -309,7 +327,9 @@ def test_a_shard_directory_with_runs_of_two_shards_is_refused(ground: ShardGroun
 
 
 @pytest.mark.parametrize("which", ["main", "shard"])
-def test_a_directory_in_which_a_run_is_active_is_not_merged(ground: ShardGround, which: str) -> None:
+def test_a_directory_in_which_a_run_is_active_is_not_merged(
+    ground: ShardGround, which: str
+) -> None:
     ground.all_shards()
     directory = ground.main if which == "main" else ground.folder(3)
     with lock_run_directory(directory), pytest.raises(RunBusyError) as caught:
@@ -318,8 +338,12 @@ def test_a_directory_in_which_a_run_is_active_is_not_merged(ground: ShardGround,
     assert events_of(ground.main) == []
 
 
-def test_jobs_in_flight_of_an_interrupted_shard_are_in_flight_in_the_main_directory(ground: ShardGround) -> None:
-    interrupted = Ending(RunStatus.INTERRUPTED, 130, {"*": ErrorInfo("INTERRUPTED", "stopped by a signal")})
+def test_jobs_in_flight_of_an_interrupted_shard_are_in_flight_in_the_main_directory(
+    ground: ShardGround,
+) -> None:
+    interrupted = Ending(
+        RunStatus.INTERRUPTED, 130, {"*": ErrorInfo("INTERRUPTED", "stopped by a signal")}
+    )
     ground.shard(1, [in_flight(0, 10.0)], ending=interrupted)
     for number in (2, 3, 4):
         ground.shard(number)
@@ -330,7 +354,9 @@ def test_jobs_in_flight_of_an_interrupted_shard_are_in_flight_in_the_main_direct
     assert result.report.counts.pending == 2
 
 
-def test_a_killed_shard_is_merged_as_it_is(ground: ShardGround, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_killed_shard_is_merged_as_it_is(
+    ground: ShardGround, caplog: pytest.LogCaptureFixture
+) -> None:
     ground.shard(1, [in_flight(0, 10.0)], ending=None)
     for number in (2, 3, 4):
         ground.shard(number)
@@ -341,15 +367,22 @@ def test_a_killed_shard_is_merged_as_it_is(ground: ShardGround, caplog: pytest.L
     assert "shard 1/4" in caplog.text
 
 
-INTERRUPTED = Ending(RunStatus.INTERRUPTED, 130, {"*": ErrorInfo("INTERRUPTED", "stopped by a signal")})
-OUT_OF_TIME = Ending(RunStatus.STOPPED, 5, {"*": ErrorInfo("DEADLINE_PASSED", "the deadline has passed")})
-BOTH_STOPPED = replace(INTERRUPTED, stops={**INTERRUPTED.stops, "workflow:w": INTERRUPTED.stops["*"]})
+INTERRUPTED = Ending(
+    RunStatus.INTERRUPTED, 130, {"*": ErrorInfo("INTERRUPTED", "stopped by a signal")}
+)
+OUT_OF_TIME = Ending(
+    RunStatus.STOPPED, 5, {"*": ErrorInfo("DEADLINE_PASSED", "the deadline has passed")}
+)
+BOTH_STOPPED = replace(
+    INTERRUPTED, stops={**INTERRUPTED.stops, "workflow:w": INTERRUPTED.stops["*"]}
+)
 
 
 @pytest.mark.parametrize(
     ("first", "second", "abandoned", "counts", "code"),
     [
-        # Shards 1 and 2 have done one of their two jobs; shards 3 and 4 are done, unless shard 4 is abandoned.
+        # Shards 1 and 2 have done one of their two jobs; shards 3 and 4 are done, unless shard 4 is
+        # abandoned.
         (BLOCKED, OK, False, (1, 0), 4),
         (BLOCKED, BLOCKED, False, (2, 0), 4),
         (BLOCKED, INTERRUPTED, False, (1, 1), 130),
@@ -406,10 +439,12 @@ def test_a_seeded_image_is_not_found_again_in_the_main_journal(tmp_path: Path) -
     assert (result.report.credits.uploads, result.report.notes) == (1, [])
 
 
-# --- while shards are outstanding ----------------------------------------------------------------------------------
+# --- while shards are outstanding
 
 
-def test_a_directory_that_waits_for_shards_is_refused_until_they_are_merged(ground: ShardGround) -> None:
+def test_a_directory_that_waits_for_shards_is_refused_until_they_are_merged(
+    ground: ShardGround,
+) -> None:
     with pytest.raises(ShardsOutstandingError) as caught:
         refuse_if_divided(ground.main)
     assert "1, 2, 3, 4 of 4" in caught.value.message
@@ -433,7 +468,8 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir()))
 result = merge([Path(main)], abandon=abandoned or (), html=False)
 print(result.outputs, len(result.abandoned))
 """
-"""In a process of its own, since one that has run other tests has an unknown number of open files."""
+"""In a process of its own, since one that has run other tests has an unknown number of open files.
+"""
 
 
 @pytest.mark.parametrize("are_abandoned", [False, True])

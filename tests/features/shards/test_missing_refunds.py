@@ -17,12 +17,19 @@ SHORT_JOBS = True
 
 
 @pytest.mark.parametrize("comes_after_s", [60, 900])
-async def test_a_probe_waits_for_refunds_without_which_no_job_fits(start: Any, comes_after_s: int) -> None:
+async def test_a_probe_waits_for_refunds_without_which_no_job_fits(
+    start: Any, comes_after_s: int
+) -> None:
     """Its price is known, and no job is left whose purchase would wait for them."""
-    async with start(faults="fail=1,fail=2,fail=3,refund-late:1", refund_late_s=comes_after_s) as bench:
+    async with start(
+        faults="fail=1,fail=2,fail=3,refund-late:1", refund_late_s=comes_after_s
+    ) as bench:
         manifest = bench.manifest(foxes(4), **capped(6))
         request = RunRequest(
-            manifest, out_dir=bench.path / "out", features=(DivisionOptions(2),), wait_for_gateway_s=300
+            manifest,
+            out_dir=bench.path / "out",
+            features=(DivisionOptions(2),),
+            wait_for_gateway_s=300,
         )
         async with asyncio.timeout(2000):
             found = await run_probe(request, read_source(request), settings=bench.settings)

@@ -1,4 +1,7 @@
-"""``plan --probe`` from the command line: shown as a run, then a plan; or no plan, and the exit code of a run."""
+"""``plan --probe`` from the command line:
+
+shown as a run, then a plan; or no plan, and the exit code of a run.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ def probe(name: str, *more: str) -> tuple[str, ...]:
 
 
 def shards_of(cli: Cli) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((cli.cwd / "plan.json").read_text(encoding="utf-8"))["shards"]
+    found: list[dict[str, Any]] = json.loads((cli.cwd / "plan.json").read_text(encoding="utf-8"))[
+        "shards"
+    ]
     return found
 
 
@@ -44,7 +49,9 @@ def test_a_probe_is_shown_as_a_run_and_then_the_plan_is_shown(cli: Cli) -> None:
     assert [shard["jobs"] for shard in shards_of(cli)] == [2, 2]
     for number in (1, 2):
         assert cli("run", "plan.json", "--shard", f"{number}/2", "-q").code == 0
-    again = cli(*probe("probed"))  # until the shards are merged, nothing is spent, and the plan stays as it is
+    again = cli(
+        *probe("probed")
+    )  # until the shards are merged, nothing is spent, and the plan stays as it is
     assert (again.code, "succeeded" in again.err) == (0, False), again.err
 
 
@@ -57,7 +64,9 @@ def test_a_probe_is_shown_as_a_run_and_then_the_plan_is_shown(cli: Cli) -> None:
         (("--shards", "2", "-o", "plan.json", "--retry-failed"), "--retry-failed"),
     ],
 )
-def test_a_probe_whose_plan_could_not_be_made_spends_nothing(cli: Cli, arguments: tuple[str, ...], words: str) -> None:
+def test_a_probe_whose_plan_could_not_be_made_spends_nothing(
+    cli: Cli, arguments: tuple[str, ...], words: str
+) -> None:
     write(cli, "wrong")
     done = cli("plan", "wrong.yaml", "--probe", *arguments)
     assert done.code == 2
@@ -65,7 +74,9 @@ def test_a_probe_whose_plan_could_not_be_made_spends_nothing(cli: Cli, arguments
     assert not (cli.cwd / "outputs").exists()
 
 
-def test_a_budget_that_is_too_small_ends_the_probe_with_the_command_that_is_enough(cli: Cli) -> None:
+def test_a_budget_that_is_too_small_ends_the_probe_with_the_command_that_is_enough(
+    cli: Cli,
+) -> None:
     write(cli, "poor", budget="{credits: 4, max_credits_per_job: 3, max_credits_per_upload: 1}")
     done = cli(*probe("poor"))
     assert done.code == 4

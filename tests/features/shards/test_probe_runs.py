@@ -1,4 +1,7 @@
-"""Before a plan is divided: each price is learned, each image uploaded once, and no job submitted for its image."""
+"""Before a plan is divided:
+
+each price is learned, each image uploaded once, and no job submitted for its image.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ from crucible_batch.runs.request import RunRequest
 from tests.harness.slow_cases import quick_every
 from tests.harness.stopped_runs import Killer
 
-# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
+# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own
+# doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 SHAPES = "{name: t, prompt: text, repeat: 3}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 2}"
@@ -48,7 +52,10 @@ def pictures(bench: Any, count: int) -> None:
 async def probed(bench: Any, manifest: Path, **options: Any) -> ProbeResult:
     out = options.pop("out_dir", bench.path / "out")
     request = RunRequest(
-        manifest, out_dir=out, concurrency=options.pop("concurrency", 8), features=(DivisionOptions(4),)
+        manifest,
+        out_dir=out,
+        concurrency=options.pop("concurrency", 8),
+        features=(DivisionOptions(4),),
     )
     await bench.clock.sleep(1)
     async with asyncio.timeout(60):
@@ -56,7 +63,10 @@ async def probed(bench: Any, manifest: Path, **options: Any) -> ProbeResult:
 
 
 class Left:
-    """What a run directory has for its shards: the new jobs, their missing images, and the prices."""
+    """What a run directory has for its shards:
+
+    the new jobs, their missing images, and the prices.
+    """
 
     def __init__(self, bench: Any, out: Path | None = None) -> None:
         with Journal.read(out or bench.path / "out") as journal:
@@ -74,21 +84,32 @@ class Left:
     def missing(self) -> set[str]:
         """The missing images of the jobs that are admitted now."""
         gone = [
-            {digest for digest in planned.digests if self.phases[digest] != AssetPhase.READY} for planned in self.new
+            {digest for digest in planned.digests if self.phases[digest] != AssetPhase.READY}
+            for planned in self.new
         ]
         divider = Divider(self.ledger.prices, shards=4, left=self.left)
         for planned, missing in zip(self.new, gone, strict=True):
             divider.add(shape_of(planned), missing)
         admitted = divider.divide().is_admitted
-        return {digest for each, is_admitted in zip(gone, admitted, strict=True) if is_admitted for digest in each}
+        return {
+            digest
+            for each, is_admitted in zip(gone, admitted, strict=True)
+            if is_admitted
+            for digest in each
+        }
 
     @property
     def unpriced(self) -> set[Shape]:
-        return {shape for shape in map(shape_of, self.new) if self.ledger.prices.seen(shape) is None}
+        return {
+            shape for shape in map(shape_of, self.new) if self.ledger.prices.seen(shape) is None
+        }
 
 
 def check(bench: Any) -> Left:
-    """The property that matters: what is left can be run by shards that upload nothing and know each price."""
+    """The property that matters:
+
+    what is left can be run by shards that upload nothing and know each price.
+    """
     left = Left(bench)
     assert left.missing == set()
     assert left.unpriced == set()
@@ -106,7 +127,9 @@ async def test_one_job_of_each_shape_is_bought_and_no_other(start):
     assert (len(state["jobs"]), len(left.new)) == (2, 3)
 
 
-async def test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(start):
+async def test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_submitted_for_it(
+    start,
+):
     async with start() as bench:
         pictures(bench, 4)
         found = await probed(bench, bench.manifest(edits(12, 4), budget=60))
@@ -178,7 +201,9 @@ async def test_the_next_job_of_a_shape_takes_the_place_of_one_that_is_refused(st
         nonlocal refused
         if request.url.path.endswith("/generate") and refused < 2:
             refused += 1
-            return httpx.Response(400, json={"success": False, "code": "BAD_REQUEST", "error": "no"})
+            return httpx.Response(
+                400, json={"success": False, "code": "BAD_REQUEST", "error": "no"}
+            )
         return await send()
 
     async with start() as bench:
@@ -197,7 +222,9 @@ async def test_a_shape_of_which_every_job_is_refused_ends_the_probe(start, tampe
         nonlocal sent
         if request.url.path.endswith("/generate"):
             sent += 1
-            return httpx.Response(400, json={"success": False, "code": "BAD_REQUEST", "error": "no"})
+            return httpx.Response(
+                400, json={"success": False, "code": "BAD_REQUEST", "error": "no"}
+            )
         return await send()
 
     async with start() as bench:
@@ -208,7 +235,9 @@ async def test_a_shape_of_which_every_job_is_refused_ends_the_probe(start, tampe
     assert (found.may_divide, found.run.exit_code, sent) == (False, 1, 5)
 
 
-@pytest.mark.parametrize("fault", ["drop-after=1", "500-after=1", "html=1", "drop-before=1", "slow=1", "429=2"])
+@pytest.mark.parametrize(
+    "fault", ["drop-after=1", "500-after=1", "html=1", "drop-before=1", "slow=1", "429=2"]
+)
 async def test_a_lost_answer_to_an_upload_loses_no_credits_and_buys_no_image_twice(start, fault):
     async with start() as bench:
         pictures(bench, 4)
@@ -236,7 +265,10 @@ def check_with_lost(bench: Any, out: Path | None = None) -> Left:
 
 @pytest.mark.parametrize("price", ["0.5", "20"])
 async def test_the_budget_is_kept_at_every_row_where_uploads_cost_what_nobody_knew(start, price):
-    """Uploads at once, on a budget for some of them: what is charged and reserved never exceeds it."""
+    """Uploads at once, on a budget for some of them:
+
+    what is charged and reserved never exceeds it.
+    """
     budget = Decimal(60)
     async with start(upload_price=Decimal(price)) as bench:
         pictures(bench, 8)
@@ -283,7 +315,12 @@ def trial(bench: Any, number: int) -> Path:
 
 async def killed(bench: Any, tampered: Any, manifest: Path, killer: Killer, out: Path) -> bool:
     """Probe until it ends or is killed, and return whether it was killed."""
-    options = {"transport": tampered(killer.tamper), "observer": killer, "concurrency": 3, "out_dir": out}
+    options = {
+        "transport": tampered(killer.tamper),
+        "observer": killer,
+        "concurrency": 3,
+        "out_dir": out,
+    }
     task = killer.task = asyncio.ensure_future(probed(bench, manifest, **options))
     try:
         assert (await task).may_divide
@@ -293,7 +330,9 @@ async def killed(bench: Any, tampered: Any, manifest: Path, killer: Killer, out:
 
 
 @pytest.mark.parametrize("offset", quick_every(16, range(16)))
-async def test_killed_at_any_effect_the_same_probe_ends_with_each_image_uploaded_once(start, tampered, offset):
+async def test_killed_at_any_effect_the_same_probe_ends_with_each_image_uploaded_once(
+    start, tampered, offset
+):
     async with start() as bench:
         at, is_killed = offset, True
         while is_killed:

@@ -35,7 +35,9 @@ def manifest_of(bench: Any, jobs: str, *, budget: object, head: str = "") -> Pat
     return path
 
 
-async def divided(bench: Any, manifest: Path, shards: int, *, target: Path | None = None) -> api.PlanSummary:
+async def divided(
+    bench: Any, manifest: Path, shards: int, *, target: Path | None = None
+) -> api.PlanSummary:
     """Do as ``plan --shards N --probe -o`` does."""
     request = RunRequest(manifest, out_dir=bench.path / "out", features=(DivisionOptions(shards),))
     save_to = target or bench.path / "plan.json"
@@ -48,18 +50,26 @@ async def divided(bench: Any, manifest: Path, shards: int, *, target: Path | Non
 async def run_shards(bench: Any, shards: int) -> list[api.RunResult]:
     """Run all shards at once, as machines of their own would."""
     plan, settings = bench.path / "plan.json", bench.settings
-    runs = [api.run(plan, shard=f"{number}/{shards}", settings=settings) for number in range(1, shards + 1)]
+    runs = [
+        api.run(plan, shard=f"{number}/{shards}", settings=settings)
+        for number in range(1, shards + 1)
+    ]
     async with asyncio.timeout(120):
         return await asyncio.gather(*runs)
 
 
 def purchases(result: api.RunResult) -> tuple[Counter[str], set[Shape], set[Shape]]:
-    """Return the events of a shard by kind, the shapes that it bought, and those whose price it knew beforehand."""
+    """Return the events of a shard by kind, the shapes that it bought, and those whose price it
+    knew beforehand."""
     with Journal.read(result.run_dir) as journal:
         events = [event for _, event in journal.events()]
         book = PriceBook.of(journal.runs()[0].terms)
     bought = {Shape(event.price_class, event.shape) for event in events if isinstance(event, Held)}
-    return Counter(type(event).__name__ for event in events), bought, {shape for shape in bought if book.seen(shape)}
+    return (
+        Counter(type(event).__name__ for event in events),
+        bought,
+        {shape for shape in bought if book.seen(shape)},
+    )
 
 
 async def check(bench: Any, results: list[api.RunResult], budget: Decimal) -> None:
@@ -69,7 +79,10 @@ async def check(bench: Any, results: list[api.RunResult], budget: Decimal) -> No
         assert bought == known
     state = await bench.state()
     assert state["audit"]["problems"] == []
-    assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= budget
+    assert (
+        max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"])
+        <= budget
+    )
     keys = Counter(job["idempotency_key"] for job in state["jobs"])
     assert set(keys.values()) <= {1}
 
@@ -83,14 +96,18 @@ async def check(bench: Any, results: list[api.RunResult], budget: Decimal) -> No
     ],
     ids=["images that shards share", "an image for each job", "one image"],
 )
-async def test_after_a_probe_no_shard_uploads_an_image_or_buys_at_an_unknown_price(start, jobs, images, budget, shards):
+async def test_after_a_probe_no_shard_uploads_an_image_or_buys_at_an_unknown_price(
+    start, jobs, images, budget, shards
+):
     async with start() as bench:
         pictures(bench, images)
         summary = await divided(bench, manifest_of(bench, jobs, budget=budget), shards)
         results = await run_shards(bench, shards)
         await check(bench, results, Decimal(budget))
         assert await uploaded(bench) == images
-    assert sum(shard.admitted for shard in summary.shards) == sum(shard.jobs for shard in summary.shards)
+    assert sum(shard.admitted for shard in summary.shards) == sum(
+        shard.jobs for shard in summary.shards
+    )
     assert {result.exit_code for result in results} == {0}
 
 
@@ -99,19 +116,28 @@ async def test_a_shard_that_is_abandoned_while_its_gateway_is_awaited_buys_nothi
 
     async def abandon(_request: object, send: Any) -> Any:
         if not abandoned:
-            abandoned.append(await asyncio.to_thread(api.merge, [bench.path / "out"], abandon="all"))
+            abandoned.append(
+                await asyncio.to_thread(api.merge, [bench.path / "out"], abandon="all")
+            )
         return await send()
 
     async with start() as bench:
         await divided(bench, manifest_of(bench, "{name: t, prompt: text, repeat: 4}", budget=40), 2)
         before = len((await bench.state())["jobs"])
         with pytest.raises(RunDirectoryError, match="was merged into"):
-            await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings, transport=tampered(abandon))
+            await api.run(
+                bench.path / "plan.json",
+                shard="1/2",
+                settings=bench.settings,
+                transport=tampered(abandon),
+            )
         assert abandoned[0].abandoned == (1, 2)
         assert len((await bench.state())["jobs"]) == before
 
 
-async def test_a_shard_whose_directory_is_taken_while_its_gateway_is_awaited_buys_nothing(start, tampered):
+async def test_a_shard_whose_directory_is_taken_while_its_gateway_is_awaited_buys_nothing(
+    start, tampered
+):
     async def take(_request: object, send: Any) -> Any:
         if not is_held:
             is_held.append(stack.enter_context(lock_run_directory(directory)))
@@ -119,16 +145,25 @@ async def test_a_shard_whose_directory_is_taken_while_its_gateway_is_awaited_buy
 
     is_held: list[object] = []
     async with start() as bench:
-        plan = await divided(bench, manifest_of(bench, "{name: t, prompt: text, repeat: 4}", budget=40), 2)
+        plan = await divided(
+            bench, manifest_of(bench, "{name: t, prompt: text, repeat: 4}", budget=40), 2
+        )
         before = len((await bench.state())["jobs"])
         directory = bench.path / "out/shards" / plan.digest[:8] / "1-of-2"
         with ExitStack() as stack, pytest.raises(RunBusyError, match="another run holds"):
-            await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings, transport=tampered(take))
+            await api.run(
+                bench.path / "plan.json",
+                shard="1/2",
+                settings=bench.settings,
+                transport=tampered(take),
+            )
         assert len((await bench.state())["jobs"]) == before
 
 
 async def test_a_shard_with_a_key_of_another_account_is_refused(start):
-    async with start(accounts={"moltazine_sandbox": Decimal(50), "moltazine_other": Decimal(50)}) as bench:
+    async with start(
+        accounts={"moltazine_sandbox": Decimal(50), "moltazine_other": Decimal(50)}
+    ) as bench:
         await divided(bench, manifest_of(bench, "{name: t, prompt: text, repeat: 4}", budget=40), 2)
         before = len((await bench.state())["jobs"])
         stranger = replace(bench.settings, api_key="moltazine_other")
@@ -138,10 +173,15 @@ async def test_a_shard_with_a_key_of_another_account_is_refused(start):
 
 
 async def test_a_shard_that_has_uploaded_an_image_keeps_it_for_the_others(start):
-    """Which of them need it is not known on its machine. ``assets.cleanup`` applies to the merged run."""
+    """Which of them need it is not known on its machine.
+
+    ``assets.cleanup`` applies to the merged run.
+    """
     async with start() as bench:
         pictures(bench, 1)
-        manifest = manifest_of(bench, edits(4, 1), budget=60, head="assets: {cleanup: on_success}\n")
+        manifest = manifest_of(
+            bench, edits(4, 1), budget=60, head="assets: {cleanup: on_success}\n"
+        )
         await divided(bench, manifest, 2)
         await delete_images(bench)
         result = await api.run(bench.path / "plan.json", shard="1/2", settings=bench.settings)
@@ -159,7 +199,9 @@ async def test_without_a_probe_the_same_plan_is_refused(start):
             features=(DivisionOptions(2),),
         )
         with pytest.raises(UserError, match="a shard doesn't upload images"):
-            await plan_request(request, plan_kind_of, bench.path / "plan.json", settings=bench.settings)
+            await plan_request(
+                request, plan_kind_of, bench.path / "plan.json", settings=bench.settings
+            )
         assert (await bench.state())["jobs"] == []
 
 
@@ -187,7 +229,11 @@ async def test_nothing_is_bought_where_the_plan_could_not_be_made(start, wrong):
             out_dir=bench.path / "out",
             features=(DivisionOptions(None if wrong == "no shards" else 2),),
         )
-        save_to = None if wrong == "no file" else bench.path / ("m.yaml" if wrong == "another file" else "plan.json")
+        save_to = (
+            None
+            if wrong == "no file"
+            else bench.path / ("m.yaml" if wrong == "another file" else "plan.json")
+        )
         with pytest.raises(UserError):
             await probe(request, save_to, settings=bench.settings)
         state = await bench.state()

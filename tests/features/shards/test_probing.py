@@ -1,4 +1,7 @@
-"""What a probe buys and uploads: one job of each shape without a price, then each missing image once."""
+"""What a probe buys and uploads:
+
+one job of each shape without a price, then each missing image once.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ class Scene:
 
     def __init__(self, *jobs: PlannedJob, budget: str = "100", only: tuple[str, ...] = ()) -> None:
         self.jobs = {each.identity: each for each in jobs}
-        self.states = {name: Job(name, has_images=bool(each.images)) for name, each in self.jobs.items()}
+        self.states = {
+            name: Job(name, has_images=bool(each.images)) for name, each in self.jobs.items()
+        }
         self.there: set[str] = set()
         self.phases: dict[str, AssetPhase] = {}
         self.ledger = Ledger(PriceBook())
@@ -60,10 +65,19 @@ class Scene:
     def fail(self, name: str, price: Decimal) -> None:
         """Let a job fail that was charged, so that its price is held for the refund."""
         held = Held(
-            at=1.0, attempt=1, key="k", credits=price, price_class="workflow:w", shape=shape_of(planned("x")).digest
+            at=1.0,
+            attempt=1,
+            key="k",
+            credits=price,
+            price_class="workflow:w",
+            shape=shape_of(planned("x")).digest,
         )
         accepted = Accepted(at=1.5, job_id="id", credits=price, reused=False)
-        for event in (held, accepted, Failed(at=2.0, error=ErrorInfo("GENERATION_FAILED", "it failed"))):
+        for event in (
+            held,
+            accepted,
+            Failed(at=2.0, error=ErrorInfo("GENERATION_FAILED", "it failed")),
+        ):
             self.ledger.apply(name, event)
 
     def buy(self) -> frozenset[str]:
@@ -110,7 +124,9 @@ def test_the_next_job_is_bought_where_one_has_failed_without_a_price_and_five_in
 
 
 @each_case("phase", [Phase.READY, Phase.UNKNOWN, Phase.SUBMITTING])
-def test_no_other_job_is_bought_where_one_was_not_answered_or_could_not_be_paid(phase: Phase) -> None:
+def test_no_other_job_is_bought_where_one_was_not_answered_or_could_not_be_paid(
+    phase: Phase,
+) -> None:
     scene = Scene(planned("a"), planned("b"))
     assert scene.buy() == {"a"}
     scene.set("a", phase)
@@ -126,7 +142,9 @@ def test_another_job_is_bought_where_an_earlier_run_left_one_that_still_has_no_a
 
 
 @each_case("budget, awaited", [("6", NOBODY), ("5", {"b"})])
-def test_the_first_job_that_does_not_fit_beside_refunds_waits_for_them_once(budget: str, awaited: set[str]) -> None:
+def test_the_first_job_that_does_not_fit_beside_refunds_waits_for_them_once(
+    budget: str, awaited: set[str]
+) -> None:
     scene = Scene(planned("a"), planned("b"), planned("c"), budget=budget).know("w")
     scene.set("a", Phase.FAILED)
     scene.fail("a", D(3))
@@ -149,7 +167,12 @@ def test_a_job_that_an_earlier_run_left_between_two_attempts_is_finished() -> No
 
 
 def test_each_missing_image_is_uploaded_by_the_first_job_that_needs_it() -> None:
-    scene = Scene(*(planned(n, images=i) for n, i in [("a", "x"), ("b", "xy"), ("c", "y"), ("d", "z"), ("e", "")]))
+    scene = Scene(
+        *(
+            planned(n, images=i)
+            for n, i in [("a", "x"), ("b", "xy"), ("c", "y"), ("d", "z"), ("e", "")]
+        )
+    )
     scene.know("w").there.add("z")
     assert scene.buy() == NOBODY
     assert scene.prepare() == {"a", "b"}
@@ -166,7 +189,9 @@ def test_no_image_is_uploaded_before_each_price_is_known() -> None:
 
 def test_an_image_that_was_uploaded_and_is_not_listed_yet_is_there() -> None:
     scene = Scene(planned("a", images="x"), planned("b", images="y")).know("w")
-    scene.phases = {"y": AssetPhase.READY}  # by the journal; it may have been deleted at the gateway since
+    scene.phases = {
+        "y": AssetPhase.READY
+    }  # by the journal; it may have been deleted at the gateway since
     scene.buy()
     assert scene.prepare() == {"a", "b"}
     scene.phases = dict.fromkeys("xy", AssetPhase.READY)
@@ -196,7 +221,9 @@ def test_images_of_jobs_that_are_not_going_to_be_admitted_are_not_uploaded() -> 
     assert scene.prepare() == {"a", "b"}
 
 
-def test_an_upload_in_doubt_is_settled_whether_or_not_its_job_fits_and_does_not_count_twice() -> None:
+def test_an_upload_in_doubt_is_settled_whether_or_not_its_job_fits_and_does_not_count_twice() -> (
+    None
+):
     scene = Scene(*(planned(name, images=name) for name in "abc"), budget="7").know("w")
     scene.there, scene.phases = {"a", "b", "c"}, dict.fromkeys("bc", AssetPhase.UPLOADED)
     scene.buy()
@@ -204,7 +231,9 @@ def test_an_upload_in_doubt_is_settled_whether_or_not_its_job_fits_and_does_not_
 
 
 def test_jobs_that_need_an_image_which_could_not_be_uploaded_are_each_tried_once() -> None:
-    scene = Scene(*(planned(name, images="x") for name in "abc"), planned("d", images="y")).know("w")
+    scene = Scene(*(planned(name, images="x") for name in "abc"), planned("d", images="y")).know(
+        "w"
+    )
     scene.buy()
     assert scene.prepare() == {"a", "d"}
     scene.set("a", Phase.FAILED)
@@ -230,7 +259,9 @@ def test_without_images_and_with_all_prices_nothing_is_to_be_done() -> None:
 
 
 @each_case("price, prepared", [("89", frozenset({"a"})), ("90", NOBODY)])
-def test_what_is_left_of_the_budget_is_without_what_is_spent_and_held(price: str, prepared: frozenset[str]) -> None:
+def test_what_is_left_of_the_budget_is_without_what_is_spent_and_held(
+    price: str, prepared: frozenset[str]
+) -> None:
     scene = Scene(planned("a", images="x")).know("w", price=price)
     scene.ledger.jobs = D(8)
     scene.ledger.set_hold("h", D(2), alone=False)

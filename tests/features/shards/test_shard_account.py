@@ -1,4 +1,7 @@
-"""The account of a shard: that in which its plan was divided, by the key or by what the key can read."""
+"""The account of a shard:
+
+that in which its plan was divided, by the key or by what the key can read.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,11 @@ class Readable:
 
 def refused(account: PlanAccount, key: str, *readable: str, **options: Any) -> str | None:
     try:
-        asyncio.run(refuse_account_of_shard(account, cast("HttpGateway", Readable(*readable)), key, **options))
+        asyncio.run(
+            refuse_account_of_shard(
+                account, cast("HttpGateway", Readable(*readable)), key, **options
+            )
+        )
     except RunDirectoryError as error:
         return error.message
     return None

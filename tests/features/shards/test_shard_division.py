@@ -1,4 +1,7 @@
-"""The division of a plan into shards: each line of the table at the head of ``features/shards/shard_division.py``."""
+"""The division of a plan into shards:
+
+each line of the table at the head of ``features/shards/shard_division.py``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ SMALL, LARGE = Shape("workflow:w", "small"), Shape("workflow:w", "large")
 
 
 def book(
-    small: str | None = "2", large: str | None = "5", *, ceiling: str | None = None, upload: str | None = "1"
+    small: str | None = "2",
+    large: str | None = "5",
+    *,
+    ceiling: str | None = None,
+    upload: str | None = "1",
 ) -> PriceBook:
     prices = PriceBook(None if ceiling is None else D(ceiling))
     for shape, price in ((SMALL, small), (LARGE, large), (UPLOAD, upload)):
@@ -28,7 +35,11 @@ def book(
 
 
 def divided(
-    jobs: list[Shape | tuple[Shape, set[str]]], *, shards: int, left: str, prices: PriceBook | None = None
+    jobs: list[Shape | tuple[Shape, set[str]]],
+    *,
+    shards: int,
+    left: str,
+    prices: PriceBook | None = None,
 ) -> Division:
     divider = Divider(book() if prices is None else prices, shards=shards, left=D(left))
     for job in jobs:
@@ -55,7 +66,9 @@ def test_an_open_shard_has_the_highest_reserve_of_its_jobs_once() -> None:
     division = divided([SMALL, LARGE, SMALL], shards=1, left="15", prices=book(ceiling="8"))
     assert list(division.is_admitted) == [1, 1, 1]
     assert [shard.allowance for shard in division.shards] == [15]
-    assert list(divided([SMALL, LARGE, SMALL], shards=1, left="14.99", prices=book(ceiling="8")).is_admitted) == [
+    assert list(
+        divided([SMALL, LARGE, SMALL], shards=1, left="14.99", prices=book(ceiling="8")).is_admitted
+    ) == [
         1,
         1,
         0,
@@ -67,8 +80,11 @@ def test_a_job_without_a_price_counts_at_its_ceiling() -> None:
     assert [shard.allowance for shard in division.shards] == [4, 4]
 
 
-def test_a_shard_that_the_budget_can_not_open_gives_its_jobs_to_the_open_one_with_the_fewest() -> None:
-    """A ceiling of 10 makes opening cost 10; two shards are opened, and the third job's 2 credits fit one of them."""
+def test_a_shard_that_the_budget_can_not_open_gives_its_jobs_to_the_open_one_with_the_fewest() -> (
+    None
+):
+    """A ceiling of 10 makes opening cost 10; two shards are opened, and the third job's 2 credits
+    fit one of them."""
     division = divided([SMALL] * 4, shards=4, left="24", prices=book(ceiling="10"))
     assert list(division.numbers) == [1, 2, 1, 2]
     assert list(division.is_admitted) == [1, 1, 1, 1]
@@ -92,7 +108,10 @@ def test_an_image_is_paid_for_by_the_first_job_that_needs_it() -> None:
     division = divided([(SMALL, {"a"}), (SMALL, {"a"})], shards=1, left="5")
     assert list(division.is_admitted) == [1, 1]
     assert division.shards[0].allowance == 5
-    assert list(divided([(SMALL, {"a"}), (SMALL, {"a"})], shards=1, left="4.99").is_admitted) == [1, 0]
+    assert list(divided([(SMALL, {"a"}), (SMALL, {"a"})], shards=1, left="4.99").is_admitted) == [
+        1,
+        0,
+    ]
 
 
 def test_missing_images_of_admitted_jobs_are_reported() -> None:
@@ -121,7 +140,10 @@ def test_what_is_left_over_is_margin_of_the_open_shards_up_to_one_bound() -> Non
 def test_nothing_left_admits_nothing() -> None:
     for left in ("0", "-3"):
         division = divided([SMALL], shards=2, left=left)
-        assert (sum(shard.allowance for shard in division.shards), list(division.is_admitted)) == (0, [0])
+        assert (sum(shard.allowance for shard in division.shards), list(division.is_admitted)) == (
+            0,
+            [0],
+        )
 
 
 @each_case("shards", [1, 2, 7])
@@ -145,7 +167,12 @@ def plans(draw: st.DrawFn) -> tuple[PriceBook, list[tuple[Shape, set[str]]], int
     if prices.upload_ceiling is None:
         prices.learn(UPLOAD, draw(amounts))
     jobs = draw(st.lists(st.tuples(st.sampled_from(shapes), IMAGES), max_size=30))
-    return prices, jobs, draw(st.integers(1, 6)), draw(st.decimals(min_value=0, max_value=300, places=2))
+    return (
+        prices,
+        jobs,
+        draw(st.integers(1, 6)),
+        draw(st.decimals(min_value=0, max_value=300, places=2)),
+    )
 
 
 @given(plans())
@@ -157,19 +184,26 @@ def test_the_allowances_are_never_more_than_what_is_left(
     assert sum(shard.allowance for shard in division.shards) <= left
     assert all(shard.allowance >= 0 for shard in division.shards)
     assert all(shard.allowance == 0 for shard in division.shards if not shard.admitted)
-    assert [shard.jobs for shard in division.shards] == [list(division.numbers).count(n) for n in range(1, shards + 1)]
+    assert [shard.jobs for shard in division.shards] == [
+        list(division.numbers).count(n) for n in range(1, shards + 1)
+    ]
 
 
 @given(plans())
 def test_each_admitted_job_fits_its_shards_allowance_at_the_expected_prices(
     plan: tuple[PriceBook, list[tuple[Shape, set[str]]], int, Credits],
 ) -> None:
-    """Played as a shard does: in order, each held at its need, then settled at the expected price."""
+    """Played as a shard does:
+
+    in order, each held at its need, then settled at the expected price.
+    """
     prices, jobs, shards, left = plan
     division = divided(list(jobs), shards=shards, left=str(left), prices=prices)
     spent = dict.fromkeys(range(1, shards + 1), ZERO)
     uploaded: set[str] = set()
-    for (shape, missing), number, is_admitted in zip(jobs, division.numbers, division.is_admitted, strict=True):
+    for (shape, missing), number, is_admitted in zip(
+        jobs, division.numbers, division.is_admitted, strict=True
+    ):
         if not is_admitted:
             continue
         need = Need.of(HoldRequest(shape, len(missing - uploaded)), prices)
@@ -184,5 +218,9 @@ def test_each_missing_image_of_a_job_in_a_shard_is_reported(
 ) -> None:
     prices, jobs, shards, left = plan
     division = divided(list(jobs), shards=shards, left=str(left), prices=prices)
-    in_shards = [missing for (_, missing), number in zip(jobs, division.numbers, strict=True) if number != NO_SHARD]
+    in_shards = [
+        missing
+        for (_, missing), number in zip(jobs, division.numbers, strict=True)
+        if number != NO_SHARD
+    ]
     assert set(division.missing) == set().union(*in_shards)

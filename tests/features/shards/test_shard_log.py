@@ -1,4 +1,7 @@
-"""The log of a shard in an object store: one process at a time can continue it, and nothing in it is lost."""
+"""The log of a shard in an object store:
+
+one process at a time can continue it, and nothing in it is lost.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,27 @@ from crucible_batch.features.shards.stored_plans import (
     publish_bytes,
     publish_plan,
 )
-from crucible_batch.features.shards.stored_shard import is_current, restore_rows, set_stale_journal_aside, take_log
+from crucible_batch.features.shards.stored_shard import (
+    is_current,
+    restore_rows,
+    set_stale_journal_aside,
+    take_log,
+)
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
 from crucible_batch.outputs.objects import Objects
 from crucible_batch.runs.divided_plans import plan_key, read_list, refuse_unknown_plans
 from tests.harness.object_fakes import DictObjects, unusable
-from tests.harness.shard_ground import BINDING, DIGEST, ShardGround, bought, done, in_flight, planned
+from tests.harness.shard_ground import (
+    BINDING,
+    DIGEST,
+    ShardGround,
+    bought,
+    done,
+    in_flight,
+    planned,
+)
 
 SHARD = ShardId(1, 4)
 URL = ObjectUrl("s3", "bucket", "prefix")
@@ -58,7 +74,9 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectPort:
 
         async def _put(self, key, content, replaced=None):  # type: ignore[no-untyped-def]
             try:
-                await obstore.put_async(self._backend, key, content, mode="create" if replaced is None else "overwrite")
+                await obstore.put_async(
+                    self._backend, key, content, mode="create" if replaced is None else "overwrite"
+                )
             except obstore.exceptions.AlreadyExistsError:
                 return False
             return True
@@ -89,7 +107,12 @@ async def test_what_one_process_added_is_read_by_the_next(objects: ObjectPort) -
     await first.append(rows(1, 2))
     await first.append(rows(4))
     state = await log_on(objects).read()
-    assert (state.position, state.writer, state.last, numbers(state)) == (2, first.writer, 4, [1, 2, 4])
+    assert (state.position, state.writer, state.last, numbers(state)) == (
+        2,
+        first.writer,
+        4,
+        [1, 2, 4],
+    )
 
 
 async def test_of_two_processes_at_one_entry_one_continues(objects: ObjectPort) -> None:
@@ -112,7 +135,12 @@ async def test_a_closed_log_takes_nothing_more(objects: ObjectPort) -> None:
     with pytest.raises(ShardTakenError, match="was merged"):
         await first.append(rows(2))
     state = await log_on(objects).read()
-    assert (state.closed, state.writer, state.position, numbers(state)) == ("merged", first.writer, 2, [1])
+    assert (state.closed, state.writer, state.position, numbers(state)) == (
+        "merged",
+        first.writer,
+        2,
+        [1],
+    )
 
 
 async def test_a_merge_of_a_log_that_continues_does_not_close_it(objects: ObjectPort) -> None:
@@ -143,7 +171,9 @@ async def test_an_entry_whose_answer_was_lost_counts(fake: DictObjects) -> None:
     assert (numbers(state), state.position) == ([1, 2], 2)
 
 
-async def test_a_request_that_was_cancelled_may_have_added_its_entry(tmp_path: Path, fake: DictObjects) -> None:
+async def test_a_request_that_was_cancelled_may_have_added_its_entry(
+    tmp_path: Path, fake: DictObjects
+) -> None:
     log, create, is_there = log_on(fake), fake.create, asyncio.Event()
 
     async def slow(key: str, content: bytes) -> bool:
@@ -179,7 +209,9 @@ async def test_more_entries_than_are_read_at_once_and_their_sum(objects: ObjectP
     assert (numbers(state), state.position, len(state.entries)) == (list(range(1, 42)), 41, 2)
 
 
-async def test_entries_that_the_sum_includes_may_be_missing_or_damaged_and_later_ones_not(fake: DictObjects) -> None:
+async def test_entries_that_the_sum_includes_may_be_missing_or_damaged_and_later_ones_not(
+    fake: DictObjects,
+) -> None:
     log = log_on(fake)
     for number in range(1, 4):
         await log.append(rows(number))
@@ -211,17 +243,30 @@ async def test_a_sum_that_is_not_all_of_the_log_is_not_stored(fake: DictObjects)
     [
         (lambda content, keys: content.pop(keys[1]), "00000002.json is missing"),
         (lambda content, keys: content.update({keys[1]: b"{"}), "00000002.json can't be read"),
-        (lambda content, keys: content.update({keys[1]: content[keys[0]]}), "00000002.json doesn't follow"),
         (
-            lambda content, keys: content.update({keys[1]: content[keys[1]].replace(b'"writer":"', b'"writer":"../')}),
+            lambda content, keys: content.update({keys[1]: content[keys[0]]}),
+            "00000002.json doesn't follow",
+        ),
+        (
+            lambda content, keys: content.update(
+                {keys[1]: content[keys[1]].replace(b'"writer":"', b'"writer":"../')}
+            ),
             "00000002.json can't be read",
         ),
         (
-            lambda content, keys: content.update({keys[1]: content[keys[1]].replace(DIGEST.encode(), b"f" * 64)}),
+            lambda content, keys: content.update(
+                {keys[1]: content[keys[1]].replace(DIGEST.encode(), b"f" * 64)}
+            ),
             "00000002.json is not of this shard",
         ),
     ],
-    ids=["missing", "damaged", "of an earlier place", "a writer that leads elsewhere", "of another plan"],
+    ids=[
+        "missing",
+        "damaged",
+        "of an earlier place",
+        "a writer that leads elsewhere",
+        "of another plan",
+    ],
 )
 async def test_a_damaged_log_is_refused(fake: DictObjects, change, words: str) -> None:  # type: ignore[no-untyped-def]
     log = log_on(fake)
@@ -233,7 +278,9 @@ async def test_a_damaged_log_is_refused(fake: DictObjects, change, words: str) -
 
 
 @pytest.mark.parametrize(("first", "last"), [(1, 16), (1, 39), (5, 30), (17, 32)])
-async def test_a_log_does_not_end_at_a_gap_however_long(fake: DictObjects, first: int, last: int) -> None:
+async def test_a_log_does_not_end_at_a_gap_however_long(
+    fake: DictObjects, first: int, last: int
+) -> None:
     log = log_on(fake)
     for number in range(1, 41):
         await log.append(rows(number))
@@ -257,11 +304,18 @@ def test_each_event_that_a_purchase_may_follow_is_in_the_log_before_it() -> None
     assert is_before_purchase(Prepared(at=0.0, credits=Decimal(1)))
 
 
-async def test_events_of_the_time_of_an_entry_are_one_entry(tmp_path: Path, fake: DictObjects) -> None:
+async def test_events_of_the_time_of_an_entry_are_one_entry(
+    tmp_path: Path, fake: DictObjects
+) -> None:
     log = log_on(fake)
     with Journal.open(tmp_path / "run", BINDING, now=1.0) as journal:
         logged = LoggedJournal(journal, log)
-        await asyncio.gather(*(logged.append(planned(number).identity, bought(number, 1.0)[0]) for number in range(9)))
+        await asyncio.gather(
+            *(
+                logged.append(planned(number).identity, bought(number, 1.0)[0])
+                for number in range(9)
+            )
+        )
         assert log.last == journal.last_number() == 9
         entries = log.position
         await logged.append(planned(1).identity, bought(1, 1.0)[1])
@@ -271,14 +325,18 @@ async def test_events_of_the_time_of_an_entry_are_one_entry(tmp_path: Path, fake
     assert numbers(await log_on(fake).read()) == list(range(1, 11))
 
 
-async def test_an_event_is_not_acted_on_if_its_entry_fails(tmp_path: Path, fake: DictObjects) -> None:
+async def test_an_event_is_not_acted_on_if_its_entry_fails(
+    tmp_path: Path, fake: DictObjects
+) -> None:
     def down(_request: str, key: str) -> None:
         raise unusable(key)
 
     fake.fault = down
     with Journal.open(tmp_path / "run", BINDING, now=1.0) as journal:
         with pytest.raises(ObjectStoreError):
-            await LoggedJournal(journal, log_on(fake)).append(planned(1).identity, bought(1, 1.0)[0])
+            await LoggedJournal(journal, log_on(fake)).append(
+                planned(1).identity, bought(1, 1.0)[0]
+            )
         assert journal.last_number() == 1
 
 
@@ -301,7 +359,9 @@ async def test_a_journal_is_made_again_of_its_log(tmp_path: Path, fake: DictObje
     assert is_current(copy, state)
 
 
-def test_a_local_journal_that_went_on_without_the_log_is_not_current(tmp_path: Path, fake: DictObjects) -> None:
+def test_a_local_journal_that_went_on_without_the_log_is_not_current(
+    tmp_path: Path, fake: DictObjects
+) -> None:
     """It has more events than the log, of a process that lost the shard meanwhile."""
     ground = ShardGround(tmp_path)
     shard = ground.shard(1, [done(0, 10.0), done(4, 11.0)])
@@ -315,10 +375,14 @@ def test_a_local_journal_that_went_on_without_the_log_is_not_current(tmp_path: P
         set_stale_journal_aside(shard, log_on(fake), LogState())
     set_stale_journal_aside(shard, log_on(fake), LogState(3, "another", "", (rows(1, 2),)))
     assert not Journal.exists(shard)
-    assert [path.name for path in (shard / ".crucible").glob("journal*")] == ["journal.sqlite3.before-another-3"]
+    assert [path.name for path in (shard / ".crucible").glob("journal*")] == [
+        "journal.sqlite3.before-another-3"
+    ]
 
 
-async def test_a_journal_names_its_process_before_the_log_has_its_entry(tmp_path: Path, fake: DictObjects) -> None:
+async def test_a_journal_names_its_process_before_the_log_has_its_entry(
+    tmp_path: Path, fake: DictObjects
+) -> None:
     """Otherwise it would be set aside as that of a machine which has lost the shard."""
     shard = ShardGround(tmp_path).shard(1, [done(0, 10.0)])
     log = log_on(fake)
@@ -372,7 +436,9 @@ async def test_plans_are_listed_until_they_are_merged(tmp_path: Path, objects: O
     await refuse_unknown_plans(store, OutstandingShards(BB, {}))
 
 
-async def test_a_plan_whose_budget_does_not_include_a_later_division_is_not_listed(objects: ObjectPort) -> None:
+async def test_a_plan_whose_budget_does_not_include_a_later_division_is_not_listed(
+    objects: ObjectPort,
+) -> None:
     """Its shards are merged, but after the machine has read what is left of the budget."""
     listing = await Listing.of(objects)
     await list_plan(objects, AA)
@@ -397,8 +463,12 @@ async def test_of_two_plans_that_are_listed_at_once_one_is(fake: DictObjects) ->
     assert (await read_list(fake)).unmerged == (BB,)
 
 
-@pytest.mark.parametrize("content", [b"[]", b'{"plan": {"digest": "../../../etc", "merged": false}}'])
-async def test_a_list_that_cannot_be_read_permits_nothing(tmp_path: Path, fake: DictObjects, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"[]", b'{"plan": {"digest": "../../../etc", "merged": false}}']
+)
+async def test_a_list_that_cannot_be_read_permits_nothing(
+    tmp_path: Path, fake: DictObjects, content: bytes
+) -> None:
     fake.content[FIRST] = content
     with pytest.raises(RunDirectoryError, match="can't be read"):
         await refuse_unknown_plans(ObjectOutputStore(tmp_path, fake), None)

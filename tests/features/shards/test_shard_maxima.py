@@ -1,6 +1,8 @@
-"""A plan is divided only if each maximum price that its jobs need is declared. The ledger of the sandbox is the judge.
+"""A plan is divided only if each maximum price that its jobs need is declared. The ledger of the
+sandbox is the judge.
 
-Without a maximum, each shard may exceed its allowance by the price of one job, and all of them at the same time.
+Without a maximum, each shard may exceed its allowance by the price of one job, and all of them at
+the same time.
 """
 
 from __future__ import annotations
@@ -18,9 +20,7 @@ from tests.harness.commands import Cli, Done, running_sandbox
 
 BUDGET = 40
 TWELVE = "- {name: fox, prompt: a fox, repeat: 12}"
-WITH_IMAGE = (
-    '- {name: fox, prompt: a fox, repeat: 4}\n- {name: edit, prompt: at night, workflow: qwen-edit, image: "a.png"}'
-)
+WITH_IMAGE = '- {name: fox, prompt: a fox, repeat: 4}\n- {name: edit, prompt: at night, workflow: qwen-edit, image: "a.png"}'  # noqa: E501
 JOB, UPLOAD = "budget.max_credits_per_job", "budget.max_credits_per_upload"
 
 

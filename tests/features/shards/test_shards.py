@@ -1,4 +1,7 @@
-"""Shards of a saved plan: their rows are checked like a manifest's jobs, and their allowances are set aside once."""
+"""Shards of a saved plan:
+
+their rows are checked like a manifest's jobs, and their allowances are set aside once.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,13 @@ from crucible_batch.core.saved_plan import (
     PlanTotals,
     ShardRow,
 )
-from crucible_batch.core.sharding import LearnedPrice, OutstandingShards, PlannedShard, ShardId, ShardOf
+from crucible_batch.core.sharding import (
+    LearnedPrice,
+    OutstandingShards,
+    PlannedShard,
+    ShardId,
+    ShardOf,
+)
 from crucible_batch.errors import JournalError, RunDirectoryError, SavedPlanError, UserError
 from crucible_batch.features.shards.divided_plan import (
     PlanToDivide,
@@ -67,7 +76,11 @@ IMAGE = ImageFile("a.png", "ee" * 32, "asset-1", 70, "image/png")
 
 
 def row_of(
-    name: str, shard: int, *, params: Mapping[str, object] | None = None, images: Mapping[str, ImageFile] | None = None
+    name: str,
+    shard: int,
+    *,
+    params: Mapping[str, object] | None = None,
+    images: Mapping[str, ImageFile] | None = None,
 ) -> ShardRow:
     params, images = params or {"prompt.text": name}, images or {}
     digests = {param: image.sha256 for param, image in images.items()}
@@ -119,7 +132,11 @@ def test_the_jobs_of_a_shard_are_those_of_its_rows(tmp_path: Path) -> None:
             name="owl",
             workflow_id="w",
             params={"prompt.text": "owl"},
-            images={"image": InputImage(AssetSpec("ee" * 32, 70, "image/png", "a.png"), tmp_path / "a.png")},
+            images={
+                "image": InputImage(
+                    AssetSpec("ee" * 32, 70, "image/png", "a.png"), tmp_path / "a.png"
+                )
+            },
             prompt="owl",
             axes={"style": "ink"},
             output="owl/{index}{ext}",
@@ -129,7 +146,9 @@ def test_the_jobs_of_a_shard_are_those_of_its_rows(tmp_path: Path) -> None:
     assert rows.ready == {"ee" * 32: "asset-1"}
 
 
-def test_a_divided_plan_is_read_as_any_plan_and_a_parameter_named_shard_is_not_a_shard(tmp_path: Path) -> None:
+def test_a_divided_plan_is_read_as_any_plan_and_a_parameter_named_shard_is_not_a_shard(
+    tmp_path: Path,
+) -> None:
     done = PlanRow("old", "11" * 32, "w", PlannedState.DONE, Decimal(0), {"x": {"shard": 2}}, {}, 1)
     plan = saved(tmp_path, done, row_of("fox", 1, params={"shard": 2}), ROWS[1])
     assert [row.name for row in plan.rows()] == ["old", "fox", "owl"]
@@ -147,7 +166,9 @@ def test_a_divided_plan_is_read_as_any_plan_and_a_parameter_named_shard_is_not_a
         ({"output": "report.json"}, "one of its own files"),
     ],
 )
-def test_a_row_that_no_manifest_could_make_is_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
+def test_a_row_that_no_manifest_could_make_is_refused(
+    tmp_path: Path, change: dict[str, object], words: str
+) -> None:
     plan = saved(tmp_path, ROWS[0], replace(ROWS[1], **change))  # type: ignore[arg-type]
     with pytest.raises(SavedPlanError) as raised:
         jobs_of(plan, tmp_path)
@@ -164,7 +185,9 @@ def test_rows_out_of_order_or_missing_are_refused(tmp_path: Path) -> None:
         jobs_of(plan, tmp_path, ShardId(1, 1))
 
 
-def test_an_image_outside_of_the_manifests_folder_needs_the_plans_permission(tmp_path: Path) -> None:
+def test_an_image_outside_of_the_manifests_folder_needs_the_plans_permission(
+    tmp_path: Path,
+) -> None:
     inside = tmp_path / "manifests"
     inside.mkdir()
     (inside / "link.png").symlink_to(tmp_path / "secret.png")
@@ -183,7 +206,9 @@ def test_the_budget_of_a_shard_is_its_allowance(tmp_path: Path) -> None:
     assert PriceBook.of(terms).expected(Shape("workflow:w", "aa")) == 2
 
 
-def test_the_journal_of_a_shard_begins_with_the_images_that_are_at_the_gateway(tmp_path: Path) -> None:
+def test_the_journal_of_a_shard_begins_with_the_images_that_are_at_the_gateway(
+    tmp_path: Path,
+) -> None:
     """Otherwise it would look for them, and upload what it doesn't find."""
     plan = saved(tmp_path, ROWS[0], row_of("owl", 2, images={"image": IMAGE}))
     rows = ShardRows(plan, OTHER, tmp_path)
@@ -191,11 +216,15 @@ def test_the_journal_of_a_shard_begins_with_the_images_that_are_at_the_gateway(t
     with Journal.open(tmp_path / "run", BINDING, now=1.0) as journal:
         for now in (5.0, 6.0):
             _begin(journal, plan, OTHER, rows, now)
-        assert list(journal.events()) == [(ASSET_PREFIX + "ee" * 32, Found(at=5.0, asset_id="asset-1"))]
+        assert list(journal.events()) == [
+            (ASSET_PREFIX + "ee" * 32, Found(at=5.0, asset_id="asset-1"))
+        ]
         assert noted_shard(journal) == ShardOf(plan.digest, OTHER)
 
 
-def test_a_shard_is_run_in_a_directory_of_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_is_run_in_a_directory_of_its_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     plan = saved(tmp_path)
     followed = follow_plan(RunRequest(Path("plan.json")), {"JOB_COMPLETION_INDEX": "1"})
@@ -221,11 +250,13 @@ def test_a_shard_is_chosen_for_a_divided_plan_only(tmp_path: Path) -> None:
             choose_shard(given, of, environ)
 
 
-# -- the main run directory -------------------------------------------------------------------------------------------
+# -- the main run directory
 
 
 def division(*allowances: int) -> Division:
-    shards = tuple(PlannedShard(number, 1, 1, Decimal(each)) for number, each in enumerate(allowances, 1))
+    shards = tuple(
+        PlannedShard(number, 1, 1, Decimal(each)) for number, each in enumerate(allowances, 1)
+    )
     return Division(shards, [], [], ())
 
 
@@ -235,14 +266,20 @@ def test_allowances_are_set_aside_once_and_not_for_two_plans(tmp_path: Path) -> 
         set_aside(journal, division(5, 6), "a" * 64, None)
         set_aside(journal, division(5, 6), "a" * 64, None)
         assert noted_shards(journal) == OutstandingShards("a" * 64, {1: Decimal(5), 2: Decimal(6)})
-        with pytest.raises(UserError, match=r"not merged yet: 1, 2 of 2, with 11 credits set aside"):
+        with pytest.raises(
+            UserError, match=r"not merged yet: 1, 2 of 2, with 11 credits set aside"
+        ):
             set_aside(journal, division(1), "b" * 64, None)
         with pytest.raises(UserError, match="not merged yet"):
             refuse_if_divided(tmp_path)
-        note_shards(journal, OutstandingShards("a" * 64, {1: Decimal(5), 2: Decimal(6)}, frozenset({1})))
+        note_shards(
+            journal, OutstandingShards("a" * 64, {1: Decimal(5), 2: Decimal(6)}, frozenset({1}))
+        )
         with pytest.raises(UserError, match="not merged yet: 2 of 2, with 6 credits"):
             refuse_if_divided(tmp_path)
-        note_shards(journal, OutstandingShards("a" * 64, {1: Decimal(5), 2: Decimal(6)}, frozenset({1, 2})))
+        note_shards(
+            journal, OutstandingShards("a" * 64, {1: Decimal(5), 2: Decimal(6)}, frozenset({1, 2}))
+        )
         refuse_if_divided(tmp_path)
         set_aside(journal, division(1), "b" * 64, None)
         second = OutstandingShards("b" * 64, {1: Decimal(1)}, earlier=("a" * 64,))
@@ -320,19 +357,25 @@ def test_what_is_spent_and_held_is_not_divided() -> None:
         ),
     ],
 )
-def test_a_job_with_a_purchase_is_not_divided(tmp_path: Path, story: list[Event], words: str) -> None:
+def test_a_job_with_a_purchase_is_not_divided(
+    tmp_path: Path, story: list[Event], words: str
+) -> None:
     fox = ROWS[0]
     job = PlannedJob(0, fox.identity, fox.name, "w", fox.params)
     with PlanFile.temporary() as draft, Journal.open(tmp_path, BINDING, now=0.0) as journal:
         draft.fill([job])
         journal.adopt(draft)
         everything = RunRequest(Path("m.yaml")).job_filter
-        assert [is_new for _, _, is_new in PlanToDivide(draft, journal, TERMS, everything).jobs()] == [True]
+        assert [
+            is_new for _, _, is_new in PlanToDivide(draft, journal, TERMS, everything).jobs()
+        ] == [True]
         journal.restore([(job.identity, story)])
         with pytest.raises(UserError, match="is not finished") as raised:
             list(PlanToDivide(draft, journal, TERMS, everything).jobs())
         assert words in str(raised.value)
-        assert raised.value.hint == "let a run finish it first: crucible-batch run m.yaml --budget 20"
+        assert (
+            raised.value.hint == "let a run finish it first: crucible-batch run m.yaml --budget 20"
+        )
 
 
 @each_case(

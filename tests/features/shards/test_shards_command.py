@@ -1,4 +1,7 @@
-"""Plans that are divided into shards, from the command line: divided, run shard by shard, refused in words."""
+"""Plans that are divided into shards, from the command line:
+
+divided, run shard by shard, refused in words.
+"""
 
 import json
 import os
@@ -39,7 +42,10 @@ def plan_of(cli: Cli, name: str = "plan.json") -> dict[str, Any]:
 
 def shard_dir(cli: Cli, number: int, name: str, plan: str = "plan.json") -> Path:
     document = plan_of(cli, plan)
-    return cli.cwd / f"outputs/{name}/default/shards/{document['digest'][:8]}/{number}-of-{len(document['shards'])}"
+    return (
+        cli.cwd
+        / f"outputs/{name}/default/shards/{document['digest'][:8]}/{number}-of-{len(document['shards'])}"
+    )
 
 
 def used_at(url: str | None) -> list[Decimal]:
@@ -49,13 +55,17 @@ def used_at(url: str | None) -> list[Decimal]:
     return [1000 - (Decimal(row["balance_after"]) - Decimal(row["reserved_after"])) for row in rows]
 
 
-def divided(cli: Cli, name: str, jobs: str = TWELVE, *options: str, shards: int = 4, budget: str = CEILING) -> None:
+def divided(
+    cli: Cli, name: str, jobs: str = TWELVE, *options: str, shards: int = 4, budget: str = CEILING
+) -> None:
     cli.write(name, jobs, budget=budget)
     done = cli("plan", f"{name}.yaml", "--shards", str(shards), "-o", "plan.json", *options)
     assert done.code == 0, done.err
 
 
-def test_four_shards_of_a_tight_budget_spend_at_most_their_allowances(own_cli: Cli, report_of: Report) -> None:
+def test_four_shards_of_a_tight_budget_spend_at_most_their_allowances(
+    own_cli: Cli, report_of: Report
+) -> None:
     cli = own_cli
     divided(cli, "tight", budget="{credits: 22, max_credits_per_job: 4}")
     document = plan_of(cli)
@@ -82,7 +92,9 @@ def test_four_shards_of_a_tight_budget_spend_at_most_their_allowances(own_cli: C
     assert max(used) <= 22
 
 
-def test_a_plan_prints_commands_that_work_as_they_are(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_plan_prints_commands_that_work_as_they_are(
+    cli: Cli, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     cli.write("printed", "- {name: fox, prompt: a fox, repeat: 3}", budget=CEILING)
     done = cli("plan", "printed.yaml", "--shards", "2", "-o", "my plan.json")
     assert done.code == 0, done.err
@@ -99,9 +111,10 @@ def test_a_plan_prints_commands_that_work_as_they_are(cli: Cli, tmp_path_factory
         timeout=240,
     )
     assert ran.returncode == 0, ran.stderr
-    assert [shard_dir(cli, n, "printed", "my plan.json").joinpath("report.json").is_file() for n in (1, 2)] == [
-        True
-    ] * 2
+    assert [
+        shard_dir(cli, n, "printed", "my plan.json").joinpath("report.json").is_file()
+        for n in (1, 2)
+    ] == [True] * 2
     table = [line.split() for line in done.out.splitlines() if re.match(r" +[12]/2 ", line)]
     assert table == [["1/2", "2", "2", "12"], ["2/2", "1", "1", "8"]]
     assert "  then      crucible-batch merge outputs/printed/default" in done.out
@@ -150,7 +163,10 @@ def refused_cli(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Cli:
     "command, words",
     [
         (("run", "plan.json"), "is divided into 2 shards, and none was chosen"),
-        (("run", "plan.json", "--shard", "1/3"), "shard 1/3 is not one of plan.json, which has 2 shards"),
+        (
+            ("run", "plan.json", "--shard", "1/3"),
+            "shard 1/3 is not one of plan.json, which has 2 shards",
+        ),
         (("run", "refused.yaml", "--shard", "1/2"), "a manifest is not divided into shards"),
         (("run", "refused.yaml"), "are not merged yet: 1, 2 of 2, with 56 credits set aside"),
         (("run", "plan.json", "--shard", "1/2", "--budget", "90"), "was made with: --budget 60"),
@@ -159,13 +175,18 @@ def refused_cli(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Cli:
             ("run", "plan.json", "--shard", "1/2", "--out-dir", "outputs/refused/default"),
             "a run that is not of a shard",
         ),
-        (("plan", "refused.yaml", "--shards", "3", "-o", "other.json"), "are not merged yet: 1, 2 of 2"),
+        (
+            ("plan", "refused.yaml", "--shards", "3", "-o", "other.json"),
+            "are not merged yet: 1, 2 of 2",
+        ),
         (("plan", "refused.yaml", "--shards", "2"), "--shards needs a file for the plan"),
         (("plan", "refused.yaml", "--shards", "0", "-o", "p.json"), "greater than or equal to 1"),
         (("status", "outputs/refused/default"), "are not merged yet: 1, 2 of 2"),
     ],
 )
-def test_what_a_divided_plan_does_not_allow_is_refused(refused_cli: Cli, command: tuple[str, ...], words: str) -> None:
+def test_what_a_divided_plan_does_not_allow_is_refused(
+    refused_cli: Cli, command: tuple[str, ...], words: str
+) -> None:
     cli = refused_cli
     before = (cli.cwd / "plan.json").read_bytes()
     done = cli(*command)
@@ -179,7 +200,9 @@ def test_what_a_divided_plan_does_not_allow_is_refused(refused_cli: Cli, command
     ("budget", "words"),
     [("", "--shards needs a budget"), ("{credits: 3, max_credits_per_job: 4}", "no job can start")],
 )
-def test_a_plan_that_can_not_be_divided_leaves_nothing_behind(cli: Cli, budget: str, words: str) -> None:
+def test_a_plan_that_can_not_be_divided_leaves_nothing_behind(
+    cli: Cli, budget: str, words: str
+) -> None:
     cli.write("undivided", TWELVE, budget=budget)
     done = cli("plan", "undivided.yaml", "--shards", "2", "-o", "plan.json")
     assert done.code == 2, done.out
@@ -212,7 +235,9 @@ def test_prune_keeps_what_is_not_merged(cli: Cli) -> None:
     assert cli("run", "kept.yaml", "--only", "fox-1", "--no-html", "-q").code == 0
     assert cli("plan", "kept.yaml", "--shards", "3", "-o", "plan.json", "-q").code == 0
     assert cli("run", "plan.json", "--shard", "1/3", "--no-html", "-q").code == 0
-    assert cli("run", "kept.yaml", "--run-id", "newer", "--only", "fox-1", "--no-html", "-q").code == 0
+    assert (
+        cli("run", "kept.yaml", "--run-id", "newer", "--only", "fox-1", "--no-html", "-q").code == 0
+    )
     for directory, run_dir in (
         ("outputs", "outputs/kept/default"),
         ("outputs/kept/default/shards", str(shard_dir(cli, 1, "kept").relative_to(cli.cwd))),
@@ -227,10 +252,15 @@ def test_a_divided_plan_is_known_in_another_folder(cli: Cli) -> None:
     other = cli.cwd / "other"
     other.mkdir()
     elsewhere = Cli(other, cli.url)
-    for command in (("run", "../afar.yaml"), ("plan", "../afar.yaml", "--shards", "2", "-o", "plan.json")):
+    for command in (
+        ("run", "../afar.yaml"),
+        ("plan", "../afar.yaml", "--shards", "2", "-o", "plan.json"),
+    ):
         done = elsewhere(*command)
         assert done.code == 2
-        assert "whose plan was divided into shards that are not merged yet" in " ".join(done.err.split())
+        assert "whose plan was divided into shards that are not merged yet" in " ".join(
+            done.err.split()
+        )
     assert not (other / "outputs").exists()
 
 

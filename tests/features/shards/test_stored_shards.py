@@ -1,4 +1,7 @@
-"""Shards of a run in an object store, on machines that share nothing else. The judge is the sandbox's ledger."""
+"""Shards of a run in an object store, on machines that share nothing else.
+
+The judge is the sandbox's ledger.
+"""
 
 from __future__ import annotations
 
@@ -71,11 +74,17 @@ class Ground:
         with self.on(machine):
             probed = await probe(request, self.plan, settings=self.bench.settings)
             assert probed is None or probed.may_divide
-            return await plan_request(request, plan_kind_of, self.plan, settings=self.bench.settings)
+            return await plan_request(
+                request, plan_kind_of, self.plan, settings=self.bench.settings
+            )
 
-    async def shard(self, number: int, machine: str, count: int = 2, **options: Any) -> api.RunResult:
+    async def shard(
+        self, number: int, machine: str, count: int = 2, **options: Any
+    ) -> api.RunResult:
         with self.on(machine):
-            return await api.run(self.plan, shard=f"{number}/{count}", settings=self.bench.settings, **options)
+            return await api.run(
+                self.plan, shard=f"{number}/{count}", settings=self.bench.settings, **options
+            )
 
     def merge(self, *, machine: str = "main", **options: Any) -> api.MergeResult:
         with self.on(machine):
@@ -92,7 +101,10 @@ class Ground:
         """No key was charged twice, and no row of the ledger is above the budget."""
         state = await self.bench.state()
         assert set(Counter(await self.keys()).values()) <= {1}
-        assert max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]) <= budget
+        assert (
+            max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"])
+            <= budget
+        )
 
     def pictures(self) -> list[str]:
         return sorted(key for key in self.store.content if key.endswith(".png"))
@@ -107,7 +119,9 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ground]:
 
     def make(bench: Any, *, budget: int = 100, jobs: int = JOBS, head: str = "") -> Ground:
         cap = f"budget: {{credits: {budget}, max_credits_per_job: 2}}\n"
-        manifest = bench.manifest(f"{{name: t, prompt: text, repeat: {jobs}}}", budget=None, head=f"{cap}{head}")
+        manifest = bench.manifest(
+            f"{{name: t, prompt: text, repeat: {jobs}}}", budget=None, head=f"{cap}{head}"
+        )
         return Ground(bench, store, monkeypatch, manifest)
 
     return make
@@ -122,10 +136,15 @@ def killing(*_given: object, **_named: object) -> None:
 
 
 def stopping_at(count: int, *, answered: bool) -> httpx.AsyncBaseTransport:
-    """A transport whose process is killed at a submit: before its answer, and after it was sent if ``answered``."""
+    """A transport whose process is killed at a submit:
+
+    before its answer, and after it was sent if ``answered``.
+    """
     seen = [0]
 
-    async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    async def tamper(
+        request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+    ) -> httpx.Response:
         if request.url.path.endswith("/generate"):
             seen[0] += 1
             if seen[0] >= count:
@@ -137,21 +156,29 @@ def stopping_at(count: int, *, answered: bool) -> httpx.AsyncBaseTransport:
     return Tampered(tamper)
 
 
-async def killed(ground: Ground, number: int, machine: str, *, at: int, answered: bool, count: int = 2) -> None:
+async def killed(
+    ground: Ground, number: int, machine: str, *, at: int, answered: bool, count: int = 2
+) -> None:
     """Run a shard until its process is killed at a submit."""
     with pytest.raises(BaseException) as raised:  # noqa: PT011 - it is in a group
-        await ground.shard(number, machine, count, transport=stopping_at(at, answered=answered), concurrency=2)
+        await ground.shard(
+            number, machine, count, transport=stopping_at(at, answered=answered), concurrency=2
+        )
     assert "Killed" in repr(raised.value)
 
 
-async def test_shards_on_machines_of_their_own_are_merged_from_the_store(start: Any, ground: Any) -> None:
+async def test_shards_on_machines_of_their_own_are_merged_from_the_store(
+    start: Any, ground: Any
+) -> None:
     async with start() as bench:
         run = ground(bench)
         summary = await run.divide()
         results = [await run.shard(1, "one"), await run.shard(2, "two")]
         assert [result.exit_code for result in results] == [0, 0]
         assert results[0].merge == f"crucible-batch merge {URL}"
-        assert json.loads(run.store.content["report.json"])["counts"]["succeeded"] == 1  # of the probe
+        assert (
+            json.loads(run.store.content["report.json"])["counts"]["succeeded"] == 1
+        )  # of the probe
         before = run.pictures()
         run.store.requests.clear()
         merged = run.merge()
@@ -177,7 +204,8 @@ async def test_shards_on_machines_of_their_own_are_merged_from_the_store(start: 
 async def test_a_shard_whose_machine_is_lost_is_continued_elsewhere_within_its_allowance(
     start: Any, ground: Any, answered: bool
 ) -> None:
-    """The allowances are not enough for all jobs, so that other jobs bought elsewhere would exceed them."""
+    """The allowances are not enough for all jobs, so that other jobs bought elsewhere would exceed
+    them."""
     async with start() as bench:
         run = ground(bench, budget=14, jobs=20, head="concurrency: 2\n")
         await run.divide(1)
@@ -199,7 +227,9 @@ async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, grou
         await run.divide()
         unknown: list[str] = []
 
-        async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        async def tamper(
+            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+        ) -> httpx.Response:
             if request.url.path.endswith("/generate"):
                 key = json.loads(await request.aread())["idempotency_key"]
                 if not any(key.encode() in run.store.content[name] for name in run.log(1)):
@@ -210,14 +240,18 @@ async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, grou
         assert unknown == []
 
 
-async def test_of_two_machines_with_one_shard_only_the_later_one_buys(start: Any, ground: Any) -> None:
+async def test_of_two_machines_with_one_shard_only_the_later_one_buys(
+    start: Any, ground: Any
+) -> None:
     async with start() as bench:
         run = ground(bench, budget=14, jobs=20, head="concurrency: 1\n")
         await run.divide(1)
         is_full, awake = asyncio.Event(), asyncio.Event()
         sent: list[str] = []
 
-        async def slow(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        async def slow(
+            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+        ) -> httpx.Response:
             if request.url.path.endswith("/generate"):
                 sent.append(json.loads(await request.aread())["idempotency_key"])
                 if len(sent) == 3:
@@ -272,8 +306,11 @@ async def test_a_shard_that_has_not_ended_is_not_merged(start: Any, ground: Any)
         await run.check(Decimal(100))
 
 
-async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(start: Any, ground: Any) -> None:
-    """Until then another machine, which has not the journal of the merge, must not buy the jobs of the shards."""
+async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(
+    start: Any, ground: Any
+) -> None:
+    """Until then another machine, which has not the journal of the merge, must not buy the jobs of
+    the shards."""
     async with start() as bench:
         run = ground(bench, jobs=2)
         await run.divide(1)
@@ -304,8 +341,14 @@ async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, grou
         del run.store.content[
             ".crucible/shards/00000002.json"
         ]  # as if the merge was killed before it noted its end there
-        for number, machine, word in ((1, "one", "merged"), (1, "new", "merged"), (2, "new", "abandoned")):
-            with pytest.raises(RunDirectoryError, match=f"was {word}, and its allowance was returned"):
+        for number, machine, word in (
+            (1, "one", "merged"),
+            (1, "new", "merged"),
+            (2, "new", "abandoned"),
+        ):
+            with pytest.raises(
+                RunDirectoryError, match=f"was {word}, and its allowance was returned"
+            ):
                 await run.shard(number, machine)
         assert run.merge().is_repeated
         for key in (*run.log(1), *run.log(2)):  # nobody needs them now
@@ -318,7 +361,9 @@ async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, grou
         await run.check(Decimal(100))
 
 
-async def test_a_shard_that_is_running_when_it_is_abandoned_buys_nothing_more(start: Any, ground: Any) -> None:
+async def test_a_shard_that_is_running_when_it_is_abandoned_buys_nothing_more(
+    start: Any, ground: Any
+) -> None:
     """Its process has taken the log, and has not bought anything yet."""
     async with start() as bench:
         run = ground(bench)
@@ -378,12 +423,17 @@ async def test_a_machine_that_ran_a_shard_continues_the_run_that_another_one_has
         with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial has shards"):
             await run.run("two")  # listed, and not merged
         for given in (URL, local):
-            with run.on("two"), pytest.raises(UserError, match="shard 1/2 can't be abandoned: it was run"):
+            with (
+                run.on("two"),
+                pytest.raises(UserError, match="shard 1/2 can't be abandoned: it was run"),
+            ):
                 api.merge([given], abandon=[1])
         run.merge()
         before, report = await run.keys(), run.store.content["report.json"]
         for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
-            with pytest.raises(RunDirectoryError, match="no shard of s3://bucket/runs/trial waits for its merge"):
+            with pytest.raises(
+                RunDirectoryError, match="no shard of s3://bucket/runs/trial waits for its merge"
+            ):
                 run.merge(machine="two", **options)
             with run.on("two"), pytest.raises(RunDirectoryError, match="waits for its merge"):
                 api.merge([local], **options)
@@ -391,12 +441,19 @@ async def test_a_machine_that_ran_a_shard_continues_the_run_that_another_one_has
         with pytest.raises(NothingToDivideError, match="no job is new"):
             await run.divide(machine="two")
         done = await run.run("two")
-        assert (done.exit_code, done.report.counts.succeeded, done.report.credits.reused) == (0, JOBS, JOBS * PRICE)
+        assert (done.exit_code, done.report.counts.succeeded, done.report.credits.reused) == (
+            0,
+            JOBS,
+            JOBS * PRICE,
+        )
         assert await run.keys() == before
 
 
-async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed_one(start: Any, ground: Any) -> None:
-    """Another machine has divided the rest; the journal of its main run is lost, and restored where both plans ran."""
+async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed_one(
+    start: Any, ground: Any
+) -> None:
+    """Another machine has divided the rest; the journal of its main run is lost, and restored where
+    both plans ran."""
     async with start() as bench:
         run = ground(bench, budget=10)
         await run.divide(1)
@@ -434,12 +491,18 @@ async def test_without_the_list_of_plans_a_machine_that_ran_a_shard_buys_nothing
             run.store.content[key] = b"{}"
             if what == "gone":
                 del run.store.content[key]
-        why = "doesn't list the plan of .*2-of-2, which was run here" if what == "gone" else "can't be read"
+        why = (
+            "doesn't list the plan of .*2-of-2, which was run here"
+            if what == "gone"
+            else "can't be read"
+        )
         for step in (run.run, run.divide):
             with pytest.raises(RunDirectoryError, match=why):
                 await step(machine="two")
         for options in ({}, {"abandon": [1]}):
-            with pytest.raises(RunDirectoryError, match="waits for its merge" if what == "gone" else why):
+            with pytest.raises(
+                RunDirectoryError, match="waits for its merge" if what == "gone" else why
+            ):
                 run.merge(machine="two", **options)
         assert await run.keys() == before
 

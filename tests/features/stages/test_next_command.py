@@ -22,11 +22,16 @@ def test_a_pick_that_names_no_output_is_removed_by_the_next_command_whatever_els
     unpick = "crucible-batch pick out 'a b/1' c/7 --remove"
 
     def step(*rows: JobRow) -> str | None:
-        return next_step(report, RUN, group_failures(report, rows), run_dir=Path("out"), never=HOPELESS_CODES)
+        return next_step(
+            report, RUN, group_failures(report, rows), run_dir=Path("out"), never=HOPELESS_CODES
+        )
 
     assert step(*picks) == f"{unpick} && {RUN}"
     assert step(*picks, row("d", "failed", "GPU_LOST")) == f"{unpick} && {RUN} --retry-failed"
-    assert step(*picks, row("d", "failed", "INVALID_PARAMS")) == f"change the failed jobs, then: {unpick} && {RUN}"
+    assert (
+        step(*picks, row("d", "failed", "INVALID_PARAMS"))
+        == f"change the failed jobs, then: {unpick} && {RUN}"
+    )
     report = counted(blocked=11).model_copy(update={"exit_code": 1})
     many = [picked(f"final-{number}", "a", number) for number in range(11)]
     assert step(*many) == f"correct the picks, then: {RUN}"

@@ -1,4 +1,7 @@
-"""Stages and picks from the command line: what waits, the commands that go on, and what ``pick`` refuses."""
+"""Stages and picks from the command line:
+
+what waits, the commands that go on, and what ``pick`` refuses.
+"""
 
 from __future__ import annotations
 
@@ -47,20 +50,35 @@ def test_the_printed_commands_lead_from_the_first_stage_to_the_last(cli: Cli) ->
     assert "waiting" not in again.out
     assert cli("check", "outputs/herons/default").code == 0
     report = json.loads((cli.cwd / "outputs/herons/default/report.json").read_text())
-    assert [row["source"] and row["source"]["name"] for row in report["jobs"]] == [None, None, None, "draft-1"]
-    stage = {"name": "final-{{ source.name }}", "sources": "draft*", "pick": "picks-herons.txt", "before": 3}
+    assert [row["source"] and row["source"]["name"] for row in report["jobs"]] == [
+        None,
+        None,
+        None,
+        "draft-1",
+    ]
+    stage = {
+        "name": "final-{{ source.name }}",
+        "sources": "draft*",
+        "pick": "picks-herons.txt",
+        "before": 3,
+    }
     assert report["picks"] == [stage]
     settled = cli("plan", name)
     assert "nothing to run" in settled.out
 
 
-def test_after_a_pick_that_names_no_output_the_printed_command_removes_it_and_continues(cli: Cli) -> None:
+def test_after_a_pick_that_names_no_output_the_printed_command_removes_it_and_continues(
+    cli: Cli,
+) -> None:
     name = write(cli, "wrong")
     (cli.cwd / "picks-wrong.txt").write_text("draft-2/4\ndraft-1\n")
     done = cli("run", name)
     assert done.code == 1
     assert "there is no output 4: draft-2 has 1 output, numbered from 0" in done.out
-    unpick, go_on = "crucible-batch pick outputs/wrong/default draft-2/4 --remove", "crucible-batch run wrong.yaml"
+    unpick, go_on = (
+        "crucible-batch pick outputs/wrong/default draft-2/4 --remove",
+        "crucible-batch run wrong.yaml",
+    )
     assert f"next     {unpick} && {go_on}\n" in done.out
     assert next_command(cli("status", "outputs/wrong/default").out) == next_command(done.out)
     assert cli(*unpick.split()[1:]).code == 0
@@ -123,7 +141,9 @@ def test_a_link_in_place_of_the_picks_file_is_not_written_through(cli: Cli) -> N
     assert (cli.cwd / "mine.txt").read_text() == "keep\n"
 
 
-def test_a_command_keeps_what_another_has_picked_meanwhile(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_keeps_what_another_has_picked_meanwhile(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cli("run", write(cli, "both"), "-q")
     monkeypatch.chdir(cli.cwd)
     picks = cli.cwd / "picks-both.txt"

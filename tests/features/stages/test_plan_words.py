@@ -19,13 +19,19 @@ def staged(budget: int, *later: PriceLine, first: PriceLine, balance: int | None
 
 def test_a_shortfall_and_what_is_left_of_the_account_count_the_next_stages() -> None:
     first = PriceLine("w", 6, Certainty.BOUNDED, Decimal(3), Decimal(3))
-    later = (PriceLine("up", 6, Certainty.BOUNDED, Decimal(3), Decimal(3)), replace(first, what="uploads", count=5))
+    later = (
+        PriceLine("up", 6, Certainty.BOUNDED, Decimal(3), Decimal(3)),
+        replace(first, what="uploads", count=5),
+    )
     told = staged(10, *later, first=first, balance=100)
     assert "up (at most 3 credits each), 5 uploads (at most 3 credits each)" in told
     assert (
-        "10 credits; 2 spent or held by earlier runs; with the next stages it may fall short by up to 43: the" in told
+        "10 credits; 2 spent or held by earlier runs; with the next stages it may fall short by up to 43: the"
+        in told
     )
-    assert "with the next stages it may fall short by up to 1: the run stops there" in staged(52, *later, first=first)
+    assert "with the next stages it may fall short by up to 1: the run stops there" in staged(
+        52, *later, first=first
+    )
     assert "100 credits → 49 to 100 afterwards" in staged(60, *later, first=first, balance=100)
     assert "fall short" not in staged(53, *later, first=first)
 
@@ -35,7 +41,10 @@ def test_a_shortfall_of_the_first_stage_stays_certain_beside_that_of_the_next() 
     later = (PriceLine("up", 6, Certainty.LEARNED, Decimal(3)), UNPRICED)
     told = staged(10, *later, first=first)
     assert "up (3 credits each), 9 uploads (price not known yet)" in told
-    assert "; falls short by 4 or more, and with the next stages it may fall short by 22 or more: the run stops" in told
+    assert (
+        "; falls short by 4 or more, and with the next stages it may fall short by 22 or more: the run stops"
+        in told
+    )
     assert "; with the next stages it may fall short by 2 or more: the run stops there" in staged(
         30, *later, first=first
     )

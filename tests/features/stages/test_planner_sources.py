@@ -39,7 +39,11 @@ class Recorded(SavedOutputs):
         self.are_there = True
 
     def owners(self) -> dict[str, tuple[str, int]]:
-        return {each.identity: (each.source.name, each.source.index) for each in self.former if each.source}
+        return {
+            each.identity: (each.source.name, each.source.index)
+            for each in self.former
+            if each.source
+        }
 
     def of(self, planned: PlannedJob) -> list[Saved]:
         return self.outputs.get(planned.name, [])
@@ -54,7 +58,16 @@ class Recorded(SavedOutputs):
 def saved(name: str, index: int, content: str | None = None) -> Saved:
     digest = (content or f"{name}{index}").encode().hex().ljust(64, "0")[:64]
     path = f"{name}/{index}.png"
-    return Saved(at=0.0, index=index, path=path, sha256=digest, byte_size=9, mime_type="image/png", width=1, height=1)
+    return Saved(
+        at=0.0,
+        index=index,
+        path=path,
+        sha256=digest,
+        byte_size=9,
+        mime_type="image/png",
+        width=1,
+        height=1,
+    )
 
 
 def plan(
@@ -94,10 +107,17 @@ def plan(
 
 
 def facts(jobs: Sequence[PlannedJob]) -> dict[str, Any]:
-    return {job.name: (job.identity, job.output, job.images, job.prompt, job.source, job.params) for job in jobs}
+    return {
+        job.name: (job.identity, job.output, job.images, job.prompt, job.source, job.params)
+        for job in jobs
+    }
 
 
-@given(order=st.permutations(["d-1", "d-2", "d-3"]), counts=st.tuples(*[st.integers(1, 3)] * 3), data=st.data())
+@given(
+    order=st.permutations(["d-1", "d-2", "d-3"]),
+    counts=st.tuples(*[st.integers(1, 3)] * 3),
+    data=st.data(),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_later_plan_has_the_jobs_that_the_run_has_added(
     tmp_path_factory: Any, order: list[str], counts: tuple[int, ...], data: st.DataObject
@@ -109,7 +129,9 @@ def test_a_later_plan_has_the_jobs_that_the_run_has_added(
     by_name = {job.name: job for job in first}
     outputs: dict[str, list[Saved]] = {}
     added: list[PlannedJob] = []
-    ready = [(name, index) for name, count in zip(order, counts, strict=True) for index in range(count)]
+    ready = [
+        (name, index) for name, count in zip(order, counts, strict=True) for index in range(count)
+    ]
     while ready:
         name, index = ready.pop(data.draw(st.integers(0, len(ready) - 1)))
         output = saved(name, index)
@@ -127,7 +149,9 @@ def test_a_later_plan_has_the_jobs_that_the_run_has_added(
     assert len({job.identity for job in again}) == len(again)
 
 
-def test_the_identity_is_made_of_the_bytes_and_not_of_the_name_of_the_source(tmp_path: Path) -> None:
+def test_the_identity_is_made_of_the_bytes_and_not_of_the_name_of_the_source(
+    tmp_path: Path,
+) -> None:
     entry = '  - {name: d, prompt: p}\n  - {name: "f", from: "d*"}\n'
     renamed = '  - {name: d2, prompt: p}\n  - {name: "g", from: "d*"}\n'
     _, one, _ = plan(tmp_path, {"d": [saved("d", 0, "same")]}, jobs=entry)
@@ -137,7 +161,10 @@ def test_the_identity_is_made_of_the_bytes_and_not_of_the_name_of_the_source(tmp
 
 
 def test_a_job_that_left_the_plan_makes_none_though_another_has_its_name(tmp_path: Path) -> None:
-    """Its prompt was changed while it was in flight. It is collected; what it made is not a source any more."""
+    """Its prompt was changed while it was in flight.
+
+    It is collected; what it made is not a source any more.
+    """
     _, former, _ = plan(tmp_path, {})
     derived, planned, _ = plan(tmp_path, {}, jobs=JOBS.replace('"p {{', '"another p {{'))
     assert former[0].name == planned[0].name
@@ -187,7 +214,9 @@ def test_of_equal_outputs_the_next_plan_keeps_those_that_were_taken(
     derived, first, _ = plan(folder, outputs, duplicates=duplicates, jobs=jobs)
     by_name = {job.name: job for job in first}
     derive(order[:done])
-    derived, again, problems = plan(folder, outputs, duplicates=duplicates, jobs=jobs, former=[*first, *added])
+    derived, again, problems = plan(
+        folder, outputs, duplicates=duplicates, jobs=jobs, former=[*first, *added]
+    )
     assert problems == []
     assert facts(again) == facts([*first, *added])
     derive(order[done:])
@@ -205,7 +234,9 @@ def test_the_jobs_of_an_output_that_is_gone_are_found_by_an_equal_one(tmp_path: 
 
 
 @pytest.mark.parametrize("phase", Phase)
-def test_a_job_that_needs_a_file_that_is_gone_waits_until_it_is_downloaded_again(tmp_path: Path, phase: Phase) -> None:
+def test_a_job_that_needs_a_file_that_is_gone_waits_until_it_is_downloaded_again(
+    tmp_path: Path, phase: Phase
+) -> None:
     """Even if it was begun: its image may not have been uploaded, and would not be found."""
     jobs = '  - {name: d, prompt: p}\n  - {name: "f", from: "d"}\n'
     outputs = Recorded({"d": [saved("d", 0)]})
@@ -214,10 +245,14 @@ def test_a_job_that_needs_a_file_that_is_gone_waits_until_it_is_downloaded_again
     waits = phase in {Phase.READY, Phase.PREPARING}
     assert [job.name for job in planned] == (["d"] if waits else ["d", "f-d"])
     outputs.are_there = True
-    assert [job.name for job in derived.derive(planned[0], saved("d", 0))] == (["f-d"] if waits else [])
+    assert [job.name for job in derived.derive(planned[0], saved("d", 0))] == (
+        ["f-d"] if waits else []
+    )
 
 
-def test_an_output_that_was_lost_before_its_source_was_complete_makes_no_job_in_this_run(tmp_path: Path) -> None:
+def test_an_output_that_was_lost_before_its_source_was_complete_makes_no_job_in_this_run(
+    tmp_path: Path,
+) -> None:
     """The job would fail for good; the next run notices the loss, and downloads the output again."""
     jobs = '  - {name: d, prompt: p}\n  - {name: "f", from: "d"}\n'
     outputs = Recorded({})
@@ -231,7 +266,14 @@ def test_an_output_that_was_lost_before_its_source_was_complete_makes_no_job_in_
 
 def test_an_output_that_can_not_be_an_input_blocks_its_job_only(tmp_path: Path) -> None:
     big = Saved(
-        at=0.0, index=0, path="d-1/0.png", sha256="ab" * 32, byte_size=2**40, mime_type="image/png", width=1, height=1
+        at=0.0,
+        index=0,
+        path="d-1/0.png",
+        sha256="ab" * 32,
+        byte_size=2**40,
+        mime_type="image/png",
+        width=1,
+        height=1,
     )
     derived, planned, problems = plan(tmp_path, {"d-1": [big], "d-2": [saved("d-2", 0)]})
     assert problems == []
@@ -239,7 +281,9 @@ def test_an_output_that_can_not_be_an_input_blocks_its_job_only(tmp_path: Path) 
     assert derived.derive(planned[0], big) == []
 
 
-def test_a_mistake_in_a_stage_is_a_problem_before_and_after_its_sources_have_run(tmp_path: Path) -> None:
+def test_a_mistake_in_a_stage_is_a_problem_before_and_after_its_sources_have_run(
+    tmp_path: Path,
+) -> None:
     jobs = "  - {name: d, prompt: p}\n  - {name: f, from: d, params: {image.image: x}}\n"
     for outputs in ({}, {"d": [saved("d", 0)]}):
         _, _, problems = plan(tmp_path, outputs, jobs=jobs)

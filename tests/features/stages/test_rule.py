@@ -18,11 +18,20 @@ from tests.harness.case_table import each_case
 def source(phase: Phase, *outputs: int, expected: int | None = None) -> Job:
     saved = {
         at: Saved(
-            at=0.0, index=at, path=f"{at}.png", sha256="ab", byte_size=1, mime_type="image/png", width=1, height=1
+            at=0.0,
+            index=at,
+            path=f"{at}.png",
+            sha256="ab",
+            byte_size=1,
+            mime_type="image/png",
+            width=1,
+            height=1,
         )
         for at in outputs
     }
-    return replace(Job("a"), phase=phase, outputs=saved, expected=expected, error=ErrorInfo("BAD", "why"))
+    return replace(
+        Job("a"), phase=phase, outputs=saved, expected=expected, error=ErrorInfo("BAD", "why")
+    )
 
 
 @each_case(
@@ -37,7 +46,12 @@ def source(phase: Phase, *outputs: int, expected: int | None = None) -> Job:
         (source(Phase.FAILED), [0], False, {0: "SOURCE_FAILED"}),
         (source(Phase.VANISHED), [0], False, {0: "SOURCE_FAILED"}),
         (source(Phase.FAILED), [2, 4], True, {2: "SOURCE_FAILED", 4: "SOURCE_FAILED"}),
-        (source(Phase.UNAVAILABLE, 0, expected=3), [0], False, {1: "SOURCE_FAILED", 2: "SOURCE_FAILED"}),
+        (
+            source(Phase.UNAVAILABLE, 0, expected=3),
+            [0],
+            False,
+            {1: "SOURCE_FAILED", 2: "SOURCE_FAILED"},
+        ),
         (source(Phase.UNAVAILABLE, 0, expected=3), [0, 2], True, {2: "SOURCE_FAILED"}),
     ],
 )
@@ -56,7 +70,9 @@ def test_the_error_names_the_source_and_its_code() -> None:
 
 
 def test_a_placeholder_has_the_identity_of_no_request() -> None:
-    request = job_identity(manifest="m", run_id="r", workflow_id="w", params={}, images={}, repeat=1)
+    request = job_identity(
+        manifest="m", run_id="r", workflow_id="w", params={}, images={}, repeat=1
+    )
     assert placeholder_identity("m", "r", "w") != request
     assert placeholder_identity("a", "b") != placeholder_identity("ab", "")
 

@@ -1,4 +1,7 @@
-"""Entries with ``from``: which jobs they make of which outputs, and what is refused before anything is bought."""
+"""Entries with ``from``:
+
+which jobs they make of which outputs, and what is refused before anything is bought.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ def items(folder: Path, entries: str, **options) -> list[JobSpec | Problem]:
 
 
 def names(folder: Path, entries: str, **options) -> list[str]:
-    return [item.name if isinstance(item, JobSpec) else str(item) for item in items(folder, entries, **options)]
+    return [
+        item.name if isinstance(item, JobSpec) else str(item)
+        for item in items(folder, entries, **options)
+    ]
 
 
 def problem(folder: Path, entries: str, **options) -> Problem:
@@ -40,13 +46,18 @@ def problem(folder: Path, entries: str, **options) -> Problem:
 
 
 def saved(name: str, *indexes: int) -> list[SourceFile]:
-    return [SourceFile(index, f"{name}/{index}.png", Path(f"/out/{name}/{index}.png"), f"{index}") for index in indexes]
+    return [
+        SourceFile(index, f"{name}/{index}.png", Path(f"/out/{name}/{index}.png"), f"{index}")
+        for index in indexes
+    ]
 
 
 class Expansion(StageExpander):
     """An expansion of a manifest whose jobs have these outputs."""
 
-    def __init__(self, manifest: Manifest, outputs_of: Callable[[str], Sequence[SourceFile]]) -> None:
+    def __init__(
+        self, manifest: Manifest, outputs_of: Callable[[str], Sequence[SourceFile]]
+    ) -> None:
         super().__init__(outputs_of)
         self.manifest = manifest
 
@@ -54,7 +65,9 @@ class Expansion(StageExpander):
         return expand(self.manifest, expander=self)
 
 
-def expanded(folder: Path, entries: str, outputs: dict[str, Sequence[SourceFile]], **options) -> Expansion:
+def expanded(
+    folder: Path, entries: str, outputs: dict[str, Sequence[SourceFile]], **options
+) -> Expansion:
     def outputs_of(name: str) -> Sequence[SourceFile]:
         return outputs.get(name) or [SourceFile(0, f"{name}/0.png", Path(f"{name}/0.png"))]
 
@@ -67,7 +80,11 @@ def test_a_source_has_its_variables_in_every_template(tmp_path: Path) -> None:
         ' prompt: "{{ source.prompt }}, larger", params: {n: "{{ source.index }}", p: "{{ source.path }}"}}\n'
     )
     outputs = {"draft-noir": saved("draft-noir", 0, 1)}
-    found = [item for item in expanded(tmp_path, DRAFTS + entry, outputs).all() if isinstance(item, JobSpec)]
+    found = [
+        item
+        for item in expanded(tmp_path, DRAFTS + entry, outputs).all()
+        if isinstance(item, JobSpec)
+    ]
     made = [item for item in found if item.source is not None]
     assert [item.name for item in made] == ["f-draft-noir-0", "f-draft-noir-1", "f-draft-old-0"]
     assert made[1].prompt == "a noir heron, larger"
@@ -116,11 +133,15 @@ def test_only_entries_above_are_sources(tmp_path: Path) -> None:
 
 def test_a_stage_has_no_axes_of_the_manifest(tmp_path: Path) -> None:
     head = HEAD.replace("jobs:", "matrix: {style: [noir, old]}\njobs:")
-    entries = '  - {name: d, prompt: "{{ style }}"}\n  - {name: "f-{{ source.name }}", from: "d-*"}\n'
+    entries = (
+        '  - {name: d, prompt: "{{ style }}"}\n  - {name: "f-{{ source.name }}", from: "d-*"}\n'
+    )
     assert names(tmp_path, entries, head=head) == ["d-noir", "d-old", "f-d-noir", "f-d-old"]
 
 
-def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_plan_has(tmp_path: Path) -> None:
+def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_plan_has(
+    tmp_path: Path,
+) -> None:
     entries = (
         DRAFTS + '  - {name: "f-{{ source.name }}", from: "draft-*", repeat: 2}\n'
         '  - {name: "g-{{ source.name }}", from: "f-*"}\n'
@@ -129,15 +150,28 @@ def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_pla
     assert all(isinstance(item, JobSpec) for item in expansion.all())
     outputs: dict[str, Sequence[SourceFile]] = {}
     during: list[JobSpec] = []
-    for name in ("draft-old", "f-draft-old-2", "draft-noir", "f-draft-old-1", "f-draft-noir-1", "f-draft-noir-2"):
+    for name in (
+        "draft-old",
+        "f-draft-old-2",
+        "draft-noir",
+        "f-draft-old-1",
+        "f-draft-noir-1",
+        "f-draft-noir-2",
+    ):
         outputs[name] = saved(name, 0, 1)
         for output in outputs[name]:
             for _, made in expansion.derive(name, output):
                 during += [item for item in made if isinstance(item, JobSpec)]
-    after = [item for item in expanded(tmp_path, entries, outputs).all() if isinstance(item, JobSpec)]
-    assert all(item.collision is None for item in during)  # each has the name that it had when it was expected
+    after = [
+        item for item in expanded(tmp_path, entries, outputs).all() if isinstance(item, JobSpec)
+    ]
+    assert all(
+        item.collision is None for item in during
+    )  # each has the name that it had when it was expected
     known = {item.name: (item.image, item.prompt, item.params) for item in during}
-    planned = {item.name: item for item in after if item.source is not None and not item.is_expected}
+    planned = {
+        item.name: item for item in after if item.source is not None and not item.is_expected
+    }
     assert known == {name: (item.image, item.prompt, item.params) for name, item in planned.items()}
     assert len(known) == 4 * 2 + 8
 
@@ -179,13 +213,15 @@ def test_a_variable_may_be_named_source_in_a_manifest_without_stages(tmp_path: P
 
 def test_the_jobs_that_are_expected_count_towards_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text(HEAD + '  - {name: d, prompt: p, repeat: 3}\n  - {name: f, from: "d*", repeat: 2}\n')
+    path.write_text(
+        HEAD + '  - {name: d, prompt: p, repeat: 3}\n  - {name: f, from: "d*", repeat: 2}\n'
+    )
     *_, last = expand(load_manifest(path, max_jobs=8))
     assert isinstance(last, Problem)
     assert "more than 8 jobs" in last.message
 
 
-# -- picks -------------------------------------------------------------------------------------------------------------
+# -- picks
 
 PICKED = '  - {name: d, prompt: p, repeat: 3}\n  - {name: "f-{{ source.name }}", from: "d-*", pick: picks.txt}\n'
 
@@ -193,14 +229,20 @@ PICKED = '  - {name: d, prompt: p, repeat: 3}\n  - {name: "f-{{ source.name }}",
 def test_a_picks_file_takes_names_and_outputs_and_ignores_the_rest(tmp_path: Path) -> None:
     (tmp_path / "picks.txt").write_text("# best\n\n  d-3 \nd-1/1\nd-1/1\n")
     outputs = {"d-1": saved("d-1", 0, 1), "d-2": saved("d-2", 0), "d-3": saved("d-3", 0, 1)}
-    found = [item for item in expanded(tmp_path, PICKED, outputs).all() if isinstance(item, JobSpec)]
+    found = [
+        item for item in expanded(tmp_path, PICKED, outputs).all() if isinstance(item, JobSpec)
+    ]
     assert [item.name for item in found if item.source] == ["f-d-1.1", "f-d-3", "f-d-3.1"]
 
 
-def test_a_stage_waits_without_a_picks_file_and_makes_nothing_with_an_empty_one(tmp_path: Path) -> None:
+def test_a_stage_waits_without_a_picks_file_and_makes_nothing_with_an_empty_one(
+    tmp_path: Path,
+) -> None:
     outputs = {"d-1": saved("d-1", 0)}
     waiting = expanded(tmp_path, PICKED, outputs)
-    assert [item.is_expected for item in waiting.all() if isinstance(item, JobSpec)] == [False] * 3 + [True] * 3
+    assert [item.is_expected for item in waiting.all() if isinstance(item, JobSpec)] == [
+        False
+    ] * 3 + [True] * 3
     assert [stage.is_waiting for stage in waiting.stages] == [True]
     assert list(waiting.derive("d-2", saved("d-2", 0)[0])) == []
     (tmp_path / "picks.txt").write_text("")
@@ -210,8 +252,11 @@ def test_a_stage_waits_without_a_picks_file_and_makes_nothing_with_an_empty_one(
 
 
 @pytest.mark.parametrize("picks", ["", "d-2/7\n"])
-def test_a_stage_of_jobs_that_are_not_picked_makes_nothing_and_is_no_error(tmp_path: Path, picks: str) -> None:
-    """Otherwise the same command would refuse a manifest that it has run, once the picks are known to make no job."""
+def test_a_stage_of_jobs_that_are_not_picked_makes_nothing_and_is_no_error(
+    tmp_path: Path, picks: str
+) -> None:
+    """Otherwise the same command would refuse a manifest that it has run, once the picks are known
+    to make no job."""
     (tmp_path / "picks.txt").write_text(picks)
     outputs = {f"d-{number}": saved(f"d-{number}", 0) for number in (1, 2, 3)}
     later = '  - {name: g, from: "f-*"}\n  - {name: h, from: "g-f-*"}\n'

@@ -1,4 +1,7 @@
-"""Jobs that are made from the outputs of other jobs: one run, runs that are killed, and directories that are lost."""
+"""Jobs that are made from the outputs of other jobs:
+
+one run, runs that are killed, and directories that are lost.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ async def test_each_output_becomes_a_job_of_the_next_stage(start: Any) -> None:
         (output,) = draft.outputs
         assert final.source is not None
         assert (final.source.name, final.source.index) == (draft.name, 0)
-        assert (result.run_dir / final.source.path, final.source.sha256) == (output.path, output.sha256)
+        assert (result.run_dir / final.source.path, final.source.sha256) == (
+            output.path,
+            output.sha256,
+        )
         assert final.images == {"image.image": output.sha256}
     assert all(row.source is None for row in rows[:3])
 
@@ -67,7 +73,9 @@ async def test_a_job_starts_as_soon_as_its_source_is_saved(start: Any, watcher: 
         if isinstance(message, JobAdvanced) and isinstance(message.event, Held | Saved)
     ]
     assert steps.index(("final-draft-1", Held)) < steps.index(("draft-3", Held))
-    assert [message.source for message in seen.messages if isinstance(message, JobsAdded)] == NAMES[:3]
+    assert [message.source for message in seen.messages if isinstance(message, JobsAdded)] == NAMES[
+        :3
+    ]
 
 
 async def test_the_same_command_again_buys_nothing_and_changes_nothing(start: Any) -> None:
@@ -100,7 +108,7 @@ async def test_every_output_of_a_source_is_taken(start: Any) -> None:
     assert [row.source.index for row in rows[1:] if row.source] == [0, 1]
 
 
-# -- money -------------------------------------------------------------------------------------------------------------
+# -- money
 
 
 async def test_a_run_that_is_killed_at_any_effect_is_finished_without_buying_anything_twice(
@@ -112,7 +120,11 @@ async def test_a_run_that_is_killed_at_any_effect_is_finished_without_buying_any
             before = await bought(bench)
             draft = f'{{name: draft, prompt: "heron {n}"}}'
             manifest = bench.manifest(f"{draft}\n{FINALS}", budget="8")
-            options: dict[str, Any] = {"run_id": f"r{n}", "out_dir": bench.path / f"out-{n}", "concurrency": 2}
+            options: dict[str, Any] = {
+                "run_id": f"r{n}",
+                "out_dir": bench.path / f"out-{n}",
+                "concurrency": 2,
+            }
             killer = Killer(n)
             await killer.run(bench, tampered, manifest, **options)
             result = await bench.run(manifest, **options)
@@ -140,7 +152,9 @@ def journal_and_receipts(out: Path) -> None:
 
 
 @pytest.mark.parametrize("lose", [everything, journal_only, journal_and_receipts])
-async def test_a_lost_directory_comes_back_stage_by_stage(start: Any, lose: Callable[[Path], None]) -> None:
+async def test_a_lost_directory_comes_back_stage_by_stage(
+    start: Any, lose: Callable[[Path], None]
+) -> None:
     async with start() as bench:
         manifest = bench.manifest(THREE_STAGES)
         first = await bench.run(manifest)
@@ -162,7 +176,12 @@ async def test_a_changed_source_is_a_new_job_and_the_others_are_found(start: Any
         changed = await bench.run(bench.manifest(f"{jobs.replace('two', 'three')}\n{FINALS}"))
         await bench.agree(changed)
         assert changed.ok
-        assert names_of(changed) == ["draft-one", "draft-three", "final-draft-one", "final-draft-three"]
+        assert names_of(changed) == [
+            "draft-one",
+            "draft-three",
+            "final-draft-one",
+            "final-draft-three",
+        ]
         assert await bought(bench) == 6
 
 
@@ -178,7 +197,7 @@ async def test_the_budget_is_kept_over_all_stages(start: Any) -> None:
         assert await bought(bench) == 6
 
 
-# -- sources that fail -------------------------------------------------------------------------------------------------
+# -- sources that fail
 
 
 async def test_a_source_that_failed_blocks_its_jobs_and_the_jobs_of_these(start: Any) -> None:
@@ -219,10 +238,12 @@ async def test_two_sources_with_the_same_bytes_make_one_job(start: Any) -> None:
         assert await bought(bench) == 4
 
 
-# -- picks -------------------------------------------------------------------------------------------------------------
+# -- picks
 
 
-async def test_a_picks_file_that_is_there_from_the_beginning_is_followed_in_one_run(start: Any) -> None:
+async def test_a_picks_file_that_is_there_from_the_beginning_is_followed_in_one_run(
+    start: Any,
+) -> None:
     async with start() as bench:
         (bench.path / "picks.txt").write_text("# the best\n\ndraft-2\n")
         result = await bench.run(bench.manifest(f"{DRAFTS}\n{PICKED}"))
@@ -255,12 +276,15 @@ async def test_what_is_no_longer_picked_is_kept_and_not_bought_again(start: Any)
         assert await bought(bench) == 5
 
 
-# -- files -------------------------------------------------------------------------------------------------------------
+# -- files
 
 
 @pytest.mark.parametrize("embeds", [True, False])
-async def test_a_deleted_source_has_the_same_bytes_again_if_embedding_was_changed(start: Any, embeds: bool) -> None:
-    """With other bytes, its finished job would be another one in the run after that, and be paid again."""
+async def test_a_deleted_source_has_the_same_bytes_again_if_embedding_was_changed(
+    start: Any, embeds: bool
+) -> None:
+    """With other bytes, its finished job would be another one in the run after that, and be paid
+    again."""
 
     def manifest(on: bool) -> Path:
         return bench.manifest(STAGES, head=f"provenance: {{embed: {str(on).lower()}}}\n")
@@ -296,8 +320,12 @@ async def test_a_link_in_place_of_a_source_is_not_uploaded(start: Any) -> None:
     assert names_of(result, "blocked") == ["final-draft-2"]
 
 
-@pytest.mark.parametrize("path", ["secret.txt", ".secret.png", "../secret.png", ".crucible/secret.png"])
-async def test_a_path_in_the_journal_that_is_no_output_is_not_uploaded(start: Any, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["secret.txt", ".secret.png", "../secret.png", ".crucible/secret.png"]
+)
+async def test_a_path_in_the_journal_that_is_no_output_is_not_uploaded(
+    start: Any, path: str
+) -> None:
     """A run directory may come from another person."""
     async with start() as bench:
         first = await bench.run(bench.manifest(DRAFTS))
@@ -338,7 +366,10 @@ def move_in_journal(run_dir: Path, path: str) -> None:
     ids=["another name", "another path"],
 )
 async def test_a_renamed_source_keeps_its_jobs(start: Any, old: str, new: str, head: str) -> None:
-    """Its outputs stay where they are. The jobs of the stage are done, or are made now if they were not yet."""
+    """Its outputs stay where they are.
+
+    The jobs of the stage are done, or are made now if they were not yet.
+    """
     async with start() as bench:
         await bench.run(bench.manifest(DRAFTS))
         result = await bench.run(bench.manifest(STAGES.replace(old, new), head=head))

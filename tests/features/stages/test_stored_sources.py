@@ -30,7 +30,11 @@ async def test_later_stages_are_made_from_outputs_in_the_store(start, store):
         state = await bench.agree(result)
         assert (result.exit_code, len(pictures(store)), local_pictures(bench)) == (0, 6, [])
         # What was uploaded are the bytes of the drafts.
-        drafts = {hashlib.sha256(store.content[key]).hexdigest() for key in pictures(store) if key.startswith("draft")}
+        drafts = {
+            hashlib.sha256(store.content[key]).hexdigest()
+            for key in pictures(store)
+            if key.startswith("draft")
+        }
         assert {asset["metadata"]["cb_sha256"] for asset in state["assets"]} == drafts
         before = await bought(bench)
         assert before == 6
@@ -39,7 +43,9 @@ async def test_later_stages_are_made_from_outputs_in_the_store(start, store):
         assert await bought(bench) == before
 
 
-async def test_a_store_that_fails_where_a_stage_reads_it_ends_the_run_and_leaves_nothing_held(start, store):
+async def test_a_store_that_fails_where_a_stage_reads_it_ends_the_run_and_leaves_nothing_held(
+    start, store
+):
     async with start() as bench:
         manifest = bench.manifest(STAGES)
         store.fault = failing("read")

@@ -32,24 +32,39 @@ def balance(spent: object = 0, held: object = 0) -> Balance:
 
 
 def began(at: float, total: int, *, spent: object = 0, **counts: int) -> RunBegan:
-    return RunBegan(at, total, {Outcome(name): count for name, count in counts.items()}, balance(spent))
+    return RunBegan(
+        at, total, {Outcome(name): count for name, count in counts.items()}, balance(spent)
+    )
 
 
-def ended(at: float, *, spent: object = 0, held: object = 0, code: int = 0, **counts: int) -> RunEnded:
+def ended(
+    at: float, *, spent: object = 0, held: object = 0, code: int = 0, **counts: int
+) -> RunEnded:
     status = RunStatus.SUCCEEDED if code == 0 else RunStatus.PARTIAL
-    return RunEnded(at, Ending(status, code), {Outcome(k): n for k, n in counts.items()}, balance(spent, held))
+    return RunEnded(
+        at, Ending(status, code), {Outcome(k): n for k, n in counts.items()}, balance(spent, held)
+    )
 
 
 def resumed(at: float, name: str, phase: Phase, since: float = 0.0) -> TakenUp:
     return TakenUp(at, name, f"id-{name}", phase, since)
 
 
-def moved(name: str, event: JobEvent, before: Phase, after: Phase, *, beside: bool = False) -> JobAdvanced:
+def moved(
+    name: str, event: JobEvent, before: Phase, after: Phase, *, beside: bool = False
+) -> JobAdvanced:
     return JobAdvanced(event.at, name, f"id-{name}", event, before, after, balance(2), beside)
 
 
 def held(name: str, at: float, attempt: int = 1, *, images: bool = False) -> JobAdvanced:
-    event = Held(at=at, attempt=attempt, key="k", credits=Decimal(2), price_class="workflow:zimage-base", images=images)
+    event = Held(
+        at=at,
+        attempt=attempt,
+        key="k",
+        credits=Decimal(2),
+        price_class="workflow:zimage-base",
+        images=images,
+    )
     return moved(name, event, Phase.READY, Phase.PREPARING if images else Phase.SUBMITTING)
 
 
@@ -71,7 +86,12 @@ def refused(name: str, at: float, before: Phase = Phase.SUBMITTING) -> JobAdvanc
 
 
 def failed(name: str, at: float, *, is_last: bool) -> JobAdvanced:
-    return moved(name, Failed(at=at, error=REFUSED), Phase.IN_FLIGHT, Phase.FAILED if is_last else Phase.READY)
+    return moved(
+        name,
+        Failed(at=at, error=REFUSED),
+        Phase.IN_FLIGHT,
+        Phase.FAILED if is_last else Phase.READY,
+    )
 
 
 def made(name: str, at: float, outputs: int = 1) -> JobAdvanced:
@@ -80,7 +100,14 @@ def made(name: str, at: float, outputs: int = 1) -> JobAdvanced:
 
 def saved(name: str, at: float, *, is_last: bool = False, index: int = 0) -> JobAdvanced:
     event = Saved(
-        at=at, index=index, path=f"{name}/0.png", sha256="s", byte_size=1000, mime_type="image/png", width=8, height=8
+        at=at,
+        index=index,
+        path=f"{name}/0.png",
+        sha256="s",
+        byte_size=1000,
+        mime_type="image/png",
+        width=8,
+        height=8,
     )
     return moved(name, event, Phase.FETCHING, Phase.SUCCEEDED if is_last else Phase.FETCHING)
 
@@ -90,7 +117,10 @@ def listed(name: str, at: float) -> JobAdvanced:
 
 
 def whole_job(name: str, at: float = 100.0) -> list[Message]:
-    """A job with an image: 1 s of upload, 2 s of submit, 30 s at the gateway, 4 s of download, then the second poll."""
+    """A job with an image:
+
+    1 s of upload, 2 s of submit, 30 s at the gateway, 4 s of download, then the second poll.
+    """
     return [
         held(name, at, images=True),
         prepared(name, at + 1),

@@ -54,7 +54,10 @@ def test_jobs_are_counted_by_outcome_while_the_run_is_active() -> None:
 
 
 def test_jobs_that_are_added_are_pending() -> None:
-    assert outcomes(figures_of(began(1, 1), JobsAdded(2, 3, "a"), *whole_job("b"))) == {"succeeded": 1, "pending": 3}
+    assert outcomes(figures_of(began(1, 1), JobsAdded(2, 3, "a"), *whole_job("b"))) == {
+        "succeeded": 1,
+        "pending": 3,
+    }
 
 
 def test_an_attempt_that_failed_is_not_a_failed_job() -> None:
@@ -67,14 +70,18 @@ def test_an_attempt_that_failed_is_not_a_failed_job() -> None:
 
 
 def test_a_job_that_is_only_collected_is_not_one_of_the_runs_jobs() -> None:
-    beside = [replace(message, beside=True) for message in (made("old", 3), saved("old", 5, is_last=True))]
+    beside = [
+        replace(message, beside=True) for message in (made("old", 3), saved("old", 5, is_last=True))
+    ]
     figures = figures_of(began(1, 1), resumed(2, "old", Phase.IN_FLIGHT), *beside)
     assert outcomes(figures) == {"pending": 1}
     assert figures.outputs == 1
 
 
 def test_the_end_has_the_last_word_on_outcomes_and_credits() -> None:
-    figures = figures_of(began(1, 3, spent=7), held("a", 1), ended(9, spent=9, held=2, blocked=2, pending=1))
+    figures = figures_of(
+        began(1, 3, spent=7), held("a", 1), ended(9, spent=9, held=2, blocked=2, pending=1)
+    )
     assert outcomes(figures) == {"blocked": 2, "pending": 1}
     assert figures.balance == balance(9, 2)
     assert figures.spent == Decimal(2)

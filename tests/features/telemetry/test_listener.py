@@ -22,11 +22,15 @@ from tests.harness.case_table import each_case
         ("0.0.0.0:9464", ("0.0.0.0", 9464)), ("[::1]:9464", ("::1", 9464)), (" localhost:80 ", ("localhost", 80)),
     ],
 )  # fmt: skip
-def test_an_address_without_a_host_is_that_of_this_machine(text: str, address: tuple[str, int]) -> None:
+def test_an_address_without_a_host_is_that_of_this_machine(
+    text: str, address: tuple[str, int]
+) -> None:
     assert read_address(text) == address
 
 
-@each_case("text", ["", "x", "0", "65536", "-1", "127.0.0.1", "::1:9464", "host:port", "9464/", "²"])
+@each_case(
+    "text", ["", "x", "0", "65536", "-1", "127.0.0.1", "::1:9464", "host:port", "9464/", "²"]
+)
 def test_another_form_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="not valid"):
         read_address(text)
@@ -58,7 +62,9 @@ def test_it_listens_on_this_machine_only() -> None:
     port = free_port()
     with (
         serving(str(port), "night", RunFigures(1.0)),
-        socket.create_server(("127.0.0.2", port)) as other,  # it would be taken if all addresses were listened on
+        socket.create_server(
+            ("127.0.0.2", port)
+        ) as other,  # it would be taken if all addresses were listened on
     ):
         assert other.getsockname()[0] == "127.0.0.2"
 
@@ -66,7 +72,13 @@ def test_it_listens_on_this_machine_only() -> None:
 def test_a_port_in_use_and_an_unknown_host_are_errors() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(UserError, match="Address already in use"), serving(address, "night", RunFigures(1.0)):
+        with (
+            pytest.raises(UserError, match="Address already in use"),
+            serving(address, "night", RunFigures(1.0)),
+        ):
             pytest.fail("it was served")
-    with pytest.raises(UserError, match="can't be served"), serving("198.51.100.7:9464", "night", RunFigures(1.0)):
+    with (
+        pytest.raises(UserError, match="can't be served"),
+        serving("198.51.100.7:9464", "night", RunFigures(1.0)),
+    ):
         pytest.fail("it was served")

@@ -1,4 +1,7 @@
-"""The metrics of a run: their names, values and labels, and the docs, alerts and dashboard that use them."""
+"""The metrics of a run:
+
+their names, values and labels, and the docs, alerts and dashboard that use them.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +35,22 @@ def values(figures: RunFigures, manifest: str = "night") -> dict[str, float]:
             assert sample.labels.pop("manifest") == manifest
             assert sample.timestamp is None
             labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
-            found[f"{sample.name.removeprefix('crucible_batch_')}{{{labels}}}" if labels else sample.name[15:]] = (
-                sample.value
-            )
+            found[
+                f"{sample.name.removeprefix('crucible_batch_')}{{{labels}}}"
+                if labels
+                else sample.name[15:]
+            ] = sample.value
     return found
 
 
 def test_a_run_is_reported() -> None:
     figures = RunFigures(100.0, schedule_interval_s=86400.0)
-    for message in (began(101, 3, spent=5), *whole_job("a", 110), held("b", 140), ended(150, spent=9, held=2, code=5)):
+    for message in (
+        began(101, 3, spent=5),
+        *whole_job("a", 110),
+        held("b", 140),
+        ended(150, spent=9, held=2, code=5),
+    ):
         figures.notify(message)
     figures.finish(152, 5, balance(9, 2))
     found = values(figures)
@@ -67,7 +77,13 @@ def test_what_is_not_known_is_missing_and_not_0() -> None:
     figures.finish(101, 2)
     found = values(figures)
     assert found["exit_code"] == 2
-    for name in ("budget_credits", "spent_credits", "held_credits", "run_spent_credits", "schedule_interval_seconds"):
+    for name in (
+        "budget_credits",
+        "spent_credits",
+        "held_credits",
+        "run_spent_credits",
+        "schedule_interval_seconds",
+    ):
         assert name not in found
     assert not [name for name in found if name.startswith("jobs")]
 
@@ -77,7 +93,11 @@ def test_the_budget_of_a_period_is_that_of_its_account() -> None:
     period = PeriodFigures("studio", Decimal(30), Decimal("6.5"), Decimal(2), 2000.0)
     figures.finish(101, 0, balance(9, 2), period)
     found = values(figures)
-    assert {name.removesuffix("{account=studio}"): each for name, each in found.items() if "account" in name} == {
+    assert {
+        name.removesuffix("{account=studio}"): each
+        for name, each in found.items()
+        if "account" in name
+    } == {
         "period_limit_credits": 30,
         "period_spent_credits": 6.5,
         "period_set_aside_credits": 2,
@@ -99,9 +119,12 @@ def test_the_operations_are_those_of_the_gateway() -> None:
 
 
 def test_the_table_in_the_docs_has_each_metric() -> None:
-    table = re.findall(r"^\| `(crucible_batch_\w+)` \| (.*?) \| (.+) \|$", _page(), flags=re.MULTILINE)
+    table = re.findall(
+        r"^\| `(crucible_batch_\w+)` \| (.*?) \| (.+) \|$", _page(), flags=re.MULTILINE
+    )
     assert table == [
-        (metric.name, " ".join(f"`{label}`" for label in metric.labels), metric.meaning) for metric in METRICS
+        (metric.name, " ".join(f"`{label}`" for label in metric.labels), metric.meaning)
+        for metric in METRICS
     ]
 
 
@@ -117,7 +140,14 @@ def _rules() -> list[dict[str, Any]]:
 def _queries() -> list[str]:
     board = json.loads((DOCS / "deploy" / "grafana-dashboard.json").read_text(encoding="utf-8"))
     panels = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
-    return [*panels, *(variable["query"] for variable in board["templating"]["list"] if variable["type"] == "query")]
+    return [
+        *panels,
+        *(
+            variable["query"]
+            for variable in board["templating"]["list"]
+            if variable["type"] == "query"
+        ),
+    ]
 
 
 @each_case("rule", _rules())

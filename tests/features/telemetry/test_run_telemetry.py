@@ -19,7 +19,12 @@ from crucible_batch.errors import (
     UserError,
 )
 from crucible_batch.features.telemetry.figures import PeriodFigures
-from crucible_batch.features.telemetry.part import balance_of, exit_code_of, longest_interval_s, period_of
+from crucible_batch.features.telemetry.part import (
+    balance_of,
+    exit_code_of,
+    longest_interval_s,
+    period_of,
+)
 from crucible_batch.manifest import load_manifest
 from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, PeriodRow, ReportHead
 from tests.harness.case_table import each_case
@@ -36,7 +41,9 @@ NOW = 1_795_000_000.0  # in November 2026
         (SystemExit(1), 143), (OSError(28, "full"), 5), (RuntimeError("bug"), 70),
     ],
 )  # fmt: skip
-def test_an_error_has_the_exit_code_that_the_command_would_have(error: BaseException, code: int) -> None:
+def test_an_error_has_the_exit_code_that_the_command_would_have(
+    error: BaseException, code: int
+) -> None:
     assert exit_code_of(error) == code
 
 
@@ -47,14 +54,19 @@ def test_an_error_has_the_exit_code_that_the_command_would_have(error: BaseExcep
         ("{cron: '0 * * * *'}", HOUR),
         ("{cron: '15 3 * * 1-5'}", 72 * HOUR),
         ("{cron: '0 6 1 * *'}", 31 * 24 * HOUR),
-        ("{cron: '15 3 * * *', timezone: Europe/Berlin}", 25 * HOUR),  # the night in which the clock is set back
+        (
+            "{cron: '15 3 * * *', timezone: Europe/Berlin}",
+            25 * HOUR,
+        ),  # the night in which the clock is set back
     ],
 )
 def test_the_longest_interval_of_a_schedule_has_its_weekends_and_clock_changes(
     tmp_path: Path, schedule: str, interval: float
 ) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text(f"version: 1\nname: a\nworkflow: w\nschedule: {schedule}\njobs: [{{name: a, prompt: a}}]\n")
+    path.write_text(
+        f"version: 1\nname: a\nworkflow: w\nschedule: {schedule}\njobs: [{{name: a, prompt: a}}]\n"
+    )
     assert longest_interval_s(load_manifest(path), NOW) == interval
 
 
@@ -69,7 +81,9 @@ def test_a_run_without_telemetry_loads_neither_library() -> None:
         "import sys, crucible_batch.runs.running, crucible_batch.cli.run_session;"
         " print(*({'prometheus_client', 'opentelemetry', 'requests'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip() == ""
 
 
@@ -91,9 +105,15 @@ def _head(period: PeriodRow | None) -> ReportHead:
 
 
 def test_what_a_period_had_left_is_not_the_budget_of_a_run() -> None:
-    """It is used up by a good run, so that the alert for a budget that is nearly used would fire each night."""
+    """It is used up by a good run, so that the alert for a budget that is nearly used would fire
+    each night."""
     period = PeriodRow(
-        account="studio", per="month", limit=Decimal(30), spent=Decimal(6), set_aside=Decimal(0), until="2026-12-01"
+        account="studio",
+        per="month",
+        limit=Decimal(30),
+        spent=Decimal(6),
+        set_aside=Decimal(0),
+        until="2026-12-01",
     )
     for given, budget in ((None, Decimal(6)), (period, None)):
         assert balance_of(_head(given)).budget == budget
@@ -104,6 +124,11 @@ def test_the_figures_of_a_period_are_recorded_also_if_its_end_is_not_known() -> 
         account="studio", per="month", limit=Decimal(30), spent=Decimal(6), set_aside=Decimal(2), until="2026-12-01",
         ends_at="2026-12-01T00:00:00Z",
     )  # fmt: skip
-    for given, ends_at in ((period, 1796083200.0), (period.model_copy(update={"ends_at": None}), None)):
-        assert period_of(_head(given)) == PeriodFigures("studio", Decimal(30), Decimal(6), Decimal(2), ends_at)
+    for given, ends_at in (
+        (period, 1796083200.0),
+        (period.model_copy(update={"ends_at": None}), None),
+    ):
+        assert period_of(_head(given)) == PeriodFigures(
+            "studio", Decimal(30), Decimal(6), Decimal(2), ends_at
+        )
     assert period_of(_head(None)) is None

@@ -7,7 +7,9 @@ import pytest
 from tests.harness.commands import Cli
 
 
-def test_the_metrics_of_a_run_are_in_the_directory_of_the_option_or_the_environment(cli: Cli) -> None:
+def test_the_metrics_of_a_run_are_in_the_directory_of_the_option_or_the_environment(
+    cli: Cli,
+) -> None:
     cli.write("metered")
     for folder in ("option", "variable"):
         (cli.cwd / folder).mkdir()
@@ -27,7 +29,9 @@ def test_a_dry_run_writes_no_metrics(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("option", ["--metrics-textfile=nowhere", "--metrics-listen=nonsense"])
-def test_an_option_that_cannot_be_used_is_exit_2_before_anything_is_bought(cli: Cli, option: str) -> None:
+def test_an_option_that_cannot_be_used_is_exit_2_before_anything_is_bought(
+    cli: Cli, option: str
+) -> None:
     cli.write("unusable")
     done = cli("run", "unusable.yaml", option, "--json")
     assert (done.code, done.envelope["error"]["code"]) == (2, "USAGE")

@@ -45,18 +45,30 @@ async def test_the_file_has_what_the_report_has(start, prom):
         found = read(prom)
         assert found["exit_code"] == first.exit_code == 1
         assert (found["jobs succeeded"], found["jobs failed"], found["jobs pending"]) == (1, 1, 0)
-        assert found["spent_credits"] == found["run_spent_credits"] == float(first.report.credits.spent)
+        assert (
+            found["spent_credits"]
+            == found["run_spent_credits"]
+            == float(first.report.credits.spent)
+        )
         assert (found["held_credits"], found["budget_credits"], found["outputs"]) == (0, 100, 1)
         assert found["last_success_timestamp_seconds"] == 0
         assert (
             0
             <= found["duration_seconds"]
-            == pytest.approx(found["last_end_timestamp_seconds"] - found["last_start_timestamp_seconds"], abs=0.01)
+            == pytest.approx(
+                found["last_end_timestamp_seconds"] - found["last_start_timestamp_seconds"],
+                abs=0.01,
+            )
         )
         again = await bench.run(bench.manifest("{name: a, prompt: a}"), metrics_textfile=prom)
         found = read(prom)
     assert again.ok
-    assert (found["exit_code"], found["jobs succeeded"], found["run_spent_credits"], found["outputs"]) == (0, 1, 0, 0)
+    assert (
+        found["exit_code"],
+        found["jobs succeeded"],
+        found["run_spent_credits"],
+        found["outputs"],
+    ) == (0, 1, 0, 0)
     assert found["last_success_timestamp_seconds"] == found["last_end_timestamp_seconds"]
 
 
@@ -93,7 +105,9 @@ async def test_a_cancelled_run_is_no_success(start, prom):
 
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: a}")
-        running = asyncio.create_task(bench.run(manifest, metrics_textfile=prom, observer=Cancelling()))
+        running = asyncio.create_task(
+            bench.run(manifest, metrics_textfile=prom, observer=Cancelling())
+        )
         with pytest.raises(asyncio.CancelledError):
             await running
     found = read(prom)
@@ -102,7 +116,11 @@ async def test_a_cancelled_run_is_no_success(start, prom):
 
 @pytest.mark.parametrize(
     "options",
-    [{"metrics_textfile": Path("/nowhere")}, {"metrics_listen": "x"}, {"metrics_listen": "198.51.100.7:9464"}],
+    [
+        {"metrics_textfile": Path("/nowhere")},
+        {"metrics_listen": "x"},
+        {"metrics_listen": "198.51.100.7:9464"},
+    ],
     ids=["directory", "form", "address"],
 )
 async def test_what_cannot_be_used_is_refused_before_anything_is_bought(start, options):
@@ -115,7 +133,10 @@ async def test_what_cannot_be_used_is_refused_before_anything_is_bought(start, o
 
 async def test_a_port_in_use_is_refused_before_anything_is_bought(start):
     async with start() as bench:
-        with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="already in use"):
+        with (
+            socket.create_server(("127.0.0.1", 0)) as taken,
+            pytest.raises(UserError, match="already in use"),
+        ):
             await bench.run(bench.manifest(TWO), metrics_listen=str(taken.getsockname()[1]))
         assert (await bench.state())["audit"]["spent_on_jobs"] == 0
 

@@ -12,7 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from crucible_batch.errors import UserError
 from crucible_batch.features.telemetry import metrics
 from crucible_batch.features.telemetry.figures import RunFigures
-from crucible_batch.features.telemetry.metrics import check_directory, read_last_success, textfile_path, write_textfile
+from crucible_batch.features.telemetry.metrics import (
+    check_directory,
+    read_last_success,
+    textfile_path,
+    write_textfile,
+)
 from tests.harness.case_table import each_case
 
 
@@ -24,7 +29,11 @@ def finished(at: float, code: int) -> RunFigures:
 
 def read(path: Path) -> dict[str, float]:
     families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
-    return {sample.name.removeprefix("crucible_batch_"): sample.value for each in families for sample in each.samples}
+    return {
+        sample.name.removeprefix("crucible_batch_"): sample.value
+        for each in families
+        for sample in each.samples
+    }
 
 
 def test_each_manifest_has_a_file_with_a_name_of_ours(tmp_path: Path) -> None:
@@ -38,7 +47,10 @@ def test_a_failed_run_keeps_the_time_of_the_last_success(tmp_path: Path) -> None
     for at, code in ((2000, 1), (3000, 2), (4000, 143)):
         write_textfile(path, "night", finished(at, code))
         found = read(path)
-        assert (found["last_success_timestamp_seconds"], found["last_end_timestamp_seconds"]) == (1000, at)
+        assert (found["last_success_timestamp_seconds"], found["last_end_timestamp_seconds"]) == (
+            1000,
+            at,
+        )
         assert found["exit_code"] == code
     write_textfile(path, "night", finished(5000, 0))
     assert read(path)["last_success_timestamp_seconds"] == 5000
@@ -69,7 +81,9 @@ def test_without_a_success_it_is_0(tmp_path: Path) -> None:
     assert read_last_success(path, "night") is None
 
 
-@each_case("content", [b"", b"{{{", b"\xff\xfe", b'crucible_batch_last_success_timestamp_seconds{x="'])
+@each_case(
+    "content", [b"", b"{{{", b"\xff\xfe", b'crucible_batch_last_success_timestamp_seconds{x="']
+)
 def test_a_damaged_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     path = textfile_path(tmp_path, "night")
     path.write_bytes(content)

@@ -1,6 +1,7 @@
 """The effects of a run, in the order in which they become visible outside of it.
 
-No function of ``runs/`` is replaced, so a change of the path of a run doesn't change what is watched:
+No function of ``runs/`` is replaced, so a change of the path of a run doesn't change what is
+watched:
 
     lock            ``write_holder`` and ``erase_holder`` of ``journal/lock.py``
     journal         the methods of ``Journal`` that write, and ``close``
@@ -46,7 +47,10 @@ _ENTRY = re.compile(r"/[0-9]+-of-[0-9]+/[0-9]{8}\.json$")
 
 
 class Effects:
-    """The effects that are seen while it watches. One that is repeated without another in between counts once."""
+    """The effects that are seen while it watches.
+
+    One that is repeated without another in between counts once.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._seen: list[str] = []
@@ -70,7 +74,10 @@ class Effects:
 
     @contextmanager
     def watching(self, jobs: Mapping[str, str] | None = None) -> Iterator[None]:
-        """Watch during the block. ``jobs`` names the effect of a request for a job's record, by the job's id."""
+        """Watch during the block.
+
+        ``jobs`` names the effect of a request for a job's record, by the job's id.
+        """
         self._seen.clear()
         self._jobs = jobs or {}
         self._is_watching = True
@@ -89,9 +96,14 @@ class Effects:
             self.note(effect)
 
     def transport(self, renewed: str, ours: str) -> httpx.AsyncBaseTransport:
-        """Return a transport that notes requests. The gateway gets the key ``ours`` in place of ``renewed``."""
+        """Return a transport that notes requests.
 
-        async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        The gateway gets the key ``ours`` in place of ``renewed``.
+        """
+
+        async def tamper(
+            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+        ) -> httpx.Response:
             self._requested(request.method, request.url.path.rpartition("/")[2])
             if renewed in request.headers.get("Authorization", ""):
                 request.headers["Authorization"] = f"Bearer {ours}"
@@ -123,7 +135,8 @@ class Effects:
         objects.fault = note
 
     def _note_entry(self) -> None:
-        """Note the first entry of a shard's log, that of the first hold, and those after the end of the engine."""
+        """Note the first entry of a shard's log, that of the first hold, and those after the end of
+        the engine."""
         if "engine begins" not in self._seen:
             self.note("log taken")
         elif "engine ends" not in self._seen:
@@ -133,9 +146,14 @@ class Effects:
 
 
 class WatchedCap(SpendCap):
-    """A cap that notes what is set aside and settled. ``then`` is called when a run has set its credits aside."""
+    """A cap that notes what is set aside and settled.
 
-    def __init__(self, limit: Credits, effects: Effects, then: Callable[[], None] = lambda: None) -> None:
+    ``then`` is called when a run has set its credits aside.
+    """
+
+    def __init__(
+        self, limit: Credits, effects: Effects, then: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(limit)
         self._effects = effects
         self._then = then

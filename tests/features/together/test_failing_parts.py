@@ -1,6 +1,8 @@
-"""A part of a run that fails, at each of its moments: what was bought is accounted for, and what was not is returned.
+"""A part of a run that fails, at each of its moments: what was bought is accounted for, and what
+was not is returned.
 
-The part begins last, and so is left first: everything else of the run has to close beside its error.
+The part begins last, and so is left first: everything else of the run has to close beside its
+error.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ class FailingPart(RunPart):
         self._fail_at("reported")
 
 
-@pytest.mark.parametrize("error", [RunDirectoryError("refused"), RuntimeError("a bug")], ids=["refused", "bug"])
+@pytest.mark.parametrize(
+    "error", [RunDirectoryError("refused"), RuntimeError("a bug")], ids=["refused", "bug"]
+)
 @pytest.mark.parametrize("moment", MOMENTS)
 async def test_a_part_that_fails_leaves_credits_lock_and_report_as_promised(
     start: Any, moment: str, error: Exception
@@ -128,7 +132,9 @@ def write(bench: Any) -> Path:
 def credits_of_the_day(bench: Any, settings: Settings) -> tuple[Decimal, Decimal]:
     """Return what the account's period has of the runs: spent, and set aside."""
     shares = [each.shares for each in budget_states(settings, now=bench.clock.now())]
-    return sum((each.spent for each in shares), ZERO), sum((each.set_aside for each in shares), ZERO)
+    return sum((each.spent for each in shares), ZERO), sum(
+        (each.set_aside for each in shares), ZERO
+    )
 
 
 def test_each_moment_of_a_part_fails_here() -> None:

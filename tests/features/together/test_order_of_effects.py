@@ -1,4 +1,5 @@
-"""The order of a run's effects, which protects credits: a table for each kind of run, and for runs that fail.
+"""The order of a run's effects, which protects credits: a table for each kind of run, and for runs
+that fail.
 
 ``effects.py`` has what is watched. What these tests use of ``runs/``, beside the public functions:
 
@@ -35,8 +36,16 @@ OURS, RENEWED, OTHER = "moltazine_sandbox", "moltazine_renewed", "moltazine_othe
 """The key of the account, another key of it, and one of another account."""
 ACCOUNTS = {OURS: Decimal(1000), OTHER: Decimal(1000)}
 
-RESTORED = ["locked", "plan adopted", "account read", "receipts compared", "lost job read", "restored"]
-"""A run in a directory whose journal is from a backup, with a key that the directory doesn't know."""
+RESTORED = [
+    "locked",
+    "plan adopted",
+    "account read",
+    "receipts compared",
+    "lost job read",
+    "restored",
+]
+"""A run in a directory whose journal is from a backup, with a key that the directory doesn't know.
+"""
 KNOWN = [*RESTORED, "key remembered"]
 PERIOD = ["new id in the account", "period set aside"]
 BEGUN = ["run begun", "commands begin", "engine begins"]
@@ -110,7 +119,9 @@ def write_manifest(bench: Any, *, per_day: bool = False) -> Path:
     bench.picture("c.png")
     head = CLEAN + NOTIFY
     manifest: Path = (
-        bench.manifest(JOBS, budget=None, head=A_DAY + head) if per_day else bench.manifest(JOBS, head=head)
+        bench.manifest(JOBS, budget=None, head=A_DAY + head)
+        if per_day
+        else bench.manifest(JOBS, head=head)
     )
     return manifest
 
@@ -132,9 +143,15 @@ async def live_in(bench: Any, manifest: Path, out: str | Path) -> Mapping[str, s
     return {jobs["a"]: "account read", jobs["b"]: "lost job read"}
 
 
-async def run_again(bench: Any, effects: Effects, manifest: Path, out: str | Path, **options: Any) -> api.RunResult:
+async def run_again(
+    bench: Any, effects: Effects, manifest: Path, out: str | Path, **options: Any
+) -> api.RunResult:
     """Run with another key, and with metrics."""
-    options = {"settings": settings(bench, RENEWED), "metrics_textfile": bench.path / "metrics", **options}
+    options = {
+        "settings": settings(bench, RENEWED),
+        "metrics_textfile": bench.path / "metrics",
+        **options,
+    }
     transport = effects.transport(RENEWED, OURS)
     result: api.RunResult = await bench.run(manifest, out_dir=out, transport=transport, **options)
     return result
@@ -146,19 +163,24 @@ async def run_by_server(bench: Any, effects: Effects, cap: WatchedCap) -> Mappin
     async def send(*_given: object) -> None:
         pass
 
-    tools = ToolBox(Root(bench.path), settings(bench, RENEWED), cap, effects.transport(RENEWED, OURS))
+    tools = ToolBox(
+        Root(bench.path), settings(bench, RENEWED), cap, effects.transport(RENEWED, OURS)
+    )
     return await tools.run(RunArguments(manifest="m.yaml", run_dir="out", budget="20"), send)
 
 
 def assert_order(effects: Effects, expected: Sequence[str]) -> None:
-    """Check the order, and that the run was listed before it could buy: between the lock and the period."""
+    """Check the order, and that the run was listed before it could buy:
+
+    between the lock and the period.
+    """
     assert effects.without("list entry") == expected
     seen = effects.seen
     for later in {"cap settled", "period set aside", "run begun"}.intersection(seen):
         assert seen.index("locked") < seen.index("list entry") < seen.index(later)
 
 
-# -- runs that end ----------------------------------------------------------------------------------------------------
+# -- runs that end
 
 
 async def test_a_manifest(start: Any, effects: Effects) -> None:
@@ -171,7 +193,9 @@ async def test_a_manifest(start: Any, effects: Effects) -> None:
     assert_order(effects, MANIFEST)
 
 
-async def test_a_manifest_with_its_outputs_in_a_store(start: Any, effects: Effects, store: DictObjects) -> None:
+async def test_a_manifest_with_its_outputs_in_a_store(
+    start: Any, effects: Effects, store: DictObjects
+) -> None:
     async with start() as bench:
         manifest = write_manifest(bench)
         jobs = await live_in(bench, manifest, URL)
@@ -194,7 +218,12 @@ async def test_a_budget_for_a_period(start: Any, effects: Effects) -> None:
 
 @pytest.mark.parametrize(("per_day", "expected"), [(False, WITH_CAP), (True, WITH_CAP_AND_PERIOD)])
 async def test_a_spend_cap(
-    start: Any, effects: Effects, monkeypatch: pytest.MonkeyPatch, *, per_day: bool, expected: Sequence[str]
+    start: Any,
+    effects: Effects,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    per_day: bool,
+    expected: Sequence[str],
 ) -> None:
     async with start() as bench:
         monkeypatch.chdir(bench.path)
@@ -222,10 +251,13 @@ async def test_a_new_directory(start: Any, effects: Effects) -> None:
 
 
 def buying_one_job() -> httpx.AsyncBaseTransport:
-    """Return a transport that answers the second submit as the gateway does if there are no credits left."""
+    """Return a transport that answers the second submit as the gateway does if there are no credits
+    left."""
     submits = [0]
 
-    async def tamper(request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    async def tamper(
+        request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+    ) -> httpx.Response:
         if request.url.path.endswith("/generate"):
             submits[0] += 1
             if submits[0] == 2:
@@ -239,7 +271,8 @@ def buying_one_job() -> httpx.AsyncBaseTransport:
 async def test_a_shard_in_a_store(
     start: Any, effects: Effects, store: DictObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its machine continues after another one, with a stale journal and a key that the plan doesn't know."""
+    """Its machine continues after another one, with a stale journal and a key that the plan doesn't
+    know."""
     jobs = "\n".join(f"{{name: {name}, prompt: {name}}}" for name in "abcdefghi")
     async with start() as bench:
         manifest = bench.manifest(jobs, budget="40, max_credits_per_job: 2")
@@ -267,10 +300,12 @@ async def test_a_shard_in_a_store(
     assert effects.seen == tuple(SHARD_IN_STORE)
 
 
-# -- runs that fail ---------------------------------------------------------------------------------------------------
+# -- runs that fail
 
 
-async def test_an_account_that_is_refused_restores_and_sets_aside_nothing(start: Any, effects: Effects) -> None:
+async def test_an_account_that_is_refused_restores_and_sets_aside_nothing(
+    start: Any, effects: Effects
+) -> None:
     async with start(accounts=ACCOUNTS) as bench:
         manifest, out = write_manifest(bench, per_day=True), bench.path / "out"
         jobs = await live_in(bench, manifest, out)
@@ -306,7 +341,9 @@ async def test_an_error_in_the_engine_settles_the_period(start: Any, effects: Ef
     assert_order(effects, ENGINE_FAILED)
 
 
-async def test_a_report_that_cannot_be_written_is_notified_after_the_metrics(start: Any, effects: Effects) -> None:
+async def test_a_report_that_cannot_be_written_is_notified_after_the_metrics(
+    start: Any, effects: Effects
+) -> None:
     async with start() as bench:
         manifest, out = write_manifest(bench, per_day=True), bench.path / "out"
         jobs = await live_in(bench, manifest, out)

@@ -34,14 +34,18 @@ class Viewer:
         self.process = process
         self.url = url
         self.token = token
-        self.client = httpx.Client(base_url=url.partition("/runs/")[0], trust_env=False, timeout=120)
+        self.client = httpx.Client(
+            base_url=url.partition("/runs/")[0], trust_env=False, timeout=120
+        )
 
     def get(self, address: str) -> httpx.Response:
         return self.client.get(address)
 
     def key(self, directory: str) -> str:
         """The key of a run, by its place as the list shows it."""
-        (article,) = [part for part in self.get("/").text.split("<article") if f">{directory}</span>" in part]
+        (article,) = [
+            part for part in self.get("/").text.split("<article") if f">{directory}</span>" in part
+        ]
         return article.partition('id="run-')[2].partition('"')[0]
 
     def data(self, key: str) -> dict[str, Any]:

@@ -25,11 +25,17 @@ async def test_no_command_that_reads_shows_or_writes_beside_such_a_file(start, p
         before = contents(bench)
         write_report_again(out)
         planned = await api.plan(bench.path / "m.yaml", out_dir=out, settings=bench.settings)
-        after = {name: content for name, content in contents(bench).items() if "/.crucible/thumbnails/" not in name}
+        after = {
+            name: content
+            for name, content in contents(bench).items()
+            if "/.crucible/thumbnails/" not in name
+        }
         watch = Watch(out)
         watch.look()
         (shown,) = watch.newest(1)
         with pytest.raises(OSError, match="not the path of an output"):
             watch.open(shown)
-    assert after == {name: content for name, content in before.items() if "/.crucible/thumbnails/" not in name}
+    assert after == {
+        name: content for name, content in before.items() if "/.crucible/thumbnails/" not in name
+    }
     assert planned.states["done"] == 1

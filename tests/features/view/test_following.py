@@ -27,13 +27,17 @@ def follow(viewer: Viewer, key: str, data: dict[str, Any]) -> list[dict[str, Any
             assert kind == "change"
             for place, job in zip(change["places"], change["jobs"], strict=True):
                 data["jobs"][place] = job
-            data.update({name: value for name, value in change.items() if name not in {"places", "jobs"}})
+            data.update(
+                {name: value for name, value in change.items() if name not in {"places", "jobs"}}
+            )
             changes.append(change)
     return changes
 
 
 def report_of(cli: Cli, name: str) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((cli.cwd / "outputs" / name / "default" / "report.json").read_text())
+    report: dict[str, Any] = json.loads(
+        (cli.cwd / "outputs" / name / "default" / "report.json").read_text()
+    )
     return report
 
 
@@ -45,9 +49,12 @@ def told(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def shown(data: dict[str, Any]) -> dict[str, Any]:
     """What a report says, without what only a page has."""
     jobs = [
-        (job["name"], job["status"], job["credits"], job.get("job_id"), told(job["outputs"])) for job in data["jobs"]
+        (job["name"], job["status"], job["credits"], job.get("job_id"), told(job["outputs"]))
+        for job in data["jobs"]
     ]
-    return {name: data.get(name) for name in ("counts", "credits", "status", "finished_at", "notes")} | {"jobs": jobs}
+    return {
+        name: data.get(name) for name in ("counts", "credits", "status", "finished_at", "notes")
+    } | {"jobs": jobs}
 
 
 def wait_until_begun(viewer: Viewer, place: str) -> str:
@@ -59,7 +66,9 @@ def wait_until_begun(viewer: Viewer, place: str) -> str:
     return viewer.key(place)
 
 
-def test_a_run_comes_up_in_the_list_is_followed_to_its_end_and_is_then_as_its_report_says(cli: Cli) -> None:
+def test_a_run_comes_up_in_the_list_is_followed_to_its_end_and_is_then_as_its_report_says(
+    cli: Cli,
+) -> None:
     (cli.cwd / "outputs").mkdir()
     with viewing(cli) as viewer:
         assert "No run yet" in viewer.get("/").text
@@ -77,17 +86,23 @@ def test_a_run_comes_up_in_the_list_is_followed_to_its_end_and_is_then_as_its_re
         assert len(changes) >= 3
         assert told == sorted(told)
         assert begun < told[-1] <= 12
-        # What changed, and not all again: on a slow machine, all jobs may have changed between two of them.
+        # What changed, and not all again: on a slow machine, all jobs may have changed between two
+        # of them.
         assert any(len(change["jobs"]) < 13 for change in changes)
         assert Counter(job["status"] for job in data["jobs"])["succeeded"] == told[-1]
         report, last = report_of(cli, "atlas"), viewer.data(key)
         assert shown(last) == shown(report)
         assert last["live"]["standing"] == "done, some failed"
         path = report["jobs"][0]["outputs"][0]["path"]
-        assert viewer.get(f"/runs/{key}/{path}").content == (cli.cwd / "outputs/atlas/default" / path).read_bytes()
+        assert (
+            viewer.get(f"/runs/{key}/{path}").content
+            == (cli.cwd / "outputs/atlas/default" / path).read_bytes()
+        )
 
 
-def test_a_killed_run_is_told_as_killed_and_followed_again_when_the_same_command_continues(cli: Cli) -> None:
+def test_a_killed_run_is_told_as_killed_and_followed_again_when_the_same_command_continues(
+    cli: Cli,
+) -> None:
     (cli.cwd / "outputs").mkdir()
     with viewing(cli) as viewer:
         manifest = cli.write("fallen", MANY)
@@ -96,7 +111,11 @@ def test_a_killed_run_is_told_as_killed_and_followed_again_when_the_same_command
         data = viewer.data(key)
         live = data["live"]
         stream = viewer.events(f"/events/{key}?edition={live['edition']}&after={live['number']}")
-        next(change for kind, change in stream if kind == "change" and change["counts"]["succeeded"] >= 2)
+        next(
+            change
+            for kind, change in stream
+            if kind == "change" and change["counts"]["succeeded"] >= 2
+        )
         run.send_signal(signal.SIGKILL)
         run.communicate()
         assert [kind for kind, _ in stream][-1] == "replaced"

@@ -1,4 +1,7 @@
-"""Who may ask, for what, and how: names made to lead here, paths that lead away, methods that would change."""
+"""Who may ask, for what, and how:
+
+names made to lead here, paths that lead away, methods that would change.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ PICTURE = "harbour-noir-1/0.png"
 
 
 def ask(viewer: Viewer, head: str, host: str | None = None) -> tuple[int, str, bytes]:
-    """Send a request line as it stands, which no client's library tidies; return the status, the headers, the body."""
+    """Send a request line as it stands, which no client's library tidies; return the status, the
+    headers, the body."""
     port = int(viewer.client.base_url.port or 0)
     named = "" if host == "" else f"Host: {host or f'127.0.0.1:{port}'}\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -48,14 +52,18 @@ def key(viewer: Viewer) -> str:
 )  # fmt: skip
 def test_a_name_that_was_made_to_lead_here_is_refused(viewer: Viewer, key: str, host: str) -> None:
     for address in ("/", f"/data/{key}", f"/runs/{key}/{PICTURE}", "/events"):
-        status, headers, body = ask(viewer, f"GET {address}", host.format(viewer.client.base_url.port))
+        status, headers, body = ask(
+            viewer, f"GET {address}", host.format(viewer.client.base_url.port)
+        )
         assert status == 400
         assert "access-control" not in headers
         assert b"harbour" not in body
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{}", "localhost:{}", "LOCALHOST:9999"])
-def test_the_names_of_this_machine_are_served_also_through_a_tunnel(viewer: Viewer, host: str) -> None:
+def test_the_names_of_this_machine_are_served_also_through_a_tunnel(
+    viewer: Viewer, host: str
+) -> None:
     assert ask(viewer, "GET /", host.format(viewer.client.base_url.port))[0] == 200
 
 
@@ -71,7 +79,9 @@ def _own_addresses() -> list[str]:
     return [str(address[4][0]) for address in found if address[4][0] != "127.0.0.1"]
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "X"])
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "X"]
+)
 def test_whatever_could_change_something_is_refused(viewer: Viewer, key: str, method: str) -> None:
     for address in ("/", f"/runs/{key}/", f"/runs/{key}/{PICTURE}", "/nowhere"):
         status, headers, _ = ask(viewer, f"{method} {address}")
@@ -102,7 +112,9 @@ def test_whatever_could_change_something_is_refused(viewer: Viewer, key: str, me
         "HARBOUR-noir-1/0.png",
     ],
 )
-def test_only_what_the_journal_says_was_saved_is_served(viewer: Viewer, key: str, path: str) -> None:
+def test_only_what_the_journal_says_was_saved_is_served(
+    viewer: Viewer, key: str, path: str
+) -> None:
     for prefix in (f"/runs/{key}/", f"/runs/{key}//", "/", f"/thumbnails/{key}/", f"/data/{key}/"):
         status, _, body = ask(viewer, f"GET {prefix}{path}")
         assert status == 404
@@ -120,7 +132,9 @@ def test_every_answer_keeps_a_browser_within_bounds(viewer: Viewer, key: str) ->
         _, headers, _ = ask(viewer, f"GET {address}")
         assert "x-content-type-options: nosniff" in headers
         assert "cross-origin-resource-policy: same-origin" in headers
-        policy = next(line for line in headers.split("\r\n") if line.startswith("content-security-policy: "))
+        policy = next(
+            line for line in headers.split("\r\n") if line.startswith("content-security-policy: ")
+        )
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
@@ -129,7 +143,9 @@ def test_every_answer_keeps_a_browser_within_bounds(viewer: Viewer, key: str) ->
     assert "content-type: image/png" in ask(viewer, f"GET /runs/{key}/{PICTURE}")[1]
 
 
-def test_a_thumbnail_is_found_by_the_digest_of_its_picture(viewer: Viewer, key: str, finished: Cli) -> None:
+def test_a_thumbnail_is_found_by_the_digest_of_its_picture(
+    viewer: Viewer, key: str, finished: Cli
+) -> None:
     sha256 = hashlib.sha256((finished.cwd / RUN / PICTURE).read_bytes()).hexdigest()
     made = viewer.get(f"/thumbnails/{key}/{sha256}")
     assert (made.status_code, made.headers["content-type"]) == (200, "image/webp")
@@ -138,10 +154,20 @@ def test_a_thumbnail_is_found_by_the_digest_of_its_picture(viewer: Viewer, key: 
     assert viewer.get(f"/thumbnails/{key}/{'0' * 64}").status_code == 404
 
 
-def test_looking_changes_nothing_in_the_run_directory(viewer: Viewer, key: str, finished: Cli) -> None:
+def test_looking_changes_nothing_in_the_run_directory(
+    viewer: Viewer, key: str, finished: Cli
+) -> None:
     def state() -> dict[str, bytes]:
-        files = [path for path in (finished.cwd / RUN).rglob("*") if path.is_file() and path.suffix != ".sqlite3-shm"]
-        return {str(path): path.read_bytes() for path in files if not path.name.endswith(("-wal", "-shm"))}
+        files = [
+            path
+            for path in (finished.cwd / RUN).rglob("*")
+            if path.is_file() and path.suffix != ".sqlite3-shm"
+        ]
+        return {
+            str(path): path.read_bytes()
+            for path in files
+            if not path.name.endswith(("-wal", "-shm"))
+        }
 
     before = state()
     for address in ("/", f"/runs/{key}/", f"/data/{key}"):
@@ -161,7 +187,9 @@ def stranger(finished: Cli, tmp_path: Path) -> Iterator[tuple[Path, Viewer]]:
 def _change(run_dir: Path, **fields: str) -> None:
     """Have the journal say something else of the first output that was saved."""
     with sqlite3.connect(run_dir / ".crucible" / "journal.sqlite3") as connection:
-        row = connection.execute("SELECT seq, body FROM events WHERE type = 'Saved' ORDER BY seq LIMIT 1").fetchone()
+        row = connection.execute(
+            "SELECT seq, body FROM events WHERE type = 'Saved' ORDER BY seq LIMIT 1"
+        ).fetchone()
         body = json.dumps({**json.loads(row[1]), **fields})
         connection.execute("UPDATE events SET body = ? WHERE seq = ?", (body, row[0]))
     connection.close()
@@ -193,13 +221,20 @@ def _replace_by_a_folder(run_dir: Path) -> None:
     (run_dir / PICTURE).mkdir()
 
 
-_REPLACEMENTS = [_replace_by_a_link, _replace_the_folder_by_a_link, _replace_by_a_pipe, _replace_by_a_folder]
+_REPLACEMENTS = [
+    _replace_by_a_link,
+    _replace_the_folder_by_a_link,
+    _replace_by_a_pipe,
+    _replace_by_a_folder,
+]
 _PATHS = ["../secret.png", ".crucible/journal.sqlite3", "/etc/passwd", "a/../../secret.png"]
 
 
 # Each case starts a viewer of its own.
 @pytest.mark.parametrize("replace", quick_where(_REPLACEMENTS, _REPLACEMENTS[:2].__contains__))
-def test_what_leads_out_of_the_run_directory_is_not_followed(stranger: tuple[Path, Viewer], replace: object) -> None:
+def test_what_leads_out_of_the_run_directory_is_not_followed(
+    stranger: tuple[Path, Viewer], replace: object
+) -> None:
     run_dir, viewer = stranger
     key, sha256 = _own_key(viewer), hashlib.sha256((run_dir / PICTURE).read_bytes()).hexdigest()
     assert viewer.get(f"/runs/{key}/{PICTURE}").status_code == 200
@@ -209,7 +244,9 @@ def test_what_leads_out_of_the_run_directory_is_not_followed(stranger: tuple[Pat
 
 
 @pytest.mark.parametrize("path", quick_where(_PATHS, _PATHS[:1].__contains__))
-def test_a_journal_that_names_other_files_gets_none_of_them(finished: Cli, tmp_path: Path, path: str) -> None:
+def test_a_journal_that_names_other_files_gets_none_of_them(
+    finished: Cli, tmp_path: Path, path: str
+) -> None:
     shutil.copytree(finished.cwd / RUN, tmp_path / "theirs")
     (tmp_path / "secret.png").write_bytes(b"secret")
     _change(tmp_path / "theirs", path=path, sha256="ab" * 32)
@@ -232,12 +269,17 @@ def test_a_type_that_a_browser_could_run_is_served_as_bytes(finished: Cli, tmp_p
         key = _own_key(viewer)
         outputs = [output for job in viewer.data(key)["jobs"] for output in job["outputs"]]
         (odd,) = [output for output in outputs if output["mime_type"] == "text/html"]
-        assert viewer.get(f"/runs/{key}/{odd['path']}").headers["content-type"] == "application/octet-stream"
+        assert (
+            viewer.get(f"/runs/{key}/{odd['path']}").headers["content-type"]
+            == "application/octet-stream"
+        )
 
 
 def test_a_broken_journal_is_told_and_a_link_is_no_run(finished: Cli, tmp_path: Path) -> None:
     (tmp_path / "all" / "broken" / ".crucible").mkdir(parents=True)
-    (tmp_path / "all" / "broken" / ".crucible" / "journal.sqlite3").write_bytes(b"no database at all" * 100)
+    (tmp_path / "all" / "broken" / ".crucible" / "journal.sqlite3").write_bytes(
+        b"no database at all" * 100
+    )
     (tmp_path / "all" / "link").symlink_to(finished.cwd / RUN)
     with viewing(Cli(tmp_path, None), "all") as viewer:
         text = viewer.get("/").text

@@ -43,8 +43,12 @@ def test_hostile_names_and_prompts_stay_text(two_runs: Cli, tmp_path: Path, inst
     assert cli("run", cli.write("bad", PAIR)).code == 1
     hostile = "</script><img src=x onerror=alert(1)>"
     with sqlite3.connect(cli.cwd / "outputs/bad/default/.crucible/journal.sqlite3") as connection:
-        connection.execute("UPDATE runs SET terms = json_set(terms, '$.manifest_name', ?)", (hostile * 200,))
-        connection.execute("UPDATE plan SET body = json_set(body, '$.name', ?, '$.prompt', ?)", (hostile, hostile))
+        connection.execute(
+            "UPDATE runs SET terms = json_set(terms, '$.manifest_name', ?)", (hostile * 200,)
+        )
+        connection.execute(
+            "UPDATE plan SET body = json_set(body, '$.name', ?, '$.prompt', ?)", (hostile, hostile)
+        )
     connection.close()
     with viewing(cli) as viewer:
         text = viewer.get("/").text

@@ -1,4 +1,7 @@
-"""Looking again and again comes to the same as reading everything anew: after each event of real runs."""
+"""Looking again and again comes to the same as reading everything anew:
+
+after each event of real runs.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,17 @@ def writing(run_dir: Path) -> Iterator[sqlite3.Connection]:
 def take_all_events(run_dir: Path) -> list[tuple[object, ...]]:
     """Put the journal back to where its newest run began, and return what happened since."""
     with writing(run_dir) as connection:
-        events = connection.execute("SELECT seq, subject, type, body FROM events ORDER BY seq").fetchall()
+        events = connection.execute(
+            "SELECT seq, subject, type, body FROM events ORDER BY seq"
+        ).fetchall()
         connection.execute("DELETE FROM events")
         connection.execute("UPDATE runs SET ending = NULL, finished_at = NULL")
     return events
 
 
-def test_each_look_sees_what_a_whole_reading_sees_and_the_changes_make_up_the_rest(run_dir: Path) -> None:
+def test_each_look_sees_what_a_whole_reading_sees_and_the_changes_make_up_the_rest(
+    run_dir: Path,
+) -> None:
     events = take_all_events(run_dir)
     watch = Watch(run_dir)
     rows, seen = [*watch.rows()], watch.look().number
@@ -69,7 +76,10 @@ def test_what_is_told_as_changed_is_what_anything_happened_to(run_dir: Path) -> 
     watch = Watch(run_dir)
     watch.look()
     with writing(run_dir) as connection:
-        identities = [identity for (identity,) in connection.execute("SELECT identity FROM plan ORDER BY position")]
+        identities = [
+            identity
+            for (identity,) in connection.execute("SELECT identity FROM plan ORDER BY position")
+        ]
         for event in events:
             connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", event)
             before = watch.look().number - 1
@@ -86,14 +96,18 @@ def test_the_edition_is_another_when_a_run_ends_dies_or_begins(run_dir: Path) ->
             assert (running.status.running, running.killed) == (True, False)
         killed = watch.look()
         assert (killed.status.running, killed.killed) == (False, True)
-        connection.execute("INSERT INTO runs (started_at, terms) SELECT started_at, terms FROM runs LIMIT 1")
+        connection.execute(
+            "INSERT INTO runs (started_at, terms) SELECT started_at, terms FROM runs LIMIT 1"
+        )
         with lock_run_directory(run_dir):
             again = watch.look()
         assert len({running.edition, killed.edition, again.edition}) == 3
         assert watch.look().edition not in {running.edition, killed.edition, again.edition}
 
 
-def test_a_submit_that_is_on_its_way_is_unknown_only_once_nobody_waits_for_its_answer(run_dir: Path) -> None:
+def test_a_submit_that_is_on_its_way_is_unknown_only_once_nobody_waits_for_its_answer(
+    run_dir: Path,
+) -> None:
     events = take_all_events(run_dir)
     held = next(event for event in events if event[2] == "Held" and _needs_no_image(run_dir, event))
     with writing(run_dir) as connection:
@@ -102,17 +116,28 @@ def test_a_submit_that_is_on_its_way_is_unknown_only_once_nobody_waits_for_its_a
     with lock_run_directory(run_dir):
         assert (watch.look().status.report.counts.unknown, _statuses(watch)) == (0, {"pending"})
         assert {row.error for row in watch.rows()} == {None}
-    assert (watch.look().status.report.counts.unknown, _statuses(watch)) == (1, {"pending", "unknown"})
-    assert [row.error.code for row in watch.rows() if row.error is not None] == ["SUBMIT_UNANSWERED"]
+    assert (watch.look().status.report.counts.unknown, _statuses(watch)) == (
+        1,
+        {"pending", "unknown"},
+    )
+    assert [row.error.code for row in watch.rows() if row.error is not None] == [
+        "SUBMIT_UNANSWERED"
+    ]
 
 
-def test_pictures_ends_and_pace_are_those_of_the_rows_while_the_run_is_active(run_dir: Path) -> None:
+def test_pictures_ends_and_pace_are_those_of_the_rows_while_the_run_is_active(
+    run_dir: Path,
+) -> None:
     events = take_all_events(run_dir)
     with lock_run_directory(run_dir), writing(run_dir) as connection:
         connection.execute("UPDATE runs SET started_at = 0.0")
         watch = Watch(run_dir)
         begun = watch.look()
-        assert (begun.ended_at, begun.pace.per_min(60.0), begun.pace.left(0, 60.0)) == ((), None, None)
+        assert (begun.ended_at, begun.pace.per_min(60.0), begun.pace.left(0, 60.0)) == (
+            (),
+            None,
+            None,
+        )
         for event in events:
             connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", event)
             watch.look()
@@ -125,7 +150,9 @@ def test_pictures_ends_and_pace_are_those_of_the_rows_while_the_run_is_active(ru
             assert list(seen.ended_at) == sorted(seen.ended_at)
             assert seen.pace.per_min(60.0) == (len(done) or None)
             left = seen.pace.left(seen.status.report.counts.pending, 60.0)
-            assert (left and left.likely_s) == (pending * 60 / len(done) if pending and done else None)
+            assert (left and left.likely_s) == (
+                pending * 60 / len(done) if pending and done else None
+            )
     ended = Watch(run_dir).look()
     assert (ended.ended_at, ended.pace.per_min(60.0)) == ((), None)
 

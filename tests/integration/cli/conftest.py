@@ -11,4 +11,13 @@ from tests.harness.commands import (
 )
 from tests.harness.missing_refunds import dishonest
 
-__all__ = ["cli", "dishonest", "gateway", "lonely_cli", "one_command_tree", "report_of", "slow_cli", "slow_gateway"]
+__all__ = [
+    "cli",
+    "dishonest",
+    "gateway",
+    "lonely_cli",
+    "one_command_tree",
+    "report_of",
+    "slow_cli",
+    "slow_gateway",
+]

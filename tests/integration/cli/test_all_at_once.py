@@ -1,4 +1,5 @@
-"""All errors of a manifest's form are shown at once, then all of its jobs, each once and at its place.
+"""All errors of a manifest's form are shown at once, then all of its jobs, each once and at its
+place.
 
 In the manifests here a « stands before each place that a problem is expected at.
 """
@@ -18,7 +19,13 @@ import pytest
 from PIL import Image
 
 from crucible_batch.api import plan, run
-from crucible_batch.errors import ConsentError, GatewayError, KeyRefusedError, ManifestError, Problem
+from crucible_batch.errors import (
+    ConsentError,
+    GatewayError,
+    KeyRefusedError,
+    ManifestError,
+    Problem,
+)
 from crucible_batch.runs.draft import validate
 from crucible_batch.settings import Settings
 from tests.harness.commands import KEY, Cli
@@ -144,7 +151,9 @@ def requests_at(url: str) -> Counter[str]:
 def problems_of_run(path: Path, **options: Any) -> list[Problem]:
     with pytest.raises(ManifestError) as caught:
         asyncio.run(run(path, **options))
-    assert list(caught.value.problems) == sorted(caught.value.problems, key=lambda problem: problem.place)
+    assert list(caught.value.problems) == sorted(
+        caught.value.problems, key=lambda problem: problem.place
+    )
     return list(caught.value.problems)
 
 
@@ -168,12 +177,16 @@ def test_every_problem_of_a_phase_is_in_one_answer_and_none_twice(
     assert [(problem["line"], problem["column"]) for problem in shown] == expected
     assert f"{len(expected)} problems; nothing was spent" in done.err
     asked = requests_at(gateway) - before
-    assert set(asked) <= (set() if marked_text in FORMS.values() else {"metadata", "workflows"}), asked
+    assert set(asked) <= (set() if marked_text in FORMS.values() else {"metadata", "workflows"}), (
+        asked
+    )
     assert not (folder / "out").exists()
     assert not (folder / "outputs").exists()
 
 
-def test_a_plan_shows_what_a_run_shows_and_validate_what_needs_no_gateway(gateway: str, folder: Path) -> None:
+def test_a_plan_shows_what_a_run_shows_and_validate_what_needs_no_gateway(
+    gateway: str, folder: Path
+) -> None:
     text, expected = marked(JOBS["one of each layer"])
     path = folder / "m.yaml"
     path.write_text(text)
@@ -182,17 +195,28 @@ def test_a_plan_shows_what_a_run_shows_and_validate_what_needs_no_gateway(gatewa
     assert places_of(list(planned.value.problems)) == expected
     with pytest.raises(ManifestError) as validated:
         validate(path)
-    only_the_gateway_knows = {"params.size.widht", "jobs[3].workflow", "jobs[4].params.sampler.sede"}
-    assert [problem for problem in planned.value.problems if problem.field not in only_the_gateway_knows] == list(
-        validated.value.problems
-    )
+    only_the_gateway_knows = {
+        "params.size.widht",
+        "jobs[3].workflow",
+        "jobs[4].params.sampler.sede",
+    }
+    assert [
+        problem for problem in planned.value.problems if problem.field not in only_the_gateway_knows
+    ] == list(validated.value.problems)
 
 
-@pytest.mark.parametrize("jobs", ["  - {name: a, promt: x}\n", "  - {name: a, prompt: x, image: gone.png}\n"])
-def test_the_manifest_comes_before_a_missing_key_and_a_missing_gateway(folder: Path, jobs: str) -> None:
+@pytest.mark.parametrize(
+    "jobs", ["  - {name: a, promt: x}\n", "  - {name: a, prompt: x, image: gone.png}\n"]
+)
+def test_the_manifest_comes_before_a_missing_key_and_a_missing_gateway(
+    folder: Path, jobs: str
+) -> None:
     path = folder / "m.yaml"
     path.write_text(HEAD + "jobs:\n" + jobs)
-    no_key, broken = Settings(api_key=None), httpx.MockTransport(lambda _request: httpx.Response(418))
+    no_key, broken = (
+        Settings(api_key=None),
+        httpx.MockTransport(lambda _request: httpx.Response(418)),
+    )
     for settings, transport in ((no_key, None), (settings_of("http://127.0.0.1:9"), broken)):
         (problem,) = problems_of_run(path, settings=settings, transport=transport)
         assert problem.field.startswith("jobs[0].")
@@ -204,7 +228,10 @@ def test_the_manifest_comes_before_a_missing_key_and_a_missing_gateway(folder: P
 
 
 def test_the_manifest_comes_before_the_consent(cli: Cli, lonely_cli: Cli) -> None:
-    for job, field in (("prompt: a fox, params: {sede: 1}", "params.sede"), ("promtp: a fox", "promtp")):
+    for job, field in (
+        ("prompt: a fox, params: {sede: 1}", "params.sede"),
+        ("promtp: a fox", "promtp"),
+    ):
         name = cli.write("unasked", f"- {{name: fox, {job}}}", budget="")
         done = cli("run", name, "--json")
         assert (done.code, done.envelope["error"]["code"]) == (2, "INVALID_MANIFEST")

@@ -1,4 +1,5 @@
-"""A run that is started in another folder than the last one is noticed before it buys anything again."""
+"""A run that is started in another folder than the last one is noticed before it buys anything
+again."""
 
 from __future__ import annotations
 
@@ -89,7 +90,9 @@ def test_a_run_from_below_finds_the_folder_above(cli: Cli) -> None:
     assert str(cli.cwd / "outputs/above/default") in done.envelope["error"]["message"]
 
 
-def test_the_list_knows_folders_that_are_not_above_the_manifest_and_named_directories(cli: Cli) -> None:
+def test_the_list_knows_folders_that_are_not_above_the_manifest_and_named_directories(
+    cli: Cli,
+) -> None:
     in_folder(cli, "m").write("aside")
     assert in_folder(cli, "a")("run", "../m/aside.yaml", "-q", "--out-dir", "named").code == 0
     done = in_folder(cli, "b")("run", "../m/aside.yaml")
@@ -131,7 +134,9 @@ def test_another_manifest_of_the_same_name_is_another_run(cli: Cli) -> None:
     begin_new(below, manifest="twin.yaml", **ANOTHER)
 
 
-def test_an_earlier_run_at_another_gateway_or_one_that_is_gone_is_not_in_the_way(cli: Cli, tmp_path: Path) -> None:
+def test_an_earlier_run_at_another_gateway_or_one_that_is_gone_is_not_in_the_way(
+    cli: Cli, tmp_path: Path
+) -> None:
     there = run_there(cli, "moved")
     with running_sandbox("--time-scale", "0") as url:
         begin_new(replace(cli, url=url), manifest="it's x/moved.yaml")
@@ -141,18 +146,28 @@ def test_an_earlier_run_at_another_gateway_or_one_that_is_gone_is_not_in_the_way
 
 def test_an_earlier_run_of_another_key_is_mentioned_and_not_in_the_way(cli: Cli) -> None:
     there = run_there(cli, "rekeyed")
-    with closing(sqlite3.connect(there.cwd / "outputs/rekeyed/default/.crucible/journal.sqlite3")) as journal, journal:
+    with (
+        closing(
+            sqlite3.connect(there.cwd / "outputs/rekeyed/default/.crucible/journal.sqlite3")
+        ) as journal,
+        journal,
+    ):
         journal.execute("UPDATE meta SET value = 'pbkdf2:00:00' WHERE key = 'key'")
     done = cli("run", "it's x/rekeyed.yaml")
     assert done.code == 0, done.err
-    assert "this manifest was run before with another key in it's x/outputs/rekeyed/default" in said(done)
+    assert (
+        "this manifest was run before with another key in it's x/outputs/rekeyed/default"
+        in said(done)
+    )
 
 
 CHOICES: list[tuple[str, int, bool]] = [("c\n", 0, False), ("n\n", 0, True), ("\n", 2, False)]
 
 
 @pytest.mark.parametrize(("typed", "code", "is_new"), CHOICES)
-def test_on_a_terminal_the_choice_is_asked_for(cli: Cli, typed: str, code: int, is_new: bool) -> None:
+def test_on_a_terminal_the_choice_is_asked_for(
+    cli: Cli, typed: str, code: int, is_new: bool
+) -> None:
     name = f"asked{CHOICES.index((typed, code, is_new))}"
     run_there(cli, name)
     arguments: Any = ["run", f"it's x/{name}.yaml", "--display", "plain"]

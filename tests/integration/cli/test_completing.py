@@ -1,4 +1,7 @@
-"""The Tab key: in a real bash, and what zsh and fish are told; they are pressed in ``tests/verification/terminal``."""
+"""The Tab key:
+
+in a real bash, and what zsh and fish are told; they are pressed in ``tests/verification/terminal``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from tests.harness.commands import Cli
 from tests.harness.forked_commands import COMMAND, forking_script
 
 BASH = shutil.which("bash") or "bash"
-# Sets what bash sets when Tab is pressed behind the words, calls what it would call, and prints what it would offer.
+# Sets what bash sets when Tab is pressed behind the words, calls what it would call, and prints
+# what it would offer.
 TAB = """
 tab() {
     COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
@@ -24,15 +28,20 @@ tab() {
 
 
 def press_tab(cli: Cli, *words: str, is_installed: bool = False) -> list[str]:
-    """Install the completion as a user does, start a bash that reads it, and press Tab behind the words.
+    """Install the completion as a user does, start a bash that reads it, and press Tab behind the
+    words.
 
-    ``is_installed``: with the installed command, and not a fork. It installs the completion in any case: a fork can't
-    see which shell has started it.
+    ``is_installed``: with the installed command, and not a fork. It installs the completion in any
+    case: a fork can't see which shell has started it.
     """
     home = cli.cwd / "home"
     home.mkdir(exist_ok=True)
     found = Path(COMMAND if is_installed else forking_script(home)).parent
-    environment = {**cli.environment, "HOME": str(home), "PATH": f"{found}:{cli.environment['PATH']}"}
+    environment = {
+        **cli.environment,
+        "HOME": str(home),
+        "PATH": f"{found}:{cli.environment['PATH']}",
+    }
     install = f"[ -f ~/.bashrc ] || '{COMMAND}' --install-completion >&2"
     script = f'{install}\n. ~/.bashrc\n{TAB}\ntab crucible-batch "$@"'
     done = subprocess.run(
@@ -47,12 +56,19 @@ def press_tab(cli: Cli, *words: str, is_installed: bool = False) -> list[str]:
 def test_commands_and_options_are_completed(lonely_cli: Cli) -> None:
     assert press_tab(lonely_cli, "sta", is_installed=True) == ["status"]
     assert press_tab(lonely_cli, "run", "--resub", is_installed=True) == ["--resubmit-unknown"]
-    assert press_tab(lonely_cli, "run", "m.yaml", "--display", "") == ["auto", "rich", "plain", "none"]
+    assert press_tab(lonely_cli, "run", "m.yaml", "--display", "") == [
+        "auto",
+        "rich",
+        "plain",
+        "none",
+    ]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_is_told_what_it_can_read(lonely_cli: Cli, shell: str) -> None:
-    script = lonely_cli("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").out
+    script = lonely_cli(
+        "--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+    ).out
     assert f"complete_{shell}" in script
     asked = {
         "_CRUCIBLE_BATCH_COMPLETE": f"complete_{shell}",
@@ -65,5 +81,9 @@ def test_each_shell_is_told_what_it_can_read(lonely_cli: Cli, shell: str) -> Non
 
 
 def test_zsh_is_told_to_complete_at_the_first_tab(lonely_cli: Cli) -> None:
-    script = lonely_cli("--show-completion", "zsh", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1").out
-    assert script.index('_crucible_batch_completion "$@"') < script.index("  compdef _crucible_batch_completion")
+    script = lonely_cli(
+        "--show-completion", "zsh", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+    ).out
+    assert script.index('_crucible_batch_completion "$@"') < script.index(
+        "  compdef _crucible_batch_completion"
+    )

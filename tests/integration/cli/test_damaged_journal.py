@@ -1,4 +1,7 @@
-"""A journal that is damaged, or was edited by hand: every command ends with a documented exit code and says why."""
+"""A journal that is damaged, or was edited by hand:
+
+every command ends with a documented exit code and says why.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,8 @@ def beside(end: str, block: bytes) -> Damage:
 
 
 def odd(table: str, column: str, value: object) -> Damage:
-    """Write a value of any type, as SQLite lets whoever drops the rules that the table was made with."""
+    """Write a value of any type, as SQLite lets whoever drops the rules that the table was made
+    with."""
 
     def damage(path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection, connection:
@@ -78,14 +82,17 @@ def odd(table: str, column: str, value: object) -> Damage:
             connection.execute(f"INSERT INTO {table} SELECT * FROM ruled")
             connection.execute("DROP TABLE ruled")
             connection.execute(
-                f"UPDATE {table} SET {column} = ? WHERE rowid = (SELECT max(rowid) FROM {table})", (value,)
+                f"UPDATE {table} SET {column} = ? WHERE rowid = (SELECT max(rowid) FROM {table})",
+                (value,),
             )
 
     return damage
 
 
 def event(kind: str, field: str, value: str) -> Damage:
-    return told(f"UPDATE events SET body = json_set(body, '$.{field}', json('{value}')) WHERE type = '{kind}'")
+    return told(
+        f"UPDATE events SET body = json_set(body, '$.{field}', json('{value}')) WHERE type = '{kind}'"
+    )
 
 
 FIELDS = [
@@ -134,7 +141,9 @@ def good(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Path:
 
 
 @pytest.fixture
-def place(good: Path, tmp_path: Path, gateway: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(
+    good: Path, tmp_path: Path, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     shutil.copytree(good, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     monkeypatch.setenv("MOLTAZINE_API_KEY", KEY)
@@ -143,7 +152,9 @@ def place(good: Path, tmp_path: Path, gateway: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("damage", quick_every(5, DAMAGES.values()), ids=DAMAGES)
-def test_whatever_is_wrong_with_a_journal_no_command_ends_as_if_by_a_bug(place: Path, damage: Damage) -> None:
+def test_whatever_is_wrong_with_a_journal_no_command_ends_as_if_by_a_bug(
+    place: Path, damage: Damage
+) -> None:
     damage(place / "out" / JOURNAL)
     (place / "out").rename(place / "damaged")
     for command in (*READING, ["run", "trial.yaml", "--out-dir"]):

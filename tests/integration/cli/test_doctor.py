@@ -40,7 +40,11 @@ def test_a_gateway_that_cannot_be_connected_to_is_named_with_the_reason(tmp_path
 
 @pytest.mark.parametrize(
     ("status", "hint"),
-    [(403, "ask its operator for access"), (404, "the gateway's base URL"), (503, "try again later")],
+    [
+        (403, "ask its operator for access"),
+        (404, "the gateway's base URL"),
+        (503, "try again later"),
+    ],
 )
 def test_a_server_that_answers_with_an_error_is_not_called_a_problem_of_the_network(
     lonely_cli: Cli, status: int, hint: str
@@ -53,7 +57,9 @@ def test_a_server_that_answers_with_an_error_is_not_called_a_problem_of_the_netw
 
 
 def test_a_clock_that_is_off_is_told_with_its_sign(lonely_cli: Cli) -> None:
-    with answering(lambda path: 200 if path == "/api/health" else 404, Date="Thu, 01 Jan 2015 00:00:00 GMT") as url:
+    with answering(
+        lambda path: 200 if path == "/api/health" else 404, Date="Thu, 01 Jan 2015 00:00:00 GMT"
+    ) as url:
         done = lonely_cli("doctor", "--json", CRUCIBLE_API_BASE=url)
     assert done.code == 3  # for want of a key
     clock = finding(done, "clock")
@@ -87,7 +93,9 @@ def refuse(*_args: Any, **_options: Any) -> None:
     raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
-def test_a_folder_where_no_output_could_get_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_where_no_output_could_get_its_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("link", "rename"):
         monkeypatch.setattr(os, name, refuse)
     monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
@@ -110,9 +118,17 @@ def refuse_locks(_descriptor: int, _operation: int) -> None:
 
 
 def test_proxies_of_the_environment_are_named_and_said_to_be_ignored(cli: Cli) -> None:
-    done = cli("doctor", "--json", HTTPS_PROXY="http://user:sesame@127.0.0.1:1", all_proxy="socks5://127.0.0.1:1")
+    done = cli(
+        "doctor",
+        "--json",
+        HTTPS_PROXY="http://user:sesame@127.0.0.1:1",
+        all_proxy="socks5://127.0.0.1:1",
+    )
     assert done.code == 0
-    assert finding(done, "proxy")["text"] == "HTTPS_PROXY, all_proxy set in the environment, but ignored"
+    assert (
+        finding(done, "proxy")["text"]
+        == "HTTPS_PROXY, all_proxy set in the environment, but ignored"
+    )
     assert "sesame" not in done.out + done.err
 
 
@@ -133,7 +149,9 @@ def test_no_key_is_shown_wherever_it_comes_from_and_whatever_becomes_of_it(
 
 
 def test_a_password_in_the_base_url_is_refused_and_not_shown(lonely_cli: Cli) -> None:
-    done = lonely_cli("doctor", CRUCIBLE_API_BASE="https://user:sesame@127.0.0.1:9", MOLTAZINE_API_KEY=KEY)
+    done = lonely_cli(
+        "doctor", CRUCIBLE_API_BASE="https://user:sesame@127.0.0.1:9", MOLTAZINE_API_KEY=KEY
+    )
     assert done.code == 5
     assert "must not contain a user" in done.out
     assert "sesame" not in done.out + done.err

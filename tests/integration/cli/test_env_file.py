@@ -1,4 +1,7 @@
-"""Where the key and the address come from: ``--env-file``, and a ``.env`` beside the manifest that is not read."""
+"""Where the key and the address come from:
+
+``--env-file``, and a ``.env`` beside the manifest that is not read.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,7 @@ import pytest
 from tests.harness.commands import KEY, Cli
 from tests.harness.forked_commands import COMMAND
 
-MANIFEST = (
-    "version: 1\nname: {}\nworkflow: zimage-base\nbudget: {{credits: 10}}\njobs: [{{name: fox, prompt: a fox}}]\n"
-)
+MANIFEST = "version: 1\nname: {}\nworkflow: zimage-base\nbudget: {{credits: 10}}\njobs: [{{name: fox, prompt: a fox}}]\n"  # noqa: E501
 
 
 def in_folder(cli: Cli, name: str, gateway: str) -> Path:
@@ -34,7 +35,9 @@ def test_a_run_takes_key_and_address_from_the_named_file(lonely_cli: Cli, gatewa
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
-def test_a_dotenv_beside_the_manifest_is_pointed_at_and_not_read(lonely_cli: Cli, gateway: str, command: str) -> None:
+def test_a_dotenv_beside_the_manifest_is_pointed_at_and_not_read(
+    lonely_cli: Cli, gateway: str, command: str
+) -> None:
     in_folder(lonely_cli, f"pointed-{command}", gateway)
     done = lonely_cli(command, "my batch/m.yaml")
     said = " ".join((done.out + done.err).split())
@@ -46,7 +49,9 @@ def test_a_dotenv_beside_the_manifest_is_pointed_at_and_not_read(lonely_cli: Cli
     assert lonely_cli(command, "my batch/m.yaml", *shlex.split(advice)[:2]).code == 0
 
 
-def test_a_file_that_is_a_pipe_is_read_once_and_its_key_is_hidden(lonely_cli: Cli, gateway: str) -> None:
+def test_a_file_that_is_a_pipe_is_read_once_and_its_key_is_hidden(
+    lonely_cli: Cli, gateway: str
+) -> None:
     script = f"exec {COMMAND} doctor -v --env-file <(printf 'MOLTAZINE_API_KEY=%s\\nCRUCIBLE_API_BASE=%s\\n' $1 $2)"
     done = subprocess.run(
         ["bash", "-c", script, "bash", KEY, gateway],

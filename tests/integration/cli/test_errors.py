@@ -11,7 +11,9 @@ from tests.harness.commands import Cli
 
 
 def test_a_problem_is_shown_with_its_place_its_line_and_a_caret(lonely_cli: Cli) -> None:
-    lonely_cli.write("wrong", "- {name: fox, promt: a fox}\n- {name: 'o[red]wl', prompt: '{{ nope }}'}")
+    lonely_cli.write(
+        "wrong", "- {name: fox, promt: a fox}\n- {name: 'o[red]wl', prompt: '{{ nope }}'}"
+    )
     done = lonely_cli("validate", "wrong.yaml")
     assert done.code == 2
     lines = done.err.splitlines()
@@ -68,8 +70,16 @@ def test_the_problem_of_a_row_shows_the_row(lonely_cli: Cli, table: str) -> None
 @pytest.mark.parametrize(
     ("args", "first", "hint"),
     [
-        (("status", "nowhere"), "error RUN_DIRECTORY: nowhere is not a run directory", "hint  give the directory"),
-        (("run", "x.yaml", "--budgt"), "error USAGE: No such option: --budgt", "hint  crucible-batch run --help"),
+        (
+            ("status", "nowhere"),
+            "error RUN_DIRECTORY: nowhere is not a run directory",
+            "hint  give the directory",
+        ),
+        (
+            ("run", "x.yaml", "--budgt"),
+            "error USAGE: No such option: --budgt",
+            "hint  crucible-batch run --help",
+        ),
         (("credits",), "error NO_API_KEY: there is no API key", "hint  set MOLTAZINE_API_KEY"),
         (("init", "/proc/none"), "error USAGE: /proc/none: ", "hint  choose another folder"),
     ],
@@ -83,7 +93,11 @@ def test_an_error_has_its_code_its_words_and_what_to_do(
 
 
 @pytest.mark.parametrize("words", [["--help"], ["validate", "nothing.yaml"]])
-def test_a_console_that_takes_nothing_ends_a_command_with_5_and_not_with_pythons_own_code(words: list[str]) -> None:
+def test_a_console_that_takes_nothing_ends_a_command_with_5_and_not_with_pythons_own_code(
+    words: list[str],
+) -> None:
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run([sys.executable, "-m", "crucible_batch", *words], stdout=full, stderr=full, check=False)
+        ended = subprocess.run(
+            [sys.executable, "-m", "crucible_batch", *words], stdout=full, stderr=full, check=False
+        )
     assert ended.returncode == 5

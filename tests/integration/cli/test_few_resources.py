@@ -1,4 +1,7 @@
-"""Too little memory, or a thread that can't be started: an ending with a code of its own, and never "this is a bug"."""
+"""Too little memory, or a thread that can't be started:
+
+an ending with a code of its own, and never "this is a bug".
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,9 @@ PHOTO = "- {name: edit, prompt: at night, workflow: qwen-edit, image: a.png}"
 
 
 def started(program: str, amount: int, cli: Cli, *words: str) -> Done:
-    process = start_program(program, str(amount), *words, cwd=cli.cwd, env=cli.environment, stdout=PIPE, stderr=PIPE)
+    process = start_program(
+        program, str(amount), *words, cwd=cli.cwd, env=cli.environment, stdout=PIPE, stderr=PIPE
+    )
     out, err = process.communicate(timeout=240)
     return Done(process.returncode or 0, out, err)
 
@@ -73,7 +78,9 @@ def code_of(error: BaseException) -> tuple[int, str]:
         MemoryError(),
         RuntimeError("can't start new thread"),
         ExceptionGroup("unhandled errors in a TaskGroup", [MemoryError()]),
-        ExceptionGroup("outer", [ExceptionGroup("inner", [RuntimeError("can't start new thread")])]),
+        ExceptionGroup(
+            "outer", [ExceptionGroup("inner", [RuntimeError("can't start new thread")])]
+        ),
     ],
     ids=["memory", "thread", "in a group", "in two groups"],
 )

@@ -1,4 +1,5 @@
-"""Manifests as people write them, with the tables of their spreadsheets and the photos of their phones."""
+"""Manifests as people write them, with the tables of their spreadsheets and the photos of their
+phones."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from PIL import Image
 from tests.harness.case_table import each_case
 from tests.harness.commands import Cli, Done
 
-HEAD = "version: 1\nname: {name}\nworkflow: zimage-base\nbudget: {{credits: 100}}\njobs:\n  - {job}\n"
+HEAD = (
+    "version: 1\nname: {name}\nworkflow: zimage-base\nbudget: {{credits: 100}}\njobs:\n  - {job}\n"
+)
 
 
 def photo(path: Path) -> None:
@@ -27,8 +30,14 @@ def text_of(done: Done) -> str:
 
 
 def params_of(cli: Cli, name: str) -> dict[str, Any]:
-    report = json.loads((cli.cwd / f"outputs/{name}/default/report.json").read_text(encoding="utf-8"))
-    return {job["name"]: job["params"]["prompt.text"] for job in report["jobs"] if job["status"] == "succeeded"}
+    report = json.loads(
+        (cli.cwd / f"outputs/{name}/default/report.json").read_text(encoding="utf-8")
+    )
+    return {
+        job["name"]: job["params"]["prompt.text"]
+        for job in report["jobs"]
+        if job["status"] == "succeeded"
+    }
 
 
 # -- empty cells --
@@ -43,7 +52,9 @@ def names_the_cell(note: str) -> bool:
 
 def test_a_run_says_which_cell_is_empty_before_it_buys(cli: Cli) -> None:
     (cli.cwd / "goods.csv").write_text(EMPTY)
-    cli.write("empty-run", "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: 'a {{ row.title }}'}")
+    cli.write(
+        "empty-run", "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: 'a {{ row.title }}'}"
+    )
     planned, ran = cli("plan", "empty-run.yaml"), cli("run", "empty-run.yaml")
     assert (planned.code, ran.code) == (0, 0), ran.err
     assert names_the_cell(text_of(planned)), planned.out
@@ -56,7 +67,10 @@ def test_a_run_says_which_cell_is_empty_before_it_buys(cli: Cli) -> None:
 def test_a_table_of_a_european_spreadsheet_is_run(cli: Cli) -> None:
     table = '\ufeffsku;title;weight\r\nV-1;vase, blue;1,5\r\nM-2;"mug; red";0,25\r\n'
     (cli.cwd / "goods.csv").write_text(table, encoding="utf-8", newline="")
-    cli.write("semi", "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: '{{ row.title }} of {{ row.weight }} kg'}")
+    cli.write(
+        "semi",
+        "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: '{{ row.title }} of {{ row.weight }} kg'}",
+    )
     done = cli("run", "semi.yaml")
     assert done.code == 0, done.err
     assert params_of(cli, "semi") == {"V-1": "vase, blue of 1,5 kg", "M-2": "mug; red of 0,25 kg"}
@@ -64,7 +78,9 @@ def test_a_table_of_a_european_spreadsheet_is_run(cli: Cli) -> None:
 
 def test_the_advice_for_a_row_of_such_a_table_is_about_semicolons(lonely_cli: Cli) -> None:
     (lonely_cli.cwd / "goods.csv").write_text("sku;title\nV-1;vase; blue\n")
-    lonely_cli.write("bad-row", "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: '{{ row.title }}'}")
+    lonely_cli.write(
+        "bad-row", "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: '{{ row.title }}'}"
+    )
     done = lonely_cli("validate", "bad-row.yaml")
     assert done.code == 2
     assert "goods.csv:2" in done.err
@@ -74,7 +90,9 @@ def test_the_advice_for_a_row_of_such_a_table_is_about_semicolons(lonely_cli: Cl
 
 def test_a_semicolon_in_a_table_with_commas_divides_nothing(lonely_cli: Cli) -> None:
     (lonely_cli.cwd / "goods.csv").write_text("sku,title;remark\nV-1,vase; blue\n")
-    lonely_cli.write("commas", "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: '{{ row.sku }}'}")
+    lonely_cli.write(
+        "commas", "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: '{{ row.sku }}'}"
+    )
     assert lonely_cli("validate", "commas.yaml").code == 0
 
 
@@ -144,7 +162,12 @@ def heif(brand: bytes) -> bytes:
     [
         *(
             (name, heif(brand), r"HEI[CF].* (convert|export|save)\w* .*(JPEG|PNG)")
-            for name, brand in (("p.heic", b"heic"), ("p.HEIC", b"heix"), ("p.jpg", b"heic"), ("p.heif", b"mif1"))
+            for name, brand in (
+                ("p.heic", b"heic"),
+                ("p.HEIC", b"heix"),
+                ("p.jpg", b"heic"),
+                ("p.heif", b"mif1"),
+            )
         ),
         ("p.png", b"", "is empty"),
     ],
@@ -154,7 +177,9 @@ def test_a_file_that_is_no_image_is_named_with_its_remedy(
 ) -> None:
     cli = Cli(tmp_path, "http://127.0.0.1:9")
     (cli.cwd / name).write_bytes(content)
-    done = cli("plan", cli.write("odd", f"- {{name: a, workflow: qwen-edit, prompt: x, image: {name}}}"))
+    done = cli(
+        "plan", cli.write("odd", f"- {{name: a, workflow: qwen-edit, prompt: x, image: {name}}}")
+    )
     assert done.code == 2, done.err
     said = text_of(done).replace(name, "")
     assert re.search(words, said), said

@@ -1,4 +1,7 @@
-"""Threads share one heap once that was said, and have one each where it wasn't: asked of the C library itself."""
+"""Threads share one heap once that was said, and have one each where it wasn't:
+
+asked of the C library itself.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ libc.malloc_stats()
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have one heap anyway")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have one heap anyway"
+)
 @pytest.mark.parametrize(
     ("shared", "environment", "heaps"),
     [(True, {}, 1), (False, {}, 5), (True, {"MALLOC_ARENA_MAX": "3"}, 3)],
@@ -39,6 +44,10 @@ def test_threads_have_as_many_heaps(shared: bool, environment: dict[str, str], h
     own = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
     script = THREADS.format(shared=shared)
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**own, **environment}
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**own, **environment},
     )
     assert done.stderr.count("Arena ") == heaps

@@ -37,11 +37,15 @@ def test_the_help_of_a_command_is_complete_in_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     assert exit_code(*command.split(), "--help", monkeypatch=monkeypatch) == 0
     text = capsys.readouterr().out
-    assert not re.search(r"<(bool|str|path|int)|list\[|every job succeeded", text), "types, or the table of exit codes"
+    assert not re.search(r"<(bool|str|path|int)|list\[|every job succeeded", text), (
+        "types, or the table of exit codes"
+    )
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text  # a word that is cut at the width of its column
     assert command in {"run", "plan"} or "\n   crucible-batch " in text, "examples are indented"
-    assert not re.search(r"\[\[|\.\.\.[\]}]", text.replace("[OPTIONS]", "")), "the brackets of an argument are doubled"
+    assert not re.search(r"\[\[|\.\.\.[\]}]", text.replace("[OPTIONS]", "")), (
+        "the brackets of an argument are doubled"
+    )
 
 
 def test_the_version_is_shown(lonely_cli: Cli) -> None:
@@ -60,14 +64,25 @@ def exit_code(*args: str, monkeypatch: pytest.MonkeyPatch) -> object:
     return ending.value.code
 
 
-@pytest.mark.parametrize("args", [("rnu",), ("run",), ("run", "x.yaml", "--budgt", "3"), ("run", "x", "-c", "0"), ()])
-def test_a_wrong_command_line_is_exit_2(monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "args", [("rnu",), ("run",), ("run", "x.yaml", "--budgt", "3"), ("run", "x", "-c", "0"), ()]
+)
+def test_a_wrong_command_line_is_exit_2(
+    monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
     assert exit_code(*args, monkeypatch=monkeypatch) == 2
 
 
 @pytest.mark.parametrize(
     "option",
-    ["--budget=-1", "--budget=many", "--deadline=soon", "--job-timeout=0", "--var=x", "--display=loud"]
+    [
+        "--budget=-1",
+        "--budget=many",
+        "--deadline=soon",
+        "--job-timeout=0",
+        "--var=x",
+        "--display=loud",
+    ]
     + [f"--polls-per-second={rate}" for rate in ("0", "-1", "nan", "1e9", "many")],
 )
 def test_an_option_that_cannot_be_read_is_exit_2(

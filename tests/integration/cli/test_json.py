@@ -23,7 +23,11 @@ def test_a_run_is_told_event_by_event(cli: Cli) -> None:
 
 
 def test_a_plan_is_one_line(cli: Cli) -> None:
-    cli.write("planned", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4, max_credits_per_job: 2.5}")
+    cli.write(
+        "planned",
+        "- {name: fox, prompt: a fox, repeat: 3}",
+        budget="{credits: 4, max_credits_per_job: 2.5}",
+    )
     done = cli("plan", "planned.yaml", "--json")
     data = check_stream(done, "plan")["data"]
     assert data["states"] == {"new": 3, "in_flight": 0, "failed": 0, "done": 0}

@@ -9,7 +9,8 @@ from tests.harness.screen import Screen
 
 
 def test_assets_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> None:
-    # Of a size that no other test draws: the gateway is shared, and an image that it has is only found.
+    # Of a size that no other test draws: the gateway is shared, and an image that it has is only
+    # found.
     Image.new("RGB", (61, 67), "olive").save(cli.cwd / "olive.png")
     cli.write("tidy", "- {name: fox, prompt: a fox, image: olive.png, workflow: qwen-edit}")
     assert cli("run", "tidy.yaml", "-q").code == 0
@@ -26,7 +27,11 @@ def test_assets_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> N
     assert "olive.png" in done.out
     assert "less 0.5 in rebates" in cli("status", run_dir).out
     envelope = cli("assets", run_dir, "--delete", "--json").envelope
-    assert (envelope["ok"], envelope["data"]["deleted"], envelope["data"]["rebates"]) == (True, 0, "0")
+    assert (envelope["ok"], envelope["data"]["deleted"], envelope["data"]["rebates"]) == (
+        True,
+        0,
+        "0",
+    )
 
 
 def _upload(cli: Cli, name: str, size: tuple[int, int]) -> str:
@@ -47,7 +52,10 @@ def test_assets_without_a_terminal_deletes_nothing_without_yes(cli: Cli) -> None
     assert command in refused.err
     envelope = cli("assets", run_dir, "--delete", "--json").envelope
     assert (envelope["exit_code"], envelope["data"]["deleted"]) == (2, 0)
-    assert (envelope["error"]["code"], envelope["error"]["hint"]) == ("CONSENT_NEEDED", f"{command[:-6]} --json --yes")
+    assert (envelope["error"]["code"], envelope["error"]["hint"]) == (
+        "CONSENT_NEEDED",
+        f"{command[:-6]} --json --yes",
+    )
     assert "1 asset deleted, 0.5 credits rebated" in cli(*command.split()[1:]).out
     assert cli("assets", run_dir, "--delete").code == 0  # there is nothing left to confirm
 

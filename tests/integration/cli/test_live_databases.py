@@ -1,7 +1,8 @@
-"""No command opens the file of a live database by itself, and a status beside a run costs the run nothing.
+"""No command opens the file of a live database by itself, and a status beside a run costs the run
+nothing.
 
-The file of a journal or of a budget account is opened by SQLite only: the locks of a process on a file end when it
-closes any descriptor of the file, also one that ``open()`` made.
+The file of a journal or of a budget account is opened by SQLite only: the locks of a process on a
+file end when it closes any descriptor of the file, also one that ``open()`` made.
 """
 
 from __future__ import annotations
@@ -78,19 +79,30 @@ def ledger_of(url: str | None) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("read", ["read", "not read"])
 def test_what_was_bought_after_a_status_is_in_the_journal_after_a_kill(own: Cli, read: str) -> None:
     """A purchase that an observer was told of was journalled before."""
-    manifest = own.write("beside", "- {name: fox, prompt: a fox, repeat: 30}", budget="{credits: 24}")
+    manifest = own.write(
+        "beside", "- {name: fox, prompt: a fox, repeat: 30}", budget="{credits: 24}"
+    )
     killed = start_program(
-        textwrap.dedent(BESIDE_A_STATUS), str(own.url), manifest, read, cwd=own.cwd, env=own.environment
+        textwrap.dedent(BESIDE_A_STATUS),
+        str(own.url),
+        manifest,
+        read,
+        cwd=own.cwd,
+        env=own.environment,
     )
     assert killed.wait(timeout=240) == -signal.SIGKILL
     told = (own.cwd / "accepted.txt").read_text(encoding="utf-8").split()
     assert len(told) == 9
     with closing(sqlite3.connect(own.cwd / "out/.crucible/journal.sqlite3")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        query = "SELECT json_extract(body, '$.job_id') FROM events WHERE type = 'Accepted' ORDER BY seq"
+        query = (
+            "SELECT json_extract(body, '$.job_id') FROM events WHERE type = 'Accepted' ORDER BY seq"
+        )
         assert [row[0] for row in connection.execute(query)] == told
     assert own("run", manifest, "--out-dir", "out", "-q").code == 4
-    reserved = [abs(Decimal(row["amount"])) for row in ledger_of(own.url) if row["entry_type"] == "reserve"]
+    reserved = [
+        abs(Decimal(row["amount"])) for row in ledger_of(own.url) if row["entry_type"] == "reserve"
+    ]
     assert sum(reserved) == 24
     if has_feature("check"):
         audit = own("check", "out", "--ledger", "--json")

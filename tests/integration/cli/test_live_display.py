@@ -28,7 +28,9 @@ def test_a_dumb_terminal_gets_plain_lines(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(("typed", "code"), [("\n", 2), ("y\n", 0), ("\x03", 130)])
-def test_without_a_budget_a_terminal_is_asked_and_no_is_the_default(cli: Cli, typed: str, code: int) -> None:
+def test_without_a_budget_a_terminal_is_asked_and_no_is_the_default(
+    cli: Cli, typed: str, code: int
+) -> None:
     name = f"asked-{code}"
     cli.write(name, budget="")
     with closing(Screen(cli, ["run", f"{name}.yaml"], 100)) as screen:

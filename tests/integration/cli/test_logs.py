@@ -1,4 +1,7 @@
-"""What an unattended run prints and logs: nothing with -q if all is well, and otherwise why, in one line."""
+"""What an unattended run prints and logs:
+
+nothing with -q if all is well, and otherwise why, in one line.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,10 @@ def test_a_log_file_that_cannot_be_used_is_refused_before_anything_is_bought(cli
     cli.write("refused")
     done = cli("run", "refused.yaml", "--log-file", "refused.yaml")
     assert done.code == 2
-    assert "refused.yaml exists and is not a log of crucible-batch; nothing was written to it" in done.err
+    assert (
+        "refused.yaml exists and is not a log of crucible-batch; nothing was written to it"
+        in done.err
+    )
     assert not (cli.cwd / "outputs").exists()
 
 
@@ -118,7 +124,17 @@ def _log_all(output: CommandOutput, options: LogOptions, secret: str) -> None:
     assert log is not None
     error = ErrorInfo(secret, f"it is {secret}", request_id=secret)
     failed = Failed(at=0.0, error=error)
-    log.notify(JobAdvanced(0.0, secret, "id", failed, Phase.IN_FLIGHT, Phase.FAILED, Balance(None, *[Decimal(0)] * 2)))
+    log.notify(
+        JobAdvanced(
+            0.0,
+            secret,
+            "id",
+            failed,
+            Phase.IN_FLIGHT,
+            Phase.FAILED,
+            Balance(None, *[Decimal(0)] * 2),
+        )
+    )
     logging.getLogger("crucible_batch.gateway").warning("odd %s", secret)
     log.result(secret, 1, secret, {"report": secret})
     raise GatewayError(secret, code=secret, request_id=secret)
@@ -127,10 +143,17 @@ def _log_all(output: CommandOutput, options: LogOptions, secret: str) -> None:
 @each_case("log_format", LogFormat)
 @each_case(
     "secret, disguise",
-    [*((KEY, each) for each in DISGUISES), *((ADDRESS, each) for each in DISGUISES if each != "token alone")],
+    [
+        *((KEY, each) for each in DISGUISES),
+        *((ADDRESS, each) for each in DISGUISES if each != "token alone"),
+    ],
 )
 def test_no_secret_is_in_a_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, log_format: LogFormat, disguise: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    secret: str,
+    log_format: LogFormat,
+    disguise: str,
 ) -> None:
     monkeypatch.setenv("MOLTAZINE_API_KEY", KEY)
     monkeypatch.setattr(secret_text, "_registered", {})
@@ -144,5 +167,9 @@ def test_no_secret_is_in_a_log(
     path.unlink()
     assert len(text.splitlines()) == 4
     for line in text.splitlines():
-        values = json.dumps(json.loads(line), ensure_ascii=False) if log_format is LogFormat.JSON else line
+        values = (
+            json.dumps(json.loads(line), ensure_ascii=False)
+            if log_format is LogFormat.JSON
+            else line
+        )
         assert not shows(secret, values)

@@ -23,7 +23,9 @@ def test_status_and_report_read_a_run_directory(cli: Cli) -> None:
     (run_dir / "report.json").unlink()
     assert cli("report", str(run_dir)).code == 0
     assert (run_dir / "report.json").read_bytes() == first
-    jsonschema.Draft202012Validator(json.loads(cli("schema", "--report").out)).validate(json.loads(first))
+    jsonschema.Draft202012Validator(json.loads(cli("schema", "--report").out)).validate(
+        json.loads(first)
+    )
 
 
 def test_a_run_leaves_a_page_unless_it_is_not_wanted(cli: Cli) -> None:
@@ -38,10 +40,14 @@ def test_a_run_leaves_a_page_unless_it_is_not_wanted(cli: Cli) -> None:
     assert "report.html" not in again.err
     assert not page.exists()  # it would tell of the run before
     made = cli("report", str(page.parent))
-    assert made.out.splitlines() == [f"✓ {page.parent / name}" for name in ("report.json", "report.html")]
+    assert made.out.splitlines() == [
+        f"✓ {page.parent / name}" for name in ("report.json", "report.html")
+    ]
     assert page.exists()
     page.unlink()
-    assert cli("report", str(page.parent), "--no-html").out.splitlines() == [f"✓ {page.parent / 'report.json'}"]
+    assert cli("report", str(page.parent), "--no-html").out.splitlines() == [
+        f"✓ {page.parent / 'report.json'}"
+    ]
     assert not page.exists()
 
 
@@ -83,12 +89,17 @@ def test_status_says_where_the_newest_run_chose_only_some_and_what_makes_the_res
     assert "the newest run was limited to some of the jobs" in status.out
     assert f"next     crucible-batch run {manifest}\n" in status.out  # the manifest has the budget
     assert cli("run", manifest, "--only", "fox", "--budget", "90").code == 0
-    assert f"next     crucible-batch run {manifest} --budget 90\n" in cli("status", "outputs/some/default").out
+    assert (
+        f"next     crucible-batch run {manifest} --budget 90\n"
+        in cli("status", "outputs/some/default").out
+    )
     assert cli("run", manifest).code == 0
     assert "next" not in cli("status", "outputs/some/default").out
 
 
-def test_status_shows_how_far_a_run_is_that_is_in_progress_and_what_continues_with_it_afterwards(slow_cli: Cli) -> None:
+def test_status_shows_how_far_a_run_is_that_is_in_progress_and_what_continues_with_it_afterwards(
+    slow_cli: Cli,
+) -> None:
     slow_cli.write("going", "- {name: fox, prompt: a fox, repeat: 5}")
     run_dir = "outputs/going/default"
     run = slow_cli.start("run", "going.yaml", "-c", "2", "--display", "none")
@@ -121,7 +132,11 @@ def test_status_names_the_command_that_continues(cli: Cli, place: tuple[str, ...
     name = f"on{len(place)}{place[-1] if place else ''}"
     cli.write(name, "- {name: fox, prompt: a fox}\n- {name: bad, prompt: nsfw}")
     assert cli("run", f"{name}.yaml", "-q", *place).code == 1
-    run_dir = "here" if "here" in place else f"outputs/{name}/{'again' if 'again' in place else 'default'}"
+    run_dir = (
+        "here"
+        if "here" in place
+        else f"outputs/{name}/{'again' if 'again' in place else 'default'}"
+    )
     lines = cli("status", run_dir).out.splitlines()
     assert "failed   MODERATION_REFUSED × 1: bad" in lines[1]
     command = " ".join(["crucible-batch run", f"{name}.yaml", *place])

@@ -1,4 +1,7 @@
-"""Names that text or the file system can't hold: refused with exit code 2 before anything is bought."""
+"""Names that text or the file system can't hold:
+
+refused with exit code 2 before anything is bought.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ BYTE = os.fsdecode(b"\xff")
 
 
 def refused(cli: Any, *args: str, **environment: str) -> str:
-    """Run a command that must be refused, and return what it says. Nothing may be bought, nothing written."""
+    """Run a command that must be refused, and return what it says.
+
+    Nothing may be bought, nothing written.
+    """
     before = cli("credits", "--json").envelope["data"]
     done = cli(*args, **environment)
     assert done.code == 2, done.err
@@ -32,26 +38,34 @@ def refused(cli: Any, *args: str, **environment: str) -> str:
     ],
 )
 @pytest.mark.parametrize("command", ["run", pytest.param("plan", marks=pytest.mark.slow)])
-def test_an_option_that_names_what_cannot_be_written(cli: Any, command: str, options: list[str], says: str) -> None:
+def test_an_option_that_names_what_cannot_be_written(
+    cli: Any, command: str, options: list[str], says: str
+) -> None:
     manifest = cli.write("names", head="vars: {a: b}\n")
     assert says in refused(cli, command, manifest, *options)
 
 
 def test_a_plan_is_saved_under_a_name_that_is_text(cli: Any) -> None:
-    assert "the path of the plan" in refused(cli, "plan", cli.write("names-plan"), "-o", f"plan{BYTE}")
+    assert "the path of the plan" in refused(
+        cli, "plan", cli.write("names-plan"), "-o", f"plan{BYTE}"
+    )
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_a_manifest_of_a_name_that_is_no_text(cli: Any, command: str) -> None:
     path = cli.cwd / f"m{BYTE}.yaml"
     (cli.cwd / cli.write("names-manifest")).rename(path)
-    assert r"the path of the manifest 'm\udcff.yaml' is not UTF-8" in refused(cli, command, path.name)
+    assert r"the path of the manifest 'm\udcff.yaml' is not UTF-8" in refused(
+        cli, command, path.name
+    )
 
 
 def test_a_job_that_the_locale_has_no_characters_for(cli: Any) -> None:
     manifest = cli.write("names-locale", "- {name: é, prompt: a}")
     assert "use a UTF-8 locale" in refused(cli, "run", manifest, **ASCII)
-    assert "use a UTF-8 locale" in refused(cli, "run", cli.write("names-dir"), "--out-dir", "é", **ASCII)
+    assert "use a UTF-8 locale" in refused(
+        cli, "run", cli.write("names-dir"), "--out-dir", "é", **ASCII
+    )
 
 
 def test_a_report_is_not_written_where_its_path_is_no_text(cli: Any) -> None:

@@ -1,4 +1,7 @@
-"""Outages with real processes: a gateway that is started after the run, and one that is restarted in the middle."""
+"""Outages with real processes:
+
+a gateway that is started after the run, and one that is restarted in the middle.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ JOBS = 12
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free, and stay so while nobody listens: below those that the system gives to connections."""
+    """Ports that are free, and stay so while nobody listens:
+
+    below those that the system gives to connections.
+    """
     with ExitStack() as stack:
         found = list[int]()
         while len(found) < count:
@@ -34,14 +40,28 @@ def _free_ports(count: int) -> list[int]:
 
 @pytest.fixture
 def away(tmp_path: Path) -> tuple[Cli, Callable[[], Any]]:
-    """A command whose gateway is not there yet, and what starts it. It remembers everything across restarts."""
+    """A command whose gateway is not there yet, and what starts it.
+
+    It remembers everything across restarts.
+    """
     port, storage_port = _free_ports(2)
-    options = ("--port", str(port), "--storage-port", str(storage_port), "--state", str(tmp_path / "sandbox.db"))
-    return Cli(tmp_path, f"http://127.0.0.1:{port}"), lambda: running_sandbox(*options, "--time-scale", "0.5")
+    options = (
+        "--port",
+        str(port),
+        "--storage-port",
+        str(storage_port),
+        "--state",
+        str(tmp_path / "sandbox.db"),
+    )
+    return Cli(tmp_path, f"http://127.0.0.1:{port}"), lambda: running_sandbox(
+        *options, "--time-scale", "0.5"
+    )
 
 
 @contextmanager
-def _started(cli: Cli, *args: str) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
+def _started(
+    cli: Cli, *args: str
+) -> Iterator[tuple[subprocess.Popen[str], Iterator[dict[str, Any]]]]:
     process = cli.start(*args, "--json", stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     try:
@@ -73,7 +93,9 @@ def _bought_once(cli: Cli, count: int) -> None:
     assert report["counts"]["succeeded"] == count
 
 
-def test_a_run_outlasts_a_restart_of_the_gateway_and_buys_nothing_twice(away: tuple[Cli, Callable[[], Any]]) -> None:
+def test_a_run_outlasts_a_restart_of_the_gateway_and_buys_nothing_twice(
+    away: tuple[Cli, Callable[[], Any]],
+) -> None:
     cli, gateway = away
     manifest = cli.write("dark", f"- {{name: fox, prompt: a fox, repeat: {JOBS}}}")
     with ExitStack() as stack:

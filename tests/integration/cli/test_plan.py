@@ -1,4 +1,7 @@
-"""What ``plan`` says: as a diff against the directory's last plan, with honest figures, in words and in JSON."""
+"""What ``plan`` says:
+
+as a diff against the directory's last plan, with honest figures, in words and in JSON.
+"""
 
 import io
 import re
@@ -49,7 +52,11 @@ def changed(cli: Cli, name: str) -> None:
 
 def rows(done: Done) -> list[str]:
     assert done.code == 0, done.err
-    return [" ".join(line.split()) for line in done.out.splitlines() if line[:2] == "  " and line[2] in "+~>!=-"]
+    return [
+        " ".join(line.split())
+        for line in done.out.splitlines()
+        if line[:2] == "  " and line[2] in "+~>!=-"
+    ]
 
 
 def test_a_plan_reads_like_a_diff(cli: Cli) -> None:
@@ -63,7 +70,10 @@ def test_a_plan_reads_like_a_diff(cli: Cli) -> None:
         "= 2 already done zimage-base: fox-1, fox-3 (4 paid)",
         "- old no longer in the manifest; it cost 2, and its files are kept",
     ]
-    assert "25 jobs: 20 new, 1 changed, 1 to collect, 1 failed, 2 already done; 1 no longer in the manifest" in done.out
+    assert (
+        "25 jobs: 20 new, 1 changed, 1 to collect, 1 failed, 2 already done; 1 no longer in the manifest"
+        in done.out
+    )
     assert re.search(r"zimage-base +21 +2 +42 to 84 +highest seen +4", done.out)
     assert "42 to 84" in done.out
     assert "falls short by 12 or more" in done.out
@@ -83,14 +93,24 @@ def test_verbose_says_of_each_job_why(cli: Cli) -> None:
 def test_json_has_the_counts_and_with_v_the_rows(cli: Cli) -> None:
     changed(cli, "counted")
     data = check_stream(cli("plan", "counted.yaml", "--json"), "plan")["data"]
-    assert data["diff"] == {"new": 20, "changed": 1, "collected": 1, "failed": 1, "done": 2, "gone": 1}
+    assert data["diff"] == {
+        "new": 20,
+        "changed": 1,
+        "collected": 1,
+        "failed": 1,
+        "done": 2,
+        "gone": 1,
+    }
     assert (data["credits"]["at_least"], data["credits"]["at_most"]) == ("42", "84")
     assert "jobs" not in data
     found = check_stream(cli("plan", "counted.yaml", "--json", "-v"), "plan")["data"]["jobs"]
     assert len(found) == 26
     by_name = {row["name"]: row for row in found}
     assert by_name["edit"]["changes"] == [{"field": "sampler.seed", "before": 1, "after": 2}]
-    assert (by_name["fox-2"]["why"], by_name["fox-2"]["missing"]) == ("missing_output", ["fox-2/0.png"])
+    assert (by_name["fox-2"]["why"], by_name["fox-2"]["missing"]) == (
+        "missing_output",
+        ["fox-2/0.png"],
+    )
     assert (by_name["old"]["mark"], by_name["old"]["paid"]) == ("gone", "2")
 
 
@@ -111,7 +131,11 @@ def test_an_output_of_another_size_is_listed_as_changed(cli: Cli) -> None:
     line = "output changed: fox-2/0.png is downloaded again at no cost; the changed file is kept"
     assert f"> fox-2 {line}" in rows(cli("plan", "resized.yaml"))
     found = check_stream(cli("plan", "resized.yaml", "--json", "-v"), "plan")["data"]["jobs"][1]
-    assert (found["why"], found["missing"], found["resized"]) == ("changed_output", [], ["fox-2/0.png"])
+    assert (found["why"], found["missing"], found["resized"]) == (
+        "changed_output",
+        [],
+        ["fox-2/0.png"],
+    )
     done = cli("run", "resized.yaml")
     assert done.code == 0
     assert "fox-2/0.png was changed after it was saved" in done.err
@@ -119,13 +143,19 @@ def test_an_output_of_another_size_is_listed_as_changed(cli: Cli) -> None:
 
 def test_a_plan_fits_forty_columns(cli: Cli) -> None:
     cli.write("narrow", FIRST, budget="{credits: 100, max_credits_per_job: 4}")
-    table = [line for line in cli("plan", "narrow.yaml", COLUMNS="40").out.splitlines() if "at most" in line]
+    table = [
+        line
+        for line in cli("plan", "narrow.yaml", COLUMNS="40").out.splitlines()
+        if "at most" in line
+    ]
     assert len(table) == 1
     assert "at most 24" in table[0]
     assert len(table[0]) <= 40
 
 
-def line(certainty: Certainty, each: str | None, count: int = 1, ceiling: str | None = None) -> PriceLine:
+def line(
+    certainty: Certainty, each: str | None, count: int = 1, ceiling: str | None = None
+) -> PriceLine:
     return PriceLine("w", count, certainty, each and Decimal(each), ceiling and Decimal(ceiling))  # type: ignore[arg-type]
 
 
@@ -174,22 +204,36 @@ def summary(budget: int | None, *lines: PriceLine) -> PlanSummary:
 
 
 @each_case("budget, beyond", [(97, 30), (98, 0), (1, 30), (None, 0)])
-def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(budget: int | None, beyond: int) -> None:
-    """Three at 2, held at 32 each until they are answered, and 2 are spent: with 98 none has to go alone."""
+def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(
+    budget: int | None, beyond: int
+) -> None:
+    """Three at 2, held at 32 each until they are answered, and 2 are spent:
+
+    with 98 none has to go alone.
+    """
     price = PriceLine("w", 3, Certainty.LEARNED, Decimal(2), None, Decimal(32))
     assert summary(budget, price).may_exceed == beyond
-    words = f"may be exceeded by up to {beyond}" if beyond else "can't be exceeded at prices up to 16 times the highest"
+    words = (
+        f"may be exceeded by up to {beyond}"
+        if beyond
+        else "can't be exceeded at prices up to 16 times the highest"
+    )
     assert budget is None or words in str(cap_words(summary(budget, price)))
 
 
 def test_a_plan_says_whether_a_job_or_an_upload_may_exceed_the_budget() -> None:
     job = PriceLine("w", 1, Certainty.BOUNDED, Decimal(4), Decimal(4), Decimal(4))
-    upload, unknown = PriceLine("uploads", 1, Certainty.UNKNOWN, None), PriceLine("w", 1, Certainty.UNKNOWN, None)
+    upload, unknown = (
+        PriceLine("uploads", 1, Certainty.UNKNOWN, None),
+        PriceLine("w", 1, Certainty.UNKNOWN, None),
+    )
     assert "by an upload whose price is unknown" in str(cap_words(summary(50, job, upload)))
     assert "by a job whose price is unknown" in str(cap_words(summary(50, unknown, upload)))
 
 
-def test_a_plan_of_which_nothing_can_be_bought_reports_it_and_not_what_it_might_exceed(cli: Cli) -> None:
+def test_a_plan_of_which_nothing_can_be_bought_reports_it_and_not_what_it_might_exceed(
+    cli: Cli,
+) -> None:
     cli.write("narrowed", "- {name: fox, prompt: a fox}\n- {name: owl, prompt: an owl}")
     assert cli("run", "narrowed.yaml", "-q", "--budget", "4").code == 0
     cli.write("narrowed", "- {name: fox, prompt: a fox}\n- {name: elk, prompt: an elk}")
@@ -199,7 +243,9 @@ def test_a_plan_of_which_nothing_can_be_bought_reports_it_and_not_what_it_might_
     assert "exceeded" not in done.out
     assert "afterwards" not in done.out
     assert "falls short" not in done.out
-    credits = check_stream(cli("plan", "narrowed.yaml", "--budget", "3", "--json"), "plan")["data"]["credits"]
+    credits = check_stream(cli("plan", "narrowed.yaml", "--budget", "3", "--json"), "plan")["data"][
+        "credits"
+    ]
     assert credits["may_exceed_budget_by"] == "0"
 
 
@@ -215,7 +261,10 @@ UNPRICED = PriceLine("uploads", 9, Certainty.UNKNOWN, None)
 
 def test_known_prices_above_the_budget_are_reported_although_another_is_unknown() -> None:
     fresh = replace(summary(100, BOUNDED, UNPRICED), spent=Decimal(0))
-    assert "; the known prices alone are at most 480, 380 more than the budget: the run stops there" in printed(fresh)
+    assert (
+        "; the known prices alone are at most 480, 380 more than the budget: the run stops there"
+        in printed(fresh)
+    )
     begun = printed(summary(100, BOUNDED, UNPRICED))
     assert "; the known prices alone are at most 480, 382 more than is left" in begun
     assert "known prices alone" not in printed(summary(482, BOUNDED, UNPRICED))
@@ -248,7 +297,9 @@ def test_the_account_is_compared_with_what_the_budget_lets_the_run_spend(
         (1000, "50 credits; it is too little by 430 or more"),
     ],
 )
-def test_an_account_that_has_all_that_the_budget_allows_is_not_warned_of(budget: int | None, words: str) -> None:
+def test_an_account_that_has_all_that_the_budget_allows_is_not_warned_of(
+    budget: int | None, words: str
+) -> None:
     seen = PriceLine("w", 120, Certainty.LEARNED, Decimal(4))
     plan = replace(summary(budget, seen), balance=Decimal(50))
     line = next(line for line in printed(plan).splitlines() if "account" in line)
@@ -274,7 +325,10 @@ TOO_SMALL = ErrorInfo("BUDGET_EXHAUSTED", "too small")
         ({"budget": Decimal(5)}, RUN),
         ({"blocked": TOO_SMALL, "budget": Decimal(5)}, None),
         ({"blocked": TOO_SMALL, "budget": Decimal(5), "enough": Decimal(9)}, f"{RUN} --budget 9"),
-        ({"blocked": TOO_SMALL, "budget": Decimal(5), "enough": Decimal(9), "digest": "0"}, f"{PLAN} --budget 9"),
+        (
+            {"blocked": TOO_SMALL, "budget": Decimal(5), "enough": Decimal(9), "digest": "0"},
+            f"{PLAN} --budget 9",
+        ),
         ({"blocked": TOO_SMALL, "budget": Decimal(9), "enough": Decimal(9)}, None),
     ],
 )
@@ -294,21 +348,45 @@ RESUBMIT = "--resubmit-unknown   # buys again what a lost run directory bought; 
         ({"comparison": DONE}, None, "nothing to run: every job is done"),
         ({"comparison": DONE}, "plan.json", "nothing to run: every job is done"),
         ({"comparison": DONE, "held": Decimal(2)}, None, RUN),  # an answer is outstanding
-        ({"comparison": Comparison({ChangeKind.DONE: 2, ChangeKind.GONE: 1})}, None, RUN),  # the report changes
+        (
+            {"comparison": Comparison({ChangeKind.DONE: 2, ChangeKind.GONE: 1})},
+            None,
+            RUN,
+        ),  # the report changes
         ({"comparison": Comparison({ChangeKind.FAILED: 2, ChangeKind.COLLECTED: 1})}, None, RUN),
         ({"comparison": FAILED, "remedy": Remedy.RETRY}, None, f"{RUN} --retry-failed"),
         ({"comparison": FAILED, "remedy": Remedy.RETRY}, "plan.json", f"{PLAN} --retry-failed"),
-        ({"comparison": FAILED, "remedy": Remedy.RETRY, "budget": None}, None, f"{PLAN} --retry-failed"),
+        (
+            {"comparison": FAILED, "remedy": Remedy.RETRY, "budget": None},
+            None,
+            f"{PLAN} --retry-failed",
+        ),
         (
             {"comparison": FAILED, "remedy": Remedy.RETRY, "digest": "0", "remake": REMAKE},
             None,
             f"{REMAKE} --retry-failed",
         ),
-        ({"comparison": FAILED, "remedy": Remedy.CHANGE}, None, f"change the failed jobs, then: {RUN}"),
-        ({"comparison": FAILED, "remedy": Remedy.GET_ACCESS}, None, f"{ACCESS}, then: {RUN} --retry-failed"),
+        (
+            {"comparison": FAILED, "remedy": Remedy.CHANGE},
+            None,
+            f"change the failed jobs, then: {RUN}",
+        ),
+        (
+            {"comparison": FAILED, "remedy": Remedy.GET_ACCESS},
+            None,
+            f"{ACCESS}, then: {RUN} --retry-failed",
+        ),
         ({"comparison": FAILED}, None, None),  # unreadable jobs
-        ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN}, None, f"{RUN} --retry-failed {RESUBMIT}"),
-        ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN, "budget": None}, None, f"{RUN} --retry-failed {RESUBMIT}"),
+        (
+            {"comparison": FAILED, "remedy": Remedy.BUY_AGAIN},
+            None,
+            f"{RUN} --retry-failed {RESUBMIT}",
+        ),
+        (
+            {"comparison": FAILED, "remedy": Remedy.BUY_AGAIN, "budget": None},
+            None,
+            f"{RUN} --retry-failed {RESUBMIT}",
+        ),
         ({"comparison": FAILED, "remedy": Remedy.BUY_AGAIN}, "plan.json", f"{PLAN} --retry-failed"),
     ],
 )
@@ -320,7 +398,8 @@ def test_a_plan_that_would_change_nothing_does_not_propose_a_plain_run(
 
 
 def test_without_a_key_a_finished_job_is_done_and_no_other_one_to_buy(cli: Cli) -> None:
-    """Its workflow lists ``prompt.value``, which is not known without a key; the run directory has it."""
+    """Its workflow lists ``prompt.value``, which is not known without a key; the run directory has
+    it."""
     Image.new("RGB", (8, 8)).save(cli.cwd / "keyless.png")
     job = "- {name: edit-{}, workflow: qwen-edit, prompt: number {}, image: keyless.png}"
     name = cli.write("keyless", job.replace("{}", "1"))
@@ -347,16 +426,22 @@ def test_without_a_key_a_finished_job_is_done_and_no_other_one_to_buy(cli: Cli) 
         ("nothing to run: every job is done", None, "nothing to run: every job is done"),
     ],
 )
-def test_without_a_key_it_is_set_before_the_command_that_needs_it(step: str, env_file: Path | None, shown: str) -> None:
+def test_without_a_key_it_is_set_before_the_command_that_needs_it(
+    step: str, env_file: Path | None, shown: str
+) -> None:
     assert once_there_is_a_key(step, env_file) == shown
 
 
 @pytest.mark.parametrize("command", [("plan",), ("run", "--dry-run")])
-def test_a_plan_without_a_key_names_it_before_run(lonely_cli: Cli, command: tuple[str, ...]) -> None:
+def test_a_plan_without_a_key_names_it_before_run(
+    lonely_cli: Cli, command: tuple[str, ...]
+) -> None:
     name = lonely_cli.write("keyless")
     done = lonely_cli(*command, name)
     (line,) = [line for line in done.out.splitlines() if line.startswith("  next ")]
-    assert line.endswith("set MOLTAZINE_API_KEY in the environment or in .env, then: crucible-batch run keyless.yaml")
+    assert line.endswith(
+        "set MOLTAZINE_API_KEY in the environment or in .env, then: crucible-batch run keyless.yaml"
+    )
     assert lonely_cli("run", name).code == 3
 
 
@@ -364,13 +449,18 @@ def test_a_plan_of_failed_jobs_that_only_an_option_of_run_buys_again_names_it() 
     plan = replace(summary(4), comparison=FAILED, remedy=Remedy.BUY_AGAIN)
     run, made = f"{RUN} --retry-failed", f"{PLAN} --retry-failed"
     assert next_after_plan(plan, None, run, plan_again=made) == f"{run} {RESUBMIT}"
-    assert next_after_plan(plan, Path("p.json"), run, plan_again=made) == f"crucible-batch run p.json {RESUBMIT}"
+    assert (
+        next_after_plan(plan, Path("p.json"), run, plan_again=made)
+        == f"crucible-batch run p.json {RESUBMIT}"
+    )
 
 
 def test_the_command_after_a_plan_that_can_start_nothing_finishes_the_run(cli: Cli) -> None:
     cli.write("stuck", budget="{credits: 2, max_credits_per_job: 2}")
     assert cli("run", "stuck.yaml", "-q").code == 0
-    cli.write("stuck", "- {name: more, prompt: two foxes}", budget="{credits: 2, max_credits_per_job: 2}")
+    cli.write(
+        "stuck", "- {name: more, prompt: two foxes}", budget="{credits: 2, max_credits_per_job: 2}"
+    )
     done = cli("plan", "stuck.yaml")
     assert "no job can start" in done.out
     command = done.out.split("next")[-1].split()

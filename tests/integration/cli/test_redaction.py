@@ -17,7 +17,9 @@ from tests.harness.case_table import each_case
 from tests.harness.disguises import DISGUISES, shows
 
 KEY = "moltazine_a-key-that-must-not-be-seen"
-PARTED_KEY = f"{KEY[:12]}\u200b{KEY[12:]}"  # whole where invisible characters are removed afterwards
+PARTED_KEY = (
+    f"{KEY[:12]}\u200b{KEY[12:]}"  # whole where invisible characters are removed afterwards
+)
 SIGNING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ADDRESS = "https://hc-ping.com/7f0c-canary-1234-abcd"
 SIGNED = "https://s.test/b/x.png?X-Sig=SIGNATURE&e=1"
@@ -41,7 +43,10 @@ def _as_it_was():
         (f"[{SIGNED!r}]", "['https://s.test/b/x.png?***']"),
         ("what? nothing here", "what? nothing here"),
         ("GET https://s.test/x#token=SIGNATURE failed", "GET https://s.test/x#*** failed"),
-        ("proxy http://user:SIGNATURE@proxy.test:3128, refused", "proxy http://***@proxy.test:3128, refused"),
+        (
+            "proxy http://user:SIGNATURE@proxy.test:3128, refused",
+            "proxy http://***@proxy.test:3128, refused",
+        ),
         ("see ht\u200btps://user:SIGNATURE@s.test/", "see https://***@s.test/"),
         ("X-Amz-Signature=SIGNATURE", "X-Amz-Signature=***"),
         ("two\nlines\tand more", "two\nlines\tand more"),
@@ -62,7 +67,9 @@ def test_a_disguised_key_is_found(monkeypatch: pytest.MonkeyPatch, disguise: str
     assert not shows(KEY, redacted(f"it is {DISGUISES[disguise](KEY)} there"))
 
 
-def test_a_key_of_another_form_in_a_file_is_known_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_key_of_another_form_in_a_file_is_known_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("MOLTAZINE_API_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
     Path(".env").write_text("MOLTAZINE_API_KEY=otherkey-456\n")
@@ -85,7 +92,11 @@ def test_a_key_from_a_named_file_is_known_too(monkeypatch: pytest.MonkeyPatch) -
         (ADDRESS, f"GET {ADDRESS}: 404", "GET ***: 404"),
         (ADDRESS, "hc-ping.com: /7f0c-canary-1234-abcd", "hc-ping.com: /***"),
         (ADDRESS, "no answer from https://hc-ping.com/", "no answer from https://hc-ping.com/"),
-        ("https://ntfy.sh/nightly", "the run nightly; https://ntfy.sh/nightly", "the run nightly; ***"),
+        (
+            "https://ntfy.sh/nightly",
+            "the run nightly; https://ntfy.sh/nightly",
+            "the run nightly; ***",
+        ),
     ],
 )
 def test_a_registered_secret_is_redacted_and_the_host_of_an_address_is_not(
@@ -132,7 +143,9 @@ def test_a_warning_of_any_library_is_a_note_without_secrets_and_escapes(
         assert secret not in err
 
 
-def test_the_requests_that_httpx_would_log_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_requests_that_httpx_would_log_are_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(typer.Exit), answering("run", verbose=True):
         logging.getLogger("httpx").info("HTTP Request: GET %s", SIGNED)
     assert capsys.readouterr().err == ""

@@ -30,7 +30,10 @@ def test_a_run_makes_every_image_and_says_where(cli: Cli, report_of: Report) -> 
     assert len(done.out.splitlines()) <= 10
     report = report_of(cli.cwd / "outputs/whole/default")
     assert report["status"] == "succeeded"
-    assert all((cli.cwd / "outputs/whole/default" / job["outputs"][0]["path"]).is_file() for job in report["jobs"])
+    assert all(
+        (cli.cwd / "outputs/whole/default" / job["outputs"][0]["path"]).is_file()
+        for job in report["jobs"]
+    )
 
 
 def test_the_same_command_again_costs_nothing(cli: Cli, report_of: Report) -> None:
@@ -46,13 +49,18 @@ def test_the_same_command_again_costs_nothing(cli: Cli, report_of: Report) -> No
 
 
 def test_a_run_says_first_what_may_be_meant_otherwise(cli: Cli) -> None:
-    seeds = "".join(f"- {{name: fox{n}, prompt: a fox, params: {{sampler.seed: 0{n}}}}}\n" for n in range(1, 12))
+    seeds = "".join(
+        f"- {{name: fox{n}, prompt: a fox, params: {{sampler.seed: 0{n}}}}}\n" for n in range(1, 12)
+    )
     cli.write("doubts", seeds, head="workflows: {qwen-edti: {}}\n")
     done = cli("run", "doubts.yaml", "--display", "plain")
     assert done.code == 0
     notes = [line for line in done.err.splitlines() if line.startswith("note  ")]
     assert done.err.splitlines()[: len(notes)] == notes
-    assert notes[0] == "note  doubts.yaml:5:13: workflows.qwen-edti: no job uses the workflow 'qwen-edti'"
+    assert (
+        notes[0]
+        == "note  doubts.yaml:5:13: workflows.qwen-edti: no job uses the workflow 'qwen-edti'"
+    )
     assert "01 is read as the number 1;" in notes[1]
     assert notes[10:] == ["note  2 more like these: crucible-batch validate doubts.yaml"]
 
@@ -62,7 +70,10 @@ def test_a_failed_job_is_exit_1_and_what_to_do_about_it_is_shown(cli: Cli) -> No
     done = cli("run", "some.yaml", "--display", "plain")
     assert done.code == 1
     assert "MODERATION_REFUSED × 1: bad" in done.out
-    assert "next     change the failed jobs, then: crucible-batch run some.yaml --display plain" in done.out
+    assert (
+        "next     change the failed jobs, then: crucible-batch run some.yaml --display plain"
+        in done.out
+    )
     assert "FAILED  bad  MODERATION_REFUSED" in done.err
 
 
@@ -105,7 +116,10 @@ def test_a_run_for_some_jobs_is_told_by_those_and_how_many_there_are_in_all(cli:
     assert "failed" not in done.out
     assert "  0/3  " in done.err
     assert "  3/3  " in done.err
-    assert "✓ 4 of 4 selected jobs succeeded, 3 of them earlier" in cli("run", "few.yaml", "--only", "fox-[1-4]").out
+    assert (
+        "✓ 4 of 4 selected jobs succeeded, 3 of them earlier"
+        in cli("run", "few.yaml", "--only", "fox-[1-4]").out
+    )
 
 
 def test_a_directory_of_another_manifest_is_exit_2(cli: Cli) -> None:
@@ -123,7 +137,10 @@ def test_no_key_and_a_wrong_key_are_exit_3(cli: Cli) -> None:
     assert "MOLTAZINE_API_KEY" in nothing.err
     assert "UNAUTHORIZED" in wrong.err
     assert "request id" in wrong.err
-    assert "to do  check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found\n" in wrong.err
+    assert (
+        "to do  check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found\n"
+        in wrong.err
+    )
     assert "moltazine_wrong" not in wrong.err
 
 
@@ -135,21 +152,30 @@ def test_the_deadline_is_exit_5(slow_cli: Cli) -> None:
     assert f"crucible-batch run late.yaml --deadline {deadline}" in done.out
 
 
-def test_what_stopped_the_whole_run_is_its_error_and_not_what_stopped_some_jobs(slow_cli: Cli) -> None:
+def test_what_stopped_the_whole_run_is_its_error_and_not_what_stopped_some_jobs(
+    slow_cli: Cli,
+) -> None:
     Image.new("RGB", (64, 64), "teal").save(slow_cli.cwd / "a.png")
     edits = "- {name: edit, prompt: an edit, workflow: qwen-edit, image: a.png, repeat: 2}"
     slow_cli.write("both", edits, budget="{credits: 100, max_credits_per_job: 1}")
     done, _ = _ended_by_deadline(slow_cli, "both.yaml", "--json", begun="PRICE_ABOVE_CEILING")
     assert (done.code, done.envelope["error"]["code"]) == (5, "DEADLINE")
-    assert {stop["code"] for stop in done.envelope["data"]["stops"].values()} == {"DEADLINE", "PRICE_ABOVE_CEILING"}
+    assert {stop["code"] for stop in done.envelope["data"]["stops"].values()} == {
+        "DEADLINE",
+        "PRICE_ABOVE_CEILING",
+    }
 
 
-def test_a_held_directory_is_exit_6_and_a_second_ctrl_c_ends_the_holder_with_130(slow_cli: Cli) -> None:
+def test_a_held_directory_is_exit_6_and_a_second_ctrl_c_ends_the_holder_with_130(
+    slow_cli: Cli,
+) -> None:
     slow_cli.write("busy")
     run_dir = "outputs/busy/default"
     shown = slow_cli.cwd / "shown"
     with shown.open("w") as stream:
-        holder = slow_cli.start_installed("run", "busy.yaml", "--display", "plain", stdout=stream, stderr=stream)
+        holder = slow_cli.start_installed(
+            "run", "busy.yaml", "--display", "plain", stdout=stream, stderr=stream
+        )
     try:
         _wait_until_bought(slow_cli.cwd / run_dir)
         # Known before anything is planned or asked: this gateway doesn't exist.
@@ -171,7 +197,9 @@ def test_a_held_directory_is_exit_6_and_a_second_ctrl_c_ends_the_holder_with_130
 
 def test_under_nohup_a_hangup_ends_nothing(cli: Cli, report_of: Report) -> None:
     cli.write("nohup", SIX)
-    run = cli.start_installed("run", "nohup.yaml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    run = cli.start_installed(
+        "run", "nohup.yaml", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
     try:
         _wait_until_bought(cli.cwd / "outputs/nohup/default")
         run.send_signal(signal.SIGHUP)
@@ -191,7 +219,12 @@ def test_a_file_system_that_takes_no_more_is_exit_5_and_the_same_command_continu
     cli.write(name, SIX)
     limited = f"ulimit -f {kilobytes}; exec {COMMAND} run {name}.yaml --display none"
     done = subprocess.run(
-        ["bash", "-c", limited], cwd=cli.cwd, env=cli.environment, capture_output=True, text=True, check=False
+        ["bash", "-c", limited],
+        cwd=cli.cwd,
+        env=cli.environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 5, done.stdout + done.stderr
     assert "check the disk" in done.stderr or "RESULTS" in done.stdout or "JOURNAL" in done.stdout
@@ -203,7 +236,8 @@ def test_a_file_system_that_takes_no_more_is_exit_5_and_the_same_command_continu
 
 
 def _ended_by_deadline(cli: Cli, manifest: str, *options: str, begun: str) -> tuple[Done, str]:
-    """Run with the shortest deadline within which this machine, however busy, comes to show ``begun``."""
+    """Run with the shortest deadline within which this machine, however busy, comes to show
+    ``begun``."""
     for deadline in ("1s", "3s", "10s", "30s", "90s"):
         done = cli("run", manifest, "--deadline", deadline, *options)
         if begun in done.out:
@@ -222,8 +256,13 @@ def _wait_until_bought(run_dir: Path) -> None:
     """Wait until a job of a run was accepted."""
 
     def is_bought() -> bool:
-        with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as db:
-            return bool(db.execute("SELECT count(*) FROM events WHERE type = 'Accepted'").fetchone()[0])
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as db,
+        ):
+            return bool(
+                db.execute("SELECT count(*) FROM events WHERE type = 'Accepted'").fetchone()[0]
+            )
         return False
 
     journal = run_dir / ".crucible/journal.sqlite3"
@@ -237,12 +276,17 @@ def _interrupt_twice(process: Any, number: signal.Signals, shown: Path) -> None:
     process.send_signal(number)
 
 
-def test_the_command_after_a_budget_that_was_too_small_works_and_status_prints_it_too(cli: Cli) -> None:
+def test_the_command_after_a_budget_that_was_too_small_works_and_status_prints_it_too(
+    cli: Cli,
+) -> None:
     cli.write("tight", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}")
     done = cli("run", "tight.yaml")
     assert done.code == 4
     assert "hint     raise the budget and run the same command again" in done.out
     command = "crucible-batch run tight.yaml --budget 6"
     assert done.out.splitlines()[-1].partition("next")[2].strip() == command
-    assert cli("status", "outputs/tight/default").out.splitlines()[-1].partition("next")[2].strip() == command
+    assert (
+        cli("status", "outputs/tight/default").out.splitlines()[-1].partition("next")[2].strip()
+        == command
+    )
     assert cli(*command.split()[1:]).code == 0

@@ -20,7 +20,13 @@ def line_of(text: str, start: str) -> str:
 def test_runs_are_listed_with_state_counts_credits_and_a_next_command_that_works(cli: Cli) -> None:
     assert cli("run", cli.write("listed", SOME_FAIL)).code == 1
     assert cli("run", cli.write("done-one")).code == 0
-    assert cli("run", cli.write("short", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}")).code == 4
+    assert (
+        cli(
+            "run",
+            cli.write("short", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}"),
+        ).code
+        == 4
+    )
     done = cli("status")
     assert done.code == 0
     names = [line.split()[0] for line in done.out.splitlines() if "/default" in line]
@@ -42,12 +48,16 @@ def test_on_a_narrow_terminal_words_are_wrapped_and_the_command_is_not(cli: Cli)
     cli("run", cli.write("s", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}"))
     text = cli("status", COLUMNS="80").out
     assert text.splitlines()[0].split() == ["run", "state", "jobs", "credits", "age"]
-    assert all(words in text for words in ("BUDGET_EXHAUSTED", "2 of 3", "1 blocked", "narrow/2026-01-05"))
+    assert all(
+        words in text for words in ("BUDGET_EXHAUSTED", "2 of 3", "1 blocked", "narrow/2026-01-05")
+    )
     assert "  next  crucible-batch run s.yaml --budget 6" in cli("status", COLUMNS="40").out
 
 
 @pytest.mark.parametrize(("columns", "shown"), [("50", 2), ("60", 3), ("80", 5)])
-def test_a_name_is_whole_as_long_as_another_column_can_be_left_out(cli: Cli, columns: str, shown: int) -> None:
+def test_a_name_is_whole_as_long_as_another_column_can_be_left_out(
+    cli: Cli, columns: str, shown: int
+) -> None:
     cli("run", cli.write("portraits-and-places", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}"),
         "--run-id", "2026-11-3")  # fmt: skip
     lines = cli("status", COLUMNS=columns).out.splitlines()
@@ -69,14 +79,20 @@ def test_a_folder_of_runs_is_listed_and_a_run_directory_is_shown(cli: Cli) -> No
 
 def test_without_runs_the_message_names_the_next_step(lonely_cli: Cli) -> None:
     done = lonely_cli("status")
-    assert (done.code, "no runs in outputs" in done.out, "crucible-batch run MANIFEST" in done.out) == (0, True, True)
+    assert (
+        done.code,
+        "no runs in outputs" in done.out,
+        "crucible-batch run MANIFEST" in done.out,
+    ) == (0, True, True)
     missing = lonely_cli("status", "nowhere")
     assert (missing.code, "nowhere is not a run directory" in missing.err) == (2, True)
 
 
 def test_hostile_names_are_printed_without_their_control_characters(cli: Cli) -> None:
     cli("run", cli.write("innocent", SOME_FAIL))
-    _rename(cli.cwd / "outputs" / "innocent" / "default", "\x1b]0;taken\x07\x1b[2J\u202e" + "x" * 5000)
+    _rename(
+        cli.cwd / "outputs" / "innocent" / "default", "\x1b]0;taken\x07\x1b[2J\u202e" + "x" * 5000
+    )
     done = cli("status")
     assert done.code == 0
     assert not {"\x1b", "\x07", "\u202e"} & set(done.out + done.err)

@@ -70,7 +70,9 @@ def test_what_moved_is_named_and_nothing_is_spent(cli: Cli, gateway: str) -> Non
     assert "crucible-batch plan moving.yaml -o plan.json" in done.err
     envelope = check_stream(cli("run", "plan.json", "--json"), "run")
     assert envelope["error"]["code"] == "STALE_PLAN"
-    assert {"kind": "new", "name": "young", "message": "not in the plan"} in envelope["data"]["moved"]
+    assert {"kind": "new", "name": "young", "message": "not in the plan"} in envelope["data"][
+        "moved"
+    ]
     assert judged(gateway)["audit"]["entries"] == before
     assert not (cli.cwd / "outputs").exists()
 

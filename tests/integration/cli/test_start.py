@@ -19,15 +19,22 @@ def test_the_starter_folder_runs_as_printed_in_one_shell(cli: Cli) -> None:
     ran = typed(cli, done.out, then_run=True, then="pwd")
     assert ran.returncode == 0, ran.stderr
     folder = cli.cwd / "my batch"
-    assert ran.stdout.splitlines()[-1] == str(folder), "the printed commands don't lead into the folder"
+    assert ran.stdout.splitlines()[-1] == str(folder), (
+        "the printed commands don't lead into the folder"
+    )
     assert (folder / "outputs/my-batch/default/teapot-garden/0.jpg").is_file()
     assert not (cli.cwd / "outputs").exists()
-    assert "yaml-language-server: $schema=manifest.schema.json" in (folder / "manifest.yaml").read_text()
+    assert (
+        "yaml-language-server: $schema=manifest.schema.json"
+        in (folder / "manifest.yaml").read_text()
+    )
 
 
 def test_a_starter_here_needs_no_change_of_folder(cli: Cli) -> None:
     done = cli("init")
-    assert not [command for command in printed_commands(done.out, "next") if command.startswith("cd ")]
+    assert not [
+        command for command in printed_commands(done.out, "next") if command.startswith("cd ")
+    ]
     assert typed(cli, done.out).returncode == 0
 
 
@@ -36,13 +43,17 @@ def test_the_key_of_the_starter_folder_is_found_by_the_printed_commands(cli: Cli
     done = lonely("init", "my-batch")
     example = (cli.cwd / "my-batch/.env.example").read_text()
     assert cli.url is not None
-    given = example.replace("MOLTAZINE_API_KEY=", f"MOLTAZINE_API_KEY={KEY}\nCRUCIBLE_API_BASE={cli.url}")
+    given = example.replace(
+        "MOLTAZINE_API_KEY=", f"MOLTAZINE_API_KEY={KEY}\nCRUCIBLE_API_BASE={cli.url}"
+    )
     (cli.cwd / "my-batch/.env").write_text(given)
     ran = typed(lonely, done.out, then_run=True)
     assert ran.returncode == 0, ran.stderr
 
 
-def test_a_starter_has_the_name_of_its_folder_so_that_two_do_not_share_a_run(lonely_cli: Cli) -> None:
+def test_a_starter_has_the_name_of_its_folder_so_that_two_do_not_share_a_run(
+    lonely_cli: Cli,
+) -> None:
     for folder in ("spring", "2027 [new]: yes"):
         assert lonely_cli("init", folder).code == 0
     for folder, name in [("spring", "spring"), ("2027 [new]: yes", "2027-new-yes")]:
@@ -82,7 +93,10 @@ def test_the_demo_works_where_an_earlier_one_has_been(lonely_cli: Cli) -> None:
     assert data["run_dir"] == "outputs/demo/default-2"
     assert data["counts"]["succeeded"] == data["counts"]["total"] > 20
     report = json.loads((lonely_cli.cwd / data["report"]).read_text())
-    assert all((lonely_cli.cwd / data["run_dir"] / job["outputs"][0]["path"]).is_file() for job in report["jobs"])
+    assert all(
+        (lonely_cli.cwd / data["run_dir"] / job["outputs"][0]["path"]).is_file()
+        for job in report["jobs"]
+    )
 
 
 @pytest.fixture
@@ -94,8 +108,12 @@ def browser(tmp_path: Path) -> Path:
     return script
 
 
-def test_the_demo_opens_its_grid_for_who_looks_on_and_has_a_screen(lonely_cli: Cli, browser: Path) -> None:
-    with closing(Screen(lonely_cli, ["demo"], 100, BROWSER=f"{browser} %s", DISPLAY=":0")) as screen:
+def test_the_demo_opens_its_grid_for_who_looks_on_and_has_a_screen(
+    lonely_cli: Cli, browser: Path
+) -> None:
+    with closing(
+        Screen(lonely_cli, ["demo"], 100, BROWSER=f"{browser} %s", DISPLAY=":0")
+    ) as screen:
         assert screen.finish() == 0
     assert "Opening the comparison grid in your browser" in screen.text
     grid = lonely_cli.cwd / "outputs/demo/default/.crucible/grid.html"
@@ -103,7 +121,9 @@ def test_the_demo_opens_its_grid_for_who_looks_on_and_has_a_screen(lonely_cli: C
     assert 'url=../report.html#view=compare"' in grid.read_text()
 
 
-@pytest.mark.parametrize(("words", "screen"), quick_every(3, [((), ":0"), (("--no-open",), ":0"), (("--open",), "")]))
+@pytest.mark.parametrize(
+    ("words", "screen"), quick_every(3, [((), ":0"), (("--no-open",), ":0"), (("--open",), "")])
+)
 def test_the_demo_opens_nothing_in_a_log_and_where_it_is_told_not_to(
     lonely_cli: Cli, browser: Path, words: tuple[str, ...], screen: str
 ) -> None:
@@ -136,6 +156,9 @@ def test_the_sandbox_refuses_a_taken_port_and_unknown_faults(lonely_cli: Cli, ga
 
 
 def test_the_sandbox_refuses_prices_that_it_can_not_ask(lonely_cli: Cli) -> None:
-    for rule, about in (("zimage-base.discount=2", "known are base, size"), ("nope.base=2", "known are zimage-base")):
+    for rule, about in (
+        ("zimage-base.discount=2", "known are base, size"),
+        ("nope.base=2", "known are zimage-base"),
+    ):
         refused = lonely_cli("sandbox", "--pricing", rule)
         assert (refused.code, about in " ".join(refused.err.split())) == (2, True)

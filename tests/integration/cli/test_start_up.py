@@ -1,4 +1,7 @@
-"""A start loads what its command needs: counted in modules, since milliseconds are another machine's."""
+"""A start loads what its command needs:
+
+counted in modules, since milliseconds are another machine's.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ main()
 
 def loaded(*words: str) -> set[str]:
     """Run a command to its end, and return the modules that it has loaded by then."""
-    done = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words], capture_output=True, text=True, check=True
+    )
     return set(done.stderr.splitlines()[-1].split())
 
 
@@ -32,7 +37,17 @@ def test_the_version_takes_nothing_but_the_standard_library() -> None:
     modules = loaded("--version")
     ours = of("crucible_batch", modules)
     assert ours == {"crucible_batch", "crucible_batch.cli", "crucible_batch.lazy_imports"}
-    for package in ("typer", "rich", "pydantic", "httpx", "jinja2", "yaml", "asyncio", "sqlite3", "dataclasses"):
+    for package in (
+        "typer",
+        "rich",
+        "pydantic",
+        "httpx",
+        "jinja2",
+        "yaml",
+        "asyncio",
+        "sqlite3",
+        "dataclasses",
+    ):
         assert not of(package, modules), package
 
 
@@ -47,15 +62,35 @@ def test_help_takes_neither_a_markdown_parser_nor_a_lexer_nor_our_own_machinery(
 def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() -> None:
     modules = loaded("validate", str(MANIFESTS / "hello.yaml"))
     assert of("crucible_batch.manifest", modules)
-    for package in ("httpx", "PIL", "aiofiles", "asyncio", "starlette", "uvicorn", "tenacity", "filelock"):
+    for package in (
+        "httpx",
+        "PIL",
+        "aiofiles",
+        "asyncio",
+        "starlette",
+        "uvicorn",
+        "tenacity",
+        "filelock",
+    ):
         assert not of(package, modules), package
-    for room in ("engine", "gateway", "report", "outputs", "journal.store", "core.events", "core.job", "sandbox"):
+    for room in (
+        "engine",
+        "gateway",
+        "report",
+        "outputs",
+        "journal.store",
+        "core.events",
+        "core.job",
+        "sandbox",
+    ):
         assert not of(f"crucible_batch.{room}", modules), room
 
 
 def test_on_windows_the_command_names_wsl_and_loads_nothing() -> None:
     on_windows = "import sys; sys.platform = 'win32'\n" + LOADED
-    done = subprocess.run([sys.executable, "-c", on_windows, "doctor"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", on_windows, "doctor"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert "install and run crucible-batch in WSL" in done.stderr.splitlines()[0]
     assert "typer" not in done.stderr.splitlines()[-1].split()
@@ -83,7 +118,9 @@ main()
 def test_with_an_object_store_the_process_exits_without_finalization(*, has_store: bool) -> None:
     """Otherwise its threads may abort the process, after a command that has succeeded."""
     code = _FINALIZED.format(has_store=has_store)
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
     assert ended.returncode == 2
     assert "NO_SUCH_CODE" in ended.stderr
     assert ("finalized" in ended.stdout) is not has_store

@@ -1,4 +1,7 @@
-"""Streams that are closed, or whose readers have gone: a command ends as it would have, and a run loses nothing."""
+"""Streams that are closed, or whose readers have gone:
+
+a command ends as it would have, and a run loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ COMMANDS = [
 
 
 def closed(descriptors: str) -> Callable[..., tuple[int, str]]:
-    """How to start a command with these descriptors closed; returns its exit code and what it says on stderr."""
+    """How to start a command with these descriptors closed; returns its exit code and what it says
+    on stderr."""
 
     def start_so(start: Any, command: Sequence[str]) -> tuple[int, str]:
         process = start(*command, closed=descriptors)
@@ -53,7 +57,11 @@ def left(start: Any, command: Sequence[str]) -> tuple[int, str]:
     return process.returncode, err
 
 
-ENDS = [(command, situation) for command in COMMANDS for situation in ("stdout closed", "all closed", "left")]
+ENDS = [
+    (command, situation)
+    for command in COMMANDS
+    for situation in ("stdout closed", "all closed", "left")
+]
 
 
 def _is_quick(case: tuple[tuple[str, ...], str]) -> bool:
@@ -65,7 +73,12 @@ def _name(value: tuple[str, ...] | str) -> str:
     return value if isinstance(value, str) else " ".join(value)
 
 
-SITUATIONS = {"stdin closed": closed("0"), "stdout closed": closed("1"), "all closed": closed("012"), "left": left}
+SITUATIONS = {
+    "stdin closed": closed("0"),
+    "stdout closed": closed("1"),
+    "all closed": closed("012"),
+    "left": left,
+}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +91,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Cli:
 
 
 @pytest.mark.parametrize(("command", "situation"), quick_where(ENDS, _is_quick), ids=_name)
-def test_a_command_ends_quietly_and_as_it_would_have(place: Cli, command: tuple[str, ...], situation: str) -> None:
+def test_a_command_ends_quietly_and_as_it_would_have(
+    place: Cli, command: tuple[str, ...], situation: str
+) -> None:
     code, said = SITUATIONS[situation](place.start, command)
     assert code == 0, said
     for word in ("Traceback", "Exception", "Error", "bug"):
@@ -87,9 +102,13 @@ def test_a_command_ends_quietly_and_as_it_would_have(place: Cli, command: tuple[
 
 @pytest.mark.parametrize("json_too", quick_every(2, [[], ["--json"]]), ids=["", "--json"])
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_a_run_continues_to_its_end_and_loses_nothing(place: Cli, situation: str, json_too: list[str]) -> None:
+def test_a_run_continues_to_its_end_and_loses_nothing(
+    place: Cli, situation: str, json_too: list[str]
+) -> None:
     name = f"{situation.replace(' ', '-')}{len(json_too)}"
-    code, said = SITUATIONS[situation](place.start, ["run", "streams.yaml", "--run-id", name, *json_too])
+    code, said = SITUATIONS[situation](
+        place.start, ["run", "streams.yaml", "--run-id", name, *json_too]
+    )
     assert code == 0, said
     run_dir = place.cwd / "outputs/streams" / name
     report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))

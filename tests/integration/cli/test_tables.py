@@ -12,8 +12,14 @@ GOODS = "sku\ttitle\r\nV-1\tvase, blue\r\nM-2\tmug\r\n"
 
 
 def prompts_of(cli: Cli, name: str) -> dict[str, Any]:
-    report = json.loads((cli.cwd / f"outputs/{name}/default/report.json").read_text(encoding="utf-8"))
-    return {job["name"]: job["params"]["prompt.text"] for job in report["jobs"] if job["status"] == "succeeded"}
+    report = json.loads(
+        (cli.cwd / f"outputs/{name}/default/report.json").read_text(encoding="utf-8")
+    )
+    return {
+        job["name"]: job["params"]["prompt.text"]
+        for job in report["jobs"]
+        if job["status"] == "succeeded"
+    }
 
 
 def test_a_text_of_prompts_and_a_tsv_are_run(cli: Cli) -> None:
@@ -36,7 +42,9 @@ def test_a_text_of_prompts_and_a_tsv_are_run(cli: Cli) -> None:
 
 def test_a_problem_of_a_line_shows_the_line_of_the_file(lonely_cli: Cli) -> None:
     (lonely_cli.cwd / "prompts.txt").write_text("a fox\n\na hen\n")
-    lonely_cli.write("lines", "- {name: line, foreach: prompts.txt, prompt: x, image: '{{ row.line }}.png'}")
+    lonely_cli.write(
+        "lines", "- {name: line, foreach: prompts.txt, prompt: x, image: '{{ row.line }}.png'}"
+    )
     done = lonely_cli("validate", "lines.yaml")
     assert done.code == 2
     assert "prompts.txt:3:\n   3 │ a hen\n" in done.err

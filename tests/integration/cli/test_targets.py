@@ -11,7 +11,9 @@ WRITERS = {"plan": ("plan", "targets.yaml"), "schema": ("schema",)}
 
 
 @pytest.mark.parametrize("command", WRITERS.values(), ids=WRITERS)
-def test_a_table_of_the_manifest_is_not_overwritten_unless_it_is_said(cli: Any, command: tuple[str, ...]) -> None:
+def test_a_table_of_the_manifest_is_not_overwritten_unless_it_is_said(
+    cli: Any, command: tuple[str, ...]
+) -> None:
     table = "n\n1\n2\n"
     (cli.cwd / "rows.csv").write_text(table)
     cli.write("targets", "- {name: 'a{{ row.n }}', prompt: '{{ row.n }}', foreach: rows.csv}")
@@ -31,7 +33,9 @@ def test_a_table_of_the_manifest_is_not_overwritten_unless_it_is_said(cli: Any, 
 
 
 @pytest.mark.parametrize("command", WRITERS.values(), ids=WRITERS)
-def test_what_was_written_is_overwritten_unasked_but_not_by_another_kind(cli: Any, command: tuple[str, ...]) -> None:
+def test_what_was_written_is_overwritten_unasked_but_not_by_another_kind(
+    cli: Any, command: tuple[str, ...]
+) -> None:
     cli.write("targets")
     for _ in range(2):
         assert cli(*command, "-o", "out.json").code == 0
@@ -45,7 +49,9 @@ def test_each_schema_is_known_again(cli: Any) -> None:
     for option in ("--report", "--plan", "--notification"):
         assert cli("schema", option, "-o", "schema.json").code == 0
         assert cli("schema", "-o", "schema.json").code == 0
-    (cli.cwd / "schema.json").write_text(json.dumps({"$schema": "x", "title": "somebody's own"}, indent=2))
+    (cli.cwd / "schema.json").write_text(
+        json.dumps({"$schema": "x", "title": "somebody's own"}, indent=2)
+    )
     assert cli("schema", "-o", "schema.json").code == 2
 
 

@@ -1,7 +1,8 @@
-"""The project as ``pip install .`` installs it, without extras: each command works there, or names its extra.
+"""The project as ``pip install .`` installs it, without extras: each command works there, or names
+its extra.
 
-The environment is made here from what the tests' own has: the project, and what it needs without extras, as their
-metadata say. So no registry is asked, and nothing else can be imported there.
+The environment is made here from what the tests' own has: the project, and what it needs without
+extras, as their metadata say. So no registry is asked, and nothing else can be imported there.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ def called(python: Path, folder: Path, words: str) -> subprocess.CompletedProces
         XDG_STATE_HOME=str(folder / "state"),
     )
     environment.pop("PYTHONPATH", None)
-    program = "import sys; sys.argv[0] = 'crucible-batch'; from crucible_batch.cli import main; main()"
+    program = (
+        "import sys; sys.argv[0] = 'crucible-batch'; from crucible_batch.cli import main; main()"
+    )
     process = subprocess.Popen(
         [str(python), "-I", "-c", program, *shlex.split(words)],
         cwd=folder,
@@ -143,7 +146,9 @@ def called(python: Path, folder: Path, words: str) -> subprocess.CompletedProces
 def faults(python: Path, folder: Path, calls: Iterable[str]) -> Iterator[str]:
     """Yield each call that ends as a bug, by its code or by what it prints."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for words, done in zip(calls, threads.map(lambda words: called(python, folder, words), calls), strict=True):
+        for words, done in zip(
+            calls, threads.map(lambda words: called(python, folder, words), calls), strict=True
+        ):
             said = done.stdout + done.stderr
             is_bug = done.returncode in {70, 1} and ("bug" in said or "Traceback" in said)
             if is_bug or done.returncode == 70 or "Traceback" in said or "No module named" in said:
@@ -157,7 +162,9 @@ def tree() -> dict[str, Any]:
 def test_no_module_of_an_extra_can_be_imported_there(python: Path, folder: Path) -> None:
     program = f"import importlib.util as u\nfor n in {EXTRAS!r}:\n try: print(n, u.find_spec(n) is not None)\n"
     program += " except ModuleNotFoundError: print(n, False)\n"
-    done = subprocess.run([str(python), "-I", "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(python), "-I", "-c", program], cwd=folder, capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines() == [f"{name} False" for name in EXTRAS]
 
 

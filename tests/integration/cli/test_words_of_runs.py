@@ -1,4 +1,7 @@
-"""What a run says about credits and about the next step is so: judged by the gateway's ledger, and by doing it."""
+"""What a run says about credits and about the next step is so:
+
+judged by the gateway's ledger, and by doing it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from tests.harness.shell import in_shell
 
 
 def paid_at(url: str | None) -> Decimal:
-    """What the gateway has charged for jobs and uploads, and what it has reserved for those in flight."""
+    """What the gateway has charged for jobs and uploads, and what it has reserved for those in
+    flight."""
     with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
         audit = with_audit(json.load(answer, parse_float=Decimal))["audit"]
     return Decimal(audit["spent_on_jobs"]) + audit["spent_on_uploads"] + audit["reserved"]
@@ -31,12 +35,16 @@ def line_of(done: Done, label: str) -> str | None:
 
 
 def rows_of(cli: Cli, run_dir: str) -> list[dict[str, Any]]:
-    jobs: list[dict[str, Any]] = json.loads((cli.cwd / run_dir / "report.json").read_text(encoding="utf-8"))["jobs"]
+    jobs: list[dict[str, Any]] = json.loads(
+        (cli.cwd / run_dir / "report.json").read_text(encoding="utf-8")
+    )["jobs"]
     return jobs
 
 
 def fox(cli: Cli, name: str, repeat: int, *, budget: str = "{credits: 100}") -> str:
-    return cli.write(name, f"- {{name: fox, prompt: a fox of {name}, repeat: {repeat}}}", budget=budget)
+    return cli.write(
+        name, f"- {{name: fox, prompt: a fox of {name}, repeat: {repeat}}}", budget=budget
+    )
 
 
 # -- what was paid --
@@ -64,7 +72,9 @@ def test_a_run_that_finds_all_of_its_jobs_again_says_that_nothing_was_paid(cli: 
 # -- next commands --
 
 
-@pytest.mark.parametrize("out_dir", ["outputs/taken/default", pytest.param("it's mine", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "out_dir", ["outputs/taken/default", pytest.param("it's mine", marks=pytest.mark.slow)]
+)
 def test_the_next_step_beside_a_file_of_others_saves_the_output(cli: Cli, out_dir: str) -> None:
     manifest = fox(cli, "taken" if "/" in out_dir else "taken-too", 2)
     target = cli.cwd / out_dir / "fox-1/0.png"
@@ -82,5 +92,7 @@ def test_the_next_step_beside_a_file_of_others_saves_the_output(cli: Cli, out_di
     assert {row["status"] for row in rows_of(cli, out_dir)} == {"succeeded"}
     assert paid_at(cli.url) == before
     assert target.read_bytes().startswith(b"\x89PNG")
-    kept = [path for path in Path(cli.cwd).rglob("*") if path.is_file() and path.read_bytes() == b"mine"]
+    kept = [
+        path for path in Path(cli.cwd).rglob("*") if path.is_file() and path.read_bytes() == b"mine"
+    ]
     assert len(kept) == 1, "the file of others is gone"

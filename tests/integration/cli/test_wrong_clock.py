@@ -1,4 +1,7 @@
-"""A machine whose clock is wrong: after 2999, no time can be scheduled. It is the user's problem, and not a bug."""
+"""A machine whose clock is wrong:
+
+after 2999, no time can be scheduled. It is the user's problem, and not a bug.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", catch_up: 3}\n'
 
 def in_year(cli: Cli, year: int, *words: str) -> Done:
     """Run a command on a machine whose clock is in June of a year."""
-    process = start_program(IN_YEAR, str(year), *words, cwd=cli.cwd, env=cli.environment, stdout=PIPE, stderr=PIPE)
+    process = start_program(
+        IN_YEAR, str(year), *words, cwd=cli.cwd, env=cli.environment, stdout=PIPE, stderr=PIPE
+    )
     out, err = process.communicate(timeout=240)
     return Done(process.returncode or 0, out, err)
 
@@ -53,12 +58,16 @@ def jobs_bought(cli: Cli) -> int:
 
 @pytest.mark.parametrize("year", [3000, pytest.param(9990, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", ["run", "plan", "validate"])
-def test_a_clock_after_2999_is_said_and_nothing_is_bought(cli: Cli, command: str, year: int) -> None:
+def test_a_clock_after_2999_is_said_and_nothing_is_bought(
+    cli: Cli, command: str, year: int
+) -> None:
     before = jobs_bought(cli)
     done = in_year(cli, year, command, cli.write(f"late-{command}-{year}", head=NIGHTLY), "--json")
     assert done.code == 2, done.err
     assert done.envelope["error"]["code"] != "BUG"
-    said = " ".join(done.err.split())  # what validate finds in each manifest is only there and in its data
+    said = " ".join(
+        done.err.split()
+    )  # what validate finds in each manifest is only there and in its data
     assert "the clock of this machine" in said
     assert f"the year {year}" in said
     assert "2999" in said

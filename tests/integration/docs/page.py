@@ -1,4 +1,7 @@
-"""A page of the documentation, as its blocks: what stands between two fences, and what the page calls it."""
+"""A page of the documentation, as its blocks:
+
+what stands between two fences, and what the page calls it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _NAMED = re.compile(r"`([^`]+)`[^`]*:")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block. ``file`` is the name that the line above gives it; ``line`` is that of its first line."""
+    """A fenced block.
+
+    ``file`` is the name that the line above gives it; ``line`` is that of its first line.
+    """
 
     language: str
     text: str
@@ -48,4 +54,6 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def prose(page: Path) -> str:
     """Return a page without its blocks."""
-    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(
+        r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )

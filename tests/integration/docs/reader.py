@@ -1,4 +1,7 @@
-"""A reader who types what a page says: a folder as a clone has it, a gateway, and a shell that remembers ``$?``."""
+"""A reader who types what a page says:
+
+a folder as a clone has it, a gateway, and a shell that remembers ``$?``.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from pathlib import Path
 from crucible_batch.sandbox import Running
 from tests.integration.docs.page import ROOT
 
-# Progress that tells of a job that ends in the time that Ctrl-C leaves. A job counts as done two seconds after its
-# outputs were saved, by when a small run may have begun its last.
+# Progress that tells of a job that ends in the time that Ctrl-C leaves. A job counts as done two
+# seconds after its outputs were saved, by when a small run may have begun its last.
 _SOMETHING_DONE = re.compile(rb"\S+  (?:[1-9]\d*/\d+ |.*[1-9]\d* downloading)")
 _PATIENCE_S = 120
 _CHANGE_OF_FOLDER = re.compile(r"cd +(\S+)(?: +#.*)?")
@@ -40,7 +43,10 @@ class Reader:
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Give the reader an environment of a reader's: the command by its name, no colors, no proxy."""
+        """Give the reader an environment of a reader's:
+
+        the command by its name, no colors, no proxy.
+        """
         shutil.copytree(ROOT / "manifests", self.folder / "manifests")
         kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
         for name in ("NO_COLOR", "FORCE_COLOR"):
@@ -70,7 +76,13 @@ class Reader:
 
     async def _run(self, *words: str, interrupt: bool = False) -> Done:
         process = await asyncio.create_subprocess_exec(
-            *words, cwd=self.folder, env=self.environment, stdin=-3, stdout=-1, stderr=-1, start_new_session=True
+            *words,
+            cwd=self.folder,
+            env=self.environment,
+            stdin=-3,
+            stdout=-1,
+            stderr=-1,
+            start_new_session=True,
         )
         assert process.stderr is not None
         seen = b""
@@ -79,7 +91,9 @@ class Reader:
                 while interrupt and (line := await process.stderr.readline()):
                     seen += line
                     if _SOMETHING_DONE.match(line):
-                        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the shell and the command
+                        os.killpg(
+                            process.pid, signal.SIGINT
+                        )  # as a terminal does: the shell and the command
                         break
                 out, err = await process.communicate()
         except TimeoutError:
@@ -90,4 +104,6 @@ class Reader:
                 await process.wait()
         self.code = process.returncode or 0
         # A clone's reader stands in it, and sees its files by their short names.
-        return Done(self.code, *(text.decode().replace(f"{ROOT}/", "") for text in (out, seen + err)))
+        return Done(
+            self.code, *(text.decode().replace(f"{ROOT}/", "") for text in (out, seen + err))
+        )

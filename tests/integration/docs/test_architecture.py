@@ -1,4 +1,7 @@
-"""The page about the architecture is true: its names exist, and a job takes the path that it describes."""
+"""The page about the architecture is true:
+
+its names exist, and a job takes the path that it describes.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,22 @@ def _walked() -> Iterator[tuple[str, str]]:
 
 
 def _defined(name: str, source: str) -> bool:
-    return re.search(rf"(?:\b(?:def|class) {name}\b|^\s*(?:self\.)?{name}\b\s*[:=])", source, re.MULTILINE) is not None
+    return (
+        re.search(
+            rf"(?:\b(?:def|class) {name}\b|^\s*(?:self\.)?{name}\b\s*[:=])", source, re.MULTILINE
+        )
+        is not None
+    )
 
 
 def test_the_rows_of_rooms_are_the_rooms_of_the_package() -> None:
     rows = _section("Rooms").split("```")[1].splitlines()
     shown = sorted(room.strip() for row in rows if row for room in row.split("|"))
-    files = (path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file())
+    files = (
+        path
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    )
     assert shown == sorted(path.stem for path in files if not path.stem.startswith("__"))
 
 
@@ -53,21 +65,31 @@ def test_the_path_has_at_most_twenty_steps() -> None:
     assert 10 < len(_steps()) <= 20
 
 
-ANSWERS = [row for row in _section("Where to find the code").splitlines() if row.startswith("| ")][1:]
+ANSWERS = [row for row in _section("Where to find the code").splitlines() if row.startswith("| ")][
+    1:
+]
 
 
 @each_case("text", [*ANSWERS, *_steps()])
 def test_a_name_is_defined_in_a_file_that_is_named_beside_it(text: str) -> None:
     files = [*re.findall(rf"`({_FILE})`", text), EVENTS]
-    folders = [folder for folder in re.findall(r"`([a-z_/]+/)`", text) if (PACKAGE / folder).is_dir()]
+    folders = [
+        folder for folder in re.findall(r"`([a-z_/]+/)`", text) if (PACKAGE / folder).is_dir()
+    ]
     paths = [path for file in files for path in (PACKAGE / file, ROOT / file) if path.is_file()]
     paths += [path for folder in folders for path in (PACKAGE / folder).rglob("*.py")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in paths)
-    names = [name for name in re.findall(rf"`({_NAME})`", text) if not re.search(r"\.(?:py|toml|json|html)$", name)]
+    names = [
+        name
+        for name in re.findall(rf"`({_NAME})`", text)
+        if not re.search(r"\.(?:py|toml|json|html)$", name)
+    ]
     for name in names:
         if name.islower() and "_" not in name and f"py` `{name}`" not in text:
             continue  # a command, an option's value or an outcome
-        assert all(_defined(part, sources) for part in name.split(".")), f"{name} is in none of {files}"
+        assert all(_defined(part, sources) for part in name.split(".")), (
+            f"{name} is in none of {files}"
+        )
 
 
 # The account is read before anything is bought, and the first events are those of the image.
@@ -102,12 +124,20 @@ async def test_a_job_takes_the_path_that_is_described(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     async with serve(SandboxConfig(time_scale=0)) as gateway:
-        environ = {**os.environ, "MOLTAZINE_API_KEY": gateway.api_key, "CRUCIBLE_API_BASE": gateway.api_url}
+        environ = {
+            **os.environ,
+            "MOLTAZINE_API_KEY": gateway.api_key,
+            "CRUCIBLE_API_BASE": gateway.api_url,
+        }
         command = (sys.executable, "-c", _TRACER, "run", "one.yaml")
-        process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, env=environ, stdout=-1, stderr=-1)
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=tmp_path, env=environ, stdout=-1, stderr=-1
+        )
         _, err = await process.communicate()
     assert process.returncode == 0, err.decode()
-    called = [tuple(each) for each in json.loads((tmp_path / "called.json").read_text(encoding="utf-8"))]
+    called = [
+        tuple(each) for each in json.loads((tmp_path / "called.json").read_text(encoding="utf-8"))
+    ]
     expected = list(_walked())
     assert len(expected) > 20
     assert [each for each in expected if each not in called] == []

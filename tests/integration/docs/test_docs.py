@@ -43,7 +43,10 @@ def _printed(*words: str) -> str:
 )
 def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     """Made by ``make schema``."""
-    kept, made = json.loads((DOCS / file).read_text(encoding="utf-8")), json.loads(_printed("schema", *options))
+    kept, made = (
+        json.loads((DOCS / file).read_text(encoding="utf-8")),
+        json.loads(_printed("schema", *options)),
+    )
     if tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 14):
         # Older releases describe no dataclass, and give a pattern for amounts in plans.
         kept, made = _without_texts(kept), _without_texts(made)
@@ -52,7 +55,11 @@ def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
 
 def _without_texts(schema: Any) -> Any:
     if isinstance(schema, dict):
-        return {key: _without_texts(each) for key, each in schema.items() if key not in {"description", "pattern"}}
+        return {
+            key: _without_texts(each)
+            for key, each in schema.items()
+            if key not in {"description", "pattern"}
+        }
     return [_without_texts(each) for each in schema] if isinstance(schema, list) else schema
 
 
@@ -60,7 +67,11 @@ def test_a_reference_page_is_todays() -> None:
     """Made by ``make reference``."""
     made = runpy.run_path(str(DOCS / "make_reference.py"))
     pages = {page.file: made["render"](page) for page in made["pages"]()}
-    assert set(pages) == {"manifest-reference.md", "report-reference.md", "notification-reference.md"}
+    assert set(pages) == {
+        "manifest-reference.md",
+        "report-reference.md",
+        "notification-reference.md",
+    }
     for file, text in pages.items():
         assert (DOCS / file).read_text(encoding="utf-8") == text, f"{file}: run make reference"
 
@@ -79,9 +90,15 @@ def test_the_exit_codes_are_the_programs() -> None:
 
 
 def test_every_page_has_its_place_in_the_site() -> None:
-    toctrees = re.findall(r"```{toctree}\n(.*?)```", "".join(_page(name) for name in ("index", "recipes")), re.DOTALL)
-    placed = {line for tree in toctrees for line in tree.splitlines() if line and not line.startswith(":")}
-    assert placed | {"index"} == {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+    toctrees = re.findall(
+        r"```{toctree}\n(.*?)```", "".join(_page(name) for name in ("index", "recipes")), re.DOTALL
+    )
+    placed = {
+        line for tree in toctrees for line in tree.splitlines() if line and not line.startswith(":")
+    }
+    assert placed | {"index"} == {
+        path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")
+    }
 
 
 def _page(name: str) -> str:
@@ -98,7 +115,9 @@ def test_every_line_of_json_is_in_the_docs() -> None:
     """The types are those of the table that words the messages: one row for each."""
     types = [kind for kind, _ in LINES.values()]
     assert set(LINES) == set(get_args(Message))
-    table = re.findall(r"^\| `([a-z_]+)` \|", (DOCS / "events.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    table = re.findall(
+        r"^\| `([a-z_]+)` \|", (DOCS / "events.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert sorted(table) == sorted(
         ["type", *types, "scheduled_run", "result"]
     )  # the head, the events, and the command's own
@@ -106,7 +125,17 @@ def test_every_line_of_json_is_in_the_docs() -> None:
 
 @each_case("page", [page for page in PAGES if "--only" in page.read_text(encoding="utf-8")])
 def test_a_part_tried_first_is_not_bought_twice(page: Path) -> None:
-    """Jobs are reused within one run directory, so a part is run in the directory of the complete run."""
-    commands = [step.command for block in blocks(page) if block.language == "console" for step in steps(block.text)]
+    """Jobs are reused within one run directory, so a part is run in the directory of the complete
+    run."""
+    commands = [
+        step.command
+        for block in blocks(page)
+        if block.language == "console"
+        for step in steps(block.text)
+    ]
     parts = [shlex.split(command) for command in commands if "--only" in command]
-    assert not [words for words in parts if {"--run-id", "--out-dir"} & {word.partition("=")[0] for word in words}]
+    assert not [
+        words
+        for words in parts
+        if {"--run-id", "--out-dir"} & {word.partition("=")[0] for word in words}
+    ]

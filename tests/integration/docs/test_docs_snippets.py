@@ -1,4 +1,5 @@
-"""What a page says is what happens: each page is typed from top to bottom by a reader with a local gateway.
+"""What a page says is what happens: each page is typed from top to bottom by a reader with a local
+gateway.
 
 What a block is, its language says:
 
@@ -62,7 +63,9 @@ async def test_a_reader_stays_in_the_folder_that_was_entered(tmp_path: Path) -> 
 async def _type(page: Path, folder: Path) -> str | None:
     # One slow runner, where Ctrl-C has to come in the middle.
     is_interrupted = "\n^C\n" in page.read_text(encoding="utf-8")
-    async with serve(SandboxConfig(runners=1) if is_interrupted else SandboxConfig(time_scale=0)) as gateway:
+    async with serve(
+        SandboxConfig(runners=1) if is_interrupted else SandboxConfig(time_scale=0)
+    ) as gateway:
         reader = Reader(folder, gateway)
         for block in blocks(page):
             fault = await _fault_of(block, reader)
@@ -161,7 +164,14 @@ def _tree_fault(block: Block, folder: Path) -> str | None:
     """Say which branch of a tree isn't there, where a block is one."""
     root = folder / block.text.splitlines()[0]
     branches = re.findall(r"^[├└]── (\S+)", block.text, flags=re.MULTILINE)
-    return next((f"{name} isn't there" for name in branches if name != "..." and not (root / name).exists()), None)
+    return next(
+        (
+            f"{name} isn't there"
+            for name in branches
+            if name != "..." and not (root / name).exists()
+        ),
+        None,
+    )
 
 
 def _cron_fault(line: str) -> str | None:

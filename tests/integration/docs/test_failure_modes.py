@@ -21,14 +21,22 @@ ROWS = _ROW.findall(PAGE.read_text(encoding="utf-8"))
 @functools.cache
 def _functions_of(file: str) -> frozenset[str]:
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return frozenset(
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
 
 
 def test_every_mode_has_its_row_in_order() -> None:
     numbers = [number for number, *_ in ROWS if number != "–"]
     assert numbers == sorted(numbers, key=lambda number: (int(number.rstrip("b")), number))
     assert set(numbers) == {*map(str, range(68)), "22b", "26b"}
-    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(r"\| (\d|–)", line)]
+    lines = [
+        line
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\| (\d|–)", line)
+    ]
     assert len(lines) == len(ROWS)
 
 

@@ -1,4 +1,5 @@
-"""The figures in the documentation are those of the newest campaign, and a campaign's file is complete."""
+"""The figures in the documentation are those of the newest campaign, and a campaign's file is
+complete."""
 
 from __future__ import annotations
 
@@ -8,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.verification.campaign.figures import CAMPAIGNS, PAGES, RESULTS, campaigns, placed, results
+from tests.verification.campaign.figures import (
+    CAMPAIGNS,
+    PAGES,
+    RESULTS,
+    campaigns,
+    placed,
+    results,
+)
 from tests.verification.campaign.mutation import MODULES
 from tests.verification.campaign.rows import ROWS, ZEROS
 from tests.verification.crash.wire_faults import FAULTS
@@ -27,7 +35,9 @@ def test_the_page_of_results_has_the_number_of_network_faults() -> None:
 
 def test_the_page_of_the_regime_has_every_row_with_its_share() -> None:
     page = (CAMPAIGNS / "regime.md").read_text(encoding="utf-8")
-    cells = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| \d", line)]
+    cells = [
+        line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| \d", line)
+    ]
     shares = {int(row[0]): int((re.match(r"\d+", row[-1]) or ["0"])[0]) for row in cells}
     assert shares == {row.number: row.share for row in ROWS}
     assert f"of {sum(row.share for row in ROWS)} in all" in page

@@ -1,4 +1,7 @@
-"""The README is true: its commands exist, its Python runs, its manifest loads, its table is the program's."""
+"""The README is true:
+
+its commands exist, its Python runs, its manifest loads, its table is the program's.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,27 @@ def _blocks(language: str) -> list[str]:
 def test_a_reader_changes_into_the_folder_that_init_created(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, flags=re.DOTALL)
-    typed = [re.sub(r" +#.*", "", line.removeprefix("$ ")) for block in blocks for line in block.splitlines()]
+    typed = [
+        re.sub(r" +#.*", "", line.removeprefix("$ "))
+        for block in blocks
+        for line in block.splitlines()
+    ]
     assert "crucible-batch init my-batch" in typed
     assert "cd my-batch" in typed
-    assert [line for line in typed if line.startswith("crucible-batch ") and "my-batch/" in line] == []
+    assert [
+        line for line in typed if line.startswith("crucible-batch ") and "my-batch/" in line
+    ] == []
     assert "--allow-outside" not in README
 
 
 def test_make_knows_the_commands() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = [line.split()[1] for block in _blocks("sh") for line in block.splitlines() if line.startswith("make ")]
+    targets = [
+        line.split()[1]
+        for block in _blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("make ")
+    ]
     assert targets == ["demo", "test"]
     assert all(f"\n{target}:" in makefile for target in targets)
 
@@ -44,20 +58,40 @@ def test_make_knows_the_commands() -> None:
 def test_the_pages_for_developers_and_the_makefile_name_the_same_targets() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):(?!=)", makefile, flags=re.MULTILINE))
-    pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in ("tests/README.md", "CONTRIBUTING.md")}
+    pages = {
+        page: (ROOT / page).read_text(encoding="utf-8")
+        for page in ("tests/README.md", "CONTRIBUTING.md")
+    }
     command = re.compile(r"(?:`|^|, )make ([a-z]+(?:-[a-z]+)*)", re.MULTILINE)
     named = {page: set(command.findall(text)) for page, text in pages.items()}
     assert all(named.values())
     assert set.union(*named.values()) <= targets
-    about_tests = {"test", "proofs", "soak", "crash", "mutants", "verify", "campaign", "coverage", "lowest"}
-    assert about_tests | {target for target in targets if target.startswith("test-")} <= named["tests/README.md"]
+    about_tests = {
+        "test",
+        "proofs",
+        "soak",
+        "crash",
+        "mutants",
+        "verify",
+        "campaign",
+        "coverage",
+        "lowest",
+    }
+    assert (
+        about_tests | {target for target in targets if target.startswith("test-")}
+        <= named["tests/README.md"]
+    )
 
 
 async def test_the_python_example_runs_unchanged(tmp_path: Path) -> None:
     (example,) = _blocks("python")
     (tmp_path / "manifests").symlink_to(ROOT / "manifests")
     async with serve(SandboxConfig(time_scale=0.1)) as gateway:
-        environ = {**os.environ, "MOLTAZINE_API_KEY": gateway.api_key, "CRUCIBLE_API_BASE": gateway.api_url}
+        environ = {
+            **os.environ,
+            "MOLTAZINE_API_KEY": gateway.api_key,
+            "CRUCIBLE_API_BASE": gateway.api_url,
+        }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", example, cwd=tmp_path, env=environ, stdout=-1, stderr=-1
         )

@@ -1,4 +1,7 @@
-"""The judge of the pages is judged: it sees what a page leaves out, invents, or puts in another order."""
+"""The judge of the pages is judged:
+
+it sees what a page leaves out, invents, or puts in another order.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ def test_after_ctrl_c_the_words_count_and_not_the_numbers() -> None:
 
 
 def test_a_step_knows_its_lines_and_whether_it_may_fail() -> None:
-    first, second = steps("$ crucible-batch run a.yaml\n^C\n! 1 of 2 jobs succeeded\n$ echo $?\n130\n")
+    first, second = steps(
+        "$ crucible-batch run a.yaml\n^C\n! 1 of 2 jobs succeeded\n$ echo $?\n130\n"
+    )
     assert first.is_interrupted
     assert first.may_fail
     assert first.shown == ("! 1 of 2 jobs succeeded",)

@@ -1,4 +1,7 @@
-"""What a page shows of a terminal, and whether a command's output is that: times, ids and sizes are masked."""
+"""What a page shows of a terminal, and whether a command's output is that:
+
+times, ids and sizes are masked.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ _UNWELL = ("! ", "✗ ", "error ")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command at a prompt and the lines that a page shows below it. ``...`` stands for lines left out."""
+    """A command at a prompt and the lines that a page shows below it.
+
+    ``...`` stands for lines left out.
+    """
 
     command: str
     shown: tuple[str, ...]
@@ -50,7 +56,8 @@ def steps(text: str) -> list[Step]:
 
 
 def mask(line: str, *, numbers: bool = False) -> str:
-    """Replace what differs from run to run; with ``numbers`` every number, where chance decides how far a run came."""
+    """Replace what differs from run to run; with ``numbers`` every number, where chance decides how
+    far a run came."""
     for pattern, word in _MASKS:
         line = pattern.sub(word, line)
     return _NUMBER.sub("N", line.strip()) if numbers else line.strip()
@@ -59,8 +66,9 @@ def mask(line: str, *, numbers: bool = False) -> str:
 def disagreement(step: Step, out: str, err: str, *, numbers: bool = False) -> str | None:
     """Say where a page is wrong; None where it is right.
 
-    What a command says on stdout has to be there, line by line, and whatever else the page shows has to be on stderr,
-    in its order. Progress on stderr may be left out: on a terminal it is gone at the end.
+    What a command says on stdout has to be there, line by line, and whatever else the page shows
+    has to be on stderr, in its order. Progress on stderr may be left out: on a terminal it is gone
+    at the end.
     """
     shown = [mask(line, numbers=numbers) for line in step.shown]
     said = [mask(line, numbers=numbers) for line in out.splitlines() if line.strip()]

@@ -1,4 +1,7 @@
-"""Credits are held before they are spent: whole runs against the judge, at the edges of budgets and accounts."""
+"""Credits are held before they are spent:
+
+whole runs against the judge, at the edges of budgets and accounts.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,9 @@ async def test_one_job_finds_a_price_out_while_its_class_waits(start, tampered):
     assert max(together) > 3  # and from then on they go side by side
 
 
-async def test_a_price_that_rises_within_a_run_exceeds_the_budget_by_the_submits_in_flight_at_most(start):
+async def test_a_price_that_rises_within_a_run_exceeds_the_budget_by_the_submits_in_flight_at_most(
+    start,
+):
     from crucible_batch.sandbox import parse_pricing
 
     rise = parse_pricing("zimage-base.rise-after=3x4.5")
@@ -99,7 +104,9 @@ async def test_an_account_that_runs_dry_blocks_the_rest_and_reports_it(start, ta
     assert rows[-1].error.code == "INSUFFICIENT_CREDITS"
 
 
-async def test_an_account_shared_with_others_answers_402_in_the_middle_and_the_run_ends(start, tampered, tally):
+async def test_an_account_shared_with_others_answers_402_in_the_middle_and_the_run_ends(
+    start, tampered, tally
+):
     refused = 0
 
     async def tamper(request: httpx.Request, send):
@@ -107,13 +114,17 @@ async def test_an_account_shared_with_others_answers_402_in_the_middle_and_the_r
         if request.url.path.endswith("/credits"):  # an old figure: somebody else has spent since
             answer = await send()
             await answer.aread()
-            return httpx.Response(200, json={**answer.json(), "data": {**answer.json()["data"], "available": 1000}})
+            return httpx.Response(
+                200, json={**answer.json(), "data": {**answer.json()["data"], "available": 1000}}
+            )
         answer = await send()
         refused += answer.status_code == 402
         return answer
 
     async with start(credits=7) as bench:
-        result = await bench.run(bench.manifest(jobs(8), budget=100), transport=tampered(tamper), concurrency=4)
+        result = await bench.run(
+            bench.manifest(jobs(8), budget=100), transport=tampered(tamper), concurrency=4
+        )
         await bench.agree(result)
     assert result.exit_code == 4
     assert tally(result) == {"succeeded": 3, "blocked": 5}
@@ -135,7 +146,9 @@ async def test_an_empty_account_does_not_keep_from_finding_what_was_bought(start
     """A key that the gateway knows is answered for nothing, so one job alone is always asked for."""
     async with start(credits=6) as bench:
         await bench.run(bench.manifest(jobs(3), budget=6))
-        result = await bench.run(bench.manifest(jobs(3), budget=6), out_dir=bench.path / "elsewhere")
+        result = await bench.run(
+            bench.manifest(jobs(3), budget=6), out_dir=bench.path / "elsewhere"
+        )
         state = await bench.agree(result)
     assert result.exit_code == 0
     assert len(state["jobs"]) == 3

@@ -1,4 +1,7 @@
-"""Any manifest, budget, faults and ends: run after run until nothing is left, and the judge looks at every row."""
+"""Any manifest, budget, faults and ends:
+
+run after run until nothing is left, and the judge looks at every row.
+"""
 
 from __future__ import annotations
 
@@ -46,19 +49,27 @@ FAULTS = [
 
 
 def weather(chance: random.Random) -> str:
-    return ",".join(f"{fault}:{chance.choice((0.1, 0.3))}" for fault in chance.sample(FAULTS, chance.randrange(5)))
+    return ",".join(
+        f"{fault}:{chance.choice((0.1, 0.3))}"
+        for fault in chance.sample(FAULTS, chance.randrange(5))
+    )
 
 
 def wanted(bench, chance: random.Random) -> tuple[str, Decimal]:
     """Some jobs, and what they cost with their images."""
-    images = [bench.picture(f"{number}.png", f"#{number * 40:02x}8040") for number in range(chance.randrange(1, 4))]
+    images = [
+        bench.picture(f"{number}.png", f"#{number * 40:02x}8040")
+        for number in range(chance.randrange(1, 4))
+    ]
     used: set[str] = set()
     lines, price = [], Decimal(0)
     for number in range(chance.randrange(2, 8)):
         if chance.random() < 0.5:
             image = chance.choice(images)
             used.add(image)
-            lines.append(f"{{name: j{number}, prompt: 'p {number}', workflow: qwen-edit, image: {image}}}")
+            lines.append(
+                f"{{name: j{number}, prompt: 'p {number}', workflow: qwen-edit, image: {image}}}"
+            )
             price += 3
         else:
             lines.append(f"{{name: j{number}, prompt: 'p {number}'}}")
@@ -72,13 +83,21 @@ def highest(state, credits: Decimal) -> Decimal:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_whatever_happens_nothing_is_bought_twice_and_no_credit_beyond_the_budget(start, tampered, seed):
+async def test_whatever_happens_nothing_is_bought_twice_and_no_credit_beyond_the_budget(
+    start, tampered, seed
+):
     chance = random.Random(seed)
     credits = chance.choice([Decimal(1000), Decimal(1000), Decimal(12), Decimal("6.5")])
-    async with start(faults=weather(chance), seed=seed, runners=chance.choice((1, 4, 64)), credits=credits) as bench:
+    async with start(
+        faults=weather(chance), seed=seed, runners=chance.choice((1, 4, 64)), credits=credits
+    ) as bench:
         work, price = wanted(bench, chance)
-        budget = max(Decimal("3.5"), price + chance.choice([Decimal("-2.5"), Decimal(0), Decimal("0.5"), Decimal(5)]))
-        # Without a ceiling a class's first job may cost more than is left: the one excess that nobody can prevent.
+        budget = max(
+            Decimal("3.5"),
+            price + chance.choice([Decimal("-2.5"), Decimal(0), Decimal("0.5"), Decimal(5)]),
+        )
+        # Without a ceiling a class's first job may cost more than is left: the one excess that
+        # nobody can prevent.
         ceiling = chance.choice((None, 3))
         cap = f"budget: {{credits: {budget}{'' if ceiling is None else ', max_credits_per_job: 3'}}}\n"
         manifest = bench.manifest(work, budget=None, head=cap)
@@ -90,7 +109,9 @@ async def test_whatever_happens_nothing_is_bought_twice_and_no_credit_beyond_the
         result = await bench.run(manifest, concurrency=chance.randrange(1, 7))
         result = await bench.run(manifest, concurrency=chance.randrange(1, 7), retry_failed=True)
         if has_feature("check"):
-            audited = await api.check_ledger(result.run_dir, settings=bench.settings, clock=bench.clock.now)
+            audited = await api.check_ledger(
+                result.run_dir, settings=bench.settings, clock=bench.clock.now
+            )
             assert audited.audit.differences == ()
         state = await bench.state()
 
@@ -104,10 +125,13 @@ async def test_whatever_happens_nothing_is_bought_twice_and_no_credit_beyond_the
     assert books.over_budget == max(Decimal(0), books.spent + books.held - budget)
     taken = credits - state["audit"]["available"]
     # A DELETE whose answer was lost is a 404 the next time, and that names no rebate.
-    unseen = sum((Decimal("0.5") for asset in state["assets"] if asset["deleted_at"] is not None), Decimal(0))
+    unseen = sum(
+        (Decimal("0.5") for asset in state["assets"] if asset["deleted_at"] is not None), Decimal(0)
+    )
     assert taken <= books.spent <= taken + unseen
     if result.report.counts.unknown:
-        # Sent in doubt to an empty account: its 402 proves nothing of the first try, so the hold stays.
+        # Sent in doubt to an empty account: its 402 proves nothing of the first try, so the hold
+        # stays.
         assert result.exit_code == 5
         assert state["audit"]["available"] < 3
         assert books.held >= 2

@@ -1,4 +1,5 @@
-"""A changed job's picture gets the place, and the older one, which is ours, moves aside and is not lost."""
+"""A changed job's picture gets the place, and the older one, which is ours, moves aside and is not
+lost."""
 
 from __future__ import annotations
 
@@ -37,7 +38,11 @@ def read(bench, path: str = "a/0.png") -> bytes:
 
 
 def paths(result: api.RunResult) -> list[str]:
-    return [str(output.path.relative_to(result.run_dir)) for row in result.jobs() for output in row.outputs]
+    return [
+        str(output.path.relative_to(result.run_dir))
+        for row in result.jobs()
+        for output in row.outputs
+    ]
 
 
 async def is_true(bench, *, checked: int) -> None:
@@ -46,8 +51,12 @@ async def is_true(bench, *, checked: int) -> None:
         assert (found.exit_code, found.checked) == (0, checked), found.differences
 
 
-@pytest.mark.parametrize("head", ["", "provenance: {embed: true}\n"], ids=["as it came", "embedded"])
-async def test_an_edited_prompt_is_paid_once_and_saved_where_the_old_picture_was(start, watcher, head):
+@pytest.mark.parametrize(
+    "head", ["", "provenance: {embed: true}\n"], ids=["as it came", "embedded"]
+)
+async def test_an_edited_prompt_is_paid_once_and_saved_where_the_old_picture_was(
+    start, watcher, head
+):
     seen = watcher()
     async with start() as bench:
         await bench.run(bench.manifest(ONE, head=head))
@@ -61,7 +70,11 @@ async def test_an_edited_prompt_is_paid_once_and_saved_where_the_old_picture_was
         assert (read(bench, aside(old)), paths(result)) == (old, ["a/0.png"])
         assert read(bench) != old
         await is_true(bench, checked=2)
-        moved = [message for message in seen.messages if isinstance(getattr(message, "event", None), Relocated)]
+        moved = [
+            message
+            for message in seen.messages
+            if isinstance(getattr(message, "event", None), Relocated)
+        ]
         assert [(message.name, message.event.path) for message in moved] == [("a", aside(old))]
         # Nothing is left to do, and a third prompt finds the second's picture in its turn.
         again = await bench.run(bench.manifest(TWO, head=head))
@@ -77,7 +90,8 @@ async def test_the_sidecar_goes_along_and_tells_the_new_name(start):
         await bench.run(bench.manifest(ONE))
         old = read(bench)
         about = json.loads(read(bench, "a/0.png.json"))
-        # Also where none is written any more: the old one would tell of a picture that is gone from there.
+        # Also where none is written any more: the old one would tell of a picture that is gone from
+        # there.
         await bench.run(bench.manifest(TWO), sidecars=False)
         about["output"]["file"] = aside(old).removeprefix("a/")
         assert json.loads(read(bench, f"{aside(old)}.json")) == about
@@ -128,7 +142,10 @@ async def test_what_is_the_users_stays_and_the_error_says_where_and_what_to_do(s
         assert (result.exit_code, row.error.code) == (1, "OUTPUT_EXISTS")
         assert "a/0.png; move it and run the same command again" in row.error.message
         assert "at no cost" in row.error.message
-        assert (place.lstat().st_ino, place.lstat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        assert (place.lstat().st_ino, place.lstat().st_mtime_ns) == (
+            before.st_ino,
+            before.st_mtime_ns,
+        )
         assert len(list(place.parent.glob("*.png"))) == 1
         place.rename(bench.path / "moved away")
         again = await bench.run(bench.manifest(TWO))
@@ -153,7 +170,9 @@ async def test_a_picture_that_nobody_asks_for_any_more_goes_aside_itself(start, 
                 await saved.wait()
             return await send()
 
-        result = await bench.run(bench.manifest(TWO), observer=watcher(look), transport=tampered(tamper))
+        result = await bench.run(
+            bench.manifest(TWO), observer=watcher(look), transport=tampered(tamper)
+        )
         await bench.agree(result)
         assert (result.exit_code, paths(result)) == (0, ["a/0.png"])
         (other,) = set(bench.outputs()) - {"a/0.png"}
@@ -171,7 +190,9 @@ async def test_receipts_know_what_moved_where_the_journal_is_lost(start):
         back = await bench.run(bench.manifest(ONE))
         after = (await bench.state())["requests"]
     assert (back.exit_code, paths(back)) == (0, [aside(old)])
-    assert [after[kind] for kind in ("generate", "download")] == [requests[kind] for kind in ("generate", "download")]
+    assert [after[kind] for kind in ("generate", "download")] == [
+        requests[kind] for kind in ("generate", "download")
+    ]
 
 
 CHILD = """
@@ -216,12 +237,16 @@ CHILD = """
         ("remove_name", "after", True, 1),
     ],
 )
-async def test_killed_between_any_two_steps_the_same_command_continues(start, name, when, journalled, names):
+async def test_killed_between_any_two_steps_the_same_command_continues(
+    start, name, when, journalled, names
+):
     async with start() as bench:
         await bench.run(bench.manifest(ONE))
         old = read(bench)
         manifest = bench.manifest(TWO)
-        child = start_program(textwrap.dedent(CHILD), bench.running.api_url, name, when, cwd=bench.path)
+        child = start_program(
+            textwrap.dedent(CHILD), bench.running.api_url, name, when, cwd=bench.path
+        )
         with asyncio.get_running_loop().real_time():
             assert await asyncio.to_thread(child.wait) == -signal.SIGKILL
         with Journal.read(bench.path / "out") as journal:
@@ -229,7 +254,11 @@ async def test_killed_between_any_two_steps_the_same_command_continues(start, na
         assert sum(read(bench, path) == old for path in pngs(bench)) == names
         result = await bench.run(manifest)
         state = await bench.agree(result)
-        assert (result.exit_code, state["requests"]["generate"], paths(result)) == (0, 2, ["a/0.png"])
+        assert (result.exit_code, state["requests"]["generate"], paths(result)) == (
+            0,
+            2,
+            ["a/0.png"],
+        )
         assert bench.outputs() == sorted(["a/0.png", aside(old)])
         assert (bench.path / "out" / aside(old)).stat().st_nlink == 1
         assert sorted(path.name for path in (bench.path / "out/a").glob("*.json")) == sorted(

@@ -28,7 +28,8 @@ async def test_one_image_in_ten_jobs_is_uploaded_once(start, tally):
 
 
 async def test_images_are_counted_in_the_budget_with_their_jobs(start, tally):
-    """Two jobs with an image each cost 7; one credit less buys one pair, and no image for a job that doesn't fit."""
+    """Two jobs with an image each cost 7; one credit less buys one pair, and no image for a job
+    that doesn't fit."""
     async with start() as bench:
         bench.picture("a.png", "red")
         bench.picture("b.png", "blue")
@@ -48,7 +49,9 @@ async def test_an_image_in_the_gateways_list_is_not_uploaded_again_by_another_ru
     async with start() as bench:
         bench.picture("a.png")
         await bench.run(bench.manifest(edits(1)))
-        result = await bench.run(bench.manifest(edits(2)), run_id="second", out_dir=bench.path / "second")
+        result = await bench.run(
+            bench.manifest(edits(2)), run_id="second", out_dir=bench.path / "second"
+        )
         state = await bench.state()
     assert result.exit_code == 0
     assert (result.report.credits.spent, result.report.credits.uploads) == (6, 0)
@@ -61,7 +64,9 @@ async def test_an_asset_that_a_user_deleted_since_is_uploaded_again(start):
         await bench.run(bench.manifest(edits(1), budget="7"))
         (asset,) = (await bench.state())["assets"]
         headers = {"authorization": f"Bearer {bench.running.api_key}"}
-        await bench.http.delete(f"{bench.running.api_url}/api/v1/assets/{asset['asset_id']}", headers=headers)
+        await bench.http.delete(
+            f"{bench.running.api_url}/api/v1/assets/{asset['asset_id']}", headers=headers
+        )
         result = await bench.run(bench.manifest(edits(2), budget="7"))
         state = await bench.agree(result)
     assert result.exit_code == 0
@@ -70,7 +75,17 @@ async def test_an_asset_that_a_user_deleted_since_is_uploaded_again(start):
 
 
 @pytest.mark.parametrize(
-    "fault", ["drop-after=1", "500-after=1", "html=1", "empty=1", "drop-before=1", "500-before=1", "slow=1", "429=2"]
+    "fault",
+    [
+        "drop-after=1",
+        "500-after=1",
+        "html=1",
+        "empty=1",
+        "drop-before=1",
+        "500-before=1",
+        "slow=1",
+        "429=2",
+    ],
 )
 async def test_an_intent_whose_answer_was_lost_is_found_or_bought_again_and_nothing_is_lost_from_the_books(
     start, tally, fault
@@ -90,7 +105,9 @@ async def test_an_intent_whose_answer_was_lost_is_found_or_bought_again_and_noth
     assert len([asset for asset in state["assets"] if asset["deleted_at"] is None]) == 1
 
 
-async def test_an_upload_that_the_storage_refuses_is_given_back_and_bought_once_more(start, tampered):
+async def test_an_upload_that_the_storage_refuses_is_given_back_and_bought_once_more(
+    start, tampered
+):
     refused = 0
 
     async def tamper(request: httpx.Request, send):
@@ -137,7 +154,9 @@ async def test_an_image_that_changed_since_it_was_planned_is_not_paid_for(start,
 
 
 @pytest.mark.parametrize("code", ["INSUFFICIENT_CREDITS", "PAY_UP"])
-async def test_an_upload_that_the_account_can_not_pay_blocks_its_jobs_and_fails_none(start, tampered, tally, code):
+async def test_an_upload_that_the_account_can_not_pay_blocks_its_jobs_and_fails_none(
+    start, tampered, tally, code
+):
     async def tamper(request: httpx.Request, send):
         if request.url.path.endswith("/assets") and request.method == "POST":
             return httpx.Response(402, json={"success": False, "code": code, "error": "no"})

@@ -1,4 +1,7 @@
-"""A run ends with one answer and not with as many failures as it has jobs: whole runs, by the breaker's table."""
+"""A run ends with one answer and not with as many failures as it has jobs:
+
+whole runs, by the breaker's table.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,19 @@ def is_submit(request: httpx.Request) -> bool:
 
 
 def refusal(status: int, code: str, hint: str = "ask them") -> httpx.Response:
-    body = {"success": False, "code": code, "error": "not for you", "hint": hint, "request_id": "req_1"}
+    body = {
+        "success": False,
+        "code": code,
+        "error": "not for you",
+        "hint": hint,
+        "request_id": "req_1",
+    }
     return httpx.Response(status, json=body)
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), quick_every(3, [(403, "FORBIDDEN"), (400, "ACCOUNT_SUSPENDED"), (405, "OLD_CLIENT")])
+    ("status", "code"),
+    quick_every(3, [(403, "FORBIDDEN"), (400, "ACCOUNT_SUSPENDED"), (405, "OLD_CLIENT")]),
 )
 @pytest.mark.parametrize("served", [0, 3])
 async def test_the_same_answer_to_five_jobs_ends_the_run_with_it_and_leaves_the_rest_pending(
@@ -57,7 +67,9 @@ async def test_the_same_answer_to_five_jobs_ends_the_run_with_it_and_leaves_the_
 
 
 async def test_bad_lines_one_after_the_other_end_nothing(start, tally):
-    bad = "\n".join(f"{{name: b{i}, prompt: 'p {i}', params: {{sampler.steps: 100000}}}}" for i in range(12))
+    bad = "\n".join(
+        f"{{name: b{i}, prompt: 'p {i}', params: {{sampler.steps: 100000}}}}" for i in range(12)
+    )
     async with start() as bench:
         result = await bench.run(bench.manifest(f"{bad}\n{jobs(3)}", budget=100), concurrency=1)
         await bench.agree(result)
@@ -105,6 +117,16 @@ async def test_a_409_for_a_key_of_another_request_is_definite_unless_a_submit_wa
     (row,) = result.jobs()
     assert row.error.code == "IDEMPOTENCY_KEY_REUSED"
     if is_lost_first:
-        assert (tally(result), next(tries), bought, result.report.credits.held > 0) == ({"unknown": 1}, 2, 1, True)
+        assert (tally(result), next(tries), bought, result.report.credits.held > 0) == (
+            {"unknown": 1},
+            2,
+            1,
+            True,
+        )
     else:
-        assert (tally(result), next(tries), bought, result.report.credits.held) == ({"failed": 1}, 1, 0, 0)
+        assert (tally(result), next(tries), bought, result.report.credits.held) == (
+            {"failed": 1},
+            1,
+            0,
+            0,
+        )

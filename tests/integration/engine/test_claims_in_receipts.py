@@ -1,4 +1,7 @@
-"""The journal is lost and the receipts were edited: none of their lines frees a credit that the gateway has taken."""
+"""The journal is lost and the receipts were edited:
+
+none of their lines frees a credit that the gateway has taken.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ def one_id_for_all(lines: list[Line]) -> list[Line]:
 def nobodys_ids_but_for_one(lines: list[Line]) -> list[Line]:
     first = lines[0]["identity"]
     return [
-        line if line["identity"] == first else {**line, "job_id": f"none-{line['identity'][:8]}", "credits": "0"}
+        line
+        if line["identity"] == first
+        else {**line, "job_id": f"none-{line['identity'][:8]}", "credits": "0"}
         for line in lines
     ]
 
@@ -60,7 +65,13 @@ def nobodys_ids_but_for_one(lines: list[Line]) -> list[Line]:
 def a_later_attempt(lines: list[Line]) -> list[Line]:
     """Each job is said to have a second attempt that cost nothing."""
     later = [
-        {**line, "attempt": 2, "key": idempotency_key(line["identity"], 2), "job_id": f"later-{place}", "credits": "0"}
+        {
+            **line,
+            "attempt": 2,
+            "key": idempotency_key(line["identity"], 2),
+            "job_id": f"later-{place}",
+            "credits": "0",
+        }
         for place, line in enumerate(lines)
     ]
     return [*lines, *later]
@@ -83,7 +94,17 @@ def lines_again(lines: list[Line]) -> list[Line]:
         a_later_attempt,
         lines_again,
     ],
-    ids=["negative", "nothing", "less", "NaN", "huge", "one id", "nobody's ids", "a later attempt", "lines again"],
+    ids=[
+        "negative",
+        "nothing",
+        "less",
+        "NaN",
+        "huge",
+        "one id",
+        "nobody's ids",
+        "a later attempt",
+        "lines again",
+    ],
 )
 @pytest.mark.parametrize("keeps", ["outputs", "nothing but receipts"])
 async def test_receipts_free_no_credits_for_new_purchases(start, change, keeps):
@@ -102,9 +123,13 @@ async def test_receipts_free_no_credits_for_new_purchases(start, change, keeps):
     assert result.report.credits.over_budget == 0
 
 
-async def test_a_receipt_that_names_the_job_of_another_workflow_is_no_knowledge_and_its_key_is_asked(start):
+async def test_a_receipt_that_names_the_job_of_another_workflow_is_no_knowledge_and_its_key_is_asked(
+    start,
+):
     async with start(prices={"zimage-sketch": Decimal(1)}) as bench:
-        manifest = bench.manifest("{name: cheap, prompt: one, workflow: zimage-sketch}\n{name: dear, prompt: two}")
+        manifest = bench.manifest(
+            "{name: cheap, prompt: one, workflow: zimage-sketch}\n{name: dear, prompt: two}"
+        )
         await bench.run(manifest)
 
         def swap(lines: list[Line]) -> list[Line]:
@@ -112,7 +137,11 @@ async def test_a_receipt_that_names_the_job_of_another_workflow_is_no_knowledge_
                 Decimal(line["credits"]) for line in lines if line["identity"] == identity
             ))  # fmt: skip
             jobs = jobs_of(lines)
-            return [{**line, "job_id": jobs[cheap], "credits": "0"} for line in lines if line["identity"] == dear]
+            return [
+                {**line, "job_id": jobs[cheap], "credits": "0"}
+                for line in lines
+                if line["identity"] == dear
+            ]
 
         edit(bench, swap)
         before = Counter((await bench.state())["requests"])
@@ -126,7 +155,10 @@ async def test_receipts_none_of_whose_jobs_this_account_has_are_anothers(start):
     async with start() as bench:
         manifest = bench.manifest(texts(2))
         await bench.run(manifest)
-        edit(bench, lambda lines: [{**line, "job_id": f"x{place}"} for place, line in enumerate(lines)])
+        edit(
+            bench,
+            lambda lines: [{**line, "job_id": f"x{place}"} for place, line in enumerate(lines)],
+        )
         for _ in range(2):  # the key of a refused run is not remembered
             with pytest.raises(OtherAccountError, match="another account"):
                 await bench.run(manifest)
@@ -144,7 +176,9 @@ async def test_what_a_record_names_beyond_a_receipt_stands_in_the_report(start):
     assert (credits.spent, credits.price_differs, credits.price_differs_jobs) == (4, 3, 2)
 
 
-async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_it_later_is_asked_by_its_key(start):
+async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_it_later_is_asked_by_its_key(
+    start,
+):
     async with start() as bench:
         await bench.run(bench.manifest(texts(1)))
         await bench.configure(prices={"zimage-base": "7"})
@@ -153,9 +187,12 @@ async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_i
 
         def borrow(lines: list[Line]) -> list[Line]:
             cheap, dear = jobs_of(lines)
-            cheap_job = jobs_of(lines)[cheap].upper()  # the gateway doesn't tell one case from the other
+            cheap_job = jobs_of(lines)[
+                cheap
+            ].upper()  # the gateway doesn't tell one case from the other
             return [
-                {**line, "job_id": cheap_job, "credits": "0"} if line["identity"] == dear else line for line in lines
+                {**line, "job_id": cheap_job, "credits": "0"} if line["identity"] == dear else line
+                for line in lines
             ]
 
         edit(bench, borrow)
@@ -164,8 +201,12 @@ async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_i
     assert (result.exit_code, len(state["jobs"]), result.report.credits.spent) == (0, 2, 9)
 
 
-@pytest.mark.parametrize("budget", ["19", "22, max_credits_per_job: 8"], ids=["no ceiling", "a ceiling"])
-@pytest.mark.parametrize("another", ["workflow: zimage-sketch", "workflow: zimage-base"], ids=["workflow", "shape"])
+@pytest.mark.parametrize(
+    "budget", ["19", "22, max_credits_per_job: 8"], ids=["no ceiling", "a ceiling"]
+)
+@pytest.mark.parametrize(
+    "another", ["workflow: zimage-sketch", "workflow: zimage-base"], ids=["workflow", "shape"]
+)
 async def test_a_price_of_another_workflow_or_shape_shows_nothing_about_jobs_that_the_gateway_does_not_know(
     start, another, budget
 ):

@@ -1,4 +1,7 @@
-"""A journal that contradicts itself about one job costs that job: all else is run, read, verified and audited."""
+"""A journal that contradicts itself about one job costs that job:
+
+all else is run, read, verified and audited.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from crucible_batch.runs.reporting import write_report_again
 SHORT_JOBS = True
 
 IN_DOUBT = [
-    ("Held", '{"at": 1, "attempt": 1, "key": "k", "credits": "7", "price_class": "workflow:zimage-base"}'),
+    (
+        "Held",
+        '{"at": 1, "attempt": 1, "key": "k", "credits": "7", "price_class": "workflow:zimage-base"}',
+    ),
     ("Failed", '{"at": 2, "error": {"code": "X", "message": "x"}}'),
 ]
 """The attempt was never accepted, so it can't have failed, and its hold must not end."""
@@ -24,7 +30,10 @@ THREE = "{name: a, prompt: one}\n{name: b, prompt: two}\n{name: c, prompt: three
 
 
 def contradict(bench, name: str, story: list[tuple[str, str]] = IN_DOUBT) -> None:
-    with closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection, connection:
+    with (
+        closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection,
+        connection,
+    ):
         query = "SELECT identity FROM plan WHERE json_extract(body, '$.name') = ?"
         ((identity,),) = connection.execute(query, (name,))
         insert = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
@@ -42,7 +51,11 @@ async def test_the_run_continues_with_the_others_and_neither_frees_nor_buys(star
     for ended in (result, again):
         rows = {row.name: row for row in ended.jobs()}
         assert ended.exit_code is ExitCode.STOPPED
-        assert {name: row.status for name, row in rows.items()} == {"a": "unknown", "b": "succeeded", "c": "succeeded"}
+        assert {name: row.status for name, row in rows.items()} == {
+            "a": "unknown",
+            "b": "succeeded",
+            "c": "succeeded",
+        }
         assert rows["a"].error is not None
         assert rows["a"].error.code == "IMPOSSIBLE_HISTORY"
         assert ended.report.credits.held == 7
@@ -61,7 +74,11 @@ async def test_what_it_holds_counts_against_the_budget(start) -> None:
         state = await bench.state()
     assert len(state["jobs"]) == 1
     assert result.report.credits.spent + result.report.credits.held == Decimal(9)
-    assert {row.name: row.status for row in result.jobs()} == {"a": "unknown", "b": "succeeded", "c": "blocked"}
+    assert {row.name: row.status for row in result.jobs()} == {
+        "a": "unknown",
+        "b": "succeeded",
+        "c": "blocked",
+    }
 
 
 async def test_every_command_that_reads_continues_with_the_rest(start) -> None:
@@ -101,10 +118,17 @@ async def test_events_of_the_wrong_subject_stop_nobody(start, kind) -> None:
     body = '{"at": 1, "nonce": "n", "credits": "1", "payer": "p", "job_id": "j", "reused": false}'
     async with start() as bench:
         bench.picture("i.png")
-        manifest = bench.manifest("{name: a, prompt: x, workflow: qwen-edit, image: i.png}\n{name: b, prompt: y}")
+        manifest = bench.manifest(
+            "{name: a, prompt: x, workflow: qwen-edit, image: i.png}\n{name: b, prompt: y}"
+        )
         await bench.run(manifest, only=["b"])
-        with closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection, connection:
+        with (
+            closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection,
+            connection,
+        ):
             subject = "asset:" + "0" * 64 if kind == "Accepted" else "f" * 64
-            connection.execute("INSERT INTO events (subject, type, body) VALUES (?, ?, ?)", (subject, kind, body))
+            connection.execute(
+                "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)", (subject, kind, body)
+            )
         result = await bench.run(manifest)
     assert result.ok

@@ -1,4 +1,7 @@
-"""What a job costs in things that can be counted: a regression of speed that shows whatever the machine is doing."""
+"""What a job costs in things that can be counted:
+
+a regression of speed that shows whatever the machine is doing.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,13 @@ class Counting(Channel):
         self._inner = inner
         self._counts = counts
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Reply:
         kinds = ("generate", "jobs", "workflows", "credits", "assets")
-        self._counts[f"{method} {next((kind for kind in kinds if f'/v1/{kind}' in url), 'storage')}"] += 1
+        self._counts[
+            f"{method} {next((kind for kind in kinds if f'/v1/{kind}' in url), 'storage')}"
+        ] += 1
         return await self._inner.send(method, url, headers, body)
 
     async def aclose(self) -> None:
@@ -37,7 +44,8 @@ class Counting(Channel):
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count requests, syncs, hops to threads, calls to the system in them, statements and commits, from here on."""
+    """Count requests, syncs, hops to threads, calls to the system in them, statements and commits,
+    from here on."""
     found: Counter[str] = Counter()
     here = threading.local()
 
@@ -55,7 +63,9 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     async def to_thread(function: Any, /, *args: Any, **options: Any) -> Any:
         made_of = getattr(function, "func", function)  # that of a partial
-        if not made_of.__module__.startswith("crucible_batch.outputs"):  # the sandbox is in this process too
+        if not made_of.__module__.startswith(
+            "crucible_batch.outputs"
+        ):  # the sandbox is in this process too
             return await hop(function, *args, **options)
         found["hops"] += 1
 
@@ -85,7 +95,9 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for module in (client, storage):
         new_channel = module.new_channel
         monkeypatch.setattr(
-            module, "new_channel", lambda new_channel=new_channel, **options: Counting(new_channel(**options), found)
+            module,
+            "new_channel",
+            lambda new_channel=new_channel, **options: Counting(new_channel(**options), found),
         )
     return found
 
@@ -96,9 +108,13 @@ async def of_run(start: Any, counts: Counter[str]) -> tuple[Counter[str], Counte
 
     async def run(bench: Any, jobs: int) -> Counter[str]:
         counts.clear()
-        wanted = "\n".join(f"{{name: j{number}, prompt: picture {number}}}" for number in range(jobs))
+        wanted = "\n".join(
+            f"{{name: j{number}, prompt: picture {number}}}" for number in range(jobs)
+        )
         manifest = bench.manifest(wanted, budget=1000)
-        result = await bench.run(manifest, concurrency=16, html=False, out_dir=bench.path / f"out-{jobs}")
+        result = await bench.run(
+            manifest, concurrency=16, html=False, out_dir=bench.path / f"out-{jobs}"
+        )
         assert result.exit_code == 0
         return Counter(counts)
 
@@ -114,7 +130,8 @@ async def test_a_job_is_one_submit_one_download_and_looks(of_run: Any) -> None:
     assert more["POST generate"] == JOBS
     assert more["GET storage"] == JOBS
     assert one["GET jobs"] >= 2
-    # The one job may have been looked at more than once until it ended, most only once; and each once more after that.
+    # The one job may have been looked at more than once until it ended, most only once; and each
+    # once more after that.
     assert one["GET jobs"] + more["GET jobs"] >= 2 * (JOBS + 1)
     assert {name for name, count in more.items() if count and " " in name} <= {
         "POST generate",
@@ -135,14 +152,17 @@ async def test_an_output_is_synced_once_and_its_name_once(of_run: Any) -> None:
     assert more["fsync"] == 2 * JOBS
 
 
-async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_goes_with_it(of_run: Any) -> None:
+async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_goes_with_it(
+    of_run: Any,
+) -> None:
     _, more = of_run
     assert more["hops"] == JOBS
 
 
 async def test_landing_an_output_opens_writes_and_names_each_item_once(of_run: Any) -> None:
     """Each such call hands the interpreter's lock over. Opened are the run's folder, the output's
-    before and after it is made, the output and its sidecar; what is opened is closed, which isn't counted here."""
+    before and after it is made, the output and its sidecar; what is opened is closed, which isn't
+    counted here."""
     _, more = of_run
     assert {name: more[name] / JOBS for name in IN_HOPS if more[name]} == {
         "open": 5, "mkdir": 1, "write": 2, "link": 2, "unlink": 2

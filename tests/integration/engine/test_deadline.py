@@ -1,4 +1,7 @@
-"""A deadline covers the whole command: what comes before the first purchase, and the cleaning up behind the last."""
+"""A deadline covers the whole command:
+
+what comes before the first purchase, and the cleaning up behind the last.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ NOBODY = Settings(api_key=None)
 
 
 def silent_at(*places: tuple[str, str], asked: list[str] | None = None) -> Tampered:
-    """A transport that waits for ever at the requests of that method and with that part in their path."""
+    """A transport that waits for ever at the requests of that method and with that part in their
+    path."""
 
     async def tamper(request: httpx.Request, send: Any) -> httpx.Response:
         if any(request.method == method and part in request.url.path for method, part in places):
@@ -38,7 +42,9 @@ def silent_at(*places: tuple[str, str], asked: list[str] | None = None) -> Tampe
 
 
 @pytest.mark.parametrize("place", [("GET", "/metadata"), ("GET", "/credits"), ("GET", "/assets")])
-async def test_a_gateway_that_says_nothing_before_the_run_is_waited_for_until_the_deadline(start, place):
+async def test_a_gateway_that_says_nothing_before_the_run_is_waited_for_until_the_deadline(
+    start, place
+):
     async with start() as bench:
         image = bench.picture("a.png")
         job = f"{{name: a, prompt: a, workflow: qwen-edit, image: {image}}}"
@@ -62,20 +68,26 @@ async def test_a_plan_waits_for_a_gateway_that_says_nothing_until_the_deadline(s
     async with start() as bench:
         job = f"{{name: a, prompt: a, workflow: qwen-edit, image: {bench.picture('a.png')}}}"
         settings = Settings(api_key="moltazine_sandbox", base_url=bench.running.api_url)
-        planning = api.plan(bench.manifest(job), settings=settings, transport=silent_at(place), deadline_s=0.5)
+        planning = api.plan(
+            bench.manifest(job), settings=settings, transport=silent_at(place), deadline_s=0.5
+        )
         with pytest.raises(DeadlineError):
             await asyncio.wait_for(planning, 30)
 
 
 def test_reading_a_manifest_to_plan_ends_with_the_deadline_too(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text("version: 1\nname: a\njobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200)) + "- {")
+    path.write_text(
+        "version: 1\nname: a\njobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200)) + "- {"
+    )
     with pytest.raises(DeadlineError):
         asyncio.run(api.plan(path, settings=NOBODY, deadline_s=1e-9))
 
 
 async def test_whose_a_directory_is_is_asked_until_the_deadline(start):
-    async with start(accounts={"moltazine_sandbox": Decimal(100), "moltazine_other": Decimal(100)}) as bench:
+    async with start(
+        accounts={"moltazine_sandbox": Decimal(100), "moltazine_other": Decimal(100)}
+    ) as bench:
         manifest = bench.manifest("{name: a, prompt: a}")
         assert (await bench.run(manifest)).ok
         other = Settings(api_key="moltazine_other", base_url=bench.running.api_url)
@@ -100,7 +112,9 @@ async def test_what_planning_has_used_is_no_longer_there_for_the_run(start, monk
         assert 1000 - (time.monotonic() - began) <= seen[0] < 1000
 
 
-async def test_images_are_not_deleted_beyond_the_deadline_and_the_run_has_succeeded(start, monkeypatch, caplog):
+async def test_images_are_not_deleted_beyond_the_deadline_and_the_run_has_succeeded(
+    start, monkeypatch, caplog
+):
     deadline = Deadline(100)
     monkeypatch.setattr(running, "Deadline", lambda _seconds: deadline)
     write = running.write_report_of
@@ -114,7 +128,9 @@ async def test_images_are_not_deleted_beyond_the_deadline_and_the_run_has_succee
         image = bench.picture("a.png")
         job = f"{{name: a, prompt: a, workflow: qwen-edit, image: {image}}}"
         manifest = bench.manifest(job, head="assets: {cleanup: on_success}\n")
-        result = await bench.run(manifest, deadline_s=100, transport=silent_at(("DELETE", "/assets/")))
+        result = await bench.run(
+            manifest, deadline_s=100, transport=silent_at(("DELETE", "/assets/"))
+        )
         assert result.ok
         assert "uploaded images could not be deleted (the deadline has passed" in caplog.text
 
@@ -125,10 +141,15 @@ def over() -> None:
 
 @pytest.mark.parametrize(
     "jobs",
-    ["".join(f"- {{name: a{n}, prompt: a}}\n" for n in range(200)), "- {name: a, prompt: a, repeat: 200}\n"],
+    [
+        "".join(f"- {{name: a{n}, prompt: a}}\n" for n in range(200)),
+        "- {name: a, prompt: a, repeat: 200}\n",
+    ],
     ids=["many entries", "one entry"],
 )
-def test_reading_and_planning_await_nothing_and_end_with_the_deadline_too(tmp_path: Path, jobs: str) -> None:
+def test_reading_and_planning_await_nothing_and_end_with_the_deadline_too(
+    tmp_path: Path, jobs: str
+) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(f"version: 1\nname: a\nworkflow: z\nbudget: {{credits: 1}}\njobs:\n{jobs}")
     with pytest.raises(DeadlineError):
@@ -137,7 +158,9 @@ def test_reading_and_planning_await_nothing_and_end_with_the_deadline_too(tmp_pa
 
 def test_a_long_list_is_not_read_to_its_end_once_the_time_is_over(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text("version: 1\nname: a\njobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200)) + "- {")
+    path.write_text(
+        "version: 1\nname: a\njobs:\n" + "".join(f"- {{name: a{n}}}\n" for n in range(200)) + "- {"
+    )
     with pytest.raises(DeadlineError):  # and not what is wrong at the end of the file
         load_manifest(path, watch=over)
 
@@ -156,7 +179,9 @@ def test_ctrl_c_before_the_run_ends_at_once_what_awaits_nothing(
 
     monkeypatch.setattr(running, at, interrupted)
     path = tmp_path / "m.yaml"
-    path.write_text("version: 1\nname: a\nworkflow: z\nbudget: {credits: 1}\njobs: [{name: a, prompt: a}]")
+    path.write_text(
+        "version: 1\nname: a\nworkflow: z\nbudget: {credits: 1}\njobs: [{name: a, prompt: a}]"
+    )
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(api.run(path, settings=NOBODY, handle_signals=True))
     assert went_on == []
@@ -171,7 +196,9 @@ PACES = [
 
 
 @pytest.mark.parametrize(("given", "expected"), PACES)
-async def test_the_manifests_pace_is_used_where_the_call_chooses_none(start, monkeypatch, given, expected):
+async def test_the_manifests_pace_is_used_where_the_call_chooses_none(
+    start, monkeypatch, given, expected
+):
     seen: list[Any] = []
     make = running.make_runner
 
@@ -193,6 +220,8 @@ async def test_the_manifests_deadline_counts_from_the_call_and_limits_the_questi
     asked: list[float | None] = []
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: a}", budget=None, head="deadline: 500\n")
-        assert (await bench.run(manifest, confirm=lambda plan: asked.append(plan.left_s) or True)).ok
+        assert (
+            await bench.run(manifest, confirm=lambda plan: asked.append(plan.left_s) or True)
+        ).ok
     assert asked[0] is not None
     assert 400 < asked[0] < 500

@@ -1,6 +1,8 @@
-"""A submit was never answered, and meanwhile another client of the account has deleted its input image.
+"""A submit was never answered, and meanwhile another client of the account has deleted its input
+image.
 
-The gateway may have bought the job or not: its hold stays, and the same key is sent with the image's new asset.
+The gateway may have bought the job or not: its hold stays, and the same key is sent with the
+image's new asset.
 """
 
 from __future__ import annotations
@@ -27,18 +29,30 @@ async def upload_elsewhere(bench) -> str:
     """Upload the image again, as another run directory does, and return its asset id."""
     image = (bench.path / "a.png").read_bytes()
     known = {"cb_sha256": sha256(image).hexdigest(), "cb_nonce": "another"}
-    asset = {"filename": "a.png", "mime_type": "image/png", "byte_size": len(image), "metadata": known}
+    asset = {
+        "filename": "a.png",
+        "mime_type": "image/png",
+        "byte_size": len(image),
+        "metadata": known,
+    }
     headers = {"Authorization": f"Bearer {bench.running.api_key}"}
-    answer = await bench.http.post(f"{bench.running.api_url}/api/v1/assets", headers=headers, json=asset)
+    answer = await bench.http.post(
+        f"{bench.running.api_url}/api/v1/assets", headers=headers, json=asset
+    )
     intent = answer.json()["data"]
-    stored = await bench.http.put(intent["upload_url"], content=image, headers={"Content-Type": "image/png"})
+    stored = await bench.http.put(
+        intent["upload_url"], content=image, headers={"Content-Type": "image/png"}
+    )
     assert stored.status_code == 200, stored.text
     await bench.clock.sleep(10)
     return str(intent["asset_id"])
 
 
 class Submits:
-    """Keeps the bodies of all submits. ``tamper`` gives the answers in place of the gateway, or None."""
+    """Keeps the bodies of all submits.
+
+    ``tamper`` gives the answers in place of the gateway, or None.
+    """
 
     def __init__(self, tamper: Any = None) -> None:
         self.bodies: list[Any] = []
@@ -84,11 +98,15 @@ async def test_a_job_whose_image_is_gone_stays_unknown_with_its_hold_and_is_boug
     assert result.report.credits.uploads == Decimal("0.5")  # its own, before
 
 
-async def test_another_job_of_the_run_uploads_the_image_and_the_next_run_buys_the_job(start, tampered, tally):
+async def test_another_job_of_the_run_uploads_the_image_and_the_next_run_buys_the_job(
+    start, tampered, tally
+):
     async with start(rebate_share=Decimal(0)) as bench:
         bench.picture("a.png")
         head = "budget: {credits: 30, max_credits_per_job: 10, max_credits_per_upload: 1}\n"
-        await leave_in_doubt(bench, tampered, bench.manifest(EDIT, budget=None, head=head), answered=0, arrives=False)
+        await leave_in_doubt(
+            bench, tampered, bench.manifest(EDIT, budget=None, head=head), answered=0, arrives=False
+        )
         await delete_images(bench)
         manifest = bench.manifest(f"{EDIT}\n{OTHER}", budget=None, head=head)
         first = await bench.run(manifest)
@@ -98,7 +116,9 @@ async def test_another_job_of_the_run_uploads_the_image_and_the_next_run_buys_th
     assert (tally(result), len(state["jobs"])) == ({"succeeded": 2}, 2)
 
 
-async def test_a_job_that_was_bought_before_its_image_was_deleted_is_not_bought_again(start, tampered):
+async def test_a_job_that_was_bought_before_its_image_was_deleted_is_not_bought_again(
+    start, tampered
+):
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
@@ -112,8 +132,11 @@ async def test_a_job_that_was_bought_before_its_image_was_deleted_is_not_bought_
     assert result.report.credits.jobs == state["jobs"][0]["price"]
 
 
-async def test_a_bought_job_stays_unknown_if_the_gateway_looks_at_its_image_before_its_key(start, tampered):
-    """The refusal of the deleted asset proves nothing, and neither does that of the key with another asset."""
+async def test_a_bought_job_stays_unknown_if_the_gateway_looks_at_its_image_before_its_key(
+    start, tampered
+):
+    """The refusal of the deleted asset proves nothing, and neither does that of the key with
+    another asset."""
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
@@ -137,8 +160,13 @@ async def test_a_bought_job_stays_unknown_if_the_gateway_looks_at_its_image_befo
     assert result.report.credits.held == Decimal("99.5")
 
 
-async def test_an_unanswered_submit_with_the_image_of_another_client_is_found_by_the_next_run(start, tampered):
-    """The journal has the first asset only. The key is refused with it, and found with the other one."""
+async def test_an_unanswered_submit_with_the_image_of_another_client_is_found_by_the_next_run(
+    start, tampered
+):
+    """The journal has the first asset only.
+
+    The key is refused with it, and found with the other one.
+    """
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
@@ -147,7 +175,9 @@ async def test_an_unanswered_submit_with_the_image_of_another_client_is_found_by
         here = await upload_elsewhere(bench)
 
         async def lose(request: httpx.Request, send):
-            is_other = request.url.path.endswith("/generate") and here.encode() in await request.aread()
+            is_other = (
+                request.url.path.endswith("/generate") and here.encode() in await request.aread()
+            )
             answer = await send()
             if is_other:
                 raise httpx.ReadError("lost")
@@ -174,5 +204,9 @@ async def test_a_submit_in_doubt_that_is_refused_for_another_reason_is_sent_once
         submits = Submits(refuse)
         result = await bench.run(manifest, transport=tampered(submits))
         (row,) = result.jobs()
-    assert (row.status, len(submits.bodies), result.report.credits.held) == ("unknown", 1, Decimal("99.5"))
+    assert (row.status, len(submits.bodies), result.report.credits.held) == (
+        "unknown",
+        1,
+        Decimal("99.5"),
+    )
     assert "deleted" not in (row.error.hint or "")

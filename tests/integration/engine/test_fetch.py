@@ -1,4 +1,7 @@
-"""Outputs that come late, short, or under links that have expired: fetched again for nothing, or said to be missing."""
+"""Outputs that come late, short, or under links that have expired:
+
+fetched again for nothing, or said to be missing.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +40,21 @@ async def test_a_download_that_goes_wrong_is_tried_again_and_the_file_is_whole(s
     assert result.exit_code == 0
     assert hashlib.sha256(content).hexdigest() == row.outputs[0].sha256
     assert len(content) == row.outputs[0].byte_size
-    assert (row.outputs[0].width, row.outputs[0].height, row.outputs[0].mime_type) == (64, 64, "image/png")
+    assert (row.outputs[0].width, row.outputs[0].height, row.outputs[0].mime_type) == (
+        64,
+        64,
+        "image/png",
+    )
     assert len(bench.outputs()) == 1
     assert state["faults_fired"]
 
 
-@pytest.mark.parametrize("fault", ["download.error-page:1", "download.short-unsized:1", "job.expired-url:1"])
-async def test_an_output_that_can_not_be_had_is_paid_for_reported_and_fetched_by_the_next_run(start, fault):
+@pytest.mark.parametrize(
+    "fault", ["download.error-page:1", "download.short-unsized:1", "job.expired-url:1"]
+)
+async def test_an_output_that_can_not_be_had_is_paid_for_reported_and_fetched_by_the_next_run(
+    start, fault
+):
     async with start(faults=fault) as bench:
         manifest = bench.manifest(ONE, budget=2)
         first = await bench.run(manifest)
@@ -73,7 +84,9 @@ async def test_a_job_of_two_outputs_fetches_the_missing_one_only(start, tampered
 
     async with start() as bench:
         manifest = bench.manifest("{name: s, prompt: sheet, workflow: zimage-sheet}", budget="3.5")
-        manifest.write_text(manifest.read_text().replace("workflow: zimage-base\n", "workflow: zimage-sheet\n"))
+        manifest.write_text(
+            manifest.read_text().replace("workflow: zimage-base\n", "workflow: zimage-sheet\n")
+        )
         first = await bench.run(manifest, transport=tampered(tamper))
         assert first.exit_code == 1
         assert len(bench.outputs()) == 1
@@ -88,7 +101,9 @@ async def test_a_job_of_two_outputs_fetches_the_missing_one_only(start, tampered
     assert all(isinstance(output.saved_at, float) for output in row.outputs)
 
 
-async def test_a_job_that_succeeded_without_outputs_is_asked_again_and_then_said_to_be_missing_one(start, tampered):
+async def test_a_job_that_succeeded_without_outputs_is_asked_again_and_then_said_to_be_missing_one(
+    start, tampered
+):
     bare = True
 
     async def tamper(request: httpx.Request, send):

@@ -1,4 +1,7 @@
-"""A workflow whose parameters are listed differently in a later run: what is done stays done, and is not paid twice."""
+"""A workflow whose parameters are listed differently in a later run:
+
+what is done stays done, and is not paid twice.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ EDITS = f"{EDIT.format('a')}\n{EDIT.format('b')}"
 
 
 def _listed(also: list[str] | None):
-    """Let ``qwen-edit`` list other names before its own, or no names; ``prompt.text`` is taken for ``prompt.value``."""
+    """Let ``qwen-edit`` list other names before its own, or no names; ``prompt.text`` is taken for
+    ``prompt.value``."""
     gateway = httpx.AsyncHTTPTransport()
 
     async def tamper(request: httpx.Request, send) -> httpx.Response:
@@ -26,7 +30,10 @@ def _listed(also: list[str] | None):
         body = json.loads(await answer.aread())
         fields = body["data"]["metadata"].pop("available_fields")
         if also is not None:
-            body["data"]["metadata"]["available_fields"] = [*also, *(field["name"] for field in fields)]
+            body["data"]["metadata"]["available_fields"] = [
+                *also,
+                *(field["name"] for field in fields),
+            ]
         return httpx.Response(200, json=body)
 
     return tamper

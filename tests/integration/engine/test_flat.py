@@ -1,4 +1,7 @@
-"""A run keeps nothing of a job that is over, and asks little of its journal: counted, since seconds differ."""
+"""A run keeps nothing of a job that is over, and asks little of its journal:
+
+counted, since seconds differ.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from crucible_batch.core.progress import JobAdvanced, Message
 from crucible_batch.journal import Journal
 
 EARLY, LATE, JOBS = 512, 1536, 1537
-"""Multiples of the pages in which the queue is read, so that as many jobs are read ahead at both."""
+"""Multiples of the pages in which the queue is read, so that as many jobs are read ahead at both.
+"""
 
 
 class Counting:
@@ -37,7 +41,8 @@ class Counting:
 
 
 def fill_pydantics_cache() -> None:
-    """It keeps the last 16,384 strings that it has read, which would look like a leak until it is full."""
+    """It keeps the last 16,384 strings that it has read, which would look like a leak until it is
+    full."""
     TypeAdapter(list[str]).validate_json(json.dumps([f"{number:060}" for number in range(200_000)]))
 
 

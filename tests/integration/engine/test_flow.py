@@ -1,4 +1,7 @@
-"""How a run finds the pace that the gateway takes: whole runs against gateways that ask for less."""
+"""How a run finds the pace that the gateway takes:
+
+whole runs against gateways that ask for less.
+"""
 
 from __future__ import annotations
 
@@ -81,8 +84,12 @@ def runners(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize(("room", "concurrency"), quick_every(3, [(1, None), (5, None), (1, 24), (5, 24)]))
-async def test_a_gateway_with_little_room_gets_all_jobs_done(start, tampered, tally, room, concurrency):
+@pytest.mark.parametrize(
+    ("room", "concurrency"), quick_every(3, [(1, None), (5, None), (1, 24), (5, 24)])
+)
+async def test_a_gateway_with_little_room_gets_all_jobs_done(
+    start, tampered, tally, room, concurrency
+):
     small = Small(room)
     async with start() as bench:
         manifest = bench.manifest(jobs(20), budget=2000)
@@ -123,7 +130,9 @@ async def test_by_itself_a_run_begins_with_four_at_once_and_comes_to_more(start,
     assert rises[:4] == [8, 16, 32, 64]
 
 
-async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its_end(start, tampered, watcher, runners):
+async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its_end(
+    start, tampered, watcher, runners
+):
     submits, successes = itertools.count(), itertools.count()
 
     async def tamper(request: httpx.Request, send):
@@ -135,12 +144,18 @@ async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its
         # Once: a second Ctrl-C would leave at once.
         if isinstance(getattr(message, "event", None), events.Succeeded) and next(successes) == 0:
             for _ in range(SILENCE):
-                runners[-1].slots.limit.refused(bench.clock.monotonic(), bench.clock.monotonic(), 100_000.0, 0)
-            asyncio.get_running_loop().call_later(0.1, runners[-1].control.interrupt, ExitCode.SIGINT)
+                runners[-1].slots.limit.refused(
+                    bench.clock.monotonic(), bench.clock.monotonic(), 100_000.0, 0
+                )
+            asyncio.get_running_loop().call_later(
+                0.1, runners[-1].control.interrupt, ExitCode.SIGINT
+            )
 
     async with start() as bench:
         manifest = bench.manifest(jobs(12), budget=24)
-        result = await bench.run(manifest, transport=tampered(tamper), concurrency=2, observer=watcher(press))
+        result = await bench.run(
+            manifest, transport=tampered(tamper), concurrency=2, observer=watcher(press)
+        )
         await bench.agree(result)
         bought = next(submits)
         assert result.exit_code == 130
@@ -152,8 +167,11 @@ async def test_ctrl_c_in_such_a_wait_buys_nothing_more_and_does_not_wait_for_its
     assert again.report.credits.spent == 24
 
 
-async def test_a_limit_that_falls_to_one_while_jobs_wait_for_credits_stops_nobody_forever(start, tampered, tally):
-    """Every first attempt fails, so that each job asks for its credits twice, and there are credits for two at once."""
+async def test_a_limit_that_falls_to_one_while_jobs_wait_for_credits_stops_nobody_forever(
+    start, tampered, tally
+):
+    """Every first attempt fails, so that each job asks for its credits twice, and there are credits
+    for two at once."""
     asked = itertools.count()
     refused: Counter[str] = Counter()
 
@@ -177,7 +195,8 @@ async def test_jobs_of_an_earlier_run_come_first_even_through_a_single_slot(star
     taken: list[str] = []
 
     async def hang(request: httpx.Request, send):
-        # From the sixth submit on, whatever poll comes next: on a loaded machine none may fall between two submits.
+        # From the sixth submit on, whatever poll comes next: on a loaded machine none may fall
+        # between two submits.
         if is_look(request) and len(taken) >= 6:
             task.cancel()
             await asyncio.sleep(5)
@@ -207,7 +226,9 @@ async def test_jobs_of_an_earlier_run_come_first_even_through_a_single_slot(star
     assert tally(result) == {"succeeded": 9}
 
 
-async def test_a_gateway_that_says_429_forever_ends_the_run_with_5_and_fails_no_job(start, tampered, tally):
+async def test_a_gateway_that_says_429_forever_ends_the_run_with_5_and_fails_no_job(
+    start, tampered, tally
+):
     submits = itertools.count()
 
     async def tamper(request: httpx.Request, send):
@@ -228,7 +249,9 @@ async def test_a_gateway_that_says_429_forever_ends_the_run_with_5_and_fails_no_
     assert again.exit_code == 0
 
 
-async def test_a_job_that_was_turned_away_in_all_its_tries_comes_again_and_the_run_is_a_success(start, tampered, tally):
+async def test_a_job_that_was_turned_away_in_all_its_tries_comes_again_and_the_run_is_a_success(
+    start, tampered, tally
+):
     submits = itertools.count()
 
     async def tamper(request: httpx.Request, send):
@@ -237,14 +260,18 @@ async def test_a_job_that_was_turned_away_in_all_its_tries_comes_again_and_the_r
         return await send()
 
     async with start() as bench:
-        result = await bench.run(bench.manifest(jobs(6), budget=12), transport=tampered(tamper), concurrency=1)
+        result = await bench.run(
+            bench.manifest(jobs(6), budget=12), transport=tampered(tamper), concurrency=1
+        )
         state = await bench.agree(result)
     assert result.exit_code == 0
     assert tally(result) == {"succeeded": 6}
     assert len(state["jobs"]) == 6
 
 
-async def test_a_job_in_flight_counts_before_a_submit_in_doubt_of_the_same_earlier_run_is_sent_again(start, tampered):
+async def test_a_job_in_flight_counts_before_a_submit_in_doubt_of_the_same_earlier_run_is_sent_again(
+    start, tampered
+):
     """The third submit lent its slot to the fourth, which was in flight when the run was killed."""
     submits: list[httpx.Request] = []
     under_way: set[str] = set()

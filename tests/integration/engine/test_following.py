@@ -1,4 +1,7 @@
-"""A saved plan is run as it is or not at all: what differs is named, and the judge saw nothing bought."""
+"""A saved plan is run as it is or not at all:
+
+what differs is named, and the judge saw nothing bought.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,13 @@ import httpx
 import pytest
 
 import crucible_batch as api
-from crucible_batch.errors import ConsentError, KeyRefusedError, ManifestError, StalePlanError, UserError
+from crucible_batch.errors import (
+    ConsentError,
+    KeyRefusedError,
+    ManifestError,
+    StalePlanError,
+    UserError,
+)
 from crucible_batch.journal import Journal
 from crucible_batch.saved_plan import read_saved_plan
 
@@ -39,7 +48,10 @@ async def bought(bench: Any) -> list[Any]:
 
 
 async def refused(bench: Any, plan: Path, **options: Any) -> list[str]:
-    """Run a plan that has to be refused, and return what differs. Not one entry may have come to the judge's ledger."""
+    """Run a plan that has to be refused, and return what differs.
+
+    Not one entry may have come to the judge's ledger.
+    """
     before = await bench.state()
     with pytest.raises(StalePlanError) as caught:
         await follow(bench, plan, **options)
@@ -53,11 +65,17 @@ async def refused(bench: Any, plan: Path, **options: Any) -> list[str]:
 async def test_a_plan_needs_nothing_said_again_and_is_in_the_journal_by_its_digest(start):
     async with start() as bench:
         bench.picture("a.png")
-        manifest = bench.manifest(f"{THREE}\n{{name: p, workflow: qwen-edit, prompt: x, image: a.png}}", budget=None)
+        manifest = bench.manifest(
+            f"{THREE}\n{{name: p, workflow: qwen-edit, prompt: x, image: a.png}}", budget=None
+        )
         plan = await save(bench, manifest, budget="20", run_id="night", only=["[abp]"])
         result = await follow(bench, plan)
         assert result.exit_code == 0
-        assert sorted(row.name for row in result.jobs() if row.status == "succeeded") == ["a", "b", "p"]
+        assert sorted(row.name for row in result.jobs() if row.status == "succeeded") == [
+            "a",
+            "b",
+            "p",
+        ]
         assert result.report.credits.budget == Decimal(20)
         await bench.agree(result)
         with Journal.read(bench.path / "out") as journal:
@@ -69,7 +87,10 @@ async def test_a_plan_needs_nothing_said_again_and_is_in_the_journal_by_its_dige
 async def test_a_finished_plan_costs_nothing(start):
     async with start() as bench:
         bench.picture("a.png")
-        plan = await save(bench, bench.manifest(f"{THREE}\n{{name: p, workflow: qwen-edit, prompt: x, image: a.png}}"))
+        plan = await save(
+            bench,
+            bench.manifest(f"{THREE}\n{{name: p, workflow: qwen-edit, prompt: x, image: a.png}}"),
+        )
         await follow(bench, plan)
         ledger = (await bench.state())["ledger"]
         for _ in range(2):
@@ -110,7 +131,11 @@ async def test_a_price_that_is_first_seen_in_the_run_is_the_budgets_matter(start
         ("  - {name: b, prompt: two}\n", "", ["b: no longer in the manifest"]),
         ("jobs:\n", "jobs:\n  - {name: x, prompt: x}\n", ["x: not in the plan"]),
         ("credits: 100", "credits: 90", ["budget was 100, is now 90"]),
-        ("credits: 100", "credits: 100, max_credits_per_job: 4.50", ["max_credits_per_job was none, is now 4.5"]),
+        (
+            "credits: 100",
+            "credits: 100, max_credits_per_job: 4.50",
+            ["max_credits_per_job was none, is now 4.5"],
+        ),
     ],
 )
 async def test_a_job_or_a_term_that_differs_is_named(start, before, after, changes):
@@ -128,7 +153,9 @@ async def test_a_manifest_that_was_edited_without_other_jobs_or_terms_is_run(sta
         manifest = bench.manifest('{name: a, prompt: "@fox.txt"}\n{name: b, prompt: two}')
         (bench.path / "fox.txt").write_text("a fox")
         plan = await save(bench, manifest)
-        rows = "jobs:  # in another order\n  - {name: b, prompt: two}\n  - {name: a, prompt: a fox}\n"
+        rows = (
+            "jobs:  # in another order\n  - {name: b, prompt: two}\n  - {name: a, prompt: a fox}\n"
+        )
         manifest.write_text(manifest.read_text().partition("jobs:")[0] + rows)
         assert (await follow(bench, plan)).exit_code == 0
 
@@ -136,7 +163,9 @@ async def test_a_manifest_that_was_edited_without_other_jobs_or_terms_is_run(sta
 async def test_an_image_swapped_between_plan_and_run_is_named(start):
     async with start() as bench:
         bench.picture("a.png")
-        plan = await save(bench, bench.manifest("{name: p, workflow: qwen-edit, prompt: x, image: a.png}"))
+        plan = await save(
+            bench, bench.manifest("{name: p, workflow: qwen-edit, prompt: x, image: a.png}")
+        )
         bench.picture("a.png", colour="red")
         (change,) = await refused(bench, plan)
         assert re.fullmatch(r"p: image\.image: 'a\.png \(\w{8}\)' → 'a\.png \(\w{8}\)'", change)
@@ -167,20 +196,26 @@ def _without(parameter: str):
         body = json.loads(await answer.aread())
         metadata = body["data"]["metadata"]
         fields = metadata["available_fields"]
-        metadata["available_fields"] = [each for each in fields if parameter not in json.dumps(each)]
+        metadata["available_fields"] = [
+            each for each in fields if parameter not in json.dumps(each)
+        ]
         assert len(metadata["available_fields"]) < len(fields)
         return httpx.Response(200, json=body)
 
     return tamper
 
 
-async def test_a_parameter_that_is_no_longer_listed_concerns_only_the_jobs_that_have_it(start, tampered):
+async def test_a_parameter_that_is_no_longer_listed_concerns_only_the_jobs_that_have_it(
+    start, tampered
+):
     async with start() as bench:
         plan = await save(bench, bench.manifest(THREE))
         with pytest.raises(ManifestError, match=r"has no parameter 'size\.width'"):
             await follow(bench, plan, transport=tampered(_without("size.width")))
         assert await bought(bench) == []
-        assert (await follow(bench, plan, transport=tampered(_without("sampler.cfg")))).exit_code == 0
+        assert (
+            await follow(bench, plan, transport=tampered(_without("sampler.cfg")))
+        ).exit_code == 0
 
 
 async def test_a_plan_of_another_gateway_is_refused(start):
@@ -234,7 +269,12 @@ async def test_an_option_that_contradicts_the_plan_is_refused(start, options, wo
     async with start() as bench:
         manifest = bench.manifest(THREE, head="vars: {brand: Other}\n")
         plan = await save(
-            bench, manifest, budget="20", run_id="night", variables={"brand": "Acme"}, max_manifest_bytes=4000
+            bench,
+            manifest,
+            budget="20",
+            run_id="night",
+            variables={"brand": "Acme"},
+            max_manifest_bytes=4000,
         )
         with pytest.raises(UserError, match=word) as caught:
             await bench.run(plan, **{"out_dir": None, **options})

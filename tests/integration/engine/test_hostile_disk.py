@@ -1,4 +1,5 @@
-"""Disks that are full, failing or read-only, and clocks that jump: a clear end, and the same call goes on once mended.
+"""Disks that are full, failing or read-only, and clocks that jump: a clear end, and the same call
+goes on once mended.
 
 The judge is the sandbox's ledger: whatever was lost on the way, nothing is paid twice.
 """
@@ -25,7 +26,8 @@ from crucible_batch.runs.status import read_status
 from tests.harness.features import has_feature
 from tests.harness.slow_cases import quick_every, quick_where
 
-# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
+# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own
+# doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 HAS_PAGES = True
@@ -35,14 +37,20 @@ SHORT_JOBS = True
 def jobs(bench) -> str:
     """Eight jobs, two of them with an image of their own and two with two outputs."""
     one, two = bench.picture("1.png"), bench.picture("2.png", "navy")
-    edits = [f"{{name: e{n}, prompt: edit, workflow: qwen-edit, image: {image}}}" for n, image in enumerate((one, two))]
+    edits = [
+        f"{{name: e{n}, prompt: edit, workflow: qwen-edit, image: {image}}}"
+        for n, image in enumerate((one, two))
+    ]
     texts = [f"{{name: t{n}, prompt: 'text {n}'}}" for n in range(4)]
     sheets = [f"{{name: s{n}, prompt: 'sheet {n}', workflow: zimage-sheet}}" for n in range(2)]
     return "\n".join([*edits, *texts, *sheets])
 
 
 async def goes_on(bench, manifest: Path, **options) -> None:
-    """The same call again: all is there, each job and each image was bought once, and the disk is as it should be."""
+    """The same call again:
+
+    all is there, each job and each image was bought once, and the disk is as it should be.
+    """
     result = await bench.run(manifest, **options)
     state = await bench.state()
     audit, books = state["audit"], result.report.credits
@@ -57,10 +65,12 @@ async def goes_on(bench, manifest: Path, **options) -> None:
 
 
 def held_for_uploads(lost: int) -> set[Decimal]:
-    """What may stay held: an upload that was journalled and never left can't be told from one whose answer was lost.
+    """What may stay held: an upload that was journalled and never left can't be told from one whose
+    answer was lost.
 
-    A lost one counts at its price of 0.5 where it was held before any price was known, else at its bound, 16 times
-    that; one of the two that was found in the list counts as charged at 0.5, and the rest of its bound is held.
+    A lost one counts at its price of 0.5 where it was held before any price was known, else at its
+    bound, 16 times that; one of the two that was found in the list counts as charged at 0.5, and
+    the rest of its bound is held.
     """
     price, bound = Decimal("0.5"), 16 * Decimal("0.5")
     return {
@@ -94,7 +104,9 @@ class FullJournal:
 
 
 @pytest.mark.parametrize("pages", [1, 9, 11])
-async def test_a_disk_that_fills_up_under_the_journal_costs_nothing_twice(start, monkeypatch, pages):
+async def test_a_disk_that_fills_up_under_the_journal_costs_nothing_twice(
+    start, monkeypatch, pages
+):
     full = FullJournal(monkeypatch)
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
@@ -105,8 +117,13 @@ async def test_a_disk_that_fills_up_under_the_journal_costs_nothing_twice(start,
 
 
 @pytest.mark.parametrize("commits", quick_every(3, [0, 1, 2, 3, 5, 8, 12, 17, 23]))
-async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_held(start, monkeypatch, commits):
-    """Intents are durable before credits move, and a lost result is asked for again: no commit is worth a reserve."""
+async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_held(
+    start, monkeypatch, commits
+):
+    """Intents are durable before credits move, and a lost result is asked for again:
+
+    no commit is worth a reserve.
+    """
     original, count = group_commit._commit, itertools.count()
 
     def commit(*args: object) -> None:
@@ -123,7 +140,9 @@ async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_he
 
 
 @pytest.mark.parametrize("statement", ["INDEX_GATEWAY_JOBS", "ACCEPTED_AS", "JOBS"])
-async def test_a_journal_that_can_t_be_read_or_indexed_stops_the_run_with_5(start, monkeypatch, statement):
+async def test_a_journal_that_can_t_be_read_or_indexed_stops_the_run_with_5(
+    start, monkeypatch, statement
+):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
@@ -133,7 +152,9 @@ async def test_a_journal_that_can_t_be_read_or_indexed_stops_the_run_with_5(star
 
 
 @pytest.mark.parametrize("pictures", [0, 1, 3])
-async def test_a_disk_that_is_nearly_full_buys_nothing_more_and_saves_what_was_bought(start, monkeypatch, pictures):
+async def test_a_disk_that_is_nearly_full_buys_nothing_more_and_saves_what_was_bought(
+    start, monkeypatch, pictures
+):
     real = os.statvfs
 
     async with start() as bench:
@@ -143,7 +164,9 @@ async def test_a_disk_that_is_nearly_full_buys_nothing_more_and_saves_what_was_b
             disk = real(path)
             saved = len(list((bench.path / "out").glob("*/*.png")))
             return SimpleNamespace(
-                f_bavail=disk.f_bavail if saved < pictures else 10, f_frsize=disk.f_frsize, f_blocks=disk.f_blocks
+                f_bavail=disk.f_bavail if saved < pictures else 10,
+                f_frsize=disk.f_frsize,
+                f_blocks=disk.f_blocks,
             )
 
         with monkeypatch.context() as patch:
@@ -160,7 +183,9 @@ async def test_a_disk_that_is_nearly_full_buys_nothing_more_and_saves_what_was_b
 class Failing:
     """A function that fails at its n-th call, once or from then on."""
 
-    def __init__(self, original: Callable[..., object], number: int, at: int, *, once: bool = False) -> None:
+    def __init__(
+        self, original: Callable[..., object], number: int, at: int, *, once: bool = False
+    ) -> None:
         self._original = original
         self._number = number
         self._calls = itertools.count(1)
@@ -174,10 +199,14 @@ class Failing:
         return self._original(*args, **options)
 
 
-@pytest.mark.parametrize("number", quick_where([errno.ENOSPC, errno.EDQUOT, errno.EIO], errno.ENOSPC.__eq__))
+@pytest.mark.parametrize(
+    "number", quick_where([errno.ENOSPC, errno.EDQUOT, errno.EIO], errno.ENOSPC.__eq__)
+)
 @pytest.mark.parametrize(("module", "where"), [(temp_file, "_write_all"), (publish, "_sync")])
 @pytest.mark.parametrize("at", [1, 6])
-async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(start, monkeypatch, module, where, number, at):
+async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(
+    start, monkeypatch, module, where, number, at
+):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
@@ -215,7 +244,9 @@ async def test_where_a_name_of_the_run_could_not_be_made_nothing_is_bought(start
         manifest = bench.manifest("{name: größe, prompt: one}")
         with monkeypatch.context() as patch:
             patch.setattr(preflight, "_takes", lambda *_args: False)
-            with pytest.raises(RunDirectoryError, match="does not accept file names such as 'größe/"):
+            with pytest.raises(
+                RunDirectoryError, match="does not accept file names such as 'größe/"
+            ):
                 await bench.run(manifest)
             assert (await bench.state())["jobs"] == []
             assert (await bench.run(bench.manifest("{name: size, prompt: one}"))).ok
@@ -226,19 +257,25 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
             patch.setattr(atomic_files.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
-            # The outputs, and the journal's name, are synced by the same call: it fails from the report on.
+            # The outputs, and the journal's name, are synced by the same call: it fails from the
+            # report on.
             patch.setattr(database, "sync_names", lambda _path: None)
             patch.setattr(publish, "_sync", lambda *_args: None)
             patch.setattr(temp_file.TempFile, "sync", lambda _self: None)
             with pytest.raises(ReportError, match="No space left") as caught:
                 await bench.run(manifest)
         assert caught.value.exit_code == 5
-        assert caught.value.hint == f"fix the disk problem, then: crucible-batch report {bench.path / 'out'}"
+        assert (
+            caught.value.hint
+            == f"fix the disk problem, then: crucible-batch report {bench.path / 'out'}"
+        )
         assert read_status(bench.path / "out").report.status == "succeeded"
         await goes_on(bench, manifest)
 
 
-async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_reported(start, monkeypatch):
+async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_reported(
+    start, monkeypatch
+):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
@@ -252,7 +289,9 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
         await goes_on(bench, manifest)
 
 
-async def test_a_run_directory_that_is_read_only_is_refused_before_anything_is_asked(start, monkeypatch):
+async def test_a_run_directory_that_is_read_only_is_refused_before_anything_is_asked(
+    start, monkeypatch
+):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         await bench.run(manifest)
@@ -267,7 +306,9 @@ async def test_a_run_directory_that_is_read_only_is_refused_before_anything_is_a
             patch.setattr(lock, "FileLock", ReadOnly)
             attempts: list[Awaitable[object]] = [bench.run(manifest)]
             if has_feature("check"):
-                attempts.append(api.check_outputs(bench.path / "out", fix=True, settings=bench.settings))
+                attempts.append(
+                    api.check_outputs(bench.path / "out", fix=True, settings=bench.settings)
+                )
             for attempt in attempts:
                 with pytest.raises(RunDirectoryError, match="Read-only file system") as caught:
                     await attempt
@@ -287,7 +328,8 @@ async def test_a_run_directory_on_a_read_only_disk_can_be_looked_at(start, monke
 
 
 class Jumping:
-    """A wall clock that goes ten years ahead, back to before the epoch, and home again, at each look."""
+    """A wall clock that goes ten years ahead, back to before the epoch, and home again, at each
+    look."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -297,14 +339,17 @@ class Jumping:
         return self._now() + next(self._jumps)
 
 
-@pytest.mark.parametrize("faults", ["", "generate.drop-after=2,job.503-before=3,asset-create.drop-after=1"])
+@pytest.mark.parametrize(
+    "faults", ["", "generate.drop-after=2,job.503-before=3,asset-create.drop-after=1"]
+)
 async def test_a_wall_clock_that_jumps_back_and_forth_loses_nothing(start, faults):
     async with start(faults=faults, time_scale=1.0) as bench:
         bench.clock.now = Jumping(bench.clock.now)
         manifest = bench.manifest(jobs(bench))
         stopped = await bench.run(manifest, deadline_s=4.0)
         assert stopped.exit_code in {0, 5}
-        # How old the key of a submit in doubt is can't be told by such a clock, so it is sent again only when asked.
+        # How old the key of a submit in doubt is can't be told by such a clock, so it is sent again
+        # only when asked.
         await goes_on(bench, manifest, resubmit_unknown=True)
         report = read_status(bench.path / "out").report
         assert report.started_at.endswith("Z")

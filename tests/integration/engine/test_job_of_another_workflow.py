@@ -1,5 +1,6 @@
-"""A job that the gateway names for a key must be the job that was requested: its workflow, and its parameters if the
-record has them. Otherwise the picture of another job would be saved, and reported as this one's.
+"""A job that the gateway names for a key must be the job that was requested: its workflow, and its
+parameters if the record has them. Otherwise the picture of another job would be saved, and reported
+as this one's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Send = Callable[[], Awaitable[httpx.Response]]
 FOX = {"prompt.text": "a fox", "size.width": 64, "size.height": 64}
 
 
-def naming(job: dict[str, Any], record: Callable[[dict[str, Any]], None] = lambda _data: None) -> Any:
+def naming(
+    job: dict[str, Any], record: Callable[[dict[str, Any]], None] = lambda _data: None
+) -> Any:
     """Answer each submit with 200 and this job, at no cost; ``record`` changes the records of jobs."""
 
     async def tamper(request: httpx.Request, send: Send) -> httpx.Response:
@@ -60,7 +63,9 @@ def without_workflow(data: dict[str, Any]) -> None:
 
 
 async def ended(bench: Any, tampered: Any, tamper: Any) -> tuple[Any, Any]:
-    result = await bench.run(bench.manifest("{name: fox, prompt: a fox}"), transport=tampered(tamper))
+    result = await bench.run(
+        bench.manifest("{name: fox, prompt: a fox}"), transport=tampered(tamper)
+    )
     (row,) = result.jobs()
     return result, row
 
@@ -72,7 +77,9 @@ def assert_refused(bench: Any, result: Any, row: Any) -> None:
     assert bench.outputs() == []
 
 
-async def test_a_job_of_another_workflow_is_not_saved_as_this_jobs_picture(start: Any, tampered: Any) -> None:
+async def test_a_job_of_another_workflow_is_not_saved_as_this_jobs_picture(
+    start: Any, tampered: Any
+) -> None:
     async with start() as bench:
         other = await earlier_job(bench, "zimage-sketch", {"prompt.text": "a car"})
         result, row = await ended(bench, tampered, naming(other))
@@ -94,7 +101,9 @@ async def test_it_is_not_saved_by_the_next_run_either(start: Any, tampered: Any)
     assert_refused(bench, result, row)
 
 
-async def test_a_job_with_other_parameters_is_not_saved_where_the_record_has_them(start: Any, tampered: Any) -> None:
+async def test_a_job_with_other_parameters_is_not_saved_where_the_record_has_them(
+    start: Any, tampered: Any
+) -> None:
     async with start() as bench:
         other = await earlier_job(bench, "zimage-base", {**FOX, "prompt.text": "a car"})
         record = params_in_record(**{**FOX, "prompt.text": "a car"})
@@ -108,7 +117,9 @@ async def test_a_job_with_other_parameters_is_not_saved_where_the_record_has_the
         lambda _data: None,
         without_workflow,
         lambda data: data.update(params=FOX),
-        lambda data: data.update(params={**FOX, "size.width": 64.0, "sampler.steps": 8, "seed.value": 7}),
+        lambda data: data.update(
+            params={**FOX, "size.width": 64.0, "sampler.steps": 8, "seed.value": 7}
+        ),
         lambda data: data.update(params=None),
         lambda data: data.update(params={}),
         lambda data: data.update(params="a fox"),
@@ -116,8 +127,11 @@ async def test_a_job_with_other_parameters_is_not_saved_where_the_record_has_the
     ],
     ids=["none", "no workflow", "the same", "with defaults", "null", "empty", "a text", "a list"],
 )
-async def test_an_earlier_job_whose_record_does_not_differ_is_reused(start: Any, tampered: Any, record: Any) -> None:
-    """What the record lacks proves nothing, and the gateway may add the defaults of parameters that weren't sent."""
+async def test_an_earlier_job_whose_record_does_not_differ_is_reused(
+    start: Any, tampered: Any, record: Any
+) -> None:
+    """What the record lacks proves nothing, and the gateway may add the defaults of parameters that
+    weren't sent."""
     async with start() as bench:
         other = await earlier_job(bench, "zimage-base", FOX)
         result, row = await ended(bench, tampered, naming(other, record))

@@ -1,4 +1,7 @@
-"""A manifest with a new name buys its jobs again: a plan and a run warn of the directory that knows them."""
+"""A manifest with a new name buys its jobs again:
+
+a plan and a run warn of the directory that knows them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ async def warnings_of(
     bench: Any, name: str, *, out_dir: str | None = None, jobs: str = JOBS, **options: Any
 ) -> list[str]:
     directory = bench.path / (out_dir or f"outputs/{name}/default")
-    planned = await api.plan(as_named(bench, name, jobs), out_dir=directory, settings=bench.settings, **options)
+    planned = await api.plan(
+        as_named(bench, name, jobs), out_dir=directory, settings=bench.settings, **options
+    )
     return list(planned.notes)
 
 
@@ -47,7 +52,9 @@ async def test_a_plan_under_a_new_name_names_the_run_that_bought_its_jobs(start,
             " outputs/first/default"
         )
         # What the warning advises is true: under that name nothing is new.
-        known = await api.plan(as_named(bench, "first"), out_dir="outputs/first/default", settings=bench.settings)
+        known = await api.plan(
+            as_named(bench, "first"), out_dir="outputs/first/default", settings=bench.settings
+        )
         assert (known.states, known.notes) == ({"done": 2}, ())
         (part,) = await warnings_of(bench, "second", jobs=f"{JOBS}\n{{name: owl, prompt: an owl}}")
         assert part.startswith("2 of 3 jobs were ")
@@ -69,15 +76,23 @@ async def test_what_is_bought_by_intention_is_not_warned_of(start):
     async with start() as bench:
         await bought(bench)
         assert await warnings_of(bench, "second", jobs="{name: fox, prompt: a vixen}") == []
-        assert await warnings_of(bench, "second", out_dir="outputs/second/night", run_id="night") == []
-        assert await warnings_of(bench, "first", out_dir="outputs/first/night", run_id="night") == []
+        assert (
+            await warnings_of(bench, "second", out_dir="outputs/second/night", run_id="night") == []
+        )
+        assert (
+            await warnings_of(bench, "first", out_dir="outputs/first/night", run_id="night") == []
+        )
         assert await warnings_of(bench, "second", out_dir="somewhere/else") == []
 
 
 async def test_failed_jobs_were_not_bought(start):
     async with start() as bench:
         refused = "{name: bad, prompt: nsfw}"
-        assert not (await bench.run(as_named(bench, "first", refused), out_dir=bench.path / "outputs/first/default")).ok
+        assert not (
+            await bench.run(
+                as_named(bench, "first", refused), out_dir=bench.path / "outputs/first/default"
+            )
+        ).ok
         assert await warnings_of(bench, "second", jobs=refused) == []
 
 
@@ -86,14 +101,19 @@ async def test_a_directory_of_its_own_is_named_with_its_option(start, monkeypatc
         await bought(bench, directory="shop's/first")
         monkeypatch.chdir(bench.path)
         (warning,) = await warnings_of(bench, "second", out_dir="shop's/second")
-        assert warning.endswith("""set name: first in the manifest and use --out-dir 'shop'"'"'s/first'""")
+        assert warning.endswith(
+            """set name: first in the manifest and use --out-dir 'shop'"'"'s/first'"""
+        )
         await bought(bench)
         (warning,) = await warnings_of(bench, "second", out_dir="outputs/first/second")
-        assert warning.endswith("set name: first in the manifest and use --out-dir outputs/first/default")
+        assert warning.endswith(
+            "set name: first in the manifest and use --out-dir outputs/first/default"
+        )
 
 
 @pytest.mark.parametrize(
-    ("bound", "warning"), [("MOST_JOBS", "1 of the first 1 jobs were "), ("MOST_JOURNALS", "2 of 2 ")]
+    ("bound", "warning"),
+    [("MOST_JOBS", "1 of the first 1 jobs were "), ("MOST_JOURNALS", "2 of 2 ")],
 )
 async def test_the_search_is_bounded(start, monkeypatch, bound, warning):
     """Of the directories, those of the same run id and the newest are read."""

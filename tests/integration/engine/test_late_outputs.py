@@ -1,4 +1,7 @@
-"""A job that lists some of its outputs later than it says that it has succeeded: all are saved in the end."""
+"""A job that lists some of its outputs later than it says that it has succeeded:
+
+all are saved in the end.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,12 @@ Listing = Callable[[int], Sequence[int]]
 
 
 class Gateway:
-    """Shows of each job's outputs what ``listing`` says, under the numbers that ``rename`` gives them."""
+    """Shows of each job's outputs what ``listing`` says, under the numbers that ``rename`` gives
+    them."""
 
-    def __init__(self, tampered, listing: Listing, rename: Callable[[int], int] = lambda index: index) -> None:
+    def __init__(
+        self, tampered, listing: Listing, rename: Callable[[int], int] = lambda index: index
+    ) -> None:
         self.listing = listing
         self.rename = rename
         self.looks: dict[str, int] = {}
@@ -40,14 +46,18 @@ class Gateway:
             return answer
         body = json.loads(await answer.aread())
         data = body["data"]
-        if not self.is_compared:  # the first look compares the price in the record with the answer to the submit
+        if (
+            not self.is_compared
+        ):  # the first look compares the price in the record with the answer to the submit
             self.is_compared = True
             data |= {"status": "running", "outputs": []}
         if data["status"] == "succeeded":
             look = self.looks.get(data["job_id"], 0)
             self.looks[data["job_id"]] = look + 1
             shown = [data["outputs"][index] for index in self.listing(look)]
-            data["outputs"] = [{**one, "output_index": self.rename(one["output_index"])} for one in shown]
+            data["outputs"] = [
+                {**one, "output_index": self.rename(one["output_index"])} for one in shown
+            ]
         return httpx.Response(200, json=body)
 
 
@@ -72,11 +82,16 @@ async def test_every_output_that_is_ever_listed_is_saved_once(start, tampered, l
     assert result.exit_code == 0
     (row,), (true,) = result.jobs(), whole.jobs()
     assert {output.sha256 for output in row.outputs} == {output.sha256 for output in true.outputs}
-    assert [output.path for output in row.outputs] == [result.run_dir / "a/0.png", result.run_dir / "a/1.png"]
+    assert [output.path for output in row.outputs] == [
+        result.run_dir / "a/0.png",
+        result.run_dir / "a/1.png",
+    ]
 
 
 @pytest.mark.parametrize(
-    "rename", [lambda index: 1 + index, lambda index: 7 * index, lambda _index: 3], ids=["from-1", "gaps", "the-same"]
+    "rename",
+    [lambda index: 1 + index, lambda index: 7 * index, lambda _index: 3],
+    ids=["from-1", "gaps", "the-same"],
 )
 async def test_numbers_that_do_not_count_from_0_lose_nothing(start, tampered, rename):
     gateway = Gateway(tampered, lambda look: [0] if look == 0 else [0, 1], rename)
@@ -84,7 +99,10 @@ async def test_numbers_that_do_not_count_from_0_lose_nothing(start, tampered, re
         result = await bench.run(bench.manifest(SHEET), transport=gateway.transport())
     (row,) = result.jobs()
     assert result.exit_code == 0
-    assert [output.path for output in row.outputs][:2] == [result.run_dir / "a/0.png", result.run_dir / "a/1.png"]
+    assert [output.path for output in row.outputs][:2] == [
+        result.run_dir / "a/0.png",
+        result.run_dir / "a/1.png",
+    ]
     assert len({output.sha256 for output in row.outputs}) == 2
 
 
@@ -116,11 +134,15 @@ async def test_a_job_that_is_not_known_any_more_is_whole_with_what_it_listed(sta
 
     async def tamper(request: httpx.Request, send) -> httpx.Response:
         if JOB in request.url.path and gateway.looks:
-            return httpx.Response(404, json={"success": False, "code": "JOB_NOT_FOUND", "error": "no"})
+            return httpx.Response(
+                404, json={"success": False, "code": "JOB_NOT_FOUND", "error": "no"}
+            )
         return await gateway._tamper(request, send)
 
     async with start() as bench:
-        result = await bench.run(bench.manifest("{name: a, prompt: one}"), transport=tampered(tamper))
+        result = await bench.run(
+            bench.manifest("{name: a, prompt: one}"), transport=tampered(tamper)
+        )
     assert (result.exit_code, bench.outputs()) == (0, ["a/0.png"])
 
 
@@ -131,7 +153,9 @@ async def test_a_single_404_is_not_believed_of_a_job_that_was_known_seconds_ago(
     async def tamper(request: httpx.Request, send) -> httpx.Response:
         if JOB in request.url.path and gateway.looks and not strays:
             strays.append(request)
-            return httpx.Response(404, json={"success": False, "code": "JOB_NOT_FOUND", "error": "no"})
+            return httpx.Response(
+                404, json={"success": False, "code": "JOB_NOT_FOUND", "error": "no"}
+            )
         return await gateway._tamper(request, send)
 
     async with start() as bench:
@@ -149,5 +173,7 @@ async def test_a_run_that_is_left_does_not_wait_for_a_list_that_is_read_again(st
         return await send()
 
     async with start() as bench:
-        result = await bench.run(bench.manifest("{name: a, prompt: one}"), deadline_s=200, transport=tampered(tamper))
+        result = await bench.run(
+            bench.manifest("{name: a, prompt: one}"), deadline_s=200, transport=tampered(tamper)
+        )
     assert (hung.is_set(), result.exit_code) == (True, 5)

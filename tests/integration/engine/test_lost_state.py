@@ -1,4 +1,7 @@
-"""The journal is gone, or a key is old: what was bought comes back, and nothing is bought on a guess."""
+"""The journal is gone, or a key is old:
+
+what was bought comes back, and nothing is bought on a guess.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,9 @@ async def test_a_job_whose_key_is_known_with_another_image_is_bought_again_only_
         for options in ({}, {}, {"retry_failed": True}, {"resubmit_unknown": True}):
             assert (await bench.run(manifest, **options)).exit_code == 1
             assert len((await bench.state())["jobs"]) == 1
-        request = RunRequest(manifest, out_dir=bench.path / "out", job_filter=JobFilter(retry_failed=True))
+        request = RunRequest(
+            manifest, out_dir=bench.path / "out", job_filter=JobFilter(retry_failed=True)
+        )
         for resubmits, state in ((False, "failed"), (True, "new")):
             planned = await plan_request(
                 replace(request, resubmit_unknown=resubmits), plan_kind_of, settings=bench.settings
@@ -112,10 +117,12 @@ async def test_a_job_whose_key_is_known_with_another_image_is_bought_again_only_
         assert len((await bench.state())["jobs"]) == 2
 
 
-# --- receipts ------------------------------------------------------------------------------------------------------
+# --- receipts
 
 
-async def test_a_finished_run_that_lost_its_journal_is_finished_still_and_only_looks_at_its_jobs(start):
+async def test_a_finished_run_that_lost_its_journal_is_finished_still_and_only_looks_at_its_jobs(
+    start,
+):
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(f"{THREE}\n{EDIT}")
@@ -134,7 +141,9 @@ async def test_a_finished_run_that_lost_its_journal_is_finished_still_and_only_l
     assert asked["job"] == 4
 
 
-async def test_jobs_in_flight_are_collected_without_a_submit_where_only_the_journal_is_lost(start, watcher):
+async def test_jobs_in_flight_are_collected_without_a_submit_where_only_the_journal_is_lost(
+    start, watcher
+):
     async with start() as bench:
         manifest = bench.manifest(THREE)
         await stop_after(bench, watcher, manifest, events.Accepted, 3)
@@ -149,7 +158,9 @@ async def test_jobs_in_flight_are_collected_without_a_submit_where_only_the_jour
 
 
 @pytest.mark.parametrize("damage", ["removed", "receipt lies"])
-async def test_an_output_that_is_not_what_its_receipt_says_is_fetched_again_for_nothing(start, damage):
+async def test_an_output_that_is_not_what_its_receipt_says_is_fetched_again_for_nothing(
+    start, damage
+):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}")
         first = await bench.run(manifest)
@@ -170,7 +181,7 @@ async def test_an_output_that_is_not_what_its_receipt_says_is_fetched_again_for_
     assert [row.outputs[0].sha256 for row in result.jobs()] == [digest]
 
 
-# --- recover -------------------------------------------------------------------------------------------------------
+# --- recover
 
 
 async def test_recover_brings_everything_back_from_a_gateway_that_remembers(start, tmp_path):
@@ -183,7 +194,9 @@ async def test_recover_brings_everything_back_from_a_gateway_that_remembers(star
     assert second.exit_code == 0
     assert second.report.counts.reused == 4
     assert (len(state["jobs"]), len(state["assets"])) == (4, 1)
-    assert [row.outputs[0].sha256 for row in second.jobs()] == [row.outputs[0].sha256 for row in first.jobs()]
+    assert [row.outputs[0].sha256 for row in second.jobs()] == [
+        row.outputs[0].sha256 for row in first.jobs()
+    ]
     assert any("found at the gateway and used again" in note for note in second.report.notes)
 
 
@@ -204,14 +217,16 @@ async def test_recover_asks_with_a_job_that_needs_no_image_and_never_buys_an_upl
         bench.picture("a.png")
         with_text = await bench.run(bench.manifest(f"{EDIT}\n{THREE}"), recover=True)
         assert [row.name for row in with_text.jobs() if row.status == "succeeded"] == ["a"]
-        images_only = await bench.run(bench.manifest(EDIT), out_dir=bench.path / "other", recover=True)
+        images_only = await bench.run(
+            bench.manifest(EDIT), out_dir=bench.path / "other", recover=True
+        )
         state = await bench.state()
     assert images_only.exit_code == 5
     assert images_only.report.credits.spent == 0
     assert (len(state["jobs"]), len(state["assets"])) == (1, 0)
 
 
-# --- more that a journal may have forgotten ------------------------------------------------------------------------
+# --- more that a journal may have forgotten
 
 
 async def test_an_old_copy_of_the_journal_learns_the_rest_from_the_receipts(start):
@@ -230,7 +245,9 @@ async def test_an_old_copy_of_the_journal_learns_the_rest_from_the_receipts(star
     assert (asked["generate"], asked["download"]) == (0, 0)
 
 
-async def test_an_upload_in_doubt_whose_price_an_old_copy_never_saw_is_named_lost_and_holds_nothing(start, tampered):
+async def test_an_upload_in_doubt_whose_price_an_old_copy_never_saw_is_named_lost_and_holds_nothing(
+    start, tampered
+):
     lost = False
 
     async def tamper(request: httpx.Request, send):
@@ -263,7 +280,9 @@ class Killed(BaseException):
     """Ends whatever is going on, as a kill would."""
 
 
-async def test_a_restore_that_is_cut_off_leaves_a_journal_that_knows_it_has_forgotten(start, monkeypatch):
+async def test_a_restore_that_is_cut_off_leaves_a_journal_that_knows_it_has_forgotten(
+    start, monkeypatch
+):
     written = 0
     original = store.encode_event
 

@@ -49,14 +49,18 @@ TWO = "{name: a, prompt: a boat, workflow: zimage-sheet}\n{name: b, prompt: a ba
 
 
 def pictures(out: Path) -> dict[str, bytes]:
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.png"))}
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*.png"))
+    }
 
 
 def aside(path: str, content: bytes) -> str:
     return f"{path}.damaged-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
-async def test_a_changed_output_is_fetched_again_and_the_changed_file_is_kept(start, caplog: pytest.LogCaptureFixture):
+async def test_a_changed_output_is_fetched_again_and_the_changed_file_is_kept(
+    start, caplog: pytest.LogCaptureFixture
+):
     async with start() as bench:
         first = await bench.run(manifest := bench.manifest(TWO))
         out = bench.path / "out"
@@ -73,7 +77,9 @@ async def test_a_changed_output_is_fetched_again_and_the_changed_file_is_kept(st
     assert (out / kept).read_bytes() == b"retouched"
     assert (out / "a/0.png.json").exists()
     assert (out / aside("b/0.png", cut)).read_bytes() == cut
-    assert f"a/0.png was changed after it was saved; the changed file is now {kept}" in caplog.messages
+    assert (
+        f"a/0.png was changed after it was saved; the changed file is now {kept}" in caplog.messages
+    )
     assert (again.ok, again.report.credits) == (True, first.report.credits)
     assert (state["requests"]["generate"], state["requests"]["download"]) == (2, 3 + 2)
 
@@ -81,7 +87,9 @@ async def test_a_changed_output_is_fetched_again_and_the_changed_file_is_kept(st
 async def test_the_changed_file_stays_if_the_gateway_no_longer_has_the_output(start, tampered):
     async def gone(request: httpx.Request, send) -> httpx.Response:
         if "/api/v1/jobs/" in request.url.path:
-            return httpx.Response(404, json={"success": False, "error": "gone", "code": "JOB_NOT_FOUND"})
+            return httpx.Response(
+                404, json={"success": False, "error": "gone", "code": "JOB_NOT_FOUND"}
+            )
         return await send()
 
     async with start() as bench:
@@ -134,7 +142,9 @@ async def test_a_changed_output_of_a_renamed_job_is_saved_under_its_new_name(sta
     assert (again.ok, state["requests"]["generate"]) == (True, 1)
 
 
-async def test_the_output_of_a_job_that_left_is_moved_aside_for_one_that_was_deleted_and_is_wanted_again(start):
+async def test_the_output_of_a_job_that_left_is_moved_aside_for_one_that_was_deleted_and_is_wanted_again(
+    start,
+):
     async with start() as bench:
         out = bench.path / "out"
         embed = "provenance: {embed: true}\n"  # so that the sizes differ, which is all that a run compares

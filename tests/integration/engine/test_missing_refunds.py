@@ -1,4 +1,7 @@
-"""Refunds that are late, partial, missing or not listed: the judge is the sandbox's ledger, row by row."""
+"""Refunds that are late, partial, missing or not listed:
+
+the judge is the sandbox's ledger, row by row.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,11 @@ D = Decimal
 
 
 def capped(credits: object, *, attempts: int = 3) -> dict[str, Any]:
-    """Return the manifest's head with both maximum prices declared, so that no rule lets the budget be exceeded."""
-    budget = f"budget: {{credits: {credits}, max_credits_per_job: 2, max_credits_per_upload: 0.5}}\n"
+    """Return the manifest's head with both maximum prices declared, so that no rule lets the budget
+    be exceeded."""
+    budget = (
+        f"budget: {{credits: {credits}, max_credits_per_job: 2, max_credits_per_upload: 0.5}}\n"
+    )
     return {"budget": None, "head": f"{budget}retry: {{attempts: {attempts}}}\n"}
 
 
@@ -34,7 +40,10 @@ def foxes(count: int) -> str:
 
 
 async def most_net(bench: Any) -> Decimal:
-    """The highest net charges at any row of the ledger: a failed job's count until it is refunded."""
+    """The highest net charges at any row of the ledger:
+
+    a failed job's count until it is refunded.
+    """
     state = await bench.state()
     assert state["audit"]["problems"] == []
     net = most = D(0)
@@ -92,13 +101,21 @@ def crowded(bench: Any) -> Any:
 
     def change(_entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         now = datetime.fromtimestamp(bench.clock.now(), UTC).isoformat()
-        kept = {"entry_type": "reserve", "status": "held", "amount": 1, "description": "other", "created_at": now}
+        kept = {
+            "entry_type": "reserve",
+            "status": "held",
+            "amount": 1,
+            "description": "other",
+            "created_at": now,
+        }
         return [{"id": str(uuid.uuid4()), "job_id": str(uuid.uuid4()), **kept} for _ in range(10)]
 
     return change
 
 
-async def test_a_persons_option_releases_what_is_not_visible_and_it_is_recorded(start: Any, tampered: Any) -> None:
+async def test_a_persons_option_releases_what_is_not_visible_and_it_is_recorded(
+    start: Any, tampered: Any
+) -> None:
     async with start(faults="fail=1,refund-missing:1") as bench:
         manifest = bench.manifest(foxes(1), **capped(2))
         hidden = tampered(listing(crowded(bench)))
@@ -110,15 +127,20 @@ async def test_a_persons_option_releases_what_is_not_visible_and_it_is_recorded(
         assert (forgotten.attempt, forgotten.credits) == (1, 2)
         assert forgotten.by
         assert forgotten.at > 0
-        assert await most_net(bench) == 4  # the person's decision, within the budget of what is known
+        assert (
+            await most_net(bench) == 4
+        )  # the person's decision, within the budget of what is known
     credits = result.report.credits
     assert (result.exit_code, credits.spent, credits.held, credits.refunded) == (0, 2, 0, 0)
     assert credits.forgotten_refunds == 2
 
 
 @pytest.mark.parametrize("lost", ["journal", "directory"])
-async def test_a_failed_attempt_found_after_a_loss_is_held_and_blocks_no_replay(start: Any, lost: str) -> None:
-    """The list is too short to show the refund of the failed one any more; all that was bought comes back free."""
+async def test_a_failed_attempt_found_after_a_loss_is_held_and_blocks_no_replay(
+    start: Any, lost: str
+) -> None:
+    """The list is too short to show the refund of the failed one any more; all that was bought
+    comes back free."""
     async with start(faults="moderate=1,refund-missing:1", recent_entries=4) as bench:
         manifest = bench.manifest(foxes(6), **capped(12))
         first = await bench.run(manifest, concurrency=1)

@@ -1,4 +1,7 @@
-"""Runs with their outputs in an object store: what is where, and that a failing store costs nothing twice."""
+"""Runs with their outputs in an object store:
+
+what is where, and that a failing store costs nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ def failing(*requests: str, only: str = ".png", refused: bool = False):
     def fault(request: str, key: str) -> None:
         if request in requests and key.endswith(only):
             if refused:
-                raise ObjectStoreError(f"{key}: access is denied", hint="permit it", is_refused=True)
+                raise ObjectStoreError(
+                    f"{key}: access is denied", hint="permit it", is_refused=True
+                )
             raise unusable(key)
 
     return fault
@@ -60,7 +65,11 @@ async def test_outputs_and_reports_are_in_the_store_and_only_the_state_is_local(
         page = store.content["report.html"].decode()
         assert "data:image/webp" in page
         assert str(result.run_dir) not in page  # it is of no use on another machine
-        for command in (f" --out-dir {URL} --retry-failed", f" --out-dir {URL}", f"crucible-batch pick {URL}"):
+        for command in (
+            f" --out-dir {URL} --retry-failed",
+            f" --out-dir {URL}",
+            f"crucible-batch pick {URL}",
+        ):
             assert f'{command}"' in page
         assert local_pictures(bench) == []
         assert local_directory(URL) == result.run_dir
@@ -80,9 +89,13 @@ async def test_a_second_run_buys_nothing_and_asks_the_store_for_no_output(start,
         assert set(store.requests) == {"read json", "create json", "read jsonl"}
 
 
-async def test_an_output_that_is_not_stored_is_fetched_by_the_next_run_and_not_bought_again(start, store):
+async def test_an_output_that_is_not_stored_is_fetched_by_the_next_run_and_not_bought_again(
+    start, store
+):
     async with start() as bench:
-        manifest = bench.manifest("\n".join(f"{{name: j{number}, prompt: p{number}}}" for number in range(12)))
+        manifest = bench.manifest(
+            "\n".join(f"{{name: j{number}, prompt: p{number}}}" for number in range(12))
+        )
         store.fault = failing("create")
         stopped = await bench.run(manifest, out_dir=URL, concurrency=1)
         status = api.read_status(stopped.run_dir)
@@ -104,17 +117,24 @@ async def test_an_output_that_is_not_stored_is_fetched_by_the_next_run_and_not_b
 async def test_a_lost_state_directory_is_restored_from_the_receipts_in_the_store(start, store):
     async with start() as bench:
         bench.picture("a.png")
-        manifest = bench.manifest(f"{TWO}\n{{name: e, prompt: edit, workflow: qwen-edit, image: a.png}}")
+        manifest = bench.manifest(
+            f"{TWO}\n{{name: e, prompt: edit, workflow: qwen-edit, image: a.png}}"
+        )
         await bench.run(manifest, out_dir=URL)
         shutil.rmtree(bench.path / "state")
-        with pytest.raises(RunDirectoryError, match="no journal of a run at s3://bucket/runs/trial"):
+        with pytest.raises(
+            RunDirectoryError, match="no journal of a run at s3://bucket/runs/trial"
+        ):
             api.read_status(URL)
         before = (await bench.state())["requests"]
         store.requests.clear()
         result = await bench.run(manifest, out_dir=URL)
         after = (await bench.state())["requests"]
         assert result.exit_code == 0
-        assert (after["generate"], after["asset-create"]) == (before["generate"], before["asset-create"])
+        assert (after["generate"], after["asset-create"]) == (
+            before["generate"],
+            before["asset-create"],
+        )
         assert not {"create png", "create jpg"} & store.requests.keys()  # no output was sent again
 
 
@@ -122,7 +142,9 @@ async def test_a_lost_state_directory_is_restored_from_the_receipts_in_the_store
     ("fault", "exit_code"),
     [(failing("read", only="run.json"), 5), (failing("create", only="run.json", refused=True), 2)],
 )
-async def test_a_store_that_fails_at_the_start_is_reported_before_anything_is_spent(start, store, fault, exit_code):
+async def test_a_store_that_fails_at_the_start_is_reported_before_anything_is_spent(
+    start, store, fault, exit_code
+):
     async with start() as bench:
         store.fault = fault
         with pytest.raises(ObjectStoreError) as caught:
@@ -142,7 +164,9 @@ async def test_a_prefix_of_another_run_is_refused_before_anything_is_spent(start
     async with start() as bench:
         await bench.run(bench.manifest(ONE), out_dir=URL)
         shutil.rmtree(bench.path / "state")  # on this machine its journal would refuse first
-        with pytest.raises(RunDirectoryError, match="belongs to another run: manifest 'trial', run_id 'default'"):
+        with pytest.raises(
+            RunDirectoryError, match="belongs to another run: manifest 'trial', run_id 'default'"
+        ):
             await bench.run(bench.manifest(ONE), out_dir=URL, run_id="other")
         assert await bought(bench) == 1
 
@@ -170,11 +194,18 @@ async def test_a_saved_plan_names_the_store_and_is_followed_into_it(start, store
             await bench.run(bench.manifest(ONE), out_dir=URL)
             manifest = bench.manifest(TWO)
         await api.plan(
-            manifest, out_dir=URL if by_url else local_directory(URL), save_to=target, settings=bench.settings
+            manifest,
+            out_dir=URL if by_url else local_directory(URL),
+            save_to=target,
+            settings=bench.settings,
         )
         assert json.loads(target.read_text())["options"]["run_dir"] == URL
         result = await bench.run(target, out_dir=None)
-        assert (result.exit_code, result.outputs_at, pictures(store)) == (0, URL, ["a/0.png", "b/0.png"])
+        assert (result.exit_code, result.outputs_at, pictures(store)) == (
+            0,
+            URL,
+            ["a/0.png", "b/0.png"],
+        )
         assert result.remake == f"crucible-batch plan {manifest} --out-dir {URL} -o {target}"
         assert (await bench.run(target, out_dir=URL)).exit_code == 0
         with pytest.raises(UserError, match=f"was made with: --out-dir {URL}"):
@@ -203,7 +234,10 @@ async def test_receipts_of_another_machine_are_kept_in_the_store(start, store):
 
 
 async def test_what_another_machine_bought_for_a_job_that_had_failed_here_counts_here(start, store):
-    """One machine after another: the second tries again what failed on the first, which then goes on."""
+    """One machine after another:
+
+    the second tries again what failed on the first, which then goes on.
+    """
     async with start(faults="fail=2") as bench:
         jobs = TWO + "\n{name: c, prompt: c}"
         manifest = bench.manifest(jobs, budget=4, head="retry: {attempts: 1}\n")
@@ -216,13 +250,18 @@ async def test_what_another_machine_bought_for_a_job_that_had_failed_here_counts
         shutil.rmtree(state)
         kept.rename(state)
         third = await bench.run(manifest, out_dir=URL, only=["c"])
-        assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (4, 4, 0)
+        assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (
+            4,
+            4,
+            0,
+        )
         assert await bought(bench) == 4
 
 
 @pytest.mark.parametrize("stopped_at", [events.Held, events.Accepted])
 async def test_what_another_machine_continued_counts_here_too(start, store, watcher, stopped_at):
-    """The first machine was stopped with a submit in doubt, or with both jobs in flight; both fail afterwards."""
+    """The first machine was stopped with a submit in doubt, or with both jobs in flight; both fail
+    afterwards."""
     async with start(faults="fail=2") as bench:
         jobs = TWO + "\n{name: c, prompt: c}"
         manifest = bench.manifest(jobs, budget=4, head="retry: {attempts: 2}\n")
@@ -234,7 +273,11 @@ async def test_what_another_machine_continued_counts_here_too(start, store, watc
         shutil.rmtree(state)
         kept.rename(state)
         third = await bench.run(manifest, out_dir=URL, only=["c"])
-        assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (4, 4, 0)
+        assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (
+            4,
+            4,
+            0,
+        )
         await bench.agree(third)
 
 

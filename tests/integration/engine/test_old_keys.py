@@ -1,4 +1,7 @@
-"""A submit was never answered, and its key grows old: it is sent again only while the gateway is trusted to know it."""
+"""A submit was never answered, and its key grows old:
+
+it is sent again only while the gateway is trusted to know it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ DAY_S = 86_400.0
 
 
 @pytest.mark.parametrize(("age_s", "is_sent"), [(0.9 * DAY_S, True), (1.1 * DAY_S, False)])
-async def test_a_submit_that_was_never_answered_is_sent_again_while_its_key_is_young(start, tampered, age_s, is_sent):
+async def test_a_submit_that_was_never_answered_is_sent_again_while_its_key_is_young(
+    start, tampered, age_s, is_sent
+):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
         await leave_in_doubt(bench, tampered, manifest, answered=1, arrives=False)
@@ -33,7 +38,9 @@ async def test_a_submit_that_was_never_answered_is_sent_again_while_its_key_is_y
     )
 
 
-async def test_an_old_key_is_named_once_and_sent_again_only_when_that_is_asked_for(start, tampered, watcher):
+async def test_an_old_key_is_named_once_and_sent_again_only_when_that_is_asked_for(
+    start, tampered, watcher
+):
     async with start() as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
         await leave_in_doubt(bench, tampered, manifest, answered=1, arrives=False)
@@ -47,9 +54,13 @@ async def test_an_old_key_is_named_once_and_sent_again_only_when_that_is_asked_f
         await bench.agree(forced)
     assert unknown.error.code == "KEY_MAY_BE_FORGOTTEN"
     assert "--resubmit-unknown" in unknown.error.hint
-    advanced = [message for message in told.messages if getattr(message, "phase", None) is Phase.UNKNOWN]
+    advanced = [
+        message for message in told.messages if getattr(message, "phase", None) is Phase.UNKNOWN
+    ]
     assert len(advanced) == 1
-    assert not [message for message in silent.messages if getattr(message, "phase", None) is Phase.UNKNOWN]
+    assert not [
+        message for message in silent.messages if getattr(message, "phase", None) is Phase.UNKNOWN
+    ]
     assert forced.exit_code == 0
 
 
@@ -73,6 +84,8 @@ async def test_a_submit_in_doubt_of_a_job_that_left_the_manifest_is_not_sent_aga
         state = await bench.state()
         assert (len(state["jobs"]), state["requests"]["generate"]) == (1, before)
         assert (result.exit_code, result.report.credits.held) == (0, 2)
-        wanted = await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4))
+        wanted = await bench.run(
+            bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=4)
+        )
         await bench.agree(wanted)
     assert wanted.exit_code == 0

@@ -42,7 +42,9 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     def connected(*args: Any, **options: Any) -> sqlite3.Connection:
         connection = connect(*args, **options)
-        connection.set_trace_callback(lambda sql: found.update(["row written"] * (" INTO plan " in sql)))
+        connection.set_trace_callback(
+            lambda sql: found.update(["row written"] * (" INTO plan " in sql))
+        )
         return connection
 
     def entry(*args: Any, **options: Any) -> Any:
@@ -62,7 +64,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 async def test_a_job_is_validated_and_written_and_decoded_a_bounded_number_of_times(start, counts):
     async with start() as bench:
         manifest = bench.manifest(
-            "\n".join(f"{{name: j{number}, prompt: a {number}}}" for number in range(JOBS)), budget=1000
+            "\n".join(f"{{name: j{number}, prompt: a {number}}}" for number in range(JOBS)),
+            budget=1000,
         )
         result = await bench.run(manifest, concurrency=8)  # a busy machine answers eight in time
     assert result.report.counts.succeeded == JOBS

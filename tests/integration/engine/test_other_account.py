@@ -1,4 +1,7 @@
-"""A run directory belongs to one account: another's key is refused before anything is bought a second time."""
+"""A run directory belongs to one account:
+
+another's key is refused before anything is bought a second time.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,9 @@ async def test_another_accounts_key_is_refused_while_a_first_upload_is_in_doubt(
 
 
 @pytest.mark.parametrize("others", [{}, {"same_account": True}])
-async def test_a_job_of_ours_that_a_key_does_not_find_makes_it_anothers_whatever_is_said(start, others):
+async def test_a_job_of_ours_that_a_key_does_not_find_makes_it_anothers_whatever_is_said(
+    start, others
+):
     async with start(accounts=ACCOUNTS) as bench:
         manifest = bench.manifest(ONE)
         await bench.run(manifest)
@@ -91,29 +96,39 @@ async def test_a_renewed_key_is_known_by_a_job_of_ours(start, tampered):
     async with start() as bench:
         await bench.run(bench.manifest(ONE))
         manifest = bench.manifest(f"{ONE}\n{{name: b, prompt: two}}")
-        result = await bench.run(manifest, settings=with_key(bench, RENEWED), transport=renewing(tampered))
+        result = await bench.run(
+            manifest, settings=with_key(bench, RENEWED), transport=renewing(tampered)
+        )
         await bench.agree(result)
     assert result.exit_code == 0
 
 
-async def test_a_renewed_key_is_known_by_an_image_of_ours_where_no_job_was_accepted(start, tampered):
+async def test_a_renewed_key_is_known_by_an_image_of_ours_where_no_job_was_accepted(
+    start, tampered
+):
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
         await killed_at(bench, tampered, manifest, "/generate")
-        result = await bench.run(manifest, settings=with_key(bench, RENEWED), transport=renewing(tampered))
+        result = await bench.run(
+            manifest, settings=with_key(bench, RENEWED), transport=renewing(tampered)
+        )
         state = await bench.agree(result)
     assert (result.exit_code, len(state["jobs"]), len(state["assets"])) == (0, 1, 1)
 
 
-async def test_a_renewed_key_that_nothing_proves_is_taken_where_the_user_requires_it_and_is_known_then(start, tampered):
+async def test_a_renewed_key_that_nothing_proves_is_taken_where_the_user_requires_it_and_is_known_then(
+    start, tampered
+):
     async with start() as bench:
         manifest = bench.manifest(ONE)
         await killed_at(bench, tampered, manifest, "/generate")
         settings = with_key(bench, RENEWED)
         with pytest.raises(RunDirectoryError, match="can't be verified"):
             await bench.run(manifest, settings=settings, transport=renewing(tampered))
-        result = await bench.run(manifest, settings=settings, transport=renewing(tampered), same_account=True)
+        result = await bench.run(
+            manifest, settings=settings, transport=renewing(tampered), same_account=True
+        )
         state = await bench.agree(result)
         again = await bench.run(manifest, settings=settings, transport=renewing(tampered))
     assert (result.exit_code, again.exit_code, len(state["jobs"])) == (0, 0, 1)
@@ -129,7 +144,9 @@ async def test_any_key_may_take_over_a_directory_for_which_nothing_was_sent(star
 
 async def test_the_journal_holds_a_salted_fingerprint_and_never_the_key(start, tmp_path):
     def kept(directory: str) -> str:
-        with sqlite3.connect(bench.path / directory / ".crucible" / "journal.sqlite3") as connection:
+        with sqlite3.connect(
+            bench.path / directory / ".crucible" / "journal.sqlite3"
+        ) as connection:
             (value,) = connection.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
         return str(value)
 

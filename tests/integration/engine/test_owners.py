@@ -1,4 +1,7 @@
-"""A gateway that answers two keys with one job: its picture is one job's; the other is in doubt, its credits held."""
+"""A gateway that answers two keys with one job:
+
+its picture is one job's; the other is in doubt, its credits held.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +52,15 @@ def judged(bench, result) -> None:
 
 
 @pytest.mark.parametrize("remembered", [4096, 0], ids=["by-the-client", "by-the-journal"])
-async def test_one_job_for_two_keys_is_the_first_ones_alone(start, tampered, monkeypatch, remembered):
+async def test_one_job_for_two_keys_is_the_first_ones_alone(
+    start, tampered, monkeypatch, remembered
+):
     monkeypatch.setattr(client, "REMEMBERED_JOBS", remembered)
     async with start() as bench:
-        judged(bench, await bench.run(bench.manifest(TWO), concurrency=1, transport=tampered(Confused())))
+        judged(
+            bench,
+            await bench.run(bench.manifest(TWO), concurrency=1, transport=tampered(Confused())),
+        )
 
 
 async def test_one_job_for_the_keys_of_two_runs_is_the_first_ones_alone(start, tampered):
@@ -60,7 +68,8 @@ async def test_one_job_for_the_keys_of_two_runs_is_the_first_ones_alone(start, t
     async with start() as bench:
         assert (await bench.run(bench.manifest(ONE), transport=tampered(confused))).exit_code == 0
         judged(bench, await bench.run(bench.manifest(TWO), transport=tampered(confused)))
-        # In doubt, it is sent again under its key: the answer is no other, nor is what is made of it.
+        # In doubt, it is sent again under its key: the answer is no other, nor is what is made of
+        # it.
         judged(bench, await bench.run(bench.manifest(TWO), transport=tampered(confused)))
         healed = await bench.run(bench.manifest(TWO))
         await bench.agree(healed)

@@ -1,4 +1,7 @@
-"""Runs that are paused and resumed under load. The judge is what reached the gateway, and its ledger."""
+"""Runs that are paused and resumed under load.
+
+The judge is what reached the gateway, and its ledger.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,22 @@ def jobs(count: int, more: str = "") -> str:
 
 
 class Log:
-    """The requests that buy, as they reach the gateway: the key or digest of each, and whether the run was paused."""
+    """The requests that buy, as they reach the gateway:
 
-    def __init__(self, faults: Callable[[int], httpx.Response | None] = lambda _number: None) -> None:
+    the key or digest of each, and whether the run was paused.
+    """
+
+    def __init__(
+        self, faults: Callable[[int], httpx.Response | None] = lambda _number: None
+    ) -> None:
         self.is_paused = False
         self.sent: list[tuple[str, bool]] = []
         self.reads_in_pause = 0
         self._faults = faults
 
-    async def __call__(self, request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]) -> Any:
+    async def __call__(
+        self, request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+    ) -> Any:
         path = request.url.path
         if request.method == "POST" and path.endswith(("/generate", "/assets")):
             body = json.loads(await request.aread())
@@ -46,7 +56,10 @@ class Log:
         return await send()
 
     def begun_in_pause(self) -> set[str]:
-        """What was first sent in the pause. A submit without an answer is repeated under its key, and is not new."""
+        """What was first sent in the pause.
+
+        A submit without an answer is repeated under its key, and is not new.
+        """
         before = {key for key, is_paused in self.sent if not is_paused}
         first: set[str] = set()
         for key, is_paused in self.sent:
@@ -83,9 +96,13 @@ class Hand:
             if self.accepted == self.after and self.script is not None:
                 self._tasks.append(asyncio.get_running_loop().create_task(self.script(self)))
 
-    async def give(self, action: str, value: float | None = None, names: tuple[str, ...] = ()) -> str:
+    async def give(
+        self, action: str, value: float | None = None, names: tuple[str, ...] = ()
+    ) -> str:
         assert self.desk is not None
-        answer = (await self.desk.perform(ControlCommand(ControlAction(action), value, names), ANNA)).message
+        answer = (
+            await self.desk.perform(ControlCommand(ControlAction(action), value, names), ANNA)
+        ).message
         self.answers.append(answer)
         return answer
 
@@ -110,7 +127,9 @@ def pausing(log: Log, clock: Any, seconds: float = 300.0) -> Callable[[Hand], Aw
     return script
 
 
-async def test_not_one_job_is_bought_in_a_pause_and_all_that_is_in_flight_is_collected(start, tampered, hand):
+async def test_not_one_job_is_bought_in_a_pause_and_all_that_is_in_flight_is_collected(
+    start, tampered, hand
+):
     log = Log()
     async with start(runners=8) as bench:
         hand.script = pausing(log, bench.clock)
@@ -125,7 +144,10 @@ async def test_not_one_job_is_bought_in_a_pause_and_all_that_is_in_flight_is_col
     assert hand.answers[0].startswith("paused; ")
     assert hand.answers[1].startswith("resumed after 0:05")
     shown = [message for message in hand.messages if isinstance(message, Controlled)]
-    assert [(message.action, message.by) for message in shown] == [("pause", "anna@host"), ("resume", "anna@host")]
+    assert [(message.action, message.by) for message in shown] == [
+        ("pause", "anna@host"),
+        ("resume", "anna@host"),
+    ]
     with Journal.read(bench.path / "out") as journal:
         assert [(entry.command.action, entry.source) for entry in journal.controls()] == [
             (ControlAction.PAUSE, ANNA),
@@ -133,7 +155,9 @@ async def test_not_one_job_is_bought_in_a_pause_and_all_that_is_in_flight_is_col
         ]
 
 
-async def test_what_waits_for_one_of_the_connections_is_not_sent_in_a_pause(start, tampered, hand, monkeypatch):
+async def test_what_waits_for_one_of_the_connections_is_not_sent_in_a_pause(
+    start, tampered, hand, monkeypatch
+):
     monkeypatch.setattr(exchange, "MAX_CONNECTIONS", 4)
     log = Log()
     async with start(runners=40) as bench:
@@ -168,7 +192,9 @@ async def test_stray_failures_buy_nothing_new_in_a_pause(start, tampered, hand, 
         if kind == "no answer":
             raise httpx.ReadError("cut")
         headers = {"content-type": "application/json", "retry-after": "2"}
-        return httpx.Response(int(kind), json={"error": {"code": "BUSY", "message": "later"}}, headers=headers)
+        return httpx.Response(
+            int(kind), json={"error": {"code": "BUSY", "message": "later"}}, headers=headers
+        )
 
     log = Log(fault)
     async with start(runners=8) as bench:
@@ -183,7 +209,9 @@ async def test_stray_failures_buy_nothing_new_in_a_pause(start, tampered, hand, 
         assert not [key for key, is_paused in log.sent if is_paused]
 
 
-async def test_a_paused_run_that_is_stopped_ends_and_the_next_one_is_not_paused(start, tampered, hand):
+async def test_a_paused_run_that_is_stopped_ends_and_the_next_one_is_not_paused(
+    start, tampered, hand
+):
     log = Log()
     async with start(runners=4) as bench:
 

@@ -1,4 +1,7 @@
-"""What an answer, or the lack of one, makes of a job: by whole runs, judged by the sandbox's ledger."""
+"""What an answer, or the lack of one, makes of a job:
+
+by whole runs, judged by the sandbox's ledger.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ async def test_a_failed_job_is_tried_again_under_the_next_key_and_refunded(start
     assert result.exit_code == 0
     assert [attempt.status for attempt in row.attempts] == ["failed", "failed", "succeeded"]
     assert len({attempt.idempotency_key for attempt in row.attempts}) == 3
-    assert [job["idempotency_key"] for job in state["jobs"]] == [one.idempotency_key for one in row.attempts]
+    assert [job["idempotency_key"] for job in state["jobs"]] == [
+        one.idempotency_key for one in row.attempts
+    ]
     assert (result.report.credits.spent, result.report.credits.refunded, row.credits) == (2, 4, 2)
 
 
@@ -47,8 +52,12 @@ async def test_attempts_end_and_the_same_command_does_not_begin_them_again(start
 
 async def test_the_manifest_says_how_often_and_after_which_failures(start, tally):
     async with start(faults="generate.fail=99") as bench:
-        once = await bench.run(bench.manifest("{name: a, prompt: one}", head="retry: {attempts: 1}\n"))
-        never = bench.manifest("{name: a, prompt: two}", head="retry: {attempts: 5, never: [generation_failed]}\n")
+        once = await bench.run(
+            bench.manifest("{name: a, prompt: one}", head="retry: {attempts: 1}\n")
+        )
+        never = bench.manifest(
+            "{name: a, prompt: two}", head="retry: {attempts: 5, never: [generation_failed]}\n"
+        )
         hopeless = await bench.run(never, out_dir=bench.path / "never")
         state = await bench.state()
     assert (once.exit_code, hopeless.exit_code) == (1, 1)
@@ -57,7 +66,16 @@ async def test_the_manifest_says_how_often_and_after_which_failures(start, tally
 
 @pytest.mark.parametrize(
     "fault",
-    ["drop-after=3", "500-after=2", "html=2", "empty=2", "drop-before=2", "500-before=2", "503-before=2", "429=2"],
+    [
+        "drop-after=3",
+        "500-after=2",
+        "html=2",
+        "empty=2",
+        "drop-before=2",
+        "500-before=2",
+        "503-before=2",
+        "429=2",
+    ],
 )
 async def test_an_answer_that_was_lost_buys_nothing_twice(start, fault, tally):
     async with start(faults=f"generate.{fault}") as bench:
@@ -70,7 +88,9 @@ async def test_an_answer_that_was_lost_buys_nothing_twice(start, fault, tally):
     assert state["faults_fired"]
 
 
-async def test_a_submit_that_nobody_ever_answers_stays_unknown_with_its_hold_and_is_settled_later(start, tally):
+async def test_a_submit_that_nobody_ever_answers_stays_unknown_with_its_hold_and_is_settled_later(
+    start, tally
+):
     async with start(faults="generate.drop-after=99") as bench:
         manifest = bench.manifest("{name: a, prompt: one}", budget=10)
         result = await bench.run(manifest)
@@ -87,7 +107,9 @@ async def test_a_submit_that_nobody_ever_answers_stays_unknown_with_its_hold_and
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 409, 422, 500, 503])
-async def test_a_refusal_of_a_submit_in_doubt_proves_nothing_and_frees_nothing(start, tampered, status, tally):
+async def test_a_refusal_of_a_submit_in_doubt_proves_nothing_and_frees_nothing(
+    start, tampered, status, tally
+):
     lost = False
 
     async def tamper(request: httpx.Request, send):
@@ -134,7 +156,9 @@ async def test_a_key_that_is_refused_in_the_middle_ends_the_run_with_3_and_a_new
         nonlocal asked
         asked += path in request.url.path
         if path in request.url.path and asked >= 1:
-            return httpx.Response(401, json={"success": False, "code": "UNAUTHORIZED", "error": "no"})
+            return httpx.Response(
+                401, json={"success": False, "code": "UNAUTHORIZED", "error": "no"}
+            )
         return await send()
 
     async with start() as bench:
@@ -157,22 +181,36 @@ async def test_a_workflow_that_goes_away_fails_its_own_jobs_and_no_others(start,
     async def tamper(request: httpx.Request, send):
         if request.url.path.endswith("/generate") and b"zimage-sheet" in request.read():
             asked.append("sheet")
-            return httpx.Response(404, json={"success": False, "code": "WORKFLOW_NOT_FOUND", "error": "gone"})
+            return httpx.Response(
+                404, json={"success": False, "code": "WORKFLOW_NOT_FOUND", "error": "gone"}
+            )
         return await send()
 
     async with start() as bench:
-        work = THREE + "\n" + "\n".join(f"{{name: s{i}, prompt: 's {i}', workflow: zimage-sheet}}" for i in range(9))
-        result = await bench.run(bench.manifest(work, budget=50), transport=tampered(tamper), concurrency=2)
+        work = (
+            THREE
+            + "\n"
+            + "\n".join(
+                f"{{name: s{i}, prompt: 's {i}', workflow: zimage-sheet}}" for i in range(9)
+            )
+        )
+        result = await bench.run(
+            bench.manifest(work, budget=50), transport=tampered(tamper), concurrency=2
+        )
         await bench.agree(result)
     assert result.exit_code == 1
     assert tally(result) == {"succeeded": 3, "failed": 9}
-    assert len(asked) <= 2  # the first, and one that had asked for its credits before the answer came
+    assert (
+        len(asked) <= 2
+    )  # the first, and one that had asked for its credits before the answer came
 
 
 async def test_an_html_404_of_the_edge_fails_no_job(start, tampered, tally):
     async def tamper(request: httpx.Request, send):
         if request.url.path.endswith("/generate"):
-            return httpx.Response(404, content=b"<html>nginx</html>", headers={"content-type": "text/html"})
+            return httpx.Response(
+                404, content=b"<html>nginx</html>", headers={"content-type": "text/html"}
+            )
         return await send()
 
     async with start() as bench:
@@ -185,10 +223,14 @@ async def test_an_html_404_of_the_edge_fails_no_job(start, tampered, tally):
     assert again.exit_code == 0
 
 
-async def test_a_job_that_the_gateway_forgets_counts_as_spent_and_is_not_bought_again(start, tampered, tally):
+async def test_a_job_that_the_gateway_forgets_counts_as_spent_and_is_not_bought_again(
+    start, tampered, tally
+):
     async def forget(request: httpx.Request, send):
         if request.url.path.startswith("/api/v1/jobs/"):
-            return httpx.Response(404, json={"success": False, "code": "JOB_NOT_FOUND", "error": "no"})
+            return httpx.Response(
+                404, json={"success": False, "code": "JOB_NOT_FOUND", "error": "no"}
+            )
         return await send()
 
     async with start() as bench:
@@ -243,7 +285,9 @@ async def test_every_key_that_leaves_is_the_one_of_its_job_and_attempt(start, ta
         from crucible_batch.core.retry_rule import RetryRule
 
         known = {
-            idempotency_key(planned.identity, number) for planned, _ in journal.jobs(RetryRule()) for number in (1, 2)
+            idempotency_key(planned.identity, number)
+            for planned, _ in journal.jobs(RetryRule())
+            for number in (1, 2)
         }
     keys = {attempt.idempotency_key for row in rows for attempt in row.attempts}
     assert len(keys) == 4
@@ -252,8 +296,12 @@ async def test_every_key_that_leaves_is_the_one_of_its_job_and_attempt(start, ta
 
 
 @pytest.mark.parametrize(("first", "was_seen"), [("running", True), ("queued", False)])
-async def test_a_look_that_finds_a_job_running_is_noted_with_its_time(start, tampered, first, was_seen):
-    looks = itertools.count(1)  # the first compares the price in the record with the answer to the submit
+async def test_a_look_that_finds_a_job_running_is_noted_with_its_time(
+    start, tampered, first, was_seen
+):
+    looks = itertools.count(
+        1
+    )  # the first compares the price in the record with the answer to the submit
 
     async def early(request: httpx.Request, send):
         answer = await send()
@@ -266,7 +314,9 @@ async def test_a_look_that_finds_a_job_running_is_noted_with_its_time(start, tam
         return answer
 
     async with start() as bench:
-        result = await bench.run(bench.manifest("{name: a, prompt: one}"), transport=tampered(early))
+        result = await bench.run(
+            bench.manifest("{name: a, prompt: one}"), transport=tampered(early)
+        )
         (row,) = result.jobs()
     (attempt,) = row.attempts
     assert (attempt.running_at is not None) is was_seen

@@ -1,4 +1,7 @@
-"""Prices that move: budgets that are exact, holds that a rise has outgrown, submits in doubt at another day's price."""
+"""Prices that move:
+
+budgets that are exact, holds that a rise has outgrown, submits in doubt at another day's price.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ def texts(count: int) -> str:
 
 
 async def leave_in_doubt(bench, tampered, manifest: Path, *, accepted: int, in_doubt: int) -> None:
-    """Have the first jobs accepted, and end while the submits of others are on their way and never arrive."""
+    """Have the first jobs accepted, and end while the submits of others are on their way and never
+    arrive."""
     submits = itertools.count(1)
 
     async def hang(request: httpx.Request, send):
@@ -36,7 +40,9 @@ async def leave_in_doubt(bench, tampered, manifest: Path, *, accepted: int, in_d
         await task
 
 
-async def test_an_exact_budget_is_enough_for_a_run_that_was_killed_before_its_last_job(start, watcher, tally):
+async def test_an_exact_budget_is_enough_for_a_run_that_was_killed_before_its_last_job(
+    start, watcher, tally
+):
     async with start() as bench:
         manifest = bench.manifest(texts(3), budget=6, head="retry: {attempts: 1}\n")
         accepted = itertools.count(1)
@@ -54,8 +60,11 @@ async def test_an_exact_budget_is_enough_for_a_run_that_was_killed_before_its_la
     assert (result.report.credits.spent, result.report.credits.over_budget) == (6, 0)
 
 
-async def test_run_after_run_a_submit_in_doubt_is_not_sent_at_a_price_that_an_earlier_one_saw(start, tampered):
-    """Each holds sixteen times 2; the first that is sent again costs 40, and the others no longer fit."""
+async def test_run_after_run_a_submit_in_doubt_is_not_sent_at_a_price_that_an_earlier_one_saw(
+    start, tampered
+):
+    """Each holds sixteen times 2; the first that is sent again costs 40, and the others no longer
+    fit."""
     async with start() as bench:
         manifest = bench.manifest(texts(10), budget=4 + 4 * 32)
         await leave_in_doubt(bench, tampered, manifest, accepted=2, in_doubt=4)
@@ -71,10 +80,15 @@ async def test_run_after_run_a_submit_in_doubt_is_not_sent_at_a_price_that_an_ea
     assert (raised.report.credits.spent, raised.report.credits.over_budget) == (324, 0)
 
 
-async def test_what_was_submitted_in_an_earlier_run_shows_nothing_about_todays_price(start, watcher, tampered):
-    """A submit in doubt that turns out to have been bought at 2 must not let thirty others out at 9."""
+async def test_what_was_submitted_in_an_earlier_run_shows_nothing_about_todays_price(
+    start, watcher, tampered
+):
+    """A submit in doubt that turns out to have been bought at 2 must not let thirty others out at
+    9."""
     async with start() as bench:
-        manifest = bench.manifest("\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(30)), budget=40)
+        manifest = bench.manifest(
+            "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(30)), budget=40
+        )
 
         async def lose(request: httpx.Request, send):
             answer = await send()
@@ -121,11 +135,18 @@ def understating(tampered, price: int):
     return tampered(tamper)
 
 
-async def test_the_record_is_read_before_the_next_submit_where_it_has_differed(start, tampered, tally):
-    """Answered 1, recorded and charged 7: four fit a budget of 30, however many jobs may be in flight."""
+async def test_the_record_is_read_before_the_next_submit_where_it_has_differed(
+    start, tampered, tally
+):
+    """Answered 1, recorded and charged 7:
+
+    four fit a budget of 30, however many jobs may be in flight.
+    """
     async with start(prices={"zimage-base": Decimal(7)}) as bench:
         result = await bench.run(
-            bench.manifest(texts(12), budget=30), transport=understating(tampered, 1), concurrency=24
+            bench.manifest(texts(12), budget=30),
+            transport=understating(tampered, 1),
+            concurrency=24,
         )
         state = await bench.agree(result)
         rows = list(result.jobs())
@@ -137,22 +158,31 @@ async def test_the_record_is_read_before_the_next_submit_where_it_has_differed(s
 
 
 async def test_prices_by_parameters_are_held_by_shape(start, tally):
-    """The case that charged 386 of 50: one job at 2, then 80 at 16, with a ceiling that is declared."""
+    """The case that charged 386 of 50:
+
+    one job at 2, then 80 at 16, with a ceiling that is declared.
+    """
     from crucible_batch.sandbox import parse_pricing
 
     work = "{name: small, prompt: a, params: {size.width: 512, size.height: 512}}\n" + "\n".join(
-        f"{{name: l{i}, prompt: 'p {i}', params: {{size.width: 2048, size.height: 1024}}}}" for i in range(80)
+        f"{{name: l{i}, prompt: 'p {i}', params: {{size.width: 2048, size.height: 1024}}}}"
+        for i in range(80)
     )
     async with start(pricing=parse_pricing("zimage-base.base=2,zimage-base.size=512x512")) as bench:
         head = "budget: {credits: 50, max_credits_per_job: 16}\n"
         result = await bench.run(bench.manifest(work, budget=None, head=head), concurrency=64)
         state = await bench.agree(result)
     assert [job["price"] for job in state["jobs"]] == [2, 16, 16, 16]
-    assert (result.exit_code, result.report.credits.spent, result.report.credits.over_budget) == (4, 50, 0)
+    assert (result.exit_code, result.report.credits.spent, result.report.credits.over_budget) == (
+        4,
+        50,
+        0,
+    )
 
 
 async def test_what_is_held_for_a_job_that_is_no_longer_in_the_manifest_reports_it(start, tampered):
-    """Its submit is not sent again, so neither the same command nor --resubmit-unknown alone ends the hold."""
+    """Its submit is not sent again, so neither the same command nor --resubmit-unknown alone ends
+    the hold."""
 
     async def lost(request: httpx.Request, send):
         if request.url.path.endswith("/generate"):
@@ -161,11 +191,21 @@ async def test_what_is_held_for_a_job_that_is_no_longer_in_the_manifest_reports_
         return await send()
 
     async with start() as bench:
-        await bench.run(bench.manifest("{name: a, prompt: one}", budget=50), transport=tampered(lost))
-        changed = [await bench.run(bench.manifest("{name: a, prompt: two}", budget=budget)) for budget in (50, 100)]
-        back = await bench.run(bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=50))
+        await bench.run(
+            bench.manifest("{name: a, prompt: one}", budget=50), transport=tampered(lost)
+        )
+        changed = [
+            await bench.run(bench.manifest("{name: a, prompt: two}", budget=budget))
+            for budget in (50, 100)
+        ]
+        back = await bench.run(
+            bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=50)
+        )
         await bench.agree(back)
     for result in changed:
         (stop,) = result.report.stops.values()
-        assert (result.exit_code, "restore it in the manifest first" in (stop.hint or "")) == (4, True)
+        assert (result.exit_code, "restore it in the manifest first" in (stop.hint or "")) == (
+            4,
+            True,
+        )
     assert (back.exit_code, back.report.credits.spent) == (0, 4)

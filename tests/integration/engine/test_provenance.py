@@ -29,14 +29,16 @@ def sidecar(bench, path="a/0.png"):
 
 
 def contents(out: Path, pattern: str = "[a-z]*/*") -> dict[str, bytes]:
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.glob(pattern))}
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.glob(pattern))
+    }
 
 
 async def requests(bench) -> Counter[str]:
     return Counter((await bench.state())["requests"])
 
 
-# -- beside it --------------------------------------------------------------------------------------------------------
+# -- beside it
 
 
 async def test_a_sidecar_says_what_made_an_output(start):
@@ -65,7 +67,10 @@ async def test_a_sidecar_says_what_made_an_output(start):
         "prompt": "noir café",
         "params": row.params,
         "images": {
-            "image.image": {"sha256": hashlib.sha256(picture.read_bytes()).hexdigest(), "filename": "p.png"},
+            "image.image": {
+                "sha256": hashlib.sha256(picture.read_bytes()).hexdigest(),
+                "filename": "p.png",
+            },
         },
         "job_id": row.job_id,
         "idempotency_key": row.idempotency_key,
@@ -87,10 +92,18 @@ async def test_a_sidecar_says_what_made_an_output(start):
 async def test_neither_key_nor_link_nor_a_path_of_this_machine_is_in_what_is_written(start):
     async with start() as bench:
         image = bench.picture("p.png")
-        manifest = bench.manifest(f"{{name: a, prompt: one, image: {image}, workflow: qwen-edit}}", head=EMBED)
+        manifest = bench.manifest(
+            f"{{name: a, prompt: one, image: {image}, workflow: qwen-edit}}", head=EMBED
+        )
         await bench.run(manifest)
         for content in contents(bench.path / "out").values():
-            for secret in (bench.running.api_key, str(bench.path), "signature=", "http://127", "/crucible-outputs/"):
+            for secret in (
+                bench.running.api_key,
+                str(bench.path),
+                "signature=",
+                "http://127",
+                "/crucible-outputs/",
+            ):
                 assert secret.lower().encode() not in content.lower()
         assert len(contents(bench.path / "out")) == 2
 
@@ -114,7 +127,9 @@ async def test_what_is_missing_is_made_again_by_the_report_the_same_as_before(st
         (out / "b/0.png.json").unlink()
         (out / "b/0.png").unlink()  # beside nothing there is nothing to say
         write_report_again(out)
-        assert contents(out) == {path: content for path, content in before.items() if not path.startswith("b/")}
+        assert contents(out) == {
+            path: content for path, content in before.items() if not path.startswith("b/")
+        }
 
 
 async def test_a_later_run_makes_what_is_missing_and_leaves_what_is_there(start):
@@ -147,10 +162,15 @@ async def test_a_sidecar_that_could_not_be_written_is_written_when_the_run_ends(
         result = await bench.run(bench.manifest(f"{ONE}\n{{name: b, prompt: two}}"))
         assert result.exit_code == 0
         assert next(failures, None) is None
-        assert sorted(contents(bench.path / "out")) == ["a/0.png", "a/0.png.json", "b/0.png", "b/0.png.json"]
+        assert sorted(contents(bench.path / "out")) == [
+            "a/0.png",
+            "a/0.png.json",
+            "b/0.png",
+            "b/0.png.json",
+        ]
 
 
-# -- in it ------------------------------------------------------------------------------------------------------------
+# -- in it
 
 
 async def embedded(bench, jobs: str = ONE):
@@ -188,7 +208,10 @@ async def test_a_picture_carries_what_made_it_and_shows_the_same(start):
     }
     (output,) = row.outputs
     assert (output.sha256, output.byte_size) == (hashlib.sha256(made).hexdigest(), len(made))
-    assert (output.sent.sha256, output.sent.byte_size) == (hashlib.sha256(sent).hexdigest(), len(sent))
+    assert (output.sent.sha256, output.sent.byte_size) == (
+        hashlib.sha256(sent).hexdigest(),
+        len(sent),
+    )
     assert found["sent"] == output.sent.model_dump()
     assert found["output"]["sha256"] == output.sha256
 

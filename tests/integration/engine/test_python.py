@@ -41,7 +41,9 @@ async def test_a_manifest_may_be_a_value(start: Any, monkeypatch: pytest.MonkeyP
         first = await api.run(value(jobs=1), settings=bench.settings, html=False)
         second = await api.run(value(jobs=1), settings=bench.settings, html=False)
         manifest, count = api.validate(value())
-        edited = await api.run(value(name="edits") | {"jobs": [edit]}, settings=bench.settings, html=False)
+        edited = await api.run(
+            value(name="edits") | {"jobs": [edit]}, settings=bench.settings, html=False
+        )
         read = await api.run(manifest, settings=bench.settings, run_id="read", html=False)
         summary = await api.plan(value(jobs=3), settings=bench.settings)
         state = await bench.state()
@@ -52,7 +54,9 @@ async def test_a_manifest_may_be_a_value(start: Any, monkeypatch: pytest.MonkeyP
     assert first.report.manifest.path == str(VALUE_PATH)
 
 
-async def test_the_paths_of_outputs_are_absolute_in_python_alone(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_paths_of_outputs_are_absolute_in_python_alone(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with start() as bench:
         monkeypatch.chdir(bench.path)
         result = await api.run(value(), settings=bench.settings, html=False)
@@ -73,9 +77,13 @@ async def test_the_paths_of_outputs_are_absolute_in_python_alone(start: Any, mon
     ],
     ids=["object", "form", "variables"],
 )
-async def test_a_value_that_is_no_manifest_is_refused(manifest: Any, error: type[Exception], why: str) -> None:
+async def test_a_value_that_is_no_manifest_is_refused(
+    manifest: Any, error: type[Exception], why: str
+) -> None:
     with pytest.raises(error, match=why):
-        await api.run(manifest, variables={"a": "b"} if isinstance(manifest, api.Manifest) else None)
+        await api.run(
+            manifest, variables={"a": "b"} if isinstance(manifest, api.Manifest) else None
+        )
 
 
 async def test_the_plan_of_a_value_is_not_saved(tmp_path: Path) -> None:
@@ -85,10 +93,24 @@ async def test_the_plan_of_a_value_is_not_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["yes", "1e5", "2026-01-01", "a: b # c", "\u2028\x85\ufeff\x7f", "😀", " two\n lines\n", "{{ x }}", "", "~"]
+    "text",
+    [
+        "yes",
+        "1e5",
+        "2026-01-01",
+        "a: b # c",
+        "\u2028\x85\ufeff\x7f",
+        "😀",
+        " two\n lines\n",
+        "{{ x }}",
+        "",
+        "~",
+    ],
 )
 def test_a_text_in_a_value_is_the_text_that_is_read(text: str) -> None:
-    content = written({**value(), "vars": {"x": text, "n": [1e16, 1e-7, 2**70, True, None, Decimal("1.10")]}})
+    content = written(
+        {**value(), "vars": {"x": text, "n": [1e16, 1e-7, 2**70, True, None, Decimal("1.10")]}}
+    )
     found = parse_manifest(content, VALUE_PATH).vars
     assert found == {"x": text, "n": [1e16, 1e-7, 2**70, True, None, 1.1]}
 
@@ -97,9 +119,15 @@ async def test_jobs_come_as_they_end_and_each_once(start: Any) -> None:
     async with start() as bench:
         manifest = bench.manifest('{name: a, prompt: "{{ repeat }}", repeat: 3}')
         await bench.run(manifest, only=["a-1"])
-        jobs = api.run_jobs(manifest, out_dir=bench.path / "out", settings=bench.settings, html=False)
+        jobs = api.run_jobs(
+            manifest, out_dir=bench.path / "out", settings=bench.settings, html=False
+        )
         seen = [(job.name, job.status, jobs.result is None) async for job in jobs]
-    assert sorted(seen) == [("a-1", "succeeded", False), ("a-2", "succeeded", True), ("a-3", "succeeded", True)]
+    assert sorted(seen) == [
+        ("a-1", "succeeded", False),
+        ("a-2", "succeeded", True),
+        ("a-3", "succeeded", True),
+    ]
     assert jobs.result is not None
     assert jobs.result.ok
 
@@ -107,7 +135,9 @@ async def test_jobs_come_as_they_end_and_each_once(start: Any) -> None:
 async def test_a_loop_that_is_left_stops_the_run_in_good_order(start: Any) -> None:
     async with start() as bench:
         manifest = bench.manifest('{name: a, prompt: "{{ repeat }}", repeat: 40}')
-        jobs = api.run_jobs(manifest, out_dir=bench.path / "out", settings=bench.settings, concurrency=1, html=False)
+        jobs = api.run_jobs(
+            manifest, out_dir=bench.path / "out", settings=bench.settings, concurrency=1, html=False
+        )
         async with aclosing(aiter(jobs)) as each:
             first = await anext(each)
         assert jobs.result is not None
@@ -129,9 +159,15 @@ def test_a_program_without_an_event_loop_is_refused_alike(tmp_path: Path) -> Non
 
 async def test_in_an_event_loop_there_is_another_function(tmp_path: Path) -> None:
     await asyncio.sleep(0)
-    with pytest.warns(RuntimeWarning, match="never awaited"), pytest.raises(RuntimeError, match="event loop"):
+    with (
+        pytest.warns(RuntimeWarning, match="never awaited"),
+        pytest.raises(RuntimeError, match="event loop"),
+    ):
         api.run_sync(tmp_path / "missing.yaml")
 
 
 def test_the_package_logs_nothing_by_itself() -> None:
-    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("crucible_batch").handlers)
+    assert any(
+        isinstance(handler, logging.NullHandler)
+        for handler in logging.getLogger("crucible_batch").handlers
+    )

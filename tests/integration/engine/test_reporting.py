@@ -1,4 +1,5 @@
-"""A run that changed nothing writes no report; one that was damaged, or says what is no longer so, is written again."""
+"""A run that changed nothing writes no report; one that was damaged, or says what is no longer so,
+is written again."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def written(out: Path) -> dict[str, tuple[bytes, int, int]]:
     """What stands there of a report: bytes, when it was written, and as which file."""
     files = [out / "report.json", out / "report.html", *sorted((out / "thumbnails").glob("*"))]
     return {
-        file.name: (file.read_bytes(), file.stat().st_mtime_ns, file.stat().st_ino) for file in files if file.exists()
+        file.name: (file.read_bytes(), file.stat().st_mtime_ns, file.stat().st_ino)
+        for file in files
+        if file.exists()
     }
 
 
@@ -97,19 +100,29 @@ async def test_a_report_that_is_missing_or_not_known_is_written_again(start, in_
     assert again["report.json"][1:] != whole["report.json"][1:]
     assert {row["status"] for row in json.loads(again["report.json"][0])["jobs"]} == {"succeeded"}
     small = {name: content for name, (content, _, _) in whole.items() if name.endswith(".webp")}
-    assert {name: content for name, (content, _, _) in again.items() if name.endswith(".webp")} == small
+    assert {
+        name: content for name, (content, _, _) in again.items() if name.endswith(".webp")
+    } == small
 
 
 @pytest.mark.parametrize(
     "change",
     [
         lambda bench, monkeypatch: (bench.manifest("{name: a, prompt: one}"), {}),
-        lambda bench, monkeypatch: (bench.manifest("{name: b, prompt: two}\n{name: a, prompt: one}"), {}),
-        lambda bench, monkeypatch: (bench.manifest("{name: a, prompt: one}\n{name: c, prompt: two}"), {}),
+        lambda bench, monkeypatch: (
+            bench.manifest("{name: b, prompt: two}\n{name: a, prompt: one}"),
+            {},
+        ),
+        lambda bench, monkeypatch: (
+            bench.manifest("{name: a, prompt: one}\n{name: c, prompt: two}"),
+            {},
+        ),
         lambda bench, monkeypatch: (bench.manifest(TWO, budget=77), {}),
         lambda bench, monkeypatch: (bench.manifest(TWO).rename(bench.path / "other.yaml"), {}),
         lambda bench, monkeypatch: (bench.manifest(TWO), {"html": False}),
-        lambda bench, monkeypatch: monkeypatch.setattr(report_note, "__version__", "9.9") or (bench.manifest(TWO), {}),
+        lambda bench, monkeypatch: (
+            monkeypatch.setattr(report_note, "__version__", "9.9") or (bench.manifest(TWO), {})
+        ),
     ],
     ids=["dropped", "order", "name", "budget", "path", "no-page", "version"],
 )

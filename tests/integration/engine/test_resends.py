@@ -1,4 +1,5 @@
-"""Before a submit or an upload is sent again, because the gateway asked for a wait, its hold is looked at again."""
+"""Before a submit or an upload is sent again, because the gateway asked for a wait, its hold is
+looked at again."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ JOBS = "\n".join(f"{{name: j{number}, prompt: 'p {number}'}}" for number in rang
 
 
 class Pushing:
-    """The first goes alone; of the two that follow, one is told to wait, and the other turns out to cost ``price``."""
+    """The first goes alone; of the two that follow, one is told to wait, and the other turns out to
+    cost ``price``."""
 
     def __init__(self, bench, price: str, *, is_lost: bool = False) -> None:
         self.bench, self.price, self.is_lost = bench, price, is_lost
@@ -57,15 +59,22 @@ async def test_a_submit_that_was_told_to_wait_is_not_sent_on_a_hold_that_is_no_l
     async with start(prices={"zimage-base": Decimal(1)}) as bench:
         pushing = Pushing(bench, price)
         manifest = bench.manifest(JOBS, budget=None, head=f"budget: {{credits: 75{head}}}\n")
-        result = await bench.run(manifest, transport=tampered(pushing), observer=watcher(pushing.look))
+        result = await bench.run(
+            manifest, transport=tampered(pushing), observer=watcher(pushing.look)
+        )
         state = await bench.agree(result)
         rows = list(result.jobs())
     assert [job["price"] for job in state["jobs"]] == [1, Decimal(price)]
-    assert (result.exit_code, [row.status for row in rows]) == (4, ["succeeded", "succeeded", "blocked"])
+    assert (result.exit_code, [row.status for row in rows]) == (
+        4,
+        ["succeeded", "succeeded", "blocked"],
+    )
     assert (result.report.credits.over_budget, len(pushing.submits)) == (0, 3)
 
 
-async def test_a_submit_that_was_told_to_wait_is_sent_again_where_its_hold_is_enough(start, tampered, watcher, tally):
+async def test_a_submit_that_was_told_to_wait_is_sent_again_where_its_hold_is_enough(
+    start, tampered, watcher, tally
+):
     async with start(prices={"zimage-base": Decimal(1)}) as bench:
         pushing = Pushing(bench, "1")
         result = await bench.run(bench.manifest(JOBS, budget=75), transport=tampered(pushing))
@@ -74,14 +83,22 @@ async def test_a_submit_that_was_told_to_wait_is_sent_again_where_its_hold_is_en
     assert len(set(pushing.submits)) == 3
 
 
-async def test_a_submit_in_doubt_is_not_sent_again_on_a_hold_that_is_no_longer_enough(start, tampered, watcher):
+async def test_a_submit_in_doubt_is_not_sent_again_on_a_hold_that_is_no_longer_enough(
+    start, tampered, watcher
+):
     """It stays in doubt, with its hold: the next run asks for credits before it sends it again."""
     async with start(prices={"zimage-base": Decimal(1)}) as bench:
         pushing = Pushing(bench, "50", is_lost=True)
         manifest = bench.manifest(JOBS, budget=75)
-        result = await bench.run(manifest, transport=tampered(pushing), observer=watcher(pushing.look))
+        result = await bench.run(
+            manifest, transport=tampered(pushing), observer=watcher(pushing.look)
+        )
         state = await bench.state()
         rows = list(result.jobs())
     assert [job["price"] for job in state["jobs"]] == [1, 50]
     assert [row.status for row in rows].count("unknown") == 1
-    assert (result.report.credits.held, result.report.credits.over_budget, len(pushing.submits)) == (16, 0, 3)
+    assert (
+        result.report.credits.held,
+        result.report.credits.over_budget,
+        len(pushing.submits),
+    ) == (16, 0, 3)

@@ -1,4 +1,7 @@
-"""Whatever ended a run, the same command goes on: nothing is bought twice, and the books agree with the judge's."""
+"""Whatever ended a run, the same command goes on:
+
+nothing is bought twice, and the books agree with the judge's.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from crucible_batch.core.progress import AssetAdvanced, JobAdvanced
 from crucible_batch.errors import RunDirectoryError
 from tests.harness.stopped_runs import STRIDE, THREE, Killer, stop_after
 
-# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own doing.
+# A connection that is cancelled while it is made is left to the garbage collector, by httpx's own
+# doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -28,7 +32,8 @@ def pair(bench, n: object) -> str:
 
 
 async def test_a_run_with_a_filter_buys_no_other_job_that_a_killed_run_left_unsent(start, tampered):
-    """The killed run was uploading its image, so its hold is released; a run without the filter buys it."""
+    """The killed run was uploading its image, so its hold is released; a run without the filter
+    buys it."""
 
     async def kill(request: httpx.Request, send) -> httpx.Response:
         if request.method == "PUT":
@@ -43,7 +48,10 @@ async def test_a_run_with_a_filter_buys_no_other_job_that_a_killed_run_left_unse
             await killed
         filtered = await bench.run(manifest, only=["t"])
         await bench.agree(filtered)
-        assert [(row.name, row.status) for row in filtered.jobs()] == [("t", "succeeded"), ("e", "pending")]
+        assert [(row.name, row.status) for row in filtered.jobs()] == [
+            ("t", "succeeded"),
+            ("e", "pending"),
+        ]
         assert (filtered.exit_code, filtered.report.credits.held) == (0, 0)
         result = await bench.run(manifest)
         state = await bench.agree(result)
@@ -51,13 +59,20 @@ async def test_a_run_with_a_filter_buys_no_other_job_that_a_killed_run_left_unse
 
 
 def unseen_rebates(state) -> Decimal:
-    """What may have come back unseen: a DELETE whose answer was lost is a 404 the next time, which names no rebate."""
-    return sum((Decimal("0.5") for asset in state["assets"] if asset["deleted_at"] is not None), Decimal(0))
+    """What may have come back unseen:
+
+    a DELETE whose answer was lost is a 404 the next time, which names no rebate.
+    """
+    return sum(
+        (Decimal("0.5") for asset in state["assets"] if asset["deleted_at"] is not None), Decimal(0)
+    )
 
 
 async def finish(bench, manifest: Path, n: object, taken_before: Decimal) -> None:
     """Go on until nothing is left, and hold what was bought against what was asked for."""
-    result = await bench.run(manifest, run_id=f"r{n}", out_dir=bench.path / f"out-{n}", concurrency=2)
+    result = await bench.run(
+        manifest, run_id=f"r{n}", out_dir=bench.path / f"out-{n}", concurrency=2
+    )
     assert result.exit_code == 0, (n, result.report)
     state = await bench.state()
     assert state["audit"]["problems"] == []
@@ -68,12 +83,15 @@ async def finish(bench, manifest: Path, n: object, taken_before: Decimal) -> Non
     books = result.report.credits
     taken = 1000 - state["audit"]["available"] - taken_before
     assert taken <= books.spent <= taken + unseen_rebates(state), n
-    # An intent that never left looks just like one whose answer was lost: it counts until the end of time.
+    # An intent that never left looks just like one whose answer was lost: it counts until the end
+    # of time.
     assert books.held == books.lost_uploads * Decimal("0.5")
     assert books.spent + books.held <= 6
 
 
-async def test_a_run_that_ends_at_any_effect_is_finished_by_the_next_without_buying_anything_twice(start, tampered):
+async def test_a_run_that_ends_at_any_effect_is_finished_by_the_next_without_buying_anything_twice(
+    start, tampered
+):
     async with start() as bench:
         for n in itertools.count(0, STRIDE):
             taken = 1000 - (await bench.state())["audit"]["available"]
@@ -88,8 +106,11 @@ async def test_a_run_that_ends_at_any_effect_is_finished_by_the_next_without_buy
 
 
 @pytest.mark.parametrize("event", [events.Held, events.Intended, events.Uploaded])
-async def test_one_worker_is_enough_to_continue_where_many_were_stopped(start, watcher, tally, event):
-    """The jobs in flight hold what the others wait for; a worker that waits in front of them would wait for ever."""
+async def test_one_worker_is_enough_to_continue_where_many_were_stopped(
+    start, watcher, tally, event
+):
+    """The jobs in flight hold what the others wait for; a worker that waits in front of them would
+    wait for ever."""
     async with start() as bench:
         for colour in ("red", "green", "blue"):
             bench.picture(f"{colour}.png", colour)
@@ -111,8 +132,11 @@ async def bench_agrees_but_for_lost(bench, result):
     assert result.report.credits.held == result.report.credits.lost_uploads * Decimal("0.5")
 
 
-async def test_a_worker_does_not_wait_for_credits_in_front_of_jobs_in_flight(start, tampered, tally):
-    """Its images under way, the first job starts anew; others have emptied the account, and there is one worker."""
+async def test_a_worker_does_not_wait_for_credits_in_front_of_jobs_in_flight(
+    start, tampered, tally
+):
+    """Its images under way, the first job starts anew; others have emptied the account, and there
+    is one worker."""
     async with start(credits=10) as bench:
         bench.picture("a.png")
         work = "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}\n{name: t, prompt: text}"
@@ -133,7 +157,9 @@ async def test_a_worker_does_not_wait_for_credits_in_front_of_jobs_in_flight(sta
         other = {"workflow_id": "qwen-edit", "params": {}, "idempotency_key": "somebody-else"}
         for number in range(2):
             other["idempotency_key"] = f"somebody-{number}"
-            await bench.http.post(f"{bench.running.api_url}/api/v1/generate", json=other, headers=headers)
+            await bench.http.post(
+                f"{bench.running.api_url}/api/v1/generate", json=other, headers=headers
+            )
         result = await bench.run(manifest, concurrency=1)
     assert result.exit_code == 4
     assert tally(result) == {"succeeded": 1, "blocked": 1}
@@ -142,7 +168,10 @@ async def test_a_worker_does_not_wait_for_credits_in_front_of_jobs_in_flight(sta
 async def test_a_job_that_failed_meanwhile_does_not_wait_for_credits_before_the_others_are_settled(
     start, watcher, tampered, tally
 ):
-    """One worker, no credit to spare, and a failed job at the head: its retry comes after the rest."""
+    """One worker, no credit to spare, and a failed job at the head:
+
+    its retry comes after the rest.
+    """
     async with start(credits=6, faults="generate.fail=1") as bench:
 
         async def unseen(request: httpx.Request, send):
@@ -171,7 +200,9 @@ async def test_renamed_reordered_and_inserted_rows_buy_the_new_ones_only(start, 
 async def test_a_machine_that_lost_everything_gets_every_picture_back_for_nothing(start, tmp_path):
     async with start() as bench:
         bench.picture("a.png")
-        manifest = bench.manifest(THREE + "\n{name: e, prompt: edit, workflow: qwen-edit, image: a.png}", budget="9.5")
+        manifest = bench.manifest(
+            THREE + "\n{name: e, prompt: edit, workflow: qwen-edit, image: a.png}", budget="9.5"
+        )
         first = await bench.run(manifest)
         before = {row.name: row.outputs[0].sha256 for row in first.jobs()}
         second = await bench.run(manifest, out_dir=tmp_path / "anew")
@@ -204,7 +235,9 @@ async def test_jobs_in_flight_that_the_manifest_dropped_are_settled_and_collecte
     assert result.report.credits.spent == 8
 
 
-async def test_the_run_directory_of_another_manifest_or_run_is_refused_before_anything_is_spent(start):
+async def test_the_run_directory_of_another_manifest_or_run_is_refused_before_anything_is_spent(
+    start,
+):
     async with start() as bench:
         await bench.run(bench.manifest("{name: a, prompt: one}"))
         with pytest.raises(RunDirectoryError, match="run id"):
@@ -216,7 +249,9 @@ async def test_the_run_directory_of_another_manifest_or_run_is_refused_before_an
         assert len((await bench.state())["jobs"]) == 1
 
 
-async def test_the_run_directory_of_another_account_is_refused_and_a_renewed_key_is_not_needed_to_prove_itself(start):
+async def test_the_run_directory_of_another_account_is_refused_and_a_renewed_key_is_not_needed_to_prove_itself(
+    start,
+):
     from crucible_batch.settings import Settings
 
     accounts = {"moltazine_sandbox": Decimal(50), "moltazine_other": Decimal(50)}
@@ -241,7 +276,11 @@ async def test_progress_tells_of_nothing_that_a_crash_could_take_back(start, wat
 
         def look(message: object) -> None:
             if isinstance(message, JobAdvanced | AssetAdvanced):
-                subject = message.identity if isinstance(message, JobAdvanced) else f"asset:{message.sha256}"
+                subject = (
+                    message.identity
+                    if isinstance(message, JobAdvanced)
+                    else f"asset:{message.sha256}"
+                )
                 told.append((subject, type(message.event).__name__))
                 with Journal.read(bench.path / "out") as journal:
                     written = [(name, type(event).__name__) for name, event in journal.events()]

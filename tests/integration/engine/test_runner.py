@@ -1,4 +1,7 @@
-"""How runs end before their work is done: signals, deadlines, timeouts, failing gateways, and a choice of jobs."""
+"""How runs end before their work is done:
+
+signals, deadlines, timeouts, failing gateways, and a choice of jobs.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,10 @@ async def test_what_an_earlier_run_left_in_flight_is_collected_after_ctrl_c_thou
             task.cancel()
 
     def press(message: object) -> None:
-        if isinstance(getattr(message, "event", None), events.Succeeded) and not runners[-1].stop.no_more:
+        if (
+            isinstance(getattr(message, "event", None), events.Succeeded)
+            and not runners[-1].stop.no_more
+        ):
             runners[-1].control.interrupt(ExitCode.SIGINT)
 
     async with start() as bench:
@@ -122,7 +128,9 @@ async def test_the_grace_time_ends_what_would_never_end(start, watcher, runners,
     assert result.report.credits.held == 2
 
 
-async def test_a_run_that_still_looks_for_a_lost_upload_can_be_stopped_too(start, watcher, runners, tampered):
+async def test_a_run_that_still_looks_for_a_lost_upload_can_be_stopped_too(
+    start, watcher, runners, tampered
+):
     looked = 0
 
     async def tamper(request: httpx.Request, send):
@@ -131,7 +139,9 @@ async def test_a_run_that_still_looks_for_a_lost_upload_can_be_stopped_too(start
             task.cancel()
             await asyncio.sleep(5)
         looked += request.url.path.endswith("/assets")
-        if looked == 3:  # the first run's list, then the second's, then the first look for the nonce
+        if (
+            looked == 3
+        ):  # the first run's list, then the second's, then the first look for the nonce
             runners[-1].control.interrupt(ExitCode.SIGINT)
             runners[-1].control.interrupt(ExitCode.SIGINT)
         return await send()
@@ -148,7 +158,9 @@ async def test_a_run_that_still_looks_for_a_lost_upload_can_be_stopped_too(start
     assert result.report.credits.lost_uploads == 0
 
 
-async def test_a_job_that_does_not_end_in_time_keeps_its_hold_stops_the_buying_and_is_collected_later(start, tally):
+async def test_a_job_that_does_not_end_in_time_keeps_its_hold_stops_the_buying_and_is_collected_later(
+    start, tally
+):
     async with start(faults="generate.slow-queue=1", slow_queue_s=100000.0) as bench:
         manifest = bench.manifest("{name: a, prompt: one}\n{name: b, prompt: two}", budget=10)
         result = await bench.run(manifest, job_timeout_s=3.0)
@@ -169,7 +181,9 @@ async def test_a_deadline_ends_the_run_with_5_in_the_middle_of_its_queue(start, 
     """The queue reads the journal; left half read, it would keep the run's end from being written."""
     kept = []
     original = runner_module.Runner._queue
-    monkeypatch.setattr(runner_module.Runner, "_queue", lambda *args: kept.append(original(*args)) or kept[-1])
+    monkeypatch.setattr(
+        runner_module.Runner, "_queue", lambda *args: kept.append(original(*args)) or kept[-1]
+    )
     async with start(faults="generate.slow-queue:1", slow_queue_s=100000.0) as bench:
         manifest = bench.manifest(MANY, budget=100)
         result = await bench.run(manifest, deadline_s=100.0, concurrency=2)
@@ -206,7 +220,9 @@ async def test_a_run_tells_how_it_began_and_ended_and_of_every_event_in_between(
     assert (first.total, first.balance.left) == (1, 5)
     assert isinstance(last, RunEnded)
     assert last.ending.exit_code == result.exit_code
-    assert [type(message.event).__name__ for message in middle if isinstance(message, JobAdvanced)] == [
+    assert [
+        type(message.event).__name__ for message in middle if isinstance(message, JobAdvanced)
+    ] == [
         "Held",
         "Accepted",
         "Succeeded",
@@ -219,19 +235,29 @@ async def test_a_run_that_is_cancelled_ends_at_once_and_leaves_no_task_behind(st
     began = asyncio.Event()
     async with start(faults="generate.slow-queue:1", slow_queue_s=100000.0) as bench:
         before = asyncio.all_tasks()
-        task = asyncio.ensure_future(bench.run(bench.manifest(MANY), observer=watcher(lambda _: began.set())))
+        task = asyncio.ensure_future(
+            bench.run(bench.manifest(MANY), observer=watcher(lambda _: began.set()))
+        )
         await began.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        left = {one for one in asyncio.all_tasks() - before if "crucible_batch.engine" in repr(one.get_coro())}
+        left = {
+            one
+            for one in asyncio.all_tasks() - before
+            if "crucible_batch.engine" in repr(one.get_coro())
+        }
     assert not left
 
 
 LEAVING = {
     "a second Ctrl-C": lambda runner: [runner.control.interrupt(ExitCode.SIGINT) for _ in range(2)],
-    "the deadline": lambda runner: runner.stop.leave(ExitCode.STOPPED, ErrorInfo("DEADLINE", "it has passed")),
-    "a refused key": lambda runner: runner.stop.failed(KeyRefusedError("no such key", code="UNAUTHORIZED")),
+    "the deadline": lambda runner: runner.stop.leave(
+        ExitCode.STOPPED, ErrorInfo("DEADLINE", "it has passed")
+    ),
+    "a refused key": lambda runner: runner.stop.failed(
+        KeyRefusedError("no such key", code="UNAUTHORIZED")
+    ),
 }
 
 
@@ -239,7 +265,10 @@ LEAVING = {
 async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is_read_back(
     start, watcher, runners, monkeypatch, leave
 ):
-    """A refusal whose commit is under way, and whose worker is cancelled: the job is failed, and declines nothing."""
+    """A refusal whose commit is under way, and whose worker is cancelled:
+
+    the job is failed, and declines nothing.
+    """
     on_disk = threading.Event()
     write, commit = GroupCommitWriter.write, group_commit._commit
 
@@ -262,7 +291,9 @@ async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is
     async with start() as bench:
         image = bench.path / bench.picture("a.png")
         manifest = bench.manifest("{name: e, prompt: edit, workflow: qwen-edit, image: a.png}")
-        changes = watcher(lambda message: image.write_bytes(b"other bytes") if type(message) is RunBegan else None)
+        changes = watcher(
+            lambda message: image.write_bytes(b"other bytes") if type(message) is RunBegan else None
+        )
         result = await bench.run(manifest, observer=changes)
         await bench.agree(result)
         (row,) = result.jobs()

@@ -1,4 +1,7 @@
-"""What a run tells of itself: which jobs it is about, which it only collects, and how far a long download is."""
+"""What a run tells of itself:
+
+which jobs it is about, which it only collects, and how far a long download is.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ async def test_a_run_for_some_jobs_counts_those_alone(start, watcher):
     assert not any(message.beside for message in of(JobAdvanced, seen))
 
 
-async def test_what_an_earlier_run_left_in_flight_is_reported_when_it_is_resumed(start, watcher, monkeypatch):
+async def test_what_an_earlier_run_left_in_flight_is_reported_when_it_is_resumed(
+    start, watcher, monkeypatch
+):
     made = []
     original = runner_module.Runner.__init__
 
@@ -45,12 +50,17 @@ async def test_what_an_earlier_run_left_in_flight_is_reported_when_it_is_resumed
     async with start(faults="generate.slow-queue=1", slow_queue_s=1000.0) as bench:
         manifest = bench.manifest(FOUR)
         await bench.run(manifest, observer=first)
-        held_at = next(message.event.at for message in of(JobAdvanced, first) if message.name == "j0")
+        held_at = next(
+            message.event.at for message in of(JobAdvanced, first) if message.name == "j0"
+        )
         await bench.configure(advance_s=2000)
         result = await bench.run(manifest, observer=second, only=["j3"])
         await bench.agree(result)
     assert [message.grace_s for message in of(Stopping, first)] == [30.0]
     (taken,) = of(TakenUp, second)
     assert (taken.name, taken.since, taken.beside) == ("j0", held_at, True)
-    assert {message.name: message.beside for message in of(JobAdvanced, second)} == {"j0": True, "j3": False}
+    assert {message.name: message.beside for message in of(JobAdvanced, second)} == {
+        "j0": True,
+        "j3": False,
+    }
     assert of(RunBegan, second)[0].total == 1

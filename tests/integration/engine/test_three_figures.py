@@ -1,4 +1,7 @@
-"""Three figures for one job: the answer to its submit, its own record, the ledger. Books take the highest at once."""
+"""Three figures for one job:
+
+the answer to its submit, its own record, the ledger. Books take the highest at once.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ async def test_a_record_above_the_answer_is_in_the_books_at_once_and_ends_what_t
     seen = watcher(lambda message: events.append(getattr(message, "event", None)))
     async with start(prices={"zimage-base": Decimal(7)}) as bench:
         manifest = bench.manifest(texts(20), budget=30)
-        result = await bench.run(manifest, transport=tampered(answering(1)), observer=seen, concurrency=1)
+        result = await bench.run(
+            manifest, transport=tampered(answering(1)), observer=seen, concurrency=1
+        )
         await bench.agree(result)
     credits = result.report.credits
     assert (result.exit_code, credits.spent, credits.over_budget) == (4, 28, 0)
@@ -66,7 +71,9 @@ async def test_a_record_above_the_answer_is_in_the_books_at_once_and_ends_what_t
     assert sum(isinstance(event, Repriced) for event in events) == 4
 
 
-async def test_the_record_of_a_job_that_is_still_running_counts_before_the_job_has_ended(start, tampered, watcher):
+async def test_the_record_of_a_job_that_is_still_running_counts_before_the_job_has_ended(
+    start, tampered, watcher
+):
     held = []
 
     def note(message: object) -> None:
@@ -74,7 +81,9 @@ async def test_the_record_of_a_job_that_is_still_running_counts_before_the_job_h
             held.append((message.phase.value, message.balance.held))
 
     async with start(prices={"zimage-base": Decimal(7)}, time_scale=20.0) as bench:
-        result = await bench.run(bench.manifest(texts(1)), transport=tampered(answering(1)), observer=watcher(note))
+        result = await bench.run(
+            bench.manifest(texts(1)), transport=tampered(answering(1)), observer=watcher(note)
+        )
         await bench.agree(result)
     assert held == [("in_flight", 7)]
     assert (result.exit_code, result.report.credits.spent) == (0, 7)
@@ -85,13 +94,24 @@ async def test_a_record_below_the_answer_lowers_nothing_and_is_told(start, tampe
         result = await bench.run(bench.manifest(texts(1)), transport=tampered(recording(0.5)))
         await bench.agree(result)
     credits = result.report.credits
-    assert (credits.spent, credits.price_differs, credits.price_differs_jobs) == (2, Decimal("1.5"), 1)
+    assert (credits.spent, credits.price_differs, credits.price_differs_jobs) == (
+        2,
+        Decimal("1.5"),
+        1,
+    )
     (attempt,) = next(result.jobs()).attempts
-    assert (attempt.credits, attempt.answer_credits, attempt.record_credits) == (2, 2, Decimal("0.5"))
+    assert (attempt.credits, attempt.answer_credits, attempt.record_credits) == (
+        2,
+        2,
+        Decimal("0.5"),
+    )
 
 
-async def test_a_record_that_rises_when_the_job_was_done_is_in_the_books_and_holds_the_next_run_to_it(start, tampered):
-    """Until it has been found succeeded once, each record names 1; when it is looked at again it names 7."""
+async def test_a_record_that_rises_when_the_job_was_done_is_in_the_books_and_holds_the_next_run_to_it(
+    start, tampered
+):
+    """Until it has been found succeeded once, each record names 1; when it is looked at again it
+    names 7."""
     ended = set()
 
     async def tamper(request: httpx.Request, send):
@@ -127,7 +147,9 @@ async def test_a_failed_job_whose_record_names_more_gives_all_of_it_back(start, 
 
 async def test_a_failed_job_whose_record_names_nothing_is_no_difference(start, tampered):
     async with start() as bench:
-        result = await bench.run(bench.manifest("{name: a, prompt: nsfw}"), transport=tampered(recording(0)))
+        result = await bench.run(
+            bench.manifest("{name: a, prompt: nsfw}"), transport=tampered(recording(0))
+        )
     assert (result.report.credits.refunded, result.report.credits.price_differs_jobs) == (2, 0)
 
 

@@ -1,4 +1,5 @@
-"""What was not sent is released, whatever was raised; a lost upload is settled by the list and the gateway's ledger.
+"""What was not sent is released, whatever was raised; a lost upload is settled by the list and the
+gateway's ledger.
 
 The judge is the sandbox's ledger.
 """
@@ -55,7 +56,7 @@ def taken(state: Any) -> Decimal:
     return credits
 
 
-# -- never sent -------------------------------------------------------------------------------------------------------
+# -- never sent
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,8 @@ def taken(state: Any) -> Decimal:
 async def test_an_upload_that_was_never_sent_holds_nothing_whatever_was_raised(
     start: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """Three runs end while the file is read, with no POST /assets at all; the fourth one has the whole budget."""
+    """Three runs end while the file is read, with no POST /assets at all; the fourth one has the
+    whole budget."""
 
     def failing(*_args: object) -> bytes:
         raise error
@@ -114,7 +116,7 @@ async def test_a_run_that_is_killed_before_it_sends_an_upload_holds_nothing_afte
     assert (result.report.credits.held, result.report.credits.uploads) == (0, Decimal("0.5"))
 
 
-# -- sent, and not answered -------------------------------------------------------------------------------------------
+# -- sent, and not answered
 
 
 @pytest.mark.parametrize(("lost", "ends", "uploads"), [(1, 0, "0.5"), (2, 1, "0")])
@@ -133,8 +135,8 @@ async def test_a_lost_upload_that_neither_the_list_nor_the_ledger_shows_was_not_
 class Lost:
     """A gateway whose answer to the first upload is lost, after its effect if ``charged``.
 
-    The list of assets doesn't have that upload: never, or for ``lag_s``. ``on_credits`` may change what is answered to
-    ``GET /credits``.
+    The list of assets doesn't have that upload: never, or for ``lag_s``. ``on_credits`` may change
+    what is answered to ``GET /credits``.
     """
 
     def __init__(
@@ -145,7 +147,12 @@ class Lost:
         lag_s: float = 1e9,
         on_credits: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda data: data,
     ) -> None:
-        self._clock, self._charged, self._lag_s, self._on_credits = clock, charged, lag_s, on_credits
+        self._clock, self._charged, self._lag_s, self._on_credits = (
+            clock,
+            charged,
+            lag_s,
+            on_credits,
+        )
         self.sent_at: float | None = None
         self._asset: str | None = None
 
@@ -163,7 +170,9 @@ class Lost:
         answer = await send()
         if is_list(request) and self._is_hidden:
             body = json.loads(await answer.aread())
-            body["data"]["assets"] = [each for each in body["data"]["assets"] if each["asset_id"] != self._asset]
+            body["data"]["assets"] = [
+                each for each in body["data"]["assets"] if each["asset_id"] != self._asset
+            ]
             return httpx.Response(200, json=body)
         if is_credits(request) and self.sent_at is not None:
             body = json.loads(await answer.aread())
@@ -212,21 +221,28 @@ async def test_a_lost_upload_that_was_charged_is_never_released(
             assert credits.spent + credits.held >= taken(await bench.state())
 
 
-async def test_without_a_ledger_that_can_be_read_a_lost_upload_stays_held(start: Any, tampered: Any) -> None:
-    """It was not charged, but nothing shows it; once the ledger can be read, the next run settles it."""
+async def test_without_a_ledger_that_can_be_read_a_lost_upload_stays_held(
+    start: Any, tampered: Any
+) -> None:
+    """It was not charged, but nothing shows it; once the ledger can be read, the next run settles
+    it."""
     async with start() as bench:
         bench.picture("a.png")
         lost = Lost(bench.clock, charged=False, on_credits=no_ledger)
         manifest = bench.manifest(IMAGE_JOB, budget=None, head=HEAD)
         first = await bench.run(manifest, transport=tampered(lost))
         books = first.report.credits
-        assert books.spent + books.held - taken(await bench.state()) == 8, "it counts at its maximum"
+        assert books.spent + books.held - taken(await bench.state()) == 8, (
+            "it counts at its maximum"
+        )
         again = await bench.run(manifest)
         await bench.agree(again)
     assert (again.report.credits.held, again.report.credits.uploads) == (0, Decimal("0.5"))
 
 
-async def test_a_gap_in_the_ledger_since_it_was_sent_proves_nothing(start: Any, tampered: Any) -> None:
+async def test_a_gap_in_the_ledger_since_it_was_sent_proves_nothing(
+    start: Any, tampered: Any
+) -> None:
     async with start() as bench:
         bench.picture("a.png")
         lost = Lost(bench.clock, charged=False, on_credits=recent_ones)

@@ -1,4 +1,7 @@
-"""What an upload may cost is held when it is sent: also the second of an image, and one that another job claimed."""
+"""What an upload may cost is held when it is sent:
+
+also the second of an image, and one that another job claimed.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ async def lost_and_in_no_list(request: httpx.Request, send):
 async def test_an_image_is_not_bought_a_second_time_where_a_declared_ceiling_leaves_no_room(
     start, tampered, tally, fault
 ):
-    """The budget is one upload and one job. The first upload is charged and of no use: the second would exceed it."""
+    """The budget is one upload and one job.
+
+    The first upload is charged and of no use: the second would exceed it.
+    """
     async with start(upload_price=Decimal(25), rebate_share=Decimal(0)) as bench:
         bench.picture("a.png")
         manifest = bench.manifest(ONE, budget=None, head=HEAD.format(28))
@@ -73,19 +79,28 @@ async def test_an_image_is_bought_a_second_time_where_the_budget_has_room(start,
     assert result.report.credits.spent == 53
 
 
-async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_the_other(start, tally):
-    """No answer to an upload ever comes, and nothing bounds its price: each counts 0, so two are enough."""
+async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_the_other(
+    start, tally
+):
+    """No answer to an upload ever comes, and nothing bounds its price:
+
+    each counts 0, so two are enough.
+    """
     faults = "asset-create.drop-after=99"
     async with start(upload_price=Decimal(25), rebate_share=Decimal(0), faults=faults) as bench:
         for number in range(5):
             bench.picture(f"{number}.png", (number, 0, 0))
-        jobs = "\n".join(f"{{name: e{n}, prompt: p{n}, workflow: qwen-edit, image: {n}.png}}" for n in range(5))
+        jobs = "\n".join(
+            f"{{name: e{n}, prompt: p{n}, workflow: qwen-edit, image: {n}.png}}" for n in range(5)
+        )
         result = await bench.run(bench.manifest(f"{jobs}\n{{name: t, prompt: one}}", budget=60))
         state = await bench.state()
         tallied = tally(result)
         await bench.configure(faults="")
         head = "budget: {credits: 60, max_credits_per_job: 3, max_credits_per_upload: 25}\n"
-        again = await bench.run(bench.manifest(f"{jobs}\n{{name: t, prompt: one}}", budget=None, head=head))
+        again = await bench.run(
+            bench.manifest(f"{jobs}\n{{name: t, prompt: one}}", budget=None, head=head)
+        )
         after = await bench.state()
     assert state["audit"]["spent_on_uploads"] == 50
     assert (result.exit_code, tallied["blocked"], tallied["succeeded"]) == (4, 4, 1)
@@ -95,7 +110,9 @@ async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_th
     assert again.report.credits.over_budget == 0
 
 
-async def test_an_upload_in_doubt_is_searched_for_although_its_job_has_left_the_plan(start, tampered, tally):
+async def test_an_upload_in_doubt_is_searched_for_although_its_job_has_left_the_plan(
+    start, tampered, tally
+):
     """The run ends before it could search for the upload, and the next run has no other work to do."""
     sent: list[httpx.Request] = []
 
@@ -104,7 +121,9 @@ async def test_an_upload_in_doubt_is_searched_for_although_its_job_has_left_the_
             sent.append(request)
             await (await send()).aread()
             raise httpx.ReadError("lost")
-        return httpx.Response(503) if sent and request.url.path.endswith("/assets") else await send()
+        return (
+            httpx.Response(503) if sent and request.url.path.endswith("/assets") else await send()
+        )
 
     other = "{name: t, prompt: two}"
     async with start(upload_price=Decimal(2), rebate_share=Decimal(1)) as bench:
@@ -124,7 +143,10 @@ async def content(_image: InputImage) -> bytes:
 
 
 class Turnstile:
-    """A gateway that refuses each intent, and a log that keeps nothing. ``held`` is what was held for each intent."""
+    """A gateway that refuses each intent, and a log that keeps nothing.
+
+    ``held`` is what was held for each intent.
+    """
 
     def __init__(self, budget: str) -> None:
         self.ledger = Ledger(PriceBook(ceiling=Decimal(1), upload_ceiling=Decimal(25)))
@@ -139,7 +161,9 @@ class Turnstile:
     async def assets(self) -> list[object]:
         return []
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+    async def create_asset(
+        self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend
+    ) -> UploadIntent:
         before_send()
         self.held.append(self.ledger.hold_of(f"asset:{spec.sha256}"))
         if self.meanwhile is not None:
@@ -148,7 +172,14 @@ class Turnstile:
         raise GatewayError("no", code="INVALID_REQUEST", status=400)
 
     def hold(self, job: str, credits: str) -> None:
-        held = Held(at=1.0, attempt=1, key="k", credits=Decimal(credits), price_class="workflow:w", images=True)
+        held = Held(
+            at=1.0,
+            attempt=1,
+            key="k",
+            credits=Decimal(credits),
+            price_class="workflow:w",
+            images=True,
+        )
         self.ledger.apply(job, held)
 
     def desk(self) -> AssetUploader:
@@ -167,7 +198,9 @@ class Turnstile:
         )
 
     def other_upload(self, cost: str) -> None:
-        self.ledger.apply("asset:" + "cd" * 32, Created(at=1.0, asset_id="x", credits=Decimal(cost)))
+        self.ledger.apply(
+            "asset:" + "cd" * 32, Created(at=1.0, asset_id="x", credits=Decimal(cost))
+        )
 
     def stop(self) -> None:
         self.may_buy = False
@@ -189,10 +222,15 @@ async def test_who_uploads_what_another_claimed_takes_the_credits_from_who_holds
     with pytest.raises(AssetFailed):
         await desk.ready(image, payer="second")
     assert around.held == [25]
-    assert (around.ledger.hold_of("first"), around.ledger.hold_of("second")) == (26, 1)  # given back: it was refused
+    assert (around.ledger.hold_of("first"), around.ledger.hold_of("second")) == (
+        26,
+        1,
+    )  # given back: it was refused
 
 
-async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missing_for_who_asks_again(image):
+async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missing_for_who_asks_again(
+    image,
+):
     around = Turnstile("27")
     desk = around.desk()
     await desk.look_up([image])
@@ -219,8 +257,12 @@ async def test_no_upload_is_sent_where_figures_above_their_holds_have_used_the_b
     assert around.held == []
 
 
-@pytest.mark.parametrize("meanwhile", [lambda around: around.other_upload("2"), lambda around: around.stop()])
-async def test_an_upload_that_was_told_to_wait_is_sent_again_only_as_long_as_it_would_be_sent_at_all(image, meanwhile):
+@pytest.mark.parametrize(
+    "meanwhile", [lambda around: around.other_upload("2"), lambda around: around.stop()]
+)
+async def test_an_upload_that_was_told_to_wait_is_sent_again_only_as_long_as_it_would_be_sent_at_all(
+    image, meanwhile
+):
     around = Turnstile("27")
     desk = around.desk()
     await desk.look_up([image])

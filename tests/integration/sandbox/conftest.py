@@ -35,7 +35,9 @@ class Client:
         assert response.status_code == 200, response.text
         return json.loads(response.text, parse_float=Decimal)["data"]
 
-    async def generate(self, workflow_id: str, key: str | None = None, **params: object) -> httpx.Response:
+    async def generate(
+        self, workflow_id: str, key: str | None = None, **params: object
+    ) -> httpx.Response:
         body: dict[str, object] = {
             "workflow_id": workflow_id,
             "params": {name.replace("__", "."): value for name, value in params.items()},
@@ -56,8 +58,12 @@ class Client:
         assert response.status_code == 201, response.text
         return response.json()["data"]
 
-    async def put(self, intent: Any, content: bytes, mime_type: str = "image/png") -> httpx.Response:
-        return await self.storage.put(intent["upload_url"], content=content, headers={"content-type": mime_type})
+    async def put(
+        self, intent: Any, content: bytes, mime_type: str = "image/png"
+    ) -> httpx.Response:
+        return await self.storage.put(
+            intent["upload_url"], content=content, headers={"content-type": mime_type}
+        )
 
     async def upload(self, content: bytes, mime_type: str = "image/png", **fields: object) -> str:
         """Upload an image; gives the id of its asset."""
@@ -67,7 +73,9 @@ class Client:
         return str(intent["asset_id"])
 
     async def state(self) -> Any:
-        return with_audit(json.loads((await self.api.get("/_sandbox/state")).text, parse_float=Decimal))
+        return with_audit(
+            json.loads((await self.api.get("/_sandbox/state")).text, parse_float=Decimal)
+        )
 
     async def configure(self, **levers: object) -> None:
         response = await self.api.post("/_sandbox/config", json=levers)
@@ -83,11 +91,15 @@ Start = Callable[..., AbstractAsyncContextManager[Client]]
 @asynccontextmanager
 async def start_sandbox(**settings: Any) -> AsyncIterator[Client]:
     """Run a sandbox in which nothing takes time, unless `settings` say otherwise."""
-    config = SandboxConfig(**{"time_scale": 0, "ready_after_s": 0, "slow_answer_s": 0.02, **settings})
+    config = SandboxConfig(
+        **{"time_scale": 0, "ready_after_s": 0, "slow_answer_s": 0.02, **settings}
+    )
     async with (
         serve(config) as running,
         httpx.AsyncClient(
-            base_url=running.api_url, headers={"authorization": f"Bearer {running.api_key}"}, trust_env=False
+            base_url=running.api_url,
+            headers={"authorization": f"Bearer {running.api_key}"},
+            trust_env=False,
         ) as api,
         httpx.AsyncClient(trust_env=False) as storage,
     ):

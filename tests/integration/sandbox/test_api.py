@@ -25,7 +25,8 @@ async def test_health_needs_no_key(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [{}, {"authorization": "Bearer moltazine_other"}, {"authorization": "Basic moltazine_sandbox"}]
+    "header",
+    [{}, {"authorization": "Bearer moltazine_other"}, {"authorization": "Basic moltazine_sandbox"}],
 )
 async def test_all_else_needs_one(client: Any, header: dict[str, str]) -> None:
     for method, path in (
@@ -39,17 +40,25 @@ async def test_all_else_needs_one(client: Any, header: dict[str, str]) -> None:
         ("POST", "/api/v1/generate"),
         ("GET", f"/api/v1/jobs/{UNKNOWN}"),
     ):
-        response = await client.storage.request(method, client.running.api_url + path, headers=header)
+        response = await client.storage.request(
+            method, client.running.api_url + path, headers=header
+        )
         assert failure(response) == "401 UNAUTHORIZED", (method, path)
 
 
 async def test_a_job_from_submit_to_output(client: Any) -> None:
-    response = await client.generate("zimage-sheet", "k1", prompt__text="two birds", size__width=128, size__height=96)
+    response = await client.generate(
+        "zimage-sheet", "k1", prompt__text="two birds", size__width=128, size__height=96
+    )
     assert response.status_code == 202
     accepted = response.json()["data"]
     assert (accepted["status"], accepted["requested_credits"]) == ("queued", 3.5)
     job = await client.get(f"/api/v1/jobs/{accepted['job_id']}")
-    assert (job["status"], job["error_code"], job["workflow_id"]) == ("succeeded", None, "zimage-sheet")
+    assert (job["status"], job["error_code"], job["workflow_id"]) == (
+        "succeeded",
+        None,
+        "zimage-sheet",
+    )
     assert [output["output_index"] for output in job["outputs"]] == [0, 1]
     for output in job["outputs"]:
         assert (output["mime_type"], output["width"], output["height"]) == ("image/png", 128, 96)
@@ -58,12 +67,18 @@ async def test_a_job_from_submit_to_output(client: Any) -> None:
         assert int(picture.headers["content-length"]) == len(picture.content)
     credits = await client.get("/api/v1/credits")
     assert credits["balance"] == Decimal("996.5")
-    assert [entry["entry_type"] for entry in credits["recent_entries"]] == ["consume", "reserve", "grant"]
+    assert [entry["entry_type"] for entry in credits["recent_entries"]] == [
+        "consume",
+        "reserve",
+        "grant",
+    ]
     assert {entry["job_id"] for entry in credits["recent_entries"][:2]} == {job["job_id"]}
 
 
 async def test_credits_are_written_as_exact_numbers(start: Any) -> None:
-    async with start(accounts={"a": Decimal("1.0")}, prices={"zimage-sketch": Decimal("0.1")}) as client:
+    async with start(
+        accounts={"a": Decimal("1.0")}, prices={"zimage-sketch": Decimal("0.1")}
+    ) as client:
         for number in range(3):
             await client.generate("zimage-sketch", f"k{number}")
         response = await client.api.get("/api/v1/credits")
@@ -105,10 +120,22 @@ async def test_what_is_not_there_is_not_found(client: Any, path: str, code: str)
 @each_case("path", ["/api/v1/generate", "/api/v1/assets"])
 @each_case(
     "content",
-    [b"", b"{", b"[]", b"null", b'"x"', b"[" * 10_000, b"\xff\xfe", b'{"workflow_id": NaN}', b"1e9999999999999999999"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"[" * 10_000,
+        b"\xff\xfe",
+        b'{"workflow_id": NaN}',
+        b"1e9999999999999999999",
+    ],
 )
 async def test_a_broken_body_is_a_400(client: Any, path: str, content: bytes) -> None:
-    response = await client.api.post(path, content=content, headers={"content-type": "application/json"})
+    response = await client.api.post(
+        path, content=content, headers={"content-type": "application/json"}
+    )
     assert failure(response) == "400 INVALID_REQUEST"
 
 
@@ -152,9 +179,19 @@ async def test_an_intent_of_the_wrong_shape_is_a_400(client: Any, body: object, 
 
 async def test_params_come_back_as_they_were_sent(client: Any) -> None:
     seed = 2**64 - 1
-    await client.generate("qwen-edit", "k", strength__value=0.1, sampler__seed=seed, prompt__value="e\u0301 \U0001f426")
+    await client.generate(
+        "qwen-edit",
+        "k",
+        strength__value=0.1,
+        sampler__seed=seed,
+        prompt__value="e\u0301 \U0001f426",
+    )
     params = (await client.state())["jobs"][0]["params"]
-    assert params == {"strength.value": Decimal("0.1"), "sampler.seed": seed, "prompt.value": "e\u0301 \U0001f426"}
+    assert params == {
+        "strength.value": Decimal("0.1"),
+        "sampler.seed": seed,
+        "prompt.value": "e\u0301 \U0001f426",
+    }
 
 
 JOB = "job_id status workflow_id requested_credits error_code error_message outputs"

@@ -62,7 +62,9 @@ async def test_429_and_503_say_how_long_to_wait(start: Any) -> None:
 
 
 @pytest.mark.parametrize(("kind", "jobs"), [("drop-before", 0), ("drop-after", 1)])
-async def test_connections_are_cut_before_and_after_the_effect(client: Any, kind: str, jobs: int) -> None:
+async def test_connections_are_cut_before_and_after_the_effect(
+    client: Any, kind: str, jobs: int
+) -> None:
     await client.configure(faults=f"generate.{kind}=1")
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         await client.generate("zimage-base", "k")
@@ -148,7 +150,9 @@ async def test_every_kind_of_fault_fires_and_the_books_stay_right(start: Any, pi
     async with start(faults=parse_faults(f"{each},fail=2"), slow_queue_s=0) as client:
         for number in range(8):
             await insist(client.upload, picture())
-            job = await insist(client.job, "zimage-base", f"k{number}", size__width=64, size__height=64)
+            job = await insist(
+                client.job, "zimage-base", f"k{number}", size__width=64, size__height=64
+            )
             for output in job["outputs"]:
                 await insist(client.storage.get, output["url"])
             await insist(client.get, "/api/v1/credits")

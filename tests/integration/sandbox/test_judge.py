@@ -17,7 +17,10 @@ async def test_the_judge_needs_no_key_and_sees_everything(client: Any, picture: 
     await client.generate("zimage-base")
     response = await client.storage.get(f"{client.running.api_url}/_sandbox/state")
     state = response.json()
-    assert [(job["prompt"], job["idempotency_key"]) for job in state["jobs"]] == [("marker-7", "k"), ("", None)]
+    assert [(job["prompt"], job["idempotency_key"]) for job in state["jobs"]] == [
+        ("marker-7", "k"),
+        ("", None),
+    ]
     assert state["jobs"][0]["params"]["image.image"] == asset_id
     assert state["requests"] == {"asset-create": 2, "upload": 2, "generate": 2}
     assert {"operation": "generate", "status": 202, "count": 2} in state["answers"]

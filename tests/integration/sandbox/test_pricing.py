@@ -21,15 +21,22 @@ BEGAN = 1000.0
 
 def priced(text: str, *, seed: int = 0) -> World:
     config = SandboxConfig(
-        seed=seed, accounts={DEFAULT_KEY: Decimal(100_000)}, pricing=parse_pricing(text), time_scale=0
+        seed=seed,
+        accounts={DEFAULT_KEY: Decimal(100_000)},
+        pricing=parse_pricing(text),
+        time_scale=0,
     )
     return World(config, Faults((), seed), BEGAN)
 
 
-def bought(world: World, *, width: int = 512, height: int = 512, steps: int = 20, after_s: float = 0) -> Decimal:
+def bought(
+    world: World, *, width: int = 512, height: int = 512, steps: int = 20, after_s: float = 0
+) -> Decimal:
     """Buy a job, and give what the ledger took for it."""
     params = {"size.width": width, "size.height": height, "sampler.steps": steps}
-    world.submit(world.authenticate(DEFAULT_KEY), Order("zimage-base", params, None), BEGAN + after_s)
+    world.submit(
+        world.authenticate(DEFAULT_KEY), Order("zimage-base", params, None), BEGAN + after_s
+    )
     return next(entry.amount for entry in reversed(world.entries) if entry.entry_type == "reserve")
 
 
@@ -55,9 +62,13 @@ def test_a_rule_makes_a_price_of_a_base(rule: Pricing, purchase: Purchase, price
 
 
 def test_a_rule_of_all_workflows_and_one_of_its_own_add_up() -> None:
-    found = parse_pricing("free=2, zimage-base.rise-after=10x16, upload.rise-at=1.5x50,zimage-base.size=512x256")
+    found = parse_pricing(
+        "free=2, zimage-base.rise-after=10x16, upload.rise-at=1.5x50,zimage-base.size=512x256"
+    )
     assert found["qwen-edit"] == Pricing(free=2)
-    assert found["zimage-base"] == Pricing(free=2, size=512 * 256, rises=(Rise(Decimal(16), after=10),))
+    assert found["zimage-base"] == Pricing(
+        free=2, size=512 * 256, rises=(Rise(Decimal(16), after=10),)
+    )
     assert found["upload"] == Pricing(rises=(Rise(Decimal(50), after_s=Decimal("1.5")),))
 
 
@@ -76,7 +87,11 @@ def many(count: int, buy: Callable[[World], Decimal]) -> Callable[[World], list[
         ("zimage-base.base=100,zimage-base.free=1", many(3, bought), [0, 100, 100]),
         ("zimage-base.rise-after=10x10", many(12, bought), [2] * 10 + [20] * 2),
         ("upload.rise-after=1x50", many(3, uploaded), [Decimal("0.5"), 25, 25]),
-        ("zimage-base.rise-at=60x3", lambda world: [bought(world), bought(world, after_s=60)], [2, 6]),
+        (
+            "zimage-base.rise-at=60x3",
+            lambda world: [bought(world), bought(world, after_s=60)],
+            [2, 6],
+        ),
         ("zimage-base.steps=20", lambda world: [bought(world), bought(world, steps=30)], [2, 3]),
     ],
 )
@@ -97,13 +112,18 @@ def test_chance_comes_from_the_seed_and_stays_within_its_bounds() -> None:
 
 def test_what_an_order_would_cost_is_what_it_costs() -> None:
     world = priced("jitter=0.5,size=512x512,rise-after=1x3")
-    account, order = world.authenticate(DEFAULT_KEY), Order("zimage-base", {"size.width": 1024}, None)
+    account, order = (
+        world.authenticate(DEFAULT_KEY),
+        Order("zimage-base", {"size.width": 1024}, None),
+    )
     for _ in range(3):
         quoted = price_in(world, account, order, BEGAN)
         assert world.submit(account, order, BEGAN)[0].price == quoted
 
 
-async def test_the_answer_can_state_another_figure_than_the_record_and_the_ledger(start: Any) -> None:
+async def test_the_answer_can_state_another_figure_than_the_record_and_the_ledger(
+    start: Any,
+) -> None:
     async with start(pricing=parse_pricing("zimage-base.base=7,zimage-base.answer=1")) as client:
         answer = (await client.generate("zimage-base", "k")).json()["data"]
         again = (await client.generate("zimage-base", "k")).json()["data"]
@@ -113,8 +133,13 @@ async def test_the_answer_can_state_another_figure_than_the_record_and_the_ledge
         assert (await client.state())["audit"]["problems"] == []
 
 
-async def test_a_restart_remembers_what_was_stated_and_how_many_were_bought(start: Any, tmp_path: Any) -> None:
-    settings = {"state": tmp_path / "state", "pricing": parse_pricing("base=7,answer=1,record=2,free=1")}
+async def test_a_restart_remembers_what_was_stated_and_how_many_were_bought(
+    start: Any, tmp_path: Any
+) -> None:
+    settings = {
+        "state": tmp_path / "state",
+        "pricing": parse_pricing("base=7,answer=1,record=2,free=1"),
+    }
     async with start(**settings) as client:
         job_id = (await client.job("zimage-base", "k"))["job_id"]
     async with start(**settings) as client:

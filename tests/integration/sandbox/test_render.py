@@ -17,10 +17,31 @@ from crucible_batch.sandbox.records import Job, OutputShape
 from tests.harness.case_table import each_case
 
 
-def job(workflow_id: str, size: tuple[int, int] = (160, 120), mime_type: str = "image/png", **params: object) -> Job:
+def job(
+    workflow_id: str,
+    size: tuple[int, int] = (160, 120),
+    mime_type: str = "image/png",
+    **params: object,
+) -> Job:
     shape = OutputShape(mime_type, *size)
     named = {name.replace("__", "."): value for name, value in params.items()}
-    return Job("j", "a", workflow_id, named, None, "", Decimal(1), 0, 0, 0, 0, None, None, (shape, shape), None)
+    return Job(
+        "j",
+        "a",
+        workflow_id,
+        named,
+        None,
+        "",
+        Decimal(1),
+        0,
+        0,
+        0,
+        0,
+        None,
+        None,
+        (shape, shape),
+        None,
+    )
 
 
 def opened(content: bytes) -> Image.Image:
@@ -34,7 +55,10 @@ def difference(first: bytes, second: bytes) -> float:
 
 
 def test_the_same_params_give_the_same_bytes() -> None:
-    made = {render(job("zimage-base", prompt__text="a lighthouse", sampler__seed=7), 0, None) for _ in range(3)}
+    made = {
+        render(job("zimage-base", prompt__text="a lighthouse", sampler__seed=7), 0, None)
+        for _ in range(3)
+    }
     assert len(made) == 1
 
 
@@ -73,12 +97,22 @@ def test_every_style_can_be_painted() -> None:
 @each_case("size", [(64, 64), (64, 2048), (2048, 64), (700, 333)])
 def test_a_picture_has_the_size_and_type_that_it_should_have(size: tuple[int, int]) -> None:
     for mime_type in ("image/png", "image/jpeg"):
-        facts = inspect(render(job("zimage-base", size, mime_type, prompt__text="x " * 500), 0, None))
+        facts = inspect(
+            render(job("zimage-base", size, mime_type, prompt__text="x " * 500), 0, None)
+        )
         assert (facts.mime_type, facts.width, facts.height) == (mime_type, *size)
 
 
 @each_case(
-    "text", ["", "x" * 32_000, "word " * 6000, "a\nb\tc\x00d", "\u65e5\u672c\u8a9e \U0001f426 e\u0301", "\u202e\u200b"]
+    "text",
+    [
+        "",
+        "x" * 32_000,
+        "word " * 6000,
+        "a\nb\tc\x00d",
+        "\u65e5\u672c\u8a9e \U0001f426 e\u0301",
+        "\u202e\u200b",
+    ],
 )
 def test_any_prompt_can_be_written(text: str) -> None:
     assert inspect(render(job("zimage-base", prompt__text=text), 0, None)).width == 160

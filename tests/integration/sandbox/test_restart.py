@@ -16,11 +16,17 @@ from crucible_batch.sandbox.world import World
 REMEMBERED = ("audit", "ledger", "jobs", "assets")
 
 
-async def test_a_restart_shows_the_same_credits_jobs_keys_and_bytes(start: Any, picture: Any, tmp_path: Path) -> None:
+async def test_a_restart_shows_the_same_credits_jobs_keys_and_bytes(
+    start: Any, picture: Any, tmp_path: Path
+) -> None:
     state_file = tmp_path / "sandbox.db"
     async with start(state=state_file) as client:
-        asset_id = await client.upload(picture("navy"), filename="cat.png", metadata={"deep": [{"share": 0.1}]})
-        job = await client.job("qwen-edit", "k", image__image=asset_id, strength__value=0.3, prompt__value="ocean")
+        asset_id = await client.upload(
+            picture("navy"), filename="cat.png", metadata={"deep": [{"share": 0.1}]}
+        )
+        job = await client.job(
+            "qwen-edit", "k", image__image=asset_id, strength__value=0.3, prompt__value="ocean"
+        )
         output = (await client.storage.get(job["outputs"][0]["url"])).content
         await client.configure(faults="fail=1")
         await client.generate("zimage-base", "k2")
@@ -28,7 +34,9 @@ async def test_a_restart_shows_the_same_credits_jobs_keys_and_bytes(start: Any, 
     async with start(state=state_file) as client:
         after = await client.state()
         assert [after[part] for part in REMEMBERED] == [before[part] for part in REMEMBERED]
-        again = await client.job("qwen-edit", "k", image__image=asset_id, strength__value=0.3, prompt__value="ocean")
+        again = await client.job(
+            "qwen-edit", "k", image__image=asset_id, strength__value=0.3, prompt__value="ocean"
+        )
         assert again["job_id"] == job["job_id"]
         assert (await client.storage.get(again["outputs"][0]["url"])).content == output
         assert (await client.job("zimage-base", "k2"))["status"] == "failed"

@@ -1,4 +1,7 @@
-"""The storage over real HTTP: signatures, what an upload must keep to, and what is put on record."""
+"""The storage over real HTTP:
+
+signatures, what an upload must keep to, and what is put on record.
+"""
 
 from typing import Any
 
@@ -7,7 +10,9 @@ import pytest
 
 async def test_an_api_key_is_refused_and_put_on_record(client: Any, picture: Any) -> None:
     intent = await client.intend(picture())
-    response = await client.api.put(intent["upload_url"], content=picture(), headers={"content-type": "image/png"})
+    response = await client.api.put(
+        intent["upload_url"], content=picture(), headers={"content-type": "image/png"}
+    )
     assert response.status_code == 403
     job = await client.job("zimage-base", "k")
     assert (await client.api.get(job["outputs"][0]["url"])).status_code == 403
@@ -51,7 +56,9 @@ async def test_an_upload_must_be_an_image(client: Any, content: bytes) -> None:
     assert (await client.get(f"/api/v1/assets/{intent['asset_id']}"))["status"] == "pending_upload"
 
 
-async def test_a_wrong_declaration_of_the_type_is_taken_but_noticed(client: Any, picture: Any) -> None:
+async def test_a_wrong_declaration_of_the_type_is_taken_but_noticed(
+    client: Any, picture: Any
+) -> None:
     await client.upload(picture(kind="JPEG"), "image/png")
     assert await client.violations() == ["wrong-image-type"]
 
@@ -61,12 +68,16 @@ async def test_an_upload_without_a_length_is_refused(client: Any, picture: Any) 
         yield picture()
 
     intent = await client.intend(picture())
-    response = await client.storage.put(intent["upload_url"], content=chunks(), headers={"content-type": "image/png"})
+    response = await client.storage.put(
+        intent["upload_url"], content=chunks(), headers={"content-type": "image/png"}
+    )
     assert response.status_code == 411
     assert await client.violations() == ["chunked-upload"]
 
 
-async def test_a_url_is_good_for_its_verb_its_object_and_its_time(client: Any, picture: Any) -> None:
+async def test_a_url_is_good_for_its_verb_its_object_and_its_time(
+    client: Any, picture: Any
+) -> None:
     content = picture()
     first, second = await client.intend(content), await client.intend(content)
     token = first["upload_url"].partition("?")[2]

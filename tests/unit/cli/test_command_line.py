@@ -19,6 +19,8 @@ from tests.harness.case_table import each_case
         (["--var", "at=http://user:name@host"], "--var at=http://user:name@host"),
     ],
 )
-def test_the_password_of_a_proxy_is_masked(monkeypatch: pytest.MonkeyPatch, words: list[str], shown: str) -> None:
+def test_the_password_of_a_proxy_is_masked(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], shown: str
+) -> None:
     monkeypatch.setattr(sys, "argv", ["crucible-batch", "plan", "m.yaml", *words])
     assert again(instead_of="run") == f"crucible-batch run m.yaml {shown}"

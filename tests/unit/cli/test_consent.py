@@ -34,7 +34,9 @@ def summary(*lines: PriceLine, balance: D | None = D(99852)) -> PlanSummary:
         ([UNKNOWN], "Spend up to 99852 credits, the entire balance?"),
     ],
 )
-def test_consent_is_asked_for_what_the_plan_estimates(lines: list[PriceLine], question: str) -> None:
+def test_consent_is_asked_for_what_the_plan_estimates(
+    lines: list[PriceLine], question: str
+) -> None:
     assert _question(summary(*lines)) == question
 
 

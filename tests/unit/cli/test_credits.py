@@ -11,7 +11,9 @@ from crucible_batch.gateway.wire import CreditLedgerEntry
 
 
 def entry(entry_type: str, job_id: str | None = None) -> CreditLedgerEntry:
-    return CreditLedgerEntry(id=f"{entry_type}-{job_id}", job_id=job_id, entry_type=entry_type, amount=Decimal(2))
+    return CreditLedgerEntry(
+        id=f"{entry_type}-{job_id}", job_id=job_id, entry_type=entry_type, amount=Decimal(2)
+    )
 
 
 ENTRIES = [
@@ -28,7 +30,10 @@ ENTRIES = [
     ("reserved", "shown"),
     [
         ("2", ["reserve-open", "consume-done", "refund-failed", "upload-None"]),
-        ("0", ["consume-done", "refund-failed", "upload-None"]),  # an older end is no longer in the list
+        (
+            "0",
+            ["consume-done", "refund-failed", "upload-None"],
+        ),  # an older end is no longer in the list
     ],
 )
 def test_a_hold_that_has_ended_is_not_listed(reserved: str, shown: list[str]) -> None:

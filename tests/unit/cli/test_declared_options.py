@@ -21,7 +21,9 @@ def test_without_options_all_values_are_the_defaults() -> None:
 @each_case("options", [RunOptions, ManifestOptions])
 def test_each_field_is_an_option(options: type[ManifestOptions]) -> None:
     assert list(declared(options)) == [each.name for each in parameters_of(options)]
-    assert RunOptions() == RunOptions(**{name: default for name, (_, default) in declared(RunOptions).items()})  # type: ignore[arg-type]
+    assert RunOptions() == RunOptions(
+        **{name: default for name, (_, default) in declared(RunOptions).items()}
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

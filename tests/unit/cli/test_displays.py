@@ -45,7 +45,9 @@ def accepted(name: str) -> JobAdvanced:
 
 
 def saved(name: str) -> JobAdvanced:
-    event = Saved(at=0.0, index=0, path="p", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1)
+    event = Saved(
+        at=0.0, index=0, path="p", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1
+    )
     return JobAdvanced(0.0, name, name, event, Phase.FETCHING, Phase.SUCCEEDED, BALANCE)
 
 
@@ -55,7 +57,12 @@ def failed(name: str, phase: Phase = Phase.FAILED) -> JobAdvanced:
 
 
 def counts(tally: ProgressState) -> tuple[int, int, int, int]:
-    return tally.counts[Outcome.SUCCEEDED], tally.counts[Outcome.FAILED], tally.in_flight, tally.waiting
+    return (
+        tally.counts[Outcome.SUCCEEDED],
+        tally.counts[Outcome.FAILED],
+        tally.in_flight,
+        tally.waiting,
+    )
 
 
 def test_the_tally_follows_jobs_through_their_states() -> None:
@@ -88,7 +95,12 @@ def test_a_failure_is_notable_and_clean_and_a_retry_is_told_apart() -> None:
     end, again = tally.take(failed("b"), 0.0), tally.take(failed("c", Phase.READY), 0.0)
     assert end is not None
     assert again is not None
-    assert (end.code, end.message, end.retry, again.retry) == ("BOOM", "it went [red]boom", False, True)
+    assert (end.code, end.message, end.retry, again.retry) == (
+        "BOOM",
+        "it went [red]boom",
+        False,
+        True,
+    )
 
 
 @each_case("done", [(0, 0), (1, 0), (0, 1), (99_999, 1), (50_000, 1)])
@@ -97,7 +109,9 @@ def test_the_bar_is_as_wide_as_it_may_be_and_shows_a_single_failure(done: tuple[
     tally.take(began(100_000, succeeded=done[0], failed=done[1]), 0.0)
     drawn = bar(tally, 56)
     assert drawn.cell_len == 56
-    assert any(span.style == "red" and span.end > span.start for span in drawn.spans) is bool(done[1])
+    assert any(span.style == "red" and span.end > span.start for span in drawn.spans) is bool(
+        done[1]
+    )
 
 
 def test_the_bar_tells_its_stages_apart_without_colours() -> None:
@@ -135,16 +149,23 @@ def test_money_says_what_the_budget_leaves() -> None:
 def test_money_says_of_which_budget_an_allowance_is() -> None:
     tally = ProgressState()
     tally.balance = Balance(Decimal(12), Decimal(2), Decimal(0), "studio, this month")
-    assert GAP.join(money_parts(tally)) == "2 spent · 10 left of the allowance 12 (studio, this month)"
+    assert (
+        GAP.join(money_parts(tally)) == "2 spent · 10 left of the allowance 12 (studio, this month)"
+    )
     tally.balance = dataclasses.replace(tally.balance, held=Decimal(10))
     assert GAP.join(money_parts(tally)) == "2 spent · 10 held · allowance 12 (studio, this month)"
-    assert "allowance_of" not in event_of(dataclasses.replace(began(1), balance=tally.balance))[1]["balance"]
+    assert (
+        "allowance_of"
+        not in event_of(dataclasses.replace(began(1), balance=tally.balance))[1]["balance"]
+    )
 
 
 def test_a_job_that_is_sent_alone_is_shown_as_a_canary_until_it_is_accepted() -> None:
     tally = ProgressState()
     tally.take(RunBegan(0.0, 3, {}, Balance(Decimal(40), Decimal(0), Decimal(0))), 0.0)
-    held = Held(at=0.0, attempt=1, key="k", credits=Decimal(40), price_class="workflow:w", alone=True)
+    held = Held(
+        at=0.0, attempt=1, key="k", credits=Decimal(40), price_class="workflow:w", alone=True
+    )
     all_held = Balance(Decimal(40), Decimal(0), Decimal(40))
     tally.take(JobAdvanced(0.0, "1", "a", held, Phase.READY, Phase.SUBMITTING, all_held), 0.0)
     assert GAP.join(money_parts(tally)) == (
@@ -167,7 +188,16 @@ def in_phase(name: str, event: Any) -> JobAdvanced:
 
 
 def output(index: int) -> Saved:
-    return Saved(at=0.0, index=index, path="p", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1)
+    return Saved(
+        at=0.0,
+        index=index,
+        path="p",
+        sha256="0",
+        byte_size=1,
+        mime_type="image/png",
+        width=1,
+        height=1,
+    )
 
 
 def plain(messages: list[tuple[float, Any]]) -> list[str]:
@@ -183,7 +213,9 @@ def plain(messages: list[tuple[float, Any]]) -> list[str]:
 
 
 def test_plain_lines_come_every_two_seconds_at_most_and_each_failure_has_one() -> None:
-    jobs: list[tuple[float, Any]] = [(0.01 * number, saved(str(number))) for number in range(1, 400)]
+    jobs: list[tuple[float, Any]] = [
+        (0.01 * number, saved(str(number))) for number in range(1, 400)
+    ]
     lines = plain([(0.0, began(1000)), *jobs, (4.0, failed("bad"))])
     assert lines[0].startswith("0/1000")
     assert [line.partition(" ")[0] for line in lines[1:-1]] == ["200/1000", "FAILED"]
@@ -191,8 +223,12 @@ def test_plain_lines_come_every_two_seconds_at_most_and_each_failure_has_one() -
 
 
 @pytest.mark.parametrize("name", ["slower", "waiting", "resumed", "paused", "control", "stopping"])
-def test_a_failed_job_is_shown_as_such_even_if_its_name_is_that_of_a_state_of_the_run(name: str) -> None:
-    assert plain([(0.0, began(9)), (1.0, failed(name))])[1:] == [f"FAILED  {name}  BOOM: it went [red]boom"]
+def test_a_failed_job_is_shown_as_such_even_if_its_name_is_that_of_a_state_of_the_run(
+    name: str,
+) -> None:
+    assert plain([(0.0, began(9)), (1.0, failed(name))])[1:] == [
+        f"FAILED  {name}  BOOM: it went [red]boom"
+    ]
     display = LiveDisplay(Console(file=io.StringIO()), "x.yaml", clock=lambda: 0.0)
     for message in (began(9), failed(name)):
         display.notify(message)
@@ -242,13 +278,26 @@ def test_the_live_panel_shows_a_limit_that_fell_until_it_is_back() -> None:
 
 
 def test_plain_lines_tell_of_a_limit_that_falls_and_not_of_one_that_rises() -> None:
-    lines = plain([(0.0, began(9)), (1.0, Throttled(0.0, 6, 24, "HTTP_503")), (1.1, Throttled(0.0, 12, 24, None))])
+    lines = plain(
+        [
+            (0.0, began(9)),
+            (1.0, Throttled(0.0, 6, 24, "HTTP_503")),
+            (1.1, Throttled(0.0, 12, 24, None)),
+        ]
+    )
     assert lines[1:] == ["slower  at most 6 jobs at a time: HTTP_503"]
 
 
 def test_a_command_is_a_line_of_json_with_its_names_as_a_list() -> None:
-    kind, fields = event_of(Controlled(0.0, "retry", "anna@host", "terminal", 2, None, ("hero-*", "fox"), 1))
-    assert (kind, fields["names"], fields["in_flight"], fields["saving"]) == ("control", ["hero-*", "fox"], 2, 1)
+    kind, fields = event_of(
+        Controlled(0.0, "retry", "anna@host", "terminal", 2, None, ("hero-*", "fox"), 1)
+    )
+    assert (kind, fields["names"], fields["in_flight"], fields["saving"]) == (
+        "control",
+        ["hero-*", "fox"],
+        2,
+        1,
+    )
     assert event_of(Controlled(0.0, "pause", "anna@host", "page", 0))[1]["names"] == []
 
 
@@ -277,8 +326,16 @@ def busy(clock: list[float]) -> LiveDisplay:
     for number in range(6):
         display.notify(accepted(f"a-rather-long-name-of-a-job-{number}"))
         clock[0] += 1
-    messages = [saved("done"), *(failed(f"bad-{number}") for number in range(5)), failed("again", Phase.READY)]
-    for message in [*messages, Retrying(0.0, "job", 1, 2.0, "HTTP 429"), Throttled(0.0, 6, 24, "HTTP_503")]:
+    messages = [
+        saved("done"),
+        *(failed(f"bad-{number}") for number in range(5)),
+        failed("again", Phase.READY),
+    ]
+    for message in [
+        *messages,
+        Retrying(0.0, "job", 1, 2.0, "HTTP 429"),
+        Throttled(0.0, 6, 24, "HTTP_503"),
+    ]:
         display.notify(message)
     return display
 
@@ -290,7 +347,9 @@ def test_no_line_of_the_panel_is_wider_than_the_terminal(width: int) -> None:
 
 
 @each_case("height", [6, 8, 10, 24])
-def test_the_panel_is_never_higher_than_the_terminal_and_keeps_what_matters_most(height: int) -> None:
+def test_the_panel_is_never_higher_than_the_terminal_and_keeps_what_matters_most(
+    height: int,
+) -> None:
     lines = drawn(busy([0.0]), 80, height)
     assert len(lines) < height
     assert any("16/100" in line for line in lines)
@@ -308,7 +367,11 @@ def test_the_oldest_jobs_at_work_are_shown_with_their_age_and_the_rest_is_counte
     display = busy(clock)
     clock[0] = 75.0
     lines = [line for line in drawn(display, 80) if "in flight  " in line]
-    assert ["a-rather-long-name-of-a-job-0" in lines[0], "1:15" in lines[0], "1:12" in lines[3]] == [True] * 3
+    assert [
+        "a-rather-long-name-of-a-job-0" in lines[0],
+        "1:15" in lines[0],
+        "1:12" in lines[3],
+    ] == [True] * 3
     assert any("and 2 more" in line for line in drawn(display, 80))
 
 
@@ -317,7 +380,10 @@ def test_a_job_of_an_earlier_run_is_as_old_as_its_hold() -> None:
     tally.take(began(2), 100.0)
     tally.take(TakenUp(5000.0, "old", "old", Phase.IN_FLIGHT, 4880.0), 100.0)
     tally.take(accepted("young"), 101.0)
-    assert [(task.name, 101.0 - task.since) for task in tally.oldest(5)] == [("old", 121.0), ("young", 0.0)]
+    assert [(task.name, 101.0 - task.since) for task in tally.oldest(5)] == [
+        ("old", 121.0),
+        ("young", 0.0),
+    ]
 
 
 def test_what_is_collected_beside_a_runs_own_jobs_fills_no_bar() -> None:
@@ -337,7 +403,9 @@ def test_errors_are_counted_by_code_over_the_whole_run() -> None:
 
 
 @each_case("ends, low_s, high_s", [(1, 26, None), (4, 37, 167), (25, 48, 81), (200, 55, 66)])
-def test_the_more_has_happened_the_surer_is_the_time_left(ends: int, low_s: float, high_s: float | None) -> None:
+def test_the_more_has_happened_the_surer_is_the_time_left(
+    ends: int, low_s: float, high_s: float | None
+) -> None:
     pace = Pace(0.0)
     assert pace.left(ends, 60.0) is None
     for number in range(ends):
@@ -350,7 +418,13 @@ def test_the_more_has_happened_the_surer_is_the_time_left(ends: int, low_s: floa
 
 
 def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> None:
-    lines = plain([(0.0, began(9)), (0.1, accepted("a")), (0.2, Stopping(0.0, "INTERRUPTED", "by a signal", 30.0))])
+    lines = plain(
+        [
+            (0.0, began(9)),
+            (0.1, accepted("a")),
+            (0.2, Stopping(0.0, "INTERRUPTED", "by a signal", 30.0)),
+        ]
+    )
     assert lines[-1] == (
         "stop  stopping  INTERRUPTED: waiting up to 30 s for 1 job in flight; Ctrl-C again exits now; nothing is lost"
     )
@@ -359,5 +433,8 @@ def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> N
     display.notify(Stopping(0.0, "INTERRUPTED", "by a signal", 30.0))
     clock[0] += 12
     text = "\n".join(drawn(display, 100))
-    assert "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits now · nothing is lost" in text
+    assert (
+        "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits now · nothing is lost"
+        in text
+    )
     assert "left ·" not in text  # what waits won't be started: nobody can say when

@@ -25,7 +25,24 @@ def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> Non
 
 
 @each_case(
-    "text", ["", "0", "0s", "-5", "5 m", "5M", "30m1h", "1h1h", "h", "nan", "inf", "1e3", "5min", "٣s", "99999d"]
+    "text",
+    [
+        "",
+        "0",
+        "0s",
+        "-5",
+        "5 m",
+        "5M",
+        "30m1h",
+        "1h1h",
+        "h",
+        "nan",
+        "inf",
+        "1e3",
+        "5min",
+        "٣s",
+        "99999d",
+    ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
@@ -64,5 +81,7 @@ def test_an_estimate_has_no_tenths() -> None:
         ((0.2, 0.1, 0.3), "~1 s"),
     ],
 )
-def test_an_estimate_says_how_unsure_it_is(seconds: tuple[float, float, float | None], text: str) -> None:
+def test_an_estimate_says_how_unsure_it_is(
+    seconds: tuple[float, float, float | None], text: str
+) -> None:
     assert format_left(*seconds) == text

@@ -38,7 +38,9 @@ def test_a_line_is_shown_with_its_mark(
 
 
 @given(st.text(st.sampled_from("ab \t東é\u0301\u200b\x1b🙂"), max_size=300), st.data())
-def test_whatever_the_line_it_fits_and_the_mark_stands_under_the_place(line: str, data: st.DataObject) -> None:
+def test_whatever_the_line_it_fits_and_the_mark_stands_under_the_place(
+    line: str, data: st.DataObject
+) -> None:
     column = data.draw(st.integers(1, len(line) + 1))
     end_column = data.draw(st.just(0) | st.integers(column, len(line) + 1))
     width = data.draw(st.integers(1, 130))
@@ -49,7 +51,11 @@ def test_whatever_the_line_it_fits_and_the_mark_stands_under_the_place(line: str
     assert shown.mark == " " * start + "^" * marked
     assert marked >= 1
     if column <= len(line) and cell_len(line[column - 1]):
-        beginnings = {cell_len(shown.text[:index]): char for index, char in enumerate(shown.text) if cell_len(char)}
+        beginnings = {
+            cell_len(shown.text[:index]): char
+            for index, char in enumerate(shown.text)
+            if cell_len(char)
+        }
         expected = line[column - 1]
         assert beginnings[start] == (expected if expected.isprintable() else " ")
 
@@ -59,7 +65,14 @@ def test_lines_are_counted_as_their_reader_counts_them(tmp_path: Path) -> None:
     manifest, table = tmp_path / "m.yaml", tmp_path / "t.csv"
     for file in (manifest, table):
         file.write_bytes(b"\xef\xbb\xbf" + content.encode())
-    places = [Place(manifest, 1), Place(manifest, 4), Place(table, 1), Place(table, 3), Place(table, 9), Place(table)]
+    places = [
+        Place(manifest, 1),
+        Place(manifest, 4),
+        Place(table, 1),
+        Place(table, 3),
+        Place(table, 9),
+        Place(table),
+    ]
     assert read_lines([*places, Place(tmp_path, 1), Place(tmp_path / "gone", 1)]) == {
         (manifest, 1): "one",
         (manifest, 4): "four",

@@ -45,7 +45,16 @@ BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))
 ERROR = ErrorInfo("BOOM", "it failed", request_id="req-1")
 HELD = Held(at=0.0, attempt=2, key="k", credits=Decimal(2), price_class="w")
 ACCEPTED = Accepted(at=0.0, job_id="j1", credits=Decimal(2), reused=False)
-SAVED = Saved(at=0.0, index=0, path="fox/0.png", sha256="0", byte_size=7, mime_type="image/png", width=1, height=1)
+SAVED = Saved(
+    at=0.0,
+    index=0,
+    path="fox/0.png",
+    sha256="0",
+    byte_size=7,
+    mime_type="image/png",
+    width=1,
+    height=1,
+)
 CONTEXT = LogContext("n.yaml", "nightly", "2026-11-26")
 
 
@@ -97,7 +106,9 @@ CASES: list[tuple[Message, str, str, str]] = [
 
 
 @each_case("message, level, event, words", CASES)
-def test_a_message_has_its_level_event_and_words(message: Message, level: str, event: str, words: str) -> None:
+def test_a_message_has_its_level_event_and_words(
+    message: Message, level: str, event: str, words: str
+) -> None:
     entry = entry_of(message)
     assert (logging.getLevelName(level_of(message)), entry.event) == (level, event)
     assert entry.message.startswith(words)
@@ -106,7 +117,9 @@ def test_a_message_has_its_level_event_and_words(message: Message, level: str, e
 
 def test_a_json_line_has_what_is_known_and_the_data_of_the_json_output() -> None:
     line = json.loads(
-        format_entry(entry_of(job(Failed(at=0.0, error=ERROR), Phase.FAILED), 2), CONTEXT, LogFormat.JSON)
+        format_entry(
+            entry_of(job(Failed(at=0.0, error=ERROR), Phase.FAILED), 2), CONTEXT, LogFormat.JSON
+        )
     )
     del line["pid"]
     data = line.pop("data")
@@ -128,14 +141,19 @@ def test_a_json_line_has_what_is_known_and_the_data_of_the_json_output() -> None
 
 def test_a_text_line_names_the_manifest_as_soon_as_it_is_known() -> None:
     entry = LogEntry(0.0, logging.WARNING, "note", "odd")
-    early, late = (format_entry(entry, context, LogFormat.TEXT) for context in (LogContext("n.yaml"), CONTEXT))
+    early, late = (
+        format_entry(entry, context, LogFormat.TEXT) for context in (LogContext("n.yaml"), CONTEXT)
+    )
     assert early.startswith("1970-01-01T00:00:00.000Z WARNING n.yaml[")
     assert late.startswith("1970-01-01T00:00:00.000Z WARNING nightly/2026-11-26[")
     assert late.endswith("] odd")
 
 
 @each_case("log_format", LogFormat)
-@each_case("odd", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1b[2J", "\x85", "\u2028", "\u202e", "\x00", "\ud800"])
+@each_case(
+    "odd",
+    ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1b[2J", "\x85", "\u2028", "\u202e", "\x00", "\ud800"],
+)
 def test_no_text_makes_a_second_line_or_moves_the_cursor(odd: str, log_format: LogFormat) -> None:
     forged = f"x{odd}2026-11-26T22:00:00.000Z INFO    all is well"
     line = format_entry(LogEntry(0.0, logging.INFO, "note", forged), LogContext(forged), log_format)
@@ -147,7 +165,12 @@ def test_no_text_makes_a_second_line_or_moves_the_cursor(odd: str, log_format: L
 def test_the_attempt_of_a_job_is_remembered_until_its_end() -> None:
     lines: list[str] = []
     log = RunLog(lines.append, LogContext("n.yaml"), log_format=LogFormat.JSON, verbose=True)
-    for message in (job(HELD), job(ACCEPTED), job(Failed(at=0.0, error=ERROR), Phase.FAILED), job(ACCEPTED)):
+    for message in (
+        job(HELD),
+        job(ACCEPTED),
+        job(Failed(at=0.0, error=ERROR), Phase.FAILED),
+        job(ACCEPTED),
+    ):
         log.notify(message)
     assert [json.loads(line).get("attempt") for line in lines] == [2, 2, 2, None]
 

@@ -1,4 +1,5 @@
-"""A log file is its owner's, is never followed elsewhere, rotates, and loses lines rather than end a run."""
+"""A log file is its owner's, is never followed elsewhere, rotates, and loses lines rather than end
+a run."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def test_lines_are_appended_to_a_file_that_only_its_owner_can_read(tmp_path: Pat
         ("nowhere/n.log", "can't be created: its directory does not exist"),
     ],
 )
-def test_nothing_but_a_log_or_a_new_file_is_written_to(tmp_path: Path, what: str, message: str) -> None:
+def test_nothing_but_a_log_or_a_new_file_is_written_to(
+    tmp_path: Path, what: str, message: str
+) -> None:
     manifest = tmp_path / "foreign"
     manifest.write_text("version: 1\nname: nightly\n")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
@@ -53,7 +56,10 @@ def test_nothing_but_a_log_or_a_new_file_is_written_to(tmp_path: Path, what: str
     assert not (tmp_path / "elsewhere").exists()
 
 
-@each_case("content", ["", '{"time": "2026', "2026-11-", f"{LINE}a\n", f"\n{LINE}", '{"time": "2026-11-26T"}\n'])
+@each_case(
+    "content",
+    ["", '{"time": "2026', "2026-11-", f"{LINE}a\n", f"\n{LINE}", '{"time": "2026-11-26T"}\n'],
+)
 def test_a_log_whose_first_line_is_cut_is_a_log(tmp_path: Path, content: str) -> None:
     (tmp_path / "n.log").write_text(content)
     file = _open(tmp_path / "n.log")
@@ -84,7 +90,9 @@ def test_two_writers_of_one_file_lose_no_line_and_none_is_cut(tmp_path: Path) ->
     for file in files:
         file.close()
     lines = [line for each in tmp_path.iterdir() for line in each.read_text().splitlines()]
-    assert sorted(line.removeprefix(LINE) for line in lines) == [f"{number:03}" for number in range(60)]
+    assert sorted(line.removeprefix(LINE) for line in lines) == [
+        f"{number:03}" for number in range(60)
+    ]
     assert len(list(tmp_path.iterdir())) > 3
 
 
@@ -109,7 +117,9 @@ def test_a_link_that_takes_the_place_of_the_file_is_not_followed(tmp_path: Path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
-def test_a_full_disk_loses_lines_and_the_file_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_lines_and_the_file_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = _open(tmp_path / "n.log")
     with monkeypatch.context() as patched:
         patched.setattr(LogFile, "_open", lambda self: Path("/dev/full").open("a"))  # noqa: SIM115
@@ -122,7 +132,9 @@ def test_a_full_disk_loses_lines_and_the_file_is_opened_again(tmp_path: Path, mo
     assert (tmp_path / "n.log").read_text() == "third line\n"
 
 
-def test_a_file_that_cannot_be_rotated_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_rotated_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = _open(tmp_path / "n.log", max_bytes=50)
 
     def refuse(source: str, target: str) -> None:

@@ -1,4 +1,7 @@
-"""``run`` without the feature that schedules runs: one run of the request, whose command can be repeated."""
+"""``run`` without the feature that schedules runs:
+
+one run of the request, whose command can be repeated.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ MANIFEST = "version: 1\nname: nightly\n{run_id}jobs: [{{name: fox, prompt: a fox
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The runs that would be made."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr(run_session, "run_and_show", lambda *_given, **options: found.append(options))
+    monkeypatch.setattr(
+        run_session, "run_and_show", lambda *_given, **options: found.append(options)
+    )
     monkeypatch.setattr(sys, "argv", ["crucible-batch", "run", "nightly.yaml"])
     monkeypatch.chdir(tmp_path)
     return found

@@ -47,7 +47,10 @@ def head(stops: int, notes: int, hint: str | None = None) -> ReportHead:
             over_budget=ZERO,
         ),
         counts=CountsRow(total=9, failed=9),
-        stops={f"s{number}": ErrorRow(code=f"STOP_{number}", message="why", hint=hint) for number in range(stops)},
+        stops={
+            f"s{number}": ErrorRow(code=f"STOP_{number}", message="why", hint=hint)
+            for number in range(stops)
+        },
         notes=[f"note {number}" for number in range(notes)],
     )
 
@@ -83,21 +86,36 @@ def test_it_has_twelve_lines_at_most_and_ends_with_what_to_type(
 def test_a_run_without_an_output_shows_no_page_of_pictures(succeeded: int, is_shown: bool) -> None:
     stream = io.StringIO()
     report = counted(succeeded=succeeded, failed=2)
-    show_summary(Console(file=stream), report, Path("out"), failures=[], next_step=None, page=Path("out/report.html"))
+    show_summary(
+        Console(file=stream),
+        report,
+        Path("out"),
+        failures=[],
+        next_step=None,
+        page=Path("out/report.html"),
+    )
     assert ("pictures" in stream.getvalue()) is is_shown
 
 
 def row(name: str, status: str, code: str, message: str | None = None) -> JobRow:
     error = ErrorRow(code=code, message=message or f"because of {code}")
     return JobRow(
-        name=name, status=status, workflow_id="w", params={}, idempotency_key="k", credits=Decimal(0), error=error
+        name=name,
+        status=status,
+        workflow_id="w",
+        params={},
+        idempotency_key="k",
+        credits=Decimal(0),
+        error=error,
     )
 
 
 def counted(**counts: int) -> ReportHead:
     whole = head(0, 0)
     total = sum(counts.values())
-    return whole.model_copy(update={"counts": whole.counts.model_copy(update={"failed": 0, **counts, "total": total})})
+    return whole.model_copy(
+        update={"counts": whole.counts.model_copy(update={"failed": 0, **counts, "total": total})}
+    )
 
 
 def test_a_job_whose_fate_is_unknown_has_its_reason_and_the_way_out() -> None:
@@ -122,10 +140,15 @@ def test_what_is_paid_for_already_is_not_offered_another_attempt() -> None:
         groups = group_failures(report, [row("a", "failed", code)])
         step = next_step(report, "crucible-batch run m.yaml", groups)
         (first,) = first_steps({code: f"because of {code}"})
-        assert step == f"{first}, then: crucible-batch run m.yaml", "the command changes nothing by itself"
+        assert step == f"{first}, then: crucible-batch run m.yaml", (
+            "the command changes nothing by itself"
+        )
         assert "--retry-failed" not in (step or "")
     groups = group_failures(report, [row("a", "failed", "GPU_LOST")])
-    assert next_step(report, "crucible-batch run m.yaml", groups) == "crucible-batch run m.yaml --retry-failed"
+    assert (
+        next_step(report, "crucible-batch run m.yaml", groups)
+        == "crucible-batch run m.yaml --retry-failed"
+    )
 
 
 def test_a_denied_job_is_retried_only_once_there_is_access() -> None:
@@ -142,11 +165,17 @@ def test_a_denied_job_is_retried_only_once_there_is_access() -> None:
 def test_what_a_lost_directory_has_bought_is_bought_again_only_with_a_word_about_it() -> None:
     report = counted(failed=2).model_copy(update={"exit_code": 1})
     for others in ([], ["GPU_LOST"], ["OUTPUT_EXISTS"]):
-        rows = [row("a", "failed", "IDEMPOTENCY_KEY_REUSED"), *(row("b", "failed", code) for code in others)]
+        rows = [
+            row("a", "failed", "IDEMPOTENCY_KEY_REUSED"),
+            *(row("b", "failed", code) for code in others),
+        ]
         step = next_step(report, RUN, group_failures(report, rows), never=HOPELESS_CODES) or ""
         command, _, comment = step.partition("   # ")
         assert command == f"{RUN} --retry-failed --resubmit-unknown"
-        assert comment == "buys again what a lost run directory bought; with a copy of it, that is free"
+        assert (
+            comment
+            == "buys again what a lost run directory bought; with a copy of it, that is free"
+        )
 
 
 def test_a_run_that_recovered_nothing_is_continued_without_the_option() -> None:
@@ -166,20 +195,31 @@ def test_blocked_jobs_name_what_has_to_be_changed() -> None:
 
 def test_an_attempt_that_cannot_change_anything_is_not_proposed() -> None:
     report = counted(failed=2).model_copy(update={"exit_code": 1})
-    hopeless = group_failures(report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "Nsfw_Content")])
-    assert next_step(report, RUN, hopeless, never=HOPELESS_CODES) == f"change the failed jobs, then: {RUN}"
-    mixed = group_failures(report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "GPU_LOST")])
+    hopeless = group_failures(
+        report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "Nsfw_Content")]
+    )
+    assert (
+        next_step(report, RUN, hopeless, never=HOPELESS_CODES)
+        == f"change the failed jobs, then: {RUN}"
+    )
+    mixed = group_failures(
+        report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "GPU_LOST")]
+    )
     assert next_step(report, RUN, mixed, never=HOPELESS_CODES) == f"{RUN} --retry-failed"
     assert next_step(report, RUN, mixed, never={"INVALID_PARAMS", "GPU_LOST"}) == (
         f"change the failed jobs, then: {RUN}"
     )
-    paid = group_failures(report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "OUTPUT_EXISTS")])
+    paid = group_failures(
+        report, [row("a", "failed", "INVALID_PARAMS"), row("b", "failed", "OUTPUT_EXISTS")]
+    )
     assert "--retry-failed" not in (next_step(report, RUN, paid, never=HOPELESS_CODES) or "")
 
 
 def test_what_was_found_again_is_not_called_spent_by_this_run() -> None:
     report = head(0, 0)
-    books = report.credits.model_copy(update={"spent": Decimal(24), "jobs": Decimal(24), "reused": Decimal(24)})
+    books = report.credits.model_copy(
+        update={"spent": Decimal(24), "jobs": Decimal(24), "reused": Decimal(24)}
+    )
     words = credits_words(report.model_copy(update={"credits": books}), EarlierRuns(2, Decimal(4)))
     assert not re.search(r"24 spent(?! by all)", words)
     assert re.search(r"\b0 (spent|paid|bought)|nothing (was )?(spent|paid|bought)", words)
@@ -220,7 +260,9 @@ def test_the_command_after_a_budget_that_was_too_small_names_one_that_is_enough(
 
 def test_a_saved_plan_whose_budget_was_too_small_is_made_again_with_one_that_is_enough() -> None:
     remake = "crucible-batch plan m.yaml --budget 4 -o plan.json"
-    step = next_step(blocked("BUDGET_EXHAUSTED"), f"{RUN} plan.json", [], remake=remake, enough=Decimal(12))
+    step = next_step(
+        blocked("BUDGET_EXHAUSTED"), f"{RUN} plan.json", [], remake=remake, enough=Decimal(12)
+    )
     assert step == "crucible-batch plan m.yaml -o plan.json --budget 12"
 
 
@@ -228,14 +270,20 @@ def in_doubt(code: str, **stops: str) -> ReportHead:
     """A run that could not send a submit in doubt again."""
     report = blocked(code)
     why = {key: ErrorRow(code=other, message="why") for key, other in stops.items()}
-    return report.model_copy(update={"exit_code": 5, "stops": {IN_DOUBT: report.stops["workflow:w"], **why}})
+    return report.model_copy(
+        update={"exit_code": 5, "stops": {IN_DOUBT: report.stops["workflow:w"], **why}}
+    )
 
 
-def test_a_submit_in_doubt_that_the_budget_keeps_back_is_sent_with_a_budget_that_is_enough() -> None:
+def test_a_submit_in_doubt_that_the_budget_keeps_back_is_sent_with_a_budget_that_is_enough() -> (
+    None
+):
     report = in_doubt("BUDGET_EXHAUSTED")
     assert report.is_short_of_budget
     assert next_step(report, f"{RUN} --budget 4", [], enough=Decimal(8)) == f"{RUN} --budget 8"
-    assert next_step(report, RUN, [], enough=Decimal(4)) == f"raise the budget, then: {RUN}"  # the stop says why
+    assert (
+        next_step(report, RUN, [], enough=Decimal(4)) == f"raise the budget, then: {RUN}"
+    )  # the stop says why
     assert next_of_shard(report, RUN, [], "merge it") == "merge it   # once all shards have ended"
     page = advice(report, Path("out"), Decimal(8))
     assert page.command == f"{RUN} --run-id r --out-dir out --budget 8"
@@ -255,14 +303,18 @@ def test_a_run_that_something_else_stopped_too_is_resumed_by_the_same_command() 
         ("PRICE_ROSE", "check the price"),
     ],
 )
-def test_a_command_that_would_be_blocked_again_is_never_printed_by_itself(code: str, first: str) -> None:
+def test_a_command_that_would_be_blocked_again_is_never_printed_by_itself(
+    code: str, first: str
+) -> None:
     assert next_step(blocked(code), RUN, [], enough=Decimal(14)) == f"{first}, then: {RUN}"
     assert next_step(in_doubt(code), RUN, [], enough=Decimal(14)) == f"{first}, then: {RUN}"
 
 
 def test_an_account_that_shows_enough_credits_after_a_402_is_checked_and_not_filled() -> None:
     report = blocked("INSUFFICIENT_CREDITS")
-    stop = report.stops["workflow:w"].model_copy(update={"hint": f"{CHECK_IT} with the gateway's operator"})
+    stop = report.stops["workflow:w"].model_copy(
+        update={"hint": f"{CHECK_IT} with the gateway's operator"}
+    )
     report = report.model_copy(update={"stops": {"workflow:w": stop}})
     assert next_step(report, RUN, []) == f"{CHECK_IT}, then: {RUN}"
 
@@ -278,15 +330,22 @@ def test_a_run_that_its_period_ended_continues_in_the_next_one() -> None:
         exhausted=True,
     )
     stop = ErrorRow(code="BUDGET_EXHAUSTED", message="budget studio: 50 of 50 credits used")
-    report = counted(blocked=1).model_copy(update={"exit_code": 4, "period": period, "stops": {"w": stop}})
-    assert next_step(report, RUN, [], enough=Decimal(90)) == f"{RUN}   # from 2026-12-01 00:00 Europe/Berlin"
+    report = counted(blocked=1).model_copy(
+        update={"exit_code": 4, "period": period, "stops": {"w": stop}}
+    )
+    assert (
+        next_step(report, RUN, [], enough=Decimal(90))
+        == f"{RUN}   # from 2026-12-01 00:00 Europe/Berlin"
+    )
     assert not report.is_short_of_budget
     assert credits_words(report).endswith(" · studio: 46 of 50 spent this month, 4 set aside")
     books = report.credits.model_copy(update={"budget": Decimal(6)})
     allowed = credits_words(report.model_copy(update={"credits": books}))
     assert " · allowance 6 within the budget of the month · studio: 46 of 50" in allowed
     assert " budget 6" not in allowed
-    assert " · budget 6" in credits_words(report.model_copy(update={"credits": books, "period": None}))
+    assert " · budget 6" in credits_words(
+        report.model_copy(update={"credits": books, "period": None})
+    )
     own = report.model_copy(update={"period": period.model_copy(update={"exhausted": False})})
     assert next_step(own, RUN, [], enough=Decimal(90)) == f"{RUN} --budget 90"
     assert own.is_short_of_budget

@@ -11,10 +11,14 @@ from crucible_batch.cli.terminal import advise, fact, say_note
 LONG = "raise the budget, or lower budget.max_credits_per_job, and run the same command again"
 
 
-def printed(*parts: str | tuple[str, str], label: str = "hint", is_terminal: bool = True, width: int = 60) -> list[str]:
+def printed(
+    *parts: str | tuple[str, str], label: str = "hint", is_terminal: bool = True, width: int = 60
+) -> list[str]:
     stream = io.StringIO()
     styles = Theme({"label": "dim", "command": "cyan", "quiet": "dim"})
-    console = Console(file=stream, width=width, theme=styles, force_terminal=is_terminal, color_system=None)
+    console = Console(
+        file=stream, width=width, theme=styles, force_terminal=is_terminal, color_system=None
+    )
     fact(console, label, *parts)
     return stream.getvalue().splitlines()
 
@@ -28,8 +32,16 @@ def test_a_line_is_broken_between_words_and_further_lines_are_indented_like_the_
 
 
 def test_parts_of_a_line_are_wrapped_as_one_text() -> None:
-    lines = printed("outputs/spring/default", ("   with report.json and a page", "quiet"), label="results", width=50)
-    assert lines == ["  results  outputs/spring/default   with", "           report.json and a page"]
+    lines = printed(
+        "outputs/spring/default",
+        ("   with report.json and a page", "quiet"),
+        label="results",
+        width=50,
+    )
+    assert lines == [
+        "  results  outputs/spring/default   with",
+        "           report.json and a page",
+    ]
 
 
 def test_a_line_is_complete_where_nobody_reads_it() -> None:
@@ -44,7 +56,9 @@ def test_a_command_is_one_line_so_that_it_can_be_copied(label: str) -> None:
 
 def test_a_path_that_does_not_fit_is_not_broken() -> None:
     path = "outputs/" + "a-long-name-" * 6
-    assert printed(path, ("   with report.json", "quiet"), label="results") == [f"  results  {path}   with report.json"]
+    assert printed(path, ("   with report.json", "quiet"), label="results") == [
+        f"  results  {path}   with report.json"
+    ]
 
 
 def test_a_narrow_terminal_breaks_lines_itself() -> None:
@@ -53,7 +67,9 @@ def test_a_narrow_terminal_breaks_lines_itself() -> None:
 
 def test_notes_and_hints_are_wrapped_too() -> None:
     stream = io.StringIO()
-    console = Console(file=stream, width=50, theme=Theme({"label": "dim"}), force_terminal=True, color_system=None)
+    console = Console(
+        file=stream, width=50, theme=Theme({"label": "dim"}), force_terminal=True, color_system=None
+    )
     say_note(console, LONG)
     advise(console, "hint", LONG, indent=2)
     note, hint = stream.getvalue().split("  hint")

@@ -43,7 +43,12 @@ def share(spent: float, set_aside: float = 0) -> Share:
     ],
 )
 def test_what_a_party_can_set_aside(
-    others: tuple[Share, ...], wanted: float | None, certain: float, used: float, granted: float, own: Share
+    others: tuple[Share, ...],
+    wanted: float | None,
+    certain: float,
+    used: float,
+    granted: float,
+    own: Share,
 ) -> None:
     allowance = Allowance(Decimal(20), {str(number): each for number, each in enumerate(others)})
     request = ShareRequest(d(wanted), Decimal(certain), Decimal(used))
@@ -68,18 +73,24 @@ def test_settling_returns_the_rest_and_may_be_repeated() -> None:
 
 AMOUNTS = st.decimals(min_value=0, max_value=30, places=1)
 STEPS = st.lists(
-    st.tuples(st.sampled_from("abc"), st.sampled_from(["set aside", "spend", "settle", "crash"]), AMOUNTS), max_size=30
+    st.tuples(
+        st.sampled_from("abc"), st.sampled_from(["set aside", "spend", "settle", "crash"]), AMOUNTS
+    ),
+    max_size=30,
 )
 
 
 @given(STEPS)
 def test_spent_and_set_aside_never_exceed_the_limit(steps: list[tuple[str, str, Decimal]]) -> None:
-    """Whatever the parties do in which order; a crash changes nothing, and the party may ask or settle afterwards."""
+    """Whatever the parties do in which order; a crash changes nothing, and the party may ask or
+    settle afterwards."""
     allowance, bought = Allowance(Decimal(20)), dict.fromkeys("abc", Decimal(0))
     for party, step, amount in steps:
         aside = allowance.shares.get(party, Share())
         if step == "set aside":
-            allowance, _ = allowance.granted(party, ShareRequest(amount, bought[party], bought[party]))
+            allowance, _ = allowance.granted(
+                party, ShareRequest(amount, bought[party], bought[party])
+            )
         elif step == "spend":
             bought[party] += min(amount, max(Decimal(0), aside.total - bought[party]))
         elif step == "settle":

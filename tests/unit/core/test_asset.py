@@ -1,4 +1,7 @@
-"""An image's life: each row of the table at the head of ``core/asset.py``, and what a new run makes of it."""
+"""An image's life:
+
+each row of the table at the head of ``core/asset.py``, and what a new run makes of it.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,9 @@ def after(events: list[AssetEvent]) -> Asset:
 
 
 @each_case("events, phase, wanted", ROWS)
-def test_a_row_of_the_table(events: list[AssetEvent], phase: AssetPhase, wanted: AssetCommand | None) -> None:
+def test_a_row_of_the_table(
+    events: list[AssetEvent], phase: AssetPhase, wanted: AssetCommand | None
+) -> None:
     asset = after(events)
     assert (asset.phase, decide_asset(asset)) == (phase, wanted)
 
@@ -84,7 +89,9 @@ def test_a_row_of_the_table(events: list[AssetEvent], phase: AssetPhase, wanted:
         ([INTENDED, NOT_CREATED], AssetPhase.ABSENT, False),
     ],
 )
-def test_a_new_run_takes_an_image_up(events: list[AssetEvent], phase: AssetPhase, in_doubt: bool) -> None:
+def test_a_new_run_takes_an_image_up(
+    events: list[AssetEvent], phase: AssetPhase, in_doubt: bool
+) -> None:
     asset = resume_asset(after(events))
     assert (asset.phase, asset.in_doubt) == (phase, in_doubt)
     assert resume_asset(asset) == asset
@@ -99,14 +106,23 @@ def test_what_was_in_doubt_is_not_any_more_once_its_fate_is_known() -> None:
 
 
 def test_an_intent_is_known_by_its_own_nonce_and_an_asset_by_its_own_id() -> None:
-    again = after([INTENDED, LOST, Intended(at=2.0, nonce="other", credits=Decimal(1), payer="job")])
+    again = after(
+        [INTENDED, LOST, Intended(at=2.0, nonce="other", credits=Decimal(1), payer="job")]
+    )
     assert (again.nonce, again.asset_id, again.error) == ("other", None, None)
     assert after([INTENDED, CREATED, UPLOADED, READY]).asset_id == "a1"
     assert after([INTENDED, CREATED, DELETED]).asset_id is None
 
 
-@given(st.lists(st.sampled_from([INTENDED, CREATED, UPLOADED, READY, FOUND, NOT_CREATED, LOST, DELETED]), max_size=8))
-def test_nothing_is_wished_only_where_it_is_ready_or_failed_and_no_run_leaves_it_so(events: list[AssetEvent]) -> None:
+@given(
+    st.lists(
+        st.sampled_from([INTENDED, CREATED, UPLOADED, READY, FOUND, NOT_CREATED, LOST, DELETED]),
+        max_size=8,
+    )
+)
+def test_nothing_is_wished_only_where_it_is_ready_or_failed_and_no_run_leaves_it_so(
+    events: list[AssetEvent],
+) -> None:
     asset = after(events)
     assert (decide_asset(asset) is None) == (asset.phase in {AssetPhase.READY, AssetPhase.FAILED})
     assert decide_asset(resume_asset(asset)) is not None or asset.phase is AssetPhase.READY

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, credits_committed, credits_paid
+from crucible_batch.core.attempt import (
+    Attempt,
+    AttemptStatus,
+    after_refund,
+    credits_committed,
+    credits_paid,
+)
 from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
 from tests.harness.case_table import each_case
 
@@ -25,7 +31,9 @@ ATTEMPT = Attempt(1, "k", held_at=0.0, credits=Decimal(2))
         (AttemptStatus.VANISHED, 2),
     ],
 )
-def test_what_the_gateway_has_accepted_costs_unless_it_was_refunded(status: AttemptStatus, paid: int) -> None:
+def test_what_the_gateway_has_accepted_costs_unless_it_was_refunded(
+    status: AttemptStatus, paid: int
+) -> None:
     assert credits_paid([replace(ATTEMPT, status=status)]) == paid
 
 
@@ -43,7 +51,9 @@ def test_a_failed_attempt_costs_what_is_held_for_its_refund_or_was_charged() -> 
     assert credits_committed([replace(failed, forgotten=Decimal("0.5"))]) == Decimal("1.5")
     assert credits_committed([replace(failed, forgotten=Decimal(2), consumed=Decimal(1))]) == 1
     assert credits_paid([replace(failed, consumed=Decimal(2))]) == 2
-    assert credits_paid([replace(failed, consumed=Decimal(2), refunded=Decimal("0.5"))]) == Decimal("1.5")
+    assert credits_paid([replace(failed, consumed=Decimal(2), refunded=Decimal("0.5"))]) == Decimal(
+        "1.5"
+    )
     assert credits_paid([replace(failed, refunded=Decimal(2))]) == 0
 
 
@@ -54,7 +64,9 @@ def test_an_event_about_a_refund_changes_its_own_attempt_once() -> None:
     assert (once.refunded, once.consumed) == (Decimal("1.5"), Decimal("1.5"))
     assert (once.refunds_seen, once.charges_seen) == ({"r"}, {"c"})
     assert after_refund(after_refund(once, refunded), consumed) == once
-    more = after_refund(after_refund(once, replace(refunded, entry_id="s")), replace(consumed, entry_id="d"))
+    more = after_refund(
+        after_refund(once, replace(refunded, entry_id="s")), replace(consumed, entry_id="d")
+    )
     assert (more.refunded, more.consumed) == (2, 2)
     other = replace(ATTEMPT, number=2)
     assert after_refund(after_refund(other, refunded), consumed) == other

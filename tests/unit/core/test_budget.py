@@ -1,4 +1,7 @@
-"""Admission: each line of the tables at the head of ``core/budget.py``, and the words in which a job is blocked."""
+"""Admission:
+
+each line of the tables at the head of ``core/budget.py``, and the words in which a job is blocked.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,16 @@ from crucible_batch.core.budget import (
     raised_budget,
     repricing_error,
 )
-from crucible_batch.core.events import Accepted, Created, Event, Failed, Held, Intended, Lost, Succeeded
+from crucible_batch.core.events import (
+    Accepted,
+    Created,
+    Event,
+    Failed,
+    Held,
+    Intended,
+    Lost,
+    Succeeded,
+)
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
@@ -46,16 +58,22 @@ def ledger(
     refunds: str = "0",
     shape: Shape = W,
 ) -> Ledger:
-    """Return books in which prices were seen, ``held`` is held for another job, and ``refunds`` for that of a third."""
+    """Return books in which prices were seen, ``held`` is held for another job, and ``refunds`` for
+    that of a third."""
     books = Ledger(PriceBook(amount(ceiling), amount(upload_ceiling)))
     if seen is not None:
         books.prices.learn(shape, D(seen))
     if upload is not None:
         books.prices.learn(UPLOAD, D(upload))
     if D(held):
-        books.apply("other", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:other"))
+        books.apply(
+            "other", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:other")
+        )
     if D(refunds):
-        books.apply("failed", Held(at=0.0, attempt=1, key="k", credits=D(refunds), price_class="workflow:other"))
+        books.apply(
+            "failed",
+            Held(at=0.0, attempt=1, key="k", credits=D(refunds), price_class="workflow:other"),
+        )
         books.apply("failed", Accepted(at=0.0, job_id="j", credits=D(refunds), reused=False))
         books.apply("failed", Failed(at=0.0, error=ErrorInfo("X", "x")))
     return books
@@ -74,7 +92,12 @@ def account(left: str, *, busy: bool = False, closed: bool = False) -> Admission
 
 
 def beside(
-    awaited: str = "0", uncounted: str = "0", *, busy: bool = False, unanswered: int = 0, doubt: bool = False
+    awaited: str = "0",
+    uncounted: str = "0",
+    *,
+    busy: bool = False,
+    unanswered: int = 0,
+    doubt: bool = False,
 ) -> AdmissionState:
     """The state while credits are held for refunds."""
     return AdmissionState(
@@ -236,12 +259,19 @@ ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
 
 @each_case("line, request_, books, budget, situation, expected", ROWS)
 def test_each_line_of_the_tables(
-    line: str, request_: HoldRequest, books: Ledger, budget: str | None, situation: AdmissionState, expected: str
+    line: str,
+    request_: HoldRequest,
+    books: Ledger,
+    budget: str | None,
+    situation: AdmissionState,
+    expected: str,
 ) -> None:
     assert verdict(decide_admission(request_, books, amount(budget), situation)) == expected, line
 
 
-def test_the_slow_start_allows_twice_those_answered_as_expected_and_begins_again_at_a_surprise() -> None:
+def test_the_slow_start_allows_twice_those_answered_as_expected_and_begins_again_at_a_surprise() -> (
+    None
+):
     start = SlowStart()
     assert start.limit == 1
     start = start.after(None, D(2))  # nothing was expected, so nothing is a surprise
@@ -281,7 +311,12 @@ def test_once_its_images_are_paid_a_job_keeps_its_bound_or_all_that_is_left_if_i
         (ledger(seen="9", ceiling="4"), "4", False, False),
         (ledger(), "5", True, False),
         (ledger(seen="2", held="40"), "32", False, False),
-        (ledger(seen="2", held="41"), "32", False, True),  # another job cost more than was held for it
+        (
+            ledger(seen="2", held="41"),
+            "32",
+            False,
+            True,
+        ),  # another job cost more than was held for it
     ],
 )
 def test_right_before_a_submit_its_hold_is_compared_with_what_was_seen_since(
@@ -318,7 +353,9 @@ def test_what_is_uncounted_makes_room_for_the_submit_that_was_granted_without_it
 ) -> None:
     books = ledger(seen="2", refunds="4")
     books.set_hold("job", D(5), alone=True)
-    assert hold_is_too_small(books, D(5), W, D(5), alone=True, uncounted=D(uncounted)) is not is_enough
+    assert (
+        hold_is_too_small(books, D(5), W, D(5), alone=True, uncounted=D(uncounted)) is not is_enough
+    )
     assert may_resend(books, D(2), W, D(5), alone=True, uncounted=D(uncounted)) is is_enough
 
 
@@ -346,14 +383,21 @@ def test_a_record_as_high_as_an_earlier_one_is_no_news_whatever_is_answered() ->
 
 
 @each_case("recorded, ends", [("14", False), ("32", False), ("33", True)])
-def test_a_record_within_the_bound_that_its_submit_went_on_ends_nothing(recorded: str, ends: bool) -> None:
-    assert (repricing_error(W, D(1), D(recorded), PriceBook(), seen_before=D(2)) is not None) is ends
+def test_a_record_within_the_bound_that_its_submit_went_on_ends_nothing(
+    recorded: str, ends: bool
+) -> None:
+    assert (
+        repricing_error(W, D(1), D(recorded), PriceBook(), seen_before=D(2)) is not None
+    ) is ends
 
 
 def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
     error = repricing_error(W, D(2), D(33), PriceBook())
     assert error is not None
-    assert error.message == "a job on w costs 33 credits by its record, but cost 2 by the answer to its submit"
+    assert (
+        error.message
+        == "a job on w costs 33 credits by its record, but cost 2 by the answer to its submit"
+    )
     assert error.hint == (
         "compare both with the gateway's ledger (crucible-batch check), and set budget.max_credits_per_job"
     )
@@ -361,7 +405,9 @@ def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
 
 def test_one_that_was_admitted_alone_is_known_as_such_until_it_is_answered() -> None:
     books = ledger()
-    books.apply("a", Held(at=0.0, attempt=1, key="k", credits=D(9), price_class=W.price_class, alone=True))
+    books.apply(
+        "a", Held(at=0.0, attempt=1, key="k", credits=D(9), price_class=W.price_class, alone=True)
+    )
     assert set(books.alone) == {"a"}
     books.apply("a", Accepted(at=1.0, job_id="j", credits=D(2), reused=False))
     assert not books.alone
@@ -510,7 +556,9 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
     blocked = decide_admission(HoldRequest(W), books, D(9), IDLE)
     assert isinstance(blocked, Block)
     assert blocked.error.hint is not None
-    assert blocked.error.hint.startswith("credits are held for unanswered requests: run the same command again")
+    assert blocked.error.hint.startswith(
+        "credits are held for unanswered requests: run the same command again"
+    )
     assert blocked.error.hint.endswith(
         ", or raise the budget; 8 are held for uploads: set budget.max_credits_per_upload to count each at that price"
     )
@@ -530,14 +578,18 @@ def test_a_job_that_would_not_fit_without_what_is_held_is_not_told_to_wait_for_i
     assert isinstance(blocked, Block)
     assert blocked.error.message.startswith("10 of 10 credits used (1 of them held)")
     assert (
-        blocked.error.hint == "raise the budget and run the same command again; completed jobs are not paid for again"
+        blocked.error.hint
+        == "raise the budget and run the same command again; completed jobs are not paid for again"
     )
 
 
 def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
     decision = decide_admission(HoldRequest(W), ledger(), D(9), DOUBT)
     assert isinstance(decision, Block)
-    assert "has no upper limit within the budget, and an earlier submit is still unanswered" in decision.error.message
+    assert (
+        "has no upper limit within the budget, and an earlier submit is still unanswered"
+        in decision.error.message
+    )
     assert decision.error.hint == (
         "run the same command again (if a job was changed or removed since then, restore it in the manifest first),"
         " with --resubmit-unknown if it suggests that; or set budget.max_credits_per_job"
@@ -547,7 +599,10 @@ def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None
 @each_case(
     "situation, message",
     [
-        (account("1.5", closed=True), "the account has 1.5 credits available; the next job needs 2"),
+        (
+            account("1.5", closed=True),
+            "the account has 1.5 credits available; the next job needs 2",
+        ),
         (
             AdmissionState(False, account_closed=True),
             "the account has too few credits available; the next job needs 2",
@@ -555,11 +610,16 @@ def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None
         (account("-3", closed=True), "the account has 0 credits available; the next job needs 2"),
     ],
 )
-def test_an_account_without_credits_is_named_with_what_it_has(situation: AdmissionState, message: str) -> None:
+def test_an_account_without_credits_is_named_with_what_it_has(
+    situation: AdmissionState, message: str
+) -> None:
     decision = decide_admission(HoldRequest(W), ledger(seen="2"), D(50), situation)
     assert isinstance(decision, Block)
     assert decision.error.message == message
-    assert decision.error.hint == f"add credits to the account {HINT}; completed jobs are not paid for again"
+    assert (
+        decision.error.hint
+        == f"add credits to the account {HINT}; completed jobs are not paid for again"
+    )
 
 
 @each_case(
@@ -570,16 +630,25 @@ def test_what_an_account_lacks_for_a_job_without_a_price_is_not_a_number(
     left: str, seen: str | None, uploads: int, needs: str
 ) -> None:
     decision = decide_admission(
-        HoldRequest(W, uploads), ledger() if seen is None else ledger(seen=seen), D(50), account(left, closed=True)
+        HoldRequest(W, uploads),
+        ledger() if seen is None else ledger(seen=seen),
+        D(50),
+        account(left, closed=True),
     )
     assert isinstance(decision, Block)
-    assert decision.error.message == f"the account has {left} credits available; the next job {needs}"
+    assert (
+        decision.error.message == f"the account has {left} credits available; the next job {needs}"
+    )
 
 
 @each_case("seen", [None, "2"])
-def test_a_402_from_an_account_with_enough_credits_is_not_taken_for_an_empty_account(seen: str | None) -> None:
+def test_a_402_from_an_account_with_enough_credits_is_not_taken_for_an_empty_account(
+    seen: str | None,
+) -> None:
     situation = replace(account("100000", closed=True), refusal="a limit is reached")
-    decision = decide_admission(HoldRequest(W), ledger() if seen is None else ledger(seen=seen), D(50), situation)
+    decision = decide_admission(
+        HoldRequest(W), ledger() if seen is None else ledger(seen=seen), D(50), situation
+    )
     assert isinstance(decision, Block)
     assert decision.error.message == (
         "the gateway refused a purchase for lack of credits (402: a limit is reached), and shows 100000 credits"
@@ -590,8 +659,13 @@ def test_a_402_from_an_account_with_enough_credits_is_not_taken_for_an_empty_acc
 
 
 @each_case("ends", [("lost", "lost"), ("lost", "assumed"), ("assumed", "assumed")])
-def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bought(ends: tuple[str, str]) -> None:
-    """Nobody can count them. A job without images goes on, and so does all where a price or a ceiling is known."""
+def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bought(
+    ends: tuple[str, str],
+) -> None:
+    """Nobody can count them.
+
+    A job without images goes on, and so does all where a price or a ceiling is known.
+    """
     said = {
         "lost": Lost(at=1.0, nonce="n"),
         "assumed": Created(at=1.0, asset_id="a", credits=D(0), assumed=True),
@@ -600,7 +674,10 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
     def books(count: int, **known: str) -> Ledger:
         found = ledger(**known)  # type: ignore[arg-type]
         for number, end in enumerate(ends[:count]):
-            happened: list[Event] = [Intended(at=0.0, nonce="n", credits=D(0), payer="p"), said[end]]
+            happened: list[Event] = [
+                Intended(at=0.0, nonce="n", credits=D(0), payer="p"),
+                said[end],
+            ]
             for event in happened:
                 found.apply(f"asset:{number}", event)
         return found
@@ -619,7 +696,10 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
     assert raised_budget(books(2), {W: 3}, 0, D(50)) is not None
     assert verdict(decide_admission(without, books(2), D(50), IDLE)) == "alone 50"
     assert verdict(decide_admission(with_image, books(2, upload="1"), D(50), IDLE)) == "alone 18"
-    assert verdict(decide_admission(with_image, books(2, upload_ceiling="5"), D(50), IDLE)) == "alone 40"
+    assert (
+        verdict(decide_admission(with_image, books(2, upload_ceiling="5"), D(50), IDLE))
+        == "alone 40"
+    )
     assert verdict(decide_admission(with_image, books(2), None, IDLE)) == "admit 0"
 
 
@@ -643,14 +723,24 @@ def test_the_budget_that_is_enough_has_room_for_every_job_at_its_ceiling_or_the_
     assert found == (enough and D(enough))
     if found is not None and not uploads:
         assert isinstance(decide_admission(HoldRequest(W), books, found, IDLE), Admit)
-        assert isinstance(decide_admission(HoldRequest(W), books, books.committed + found / 6, IDLE), Block)
+        assert isinstance(
+            decide_admission(HoldRequest(W), books, books.committed + found / 6, IDLE), Block
+        )
 
 
 @each_case(
     "books, uploads",
-    [(ledger(), 0), (ledger(), 4), (ledger(seen="2"), 4), (ledger(upload="1"), 4), (ledger(upload="1"), 0)],
+    [
+        (ledger(), 0),
+        (ledger(), 4),
+        (ledger(seen="2"), 4),
+        (ledger(upload="1"), 4),
+        (ledger(upload="1"), 0),
+    ],
 )
-def test_a_raised_budget_admits_the_next_job_although_a_price_is_unknown(books: Ledger, uploads: int) -> None:
+def test_a_raised_budget_admits_the_next_job_although_a_price_is_unknown(
+    books: Ledger, uploads: int
+) -> None:
     found = raised_budget(books, {W: 3}, uploads, D(4))
     assert found is not None
     assert found > 4

@@ -1,7 +1,8 @@
-"""The cap over any gateway: prices by parameters, by time, by chance; answers in any order, or none.
+"""The cap over any gateway: prices by parameters, by time, by chance; answers in any order, or
+none.
 
-A submit is charged when it is sent and answered later, so all that is on the wire is at stake. The judge keeps its own
-account of what was charged, and reads of the decisions only what was sent when.
+A submit is charged when it is sent and answered later, so all that is on the wire is at stake. The
+judge keeps its own account of what was charged, and reads of the decisions only what was sent when.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.core.budget import AdmissionState, Admit, Block, HoldRequest, SlowStart, decide_admission
+from crucible_batch.core.budget import (
+    AdmissionState,
+    Admit,
+    Block,
+    HoldRequest,
+    SlowStart,
+    decide_admission,
+)
 from crucible_batch.core.events import Accepted, Failed, Held, HoldReleased, Succeeded
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
@@ -57,7 +65,9 @@ def doubling(_chance: random.Random, _shape: Shape, number: int) -> Decimal:
 class Market:
     """Submits, answers and ends, in an order drawn by chance, under one budget."""
 
-    def __init__(self, chance: random.Random, price: Price, budget: Decimal, ceiling: Decimal | None) -> None:
+    def __init__(
+        self, chance: random.Random, price: Price, budget: Decimal, ceiling: Decimal | None
+    ) -> None:
         self.chance, self.price, self.budget, self.ceiling = chance, price, budget, ceiling
         self.books = Ledger(PriceBook(ceiling))
         self.slow_start = SlowStart()
@@ -90,13 +100,17 @@ class Market:
     def send(self, shape: Shape, admit: Admit, seen: Decimal | None) -> None:
         name, price = f"job-{self.sent}", self.price(self.chance, shape, self.sent)
         self.sent += 1
-        held = Held(at=0.0, attempt=1, key="k", credits=admit.credits, price_class=shape.price_class)
-        self.books.apply(name, Held(**{**_fields(held), "shape": shape.digest, "alone": admit.alone}))
+        held = Held(
+            at=0.0, attempt=1, key="k", credits=admit.credits, price_class=shape.price_class
+        )
+        self.books.apply(
+            name, Held(**{**_fields(held), "shape": shape.digest, "alone": admit.alone})
+        )
         self.on_the_wire.append(Sent(name, shape, price, admit.credits, not admit.alone, seen))
         self.most_on_the_wire = max(self.most_on_the_wire, len(self.on_the_wire))
         self.charged += price
-        # What the rule states: beyond the hold of a bounded one only a price above its bound can go, and of those
-        # without a bound there is one at a time, beside no other.
+        # What the rule states: beyond the hold of a bounded one only a price above its bound can
+        # go, and of those without a bound there is one at a time, beside no other.
         bound = self.ceiling if self.ceiling is not None else seen and 16 * seen
         if not admit.alone:
             assert bound
@@ -114,9 +128,13 @@ class Market:
             self.books.apply(sent.name, HoldReleased(at=1.0, error=ErrorInfo("X", "x")))
             return
         self.slow_start = self.slow_start.after(sent.seen, sent.price)
-        self.books.apply(sent.name, Accepted(at=1.0, job_id=sent.name, credits=sent.price, reused=False))
+        self.books.apply(
+            sent.name, Accepted(at=1.0, job_id=sent.name, credits=sent.price, reused=False)
+        )
         self.running.append(sent.name)
-        assert self.books.committed >= self.charged - sum(late.price - late.hold for late in self.on_the_wire)
+        assert self.books.committed >= self.charged - sum(
+            late.price - late.hold for late in self.on_the_wire
+        )
 
     def end(self) -> None:
         name = self.running.pop(self.chance.randrange(len(self.running)))
@@ -128,11 +146,17 @@ class Market:
 
 
 def _fields(held: Held) -> dict[str, object]:
-    return {name: getattr(held, name) for name in ("at", "attempt", "key", "credits", "price_class")}
+    return {
+        name: getattr(held, name) for name in ("at", "attempt", "key", "credits", "price_class")
+    }
 
 
 def play(
-    chance: random.Random, price: Price, budget: Decimal, ceiling: Decimal | None = None, jobs: int = 60
+    chance: random.Random,
+    price: Price,
+    budget: Decimal,
+    ceiling: Decimal | None = None,
+    jobs: int = 60,
 ) -> Market:
     market = Market(chance, price, budget, ceiling)
     wanted = jobs

@@ -55,7 +55,9 @@ def d(number: float) -> Decimal:
 
 
 def held(at: float, credits: float = 5, *, images: bool = False, attempt: int = 1) -> Held:
-    return Held(at=at, attempt=attempt, key="k", credits=d(credits), price_class="workflow:w", images=images)
+    return Held(
+        at=at, attempt=attempt, key="k", credits=d(credits), price_class="workflow:w", images=images
+    )
 
 
 def accepted(at: float, credits: float = 3, *, reused: bool = False) -> Accepted:
@@ -84,8 +86,15 @@ def forgotten(at: float, credits: float = 3) -> RefundForgotten:
 
 def upload(at: float, *answers: Event) -> list[tuple[str, Event]]:
     """A job with an image, whose upload is intended at ``at``."""
-    first = (JOB, held(at, 7, images=True)), (IMAGE, Intended(at=at, nonce="n", credits=d(2), payer=JOB))
-    return [*first, *((IMAGE, answer) for answer in answers), (JOB, HoldReleased(at=at, error=ERROR))]
+    first = (
+        (JOB, held(at, 7, images=True)),
+        (IMAGE, Intended(at=at, nonce="n", credits=d(2), payer=JOB)),
+    )
+    return [
+        *first,
+        *((IMAGE, answer) for answer in answers),
+        (JOB, HoldReleased(at=at, error=ERROR)),
+    ]
 
 
 def books(events: Sequence[tuple[str, Event]]) -> DatedLedger:
@@ -214,13 +223,21 @@ def test_the_period_of_a_charge(
     events: list[tuple[str, Event]], yesterday: float, today: float, tomorrow: float, certain: float
 ) -> None:
     found = books(events)
-    assert [found.used_in(period) for period in (YESTERDAY, TODAY, TOMORROW)] == [d(yesterday), d(today), d(tomorrow)]
+    assert [found.used_in(period) for period in (YESTERDAY, TODAY, TOMORROW)] == [
+        d(yesterday),
+        d(today),
+        d(tomorrow),
+    ]
     assert found.certain == d(certain)
 
 
 def test_no_charge_was_made_after_now() -> None:
     """The clock was ahead when they were dated."""
-    ahead = job(held(NEW), accepted(NEW), succeeded(NEW)), job(held(NEW), accepted(NEW)), job(held(NEW))
+    ahead = (
+        job(held(NEW), accepted(NEW), succeeded(NEW)),
+        job(held(NEW), accepted(NEW)),
+        job(held(NEW)),
+    )
     for events in ahead:
         found = DatedLedger(Ledger(PriceBook(d(5), d(2))), [YESTERDAY, TODAY], OLD)
         for subject, event in events:
@@ -252,12 +269,20 @@ def test_what_is_held_for_refunds_is_in_the_period_of_the_purchase(
     events: list[tuple[str, Event]], yesterday: float, today: float
 ) -> None:
     found = books(events)
-    assert [found.refunds_in(period) for period in (YESTERDAY, TODAY, TOMORROW)] == [d(yesterday), d(today), 0]
+    assert [found.refunds_in(period) for period in (YESTERDAY, TODAY, TOMORROW)] == [
+        d(yesterday),
+        d(today),
+        0,
+    ]
 
 
 def test_what_is_held_without_an_answer_is_known_apart() -> None:
     found = books([*job(held(OLD), accepted(OLD)), ("c" * 64, held(NEW))])
-    assert (found.unanswered, found.unanswered_in(YESTERDAY), found.unanswered_in(TODAY)) == (5, 0, 5)
+    assert (found.unanswered, found.unanswered_in(YESTERDAY), found.unanswered_in(TODAY)) == (
+        5,
+        0,
+        5,
+    )
 
 
 def test_a_run_asks_for_what_it_needs_and_for_what_may_come_back() -> None:

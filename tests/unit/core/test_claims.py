@@ -60,9 +60,16 @@ def lived(*events: JobEvent) -> Job:
 
 
 def test_every_attempt_that_became_a_gateway_job_is_claimed() -> None:
-    job = lived(held(1), accepted("j1"), Failed(at=6.0, error=ERROR), held(2), accepted("j2", reused=True))
+    job = lived(
+        held(1), accepted("j1"), Failed(at=6.0, error=ERROR), held(2), accepted("j2", reused=True)
+    )
     first, second = job_claims("hero", job)
-    assert (first.job_id, first.status, first.held_at, first.ended_at) == ("j1", CreditStatus.REFUNDED, 1.0, 6.0)
+    assert (first.job_id, first.status, first.held_at, first.ended_at) == (
+        "j1",
+        CreditStatus.REFUNDED,
+        1.0,
+        6.0,
+    )
     assert (second.job_id, second.status, second.bought_here) == ("j2", CreditStatus.HELD, False)
     (done,) = job_claims("hero", lived(held(1), accepted("j1"), Succeeded(at=7.0, outputs=1)))
     assert (done.status, done.price) == (CreditStatus.CHARGED, TWO)
@@ -79,15 +86,24 @@ def test_a_submit_without_an_answer_is_no_claim_and_is_counted() -> None:
 
 def test_an_upload_is_claimed_from_its_intent_to_its_end() -> None:
     (claim,) = uploads(intended(), Created(at=2.0, asset_id="a1", credits=HALF), Uploaded(at=3.0))
-    assert (claim.name, claim.state, claim.begun_at, claim.answered_at) == ("cat.png", UploadState.KNOWN, 1.0, 2.0)
+    assert (claim.name, claim.state, claim.begun_at, claim.answered_at) == (
+        "cat.png",
+        UploadState.KNOWN,
+        1.0,
+        2.0,
+    )
     assert (claim.charge, claim.rebate) == (HALF, None)
-    (claim,) = uploads(intended(), Created(at=2.0, asset_id="a1", credits=HALF), Deleted(at=4.0, rebate=HALF))
+    (claim,) = uploads(
+        intended(), Created(at=2.0, asset_id="a1", credits=HALF), Deleted(at=4.0, rebate=HALF)
+    )
     assert (claim.rebate, claim.deleted_at) == (HALF, 4.0)
 
 
 def test_an_intent_is_open_lost_or_dropped_by_its_answer() -> None:
     assert [claim.state for claim in uploads(intended())] == [UploadState.OPEN]
-    assert [claim.state for claim in uploads(intended(), Lost(at=2.0, nonce="n1"))] == [UploadState.LOST]
+    assert [claim.state for claim in uploads(intended(), Lost(at=2.0, nonce="n1"))] == [
+        UploadState.LOST
+    ]
     assert uploads(intended(), NotCreated(at=2.0, error=ERROR)) == []
     assert uploads(intended(), Lost(at=2.0, nonce="n1"), NotCharged(at=3.0, nonce="n1")) == []
     assert len(uploads(intended(), Lost(at=2.0, nonce="n1"), NotCharged(at=3.0, nonce="n2"))) == 1
@@ -114,5 +130,9 @@ def test_each_purchase_of_an_image_is_a_claim_of_its_own_and_a_found_one_is_none
         Deleted(at=6.0, rebate=HALF),
         Found(at=7.0, asset_id="a2"),
     )
-    assert [claim.state for claim in claims] == [UploadState.LOST, UploadState.ASSUMED, UploadState.FOUND]
+    assert [claim.state for claim in claims] == [
+        UploadState.LOST,
+        UploadState.ASSUMED,
+        UploadState.FOUND,
+    ]
     assert [claim.rebate for claim in claims] == [None, HALF, None]

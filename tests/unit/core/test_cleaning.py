@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.core.asset import Asset, AssetPhase, KeepReason, is_candidate, keep_reason, may_need_images
+from crucible_batch.core.asset import (
+    Asset,
+    AssetPhase,
+    KeepReason,
+    is_candidate,
+    keep_reason,
+    may_need_images,
+)
 from crucible_batch.core.job import Job, Phase
 from tests.harness.case_table import each_case
 
@@ -43,7 +50,9 @@ def test_what_the_gateway_does_not_have_is_no_candidate(asset: Asset) -> None:
 
 @each_case("phase", list(Phase))
 def test_only_a_job_that_has_ended_for_good_needs_no_image(phase: Phase) -> None:
-    assert may_need_images(Job("ff", phase=phase), retired=False) is (phase not in {Phase.SUCCEEDED, Phase.FAILED})
+    assert may_need_images(Job("ff", phase=phase), retired=False) is (
+        phase not in {Phase.SUCCEEDED, Phase.FAILED}
+    )
 
 
 @each_case("phase", list(Phase))

@@ -22,7 +22,14 @@ def test_an_amount_survives_being_written_and_read(amount: Decimal) -> None:
 
 @each_case(
     "text, shown",
-    [("12.50", "12.5"), ("0.0", "0"), ("250", "250"), ("1E+2", "100"), ("100", "100"), ("1e-18", f"0.{1:018}")],
+    [
+        ("12.50", "12.5"),
+        ("0.0", "0"),
+        ("250", "250"),
+        ("1E+2", "100"),
+        ("100", "100"),
+        ("1e-18", f"0.{1:018}"),
+    ],
 )
 def test_an_amount_is_written_plainly(text: str, shown: str) -> None:
     assert format_credits(parse_credits(text)) == shown
@@ -37,7 +44,24 @@ def test_a_thousand_tenths_are_a_hundred() -> None:
     assert sum((parse_credits("0.1") for _ in range(1000)), Decimal(0)) == 100
 
 
-@each_case("value", ["NaN", "Infinity", "-1", "-0.01", "1e12", "1e999999999", "1e-19", "ten", "", 0.1, True, None, [1]])
+@each_case(
+    "value",
+    [
+        "NaN",
+        "Infinity",
+        "-1",
+        "-0.01",
+        "1e12",
+        "1e999999999",
+        "1e-19",
+        "ten",
+        "",
+        0.1,
+        True,
+        None,
+        [1],
+    ],
+)
 def test_what_is_no_amount_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="credits"):
         parse_credits(value)
@@ -62,7 +86,9 @@ def test_a_figure_of_sensible_size_is_exact(amount: Decimal) -> None:
     assert parse_figure(str(-amount)) == -amount
 
 
-@each_case("value", ["NaN", "-Infinity", "1e12", "-1e12", "1e999999999", "ten", "", 0.1, True, None, [1]])
+@each_case(
+    "value", ["NaN", "-Infinity", "1e12", "-1e12", "1e999999999", "ten", "", 0.1, True, None, [1]]
+)
 def test_what_is_no_figure_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="credits"):
         parse_figure(value)

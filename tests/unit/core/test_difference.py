@@ -1,4 +1,7 @@
-"""A plan held against what was planned and done: every row of the table, and that no job is lost on the way."""
+"""A plan held against what was planned and done:
+
+every row of the table, and that no job is lost on the way.
+"""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -41,12 +44,23 @@ BOOM = ErrorInfo("BOOM", "it went boom")
 HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(2), price_class="workflow:w")
 ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(2), reused=False)
 SUCCEEDED = Succeeded(at=3.0, outputs=1)
-SAVED = Saved(at=4.0, index=0, path="a/0.png", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1)
+SAVED = Saved(
+    at=4.0,
+    index=0,
+    path="a/0.png",
+    sha256="0",
+    byte_size=1,
+    mime_type="image/png",
+    width=1,
+    height=1,
+)
 FAILED = Failed(at=3.0, error=BOOM)
 
 
 def planned(name: str = "a", position: int = 0, **params: object) -> PlannedJob:
-    identity = job_identity(manifest="m", run_id="r", workflow_id="w", params=params, images={}, repeat=1)
+    identity = job_identity(
+        manifest="m", run_id="r", workflow_id="w", params=params, images={}, repeat=1
+    )
     return PlannedJob(position, identity, name, "w", params)
 
 
@@ -82,10 +96,24 @@ def job(*events: object, attempts: int = 1) -> Job:
             None,
             2,
         ),
-        (job(HELD, ACCEPTED, SUCCEEDED), {}, ChangeCause.NOT_FETCHED, ChangeKind.COLLECTED, None, 2),
+        (
+            job(HELD, ACCEPTED, SUCCEEDED),
+            {},
+            ChangeCause.NOT_FETCHED,
+            ChangeKind.COLLECTED,
+            None,
+            2,
+        ),
         (job(HELD, ACCEPTED), {}, ChangeCause.IN_FLIGHT, ChangeKind.COLLECTED, None, 2),
         (job(HELD), {}, ChangeCause.UNANSWERED, ChangeKind.COLLECTED, None, 0),
-        (job(HELD, SubmitUnknown(at=2.0, error=BOOM)), {}, ChangeCause.UNANSWERED, ChangeKind.COLLECTED, "BOOM", 0),
+        (
+            job(HELD, SubmitUnknown(at=2.0, error=BOOM)),
+            {},
+            ChangeCause.UNANSWERED,
+            ChangeKind.COLLECTED,
+            "BOOM",
+            0,
+        ),
         (
             job(HELD, ACCEPTED, SUCCEEDED, Unavailable(at=4.0, error=BOOM)),
             {},
@@ -94,17 +122,57 @@ def job(*events: object, attempts: int = 1) -> Job:
             "BOOM",
             2,
         ),
-        (job(HELD, ACCEPTED, JobLost(at=3.0, error=BOOM)), {}, ChangeCause.VANISHED, ChangeKind.COLLECTED, "BOOM", 2),
+        (
+            job(HELD, ACCEPTED, JobLost(at=3.0, error=BOOM)),
+            {},
+            ChangeCause.VANISHED,
+            ChangeKind.COLLECTED,
+            "BOOM",
+            2,
+        ),
         (job(HELD, ACCEPTED, FAILED), {}, ChangeCause.FAILED, ChangeKind.FAILED, "BOOM", 0),
-        (job(HELD, ACCEPTED, FAILED), {"retry_failed": True}, ChangeCause.RETRIED, ChangeKind.NEW, "BOOM", 0),
-        (job(HELD, Refused(at=2.0, error=BOOM)), {}, ChangeCause.FAILED, ChangeKind.FAILED, "BOOM", 0),
-        (job(HELD, ACCEPTED, FAILED, attempts=3), {}, ChangeCause.RETRIED, ChangeKind.NEW, "BOOM", 0),
-        (job(HELD, HoldReleased(at=2.0, error=BOOM)), {}, ChangeCause.NOT_SENT, ChangeKind.NEW, "BOOM", 0),
+        (
+            job(HELD, ACCEPTED, FAILED),
+            {"retry_failed": True},
+            ChangeCause.RETRIED,
+            ChangeKind.NEW,
+            "BOOM",
+            0,
+        ),
+        (
+            job(HELD, Refused(at=2.0, error=BOOM)),
+            {},
+            ChangeCause.FAILED,
+            ChangeKind.FAILED,
+            "BOOM",
+            0,
+        ),
+        (
+            job(HELD, ACCEPTED, FAILED, attempts=3),
+            {},
+            ChangeCause.RETRIED,
+            ChangeKind.NEW,
+            "BOOM",
+            0,
+        ),
+        (
+            job(HELD, HoldReleased(at=2.0, error=BOOM)),
+            {},
+            ChangeCause.NOT_SENT,
+            ChangeKind.NEW,
+            "BOOM",
+            0,
+        ),
         (job(), {}, ChangeCause.NEVER_RUN, ChangeKind.NEW, None, 0),
     ],
 )
 def test_each_row_of_the_table(
-    found: Job, options: dict[str, object], why: ChangeCause, mark: ChangeKind, code: str | None, credits: int
+    found: Job,
+    options: dict[str, object],
+    why: ChangeCause,
+    mark: ChangeKind,
+    code: str | None,
+    credits: int,
 ) -> None:
     said = change_reason(planned(), found, None, **options)  # type: ignore[arg-type]
     assert (said.why, said.mark, said.code, said.credits) == (why, mark, code, credits)
@@ -113,18 +181,30 @@ def test_each_row_of_the_table(
 def test_a_name_that_was_planned_with_other_words_is_changed_and_says_what_it_was_paid() -> None:
     before = EarlierPlan(planned(seed=1), job(HELD, ACCEPTED, SUCCEEDED, SAVED))
     said = change_reason(planned(seed=2), job(), before)
-    assert (said.why, said.changes, said.credits) == (ChangeCause.CHANGED, (Change("seed", 1, 2),), 2)
+    assert (said.why, said.changes, said.credits) == (
+        ChangeCause.CHANGED,
+        (Change("seed", 1, 2),),
+        2,
+    )
     # What it asks for now has a past of its own: that says more.
     assert change_reason(planned(seed=2), job(HELD, ACCEPTED), before).why is ChangeCause.IN_FLIGHT
 
 
 def test_changes_tell_numbers_from_words_and_images_by_their_bytes() -> None:
     def image(path: str, digest: str) -> InputImage:
-        return InputImage(AssetSpec(sha256=digest * 64, byte_size=1, mime_type="image/png", filename=path), Path(path))
+        return InputImage(
+            AssetSpec(sha256=digest * 64, byte_size=1, mime_type="image/png", filename=path),
+            Path(path),
+        )
 
-    before = replace(planned(a=1, b="x", c=True), images={"image": image("p.png", "0"), "mask": image("m.png", "1")})
+    before = replace(
+        planned(a=1, b="x", c=True),
+        images={"image": image("p.png", "0"), "mask": image("m.png", "1")},
+    )
     now = replace(
-        planned(a=1.0, b="x", d=None), images={"image": image("p.png", "2"), "mask": image("n.png", "1")}, repeat=2
+        planned(a=1.0, b="x", d=None),
+        images={"image": image("p.png", "2"), "mask": image("n.png", "1")},
+        repeat=2,
     )
     assert list(field_changes(before, replace(now, workflow_id="v"))) == [
         Change("workflow", "w", "v"),
@@ -137,7 +217,11 @@ def test_changes_tell_numbers_from_words_and_images_by_their_bytes() -> None:
     assert list(field_changes(before, before)) == []
 
 
-PLANS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 5)), max_size=8, unique_by=(lambda row: row[0]))
+PLANS = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 5)),
+    max_size=8,
+    unique_by=(lambda row: row[0]),
+)
 
 
 @given(last=PLANS, now=PLANS, done=st.sets(st.integers(0, 5)))

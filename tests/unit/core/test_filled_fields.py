@@ -11,7 +11,9 @@ IMAGE = InputImage(AssetSpec("0" * 64, 1, "image/png", "a.png"), Path("a.png"))
 
 
 def job(workflow_id: str = "w", prompt: str | None = None, **more: Any) -> PlannedJob:
-    return PlannedJob(0, "i", "a", workflow_id, more.get("params", {}), more.get("images", {}), prompt=prompt)
+    return PlannedJob(
+        0, "i", "a", workflow_id, more.get("params", {}), more.get("images", {}), prompt=prompt
+    )
 
 
 def test_a_parameter_with_the_prompt_was_filled_and_one_that_was_given_was_not() -> None:

@@ -24,7 +24,11 @@ CONTENT: dict[str, Any] = {
 }
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -48,13 +52,25 @@ GOLDEN_FORMS = [
 
 GOLDEN_KEYS = [
     (
-        {"manifest": "m", "run_id": "default", "workflow_id": "zimage-base", "images": {}, "repeat": 1}
+        {
+            "manifest": "m",
+            "run_id": "default",
+            "workflow_id": "zimage-base",
+            "images": {},
+            "repeat": 1,
+        }
         | {"params": {"prompt.text": "a cat", "sampler.seed": 7}},
         "035aaae4a20f6a84ee16d980b81895a813bfa7123192ff6f6b7b1c0be49fc39c",
         "cb1-b9a6fc5f0544f849754a6bcf0854319355afb4b5134ee8af4eda5ef7e5839e56",
     ),
     (
-        {"manifest": "m", "run_id": "r2", "workflow_id": "qwen-edit", "images": {"image.image": "0" * 64}, "repeat": 2}
+        {
+            "manifest": "m",
+            "run_id": "r2",
+            "workflow_id": "qwen-edit",
+            "images": {"image.image": "0" * 64},
+            "repeat": 2,
+        }
         | {"params": {"prompt.value": "é", "size.width": 512.0}},
         "9b187d22a40aa44968450bb1f2a2fae68574ac78713a362d9ae938f72ced57f3",
         "cb1-5072f26adb533dc94626c7619c3e634cf4ca23b29991d905166504fd37954879",
@@ -73,11 +89,21 @@ def test_keys_are_frozen(content: dict[str, Any], identity: str, key: str) -> No
     assert idempotency_key(identity, 1) == key
 
 
-@given(st.text(), st.text(), st.dictionaries(st.text(), JSON, max_size=5), st.dictionaries(st.text(), st.text()))
+@given(
+    st.text(),
+    st.text(),
+    st.dictionaries(st.text(), JSON, max_size=5),
+    st.dictionaries(st.text(), st.text()),
+)
 def test_an_identity_is_the_digest_of_the_canonical_form_of_all_that_a_job_asks_for(
     text: str, other: str, params: dict[str, Any], images: dict[str, str]
 ) -> None:
-    content: dict[str, Any] = {"manifest": text, "run_id": other, "workflow_id": text + other, "params": params}
+    content: dict[str, Any] = {
+        "manifest": text,
+        "run_id": other,
+        "workflow_id": text + other,
+        "params": params,
+    }
     content |= {"images": images, "repeat": len(images) + 1}
     assert job_identity(**content) == hashlib.sha256(canonical(content).encode()).hexdigest()
 
@@ -102,7 +128,9 @@ def test_different_values_have_different_forms(one: Any, other: Any) -> None:
         assert one == other
 
 
-@each_case("one, other", [(1, True), (1, "1"), (0, False), (None, "null"), ([], {}), (2**64, 2**64 - 1)])
+@each_case(
+    "one, other", [(1, True), (1, "1"), (0, False), (None, "null"), ([], {}), (2**64, 2**64 - 1)]
+)
 def test_what_python_takes_for_equal_or_close_is_told_apart(one: Any, other: Any) -> None:
     assert canonical(one) != canonical(other)
 
@@ -112,7 +140,10 @@ def test_text_is_not_normalised() -> None:
     assert canonical(composed) != canonical(unicodedata.normalize("NFD", "é"))
 
 
-@each_case("value", [float("nan"), float("inf"), -float("inf"), "\ud800", ["\udfff"], {"a": {"b": float("nan")}}])
+@each_case(
+    "value",
+    [float("nan"), float("inf"), -float("inf"), "\ud800", ["\udfff"], {"a": {"b": float("nan")}}],
+)
 def test_what_json_cannot_say_is_refused(value: Any) -> None:
     words = "^(JSON cannot represent NaN and infinity|text contains a lone surrogate, which is not a character)$"
     with pytest.raises(ValueError, match=words):

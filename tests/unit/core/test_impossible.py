@@ -1,4 +1,7 @@
-"""A journal that contradicts itself: every story can be folded, and none that is impossible frees credits."""
+"""A journal that contradicts itself:
+
+every story can be folded, and none that is impossible frees credits.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,14 @@ JOB, OTHER, IMAGE = "a" * 64, "b" * 64, "asset:" + "c" * 64
 
 
 def held(credits: str = "5", *, images: bool = False) -> Held:
-    return Held(at=1.0, attempt=1, key="k", credits=Decimal(credits), price_class="workflow:w", images=images)
+    return Held(
+        at=1.0,
+        attempt=1,
+        key="k",
+        credits=Decimal(credits),
+        price_class="workflow:w",
+        images=images,
+    )
 
 
 def prepared(credits: str) -> Prepared:
@@ -73,10 +83,17 @@ def intended(credits: str = "3", payer: str = JOB) -> Intended:
 
 
 DECLINED, REFUSED = HoldReleased(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)
-FAILED, VANISHED, SUCCEEDED = Failed(at=1.0, error=ERROR), JobLost(at=1.0, error=ERROR), Succeeded(at=1.0, outputs=1)
+FAILED, VANISHED, SUCCEEDED = (
+    Failed(at=1.0, error=ERROR),
+    JobLost(at=1.0, error=ERROR),
+    Succeeded(at=1.0, outputs=1),
+)
 NOT_CREATED, LOST = NotCreated(at=1.0, error=ERROR), Lost(at=1.0, nonce="n")
 UNANSWERED = SubmitUnknown(at=1.0, error=ERROR)
-DELETED, CREATED = Deleted(at=1.0, rebate=Decimal(1)), Created(at=1.0, asset_id="a", credits=Decimal(3))
+DELETED, CREATED = (
+    Deleted(at=1.0, rebate=Decimal(1)),
+    Created(at=1.0, asset_id="a", credits=Decimal(3)),
+)
 
 REPRICED_LATE = Repriced(at=1.0, credits=Decimal(6), settled=Settled(Decimal(5), "workflow:w", ""))
 
@@ -142,15 +159,21 @@ def any_events(draw: st.DrawFn, has_images: bool) -> list[JobEvent]:
     """A possible life, then anything at all, at any price."""
     _, events = draw(lives(has_images=has_images))
     events = [*events, *draw(st.lists(st.sampled_from(JOB_EVENTS), max_size=6))]
-    events = [replace(event, images=has_images) if isinstance(event, Held) else event for event in events]
+    events = [
+        replace(event, images=has_images) if isinstance(event, Held) else event for event in events
+    ]
     return [
-        replace(event, credits=draw(PRICES)) if isinstance(event, Held | Prepared | Accepted) else event
+        replace(event, credits=draw(PRICES))
+        if isinstance(event, Held | Prepared | Accepted)
+        else event
         for event in events
     ]
 
 
 @given(st.booleans().flatmap(lambda images: st.tuples(st.just(images), any_events(images))))
-def test_after_what_can_not_have_happened_no_less_is_committed_than_before(story: tuple[bool, list[JobEvent]]) -> None:
+def test_after_what_can_not_have_happened_no_less_is_committed_than_before(
+    story: tuple[bool, list[JobEvent]],
+) -> None:
     has_images, events = story
     told = [(JOB, event) for event in events]
     count = possible(Job(JOB, has_images=has_images), events)
@@ -158,7 +181,13 @@ def test_after_what_can_not_have_happened_no_less_is_committed_than_before(story
     assert all(committed(*told[:end]) >= floor for end in range(count, len(told) + 1))
 
 
-@given(st.lists(st.tuples(st.sampled_from([JOB, OTHER, IMAGE]), st.sampled_from([*JOB_EVENTS, *ASSET_EVENTS]))))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([JOB, OTHER, IMAGE]), st.sampled_from([*JOB_EVENTS, *ASSET_EVENTS])
+        )
+    )
+)
 def test_whatever_is_told_of_whom_can_be_folded(entries: list[tuple[str, Event]]) -> None:
     assert committed(*entries) >= -sum(isinstance(event, Deleted) for _, event in entries)
     job = replay(Job(JOB), [event for subject, event in entries if subject == JOB])
@@ -192,15 +221,48 @@ def test_what_is_held_stays_held_and_what_was_charged_is_counted(
     [
         ([(JOB, held()), (IMAGE, intended()), (IMAGE, intended()), (IMAGE, NOT_CREATED)], 5),
         (
-            [(JOB, held()), (OTHER, held()), (IMAGE, intended()), (IMAGE, intended(payer=OTHER)), (IMAGE, NOT_CREATED)],
+            [
+                (JOB, held()),
+                (OTHER, held()),
+                (IMAGE, intended()),
+                (IMAGE, intended(payer=OTHER)),
+                (IMAGE, NOT_CREATED),
+            ],
             10,
         ),
         ([(JOB, held("1")), (IMAGE, intended("3"))], 3),
         ([(IMAGE, intended("3"))], 3),
-        ([(JOB, held()), (IMAGE, intended()), (IMAGE, CREATED), (IMAGE, DELETED), (IMAGE, DELETED)], 4),
-        ([(JOB, held()), (IMAGE, intended()), (IMAGE, CREATED), (IMAGE, DECLINED), (IMAGE, CREATED)], 8),
+        (
+            [
+                (JOB, held()),
+                (IMAGE, intended()),
+                (IMAGE, CREATED),
+                (IMAGE, DELETED),
+                (IMAGE, DELETED),
+            ],
+            4,
+        ),
+        (
+            [
+                (JOB, held()),
+                (IMAGE, intended()),
+                (IMAGE, CREATED),
+                (IMAGE, DECLINED),
+                (IMAGE, CREATED),
+            ],
+            8,
+        ),
         ([(IMAGE, DELETED)], 0),
-        ([(JOB, held()), (IMAGE, intended()), (IMAGE, DECLINED), (IMAGE, NOT_CREATED), (JOB, prepared("2"))], 5),
+        (
+            [
+                (JOB, held()),
+                (IMAGE, intended()),
+                (IMAGE, DECLINED),
+                (IMAGE, NOT_CREATED),
+                (JOB, prepared("2")),
+            ],
+            5,
+        ),
         ([(IMAGE, LOST)], 0),
     ],
 )
@@ -217,14 +279,20 @@ def test_an_image_frees_nothing_by_what_can_not_have_happened_either(
         (JOB, [held(), accepted(), REPRICED_LATE], False),
         (JOB, [held(), accepted(), SUCCEEDED, REPRICED_LATE], True),
         (JOB, [held(), accepted(), SUCCEEDED, Repriced(at=1.0, credits=Decimal(6))], False),
-        (IMAGE, [intended(), LOST, intended(), CREATED, DELETED, Found(at=1.0, asset_id="b"), DELETED], True),
+        (
+            IMAGE,
+            [intended(), LOST, intended(), CREATED, DELETED, Found(at=1.0, asset_id="b"), DELETED],
+            True,
+        ),
         (IMAGE, [LOST], False),
         (IMAGE, [intended(), CREATED, LOST], False),
         (IMAGE, [DELETED], False),
         (IMAGE, [intended(), CREATED, DELETED, DELETED], False),
     ],
 )
-def test_the_ledger_knows_what_can_not_have_happened(subject: str, events: list[Event], is_possible: bool) -> None:
+def test_the_ledger_knows_what_can_not_have_happened(
+    subject: str, events: list[Event], is_possible: bool
+) -> None:
     ledger = Ledger()
     for event in events:
         assert not ledger.is_contradictory(subject)

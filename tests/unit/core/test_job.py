@@ -1,4 +1,7 @@
-"""The life of a job: each row of the table at the head of ``core/job.py``, and what holds in any life."""
+"""The life of a job:
+
+each row of the table at the head of ``core/job.py``, and what holds in any life.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,12 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
     (PLAIN, [HELD, ACCEPTED, VANISHED], Phase.VANISHED, None),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0)], Phase.FETCHING, Fetch("j1", 1)),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), saved(0)], Phase.SUCCEEDED, None),
-    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MISSED], Phase.FETCHING, Fetch("j1", 1)),
+    (
+        PLAIN,
+        [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MISSED],
+        Phase.FETCHING,
+        Fetch("j1", 1),
+    ),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), MOVED], Phase.FETCHING, Fetch("j1", 0)),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), UNAVAILABLE, MOVED], Phase.UNAVAILABLE, None),
     (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MOVED], Phase.SUCCEEDED, None),
@@ -103,7 +111,12 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0)], Phase.FETCHING, RecheckOutputs("j1")),
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), SAME], Phase.SUCCEEDED, None),
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE], Phase.FETCHING, Fetch("j1", 1)),
-    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1)], Phase.FETCHING, RecheckOutputs("j1")),
+    (
+        PLAIN,
+        [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1)],
+        Phase.FETCHING,
+        RecheckOutputs("j1"),
+    ),
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1), SAME], Phase.SUCCEEDED, None),
     (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), SAME, MORE], Phase.FETCHING, Fetch("j1", 1)),
     (PLAIN, [HELD, ACCEPTED, EMPTY], Phase.FETCHING, RecheckOutputs("j1")),
@@ -114,7 +127,9 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
 
 
 @each_case("job, events, phase, wanted", ROWS)
-def test_a_row_of_the_table(job: Job, events: list[JobEvent], phase: Phase, wanted: Command | None) -> None:
+def test_a_row_of_the_table(
+    job: Job, events: list[JobEvent], phase: Phase, wanted: Command | None
+) -> None:
     after = replay(job, events)
     assert (after.phase, decide(after)) == (phase, wanted)
 
@@ -147,7 +162,9 @@ def test_of_the_answer_and_the_record_the_higher_figure_is_the_attempts(
 
 
 @each_case("after", [[], [saved(0)], [saved(0), saved(1)], [UNAVAILABLE]])
-def test_a_record_that_differs_after_the_end_changes_the_price_and_nothing_else(after: list[JobEvent]) -> None:
+def test_a_record_that_differs_after_the_end_changes_the_price_and_nothing_else(
+    after: list[JobEvent],
+) -> None:
     before = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, *after])
     settled = Settled(before.current.credits, "workflow:w", "")
     job = evolve(before, Repriced(at=1.0, credits=7, settled=settled))  # type: ignore[arg-type]
@@ -156,7 +173,9 @@ def test_a_record_that_differs_after_the_end_changes_the_price_and_nothing_else(
 
 
 @pytest.mark.parametrize(("ended", "settled"), [(False, True), (True, False)])
-def test_a_price_says_whether_its_job_had_succeeded_or_can_not_have_happened(ended: bool, settled: bool) -> None:
+def test_a_price_says_whether_its_job_had_succeeded_or_can_not_have_happened(
+    ended: bool, settled: bool
+) -> None:
     job = replay(PLAIN, [HELD, ACCEPTED, *([SUCCEEDED] if ended else [])])
     said = Settled(Decimal(2), "workflow:w", "") if settled else None
     with pytest.raises(ValueError, match="can't be that of the job"):
@@ -190,7 +209,9 @@ def test_a_failed_job_gets_the_next_key_and_a_refused_one_keeps_its_own() -> Non
     refused = replay(PLAIN, [HELD, REFUSED, REOPENED])
     assert (failed.attempt, failed.key) == (2, idempotency_key(ID, 2))
     assert (refused.attempt, refused.key) == (1, idempotency_key(ID, 1))
-    known = Refused(at=1.0, error=ErrorInfo("IDEMPOTENCY_KEY_REUSED", "it belongs to another request"))
+    known = Refused(
+        at=1.0, error=ErrorInfo("IDEMPOTENCY_KEY_REUSED", "it belongs to another request")
+    )
     assert replay(PLAIN, [HELD, known, REOPENED]).attempt == 2  # its own key can't be used any more
     bought = replay(PLAIN, [HELD, known])
     assert not may_reopen(bought, buys_again=False)
@@ -213,15 +234,28 @@ def test_retrying_what_failed_opens_one_more_attempt() -> None:
         ([HELD, REFUSED, REOPENED, REOPENED], 1),
     ],
 )
-def test_no_number_is_skipped_however_often_a_job_is_opened_again(events: list[JobEvent], attempt: int) -> None:
-    """An attempt that was never sent has used no key up: the next one is it, and is what a rerun asks for first."""
+def test_no_number_is_skipped_however_often_a_job_is_opened_again(
+    events: list[JobEvent], attempt: int
+) -> None:
+    """An attempt that was never sent has used no key up:
+
+    the next one is it, and is what a rerun asks for first.
+    """
     assert replay(Job(ID), events).attempt == attempt
 
 
 @each_case("events", [[HELD], [HELD, UNANSWERED]])
 @each_case(
     "age_s, is_forgotten",
-    [(0, False), (100, False), (100.5, True), (1e9, True), (-300, False), (-300.5, True), (-1e9, True)],
+    [
+        (0, False),
+        (100, False),
+        (100.5, True),
+        (1e9, True),
+        (-300, False),
+        (-300.5, True),
+        (-1e9, True),
+    ],
 )
 def test_a_key_is_trusted_for_its_time_and_a_clocks_slack(
     events: list[JobEvent], age_s: float, is_forgotten: bool
@@ -260,7 +294,13 @@ def test_a_tighter_rule_of_today_still_reads_yesterdays_attempts() -> None:
 
 @each_case(
     "events, impossible",
-    [([], ACCEPTED), ([HELD], SUCCEEDED), ([HELD, ACCEPTED], HELD), ([HELD], PREPARED), ([HELD, ACCEPTED], REFUSED)],
+    [
+        ([], ACCEPTED),
+        ([HELD], SUCCEEDED),
+        ([HELD, ACCEPTED], HELD),
+        ([HELD], PREPARED),
+        ([HELD, ACCEPTED], REFUSED),
+    ],
 )
 def test_what_cannot_have_happened_is_refused(events: list[JobEvent], impossible: JobEvent) -> None:
     with pytest.raises(ValueError, match="is impossible for a job"):
@@ -274,13 +314,17 @@ def test_no_definite_answer_frees_nothing() -> None:
 
 
 @given(lives())
-def test_any_life_keeps_its_attempts_in_order_and_its_keys_derived(life: tuple[Job, list[JobEvent]]) -> None:
+def test_any_life_keeps_its_attempts_in_order_and_its_keys_derived(
+    life: tuple[Job, list[JobEvent]],
+) -> None:
     job, events = life
     for event in events:
         job = evolve(job, event) if event is not None else job
         numbers = [attempt.number for attempt in job.attempts]
         assert numbers == sorted(set(numbers))
-        assert all(attempt.key == idempotency_key(job.identity, attempt.number) for attempt in job.attempts)
+        assert all(
+            attempt.key == idempotency_key(job.identity, attempt.number) for attempt in job.attempts
+        )
         assert job.attempt >= (numbers[-1] if numbers else 1)
         accepted = [attempt for attempt in job.attempts if attempt.job_id is not None]
         assert len({attempt.number for attempt in accepted}) == len(accepted)

@@ -18,7 +18,9 @@ PLANNED = PlannedJob(0, "i" * 64, "job", "w", PARAMS, {"image.image": IMAGE})
 
 
 def record(workflow_id: str = "w", params: Mapping[str, object] | None = None) -> JobSnapshot:
-    return JobSnapshot("job_1", JobStatus.SUCCEEDED, Credits(2), workflow_id=workflow_id, params=params or {})
+    return JobSnapshot(
+        "job_1", JobStatus.SUCCEEDED, Credits(2), workflow_id=workflow_id, params=params or {}
+    )
 
 
 def test_a_record_of_another_workflow_is_another_jobs() -> None:
@@ -27,7 +29,15 @@ def test_a_record_of_another_workflow_is_another_jobs() -> None:
     assert not matches_record(PLANNED, record("other"))
 
 
-@each_case("params", [{"prompt.text": "a bridge"}, {"prompt.text": ""}, {"width.value": 512}, {"width.value": 1024.5}])
+@each_case(
+    "params",
+    [
+        {"prompt.text": "a bridge"},
+        {"prompt.text": ""},
+        {"width.value": 512},
+        {"width.value": 1024.5},
+    ],
+)
 def test_a_record_with_another_parameter_is_another_jobs(params: Mapping[str, object]) -> None:
     assert not matches_record(PLANNED, record(params=params))
 
@@ -43,5 +53,7 @@ def test_a_record_with_another_parameter_is_another_jobs(params: Mapping[str, ob
         {"image.image": "the asset of the same image, which was uploaded again"},
     ],
 )
-def test_what_a_gateway_adds_stores_otherwise_or_leaves_out_proves_nothing(params: Mapping[str, object]) -> None:
+def test_what_a_gateway_adds_stores_otherwise_or_leaves_out_proves_nothing(
+    params: Mapping[str, object],
+) -> None:
     assert matches_record(PLANNED, record(params=params))

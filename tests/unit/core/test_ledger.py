@@ -47,7 +47,9 @@ W = Shape("workflow:w")
 
 
 def held(credits: str, price_class: str = "workflow:w", *, images: bool = False) -> Held:
-    return Held(at=0.0, attempt=1, key="k", credits=Decimal(credits), price_class=price_class, images=images)
+    return Held(
+        at=0.0, attempt=1, key="k", credits=Decimal(credits), price_class=price_class, images=images
+    )
 
 
 def accepted(credits: str, *, reused: bool = False, earlier: bool = False) -> Accepted:
@@ -94,13 +96,17 @@ def test_of_a_job_that_is_over_nothing_is_kept() -> None:
         [held("2"), accepted, Repriced(at=0.0, credits=Decimal(3)), Succeeded(at=0.0, outputs=1)],
         [held("2"), HoldReleased(at=0.0, error=ERROR)],
     ]
-    ledger = books(*((f"job-{number}", event) for number, story in enumerate(stories) for event in story))
+    ledger = books(
+        *((f"job-{number}", event) for number, story in enumerate(stories) for event in story)
+    )
     collections = [kept for kept in vars(ledger).values() if isinstance(kept, dict | set | list)]
     assert "job-" not in repr(collections)
 
 
 @given(st.lists(lives(), max_size=4))
-def test_spent_and_held_are_what_a_simple_model_says(histories: list[tuple[Job, list[JobEvent]]]) -> None:
+def test_spent_and_held_are_what_a_simple_model_says(
+    histories: list[tuple[Job, list[JobEvent]]],
+) -> None:
     """The model: each attempt has a price and a state, and the books are sums over attempts."""
     ledger = Ledger()
     attempts: dict[tuple[int, int], tuple[str, Decimal]] = {}
@@ -127,7 +133,9 @@ def test_spent_and_held_are_what_a_simple_model_says(histories: list[tuple[Job, 
                     pass
 
             def total(state: str) -> Decimal:
-                return sum((amount for found, amount in attempts.values() if found == state), Decimal(0))
+                return sum(
+                    (amount for found, amount in attempts.values() if found == state), Decimal(0)
+                )
 
             assert ledger.jobs == total("spent")
             assert ledger.held == total("held") + total("awaited")
@@ -139,7 +147,10 @@ def test_a_hold_entered_twice_counts_once() -> None:
 
 
 def test_no_answer_holds() -> None:
-    assert figures(books(("job", held("2")), ("job", SubmitUnknown(at=0.0, error=ERROR)))) == ("0", "2")
+    assert figures(books(("job", held("2")), ("job", SubmitUnknown(at=0.0, error=ERROR)))) == (
+        "0",
+        "2",
+    )
 
 
 def test_an_image_is_paid_out_of_the_hold_of_its_job() -> None:
@@ -152,7 +163,11 @@ def test_an_image_is_paid_out_of_the_hold_of_its_job() -> None:
 
 
 def test_an_image_that_was_not_bought_gives_its_hold_back_to_the_job() -> None:
-    ledger = books(("job", held("3")), ("asset:x", intended("0.5")), ("asset:x", NotCreated(at=0.0, error=ERROR)))
+    ledger = books(
+        ("job", held("3")),
+        ("asset:x", intended("0.5")),
+        ("asset:x", NotCreated(at=0.0, error=ERROR)),
+    )
     assert (figures(ledger), ledger.hold_of("job")) == (("0", "3"), Decimal(3))
 
 
@@ -174,7 +189,9 @@ def test_a_rebate_comes_back_once() -> None:
 
 
 def test_an_upload_whose_answer_was_lost_counts_with_the_price_that_is_learned_later() -> None:
-    ledger = books(("job", held("10")), ("asset:x", intended("10")), ("asset:x", created("0", assumed=True)))
+    ledger = books(
+        ("job", held("10")), ("asset:x", intended("10")), ("asset:x", created("0", assumed=True))
+    )
     ledger.apply("asset:x", Deleted(at=0.0, rebate=Decimal("0.2")))
     assert ledger.spent == 0
     ledger.apply("asset:x", intended("10"))
@@ -183,11 +200,17 @@ def test_an_upload_whose_answer_was_lost_counts_with_the_price_that_is_learned_l
 
 
 def test_an_upload_that_is_nowhere_to_be_found_stays_held_at_the_price_of_one() -> None:
-    ledger = books(("job", held("10")), ("asset:x", intended("10")), ("asset:x", Lost(at=0.0, nonce="n")))
+    ledger = books(
+        ("job", held("10")), ("asset:x", intended("10")), ("asset:x", Lost(at=0.0, nonce="n"))
+    )
     assert figures(ledger) == ("0", "10")
     ledger.apply("asset:x", intended("10"))
     ledger.apply("asset:x", created("0.5"))
-    assert (ledger.lost_uploads, ledger.spent, ledger.hold_of("job")) == (1, Decimal("0.5"), Decimal("9.5"))
+    assert (ledger.lost_uploads, ledger.spent, ledger.hold_of("job")) == (
+        1,
+        Decimal("0.5"),
+        Decimal("9.5"),
+    )
     assert ledger.held == Decimal("9.5") + Decimal("0.5")
 
 
@@ -206,7 +229,9 @@ def test_an_upload_that_was_not_charged_counts_nothing(ending: AssetEvent) -> No
 
 
 def test_a_job_found_again_teaches_its_price_as_well() -> None:
-    ledger = books(("job", held("10")), ("job", Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True)))
+    ledger = books(
+        ("job", held("10")), ("job", Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True))
+    )
     assert ledger.prices.expected(W) == 2
 
 
@@ -237,16 +262,30 @@ def test_new_books_are_empty_and_learn_into_the_prices_that_they_are_given() -> 
     prices = PriceBook()
     ledger = Ledger(prices)
     assert ledger.prices is prices
-    amounts = (ledger.spent, ledger.held, ledger.committed, ledger.refunded, ledger.reused, ledger.rebates)
+    amounts = (
+        ledger.spent,
+        ledger.held,
+        ledger.committed,
+        ledger.refunded,
+        ledger.reused,
+        ledger.rebates,
+    )
     assert amounts == (Decimal(0),) * 6
-    counts = (ledger.assumed_uploads, ledger.lost_uploads, ledger.reused_assets, ledger.restored_with_images)
+    counts = (
+        ledger.assumed_uploads,
+        ledger.lost_uploads,
+        ledger.reused_assets,
+        ledger.restored_with_images,
+    )
     assert counts == (0, 0, 0, 0)
     assert (ledger.price_differs, ledger.repriced_jobs) == (0, 0)
     assert (ledger.surprises, ledger.holds(), ledger.hold_of("job")) == ((), {}, 0)
 
 
 def test_what_is_committed_is_what_is_spent_and_what_is_held() -> None:
-    ledger = books(("job", held("2")), ("job", accepted("2")), ("job", SUCCEEDED), ("other", held("3")))
+    ledger = books(
+        ("job", held("2")), ("job", accepted("2")), ("job", SUCCEEDED), ("other", held("3"))
+    )
     assert (ledger.spent, ledger.held, ledger.committed) == (2, 3, 5)
     assert ledger.holds() == {"other": 3}
 
@@ -261,7 +300,11 @@ def test_the_holds_that_are_told_stay_what_they_were() -> None:
 def test_a_hold_is_set_for_a_submit_that_is_sent_again_and_set_back() -> None:
     ledger = books(("job", held("2")), ("other", held("1")))
     ledger.set_hold("job", Decimal("3.5"), alone=True)
-    assert (ledger.hold_of("job"), ledger.held, set(ledger.alone)) == (Decimal("3.5"), Decimal("4.5"), {"job"})
+    assert (ledger.hold_of("job"), ledger.held, set(ledger.alone)) == (
+        Decimal("3.5"),
+        Decimal("4.5"),
+        {"job"},
+    )
     ledger.set_hold("job", Decimal(2), alone=False)
     assert (ledger.hold_of("job"), ledger.held, set(ledger.alone)) == (2, 3, set())
 
@@ -282,7 +325,9 @@ def test_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: J
 
 
 @each_case("end", [created("2"), NOT_CREATED, LOST])
-def test_an_upload_for_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(end: AssetEvent) -> None:
+def test_an_upload_for_one_that_was_admitted_alone_is_so_until_it_has_a_definite_answer(
+    end: AssetEvent,
+) -> None:
     alone = replace(held("9"), alone=True)
     assert set(books(("job", alone), ("asset:x", intended("4"))).alone) == {"job", "asset:x"}
     assert set(books(("job", alone), ("asset:x", intended("4")), ("asset:x", end)).alone) == {"job"}
@@ -296,7 +341,9 @@ def test_a_price_is_that_of_the_shape_that_was_held_for() -> None:
     assert ledger.prices.expected(Shape("workflow:w", "small")) == 2
 
 
-def test_an_upload_that_is_nowhere_to_be_found_is_held_at_the_declared_ceiling_if_that_is_more() -> None:
+def test_an_upload_that_is_nowhere_to_be_found_is_held_at_the_declared_ceiling_if_that_is_more() -> (
+    None
+):
     story = [("job", held("10")), ("asset:x", intended("1")), ("asset:x", Lost(at=0.0, nonce="n"))]
     ledger = with_prices(PriceBook(None, Decimal(1)), *story)
     assert (ledger.held, ledger.hold_of("job"), ledger.spent) == (10, 9, 0)
@@ -327,7 +374,9 @@ def test_an_upload_names_the_price_of_uploads() -> None:
 def test_a_price_above_its_hold_is_a_surprise_and_of_each_class_the_worst_is_kept() -> None:
     ledger = Ledger()
     told_after = []
-    for job, (hold, charge) in enumerate((("2", "2"), ("2", "1"), ("2", "3"), ("2", "2.5"), ("1", "2"), ("1", "5"))):
+    for job, (hold, charge) in enumerate(
+        (("2", "2"), ("2", "1"), ("2", "3"), ("2", "2.5"), ("1", "2"), ("1", "5"))
+    ):
         ledger.apply(f"job-{job}", held(hold))
         ledger.apply(f"job-{job}", accepted(charge))
         told_after.append(told(ledger))
@@ -348,11 +397,15 @@ def repriced(credits: str) -> Repriced:
     return Repriced(at=0.0, credits=Decimal(credits))
 
 
-def test_a_record_above_the_answer_raises_the_hold_and_teaches_the_price_and_is_a_surprise() -> None:
+def test_a_record_above_the_answer_raises_the_hold_and_teaches_the_price_and_is_a_surprise() -> (
+    None
+):
     ledger = books(("job", held("3")), ("job", accepted("1")), ("job", repriced("7")))
     assert figures(ledger) == ("0", "7")
     assert ledger.prices.expected(W) == 7
-    assert ledger.surprises == (PriceSurprise("workflow:w", Decimal(1), Decimal(7), by_record=True),)
+    assert ledger.surprises == (
+        PriceSurprise("workflow:w", Decimal(1), Decimal(7), by_record=True),
+    )
     assert (ledger.price_differs, ledger.repriced_jobs) == (6, 1)
     ledger.apply("job", SUCCEEDED)
     assert figures(ledger) == ("7", "0")
@@ -365,7 +418,9 @@ def test_a_record_below_the_answer_lowers_nothing_and_counts_as_a_difference() -
 
 
 def test_a_record_that_rises_twice_is_one_job_and_the_whole_difference() -> None:
-    ledger = books(("job", held("3")), ("job", accepted("1")), ("job", repriced("7")), ("job", repriced("9")))
+    ledger = books(
+        ("job", held("3")), ("job", accepted("1")), ("job", repriced("7")), ("job", repriced("9"))
+    )
     assert (figures(ledger), ledger.price_differs, ledger.repriced_jobs) == (("0", "9"), 8, 1)
 
 
@@ -374,7 +429,9 @@ def test_the_record_of_a_job_that_was_found_again_is_a_price_and_no_surprise() -
     assert (found.prices.expected(W), found.surprises) == (7, ())
 
 
-def test_a_job_that_nobody_knew_and_that_came_back_more_expensive_is_spent_at_its_records_price() -> None:
+def test_a_job_that_nobody_knew_and_that_came_back_more_expensive_is_spent_at_its_records_price() -> (
+    None
+):
     story = [("job", held("2")), ("job", accepted("2")), ("job", VANISHED), ("job", repriced("7"))]
     assert figures(books(*story)) == ("7", "0")
     assert figures(books(*story, ("job", SUCCEEDED))) == ("7", "0")
@@ -394,7 +451,12 @@ def test_a_payer_can_make_up_for_no_more_than_it_has() -> None:
 
 
 def test_what_is_left_of_an_images_hold_goes_back_once_and_to_its_own_payer() -> None:
-    ledger = books(("job", held("5")), ("other", held("5")), ("asset:x", intended("3")), ("asset:x", NOT_CREATED))
+    ledger = books(
+        ("job", held("5")),
+        ("other", held("5")),
+        ("asset:x", intended("3")),
+        ("asset:x", NOT_CREATED),
+    )
     ledger.apply("asset:x", NOT_CREATED)
     assert ledger.holds() == {"job": 5, "other": 5}
     ledger.apply("asset:x", created("0.5"))
@@ -414,8 +476,18 @@ def test_a_job_found_again_counts_as_reused_when_it_has_succeeded() -> None:
 def test_a_job_that_was_bought_is_not_reused_even_where_an_earlier_attempt_was() -> None:
     bought = [held("2"), accepted("2"), SUCCEEDED]
     again = [held("2"), accepted("2", reused=True), accepted("2"), SUCCEEDED]
-    failed_first = [held("2"), accepted("2", reused=True), FAILED, held("2"), accepted("2"), SUCCEEDED]
-    assert [books(*(("job", event) for event in story)).reused for story in (bought, again, failed_first)] == [0, 0, 0]
+    failed_first = [
+        held("2"),
+        accepted("2", reused=True),
+        FAILED,
+        held("2"),
+        accepted("2"),
+        SUCCEEDED,
+    ]
+    assert [
+        books(*(("job", event) for event in story)).reused
+        for story in (bought, again, failed_first)
+    ] == [0, 0, 0]
 
 
 def test_a_failed_job_is_held_until_its_refund_is_seen() -> None:
@@ -439,23 +511,38 @@ def test_a_job_that_nobody_knows_is_spent_until_it_is_found_to_have_failed() -> 
     lost_twice = books(*story, ("job", VANISHED), ("job", FAILED))
     assert (lost_twice.jobs, lost_twice.held_for_refunds) == (0, 2)
     # What was settled is not settled again.
-    again = books(*story, ("job", SUCCEEDED), ("job", held("1")), ("job", accepted("1")), ("job", FAILED))
+    again = books(
+        *story, ("job", SUCCEEDED), ("job", held("1")), ("job", accepted("1")), ("job", FAILED)
+    )
     assert (again.jobs, again.held_for_refunds) == (2, 1)
 
 
 def test_jobs_that_continue_without_their_images_and_images_found_again_are_counted() -> None:
     with_image = Prepared(at=0.0, credits=Decimal(2), assets={"x": "asset-1"})
     without = Prepared(at=0.0, credits=Decimal(2), assets={})
-    ledger = books(*((job, held("2", images=True)) for job in "abc"), ("a", with_image), ("b", without), ("c", without))
+    ledger = books(
+        *((job, held("2", images=True)) for job in "abc"),
+        ("a", with_image),
+        ("b", without),
+        ("c", without),
+    )
     assert ledger.restored_with_images == 2
     found = Found(at=0.0, asset_id="asset-1")
     assert books(("asset:x", found), ("asset:y", found)).reused_assets == 2
 
 
 def test_an_upload_whose_answer_was_lost_costs_its_payer_the_bound_of_one() -> None:
-    story = [("job", held("10")), ("asset:x", intended("3")), ("asset:x", created("0", assumed=True))]
+    story = [
+        ("job", held("10")),
+        ("asset:x", intended("3")),
+        ("asset:x", created("0", assumed=True)),
+    ]
     by_price = {price: with_prices(priced(upload=price), *story) for price in ("0.125", "3", "4")}
-    assert {price: ledger.hold_of("job") for price, ledger in by_price.items()} == {"0.125": 8, "3": 7, "4": 7}
+    assert {price: ledger.hold_of("job") for price, ledger in by_price.items()} == {
+        "0.125": 8,
+        "3": 7,
+        "4": 7,
+    }
     assert [ledger.uploads for ledger in by_price.values()] == [Decimal("0.125"), 3, 4]
     unknown = books(*story)
     assert (unknown.hold_of("job"), unknown.uploads, unknown.assumed_uploads) == (10, 0, 1)
@@ -463,7 +550,11 @@ def test_an_upload_whose_answer_was_lost_costs_its_payer_the_bound_of_one() -> N
 
 
 def test_the_rebate_of_an_upload_whose_answer_was_lost_counts_once_a_price_is_known() -> None:
-    story = [("job", held("10")), ("asset:x", intended("3")), ("asset:x", created("0", assumed=True))]
+    story = [
+        ("job", held("10")),
+        ("asset:x", intended("3")),
+        ("asset:x", created("0", assumed=True)),
+    ]
     ledger = books(*story, ("asset:x", deleted("0.2")))
     assert (ledger.uploads, ledger.rebates, ledger.spent) == (0, 0, 0)
     dear = with_prices(priced(upload="0.5"), *story, ("asset:x", deleted("0.2")))
@@ -476,17 +567,23 @@ def test_a_rebate_says_something_of_its_own_upload_alone() -> None:
     both += [("asset:y", intended("1")), ("asset:y", lost)]
     ledger = with_prices(priced(upload="0.5"), *both, ("asset:y", deleted("0.2")))
     assert (ledger.assumed_uploads, ledger.uploads, ledger.rebates) == (2, 1, Decimal("0.2"))
-    # The same image, lost once more: its rebate is the second upload's, and the first's stays what it was.
+    # The same image, lost once more: its rebate is the second upload's, and the first's stays what
+    # it was.
     for event in (intended("1"), lost, deleted("0.3")):
         ledger.apply("asset:y", event)
-    assert (ledger.assumed_uploads, ledger.uploads, ledger.rebates) == (3, Decimal("1.5"), Decimal("0.5"))
+    assert (ledger.assumed_uploads, ledger.uploads, ledger.rebates) == (
+        3,
+        Decimal("1.5"),
+        Decimal("0.5"),
+    )
 
 
 def test_uploads_that_are_nowhere_to_be_found_are_held_at_their_bound() -> None:
     story = [("job", held("10"))]
     story += [("asset:x", intended("1")), ("asset:x", LOST)] * 2
     assert (books(*story).lost_uploads, books(*story).held) == (2, 10)
-    # Where there is no budget less than the bound is held for an upload: one that is lost counts at the bound.
+    # Where there is no budget less than the bound is held for an upload: one that is lost counts at
+    # the bound.
     assert with_prices(priced(upload="0.5"), *story).held == 8 + 2 * 8
 
 
@@ -503,21 +600,37 @@ def test_uploads_add_up_and_what_becomes_of_them_later_costs_nothing() -> None:
 # -- uploads whose price nobody named, and rebates
 
 
-def unanswered_upload(end: AssetEvent, hold: str = "8", alone: bool = False) -> list[tuple[str, Any]]:
-    return [("job", replace(held("30"), alone=alone)), ("asset:x", intended(hold)), ("asset:x", end)]
+def unanswered_upload(
+    end: AssetEvent, hold: str = "8", alone: bool = False
+) -> list[tuple[str, Any]]:
+    return [
+        ("job", replace(held("30"), alone=alone)),
+        ("asset:x", intended(hold)),
+        ("asset:x", end),
+    ]
 
 
-NO_FIGURE = pytest.mark.parametrize("end", [LOST, created("0", assumed=True)], ids=["lost", "found in the list"])
+NO_FIGURE = pytest.mark.parametrize(
+    "end", [LOST, created("0", assumed=True)], ids=["lost", "found in the list"]
+)
 
 
 @NO_FIGURE
-def test_an_upload_without_a_figure_keeps_counting_at_the_bound_that_it_was_held_at(end: AssetEvent) -> None:
+def test_an_upload_without_a_figure_keeps_counting_at_the_bound_that_it_was_held_at(
+    end: AssetEvent,
+) -> None:
     ledger = with_prices(priced(upload="0.5"), *unanswered_upload(end))
-    assert (ledger.committed, ledger.hold_of("job"), ledger.held_for_uploads + ledger.uploads) == (30, 22, 8)
+    assert (ledger.committed, ledger.hold_of("job"), ledger.held_for_uploads + ledger.uploads) == (
+        30,
+        22,
+        8,
+    )
 
 
 @NO_FIGURE
-def test_a_price_seen_later_moves_the_bound_of_an_upload_only_where_it_is_higher(end: AssetEvent) -> None:
+def test_a_price_seen_later_moves_the_bound_of_an_upload_only_where_it_is_higher(
+    end: AssetEvent,
+) -> None:
     ledger = with_prices(priced(upload="0.5"), *unanswered_upload(end))
     ledger.prices.learn(UPLOAD, Decimal(6))
     assert ledger.committed == 30
@@ -539,7 +652,9 @@ def test_an_upload_held_by_a_declared_ceiling_counts_at_that_whatever_is_declare
     end: AssetEvent, ceiling: str | None
 ) -> None:
     prices = PriceBook(upload_ceiling=None if ceiling is None else Decimal(ceiling))
-    ledger = with_prices(prices, ("job", held("30")), ("asset:x", intended("5", maximum="5")), ("asset:x", end))
+    ledger = with_prices(
+        prices, ("job", held("30")), ("asset:x", intended("5", maximum="5")), ("asset:x", end)
+    )
     assert ledger.held_for_uploads + ledger.uploads == 5
     ledger.prices.learn(UPLOAD, Decimal(6))
     assert ledger.held_for_uploads + ledger.uploads == 6
@@ -552,18 +667,26 @@ def test_an_upload_that_was_alone_keeps_no_more_than_the_budget_had_left(end: As
 
 
 @NO_FIGURE
-def test_a_free_upload_bounds_nothing_so_those_without_a_figure_are_uncounted(end: AssetEvent) -> None:
+def test_a_free_upload_bounds_nothing_so_those_without_a_figure_are_uncounted(
+    end: AssetEvent,
+) -> None:
     ledger = with_prices(priced(upload="0"), *unanswered_upload(end), *unanswered_upload(end)[1:])
     assert ledger.uncounted_uploads == 2
 
 
 def test_eight_uploads_without_a_figure_count_at_eight_bounds() -> None:
-    """0.5 was seen, each may have cost 16 times that; what the budget has left is what the first eight leave."""
+    """0.5 was seen, each may have cost 16 times that; what the budget has left is what the first
+    eight leave."""
     ledger = with_prices(priced(upload="0.5"), ("job", held("100")))
     for number in range(8):
         for event in (intended("8"), LOST if number % 2 else created("0", assumed=True)):
             ledger.apply(f"asset:{number}", event)
-    assert (ledger.committed, ledger.hold_of("job"), ledger.lost_uploads, ledger.assumed_uploads) == (100, 36, 4, 4)
+    assert (
+        ledger.committed,
+        ledger.hold_of("job"),
+        ledger.lost_uploads,
+        ledger.assumed_uploads,
+    ) == (100, 36, 4, 4)
 
 
 @each_case("rebate, counts", [("0.4", "0.4"), ("0.5", "0.5"), ("1000", "0.5")])
@@ -578,7 +701,10 @@ def test_the_rebate_of_an_image_of_another_directory_counts_nothing() -> None:
     ledger = books(("asset:x", found), ("asset:x", deleted("20")))
     assert (ledger.rebates, ledger.spent) == (0, 0)
     # Nor where this directory once was charged for the same image, and has had that back.
-    story = [("asset:x", each) for each in (intended("1"), created("0.5"), deleted("0.5"), found, deleted("0.5"))]
+    story = [
+        ("asset:x", each)
+        for each in (intended("1"), created("0.5"), deleted("0.5"), found, deleted("0.5"))
+    ]
     assert (books(*story).rebates, books(*story).spent) == (Decimal("0.5"), 0)
 
 
@@ -589,9 +715,13 @@ def test_the_rebate_of_an_upload_without_a_figure_frees_at_most_the_price_that_w
 
 
 def test_the_rebate_of_an_image_that_was_found_at_the_gateway_raises_no_budget() -> None:
-    """What this directory was charged for an earlier asset of the image is not what comes back for the found one."""
+    """What this directory was charged for an earlier asset of the image is not what comes back for
+    the found one."""
     ledger = Ledger()
-    ledger.apply("j", Held(at=1.0, attempt=1, key="k", credits=Decimal(9), price_class="workflow:w", images=True))
+    ledger.apply(
+        "j",
+        Held(at=1.0, attempt=1, key="k", credits=Decimal(9), price_class="workflow:w", images=True),
+    )
     ledger.apply("asset:x", Intended(at=1.0, nonce="n", credits=Decimal(5), payer="j"))
     ledger.apply("asset:x", Created(at=1.0, asset_id="a", credits=Decimal(5)))
     ledger.apply("asset:x", Found(at=2.0, asset_id="b"))

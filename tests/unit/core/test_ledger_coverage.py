@@ -1,4 +1,7 @@
-"""Coverage of the gateway's ledger: readings that overlap have missed nothing, and a gap never extends it."""
+"""Coverage of the gateway's ledger:
+
+readings that overlap have missed nothing, and a gap never extends it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from crucible_batch.core.ledger_coverage import LedgerCoverage
 from tests.harness.case_table import each_case
 
 ENTRIES = {
-    name: LedgerEntry(name, "reserve", Decimal(2), at=float(number)) for number, name in enumerate("abcdefgh", start=1)
+    name: LedgerEntry(name, "reserve", Decimal(2), at=float(number))
+    for number, name in enumerate("abcdefgh", start=1)
 }
 
 
@@ -47,7 +51,10 @@ def test_an_older_entry_that_is_still_listed_hides_no_gap(now: str) -> None:
     assert covering(1, 5, "abc").after(reading(now, 9)) == covering(9, 9, now)
 
 
-@each_case("changes, since", [({"status": "posted"}, 9), ({"amount": Decimal(3)}, 9), ({"at": 8.5}, 9), ({}, 1)])
+@each_case(
+    "changes, since",
+    [({"status": "posted"}, 9), ({"amount": Decimal(3)}, 9), ({"at": 8.5}, 9), ({}, 1)],
+)
 def test_an_entry_that_has_changed_may_be_listed_again_and_hides_no_gap(
     changes: dict[str, object], since: float
 ) -> None:
@@ -69,7 +76,14 @@ def test_the_list_may_begin_with_the_newest(order: str) -> None:
 
 
 def test_only_the_entries_of_the_last_reading_count_for_the_overlap() -> None:
-    assert covering(1, 5, "a").after(reading("ab", 6)).after(reading("b", 7)).after(reading("a", 8)).since == 8
+    assert (
+        covering(1, 5, "a")
+        .after(reading("ab", 6))
+        .after(reading("b", 7))
+        .after(reading("a", 8))
+        .since
+        == 8
+    )
 
 
 @each_case("names, since", [("a", 5), ("b", 20)])
@@ -82,17 +96,26 @@ def test_it_covers_what_was_made_since_it_began(moment: float, is_covered: bool)
     assert covering(5, 20, "a").covers(moment) is is_covered
 
 
-@each_case("begun, ended, has_lasted", [(5, 20, True), (4.9, 20, False), (5, 20.1, False), (8, 9, True)])
-def test_it_has_lasted_from_its_first_reading_to_its_last(begun: float, ended: float, has_lasted: bool) -> None:
+@each_case(
+    "begun, ended, has_lasted", [(5, 20, True), (4.9, 20, False), (5, 20.1, False), (8, 9, True)]
+)
+def test_it_has_lasted_from_its_first_reading_to_its_last(
+    begun: float, ended: float, has_lasted: bool
+) -> None:
     assert covering(5, 20, "a").has_lasted(begun, ended) is has_lasted
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4), st.integers(0, 9)), min_size=1, max_size=12),
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(1, 4), st.integers(0, 9)), min_size=1, max_size=12
+    ),
     st.booleans(),
 )
-def test_all_that_a_coverage_covers_was_seen(steps: Sequence[tuple[int, int, int]], is_pinned: bool) -> None:
-    """A gateway lists its newest entries, and may pin the oldest one; between two readings some are made."""
+def test_all_that_a_coverage_covers_was_seen(
+    steps: Sequence[tuple[int, int, int]], is_pinned: bool
+) -> None:
+    """A gateway lists its newest entries, and may pin the oldest one; between two readings some are
+    made."""
     made_at = [0.0, 1.0]
     seen = {0, 1}
     clock = 100.0
@@ -100,7 +123,9 @@ def test_all_that_a_coverage_covers_was_seen(steps: Sequence[tuple[int, int, int
     def listed_now(first: int) -> LedgerCoverage:
         shown = sorted({*range(first, len(made_at)), *([0] if is_pinned else [])})
         seen.update(shown)
-        return LedgerCoverage.of([LedgerEntry(str(n), "", Decimal(1), at=made_at[n]) for n in shown], clock)
+        return LedgerCoverage.of(
+            [LedgerEntry(str(n), "", Decimal(1), at=made_at[n]) for n in shown], clock
+        )
 
     coverage = listed_now(0)
     for new, listed, passed in steps:

@@ -1,4 +1,7 @@
-"""The order of entries of one time: what shows which end of a list is the newest, and the places that keep it."""
+"""The order of entries of one time:
+
+what shows which end of a list is the newest, and the places that keep it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,12 @@ FOX, OWL = "00000000-0000-4000-8000-00000000000f", "00000000-0000-4000-8000-0000
 
 
 def entry(
-    name: str, at: float | None = 1.0, kind: str = "grant", *, job_id: str | None = None, text: str = ""
+    name: str,
+    at: float | None = 1.0,
+    kind: str = "grant",
+    *,
+    job_id: str | None = None,
+    text: str = "",
 ) -> LedgerEntry:
     return LedgerEntry(name, kind, Decimal(2), at, job_id, description=text)
 
@@ -24,10 +32,15 @@ def entry(
 def of_job(kinds: str, *, job_id: str = FOX, at: float | None = 1.0) -> list[LedgerEntry]:
     """Entries of a job in the order of their kinds, by the first letters."""
     words = {"r": "reserve", "c": "consume", "b": "refund"}
-    return [entry(f"{number}{job_id[-1]}", at, words[kind], job_id=job_id) for number, kind in enumerate(kinds)]
+    return [
+        entry(f"{number}{job_id[-1]}", at, words[kind], job_id=job_id)
+        for number, kind in enumerate(kinds)
+    ]
 
 
-def places(entries: Sequence[LedgerEntry], known: Mapping[str, int | None] | None = None) -> list[int | None]:
+def places(
+    entries: Sequence[LedgerEntry], known: Mapping[str, int | None] | None = None
+) -> list[int | None]:
     return [each.place for each in with_places(entries, known or {}, 10)]
 
 
@@ -71,7 +84,13 @@ def test_times_show_which_end_of_a_list_is_the_newest(
         # of different jobs
         ([*of_job("bc"), *of_job("r", job_id=OWL)], True),
         # a job is named in a text
-        ([entry("a", 1.0, "refund", text=f"of {FOX}"), entry("b", 1.0, "reserve", text=f"job {FOX}")], False),
+        (
+            [
+                entry("a", 1.0, "refund", text=f"of {FOX}"),
+                entry("b", 1.0, "reserve", text=f"job {FOX}"),
+            ],
+            False,
+        ),
         ([entry("a", 1.0, "refund", text="job"), entry("b", 1.0, "reserve", text="job")], True),
         # not of one time: the list may be in the order in which they were booked
         ([of_job("b", at=1.0)[0], of_job("cr", at=2.0)[1]], True),
@@ -83,7 +102,9 @@ def test_a_list_with_a_reservation_after_a_refund_of_its_time_has_no_order(
     count = len(entries) + 1
     oldest_first = [entry("x", 0.0), *entries]
     assert places(oldest_first) == ([*range(11, 11 + count)] if is_known else [None] * count)
-    assert places(oldest_first[::-1]) == ([*range(10 + count, 10, -1)] if is_known else [None] * count)
+    assert places(oldest_first[::-1]) == (
+        [*range(10 + count, 10, -1)] if is_known else [None] * count
+    )
 
 
 def test_without_different_times_reservations_show_no_order() -> None:
@@ -133,13 +154,23 @@ def test_a_list_without_an_order_leaves_the_places_that_are_known() -> None:
 def test_the_time_decides_and_then_the_place(
     first: tuple[float | None, int | None], second: tuple[float | None, int | None], expected: bool
 ) -> None:
-    one, other = (LedgerEntry("e", "refund", Decimal(1), at, place=place) for at, place in (first, second))
+    one, other = (
+        LedgerEntry("e", "refund", Decimal(1), at, place=place) for at, place in (first, second)
+    )
     assert is_before(one, other) is expected
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.booleans()), min_size=1, max_size=8), st.booleans())
-def test_places_are_in_the_order_of_booking(steps: list[tuple[int, int, bool]], is_newest_first: bool) -> None:
-    """In whichever readings entries are seen, however many have one time, and in both directions of the list."""
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 4), st.booleans()), min_size=1, max_size=8
+    ),
+    st.booleans(),
+)
+def test_places_are_in_the_order_of_booking(
+    steps: list[tuple[int, int, bool]], is_newest_first: bool
+) -> None:
+    """In whichever readings entries are seen, however many have one time, and in both directions of
+    the list."""
     booked: list[LedgerEntry] = []
     known: dict[str, int] = {}
     for seconds, count, is_read in steps:
@@ -147,7 +178,9 @@ def test_places_are_in_the_order_of_booking(steps: list[tuple[int, int, bool]], 
         booked += [entry(str(len(booked) + number), at) for number in range(count)]
         if is_read:
             shown = booked[-6:]
-            placed = with_places(shown[::-1] if is_newest_first else shown, known, max(known.values(), default=0))
+            placed = with_places(
+                shown[::-1] if is_newest_first else shown, known, max(known.values(), default=0)
+            )
             known |= {each.key: each.place for each in placed if each.place is not None}
     in_order = [known[each.key] for each in booked if each.key in known]
     assert in_order == sorted(in_order)

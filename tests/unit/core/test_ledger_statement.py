@@ -1,4 +1,7 @@
-"""The gateway's statement: kinds, states and subjects of its entries, and what it would surely show."""
+"""The gateway's statement:
+
+kinds, states and subjects of its entries, and what it would surely show.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ from crucible_batch.core.ledger_statement import (
 from tests.harness.case_table import each_case
 
 
-def entry(kind: str = "refund", *, entry_id: str = "e", job_id: str | None = "j", **fields: object) -> LedgerEntry:
+def entry(
+    kind: str = "refund", *, entry_id: str = "e", job_id: str | None = "j", **fields: object
+) -> LedgerEntry:
     return LedgerEntry(entry_id, kind, Decimal(2), job_id=job_id, **fields)  # type: ignore[arg-type]
 
 
@@ -42,7 +47,9 @@ def entry(kind: str = "refund", *, entry_id: str = "e", job_id: str | None = "j"
         ("job_consume", "", EntryKind.CONSUME),
     ],
 )
-def test_the_kind_of_a_jobs_entry_is_in_its_type_alone(kind: str, description: str, expected: EntryKind) -> None:
+def test_the_kind_of_a_jobs_entry_is_in_its_type_alone(
+    kind: str, description: str, expected: EntryKind
+) -> None:
     assert entry_kind(entry(kind, description=description), of_job=True) is expected
 
 
@@ -64,14 +71,45 @@ def test_the_kind_of_an_entry_without_a_job_is_in_its_type_or_its_description(
 @each_case(
     "kind, expected",
     [
-        *((word, True) for word in ("refund", "Refunded", "REFUND", "jobs_refund", "generation.refund")),
-        *((word, True) for word in ("refund_credits", "partial-refund", "full_refund", "automatic refund")),
-        *((word, False) for word in ("refund_fee", "refund_requested", "refund_reversal", "refund_denied")),
-        *((word, False) for word in ("refund_pending", "refund_failed", "non_refund", "no refund", "refund_expected")),
-        *((word, False) for word in ("", "job", "credit", "consume", "adjustment", "reserve_refund", "refundable")),
+        *(
+            (word, True)
+            for word in ("refund", "Refunded", "REFUND", "jobs_refund", "generation.refund")
+        ),
+        *(
+            (word, True)
+            for word in ("refund_credits", "partial-refund", "full_refund", "automatic refund")
+        ),
+        *(
+            (word, False)
+            for word in ("refund_fee", "refund_requested", "refund_reversal", "refund_denied")
+        ),
+        *(
+            (word, False)
+            for word in (
+                "refund_pending",
+                "refund_failed",
+                "non_refund",
+                "no refund",
+                "refund_expected",
+            )
+        ),
+        *(
+            (word, False)
+            for word in (
+                "",
+                "job",
+                "credit",
+                "consume",
+                "adjustment",
+                "reserve_refund",
+                "refundable",
+            )
+        ),
     ],
 )
-def test_only_a_type_whose_words_are_all_known_is_that_of_a_refund(kind: str, expected: bool) -> None:
+def test_only_a_type_whose_words_are_all_known_is_that_of_a_refund(
+    kind: str, expected: bool
+) -> None:
     assert is_booked_refund(entry(kind)) is expected
     assert is_booked_refund(entry(kind, status="completed")) is expected
 
@@ -79,12 +117,44 @@ def test_only_a_type_whose_words_are_all_known_is_that_of_a_refund(kind: str, ex
 @each_case(
     "status, expected",
     [
-        *((word, True) for word in ("", "completed", "POSTED", "settled", "succeeded", "refunded", "booked", "ok")),
+        *(
+            (word, True)
+            for word in (
+                "",
+                "completed",
+                "POSTED",
+                "settled",
+                "succeeded",
+                "refunded",
+                "booked",
+                "ok",
+            )
+        ),
         ("posted, completed", True),
-        *((word, False) for word in ("pending", "Pending", "requested", "processing", "on_hold", "held", "hold")),
-        *((word, False) for word in ("failed", "rejected", "declined", "canceled", "cancelled", "void", "voided")),
-        *((word, False) for word in ("reversed", "in_review", "scheduled", "disputed", "unknown", "schwebend")),
-        *((word, False) for word in ("is_pending", "not completed", "completed_with_reversal", "uncompleted")),
+        *(
+            (word, False)
+            for word in ("pending", "Pending", "requested", "processing", "on_hold", "held", "hold")
+        ),
+        *(
+            (word, False)
+            for word in (
+                "failed",
+                "rejected",
+                "declined",
+                "canceled",
+                "cancelled",
+                "void",
+                "voided",
+            )
+        ),
+        *(
+            (word, False)
+            for word in ("reversed", "in_review", "scheduled", "disputed", "unknown", "schwebend")
+        ),
+        *(
+            (word, False)
+            for word in ("is_pending", "not completed", "completed_with_reversal", "uncompleted")
+        ),
     ],
 )
 def test_only_a_status_whose_words_are_all_known_to_be_final_is_that_of_a_booked_refund(
@@ -124,7 +194,9 @@ ONE, OTHER = "0198c1d2-0000-7000-8000-00000000000a", "0198c1d2-0000-7000-8000-00
         (entry(job_id=None, description="refund of fox and owl"), False),
     ],
 )
-def test_a_text_with_several_ids_does_not_show_which_of_them_it_is_about(shown: LedgerEntry, expected: bool) -> None:
+def test_a_text_with_several_ids_does_not_show_which_of_them_it_is_about(
+    shown: LedgerEntry, expected: bool
+) -> None:
     assert names_several(shown) is expected
 
 
@@ -163,13 +235,17 @@ def test_any_of_several_coverages_is_enough_and_two_beside_a_gap_are_not() -> No
     assert KNOWN.surely_shown(Statement([], [], [early, enough, late]), AT)
 
 
-def test_what_is_newer_than_the_oldest_entry_that_is_shown_is_surely_shown_without_any_reading() -> None:
+def test_what_is_newer_than_the_oldest_entry_that_is_shown_is_surely_shown_without_any_reading() -> (
+    None
+):
     shown = Statement([entry(at=AT)], [entry(entry_id="old", at=1.0)])
     assert KNOWN.surely_shown(shown, AT + 3)
     assert not KNOWN.surely_shown(shown, AT - 3)
 
 
-def test_an_end_is_surely_shown_if_the_readings_lasted_from_before_it_could_be_until_it_was_learned() -> None:
+def test_an_end_is_surely_shown_if_the_readings_lasted_from_before_it_could_be_until_it_was_learned() -> (
+    None
+):
     """A run that was killed learns of an end long after it: it may have passed in between."""
     clocks = Clocks([])
     learned_later = Statement([], [], [LedgerCoverage(5000.0, 9000.0, (), ())])

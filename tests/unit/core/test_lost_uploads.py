@@ -1,4 +1,7 @@
-"""An upload without an answer was not charged only if assets and ledger prove it: each line of the table."""
+"""An upload without an answer was not charged only if assets and ledger prove it:
+
+each line of the table.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,12 @@ from crucible_batch.core.audit_claims import CreditStatus, JobClaim, UploadClaim
 from crucible_batch.core.events import Event, Intended, Lost
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
-from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S, SetBacks, patience_ends, uncharged_uploads
+from crucible_batch.core.lost_uploads import (
+    LOST_UPLOAD_PATIENCE_S,
+    SetBacks,
+    patience_ends,
+    uncharged_uploads,
+)
 
 D = Decimal
 T = 1_800_000_000.0
@@ -23,7 +31,14 @@ AHEAD = 3600.0
 LOST = UploadClaim("a.png", "a" * 64, UploadState.LOST, T, answered_at=T + 7, nonce="n1")
 ASSUMED = replace(LOST, state=UploadState.ASSUMED, asset_id="gone", charge=D("0.5"))
 AGAIN = UploadClaim(
-    "a.png", "a" * 64, UploadState.KNOWN, T + 8, answered_at=T + 9, nonce="n2", asset_id="asset-2", charge=D("0.5")
+    "a.png",
+    "a" * 64,
+    UploadState.KNOWN,
+    T + 8,
+    answered_at=T + 9,
+    nonce="n2",
+    asset_id="asset-2",
+    charge=D("0.5"),
 )
 JOB = JobClaim("cat", 1, "job-1", D(2), CreditStatus.CHARGED, T + 10, T + 10.1, T + 12)
 READ_AT = T + 9 + LOST_UPLOAD_PATIENCE_S
@@ -70,7 +85,9 @@ def test_neither_assets_nor_ledger_show_it_after_its_patience() -> None:
 
 
 @pytest.mark.parametrize("entries", [[], [RESERVED], ENTRIES])
-def test_one_that_the_assets_have_shown_was_made_whatever_is_shown_now(entries: list[LedgerEntry]) -> None:
+def test_one_that_the_assets_have_shown_was_made_whatever_is_shown_now(
+    entries: list[LedgerEntry],
+) -> None:
     """It may have been deleted since, by this program for its rebate."""
     assert not proved(ASSUMED, entries=entries)
 
@@ -113,7 +130,9 @@ def test_an_upload_since_which_the_clock_was_set_back_is_not_dated(
 
 
 @pytest.mark.parametrize("status", list(AssetStatus))
-@pytest.mark.parametrize(("claim", "shown"), [(LOST, {"nonce": "n1"}), (ASSUMED, {"asset_id": "gone"})])
+@pytest.mark.parametrize(
+    ("claim", "shown"), [(LOST, {"nonce": "n1"}), (ASSUMED, {"asset_id": "gone"})]
+)
 def test_the_assets_show_it(claim: UploadClaim, shown: dict[str, str], status: AssetStatus) -> None:
     listed = replace(AssetSnapshot("other", status, 3), **shown)  # type: ignore[arg-type]
     assert not proved(claim, assets=[LISTED, listed])
@@ -122,8 +141,16 @@ def test_the_assets_show_it(claim: UploadClaim, shown: dict[str, str], status: A
 def test_the_readings_began_before_its_patience_was_over() -> None:
     assert patience_ends(LOST) == T + 7 + LOST_UPLOAD_PATIENCE_S
     early = patience_ends(LOST) - 0.1
-    assert proved(uploads=[replace(AGAIN, asset_id="named")], entries=[RESERVED, named("named")], read_at=early + 0.1)
-    assert not proved(uploads=[replace(AGAIN, asset_id="named")], entries=[RESERVED, named("named")], read_at=early)
+    assert proved(
+        uploads=[replace(AGAIN, asset_id="named")],
+        entries=[RESERVED, named("named")],
+        read_at=early + 0.1,
+    )
+    assert not proved(
+        uploads=[replace(AGAIN, asset_id="named")],
+        entries=[RESERVED, named("named")],
+        read_at=early,
+    )
 
 
 def named(asset_id: str) -> LedgerEntry:
@@ -147,19 +174,29 @@ def test_the_readings_have_a_gap_since_it_was_sent() -> None:
         (5.0, "grant", False),  # of the amount of an upload
     ],
 )
-def test_the_ledger_has_a_charge_of_its_time_that_nothing_explains(at: float, words: str, is_proved: bool) -> None:
+def test_the_ledger_has_a_charge_of_its_time_that_nothing_explains(
+    at: float, words: str, is_proved: bool
+) -> None:
     assert proved(entries=[*ENTRIES, entry(3, words, at)]) is is_proved
 
 
 def test_a_charge_of_another_job_or_upload_of_ours_is_explained() -> None:
-    assert proved(entries=[*ENTRIES, entry(3, "consume", 12.0, "2", description="consume of job-1")])
-    assert not proved(entries=[*ENTRIES, entry(3, "consume", 12.0, "2", description="consume of job-2")])
+    assert proved(
+        entries=[*ENTRIES, entry(3, "consume", 12.0, "2", description="consume of job-1")]
+    )
+    assert not proved(
+        entries=[*ENTRIES, entry(3, "consume", 12.0, "2", description="consume of job-2")]
+    )
     other = replace(AGAIN, sha256="b" * 64, nonce="n3", asset_id="asset-3")
     assert proved(uploads=[AGAIN, other], entries=[*ENTRIES, entry(3, "upload", 8.7)])
-    assert not proved(uploads=[AGAIN, other], entries=[*ENTRIES, entry(3, "upload", 8.7), entry(4, "upload", 8.8)])
+    assert not proved(
+        uploads=[AGAIN, other], entries=[*ENTRIES, entry(3, "upload", 8.7), entry(4, "upload", 8.8)]
+    )
 
 
-@pytest.mark.parametrize("state", [UploadState.OPEN, UploadState.LOST, UploadState.ASSUMED, UploadState.FOUND])
+@pytest.mark.parametrize(
+    "state", [UploadState.OPEN, UploadState.LOST, UploadState.ASSUMED, UploadState.FOUND]
+)
 def test_the_charge_of_an_upload_that_may_not_be_ours_explains_nothing(state: UploadState) -> None:
     other = replace(AGAIN, sha256="b" * 64, nonce="n3", asset_id="x", state=state)
     found = uncharged_uploads(
@@ -216,11 +253,18 @@ def test_so_does_one_that_was_read_without_it_long_ago(until: float, is_proved: 
     """Its readings lasted until the charge was listed; then came a gap."""
     earlier = replace(AGAIN, begun_at=T - 500, answered_at=T - 500)
     coverage = LedgerCoverage(T - 500, until, (), ())
-    assert proved(uploads=[earlier], entries=[RESERVED], coverages=[coverage], since=T - 100) is is_proved
-    assert proved(uploads=[earlier], entries=[RESERVED, entry(2, "upload", -500.0)], coverages=[coverage])
+    assert (
+        proved(uploads=[earlier], entries=[RESERVED], coverages=[coverage], since=T - 100)
+        is is_proved
+    )
+    assert proved(
+        uploads=[earlier], entries=[RESERVED, entry(2, "upload", -500.0)], coverages=[coverage]
+    )
 
 
-def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_kind_and_amount_is_none() -> None:
+def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_kind_and_amount_is_none() -> (
+    None
+):
     unknown = entry(3, "storage", 8.5, "7")
     assert proved(entries=[*ENTRIES, unknown])
     assert proved(entries=[RESERVED, named("asset-2"), unknown])
@@ -229,7 +273,8 @@ def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_ki
 
 
 @pytest.mark.parametrize(
-    "entries", [[*ENTRIES, entry(3, "upload", 5.0)], [RESERVED, named("asset-2"), entry(3, "upload", 5.0)]]
+    "entries",
+    [[*ENTRIES, entry(3, "upload", 5.0)], [RESERVED, named("asset-2"), entry(3, "upload", 5.0)]],
 )
 @pytest.mark.parametrize(
     ("first_seen", "is_proved"),
@@ -272,11 +317,15 @@ def test_an_entry_that_was_seen_before_hides_none_that_was_not() -> None:
     assert proved(entries=entries, first_seen={"3": T - 50, "4": T - 50})
 
 
-def test_an_answered_upload_whose_own_charge_may_not_be_shown_yet_explains_no_other_charge() -> None:
+def test_an_answered_upload_whose_own_charge_may_not_be_shown_yet_explains_no_other_charge() -> (
+    None
+):
     """One entry for two uploads: it may be that of the lost one, and the other's is late."""
     late = replace(AGAIN, begun_at=T, answered_at=T + 20)
     assert not proved(uploads=[late], entries=[RESERVED, CHARGED_AGAIN], read_at=READ_AT)
-    assert proved(uploads=[late], entries=[RESERVED, CHARGED_AGAIN], read_at=T + 20 + LOST_UPLOAD_PATIENCE_S)
+    assert proved(
+        uploads=[late], entries=[RESERVED, CHARGED_AGAIN], read_at=T + 20 + LOST_UPLOAD_PATIENCE_S
+    )
     early = replace(AGAIN, begun_at=T - 200)
     assert not proved(uploads=[early], entries=[RESERVED, CHARGED_AGAIN])
 
@@ -291,9 +340,11 @@ def test_an_answered_upload_whose_own_charge_may_not_be_shown_yet_explains_no_ot
 def test_an_upload_that_was_charged_is_never_released(
     charged_at: float, others: list[float], answered: bool, words: str, seen_after: float
 ) -> None:
-    """Whatever was uploaded beside it, at the same price, with or without an answer, and whatever a charge is called.
+    """Whatever was uploaded beside it, at the same price, with or without an answer, and whatever a
+    charge is called.
 
-    The readings since it was sent may have shown each charge for the first time at any moment after it.
+    The readings since it was sent may have shown each charge for the first time at any moment after
+    it.
     """
     uploads = [
         UploadClaim(

@@ -72,7 +72,9 @@ def test_a_file_goes_aside_beside_its_place_by_its_digest(path: str, expected: s
         ("v1.2", "v1.png", False),
     ],
 )
-def test_an_output_is_at_home_where_its_plan_puts_it_as_a_picture(pattern: str, path: str, expected: bool) -> None:
+def test_an_output_is_at_home_where_its_plan_puts_it_as_a_picture(
+    pattern: str, path: str, expected: bool
+) -> None:
     assert is_planned_path(pattern, 0, DIGEST, path) is expected
 
 
@@ -96,7 +98,10 @@ def test_a_later_output_leads_back_to_its_job(pattern: str, index: int) -> None:
     assert first_output_pattern(str(output_path(pattern, index, "{ext}"))) == pattern
 
 
-@each_case("pattern", ["job-1-{index}{ext}", "job-1/{index}{ext}", "job-01{ext}", "job-0", "-1{ext}", "a-1/b"])
+@each_case(
+    "pattern",
+    ["job-1-{index}{ext}", "job-1/{index}{ext}", "job-01{ext}", "job-0", "-1{ext}", "a-1/b"],
+)
 def test_what_no_later_output_can_be_called_leads_nowhere(pattern: str) -> None:
     assert first_output_pattern(pattern) is None
 
@@ -115,7 +120,15 @@ def test_paths_that_some_disk_takes_for_the_same_are_folded_alike(path: str, fol
 
 
 @each_case(
-    "path", ["0.png", "job/0.png", "a..b/0.png", "job/report.html", "job/thumbnails/0.png", "reports/0.json.png"]
+    "path",
+    [
+        "0.png",
+        "job/0.png",
+        "a..b/0.png",
+        "job/report.html",
+        "job/thumbnails/0.png",
+        "reports/0.json.png",
+    ],
 )
 def test_an_output_may_stand_below_the_run_directory(path: str) -> None:
     assert may_hold_output(path)

@@ -1,4 +1,7 @@
-"""What a workflow's metadata has of a parameter: what is read, what is ignored, and which values are refused."""
+"""What a workflow's metadata has of a parameter:
+
+what is read, what is ignored, and which values are refused.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,18 @@ D = Decimal
         ),
         ({"type": "int", "min": D("0.5"), "max": 2}, ParameterInfo("integer", D("0.5"), D(2))),
         ({"type": "FLOAT", "minimum": 0}, ParameterInfo("number", D(0))),
-        ({"type": "string", "enum": ["a", "b"], "default": "a"}, ParameterInfo("text", None, None, ("a", "b"), "a")),
+        (
+            {"type": "string", "enum": ["a", "b"], "default": "a"},
+            ParameterInfo("text", None, None, ("a", "b"), "a"),
+        ),
         ({"choices": [1, 2]}, ParameterInfo("", None, None, (1, 2))),
         ({"type": "asset", "default": None}, ParameterInfo("asset")),
         ({}, ParameterInfo()),
     ],
 )
-def test_facts_are_read_under_their_usual_names(details: dict[str, Any], info: ParameterInfo) -> None:
+def test_facts_are_read_under_their_usual_names(
+    details: dict[str, Any], info: ParameterInfo
+) -> None:
     assert read_parameter(details) == info
 
 
@@ -87,7 +95,9 @@ def test_what_is_contradictory_or_of_another_form_is_ignored(details: dict[str, 
         ({}, "anything", None),
     ],
 )
-def test_a_value_is_refused_only_where_the_metadata_is_clear(details: Any, value: Any, fault: str | None) -> None:
+def test_a_value_is_refused_only_where_the_metadata_is_clear(
+    details: Any, value: Any, fault: str | None
+) -> None:
     assert read_parameter(details).fault(value) == fault
 
 
@@ -98,7 +108,9 @@ def test_a_seed_of_64_bits_is_within_its_range() -> None:
 
 
 def test_nothing_of_the_metadata_reaches_a_terminal_as_it_is() -> None:
-    info = read_parameter({"type": "te\x1b[2Jxt", "enum": ["\x1b]0;x\x07"], "default": "\x1b]0;x\x07"})
+    info = read_parameter(
+        {"type": "te\x1b[2Jxt", "enum": ["\x1b]0;x\x07"], "default": "\x1b]0;x\x07"}
+    )
     assert "\x1b" not in f"{info.kind}{info.shown_values()}{info.default}{info.fault('y')}"
 
 
@@ -109,7 +121,9 @@ def test_many_values_are_shown_in_part() -> None:
 
 _ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.decimals(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 _NAMES = st.sampled_from(["type", "minimum", "maximum", "min", "max", "enum", "choices", "default"])

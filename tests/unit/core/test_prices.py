@@ -57,7 +57,9 @@ def test_a_book_has_the_ceilings_of_its_runs_terms() -> None:
 def test_a_book_has_the_prices_that_its_plan_brought() -> None:
     terms = RunTerms("m", "m.yaml", "0", "r", D(9), None, 1, frozenset())
     book = PriceBook.of(
-        replace(terms, learned=(LearnedPrice("workflow:w", "s", D(3)), LearnedPrice("upload", "", D(1))))
+        replace(
+            terms, learned=(LearnedPrice("workflow:w", "s", D(3)), LearnedPrice("upload", "", D(1)))
+        )
     )
     assert (book.seen(SMALL), book.seen(LARGE), book.seen(UPLOAD)) == (3, None, 1)
 
@@ -106,14 +108,20 @@ def test_a_shape_without_a_price_is_expected_to_cost_the_highest_of_its_workflow
     book.learn(SMALL, D(2))
     assert (book.expected(LARGE), book.expected(OTHER), book.expected(UPLOAD)) == (2, None, None)
     book.learn(LARGE, D(16))
-    assert (book.expected(SMALL), book.expected(LARGE), book.expected(Shape("workflow:w", "x"))) == (2, 16, 16)
+    assert (
+        book.expected(SMALL),
+        book.expected(LARGE),
+        book.expected(Shape("workflow:w", "x")),
+    ) == (2, 16, 16)
 
 
 @each_case(
     "ceiling, seen, bound",
     [("4", None, "4"), ("4", "2", "4"), (None, "2", "32"), (None, "0", None), (None, None, None)],
 )
-def test_each_line_of_the_table_of_bounds(ceiling: str | None, seen: str | None, bound: str | None) -> None:
+def test_each_line_of_the_table_of_bounds(
+    ceiling: str | None, seen: str | None, bound: str | None
+) -> None:
     for shape in (SMALL, UPLOAD):
         declared = ceiling and D(ceiling)
         book = PriceBook(*((declared, None) if shape is SMALL else (None, declared)))
@@ -132,9 +140,13 @@ def test_a_quote_is_what_was_seen_else_the_ceiling() -> None:
 
 
 def test_a_shape_that_cost_nothing_is_expected_to_cost_nothing_whatever_its_workflow_did() -> None:
-    """A free shape goes alone, also where the rest of the budget is below the workflow's price; it has no bound."""
+    """A free shape goes alone, also where the rest of the budget is below the workflow's price; it
+    has no bound."""
     book, free, paid = PriceBook(), Shape("workflow:w", "free"), Shape("workflow:w", "paid")
     book.learn(free, Decimal(0))
     book.learn(paid, Decimal(5))
     assert (book.expected(free), book.bound(free)) == (Decimal(0), None)
-    assert (book.expected(Shape("workflow:w", "new")), book.expected(paid)) == (Decimal(5), Decimal(5))
+    assert (book.expected(Shape("workflow:w", "new")), book.expected(paid)) == (
+        Decimal(5),
+        Decimal(5),
+    )

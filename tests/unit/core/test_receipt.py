@@ -31,7 +31,9 @@ from tests.harness.histories import lives, saved
 
 def planned_for(job: Job) -> PlannedJob:
     image = InputImage(AssetSpec("a" * 64, 1, "image/png", "a.png"), Path("a.png"))
-    return PlannedJob(0, job.identity, "job", "w", {}, {"image.image": image} if job.has_images else {})
+    return PlannedJob(
+        0, job.identity, "job", "w", {}, {"image.image": image} if job.has_images else {}
+    )
 
 
 def written(job: Job, life: list[JobEvent]) -> tuple[Job, list[Receipt]]:
@@ -47,7 +49,9 @@ def written(job: Job, life: list[JobEvent]) -> tuple[Job, list[Receipt]]:
 def as_the_gateway_has_it(lived: Job) -> dict[str, JobSnapshot]:
     statuses = {AttemptStatus.FAILED: JobStatus.FAILED, AttemptStatus.ACCEPTED: JobStatus.RUNNING}
     return {
-        attempt.job_id: JobSnapshot(attempt.job_id, statuses.get(attempt.status, JobStatus.SUCCEEDED), attempt.credits)
+        attempt.job_id: JobSnapshot(
+            attempt.job_id, statuses.get(attempt.status, JobStatus.SUCCEEDED), attempt.credits
+        )
         for attempt in lived.attempts
         if attempt.job_id is not None
     }
@@ -55,10 +59,17 @@ def as_the_gateway_has_it(lived: Job) -> dict[str, JobSnapshot]:
 
 def told_again(fresh: Job, lived: Job, receipts: list[Receipt]) -> Job | None:
     records = as_the_gateway_has_it(lived)
-    told = [CheckedClaim(claim, claim.job_ids[0], records.get(claim.job_ids[0])) for claim in attempt_claims(receipts)]
+    told = [
+        CheckedClaim(claim, claim.job_ids[0], records.get(claim.job_ids[0]))
+        for claim in attempt_claims(receipts)
+    ]
     if not told:
         return None
-    true = {receipt.saved.index: receipt.saved for receipt in told[-1].claim.receipts if receipt.saved is not None}
+    true = {
+        receipt.saved.index: receipt.saved
+        for receipt in told[-1].claim.receipts
+        if receipt.saved is not None
+    }
     return replay(fresh, rebuild_events(planned_for(fresh), told, true))
 
 
@@ -76,16 +87,24 @@ def test_a_story_told_from_receipts_and_records_is_as_far_as_the_life_was_or_ask
         return
     assert again is not None
     accepted = [attempt for attempt in lived.attempts if attempt.job_id is not None]
-    assert [(one.key, one.job_id) for one in again.attempts] == [(one.key, one.job_id) for one in accepted]
-    assert all(one.credits >= before.credits for one, before in zip(again.attempts, accepted, strict=True))
+    assert [(one.key, one.job_id) for one in again.attempts] == [
+        (one.key, one.job_id) for one in accepted
+    ]
+    assert all(
+        one.credits >= before.credits for one, before in zip(again.attempts, accepted, strict=True)
+    )
     assert all(one.reused for one in again.attempts)  # no story makes a purchase of this run
-    assert (accepted[-1].status is AttemptStatus.FAILED) == (again.phase in {Phase.READY, Phase.FAILED})
+    assert (accepted[-1].status is AttemptStatus.FAILED) == (
+        again.phase in {Phase.READY, Phase.FAILED}
+    )
     if again.phase is Phase.SUCCEEDED:
         assert set(again.outputs) == set(range(again.expected or 0))
 
 
 def receipt(attempt: int = 1, **changes: object) -> Receipt:
-    made = Receipt("i" * 64, attempt, idempotency_key("i" * 64, attempt), f"job_{attempt}", Decimal(2), 1.0)
+    made = Receipt(
+        "i" * 64, attempt, idempotency_key("i" * 64, attempt), f"job_{attempt}", Decimal(2), 1.0
+    )
     return replace(made, **changes)
 
 
@@ -130,9 +149,9 @@ def test_of_several_jobs_of_one_attempt_the_one_named_first_comes_first_and_ther
 
 
 def test_there_is_an_end_to_the_attempts_that_are_believed():
-    assert [claim.number for claim in attempt_claims([receipt(number) for number in range(200, 0, -1)])] == [
-        *range(1, 65)
-    ]
+    assert [
+        claim.number for claim in attempt_claims([receipt(number) for number in range(200, 0, -1)])
+    ] == [*range(1, 65)]
 
 
 def snapshot(status: JobStatus, credits: int, workflow_id: str = "w") -> JobSnapshot:
@@ -140,7 +159,9 @@ def snapshot(status: JobStatus, credits: int, workflow_id: str = "w") -> JobSnap
 
 
 @each_case("claimed, recorded, counts", [(0, 7, 7), (1, 7, 7), (7, 1, 7), (2, 2, 2)])
-def test_the_higher_of_what_a_receipt_and_a_record_name_counts(claimed: int, recorded: int, counts: int):
+def test_the_higher_of_what_a_receipt_and_a_record_name_counts(
+    claimed: int, recorded: int, counts: int
+):
     (claim,) = attempt_claims([receipt(credits=Decimal(claimed))])
     job = Job("i" * 64)
     told = CheckedClaim(claim, "job_1", snapshot(JobStatus.SUCCEEDED, recorded))
@@ -165,7 +186,10 @@ def test_a_job_that_has_not_succeeded_is_not_done_whatever_stands_on_disk(status
     (claim,) = attempt_claims([receipt(outputs=1, saved=output(0))])
     job = Job("i" * 64)
     again = replay(
-        job, rebuild_events(planned_for(job), [CheckedClaim(claim, "job_1", snapshot(status, 2))], {0: output(0)})
+        job,
+        rebuild_events(
+            planned_for(job), [CheckedClaim(claim, "job_1", snapshot(status, 2))], {0: output(0)}
+        ),
     )
     assert again.phase is (Phase.READY if status is JobStatus.FAILED else Phase.IN_FLIGHT)
 
@@ -175,7 +199,9 @@ def test_a_job_is_done_only_when_all_of_its_outputs_are_true(true):
     lines = [receipt(), *(receipt(outputs=3, saved=output(index)) for index in range(3))]
     job = Job("i" * 64)
     told = [CheckedClaim(attempt_claims(lines)[0], "job_1", None)]
-    again = replay(job, rebuild_events(planned_for(job), told, {index: output(index) for index in true}))
+    again = replay(
+        job, rebuild_events(planned_for(job), told, {index: output(index) for index in true})
+    )
     assert (again.phase is Phase.SUCCEEDED) == (true == {0, 1, 2})
 
 
@@ -193,4 +219,8 @@ def test_a_list_that_grew_after_the_first_receipt_is_whole_with_all_that_it_came
     job, receipts = written(first, life)
     again = told_again(first, job, receipts)
     assert again is not None
-    assert (job.phase, again.phase, set(again.outputs)) == (Phase.SUCCEEDED, Phase.SUCCEEDED, {0, 1})
+    assert (job.phase, again.phase, set(again.outputs)) == (
+        Phase.SUCCEEDED,
+        Phase.SUCCEEDED,
+        {0, 1},
+    )

@@ -1,4 +1,8 @@
-"""Refunds: what a failed attempt still holds, which entries release it, and the message for one that is missing."""
+"""Refunds:
+
+what a failed attempt still holds, which entries release it, and the message for one that is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, credits_paid
-from crucible_batch.core.events import Accepted, Consumed, Event, Failed, Held, Refunded, RefundForgotten
+from crucible_batch.core.events import (
+    Accepted,
+    Consumed,
+    Event,
+    Failed,
+    Held,
+    Refunded,
+    RefundForgotten,
+)
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.refunds import FailedAttempt, RefundEvent, is_unclear, missing_refunds, refund_events
+from crucible_batch.core.refunds import (
+    FailedAttempt,
+    RefundEvent,
+    is_unclear,
+    missing_refunds,
+    refund_events,
+)
 from tests.harness.case_table import each_case
 
 D = Decimal
@@ -41,7 +59,7 @@ def entry(kind: str, amount: object = 2, *, entry_id: str = "e", **fields: Any) 
     return LedgerEntry(entry_id, kind, D(str(amount)), job_id="j", **fields)
 
 
-# -- one attempt ------------------------------------------------------------------------------------------------------
+# -- one attempt
 
 
 @each_case(
@@ -86,7 +104,7 @@ def test_a_charge_and_a_refund_without_ids_of_their_own_both_count() -> None:
     assert failed().after(consumed("2", "e")).after(refunded("2", "e")).spent == 0
 
 
-# -- any order of events ----------------------------------------------------------------------------------------------
+# -- any order of events
 
 AMOUNTS = st.decimals(min_value=0, max_value=8, places=2)
 JOBS = ("fox", "owl")
@@ -98,23 +116,39 @@ History: TypeAlias = tuple[dict[tuple[str, int], Decimal], list[tuple[str, Refun
 
 def _events(number: int) -> st.SearchStrategy[RefundEvent]:
     return st.one_of(
-        st.builds(Refunded, at=st.just(3.0), attempt=st.just(number), credits=AMOUNTS, entry_id=IDS),
-        st.builds(Consumed, at=st.just(3.0), attempt=st.just(number), credits=AMOUNTS, entry_id=IDS),
-        st.builds(RefundForgotten, at=st.just(3.0), attempt=st.just(number), credits=AMOUNTS, by=st.just("mia")),
+        st.builds(
+            Refunded, at=st.just(3.0), attempt=st.just(number), credits=AMOUNTS, entry_id=IDS
+        ),
+        st.builds(
+            Consumed, at=st.just(3.0), attempt=st.just(number), credits=AMOUNTS, entry_id=IDS
+        ),
+        st.builds(
+            RefundForgotten,
+            at=st.just(3.0),
+            attempt=st.just(number),
+            credits=AMOUNTS,
+            by=st.just("mia"),
+        ),
     )
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     prices = {attempt: draw(AMOUNTS) for attempt in ATTEMPTS}
-    about = st.sampled_from(ATTEMPTS).flatmap(lambda each: st.tuples(st.just(each[0]), _events(each[1])))
+    about = st.sampled_from(ATTEMPTS).flatmap(
+        lambda each: st.tuples(st.just(each[0]), _events(each[1]))
+    )
     return prices, draw(st.lists(about, max_size=12))
 
 
-def ledger_after(prices: dict[tuple[str, int], Decimal], events: Sequence[tuple[str, Event]]) -> Ledger:
+def ledger_after(
+    prices: dict[tuple[str, int], Decimal], events: Sequence[tuple[str, Event]]
+) -> Ledger:
     ledger = Ledger()
     for (job, number), price in prices.items():
-        ledger.apply(job, Held(at=1.0, attempt=number, key="k", credits=price, price_class="workflow:w"))
+        ledger.apply(
+            job, Held(at=1.0, attempt=number, key="k", credits=price, price_class="workflow:w")
+        )
         ledger.apply(job, Accepted(at=2.0, job_id=f"{job}-{number}", credits=price, reused=False))
         ledger.apply(job, Failed(at=2.0, error=ERROR))
     for job, event in events:
@@ -135,7 +169,10 @@ def about_once(events: Sequence[tuple[str, RefundEvent]]) -> list[tuple[str, Ref
 @given(histories())
 def test_a_price_is_held_spent_refunded_or_forgotten_after_any_events(history: History) -> None:
     prices, events = history
-    attempts = {place: failed(str(price), subject=place[0], number=place[1]) for place, price in prices.items()}
+    attempts = {
+        place: failed(str(price), subject=place[0], number=place[1])
+        for place, price in prices.items()
+    }
     for job, event in events:
         place = job, event.attempt
         attempt = attempts[place] = attempts[place].after(event)
@@ -146,10 +183,15 @@ def test_a_price_is_held_spent_refunded_or_forgotten_after_any_events(history: H
 
 
 @given(histories())
-def test_the_ledger_is_the_sum_of_its_attempts_whatever_the_order_of_the_events(history: History) -> None:
+def test_the_ledger_is_the_sum_of_its_attempts_whatever_the_order_of_the_events(
+    history: History,
+) -> None:
     prices, events = history
     ledger = ledger_after(prices, events)
-    attempts = {place: failed(str(price), subject=place[0], number=place[1]) for place, price in prices.items()}
+    attempts = {
+        place: failed(str(price), subject=place[0], number=place[1])
+        for place, price in prices.items()
+    }
     for job, event in events:
         attempts[job, event.attempt] = attempts[job, event.attempt].after(event)
 
@@ -182,14 +224,18 @@ def test_the_attempts_of_a_job_have_cost_what_the_ledger_counts(history: History
         for (job, number), price in prices.items()
     ]
     for subject, event in events:
-        attempts = [(job, after_refund(each, event) if job == subject else each) for job, each in attempts]
+        attempts = [
+            (job, after_refund(each, event) if job == subject else each) for job, each in attempts
+        ]
     ledger = ledger_after(prices, events)
     assert credits_paid(each for _, each in attempts) == ledger.spent
     assert sum((each.refunded for _, each in attempts), D(0)) == ledger.refunded
 
 
 def test_an_event_about_another_attempt_or_an_unknown_one_changes_nothing() -> None:
-    ledger = ledger_after({("fox", 1): D(2)}, [("fox", refunded("2", attempt=2)), ("owl", refunded("2"))])
+    ledger = ledger_after(
+        {("fox", 1): D(2)}, [("fox", refunded("2", attempt=2)), ("owl", refunded("2"))]
+    )
     assert (ledger.held, ledger.refunded) == (2, 0)
 
 
@@ -199,7 +245,9 @@ def test_an_attempt_knows_its_job_and_when_it_was_bought_and_whether_it_was_foun
     ledger.apply("fox", Accepted(at=2.0, job_id="J", credits=D(2), reused=True))
     assert list(ledger.job_ids()) == ["J"]
     ledger.apply("fox", Failed(at=4.0, error=ERROR))
-    assert list(ledger.failed_attempts()) == [FailedAttempt("fox", 3, "J", D(2), 1.0, 4.0, found=True)]
+    assert list(ledger.failed_attempts()) == [
+        FailedAttempt("fox", 3, "J", D(2), 1.0, 4.0, found=True)
+    ]
 
 
 def test_a_job_without_an_answer_has_no_id_to_look_for() -> None:
@@ -208,7 +256,7 @@ def test_a_job_without_an_answer_has_no_id_to_look_for() -> None:
     assert list(ledger.job_ids()) == []
 
 
-# -- entries ----------------------------------------------------------------------------------------------------------
+# -- entries
 
 
 @each_case(
@@ -245,7 +293,12 @@ def test_an_entry_shows_a_charge_or_a_refund_by_its_kind_amount_and_status(
 
 
 def test_an_entry_that_shows_nothing_hides_no_later_one() -> None:
-    shown = [entry("refund", 0), entry("refund", status="pending"), entry("bonus"), entry("refund", entry_id="r")]
+    shown = [
+        entry("refund", 0),
+        entry("refund", status="pending"),
+        entry("bonus"),
+        entry("refund", entry_id="r"),
+    ]
     assert [event.entry_id for event in refund_events(failed(), shown, now=9.0)] == ["r"]
 
 
@@ -258,7 +311,10 @@ def test_an_event_names_the_entry_and_the_attempt_and_is_of_now() -> None:
 
 def test_charges_come_first_so_that_a_refund_in_the_same_reading_ends_them() -> None:
     shown = [entry("refund", entry_id="r", at=2.0), entry("consume", entry_id="c", at=1.0)]
-    assert [type(event) for event in refund_events(failed(), shown, now=9.0)] == [Consumed, Refunded]
+    assert [type(event) for event in refund_events(failed(), shown, now=9.0)] == [
+        Consumed,
+        Refunded,
+    ]
 
 
 def test_charges_that_count_already_are_no_events_again() -> None:
@@ -269,7 +325,8 @@ def test_charges_that_count_already_are_no_events_again() -> None:
 
 
 def shown_in_turn(*readings: Sequence[LedgerEntry]) -> tuple[FailedAttempt, list[str]]:
-    """The attempt after readings, each with what it shows beside those before, and what each has recorded."""
+    """The attempt after readings, each with what it shows beside those before, and what each has
+    recorded."""
     attempt = failed()
     known: dict[str, LedgerEntry] = {}
     recorded = []
@@ -279,7 +336,11 @@ def shown_in_turn(*readings: Sequence[LedgerEntry]) -> tuple[FailedAttempt, list
         assert len([event for event in events if isinstance(event, Refunded)]) <= 1
         for event in events:
             attempt = attempt.after(event)
-        recorded += [f"{event.credits} by {event.entry_id}" for event in events if isinstance(event, Refunded)]
+        recorded += [
+            f"{event.credits} by {event.entry_id}"
+            for event in events
+            if isinstance(event, Refunded)
+        ]
         assert refund_events(attempt, list(known.values()), now=9.0) == []
     return attempt, recorded
 
@@ -305,7 +366,11 @@ def refund(amount: object, entry_id: str, status: str = "") -> LedgerEntry:
         ([[("1", "e")], [("-1", "f")], [("2", "g")]], ["1 by e", "-1 by f", "2 by g"], "0"),
         ([[("1", "e")], [("-1", "f"), ("1", "g")]], ["1 by e"], "1"),
         # an entry that is changed
-        ([[("2", "e")], [("1", "e")], [("2", "e")]], ["2 by e", "-1 by changed entry 1", "1 by changed entry 2"], "0"),
+        (
+            [[("2", "e")], [("1", "e")], [("2", "e")]],
+            ["2 by e", "-1 by changed entry 1", "1 by changed entry 2"],
+            "0",
+        ),
         # also when all had come back
         ([[("2", "e")], [("-2", "f")]], ["2 by e", "-2 by f"], "2"),
         ([[("2", "e")], [("-0.5", "f")]], ["2 by e", "-0.5 by f"], "0.5"),
@@ -314,14 +379,20 @@ def refund(amount: object, entry_id: str, status: str = "") -> LedgerEntry:
 def test_what_is_refunded_is_the_sum_of_all_entries_whatever_their_sign(
     sign: int, readings: Sequence[Sequence[tuple[str, str]]], expected: list[str], held: str
 ) -> None:
-    shown = [[refund(sign * D(amount), entry_id) for amount, entry_id in reading] for reading in readings]
+    shown = [
+        [refund(sign * D(amount), entry_id) for amount, entry_id in reading] for reading in readings
+    ]
     attempt, recorded = shown_in_turn(*shown)
     assert (recorded, attempt.held) == (expected, D(held))
 
 
 def test_only_booked_entries_are_in_the_sum() -> None:
     attempt, recorded = shown_in_turn(
-        [refund("0.5", "e"), refund("1.5", "f", "pending"), entry("refund_fee", "-0.5", entry_id="g")],
+        [
+            refund("0.5", "e"),
+            refund("1.5", "f", "pending"),
+            entry("refund_fee", "-0.5", entry_id="g"),
+        ],
         [refund("1.5", "f", "completed")],
     )
     assert (recorded, attempt.held) == (["0.5 by e", "1.5 by f"], 0)
@@ -332,7 +403,13 @@ def test_an_entry_that_counts_and_grows_counts_for_more() -> None:
     assert (recorded, attempt.held) == (["0.5 by e", "1.5 by changed entry 1"], 0)
 
 
-@given(st.lists(st.tuples(st.integers(-8, 8), st.sampled_from(["", "pending"]), st.booleans()), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.integers(-8, 8), st.sampled_from(["", "pending"]), st.booleans()),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_what_is_refunded_in_the_end_is_what_is_booked(steps: list[tuple[int, str, bool]]) -> None:
     """In whichever readings the entries come."""
     readings: list[list[LedgerEntry]] = [[]]
@@ -394,12 +471,20 @@ def after_entries(
 
 @each_case("place, spent, back", [(6, "0", "2"), (8, "2", "0")])
 def test_an_order_that_is_known_later_decides(place: int, spent: str, back: str) -> None:
-    refund, charge = entry("refund", entry_id="r", at=2.0, place=7), entry("consume", entry_id="c", at=2.0)
+    refund, charge = (
+        entry("refund", entry_id="r", at=2.0, place=7),
+        entry("consume", entry_id="c", at=2.0),
+    )
     unknown = after_entries(failed(), [refund, charge])
     assert (unknown.held, is_unclear([refund, charge])) == (2, True)
     known = [refund, replace(charge, place=place)]
     attempt = after_entries(unknown, known)
-    assert (attempt.held, attempt.spent, attempt.refunded, is_unclear(known)) == (0, D(spent), D(back), False)
+    assert (attempt.held, attempt.spent, attempt.refunded, is_unclear(known)) == (
+        0,
+        D(spent),
+        D(back),
+        False,
+    )
     assert refund_events(attempt, known, now=9.0) == []
 
 
@@ -418,14 +503,19 @@ def test_a_charge_takes_back_what_was_refunded_before_and_a_later_refund_only_it
     amounts: Sequence[str], spent: str, back: str
 ) -> None:
     shown = [
-        entry("consume" if amount.startswith("-") else "refund", amount.strip("-"), entry_id=amount + str(at), at=at)
+        entry(
+            "consume" if amount.startswith("-") else "refund",
+            amount.strip("-"),
+            entry_id=amount + str(at),
+            at=at,
+        )
         for at, amount in enumerate(amounts)
     ]
     attempt = after_entries(failed(), shown)
     assert (attempt.held, attempt.spent, attempt.refunded) == (0, D(spent), D(back))
 
 
-# -- the message ------------------------------------------------------------------------------------------------------
+# -- the message
 
 
 def test_a_refund_that_would_have_been_seen_did_not_come_and_another_is_not_visible() -> None:
@@ -446,7 +536,10 @@ def test_the_message_has_the_amount_that_is_held_and_at_most_ten_names() -> None
     ten = ", ".join(f"job-{name}" for name in "abcdefghij")
     assert message == f"the refund of 25.5 credits for jobs {ten} and 2 more did not come"
     message = missing_refunds(attempts[:11], str).message
-    assert message == "the refund of 22 credits for jobs a, b, c, d, e, f, g, h, i, j and 1 more did not come"
+    assert (
+        message
+        == "the refund of 22 credits for jobs a, b, c, d, e, f, g, h, i, j and 1 more did not come"
+    )
     message = missing_refunds(attempts[:10], str).message
     assert message == "the refund of 20 credits for jobs a, b, c, d, e, f, g, h, i, j did not come"
 
@@ -457,7 +550,10 @@ def test_what_takes_a_refund_back_counts_against_it(kind: str) -> None:
     shown = [entry("reserve", entry_id="a"), entry("refund", entry_id="b")]
     assert [event.credits for event in refund_events(failed(), shown, now=9.0)] == [2]
     assert refund_events(failed(), [*shown, entry(kind, -2, entry_id="c")], now=9.0) == []
-    assert [event.credits for event in refund_events(failed(), [*shown, entry(kind, 1, entry_id="c")], now=9.0)] == [1]
+    assert [
+        event.credits
+        for event in refund_events(failed(), [*shown, entry(kind, 1, entry_id="c")], now=9.0)
+    ] == [1]
 
 
 def test_a_price_that_was_reserved_in_two_entries_is_refunded_whole() -> None:

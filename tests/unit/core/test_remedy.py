@@ -22,7 +22,10 @@ from tests.harness.case_table import each_case
         (["IDEMPOTENCY_KEY_REUSED", "GPU_LOST"], Remedy.RETRY),
         (["FORBIDDEN"], Remedy.GET_ACCESS),
         (["HTTP_403", "Account_Suspended"], Remedy.GET_ACCESS),
-        (["FORBIDDEN", "OUTPUT_EXISTS", "INVALID_PARAMS", "IDEMPOTENCY_KEY_REUSED"], Remedy.GET_ACCESS),
+        (
+            ["FORBIDDEN", "OUTPUT_EXISTS", "INVALID_PARAMS", "IDEMPOTENCY_KEY_REUSED"],
+            Remedy.GET_ACCESS,
+        ),
         (["FORBIDDEN", "GPU_LOST"], Remedy.RETRY),
     ],
 )

@@ -15,7 +15,11 @@ from crucible_batch.core.job import Job, Phase, evolve, replay
 from crucible_batch.core.retry_rule import RetryRule
 from tests.harness.histories import ERROR, lives
 
-RULES = st.builds(RetryRule, attempts=st.integers(1, 4), never=st.just(frozenset()) | st.just(frozenset({ERROR.code})))
+RULES = st.builds(
+    RetryRule,
+    attempts=st.integers(1, 4),
+    never=st.just(frozenset()) | st.just(frozenset({ERROR.code})),
+)
 
 
 @given(lives(), RULES)
@@ -43,8 +47,13 @@ def test_replaying_is_stepping(life: tuple[Job, list[JobEvent]]) -> None:
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-def test_a_job_whose_workflow_went_away_between_two_attempts_is_read_under_any_rule(attempts: int) -> None:
-    """Refused before its second attempt was held: under a rule of one attempt it had failed already."""
+def test_a_job_whose_workflow_went_away_between_two_attempts_is_read_under_any_rule(
+    attempts: int,
+) -> None:
+    """Refused before its second attempt was held:
+
+    under a rule of one attempt it had failed already.
+    """
     job = Job("a" * 64, rule=RetryRule(attempts=attempts))
     story: list[JobEvent] = [
         Held(at=1.0, attempt=1, key=job.key, credits=2, price_class="w"),  # type: ignore[arg-type]
@@ -53,5 +62,8 @@ def test_a_job_whose_workflow_went_away_between_two_attempts_is_read_under_any_r
         Refused(at=1.0, error=ErrorInfo("WORKFLOW_NOT_FOUND", "gone")),
     ]
     read = replay(job, story)
-    assert (read.phase, read.error.code if read.error else None) == (Phase.FAILED, "WORKFLOW_NOT_FOUND")
+    assert (read.phase, read.error.code if read.error else None) == (
+        Phase.FAILED,
+        "WORKFLOW_NOT_FOUND",
+    )
     assert [attempt.status for attempt in read.attempts] == [AttemptStatus.FAILED]

@@ -22,7 +22,9 @@ def secret() -> Secret:
 
 
 def test_the_reader_sees_through_each_disguise() -> None:
-    assert [name for name, dressed in DISGUISES.items() if not shows(KEY, f"see {dressed(KEY)} there")] == []
+    assert [
+        name for name, dressed in DISGUISES.items() if not shows(KEY, f"see {dressed(KEY)} there")
+    ] == []
 
 
 @each_case("name", DISGUISES)
@@ -34,7 +36,9 @@ def test_a_disguise_is_seen_through(name: str) -> None:
 
 
 words = st.text(st.characters(codec="utf-8"), max_size=30)
-fillers = st.text(st.sampled_from("\u200b\u00ad\ufeff\u0301\u202e\x00\x1b\t\n \u00a0\u3000.\u180e"), max_size=3)
+fillers = st.text(
+    st.sampled_from("\u200b\u00ad\ufeff\u0301\u202e\x00\x1b\t\n \u00a0\u3000.\u180e"), max_size=3
+)
 
 
 @given(st.data(), st.sampled_from(sorted(DISGUISES)), words, words)
@@ -100,7 +104,10 @@ def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) ->
 @each_case(
     "text, shown",
     [
-        ("at https://s.test/b/x.png?X-Sig=SECRET&e=1, again", "at https://s.test/b/x.png?***, again"),
+        (
+            "at https://s.test/b/x.png?X-Sig=SECRET&e=1, again",
+            "at https://s.test/b/x.png?***, again",
+        ),
         ("https://s.test/x#token=SECRET", "https://s.test/x#***"),
         ("https://user:SECRET@s.test/x.", "https://***@s.test/x."),
         ("https://user:SEC/RET@s.test/x", "https://***@s.test/x"),
@@ -108,7 +115,10 @@ def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) ->
         ("https://user:SEC?RET@s.test/x", "https://***"),
         ("HTTPS://S.TEST/x?SECRET", "HTTPS://S.TEST/x?***"),
         ("s3://bucket/x?SECRET and ftp://u:SECRET@h/", "s3://bucket/x?*** and ftp://***@h/"),
-        (r"{\"url\":\"https:\/\/s.test\/x?sig=SECRET\"}", r"{\"url\":\"https:\/\/s.test\/x?***" + '"}'),
+        (
+            r"{\"url\":\"https:\/\/s.test\/x?sig=SECRET\"}",
+            r"{\"url\":\"https:\/\/s.test\/x?***" + '"}',
+        ),
         ("https://s.test/x? X-Amz-Signature=SECRET more", "https://s.test/x?*** more"),
         ("see https://s.test/x ? why", "see https://s.test/x?*** why"),
         ("https://s.test/x ?X-Amz-Signature=SECRET a=SECRET more", "https://s.test/x?*** more"),
@@ -116,8 +126,14 @@ def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) ->
         ("s.test/x?abc=SECRET", "s.test/x?***"),
         ("x&X-Amz-Signature=SECRET", "x&***"),
         ("X-Amz-Signature=SECRET", "X-Amz-Signature=***"),
-        ("https%3A%2F%2Fs.test%2Fx%3FX-Amz-Signature%3DSECRET%26e", "https%3A%2F%2Fs.test%2Fx%3FX-Amz-Signature%3D***"),
-        ("https%253A%252F%252Fs%252Fx%253Ftoken%253DSECRET", "https%253A%252F%252Fs%252Fx%253Ftoken%253D***"),
+        (
+            "https%3A%2F%2Fs.test%2Fx%3FX-Amz-Signature%3DSECRET%26e",
+            "https%3A%2F%2Fs.test%2Fx%3FX-Amz-Signature%3D***",
+        ),
+        (
+            "https%253A%252F%252Fs%252Fx%253Ftoken%253DSECRET",
+            "https%253A%252F%252Fs%252Fx%253Ftoken%253D***",
+        ),
         ("token&#61;SECRET", "token&#61;***"),
         ("X-Amz-Signature: SECRET", "X-Amz-Signature: ***"),
         ("X-Amz-Signature : SECRET, X-Amz-Date: 2026", "X-Amz-Signature : ***, X-Amz-Date: 2026"),
@@ -135,7 +151,10 @@ def test_nothing_that_is_no_letter_hides_it_between_its_letters(between: str) ->
         ("{'credential': 'SECRET', 'e': 1}", "{'credential': '***', 'e': 1}"),
         ('{"token": 5EC2E7, "e": 1}', '{"token": ***, "e": 1}'),
         ('{"token":"SECRET SECRET', '{"token":"***'),
-        ("{&quot;token&quot;:&quot;SECRET&quot;,&quot;e", "{&quot;token&quot;:&quot;***&quot;,&quot;e"),
+        (
+            "{&quot;token&quot;:&quot;SECRET&quot;,&quot;e",
+            "{&quot;token&quot;:&quot;***&quot;,&quot;e",
+        ),
         ("%7B%22token%22%3A%22SECRET%22%2C%22e", "%7B%22token%22%3A%22***%22%2C%22e"),
         ('{"token": null, "secret": true, "e": "a password is wanted"}', None),
         ("the signature: see docs. The token: expired", None),
@@ -155,19 +174,31 @@ blanks = st.sampled_from(["", " ", "\t", "\n", "\r\n ", "\u00a0", "\u2003", "\u2
 @given(
     st.text(max_size=20),
     st.sampled_from(
-        ["https://s.test/x{b}?{b}{n}=SECRET", "https://s.test/{b}x#{n}=SECRET", "ht{z}tps://u:SECRET{z}@h/"]
+        [
+            "https://s.test/x{b}?{b}{n}=SECRET",
+            "https://s.test/{b}x#{n}=SECRET",
+            "ht{z}tps://u:SECRET{z}@h/",
+        ]
     ),
     names,
     blanks,
     st.text(max_size=20),
 )
-def test_no_link_keeps_its_rights_once_it_is_visible(before: str, form: str, name: str, blank: str, after: str) -> None:
+def test_no_link_keeps_its_rights_once_it_is_visible(
+    before: str, form: str, name: str, blank: str, after: str
+) -> None:
     link = form.format(b=blank, z="\u200b", n=name)
     assert "SECRET" not in mask_link_secrets(strip_invisible(f"{before} {link} {after}"))
 
 
 MEGABYTE = 1_000_000
-HOSTILE = {"base64": "QUJD+/ab", "references": "&#65;", "JSON": "\\u0041", "percent": "%41", "other scripts": "é語"}
+HOSTILE = {
+    "base64": "QUJD+/ab",
+    "references": "&#65;",
+    "JSON": "\\u0041",
+    "percent": "%41",
+    "other scripts": "é語",
+}
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -181,7 +212,14 @@ def test_a_megabyte_takes_no_minutes(kind: str) -> None:
 NAMES_WITHOUT_END = [
     f"{name}{text}"
     for name in ("token", "token:", 'token:"', "token:'", r"token\"\\\"")
-    for text in ("\\" * 60_000, " " * 60_000, "token:" * 10_000, "token='" * 9_000, "%25" * 20_000, 'a\\"' * 20_000)
+    for text in (
+        "\\" * 60_000,
+        " " * 60_000,
+        "token:" * 10_000,
+        "token='" * 9_000,
+        "%25" * 20_000,
+        'a\\"' * 20_000,
+    )
 ]
 
 
@@ -193,6 +231,13 @@ def test_a_name_without_an_end_takes_no_endless_time() -> None:
 
 
 def test_an_endless_text_takes_no_endless_time() -> None:
-    for text in ("http://" * 60_000, "a@" * 200_000, "=" * 400_000, "?a" * 200_000, "&" * 400_000, "\\u" * 200_000):
+    for text in (
+        "http://" * 60_000,
+        "a@" * 200_000,
+        "=" * 400_000,
+        "?a" * 200_000,
+        "&" * 400_000,
+        "\\u" * 200_000,
+    ):
         mask_link_secrets(text[:4000])
         assert not secret().is_in(text)

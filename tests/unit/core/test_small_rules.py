@@ -24,7 +24,9 @@ PRECEDENCE = [
 
 
 @each_case("one, other", list(itertools.combinations(PRECEDENCE, 2)))
-def test_of_two_reasons_the_first_in_the_order_is_the_exit_code(one: ExitCode, other: ExitCode) -> None:
+def test_of_two_reasons_the_first_in_the_order_is_the_exit_code(
+    one: ExitCode, other: ExitCode
+) -> None:
     assert conclude({Outcome.SUCCEEDED: 1}, {}, [other, one]).exit_code == one
 
 

@@ -1,4 +1,7 @@
-"""An amount that comes from a file is a claim: finite, not negative, of a sane size, or not read at all."""
+"""An amount that comes from a file is a claim:
+
+finite, not negative, of a sane size, or not read at all.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ def test_an_amount_that_may_have_been_written_is_read_as_it_is(amount: str) -> N
 def test_an_amount_just_outside_what_may_have_been_written_is_refused(amount: str) -> None:
     with pytest.raises(ValidationError) as refused:
         TypeAdapter(StoredCredits).validate_json(f'"{amount}"')
-    assert [error["msg"] for error in refused.value.errors()] == ["Value error, not a valid amount of credits"]
+    assert [error["msg"] for error in refused.value.errors()] == [
+        "Value error, not a valid amount of credits"
+    ]
 
 
 @each_case("amount", BAD)
@@ -96,9 +101,12 @@ def test_a_receipt_with_an_impossible_amount_is_passed_over(tmp_path, amount: ob
     assert [receipt.credits for receipt in Receipts(tmp_path).read()] == [2]
 
 
-@given(st.decimals(min_value="1e-30", max_value=10**13, allow_nan=False) | st.decimals(0, 1, places=20))
+@given(
+    st.decimals(min_value="1e-30", max_value=10**13, allow_nan=False) | st.decimals(0, 1, places=20)
+)
 def test_what_a_manifest_may_have_can_be_read_again(amount: Decimal) -> None:
-    """A ceiling becomes a hold, so a journal with an amount that it refuses would end a run that has spent."""
+    """A ceiling becomes a hold, so a journal with an amount that it refuses would end a run that
+    has spent."""
     try:
         taken = TypeAdapter(ManifestCredits).validate_python(str(amount))
     except ValidationError:

@@ -1,4 +1,7 @@
-"""When an image is uploaded again: each row of the tables at the head of ``core/upload_tries.py``."""
+"""When an image is uploaded again:
+
+each row of the tables at the head of ``core/upload_tries.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,13 @@ from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Created, Held, Intended, Lost
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD, PriceBook
-from crucible_batch.core.upload_tries import MOST_TRIES, FailedUpload, UploadStop, not_ready, upload_stop
+from crucible_batch.core.upload_tries import (
+    MOST_TRIES,
+    FailedUpload,
+    UploadStop,
+    not_ready,
+    upload_stop,
+)
 from tests.harness.case_table import each_case
 
 D = Decimal
@@ -47,16 +56,22 @@ def books(seen: str | None = None, *, ceiling: str | None = None) -> Ledger:
         (FailedUpload(ZERO, was_refused=True), "0.5", True),
     ],
 )
-def test_an_upload_counts_unless_all_of_it_came_back(upload: FailedUpload, price: str | None, counts: bool) -> None:
+def test_an_upload_counts_unless_all_of_it_came_back(
+    upload: FailedUpload, price: str | None, counts: bool
+) -> None:
     assert upload.counts(None if price is None else D(price)) is counts
 
 
 @each_case("upload", [KEPT, NEVER_FOUND, FailedUpload(D("0.5"), D("0.5"), was_refused=True)])
-def test_two_that_count_are_enough_whatever_was_given_back_beside_them(upload: FailedUpload) -> None:
+def test_two_that_count_are_enough_whatever_was_given_back_beside_them(
+    upload: FailedUpload,
+) -> None:
     ledger = books("0.5")
     assert upload_stop([upload], ledger, None) is None
     assert upload_stop([upload, *[LOST_PAID_BACK] * 5], ledger, None) is None
-    assert upload_stop([LOST_PAID_BACK, upload, PAID_BACK, upload], ledger, None) is UploadStop.IN_VAIN
+    assert (
+        upload_stop([LOST_PAID_BACK, upload, PAID_BACK, upload], ledger, None) is UploadStop.IN_VAIN
+    )
 
 
 @each_case("upload", [PAID_BACK, LOST_PAID_BACK, FailedUpload(ZERO)])
@@ -78,12 +93,23 @@ def test_a_price_of_0_proves_nothing_unless_0_is_the_ceiling() -> None:
     assert upload_stop(uploads, books(ceiling="0"), None) is None
 
 
-@each_case("budget, stop", [("13", UploadStop.BUDGET_HELD), ("32", UploadStop.BUDGET_HELD), ("33", None), (None, None)])
-def test_half_of_the_budget_is_left_to_the_other_jobs(budget: str | None, stop: UploadStop | None) -> None:
+@each_case(
+    "budget, stop",
+    [("13", UploadStop.BUDGET_HELD), ("32", UploadStop.BUDGET_HELD), ("33", None), (None, None)],
+)
+def test_half_of_the_budget_is_left_to_the_other_jobs(
+    budget: str | None, stop: UploadStop | None
+) -> None:
     """Two uploads that were found are held at 8 each, 0.5 of them as charged."""
     ledger = books("0.5")
-    ledger.apply("job", Held(at=0.0, attempt=1, key="k", credits=D(30), price_class="workflow:w", images=True))
-    for event in (Intended(at=0.0, nonce="n", credits=D(8), payer="job"), Lost(at=0.0, nonce="n")) * 2:
+    ledger.apply(
+        "job",
+        Held(at=0.0, attempt=1, key="k", credits=D(30), price_class="workflow:w", images=True),
+    )
+    for event in (
+        Intended(at=0.0, nonce="n", credits=D(8), payer="job"),
+        Lost(at=0.0, nonce="n"),
+    ) * 2:
         ledger.apply("asset:x", event)
     assert ledger.held_for_uploads == 16
     assert upload_stop([LOST_PAID_BACK] * 2, ledger, None if budget is None else D(budget)) is stop
@@ -93,7 +119,9 @@ def test_half_of_the_budget_is_left_to_the_other_jobs(budget: str | None, stop: 
 _AMOUNTS = st.sampled_from([ZERO, D("0.25"), D("0.5"), D(2)])
 
 
-@given(st.lists(st.tuples(_AMOUNTS, st.sampled_from([ZERO, D("0.5"), D(1)])), min_size=30, max_size=30))
+@given(
+    st.lists(st.tuples(_AMOUNTS, st.sampled_from([ZERO, D("0.5"), D(1)])), min_size=30, max_size=30)
+)
 def test_what_is_spent_on_failed_uploads_is_at_most_what_two_uploads_cost(
     gateway: list[tuple[Credits, Credits]],
 ) -> None:

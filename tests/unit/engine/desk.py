@@ -71,7 +71,9 @@ class Desk:
         """Ask for a hold, and return it where it can be had now."""
 
         async def hold() -> Held | None:
-            held = await self.admission.hold(Job(identity), shape, missing=lambda: images, claim=lambda: None)
+            held = await self.admission.hold(
+                Job(identity), shape, missing=lambda: images, claim=lambda: None
+            )
             if held is not None:
                 await self.accounting.record(identity, held)
             return held
@@ -90,7 +92,9 @@ class Desk:
 
     async def answer(self, identity: str, credits: str, recorded: str | None = None) -> None:
         """The submit is answered, and the job's record read where that is asked for."""
-        await self.accounting.record(identity, Accepted(at=1.0, job_id=identity, credits=D(credits), reused=False))
+        await self.accounting.record(
+            identity, Accepted(at=1.0, job_id=identity, credits=D(credits), reused=False)
+        )
         if self.admission.needs_comparison(identity):
             if recorded is not None:
                 self.admission.note_price_difference(identity, W, D(credits), D(recorded))
@@ -134,7 +138,9 @@ async def desk(
 def in_doubt(desk: Desk, identity: str, credits: str, *, alone: bool = False) -> Job:
     """A submit of an earlier run that was never answered."""
     job = Job(identity)
-    held = Held(at=0.0, attempt=1, key=job.key, credits=D(credits), price_class=W.price_class, alone=alone)
+    held = Held(
+        at=0.0, attempt=1, key=job.key, credits=D(credits), price_class=W.price_class, alone=alone
+    )
     desk.accounting.ledger.apply(identity, held)
     taken = resume_job(replay(job, [held]))
     desk.admission.add_resumed(taken)

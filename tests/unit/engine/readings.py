@@ -15,7 +15,9 @@ from crucible_batch.engine.ledger_reader import LedgerReader
 class Readings:
     """A store of readings, with what was read before."""
 
-    def __init__(self, entries: Sequence[LedgerEntry] = (), coverage: LedgerCoverage | None = None) -> None:
+    def __init__(
+        self, entries: Sequence[LedgerEntry] = (), coverage: LedgerCoverage | None = None
+    ) -> None:
         self.entries = {entry.key: entry for entry in entries}
         self.coverage = coverage
         self._seen = dict.fromkeys(self.entries, 0.0)
@@ -36,7 +38,9 @@ class Readings:
     def last_ledger_place(self) -> int:
         return max((entry.place or 0 for entry in self.entries.values()), default=0)
 
-    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
+    async def keep_reading(
+        self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float
+    ) -> None:
         self.entries |= {entry.key: entry for entry in entries}
         self._seen = dict.fromkeys((entry.key for entry in entries), answered_at) | self._seen
         self.coverage = coverage

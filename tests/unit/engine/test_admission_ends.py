@@ -26,7 +26,7 @@ from tests.harness.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
 from tests.unit.engine.readings import reader_of
 
-# -- what ends the buying ---------------------------------------------------------------------------------------------
+# -- what ends the buying
 
 
 @pytest.mark.parametrize(("recorded", "ends"), [("32", False), ("33", True)])
@@ -39,16 +39,22 @@ async def test_a_record_beyond_the_bound_ends_all_buying(recorded: str, ends: bo
 
 
 @pytest.mark.parametrize(("charged", "ends"), [("4", False), ("5", True)])
-async def test_an_answer_above_the_declared_ceiling_ends_all_buying(charged: str, ends: bool) -> None:
+async def test_an_answer_above_the_declared_ceiling_ends_all_buying(
+    charged: str, ends: bool
+) -> None:
     async with desk(prices=PriceBook(D(4))) as at:
         await at.ask("a")
         await at.answer("a", charged)
-        assert [error.code for error in at.stop.stops.values()] == (["PRICE_ABOVE_CEILING"] if ends else [])
+        assert [error.code for error in at.stop.stops.values()] == (
+            ["PRICE_ABOVE_CEILING"] if ends else []
+        )
         assert at.stop.no_more is ends
 
 
 @pytest.mark.parametrize(("charged", "ends"), [("4", False), ("5", True)])
-async def test_an_upload_above_the_declared_ceiling_ends_all_buying(charged: str, ends: bool) -> None:
+async def test_an_upload_above_the_declared_ceiling_ends_all_buying(
+    charged: str, ends: bool
+) -> None:
     async with desk(prices=PriceBook(None, D(4))) as at:
         await at.accounting.record(IMAGE, Intended(at=1.0, nonce="n", credits=D(4), payer="nobody"))
         await at.accounting.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(charged)))
@@ -71,11 +77,14 @@ async def test_an_upload_whose_price_nobody_named_ends_nothing(event: Event) -> 
         assert not at.stop.no_more
 
 
-@each_case("reused, earlier, ends", [(True, False, False), (False, True, False), (False, False, True)])
+@each_case(
+    "reused, earlier, ends", [(True, False, False), (False, True, False), (False, False, True)]
+)
 async def test_only_a_purchase_of_this_run_above_the_ceiling_ends_the_buying(
     reused: bool, earlier: bool, ends: bool
 ) -> None:
-    """A job that was found again, or bought by an earlier run's try, was bought under the ceiling of that time."""
+    """A job that was found again, or bought by an earlier run's try, was bought under the ceiling
+    of that time."""
     async with desk(prices=PriceBook(D(4))) as at:
         await at.ask("a")
         event = Accepted(at=1.0, job_id="a", credits=D(9), reused=reused, earlier=earlier)
@@ -95,7 +104,9 @@ async def test_a_run_that_is_to_stop_lets_nobody_wait() -> None:
 async def test_a_disk_without_room_ends_the_buying() -> None:
     async with desk() as at:
         reader = reader_of(at.gateway, at.accounting, SystemClock())
-        full = Admission(at.accounting, reader, at.stop, SystemClock(), pause=at.pause, shortage=lambda: ERROR)
+        full = Admission(
+            at.accounting, reader, at.stop, SystemClock(), pause=at.pause, shortage=lambda: ERROR
+        )
         assert await full.hold(Job("a"), W, missing=lambda: 0, claim=lambda: None) is None
         assert (at.stop.reasons, list(at.stop.stops.values())) == ({ExitCode.STOPPED}, [ERROR])
 
@@ -108,7 +119,7 @@ async def test_no_further_job_of_a_blocked_workflow_is_asked_for_nor_waits() -> 
         assert not at.waits("b")
 
 
-# -- the account ------------------------------------------------------------------------------------------------------
+# -- the account
 
 
 async def test_what_was_spent_while_the_account_was_read_is_gone_from_it() -> None:
@@ -149,7 +160,9 @@ async def test_a_submit_in_doubt_takes_from_the_account_what_it_is_expected_to_c
         await at.admission.read_account()
         assert await again(at, job) is None
         assert (await at.ask("a") is None) is waits
-        await at.accounting.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False, earlier=True))
+        await at.accounting.record(
+            "old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False, earlier=True)
+        )
         assert at.waits("a") is waits
 
 
@@ -174,7 +187,9 @@ STALE: list[tuple[list[tuple[str, Event]], tuple[str, Event]]] = [
 ]
 
 
-@pytest.mark.parametrize(("before", "told"), STALE, ids=[type(told[1]).__name__ for _, told in STALE])
+@pytest.mark.parametrize(
+    ("before", "told"), STALE, ids=[type(told[1]).__name__ for _, told in STALE]
+)
 async def test_an_account_that_may_be_off_is_read_again_before_a_job_is_blocked_for_want_of_it(
     before: list[tuple[str, Event]], told: tuple[str, Event]
 ) -> None:

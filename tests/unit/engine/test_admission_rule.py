@@ -29,7 +29,7 @@ from crucible_batch.core.prices import PriceBook, Shape
 from tests.harness.case_table import each_case
 from tests.unit.engine.desk import ERROR, IMAGE, D, Desk, V, W, again, desk, in_doubt, passed
 
-# -- alone ------------------------------------------------------------------------------------------------------------
+# -- alone
 
 
 async def test_the_first_of_an_unknown_price_holds_all_and_nobody_is_sent_beside_it() -> None:
@@ -49,7 +49,13 @@ async def test_a_hold_names_all_that_a_later_run_has_to_know_of_it() -> None:
         job, shape = Job("a", has_images=True, attempt=2), Shape("workflow:w", "digest")
         held = await at.admission.hold(job, shape, missing=lambda: 0, claim=lambda: None)
         assert held == Held(
-            at=7.0, attempt=2, key=job.key, credits=D(4), price_class="workflow:w", shape="digest", images=True
+            at=7.0,
+            attempt=2,
+            key=job.key,
+            credits=D(4),
+            price_class="workflow:w",
+            shape="digest",
+            images=True,
         )
 
 
@@ -69,10 +75,14 @@ async def test_until_its_record_is_read_a_job_counts_with_all_that_was_held_for_
     async with desk(budget) as at:
         at.accounting.ledger.prices.learn(W, D(2))
         at.admission._slow_start = SlowStart(5)
-        held = await at.admission.hold(Job("a", has_images=True), W, missing=lambda: 0, claim=lambda: None)
+        held = await at.admission.hold(
+            Job("a", has_images=True), W, missing=lambda: 0, claim=lambda: None
+        )
         assert held is not None
         await at.accounting.record("a", held)
-        await at.accounting.record("a", Prepared(at=1.0, assets={"image.image": "as_1"}, credits=D(20)))
+        await at.accounting.record(
+            "a", Prepared(at=1.0, assets={"image.image": "as_1"}, credits=D(20))
+        )
         await at.accounting.record("a", Accepted(at=2.0, job_id="a", credits=D(2), reused=False))
         assert (await at.ask("b") is not None) == is_admitted
 
@@ -89,7 +99,8 @@ async def test_one_that_nothing_bounds_waits_for_the_answers_of_all_others() -> 
 
 
 async def test_no_other_is_sent_beside_one_alone_even_where_there_is_room_for_it() -> None:
-    """Declared ceilings bound every job; what is left of the budget has room for this one, and still it waits."""
+    """Declared ceilings bound every job; what is left of the budget has room for this one, and
+    still it waits."""
     async with desk() as at:
         await at.know(W, "2")
         await at.know(W, "2")
@@ -112,7 +123,7 @@ async def test_one_that_nothing_bounds_is_not_sent_while_another_such_is_in_doub
         assert at.stop.stops[W.price_class].code == "BUDGET_EXHAUSTED"
 
 
-# -- slow start -------------------------------------------------------------------------------------------------------
+# -- slow start
 
 
 async def test_how_many_are_unanswered_doubles_and_begins_again_at_a_surprise() -> None:
@@ -138,7 +149,9 @@ async def test_an_upload_above_what_was_expected_is_a_surprise_too() -> None:
         await at.know(W, "2")
         await at.know(W, "2")
         for price in ("1", "5"):
-            await at.accounting.record(IMAGE, Intended(at=1.0, nonce="n", credits=D(16), payer="nobody"))
+            await at.accounting.record(
+                IMAGE, Intended(at=1.0, nonce="n", credits=D(16), payer="nobody")
+            )
             await at.accounting.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(price)))
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
@@ -167,7 +180,9 @@ async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_se
         assert not at.admission.needs_comparison("b")
 
 
-async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_price_is_known() -> None:
+async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_price_is_known() -> (
+    None
+):
     async with desk() as at:
         at.accounting.ledger.prices.learn(W, D(2))  # by an earlier run
         assert await at.ask("a") is not None
@@ -189,14 +204,19 @@ async def test_where_a_first_record_could_not_be_read_that_of_the_next_is() -> N
 
 
 async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_was_read() -> None:
-    """The workflow's other records agree. Of three of another shape, answered at 1, none may have cost 16."""
+    """The workflow's other records agree.
+
+    Of three of another shape, answered at 1, none may have cost 16.
+    """
     large = Shape("workflow:w", "large")
     async with desk("60") as at:
         for _ in range(4):
             await at.know(W, "1")
         for name in "abc":
             assert await at.ask(name, large) is not None
-            await at.accounting.record(name, Accepted(at=1.0, job_id=name, credits=D(1), reused=False))
+            await at.accounting.record(
+                name, Accepted(at=1.0, job_id=name, credits=D(1), reused=False)
+            )
             assert at.admission.needs_comparison(name)
         assert await at.ask("d", large) is None
         at.admission.mark_compared("a", D(1))
@@ -227,7 +247,9 @@ async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_comp
 
 
 @each_case("recorded, ends", [("14", False), ("32", False), ("33", True)])
-async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(recorded: str, ends: bool) -> None:
+async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(
+    recorded: str, ends: bool
+) -> None:
     """The answer names too little for a shape that is new, whose bound was that of its workflow."""
     large, small = Shape("workflow:w", "large"), Shape("workflow:w", "small")
     async with desk() as at:
@@ -235,8 +257,12 @@ async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(recor
         held = await at.ask("a", small)
         assert held is not None
         assert held.credits == 32
-        at.admission.note_price_difference("first of w", large, D(2), D(3))  # so each is compared from now on
-        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D("0.1"), reused=False))
+        at.admission.note_price_difference(
+            "first of w", large, D(2), D(3)
+        )  # so each is compared from now on
+        await at.accounting.record(
+            "a", Accepted(at=1.0, job_id="a", credits=D("0.1"), reused=False)
+        )
         at.admission.note_price_difference("a", small, D("0.1"), D(recorded))
         assert at.stop.no_more is ends
 
@@ -250,7 +276,7 @@ async def test_a_record_no_higher_than_its_answer_changes_nothing(recorded: str)
         assert await at.ask("b") is not None
 
 
-# -- a submit in doubt ------------------------------------------------------------------------------------------------
+# -- a submit in doubt
 
 
 async def test_a_submit_in_doubt_is_sent_again_on_what_it_may_cost_now() -> None:
@@ -299,7 +325,9 @@ async def test_a_submit_in_doubt_never_holds_less_than_its_first_try_may_have_co
 async def test_a_submit_in_doubt_that_no_longer_fits_is_not_sent() -> None:
     async with desk("40") as at:
         job = in_doubt(at, "old", "32")
-        at.admission.add_resumed(Job("in flight"))  # which gives nothing back that could be waited for
+        at.admission.add_resumed(
+            Job("in flight")
+        )  # which gives nothing back that could be waited for
         at.accounting.ledger.prices.learn(W, D(50))
         error = await again(at, job)
         assert error is not None
@@ -308,7 +336,9 @@ async def test_a_submit_in_doubt_that_no_longer_fits_is_not_sent() -> None:
         assert not at.stop.blocked(W.price_class)  # a job that costs less may still fit
 
 
-async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_jobs_in_flight() -> None:
+async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_jobs_in_flight() -> (
+    None
+):
     async with desk() as at:
         await at.know(W, "2")
         first, second, third = (in_doubt(at, name, "32") for name in ("old", "older", "oldest"))
@@ -317,24 +347,36 @@ async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_job
         waiting = asyncio.ensure_future(at.admission.hold_again(third, W))
         await passed()
         assert not waiting.done()
-        await at.accounting.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
+        await at.accounting.record(
+            "old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False)
+        )
         assert await asyncio.wait_for(waiting, 60) is None
 
 
-async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_keep_it_from_being_sent() -> None:
-    """The job may come first: a submit in doubt waits at the gate of an outage that has ended for the others."""
+async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_keep_it_from_being_sent() -> (
+    None
+):
+    """The job may come first:
+
+    a submit in doubt waits at the gate of an outage that has ended for the others.
+    """
     async with desk("10") as at:
         doubted = in_doubt(at, "old", "10", alone=True)
         assert await at.ask("a") is None
         assert at.waits("a")
         assert await again(at, doubted) is None
-        await at.accounting.record("old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False))
+        await at.accounting.record(
+            "old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False)
+        )
         at.admission.mark_compared("old", D(2))
         assert (await at.got("a")) is not None
 
 
 async def test_a_submit_in_doubt_that_asks_again_gives_way_to_the_next_one() -> None:
-    """A price rose while it waited for its turn. Until it is admitted again, nobody waits for its answer."""
+    """A price rose while it waited for its turn.
+
+    Until it is admitted again, nobody waits for its answer.
+    """
     async with desk() as at:
         first, second = in_doubt(at, "old", "32"), in_doubt(at, "older", "32")
         at.accounting.ledger.prices.learn(W, D(2))
@@ -350,7 +392,8 @@ async def test_a_submit_in_doubt_that_asks_again_gives_way_to_the_next_one() -> 
 
 
 async def sent_again_beside_an_account(at: Desk) -> None:
-    """A submit in doubt that holds 32 and is expected to cost 2 is sent again, after the account was read."""
+    """A submit in doubt that holds 32 and is expected to cost 2 is sent again, after the account
+    was read."""
     at.accounting.ledger.prices.learn(W, D(2))
     at.accounting.ledger.prices.learn(V, D(9))
     job = in_doubt(at, "old", "32")
@@ -358,8 +401,11 @@ async def sent_again_beside_an_account(at: Desk) -> None:
     assert await again(at, job) is None
 
 
-async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_is_sent_again() -> None:
-    """Its hold is a bound of 32; it is expected to cost 2, so 8 of the account's 10 are left for others."""
+async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_is_sent_again() -> (
+    None
+):
+    """Its hold is a bound of 32; it is expected to cost 2, so 8 of the account's 10 are left for
+    others."""
     async with desk(account="10") as at:
         await sent_again_beside_an_account(at)
         at.admission._slow_start = SlowStart(5)
@@ -383,7 +429,7 @@ async def test_a_submit_in_doubt_is_sent_whatever_the_account_shows() -> None:
         assert await again(at, job) is None
 
 
-# -- who is waited for ------------------------------------------------------------------------------------------------
+# -- who is waited for
 
 
 @each_case(
@@ -420,7 +466,9 @@ async def test_the_refund_of_a_job_in_flight_that_fails_is_waited_for() -> None:
         assert await at.got("b") is not None
 
 
-@pytest.mark.parametrize("event", [SubmitUnknown(at=1.0, error=ERROR), HoldReleased(at=1.0, error=ERROR)])
+@pytest.mark.parametrize(
+    "event", [SubmitUnknown(at=1.0, error=ERROR), HoldReleased(at=1.0, error=ERROR)]
+)
 async def test_a_submit_that_has_ended_is_no_longer_unanswered(event: Event) -> None:
     async with desk(prices=PriceBook(D(4))) as at:
         assert await at.ask("a") is not None

@@ -42,7 +42,9 @@ class Storage(Gateway):
     async def assets(self) -> list[AssetSnapshot]:
         return []
 
-    async def create_asset(self, _spec: object, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+    async def create_asset(
+        self, _spec: object, *, nonce: str, before_send: BeforeSend
+    ) -> UploadIntent:
         before_send()
         self.created += 1
         return UploadIntent(f"a{self.created}", f"https://storage/{nonce}", D(1))
@@ -76,23 +78,30 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
     """A storage that asks for less may take it later: what was paid for is not thrown away."""
     storage = Storage(status)
     accounting = JournaledLedger(storage, Ledger(), D(100))
-    held = Held(at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True)
+    held = Held(
+        at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True
+    )
     accounting.ledger.apply("job", held)
     uploader = uploader_of(storage, accounting, SystemClock())
     await uploader.look_up([image])
-    with pytest.raises((AssetFailed, GatewayError), match="refused" if not deleted else "uploaded 2 times"):
+    with pytest.raises(
+        (AssetFailed, GatewayError), match="refused" if not deleted else "uploaded 2 times"
+    ):
         await uploader.ready(image, payer="job")
     assert storage.deleted == deleted
 
 
 class Forgetful(Storage):
-    """A gateway whose answer to an intent is lost, and that lists an asset with its nonce in a given state."""
+    """A gateway whose answer to an intent is lost, and that lists an asset with its nonce in a
+    given state."""
 
     def __init__(self, status: AssetStatus) -> None:
         super().__init__(503)
         self.listed_as = status
 
-    async def create_asset(self, _spec: object, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+    async def create_asset(
+        self, _spec: object, *, nonce: str, before_send: BeforeSend
+    ) -> UploadIntent:
         before_send()
         self.created += 1
         raise NO_ANSWER
@@ -102,7 +111,8 @@ class Forgetful(Storage):
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(AssetStatus.READY, Created), (AssetStatus.PENDING, Created), (AssetStatus.DELETED, Lost)]
+    ("status", "kind"),
+    [(AssetStatus.READY, Created), (AssetStatus.PENDING, Created), (AssetStatus.DELETED, Lost)],
 )
 async def test_a_lost_upload_is_found_by_its_nonce_unless_it_was_deleted(
     image: InputImage, status: AssetStatus, kind: type[Event]

@@ -38,7 +38,14 @@ ERROR = ErrorInfo("X", "x")
 
 
 def held(job: Job) -> Held:
-    return Held(at=1.0, attempt=job.attempt, key=job.key, credits=D(8), price_class="workflow:w", images=True)
+    return Held(
+        at=1.0,
+        attempt=job.attempt,
+        key=job.key,
+        credits=D(8),
+        price_class="workflow:w",
+        images=True,
+    )
 
 
 def prepared(_job: Job) -> Prepared:
@@ -74,12 +81,16 @@ class Worker:
         return self.events[type(command)](job)
 
 
-def preparer(desk: Desk, worker: Worker, images: tuple[InputImage, ...] = (IMAGE,)) -> ImagePreparer:
+def preparer(
+    desk: Desk, worker: Worker, images: tuple[InputImage, ...] = (IMAGE,)
+) -> ImagePreparer:
     async def is_open() -> None:
         """Open."""
 
     context: Any = SimpleNamespace(
-        assets=desk, gate=SimpleNamespace(wait_until_open=is_open), clock=SimpleNamespace(now=lambda: 7.0)
+        assets=desk,
+        gate=SimpleNamespace(wait_until_open=is_open),
+        clock=SimpleNamespace(now=lambda: 7.0),
     )
     return ImagePreparer(context, images, worker)  # type: ignore[arg-type]
 
@@ -94,14 +105,18 @@ async def driven(job: Job, one: ImagePreparer) -> tuple[Job, list[JobEvent]]:
     return await driver.drive(job), journal
 
 
-async def test_the_hold_is_released_once_the_images_are_ready_and_the_job_is_as_it_was_before() -> None:
+async def test_the_hold_is_released_once_the_images_are_ready_and_the_job_is_as_it_was_before() -> (
+    None
+):
     desk = Desk()
     worker = Worker({Hold: held, Prepare: prepared})
     worker.on = lambda command: setattr(desk, "there", isinstance(command, Prepare))
     fresh = Job("j", has_images=True)
     job, journal = await driven(fresh, preparer(desk, worker))
     assert [type(event) for event in journal] == [Held, HoldReleased]
-    assert journal[-1] == HoldReleased(at=7.0, error=ErrorInfo(NOT_SUBMITTED, journal[-1].error.message))
+    assert journal[-1] == HoldReleased(
+        at=7.0, error=ErrorInfo(NOT_SUBMITTED, journal[-1].error.message)
+    )
     assert (job.attempt, job.key, job.phase) == (1, fresh.key, Phase.READY)
     assert worker.commands == [Hold(), Prepare()]
 
@@ -143,7 +158,10 @@ async def test_a_job_that_can_not_be_held_is_left_alone() -> None:
 
 async def test_no_submit_is_performed() -> None:
     worker = Worker({})
-    assert await preparer(Desk(there=True), worker).perform(Job("j", has_images=True), Submit()) is None
+    assert (
+        await preparer(Desk(there=True), worker).perform(Job("j", has_images=True), Submit())
+        is None
+    )
     assert worker.commands == []
 
 

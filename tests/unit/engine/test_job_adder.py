@@ -17,21 +17,34 @@ from tests.harness.case_table import each_case
 
 SOURCE = PlannedJob(0, "source", "source", "w", {})
 MADE = [PlannedJob(1, "one", "one", "w", {}), PlannedJob(2, "two", "two", "w", {})]
-OUTPUT = Saved(at=0.0, index=0, path="a/0.png", sha256="ab" * 32, byte_size=1, mime_type="image/png", width=1, height=1)
+OUTPUT = Saved(
+    at=0.0,
+    index=0,
+    path="a/0.png",
+    sha256="ab" * 32,
+    byte_size=1,
+    mime_type="image/png",
+    width=1,
+    height=1,
+)
 FINISHED = Job("source", outputs={0: OUTPUT})
 
 
 class Bench:
     """A derivation, a journal and a reporter in one. ``steps`` are what was done, in order."""
 
-    def __init__(self, known: tuple[str, ...] = (), chosen: tuple[str, ...] = ("one", "two")) -> None:
+    def __init__(
+        self, known: tuple[str, ...] = (), chosen: tuple[str, ...] = ("one", "two")
+    ) -> None:
         self.steps: list[str] = []
         self.waiting: deque[tuple[PlannedJob, Job]] = deque()
         self.known_jobs = known
         self.failure: Exception | None = None
         self.phase = Phase.READY
         self.rule = RetryRule()
-        self.adder = JobAdder(self, self, self.waiting, self, self.rule, is_chosen=chosen.__contains__)  # type: ignore[arg-type]
+        self.adder = JobAdder(
+            self, self, self.waiting, self, self.rule, is_chosen=chosen.__contains__
+        )  # type: ignore[arg-type]
 
     def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
         return MADE
@@ -41,7 +54,11 @@ class Bench:
 
     def known(self, identity: str, rule: RetryRule) -> Any:
         assert rule is self.rule
-        return (SOURCE, Job(identity, attempt=2, phase=self.phase), True) if identity in self.known_jobs else None
+        return (
+            (SOURCE, Job(identity, attempt=2, phase=self.phase), True)
+            if identity in self.known_jobs
+            else None
+        )
 
     async def append_planned(self, planned: PlannedJob) -> None:
         assert self.adder.has_added(planned.identity)  # from now on it could be read from the plan

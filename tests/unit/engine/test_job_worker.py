@@ -1,4 +1,7 @@
-"""A job's commands by themselves, without a gateway: what is compared right before a submit, and what answers mean."""
+"""A job's commands by themselves, without a gateway:
+
+what is compared right before a submit, and what answers mean.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from tests.unit.engine.worker_bench import ERROR, NO_ANSWER, Bench, leave_in_dou
 D = Decimal
 
 
-# -- right before a submit --------------------------------------------------------------------------------------------
+# -- right before a submit
 
 
 @pytest.mark.parametrize(("seen", "is_sent"), [("2", True), ("3", False)])
@@ -83,7 +86,7 @@ async def test_a_worker_that_may_not_buy_holds_nothing() -> None:
     assert isinstance(await bench.ask_to_hold(may_buy=True), Held)
 
 
-# -- a submit in doubt ------------------------------------------------------------------------------------------------
+# -- a submit in doubt
 
 
 @pytest.mark.parametrize("in_doubt", [False, True])
@@ -108,7 +111,9 @@ async def test_a_submit_in_doubt_is_sent_again_only_where_a_risen_price_fits() -
     assert (bench.gateway.submitted, bench.accounting.ledger.hold_of("job")) == ([], 32)
 
 
-@pytest.mark.parametrize(("answer", "held"), [(NO_ANSWER, 800), (GatewayError("no", code="NO", status=402), 32)])
+@pytest.mark.parametrize(
+    ("answer", "held"), [(NO_ANSWER, 800), (GatewayError("no", code="NO", status=402), 32)]
+)
 async def test_a_submit_in_doubt_holds_what_it_may_cost_now_unless_this_try_bought_nothing(
     answer: GatewayError, held: int
 ) -> None:
@@ -141,8 +146,11 @@ async def test_a_price_that_rises_while_a_submit_in_doubt_waits_for_its_turn_is_
     assert (turns, bench.accounting.ledger.hold_of("job")) == ((2, 800) if is_sent else (1, 32))
 
 
-async def test_a_submit_in_doubt_is_sent_where_others_were_charged_more_than_the_rest_of_the_budget() -> None:
-    """Its hold is larger than what it may cost now, so it fits; asking for the hold again would change nothing."""
+async def test_a_submit_in_doubt_is_sent_where_others_were_charged_more_than_the_rest_of_the_budget() -> (
+    None
+):
+    """Its hold is larger than what it may cost now, so it fits; asking for the hold again would
+    change nothing."""
     bench = Bench("40")
     leave_in_doubt(bench, "32")
     bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(1))
@@ -153,9 +161,12 @@ async def test_a_submit_in_doubt_is_sent_where_others_were_charged_more_than_the
 
 
 def refused_once(bench: Bench, meanwhile: Callable[[], None]) -> None:
-    """Let the first try of a submit be refused, call ``meanwhile``, and let the next one be accepted."""
+    """Let the first try of a submit be refused, call ``meanwhile``, and let the next one be
+    accepted."""
 
-    async def submit(_workflow: str, _params: object, *, key: str, before_send: BeforeSend, before_retry: Any) -> Any:
+    async def submit(
+        _workflow: str, _params: object, *, key: str, before_send: BeforeSend, before_retry: Any
+    ) -> Any:
         before_send()
         bench.gateway.submitted.append(key)
         if len(bench.gateway.submitted) == 1:
@@ -169,7 +180,10 @@ def refused_once(bench: Bench, meanwhile: Callable[[], None]) -> None:
 
 
 async def test_a_submit_in_doubt_that_was_refused_now_is_not_sent_in_a_pause() -> None:
-    """An earlier run may not have bought it, and this try bought nothing: to send it again may buy it."""
+    """An earlier run may not have bought it, and this try bought nothing:
+
+    to send it again may buy it.
+    """
     bench = Bench()
     leave_in_doubt(bench, "32")
     bench.accounting.ledger.prices.learn(shape_of(bench.planned), D(2))
@@ -214,7 +228,9 @@ async def test_after_a_402_nothing_more_is_bought() -> None:
 
 
 @pytest.mark.parametrize("after_doubt", [False, True])
-async def test_a_job_that_was_known_is_reused_unless_a_try_before_may_have_bought_it(after_doubt: bool) -> None:
+async def test_a_job_that_was_known_is_reused_unless_a_try_before_may_have_bought_it(
+    after_doubt: bool,
+) -> None:
     bench = Bench()
     await bench.hold()
     bench.gateway.answer = Submission("j", D(2), existing=True, after_doubt=after_doubt)
@@ -230,8 +246,12 @@ async def test_a_job_that_an_earlier_run_may_have_bought_is_not_reused() -> None
     assert (event.reused, event.earlier) == (False, True)
 
 
-@pytest.mark.parametrize("record", [JobSnapshot("j", JobStatus.SUCCEEDED, D(2), workflow_id="other"), NO_ANSWER])
-async def test_a_job_that_was_known_is_only_used_once_its_record_was_read_and_matches(record: Any) -> None:
+@pytest.mark.parametrize(
+    "record", [JobSnapshot("j", JobStatus.SUCCEEDED, D(2), workflow_id="other"), NO_ANSWER]
+)
+async def test_a_job_that_was_known_is_only_used_once_its_record_was_read_and_matches(
+    record: Any,
+) -> None:
     bench = Bench()
     held = await bench.hold()
     bench.gateway.answer, bench.gateway.record = Submission("j", D(2), existing=True), record
@@ -241,7 +261,7 @@ async def test_a_job_that_was_known_is_only_used_once_its_record_was_read_and_ma
     assert bench.accounting.ledger.hold_of("job") == held.credits
 
 
-# -- the images of a job ----------------------------------------------------------------------------------------------
+# -- the images of a job
 
 
 IMAGE = "asset:x"
@@ -281,7 +301,7 @@ async def test_one_that_is_alone_keeps_what_its_images_leave_as_long_as_the_expe
     assert event.credits == 13
 
 
-# -- what an answer does not show -------------------------------------------------------------------------------------
+# -- what an answer does not show
 
 
 async def test_a_job_that_belongs_to_another_submit_does_not_end_the_doubt() -> None:
@@ -320,7 +340,9 @@ async def test_a_job_claims_its_images_when_its_credits_are_held_and_not_before(
 
     async def hold() -> Held | None:
         shape = shape_of(bench.planned)
-        return await bench.admission.hold(bench.job, shape, missing=lambda: 0, claim=lambda: claimed.append("job"))
+        return await bench.admission.hold(
+            bench.job, shape, missing=lambda: 0, claim=lambda: claimed.append("job")
+        )
 
     assert (await hold(), claimed) == (None, [])
     bench.stop.stops.clear()

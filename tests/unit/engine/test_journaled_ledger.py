@@ -16,7 +16,8 @@ HELD = Held(at=7.0, attempt=1, key="k", credits=Decimal(3), price_class="workflo
 
 
 class Log:
-    """Notes what the ledger had committed when an event was to become durable; fails if it has an error."""
+    """Notes what the ledger had committed when an event was to become durable; fails if it has an
+    error."""
 
     def __init__(self, error: JournalError | None = None) -> None:
         self.ledger = Ledger(PriceBook())
@@ -33,7 +34,9 @@ class Log:
 async def test_an_event_is_applied_once_it_is_durable_and_then_reported() -> None:
     log, reported = Log(), []
     accounting = JournaledLedger(log, log.ledger, None)
-    accounting.on_entry(lambda subject, event: reported.append((subject, event, log.ledger.committed)))
+    accounting.on_entry(
+        lambda subject, event: reported.append((subject, event, log.ledger.committed))
+    )
     await accounting.record("job", HELD)
     assert log.committed == [0]
     assert reported == [("job", HELD, 3)]

@@ -34,10 +34,15 @@ from tests.unit.engine.test_slots import Clock, settled
 D = Decimal
 ERROR = ErrorInfo("X", "x")
 NO_ANSWER = GatewayError("no answer", code="NO_ANSWER")
-OTHERS = [LedgerEntry(f"other-{number}", "reserve", D(1), job_id=f"other-{number}") for number in range(50)]
+OTHERS = [
+    LedgerEntry(f"other-{number}", "reserve", D(1), job_id=f"other-{number}")
+    for number in range(50)
+]
 
 
-def entry(kind: str, job_id: str | None, amount: object = 2, *, name: str = "", **fields: str) -> LedgerEntry:
+def entry(
+    kind: str, job_id: str | None, amount: object = 2, *, name: str = "", **fields: str
+) -> LedgerEntry:
     return LedgerEntry(name or f"{kind} {job_id}", kind, D(str(amount)), job_id=job_id, **fields)
 
 
@@ -63,12 +68,16 @@ class Gateway:
 class Store(Readings):
     """Readings in memory. ``kept`` are the entries of each reading that were new or had changed."""
 
-    def __init__(self, entries: Sequence[LedgerEntry] = (), coverage: LedgerCoverage | None = None) -> None:
+    def __init__(
+        self, entries: Sequence[LedgerEntry] = (), coverage: LedgerCoverage | None = None
+    ) -> None:
         super().__init__(entries, coverage)
         self.kept: list[list[str]] = []
         self.is_full = False
 
-    async def keep_reading(self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float) -> None:
+    async def keep_reading(
+        self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float
+    ) -> None:
         if self.is_full:
             raise JournalError("the disk is full")
         self.kept.append([each.key for each in entries])
@@ -79,7 +88,11 @@ class Bench:
     """A reader with its accounting; ``recorded`` are the events that it has journalled."""
 
     def __init__(
-        self, entries: Sequence[LedgerEntry] = OTHERS, *, store: Store | None = None, patience_s: float = 600.0
+        self,
+        entries: Sequence[LedgerEntry] = OTHERS,
+        *,
+        store: Store | None = None,
+        patience_s: float = 600.0,
     ) -> None:
         self.clock = Clock()
         self.gateway = Gateway(entries)
@@ -87,17 +100,23 @@ class Bench:
         self.recorded: list[Event] = []
         self.ledger = Ledger()
         self.accounting = JournaledLedger(self, self.ledger, D(100))
-        self.reader = reader_of(self.gateway, self.accounting, self.clock, store=self.store, patience_s=patience_s)
+        self.reader = reader_of(
+            self.gateway, self.accounting, self.clock, store=self.store, patience_s=patience_s
+        )
 
     async def append(self, _subject: str, event: Event) -> None:
         self.recorded.append(event)
 
-    async def buy(self, name: str, price: object = 2, *, attempt: int = 1, found: bool = False) -> None:
+    async def buy(
+        self, name: str, price: object = 2, *, attempt: int = 1, found: bool = False
+    ) -> None:
         """A job of the gateway ``NAME-ATTEMPT`` is bought, or found."""
         for event in purchase(self.clock.now(), name, price, attempt=attempt, found=found):
             await self.accounting.record(name, event)
 
-    async def fail(self, name: str, price: object = 2, *, attempt: int = 1, found: bool = False) -> None:
+    async def fail(
+        self, name: str, price: object = 2, *, attempt: int = 1, found: bool = False
+    ) -> None:
         await self.buy(name, price, attempt=attempt, found=found)
         await self.accounting.record(name, Failed(at=self.clock.now(), error=ERROR))
 
@@ -130,7 +149,9 @@ class Bench:
         return counts
 
 
-def purchase(at: float, name: str, price: object, *, attempt: int = 1, found: bool = False) -> list[Event]:
+def purchase(
+    at: float, name: str, price: object, *, attempt: int = 1, found: bool = False
+) -> list[Event]:
     credits = D(str(price))
     return [
         Held(at=at, attempt=attempt, key="k", credits=credits, price_class="workflow:w"),
@@ -138,7 +159,7 @@ def purchase(at: float, name: str, price: object, *, attempt: int = 1, found: bo
     ]
 
 
-# -- what an entry releases -------------------------------------------------------------------------------------------
+# -- what an entry releases
 
 
 async def test_a_refund_that_is_listed_is_recorded_once() -> None:
@@ -147,7 +168,9 @@ async def test_a_refund_that_is_listed_is_recorded_once() -> None:
     bench.gateway.entries.append(entry("refund", "fOX-1"))
     for _ in range(2):
         await bench.reader.read()
-    assert bench.recorded[-1] == Refunded(at=100.0, attempt=1, credits=D(2), entry_id="refund fOX-1")
+    assert bench.recorded[-1] == Refunded(
+        at=100.0, attempt=1, credits=D(2), entry_id="refund fOX-1"
+    )
     assert (bench.refunds, bench.ledger.held, bench.ledger.refunded) == (["refund fOX-1"], 0, 2)
 
 
@@ -184,7 +207,9 @@ async def test_a_text_that_names_two_open_jobs_shows_no_refund_of_either() -> No
     bench = Bench()
     await bench.fail("fox")
     await bench.fail("owl")
-    bench.gateway.entries.append(entry("refund", None, name="both", description="refund of fox-1 and owl-1"))
+    bench.gateway.entries.append(
+        entry("refund", None, name="both", description="refund of fox-1 and owl-1")
+    )
     await bench.reader.read()
     assert (bench.refunds, bench.ledger.held) == ([], 4)
     bench.gateway.entries.append(entry("refund", None, name="one", description="refund of fox-1"))
@@ -195,16 +220,25 @@ async def test_a_text_that_names_two_open_jobs_shows_no_refund_of_either() -> No
 FOX, OWL = "0198c1d2-0000-7000-8000-00000000000a", "0198c1d2-0000-7000-8000-00000000000b"
 
 
-@each_case("texts", [{"description": f"{FOX}, {OWL}"}, {"description": f"of {FOX}", "more": (f"follows {OWL}",)}])
-async def test_a_text_that_names_a_job_of_ours_and_another_shows_no_refund(texts: dict[str, object]) -> None:
+@each_case(
+    "texts",
+    [{"description": f"{FOX}, {OWL}"}, {"description": f"of {FOX}", "more": (f"follows {OWL}",)}],
+)
+async def test_a_text_that_names_a_job_of_ours_and_another_shows_no_refund(
+    texts: dict[str, object],
+) -> None:
     bench = Bench()
-    await bench.accounting.record("fox", Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w"))
+    await bench.accounting.record(
+        "fox", Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w")
+    )
     await bench.accounting.record("fox", Accepted(at=1.0, job_id=FOX, credits=D(2), reused=False))
     await bench.accounting.record("fox", Failed(at=1.0, error=ERROR))
     bench.gateway.entries.append(LedgerEntry("both", "refund", D(2), **texts))  # type: ignore[arg-type]
     await bench.reader.read()
     assert (bench.refunds, bench.ledger.held) == ([], 2)
-    bench.gateway.entries.append(entry("refund", None, name="one", description=f"refund of {FOX}, {FOX.upper()}"))
+    bench.gateway.entries.append(
+        entry("refund", None, name="one", description=f"refund of {FOX}, {FOX.upper()}")
+    )
     await bench.reader.read()
     assert (bench.refunds, bench.ledger.held) == (["one"], 0)
 
@@ -264,7 +298,7 @@ async def test_of_a_job_whose_end_and_refund_are_known_no_entry_is_kept() -> Non
     assert set(bench.reader._about) == {"fox-1"}
 
 
-# -- what is journalled -----------------------------------------------------------------------------------------------
+# -- what is journalled
 
 
 async def test_a_reading_is_journalled_with_the_entries_that_are_new_or_have_changed() -> None:
@@ -274,7 +308,9 @@ async def test_a_reading_is_journalled_with_the_entries_that_are_new_or_have_cha
     bench.gateway.entries = [entry("reserve", "a"), entry("refund", "b"), entry("refund", "c")]
     await bench.reader.read()
     assert bench.store.kept == [["reserve a", "refund b"], ["refund b", "refund c"]]
-    assert bench.store.coverage == replace(LedgerCoverage.of(bench.gateway.entries, 101.0), since=100.0)
+    assert bench.store.coverage == replace(
+        LedgerCoverage.of(bench.gateway.entries, 101.0), since=100.0
+    )
 
 
 async def test_a_reading_is_dated_when_it_was_asked_for() -> None:
@@ -310,12 +346,14 @@ async def test_readings_continue_those_of_the_run_before() -> None:
     assert (bench.store.coverage.since, bench.store.coverage.until) == (1.0, 100.0)
 
 
-# -- the beginning and the end of a run -------------------------------------------------------------------------------
+# -- the beginning and the end of a run
 
 
 async def test_a_run_reads_at_its_beginning_only_if_credits_are_held_for_refunds() -> None:
     bench = Bench()
-    bench.ledger.apply("owl", Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w"))
+    bench.ledger.apply(
+        "owl", Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w")
+    )
     await bench.reader.begin()
     assert bench.gateway.reads == 0
     bench.failed_before("fox")
@@ -331,7 +369,9 @@ async def test_a_person_releases_what_is_not_visible_in_the_first_reading_either
     await bench.reader.begin(forget_by="mia@studio")
     assert bench.recorded[-1] == RefundForgotten(at=100.0, attempt=1, credits=D(4), by="mia@studio")
     assert [type(event) for event in bench.recorded] == [Refunded, Refunded, RefundForgotten]
-    assert (bench.ledger.held, bench.ledger.refunded) == (D("1.5"), D("3.5")), "the rest of the fox did not come"
+    assert (bench.ledger.held, bench.ledger.refunded) == (D("1.5"), D("3.5")), (
+        "the rest of the fox did not come"
+    )
     await bench.reader.begin(forget_by="mia@studio")
     assert len(bench.recorded) == 3
 
@@ -348,7 +388,9 @@ async def test_nothing_is_released_if_the_ledger_could_not_be_read() -> None:
 
 
 @each_case("event", [Accepted, Created, Succeeded, JobLost, Failed])
-async def test_a_run_reads_at_its_end_if_something_happened_since_the_last_reading(event: type[Event]) -> None:
+async def test_a_run_reads_at_its_end_if_something_happened_since_the_last_reading(
+    event: type[Event],
+) -> None:
     bench = Bench()
     await bench.buy("fox", 0)
     await bench.reader.read()
@@ -358,7 +400,9 @@ async def test_a_run_reads_at_its_end_if_something_happened_since_the_last_readi
         case "Accepted":
             await bench.buy("owl")
         case "Created":
-            await bench.accounting.record("asset:x", Intended(at=1.0, nonce="n", credits=D(1), payer="fox"))
+            await bench.accounting.record(
+                "asset:x", Intended(at=1.0, nonce="n", credits=D(1), payer="fox")
+            )
             await bench.accounting.record("asset:x", Created(at=1.0, asset_id="a", credits=D(1)))
         case "Succeeded":
             await bench.accounting.record("fox", Succeeded(at=1.0, outputs=1))
@@ -380,7 +424,9 @@ async def test_a_run_reads_at_its_end_while_credits_are_held_for_refunds() -> No
 
 
 @each_case("is_cancelled", [True, False])
-async def test_what_a_reading_without_an_answer_would_have_shown_is_read_at_the_end(is_cancelled: bool) -> None:
+async def test_what_a_reading_without_an_answer_would_have_shown_is_read_at_the_end(
+    is_cancelled: bool,
+) -> None:
     bench = Bench()
     await bench.buy("fox")
     await bench.accounting.record("fox", Succeeded(at=100.0, outputs=1))
@@ -400,7 +446,7 @@ async def test_what_a_reading_without_an_answer_would_have_shown_is_read_at_the_
     assert (bench.gateway.reads, len(bench.store.kept)) == (2, 1)
 
 
-# -- shared readings --------------------------------------------------------------------------------------------------
+# -- shared readings
 
 
 async def test_callers_share_a_reading_that_begins_after_their_calls() -> None:
@@ -446,7 +492,7 @@ async def test_a_refused_key_is_raised_and_any_other_error_is_no_account() -> No
         await bench.reader.read()
 
 
-# -- when it reads ----------------------------------------------------------------------------------------------------
+# -- when it reads
 
 
 async def test_without_purchases_it_never_reads() -> None:
@@ -618,7 +664,7 @@ async def test_a_gateway_that_does_not_answer_is_asked_no_more_often() -> None:
         assert await bench.reads_in(0.5, 0.9, 0.1, 0.9, 0.1) == [2, 2, 3, 3, 4]
 
 
-# -- less is bought after a gap ---------------------------------------------------------------------------------------
+# -- less is bought after a gap
 
 
 def crowd(bench: Bench, length: int = 8) -> None:
@@ -651,7 +697,8 @@ async def test_after_a_gap_half_as_much_is_bought_until_readings_overlap_again()
     await bench.buy("b")
     await bench.buy("c")
     await bench.reader.read()
-    # Half of three, then twice as many after each reading that overlaps, until that is the length of the list.
+    # Half of three, then twice as many after each reading that overlaps, until that is the length
+    # of the list.
     assert [await bought_between_readings(bench) for _ in range(4)] == [1, 2, 4, 50]
 
 
@@ -685,7 +732,7 @@ async def test_a_reading_without_an_answer_is_repeated_before_the_next_purchase(
     assert await bought_between_readings(bench) == 0
 
 
-# -- how long a refund is waited for ----------------------------------------------------------------------------------
+# -- how long a refund is waited for
 
 
 async def test_a_refund_is_awaited_from_its_failure_until_the_patience_is_over() -> None:
@@ -715,7 +762,9 @@ async def test_a_refund_of_an_earlier_run_is_awaited_from_that_failure_on() -> N
     assert bench.ledger.held_for_refunds == 7
 
 
-async def test_a_clock_that_is_set_moves_no_patience_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clock_that_is_set_moves_no_patience_of_this_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bench = Bench(patience_s=60.0)
     bench.failed_before("old", 5, at=70.0)
     await bench.fail("fox")
@@ -766,7 +815,7 @@ async def test_what_comes_after_the_patience_is_not_less_than_nothing() -> None:
     assert bench.reader.awaited == 0
 
 
-# -- what would have been seen ----------------------------------------------------------------------------------------
+# -- what would have been seen
 
 
 async def verdict(bench: Bench) -> str:
@@ -786,11 +835,16 @@ async def test_a_refund_did_not_come_if_the_ledger_shows_the_job_without_it() ->
 @each_case(
     "kind, expected",
     [
-        *((kind, "not visible") for kind in ("bonus", "refund_fee", "reservation_released", "consume_reversal")),
+        *(
+            (kind, "not visible")
+            for kind in ("bonus", "refund_fee", "reservation_released", "consume_reversal")
+        ),
         *((kind, "did not come") for kind in ("reserve", "refund")),
     ],
 )
-async def test_an_entry_about_it_whose_words_are_unknown_may_be_the_refund(kind: str, expected: str) -> None:
+async def test_an_entry_about_it_whose_words_are_unknown_may_be_the_refund(
+    kind: str, expected: str
+) -> None:
     bench = Bench([*OTHERS, entry(kind, "fox-1", 0.5)])
     await bench.reader.read()
     await bench.clock.move(1)
@@ -817,12 +871,16 @@ async def test_a_refund_in_a_gap_is_not_visible() -> None:
     assert await verdict(bench) == "not visible"
 
 
-async def test_an_entry_of_the_job_that_is_still_listed_shows_that_later_ones_would_be_too() -> None:
+async def test_an_entry_of_the_job_that_is_still_listed_shows_that_later_ones_would_be_too() -> (
+    None
+):
     bench = Bench([*OTHERS, entry("reserve", "fox-1")])
     await bench.fail("fox")
     await bench.clock.move(1)
     assert await verdict(bench) == "did not come"
-    bench.gateway.entries = list(OTHERS)  # a refund that is listed late, at the place of its time, would not be shown
+    bench.gateway.entries = list(
+        OTHERS
+    )  # a refund that is listed late, at the place of its time, would not be shown
     assert await verdict(bench) == "not visible"
 
 
@@ -833,7 +891,9 @@ async def test_an_entry_of_the_job_that_is_still_listed_shows_that_later_ones_wo
         [LedgerEntry("1", "reserve", D(2)), LedgerEntry("2", "refund", D(2))],
     ],
 )
-async def test_a_ledger_that_does_not_name_the_job_does_not_show_its_refund(entries: list[LedgerEntry]) -> None:
+async def test_a_ledger_that_does_not_name_the_job_does_not_show_its_refund(
+    entries: list[LedgerEntry],
+) -> None:
     bench = Bench(list(entries[:1]))
     await bench.reader.read()
     await bench.fail("fox")
@@ -850,7 +910,10 @@ async def test_an_entry_that_names_the_job_beside_another_id_may_be_its_refund()
     await bench.clock.move(1)
     assert await verdict(bench) == "did not come"
     text = f"of {job}-1 (reservation {other})"
-    bench.gateway.entries = [*bench.gateway.entries, LedgerEntry("2", "refund", D(2), description=text)]
+    bench.gateway.entries = [
+        *bench.gateway.entries,
+        LedgerEntry("2", "refund", D(2), description=text),
+    ]
     assert await verdict(bench) == "not visible"
     assert bench.ledger.held == 2
 
@@ -867,7 +930,7 @@ async def test_an_attempt_that_was_refunded_or_released_is_not_missing() -> None
     assert "owl" not in bench.reader.missing().message
 
 
-# -- attempts that were found -----------------------------------------------------------------------------------------
+# -- attempts that were found
 
 
 async def test_readings_since_an_attempt_was_found_do_not_show_what_happened_before() -> None:
@@ -913,12 +976,19 @@ async def test_what_is_invisible_is_at_most_what_is_held() -> None:
     bench = Bench()
     await bench.fail("fox", found=True)
     await bench.reader.read()
-    await bench.accounting.record("fox", Refunded(at=1.0, attempt=1, credits=D("0.5"), entry_id="e"))
+    await bench.accounting.record(
+        "fox", Refunded(at=1.0, attempt=1, credits=D("0.5"), entry_id="e")
+    )
     assert bench.reader.invisible_of_found == D("1.5")
 
 
-@each_case("readings, how", [(1, {"reused": True}), (1, {"reused": False, "earlier": True}), (3, {"reused": False})])
-async def test_an_entry_that_is_older_than_the_answer_to_its_submit_counts(readings: int, how: dict[str, bool]) -> None:
+@each_case(
+    "readings, how",
+    [(1, {"reused": True}), (1, {"reused": False, "earlier": True}), (3, {"reused": False})],
+)
+async def test_an_entry_that_is_older_than_the_answer_to_its_submit_counts(
+    readings: int, how: dict[str, bool]
+) -> None:
     """It was read before the job's id was known, and is listed no more."""
     bench = Bench([*OTHERS, entry("reserve", "fox-1"), entry("refund", "fox-1")])
     held, *_ = purchase(1.0, "fox", 2)

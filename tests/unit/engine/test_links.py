@@ -1,4 +1,7 @@
-"""Links are secrets and expire: the fetcher forgets a job's with its last output, and with any that fails."""
+"""Links are secrets and expire:
+
+the fetcher forgets a job's with its last output, and with any that fails.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +56,17 @@ class Gateway:
 
 
 def snapshot(outputs: int, number: int = 0) -> JobSnapshot:
-    links = tuple(OutputLink(index, f"https://s.test/{index}?{SIGNATURE}-{number}") for index in range(outputs))
+    links = tuple(
+        OutputLink(index, f"https://s.test/{index}?{SIGNATURE}-{number}")
+        for index in range(outputs)
+    )
     return JobSnapshot("job-1", JobStatus.SUCCEEDED, ZERO, outputs=links)
 
 
 def fetcher_for(gateway: Any, directory: Path) -> Downloader:
-    return Downloader(gateway, OutputStore(directory), SystemClock(), jitter=lambda: 0.0, terms=TERMS)
+    return Downloader(
+        gateway, OutputStore(directory), SystemClock(), jitter=lambda: 0.0, terms=TERMS
+    )
 
 
 def links_held(fetcher: Downloader) -> list[str]:
@@ -66,7 +74,12 @@ def links_held(fetcher: Downloader) -> list[str]:
     seen, todo, found = set[int](), [fetcher.__dict__], []
     while todo:
         thing: Any = todo.pop()
-        if id(thing) in seen or isinstance(thing, type) or callable(thing) or isinstance(thing, Gateway):
+        if (
+            id(thing) in seen
+            or isinstance(thing, type)
+            or callable(thing)
+            or isinstance(thing, Gateway)
+        ):
             continue
         seen.add(id(thing))
         if isinstance(thing, str):
@@ -77,7 +90,9 @@ def links_held(fetcher: Downloader) -> list[str]:
 
 
 @pytest.mark.parametrize("outputs", [1, 2, 3])
-async def test_the_links_of_a_poll_serve_each_output_and_are_gone_after_the_last(tmp_path: Path, outputs: int) -> None:
+async def test_the_links_of_a_poll_serve_each_output_and_are_gone_after_the_last(
+    tmp_path: Path, outputs: int
+) -> None:
     planned = Desk(tmp_path).job("jobs: [{name: a, prompt: one}]")
     gateway = Gateway(outputs)
     fetcher = fetcher_for(gateway, tmp_path / "out")
@@ -93,13 +108,17 @@ async def test_the_links_of_a_poll_serve_each_output_and_are_gone_after_the_last
 
 
 @pytest.mark.parametrize("status", [403, 500])
-async def test_the_links_are_gone_with_an_output_that_cant_be_had(tmp_path: Path, status: int) -> None:
+async def test_the_links_are_gone_with_an_output_that_cant_be_had(
+    tmp_path: Path, status: int
+) -> None:
     planned = Desk(tmp_path).job("jobs: [{name: a, prompt: one}]")
     gateway = Gateway(2)
     gateway.fails = GatewayError("no", code=f"HTTP_{status}", operation="download", status=status)
     fetcher = fetcher_for(gateway, tmp_path / "out")
     fetcher.seen(snapshot(2))
-    with suppress(GatewayError):  # what passes is raised, and a link that doesn't serve is an output to be told of
+    with suppress(
+        GatewayError
+    ):  # what passes is raised, and a link that doesn't serve is an output to be told of
         assert isinstance(await fetcher.fetch(planned, ATTEMPT, 0), Unavailable)
     assert links_held(fetcher) == []
     assert len(set(gateway.downloads)) == len(gateway.downloads) > 1  # a fresh link for each try
@@ -115,7 +134,9 @@ async def test_no_saved_output_is_journalled_with_its_link(tmp_path: Path) -> No
 
 
 def failing(status: int | None, code: str, *, key: bool = False) -> GatewayError:
-    return (KeyRefusedError if key else GatewayError)("no", code=code, operation="download", status=status)
+    return (KeyRefusedError if key else GatewayError)(
+        "no", code=code, operation="download", status=status
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +155,10 @@ def failing(status: int | None, code: str, *, key: bool = False) -> GatewayError
 async def test_an_output_is_unavailable_only_by_its_link_or_its_content(
     tmp_path: Path, error: GatewayError | OutputError, is_unavailable: bool, tries: int
 ) -> None:
-    """Any other failure shows nothing of an output: the run ends with the error, and the next one fetches it."""
+    """Any other failure shows nothing of an output:
+
+    the run ends with the error, and the next one fetches it.
+    """
     planned = Desk(tmp_path).job("jobs: [{name: a, prompt: one}]")
     gateway = Gateway(1)
     gateway.fails = error
@@ -151,6 +175,10 @@ async def test_an_output_is_fetched_by_its_number_and_not_by_its_place(tmp_path:
     """The list may have grown since in front of it."""
     planned = Desk(tmp_path).job("jobs: [{name: a, prompt: one}]")
     gateway = Gateway(3)
-    assert isinstance(await fetcher_for(gateway, tmp_path / "out").fetch(planned, ATTEMPT, 0, 2), Saved)
+    assert isinstance(
+        await fetcher_for(gateway, tmp_path / "out").fetch(planned, ATTEMPT, 0, 2), Saved
+    )
     assert [url.partition("?")[0] for url in gateway.downloads] == ["https://s.test/2"]
-    assert isinstance(await fetcher_for(gateway, tmp_path / "out").fetch(planned, ATTEMPT, 0, 7), Unavailable)
+    assert isinstance(
+        await fetcher_for(gateway, tmp_path / "out").fetch(planned, ATTEMPT, 0, 7), Unavailable
+    )

@@ -26,7 +26,10 @@ ASSET = "asset:" + "a" * 64
 
 
 class World(SystemClock):
-    """A gateway, its ledger, a journal and a clock in one: an image was uploaded twice, the first time unanswered."""
+    """A gateway, its ledger, a journal and a clock in one:
+
+    an image was uploaded twice, the first time unanswered.
+    """
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -43,7 +46,9 @@ class World(SystemClock):
         self.while_asleep: Callable[[], None] = lambda: None
         self.stop = Shutdown()
         self.accounting = JournaledLedger(cast("Any", self), Ledger(PriceBook(D(3), D(1))), D(60))
-        self.lost = LostUploads(cast("Any", self), self.accounting, cast("Any", self), self, self.stop, readings=self)
+        self.lost = LostUploads(
+            cast("Any", self), self.accounting, cast("Any", self), self, self.stop, readings=self
+        )
 
     async def upload(self) -> None:
         story: list[Event] = [
@@ -52,7 +57,9 @@ class World(SystemClock):
             Intended(at=1002.0, nonce="n2", credits=D(1), payer="job"),
             Created(at=1003.0, asset_id="a2", credits=D("0.5")),
         ]
-        held = Held(at=999.0, attempt=1, key="k", credits=D(5), price_class="workflow:w", images=True)
+        held = Held(
+            at=999.0, attempt=1, key="k", credits=D(5), price_class="workflow:w", images=True
+        )
         await self.accounting.record("job", held)
         for event in story:
             await self.accounting.record(ASSET, event)
@@ -141,7 +148,11 @@ async def test_it_is_settled_only_by_a_reading_after_the_patience() -> None:
     assert world.settled == []
     await world.read()
     await world.lost.settle()
-    assert (world.settled, world.accounting.ledger.held_for_uploads, world.lost.are_open) == (["n1"], D(0), False)
+    assert (world.settled, world.accounting.ledger.held_for_uploads, world.lost.are_open) == (
+        ["n1"],
+        D(0),
+        False,
+    )
 
 
 async def test_until_then_its_credits_are_awaited() -> None:
@@ -195,7 +206,9 @@ async def test_an_entry_that_was_seen_before_it_was_sent_is_not_its_charge() -> 
         assert world.settled == expected
 
 
-async def test_the_charge_of_an_upload_that_is_not_listed_yet_does_not_explain_that_of_the_lost_one() -> None:
+async def test_the_charge_of_an_upload_that_is_not_listed_yet_does_not_explain_that_of_the_lost_one() -> (
+    None
+):
     """Its patience is over first; then the only charge may be its own."""
     world = World()
     world.more = [CHARGE_OF_THE_LOST]
@@ -237,7 +250,9 @@ async def test_an_upload_of_a_clock_that_was_ahead_is_not_waited_for_and_stays_h
     assert (world.settled, world.lost.are_open, world.time) == ([], True, OVER + 5)
 
 
-async def test_an_upload_of_an_earlier_run_whose_clock_was_ahead_stays_held_whatever_is_known() -> None:
+async def test_an_upload_of_an_earlier_run_whose_clock_was_ahead_stays_held_whatever_is_known() -> (
+    None
+):
     for starts, expected in (([999.0], ["n1"]), ([999.0, 500.0], [])):
         world = World()
         world.starts = starts
@@ -274,7 +289,7 @@ async def test_without_the_list_of_assets_it_stays_held_and_the_run_ends_as_it_w
     assert (world.settled, world.lost.are_open) == ([], True)
 
 
-# -- while a run is active --------------------------------------------------------------------------------------------
+# -- while a run is active
 
 
 async def test_a_run_settles_it_as_soon_as_the_patience_is_over() -> None:

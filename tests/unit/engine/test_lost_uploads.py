@@ -1,4 +1,7 @@
-"""An image whose uploads come to nothing, again and again: what is bought, and what is held when it is sent."""
+"""An image whose uploads come to nothing, again and again:
+
+what is bought, and what is held when it is sent.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,13 @@ from tests.harness.case_table import each_case
 D = Decimal
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
 FULL, HALF, NOTHING = D(1), D("0.5"), D(0)
-CUT, CUT_AND_GONE, REFUSED, PUT_CUT, GOES_WELL = "cut", "cut and gone", "refused", "put cut", "goes well"
+CUT, CUT_AND_GONE, REFUSED, PUT_CUT, GOES_WELL = (
+    "cut",
+    "cut and gone",
+    "refused",
+    "put cut",
+    "goes well",
+)
 
 
 class Clock(SystemClock):
@@ -37,12 +46,16 @@ class Clock(SystemClock):
 
 
 class Gateway:
-    """Does with each upload what a list says, then the same as with the last. ``taken`` is what it took, less what it
-    gave back; ``found`` what it complains of."""
+    """Does with each upload what a list says, then the same as with the last. ``taken`` is what it
+    took, less what it gave back; ``found`` what it complains of."""
 
-    def __init__(self, plays: Sequence[tuple[str, Decimal, Decimal]], budget: str, *, ceiling: str | None) -> None:
+    def __init__(
+        self, plays: Sequence[tuple[str, Decimal, Decimal]], budget: str, *, ceiling: str | None
+    ) -> None:
         self.plays = plays
-        self.ledger = Ledger(PriceBook(ceiling=D(3), upload_ceiling=None if ceiling is None else D(ceiling)))
+        self.ledger = Ledger(
+            PriceBook(ceiling=D(3), upload_ceiling=None if ceiling is None else D(ceiling))
+        )
         self.accounting = JournaledLedger(self, self.ledger, D(budget))
         self.assets_by_nonce: dict[str, tuple[str, Decimal, Decimal]] = {}
         self.deleted: set[str] = set()
@@ -64,7 +77,9 @@ class Gateway:
             if nonce not in self.deleted and what != CUT_AND_GONE
         ]
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+    async def create_asset(
+        self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend
+    ) -> UploadIntent:
         before_send()
         hold, bound = self.ledger.hold_of(f"asset:{spec.sha256}"), self.ledger.prices.bound(UPLOAD)
         if (bound is None or hold < bound) and f"asset:{spec.sha256}" not in self.ledger.alone:
@@ -85,7 +100,9 @@ class Gateway:
 
     async def asset(self, asset_id: str) -> AssetSnapshot:
         what, _, _ = self.assets_by_nonce[asset_id]
-        return AssetSnapshot(asset_id, AssetStatus.READY if what == GOES_WELL else AssetStatus.PENDING, 3)
+        return AssetSnapshot(
+            asset_id, AssetStatus.READY if what == GOES_WELL else AssetStatus.PENDING, 3
+        )
 
     async def delete_asset(self, asset_id: str) -> Decimal:
         _, price, share = self.assets_by_nonce[asset_id]
@@ -94,7 +111,8 @@ class Gateway:
         return price * share
 
     async def one_job_after_the_other(self, jobs: int) -> str | None:
-        """Let each job bring its image up, with what the budget leaves; return why the image failed, if it did."""
+        """Let each job bring its image up, with what the budget leaves; return why the image
+        failed, if it did."""
         desk = AssetUploader(
             self,  # type: ignore[arg-type]
             self.accounting,
@@ -110,7 +128,15 @@ class Gateway:
             left = self.accounting.budget - self.ledger.committed
             alone = bound is None or bound + 3 > left
             held = left if alone else bound + 3
-            event = Held(at=0.0, attempt=1, key="k", credits=held, price_class="workflow:w", images=True, alone=alone)
+            event = Held(
+                at=0.0,
+                attempt=1,
+                key="k",
+                credits=held,
+                price_class="workflow:w",
+                images=True,
+                alone=alone,
+            )
             self.ledger.apply(job := f"job {number}", event)
             desk.claim(job, [IMAGE])
             try:
@@ -130,7 +156,12 @@ async def content(_image: InputImage) -> bytes:
     return b"abc"
 
 
-def play(*plays: tuple[str, Decimal, Decimal], budget: str = "400", jobs: int = 50, ceiling: str | None = "1"):
+def play(
+    *plays: tuple[str, Decimal, Decimal],
+    budget: str = "400",
+    jobs: int = 50,
+    ceiling: str | None = "1",
+):
     gateway = Gateway(plays, budget, ceiling=ceiling)
     error = asyncio.run(gateway.one_job_after_the_other(jobs))
     assert gateway.found == []
@@ -166,9 +197,16 @@ def test_so_it_does_where_an_upload_costs_nothing(what: str) -> None:
 
 @each_case(
     "play_",
-    [(CUT, HALF, NOTHING), (CUT_AND_GONE, HALF, NOTHING), (PUT_CUT, HALF, HALF), (REFUSED, HALF, FULL)],
+    [
+        (CUT, HALF, NOTHING),
+        (CUT_AND_GONE, HALF, NOTHING),
+        (PUT_CUT, HALF, HALF),
+        (REFUSED, HALF, FULL),
+    ],
 )
-def test_two_that_cost_something_or_were_turned_down_are_enough(play_: tuple[str, Decimal, Decimal]) -> None:
+def test_two_that_cost_something_or_were_turned_down_are_enough(
+    play_: tuple[str, Decimal, Decimal],
+) -> None:
     gateway, error = play(play_)
     assert len(gateway.assets_by_nonce) == 2
     assert error is not None

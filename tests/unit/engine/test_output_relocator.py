@@ -18,13 +18,17 @@ from crucible_batch.outputs import relocated_path
 
 PATH, SHA256, NEW = "fox/0.png", "ab" * 32, "cd" * 32
 ASIDE = relocated_path(PATH, SHA256)
-SAVED = Saved(at=0.0, index=0, path=PATH, sha256=SHA256, byte_size=1, mime_type="image/png", width=1, height=1)
+SAVED = Saved(
+    at=0.0, index=0, path=PATH, sha256=SHA256, byte_size=1, mime_type="image/png", width=1, height=1
+)
 
 
 class Desk:
     """A history, a journal and a store in one. ``steps`` are what was done, in order."""
 
-    def __init__(self, owners: Mapping[str, tuple[PlannedJob, Job, bool]], *, is_true: bool = True) -> None:
+    def __init__(
+        self, owners: Mapping[str, tuple[PlannedJob, Job, bool]], *, is_true: bool = True
+    ) -> None:
         self.owners = owners
         self.content_is_ours = is_true
         self.steps: list[str] = []
@@ -52,7 +56,12 @@ class Desk:
 
 
 def owner(
-    identity: str, *, name: str = "fox", retired: bool = False, phase: Phase = Phase.SUCCEEDED, saved: Saved = SAVED
+    identity: str,
+    *,
+    name: str = "fox",
+    retired: bool = False,
+    phase: Phase = Phase.SUCCEEDED,
+    saved: Saved = SAVED,
 ) -> tuple[PlannedJob, Job, bool]:
     return (
         PlannedJob(0, identity, name, "w", {}, output=f"{name}/{{index}}{{ext}}"),
@@ -85,7 +94,9 @@ async def test_a_file_is_moved_only_if_no_job_may_keep_it_there(
 ) -> None:
     desk = Desk({each[0].identity: each for each in owners})
     assert await found(desk) == (PATH if is_moved else None)
-    journalled = [step for each in owners for step in (f"journalled {each[0].identity} {ASIDE}", "told")]
+    journalled = [
+        step for each in owners for step in (f"journalled {each[0].identity} {ASIDE}", "told")
+    ]
     assert desk.steps == (["linked", *journalled, "sidecar", "unlinked"] if is_moved else [])
 
 

@@ -18,7 +18,9 @@ from tests.unit.engine.desk import passed
 
 
 @each_case("job_id, is_new", [("abc", False), ("ABC", False), ("abd", True)])
-def test_the_job_of_an_earlier_attempt_is_not_taken_for_the_next_in_whatever_case(job_id: str, is_new: bool) -> None:
+def test_the_job_of_an_earlier_attempt_is_not_taken_for_the_next_in_whatever_case(
+    job_id: str, is_new: bool
+) -> None:
     attempts = (
         Attempt(1, "key-1", 1.0, AttemptStatus.FAILED, job_id="Abc"),
         Attempt(2, "key-2", 2.0),
@@ -44,7 +46,9 @@ def test_a_key_that_is_known_after_an_unanswered_try_does_not_show_that_the_gate
     assert recovery.forbids_upload() is not opens
 
 
-async def test_only_one_job_asks_until_the_gateway_is_known_to_remember_and_a_purchase_ends_the_run() -> None:
+async def test_only_one_job_asks_until_the_gateway_is_known_to_remember_and_a_purchase_ends_the_run() -> (
+    None
+):
     stop = Shutdown()
     recovery = Recovery(stop, wanted=True)
     inside: list[int] = []

@@ -1,4 +1,7 @@
-"""A pause: nothing is held or sent in it, what waits has no slot, and a stopping run does not wait for its end."""
+"""A pause:
+
+nothing is held or sent in it, what waits has no slot, and a stopping run does not wait for its end.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ async def ended(waiting: asyncio.Task[object]) -> None:
         await waiting
 
 
-# -- credits -----------------------------------------------------------------------------------------------------------
+# -- credits
 
 
 async def test_nothing_is_held_in_a_pause_and_the_queue_continues_after_it() -> None:
@@ -73,7 +76,7 @@ async def test_a_run_that_stops_does_not_wait_for_the_end_of_its_pause() -> None
         assert at.tasks["a"].result() is None
 
 
-# -- the submit --------------------------------------------------------------------------------------------------------
+# -- the submit
 
 
 async def held(bench: Bench) -> Held:
@@ -83,7 +86,9 @@ async def held(bench: Bench) -> Held:
     return event
 
 
-async def test_a_pause_between_the_hold_and_the_submit_takes_the_hold_back_and_sends_nothing() -> None:
+async def test_a_pause_between_the_hold_and_the_submit_takes_the_hold_back_and_sends_nothing() -> (
+    None
+):
     bench = Bench()
     await held(bench)
     bench.pause.begin()
@@ -116,7 +121,9 @@ async def test_a_submit_refused_with_429_is_not_sent_again_in_a_pause() -> None:
     assert await bench.is_tried_again(busy)
 
 
-async def test_a_submit_without_an_answer_is_repeated_in_a_pause_to_learn_whether_it_was_bought() -> None:
+async def test_a_submit_without_an_answer_is_repeated_in_a_pause_to_learn_whether_it_was_bought() -> (
+    None
+):
     bench = Bench()
     await held(bench)
     bench.pause.begin()
@@ -134,7 +141,9 @@ async def test_a_submit_that_an_earlier_run_left_in_doubt_is_not_sent_in_a_pause
     await ended(waiting)
 
 
-async def test_a_pause_that_comes_while_a_submit_in_doubt_waits_for_its_turn_keeps_it_back() -> None:
+async def test_a_pause_that_comes_while_a_submit_in_doubt_waits_for_its_turn_keeps_it_back() -> (
+    None
+):
     bench = Bench()
     leave_in_doubt(bench, "32")
 
@@ -155,7 +164,7 @@ async def test_a_pause_that_comes_while_a_submit_in_doubt_waits_for_its_turn_kee
     await ended(waiting)
 
 
-# -- slots -------------------------------------------------------------------------------------------------------------
+# -- slots
 
 
 async def test_who_waits_in_a_pause_has_no_slot_and_gets_one_again_in_order() -> None:
@@ -200,7 +209,9 @@ async def test_a_cancelled_wait_leaves_the_slots_as_they_were() -> None:
     assert bench.slots._in_use == 0
 
 
-async def test_who_holds_credits_continues_after_a_pause_though_its_slot_is_with_one_that_waits_for_them() -> None:
+async def test_who_holds_credits_continues_after_a_pause_though_its_slot_is_with_one_that_waits_for_them() -> (
+    None
+):
     bench = SlotBench(1)
     pause = Pause(bench.stop, bench.clock, bench.slots.given_back)
     answered = asyncio.Event()
@@ -245,7 +256,7 @@ async def test_a_submit_in_doubt_waits_in_a_pause_as_one_that_holds_credits(begi
     assert waits_with_credits == [True]
 
 
-# -- the rest ----------------------------------------------------------------------------------------------------------
+# -- the rest
 
 
 async def test_a_deadline_can_be_set_moved_and_passes() -> None:
@@ -265,7 +276,9 @@ async def test_a_deadline_can_be_set_moved_and_passes() -> None:
 
 
 @each_case("fallen, ceiling, limit", [(False, 32, 32), (False, 3, 3), (True, 3, 3), (True, 32, 9)])
-def test_a_new_ceiling_is_reached_at_once_except_after_pushback(fallen: bool, ceiling: int, limit: int) -> None:
+def test_a_new_ceiling_is_reached_at_once_except_after_pushback(
+    fallen: bool, ceiling: int, limit: int
+) -> None:
     rule = ConcurrencyLimit(10, 10)
     if fallen:
         rule.limit, rule._starts = 8.0, False
@@ -323,10 +336,12 @@ async def test_a_pause_changes_nothing_while_it_is_off() -> None:
     assert pause.release_if_paused() is None
 
 
-# -- a suspension: a worker that can't ask whether its run is paused ---------------------------------------------------
+# -- a suspension: a worker that can't ask whether its run is paused
 
 
-async def test_a_run_that_is_suspended_right_before_a_purchase_does_not_send_it_and_releases_its_credits() -> None:
+async def test_a_run_that_is_suspended_right_before_a_purchase_does_not_send_it_and_releases_its_credits() -> (
+    None
+):
     bench = Bench()
     await held(bench)
     bench.stop.before_purchase.append(bench.pause.suspend)

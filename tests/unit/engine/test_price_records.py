@@ -78,7 +78,9 @@ async def test_a_record_that_rises_after_the_end_is_taken_into_the_books(command
     bench.gateway.record = JobSnapshot("j", JobStatus.SUCCEEDED, D(5))
     first = await bench.do(command)
     shape = shape_of(bench.planned)
-    assert first == Repriced(at=first.at, credits=D(5), settled=Settled(D(2), shape.price_class, shape.digest))
+    assert first == Repriced(
+        at=first.at, credits=D(5), settled=Settled(D(2), shape.price_class, shape.digest)
+    )
     await bench.record(first)
     assert (
         bench.accounting.ledger.spent,
@@ -121,14 +123,20 @@ def test_of_the_records_that_were_read_the_highest_counts_once() -> None:
     assert (records.differing(attempt), records.differing(attempt)) == (7, None)
 
 
-@pytest.mark.parametrize(("status", "differs"), [(JobStatus.SUCCEEDED, D(1)), (JobStatus.FAILED, None)])
-def test_a_lower_record_counts_only_of_a_job_that_has_succeeded(status: JobStatus, differs: Decimal | None) -> None:
+@pytest.mark.parametrize(
+    ("status", "differs"), [(JobStatus.SUCCEEDED, D(1)), (JobStatus.FAILED, None)]
+)
+def test_a_lower_record_counts_only_of_a_job_that_has_succeeded(
+    status: JobStatus, differs: Decimal | None
+) -> None:
     records = PriceRecords()
     records.note(JobSnapshot("j", status, D(1)))
     assert records.differing(Attempt(1, "k", 0.0, job_id="j", credits=D(2))) == differs
 
 
-async def test_a_submit_whose_record_cannot_be_read_counts_as_unanswered_until_the_job_is_over() -> None:
+async def test_a_submit_whose_record_cannot_be_read_counts_as_unanswered_until_the_job_is_over() -> (
+    None
+):
     bench = Bench()
     await _accepted(bench)
     assert bench.admission.needs_comparison("job")
@@ -175,7 +183,9 @@ async def test_five_jobs_in_a_row_whose_record_cannot_be_read_end_the_buying() -
 
 
 @pytest.mark.parametrize(("code", "is_lost"), [("JOB_NOT_FOUND", True), ("HTTP_404", False)])
-async def test_only_the_gateway_itself_can_say_that_it_no_longer_knows_a_job(code: str, is_lost: bool) -> None:
+async def test_only_the_gateway_itself_can_say_that_it_no_longer_knows_a_job(
+    code: str, is_lost: bool
+) -> None:
     """A 404 that is a page of something in front of the gateway proves nothing."""
     bench = Bench()
     await _accepted(bench)

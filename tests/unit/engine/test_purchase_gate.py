@@ -1,4 +1,5 @@
-"""The gate that keeps a run from buying anything in an outage, and what becomes of jobs that reach it late."""
+"""The gate that keeps a run from buying anything in an outage, and what becomes of jobs that reach
+it late."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ NO_ANSWER = GatewayError("no answer", code="NO_ANSWER", operation="workflows")
 
 
 class Gateway:
-    """A list of workflows that is read when ``answers`` is set; ``error`` is raised instead, where there is one."""
+    """A list of workflows that is read when ``answers`` is set; ``error`` is raised instead, where
+    there is one."""
 
     def __init__(self, outage: Outage) -> None:
         self.outage = outage
@@ -72,7 +74,9 @@ async def test_nothing_may_be_bought_in_a_pause_in_an_outage_and_in_a_run_that_i
     assert not world.gate.is_open
 
 
-async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_asks_for_all() -> None:
+async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_asks_for_all() -> (
+    None
+):
     world = World()
     world.outage.unanswered(0.0)
     waiting = [asyncio.create_task(world.gate.wait_until_open()) for _ in range(5)]
@@ -97,7 +101,10 @@ async def test_a_pause_that_begins_in_an_outage_keeps_the_gate_closed_after_its_
     world.outage.unanswered(2.0)
     world.pause.end()
     await passed()
-    assert (world.gateway.reads, passing.done()) == (2, False)  # another outage has begun in the pause
+    assert (world.gateway.reads, passing.done()) == (
+        2,
+        False,
+    )  # another outage has begun in the pause
     world.gateway.answers.set()
     await passing
 
@@ -163,7 +170,9 @@ async def test_no_credits_are_held_while_the_gateway_does_not_answer() -> None:
     assert reads == [True]
 
 
-async def test_a_job_that_holds_credits_in_an_outage_is_not_sent_and_holds_nothing_any_more() -> None:
+async def test_a_job_that_holds_credits_in_an_outage_is_not_sent_and_holds_nothing_any_more() -> (
+    None
+):
     bench = Bench()
     await bench.hold()
     bench.outage.unanswered(0.0)
@@ -186,7 +195,9 @@ async def test_a_job_whose_workflow_was_found_to_be_gone_meanwhile_is_not_sent()
     assert bench.gateway.submitted == []
 
 
-async def test_an_outage_that_begins_while_a_job_waits_for_its_turn_keeps_it_from_being_sent() -> None:
+async def test_an_outage_that_begins_while_a_job_waits_for_its_turn_keeps_it_from_being_sent() -> (
+    None
+):
     bench = Bench()
     await bench.hold()
 
@@ -203,7 +214,9 @@ async def test_only_a_submit_in_doubt_is_repeated_in_an_outage(in_doubt: bool) -
     bench = Bench()
     await bench.hold()
     bench.outage.unanswered(0.0)
-    error = GatewayError("x", code="X", status=502 if in_doubt else 429, in_doubt=in_doubt, operation="generate")
+    error = GatewayError(
+        "x", code="X", status=502 if in_doubt else 429, in_doubt=in_doubt, operation="generate"
+    )
     assert await bench.is_tried_again(error) is in_doubt
 
 
@@ -216,7 +229,9 @@ async def test_a_submit_in_doubt_is_not_repeated_with_a_key_that_grew_old_in_an_
     assert not await bench.is_tried_again(error)
 
 
-async def test_a_submit_in_doubt_of_an_earlier_run_is_not_sent_with_a_key_that_grew_old_in_an_outage() -> None:
+async def test_a_submit_in_doubt_of_an_earlier_run_is_not_sent_with_a_key_that_grew_old_in_an_outage() -> (
+    None
+):
     bench = Bench()
     leave_in_doubt(bench, "32")
 

@@ -1,4 +1,7 @@
-"""Admission beside credits that are held for refunds: who waits, who is blocked, and which replay is sent."""
+"""Admission beside credits that are held for refunds:
+
+who waits, who is blocked, and which replay is sent.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ async def give_up(at: Desk) -> None:
     await passed()
 
 
-async def test_a_purchase_that_does_not_fit_beside_a_refund_waits_until_the_patience_is_over() -> None:
+async def test_a_purchase_that_does_not_fit_beside_a_refund_waits_until_the_patience_is_over() -> (
+    None
+):
     async with desk(BUDGET, prices=PriceBook(D(5))) as at:
         await fail(at, "fox", "5")
         assert await at.ask("owl") is None
@@ -36,7 +41,10 @@ async def test_a_purchase_that_does_not_fit_beside_a_refund_waits_until_the_pati
         assert not at.waits("owl")
         error = at.stop.stops[W.price_class]
     assert error.code == "REFUND_MISSING"
-    assert error.message == "the refund of 5 credits for job fox is not visible in the gateway's ledger"
+    assert (
+        error.message
+        == "the refund of 5 credits for job fox is not visible in the gateway's ledger"
+    )
 
 
 async def test_a_purchase_that_fits_beside_it_waits_for_no_refund() -> None:
@@ -76,7 +84,9 @@ async def test_what_a_found_attempt_holds_blocks_no_replay_until_something_is_bo
         held = await at.ask("owl")
         assert held is not None
         assert (held.credits, held.alone) == (8, True)
-        await at.accounting.record("owl", Accepted(at=7.0, job_id="job-owl", credits=D(5), reused=True))
+        await at.accounting.record(
+            "owl", Accepted(at=7.0, job_id="job-owl", credits=D(5), reused=True)
+        )
         at.admission.mark_compared("owl", D(5))
         await at.accounting.record("owl", Succeeded(at=7.0, outputs=1))
         at.admission.leave("owl")
@@ -103,7 +113,9 @@ class Crowded:
 
     async def account(self) -> Account:
         self.reads += 1
-        entries = tuple(LedgerEntry(f"{self.reads}-{number}", "reserve", D(1)) for number in range(8))
+        entries = tuple(
+            LedgerEntry(f"{self.reads}-{number}", "reserve", D(1)) for number in range(8)
+        )
         return Account(D(100), D(0), D(100), entries)
 
 

@@ -1,4 +1,7 @@
-"""Charges and refunds of one second: whatever the order of the list, no credits are released that were charged."""
+"""Charges and refunds of one second:
+
+whatever the order of the list, no credits are released that were charged.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ class Books:
         return newest[::-1] if self.is_newest_first else newest
 
     def net(self, job: str) -> Decimal:
-        """What a job costs: a charge is of what is reserved for it, and anew of what was refunded."""
+        """What a job costs:
+
+        a charge is of what is reserved for it, and anew of what was refunded.
+        """
         cost = reserved = D(0)
         for entry in self.entries:
             if entry.job_id != f"{job}-1":
@@ -66,7 +72,9 @@ class Runs:
         self.store = Store()
         self.journal: list[tuple[str, Event]] = []
         for job in jobs:
-            self.journal += [(job, event) for event in (*purchase(1.0, job, PRICE), Failed(at=2.0, error=ERROR))]
+            self.journal += [
+                (job, event) for event in (*purchase(1.0, job, PRICE), Failed(at=2.0, error=ERROR))
+            ]
         self.bench = self.restarted()
 
     def restarted(self) -> Bench:
@@ -103,9 +111,15 @@ STEPS = st.lists(
 
 
 @settings(max_examples=200)
-@given(STEPS, st.booleans(), st.sampled_from([1.0, 0.001]), st.sampled_from([4, 6, 50]), st.booleans())
+@given(
+    STEPS, st.booleans(), st.sampled_from([1.0, 0.001]), st.sampled_from([4, 6, 50]), st.booleans()
+)
 def test_what_counts_is_never_less_than_the_ledger_has_charged(
-    steps: Sequence[tuple[str, str, float, str]], is_newest_first: bool, tick: float, length: int, is_at_once: bool
+    steps: Sequence[tuple[str, str, float, str]],
+    is_newest_first: bool,
+    tick: float,
+    length: int,
+    is_at_once: bool,
 ) -> None:
     """Entries that are listed are read before they are listed no more."""
 
@@ -137,14 +151,19 @@ def test_what_counts_is_never_less_than_the_ledger_has_charged(
                 ledger = await runs.read()
                 unread = 0
                 for each in JOBS:
-                    attempt = next(found for found in ledger.failed_attempts() if found.subject == each)
+                    attempt = next(
+                        found for found in ledger.failed_attempts() if found.subject == each
+                    )
                     assert attempt.spent + attempt.held >= books.net(each)
 
     asyncio.run(check())
 
 
 @each_case("is_newest_first", [False, True])
-@each_case("story, spent, back", [("rcb", "0", "2"), ("rbc", "2", "0"), ("rb", "0", "2"), ("rbcb", "0", "2")])
+@each_case(
+    "story, spent, back",
+    [("rcb", "0", "2"), ("rbc", "2", "0"), ("rb", "0", "2"), ("rbcb", "0", "2")],
+)
 async def test_a_list_with_an_order_is_exact_in_both_directions_and_after_each_restart(
     is_newest_first: bool, story: str, spent: str, back: str
 ) -> None:
@@ -190,7 +209,9 @@ async def test_what_a_list_without_an_order_shows_is_held_until_a_later_list_has
 
 
 @each_case("is_newest_first", [False, True])
-async def test_the_order_of_entries_is_known_once_only_one_of_them_is_listed(is_newest_first: bool) -> None:
+async def test_the_order_of_entries_is_known_once_only_one_of_them_is_listed(
+    is_newest_first: bool,
+) -> None:
     books = Books(is_newest_first, length=4)
     books.book("r", "another")
     books.now += 1
@@ -201,7 +222,9 @@ async def test_the_order_of_entries_is_known_once_only_one_of_them_is_listed(is_
     for listed in (["refund"], []):
         for number in range(3):
             books.book("r", f"another {number}")
-        assert [entry.entry_type for entry in books.entries[-4:] if entry.job_id == "fox-1"] == listed
+        assert [
+            entry.entry_type for entry in books.entries[-4:] if entry.job_id == "fox-1"
+        ] == listed
         await runs.restart()
         await runs.read()
         assert (runs.bench.ledger.refunded, runs.bench.ledger.held) == (2, 0)

@@ -11,7 +11,13 @@ from crucible_batch.engine.reopening import Reopening
 FOUND = [
     (PlannedJob(at, name, name, "w", {}), Job(name, phase=phase))
     for at, (name, phase) in enumerate(
-        [("a1", Phase.FAILED), ("a2", Phase.FAILED), ("a3", Phase.READY), ("b", Phase.FAILED), ("c", Phase.UNAVAILABLE)]
+        [
+            ("a1", Phase.FAILED),
+            ("a2", Phase.FAILED),
+            ("a3", Phase.READY),
+            ("b", Phase.FAILED),
+            ("c", Phase.UNAVAILABLE),
+        ]
     )
 ]
 
@@ -44,6 +50,9 @@ def test_a_failed_job_that_the_queue_has_given_out_is_left_to_it() -> None:
 def test_a_job_of_which_no_other_attempt_may_be_made_is_left_out() -> None:
     waiting: deque[tuple[PlannedJob, Job]] = deque()
     reopening = Reopening(
-        lambda: FOUND, lambda _name: True, lambda job: is_failed(job) and job.identity != "a1", waiting
+        lambda: FOUND,
+        lambda _name: True,
+        lambda job: is_failed(job) and job.identity != "a1",
+        waiting,
     )
     assert reopening.reopen(lambda _name: True) == ["a2", "b"]

@@ -21,7 +21,12 @@ from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.prices import shape_of
 from crucible_batch.core.receipts import Receipt, receipt_for
-from crucible_batch.engine.restore import _MAY_LACK_ATTEMPTS, _intact_outputs, _Rebuilder, _RebuiltJob
+from crucible_batch.engine.restore import (
+    _MAY_LACK_ATTEMPTS,
+    _intact_outputs,
+    _Rebuilder,
+    _RebuiltJob,
+)
 from crucible_batch.errors import GatewayError
 from tests.harness.case_table import each_case
 from tests.harness.histories import lives
@@ -41,14 +46,18 @@ class Gateway:
 
 
 @pytest.mark.parametrize("prices", [("9", "2"), ("2", "9")])
-async def test_a_job_that_is_unknown_counts_at_the_highest_price_of_its_shape(prices: tuple[str, str]) -> None:
+async def test_a_job_that_is_unknown_counts_at_the_highest_price_of_its_shape(
+    prices: tuple[str, str],
+) -> None:
     planned = PLANNED
     gateway = Gateway(a=prices[0], b=prices[1])
     rebuilder = _Rebuilder(gateway, SimpleNamespace(owner=lambda _job_id: "job"), SimpleNamespace())  # type: ignore[arg-type]
     for job_id in ("a", "b"):
         assert await rebuilder._found(planned, SimpleNamespace(job_ids=(job_id,))) is not None  # type: ignore[arg-type]
     shape = shape_of(planned)
-    held = Held(at=0.0, attempt=1, key="k", credits=D(1), price_class=shape.price_class, shape=shape.digest)
+    held = Held(
+        at=0.0, attempt=1, key="k", credits=D(1), price_class=shape.price_class, shape=shape.digest
+    )
     assert rebuilder.least_price([held], D(4)) == 9
     other = replace(held, shape="another")
     assert [rebuilder.least_price([other], ceiling) for ceiling in (D(4), None)] == [4, None]
@@ -68,7 +77,9 @@ class Knows(Gateway):
         return found
 
 
-def record(job_id: str, status: JobStatus = JobStatus.SUCCEEDED, workflow_id: str = "w") -> JobSnapshot:
+def record(
+    job_id: str, status: JobStatus = JobStatus.SUCCEEDED, workflow_id: str = "w"
+) -> JobSnapshot:
     return JobSnapshot(job_id, status, D(2), workflow_id=workflow_id)
 
 
@@ -91,8 +102,13 @@ NOT_FOUND = GatewayError("not found", code="JOB_NOT_FOUND", status=404)
 async def test_a_claim_counts_by_the_gateways_record_of_a_job_that_no_other_job_claims(
     owner: str, answer: JobSnapshot | GatewayError, is_found: bool, is_known: bool
 ) -> None:
-    found = await rebuilder_for(Knows(a=answer), owner)._found(PLANNED, SimpleNamespace(job_ids=("a",)))  # type: ignore[arg-type]
-    assert (found is not None, found is not None and found.record is not None) == (is_found, is_known)
+    found = await rebuilder_for(Knows(a=answer), owner)._found(
+        PLANNED, SimpleNamespace(job_ids=("a",))
+    )  # type: ignore[arg-type]
+    assert (found is not None, found is not None and found.record is not None) == (
+        is_found,
+        is_known,
+    )
 
 
 async def test_an_error_of_the_gateway_does_not_show_that_a_job_is_unknown() -> None:
@@ -126,15 +142,24 @@ async def test_a_receipt_can_only_name_the_file_that_the_plan_would_write(
         return is_true
 
     saved = Saved(
-        at=0.0, index=index, path=path, sha256="ab" * 32, byte_size=1, mime_type="image/png", width=1, height=1
+        at=0.0,
+        index=index,
+        path=path,
+        sha256="ab" * 32,
+        byte_size=1,
+        mime_type="image/png",
+        width=1,
+        height=1,
     )
     receipt = SimpleNamespace(saved=saved, outputs=1)
     planned = replace(PLANNED, output="a/{index}.png")
-    found = [each async for each in _intact_outputs(planned, [receipt], SimpleNamespace(is_true=intact))]  # type: ignore[arg-type, list-item]
+    found = [
+        each async for each in _intact_outputs(planned, [receipt], SimpleNamespace(is_true=intact))
+    ]  # type: ignore[arg-type, list-item]
     assert found == ([saved] if is_used else [])
 
 
-# -- a journal that another machine has continued from ----------------------------------------------------------------
+# -- a journal that another machine has continued from
 
 
 def records_of(job: Job) -> dict[str, JobSnapshot]:
@@ -142,7 +167,10 @@ def records_of(job: Job) -> dict[str, JobSnapshot]:
     statuses = {AttemptStatus.FAILED: JobStatus.FAILED, AttemptStatus.ACCEPTED: JobStatus.RUNNING}
     return {
         attempt.job_id: JobSnapshot(
-            attempt.job_id, statuses.get(attempt.status, JobStatus.SUCCEEDED), attempt.credits, workflow_id="w"
+            attempt.job_id,
+            statuses.get(attempt.status, JobStatus.SUCCEEDED),
+            attempt.credits,
+            workflow_id="w",
         )
         for attempt in job.attempts
         if attempt.job_id is not None
@@ -166,12 +194,20 @@ def test_what_another_machine_continued_is_restored_from_wherever_this_one_stopp
             receipts.append(receipt)
     assume(here.phase in _MAY_LACK_ATTEMPTS)
     by_job = SimpleNamespace(owner=lambda _job_id: fresh.identity, of=lambda _identity: receipts)
-    rebuilder = _Rebuilder(Knows(**records_of(lived)), by_job, SimpleNamespace(is_true=AsyncMock(return_value=True)))  # type: ignore[arg-type]
+    rebuilder = _Rebuilder(
+        Knows(**records_of(lived)), by_job, SimpleNamespace(is_true=AsyncMock(return_value=True))
+    )  # type: ignore[arg-type]
     image = InputImage(AssetSpec("a" * 64, 1, "image/png", "a.png"), Path("a.png"))
-    planned = PlannedJob(0, fresh.identity, "job", "w", {}, {"image.image": image} if fresh.has_images else {})
+    planned = PlannedJob(
+        0, fresh.identity, "job", "w", {}, {"image.image": image} if fresh.has_images else {}
+    )
     rebuilt = asyncio.run(rebuilder._rebuild_job(planned, here))
     known = {attempt.job_id for attempt in here.attempts}
-    lacks = [attempt for attempt in lived.attempts if attempt.job_id is not None and attempt.job_id not in known]
+    lacks = [
+        attempt
+        for attempt in lived.attempts
+        if attempt.job_id is not None and attempt.job_id not in known
+    ]
     assert (rebuilt is not None) == bool(lacks)
     if isinstance(rebuilt, _RebuiltJob):
         continued, ledger = replay(here, rebuilt.events), Ledger()
@@ -179,4 +215,6 @@ def test_what_another_machine_continued_is_restored_from_wherever_this_one_stopp
             ledger.apply(fresh.identity, event)
         assert not ledger.is_contradictory(fresh.identity)
         accepted = [attempt.job_id for attempt in continued.attempts if attempt.job_id is not None]
-        assert accepted == [attempt.job_id for attempt in lived.attempts if attempt.job_id is not None]
+        assert accepted == [
+            attempt.job_id for attempt in lived.attempts if attempt.job_id is not None
+        ]

@@ -1,4 +1,7 @@
-"""What a run says of its jobs in the answer to a command: those at the gateway, and those that are being saved."""
+"""What a run says of its jobs in the answer to a command:
+
+those at the gateway, and those that are being saved.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,16 @@ from tests.unit.engine.test_slots import Bench
 
 PLANNED = PlannedJob(0, "fox", "fox", "w", {})
 SUCCEEDED = Succeeded(at=1.0, outputs=1)
-SAVED = Saved(at=2.0, index=0, path="fox/0.png", sha256="", byte_size=1, mime_type="image/png", width=1, height=1)
+SAVED = Saved(
+    at=2.0,
+    index=0,
+    path="fox/0.png",
+    sha256="",
+    byte_size=1,
+    mime_type="image/png",
+    width=1,
+    height=1,
+)
 
 
 def reporter() -> ProgressReporter:
@@ -46,12 +58,17 @@ async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_coun
     assert (control.in_flight, control.saving) == (0, 1)
     tell.job(PLANNED, Job("fox"), SAVED, Job("fox", phase=Phase.SUCCEEDED))
     assert (control.in_flight, control.saving) == (0, 0)
-    waiting.extend((PLANNED, Job("fox", phase=phase)) for phase in (Phase.IN_FLIGHT, Phase.FETCHING, Phase.READY))
+    waiting.extend(
+        (PLANNED, Job("fox", phase=phase))
+        for phase in (Phase.IN_FLIGHT, Phase.FETCHING, Phase.READY)
+    )
     assert (control.in_flight, control.saving) == (1, 1)
 
 
 @each_case("action, wanted", [("pause", ["begin", "journal"]), ("resume", ["journal", "end"])])
-async def test_a_run_is_paused_before_that_is_written_and_resumed_after(action: str, wanted: list[str]) -> None:
+async def test_a_run_is_paused_before_that_is_written_and_resumed_after(
+    action: str, wanted: list[str]
+) -> None:
     """Nothing is bought while it is written, and nothing that a killed run has not on record."""
     steps = list[str]()
 

@@ -28,7 +28,14 @@ from crucible_batch.core.events import (
     Succeeded,
     Unavailable,
 )
-from crucible_batch.core.gateway_types import Account, AssetSpec, ErrorInfo, JobSnapshot, JobStatus, OutputLink
+from crucible_batch.core.gateway_types import (
+    Account,
+    AssetSpec,
+    ErrorInfo,
+    JobSnapshot,
+    JobStatus,
+    OutputLink,
+)
 from crucible_batch.core.job import Job, replay
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.core.retry_rule import RetryRule
@@ -44,14 +51,28 @@ FOX = PlannedJob(0, "fox", "fox", "w", {})
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
 ERROR = ErrorInfo("X", "x")
 TERMS = RunTerms(
-    "m", "m.yaml", "0" * 64, "default", D(100), D(4), attempts=3, never=frozenset(), sidecars=False, upload_ceiling=D(1)
+    "m",
+    "m.yaml",
+    "0" * 64,
+    "default",
+    D(100),
+    D(4),
+    attempts=3,
+    never=frozenset(),
+    sidecars=False,
+    upload_ceiling=D(1),
 )
 
 
 class History(Readings):
     """A journal in memory. ``retired`` are jobs that are no longer in the plan."""
 
-    def __init__(self, *planned: PlannedJob, retired: tuple[PlannedJob, ...] = (), events: tuple[Event, ...] = ()):
+    def __init__(
+        self,
+        *planned: PlannedJob,
+        retired: tuple[PlannedJob, ...] = (),
+        events: tuple[Event, ...] = (),
+    ):
         super().__init__()
         self.planned, self.dropped = planned, retired
         self.written: list[tuple[str, Event]] = [("fox", event) for event in events]
@@ -69,7 +90,11 @@ class History(Readings):
         return iter(tuple(self.written))
 
     def of(self, identity: str) -> list[JobEvent]:
-        return [event for subject, event in self.written if subject == identity and not isinstance(event, AssetEvent)]
+        return [
+            event
+            for subject, event in self.written
+            if subject == identity and not isinstance(event, AssetEvent)
+        ]
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         yield from ((each, self.job(each, rule)) for each in self.planned)
@@ -78,7 +103,9 @@ class History(Readings):
         yield from (found for found in self.jobs(rule) if self.of(found[1].identity))
 
     def unstarted_jobs(self) -> Iterator[tuple[str, bool]]:
-        yield from ((each.name, bool(each.images)) for each in self.planned if not self.of(each.identity))
+        yield from (
+            (each.name, bool(each.images)) for each in self.planned if not self.of(each.identity)
+        )
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         yield from ((each, self.job(each, RetryRule())) for each in self.dropped)
@@ -126,7 +153,9 @@ class FullGateway(Gateway):
     """A gateway on which every job has succeeded, with two outputs."""
 
     async def job(self, job_id: str, **_named: object) -> JobSnapshot:
-        return JobSnapshot(job_id, JobStatus.SUCCEEDED, D(2), outputs=(OutputLink(0, "/0"), OutputLink(1, "/1")))
+        return JobSnapshot(
+            job_id, JobStatus.SUCCEEDED, D(2), outputs=(OutputLink(0, "/0"), OutputLink(1, "/1"))
+        )
 
     @asynccontextmanager
     async def download(self, _url: str) -> AsyncIterator[tuple[None, None]]:
@@ -149,7 +178,9 @@ class Store:
     def has(self, path: str, _byte_size: int | None = None) -> bool:
         return path in self.paths
 
-    async def save(self, _pattern: str, index: int, *_args: object, note: Any, **_named: object) -> None:
+    async def save(
+        self, _pattern: str, index: int, *_args: object, note: Any, **_named: object
+    ) -> None:
         if self._keeps:
             self.paths.add(f"{index}.png")
         picture = Picture("image/png", ".png", 1, 1)
@@ -177,11 +208,16 @@ def runner_of(history: History, gateway: Gateway, store: Store | None = None) ->
         nonce=lambda: "n",
         load_image=content,
     )
-    return Runner(ports=ports, terms=TERMS, times=ServiceTimes(), options=EngineOptions(concurrency=2))
+    return Runner(
+        ports=ports, terms=TERMS, times=ServiceTimes(), options=EngineOptions(concurrency=2)
+    )
 
 
 async def test_a_job_whose_upload_is_cut_off_by_the_end_of_the_run_holds_nothing_after_it() -> None:
-    history, gateway = History(PlannedJob(0, "fox", "fox", "w", {}, images={"image": IMAGE})), Gateway()
+    history, gateway = (
+        History(PlannedJob(0, "fox", "fox", "w", {}, images={"image": IMAGE})),
+        Gateway(),
+    )
     runner = runner_of(history, gateway)
     async with asyncio.timeout(60):
         run = asyncio.create_task(runner.run())
@@ -193,8 +229,12 @@ async def test_a_job_whose_upload_is_cut_off_by_the_end_of_the_run_holds_nothing
     assert runner.accounting.ledger.hold_of("fox") == 0
 
 
-async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_when_it_has_failed() -> None:
-    held = Held(at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False)
+async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_when_it_has_failed() -> (
+    None
+):
+    held = Held(
+        at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False
+    )
     accepted = Accepted(at=2.0, job_id="g", credits=D(2), reused=False)
     history, gateway = History(retired=(FOX,), events=(held, accepted)), Gateway()
     async with asyncio.timeout(60):
@@ -203,17 +243,28 @@ async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_when_i
     assert gateway.submitted == []
 
 
-# -- files that were deleted ------------------------------------------------------------------------------------------
+# -- files that were deleted
 
 BOUGHT = (
-    Held(at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False),
+    Held(
+        at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False
+    ),
     Accepted(at=2.0, job_id="g", credits=D(2), reused=False),
 )
 
 
 def saved(index: int) -> Saved:
     path, sha256 = f"{index}.png", "ab" * 32
-    return Saved(at=4.0, index=index, path=path, sha256=sha256, byte_size=1, mime_type="image/png", width=1, height=1)
+    return Saved(
+        at=4.0,
+        index=index,
+        path=path,
+        sha256=sha256,
+        byte_size=1,
+        mime_type="image/png",
+        width=1,
+        height=1,
+    )
 
 
 def steps_of(history: History, after: int) -> list[tuple[type[JobEvent], int | None]]:
@@ -221,7 +272,9 @@ def steps_of(history: History, after: int) -> list[tuple[type[JobEvent], int | N
     return [(type(event), getattr(event, "index", None)) for event in history.of("fox")[after:]]
 
 
-@pytest.mark.parametrize("end", [(), (Unavailable(at=5.0, error=ERROR),)], ids=["was-killed", "one-is-unavailable"])
+@pytest.mark.parametrize(
+    "end", [(), (Unavailable(at=5.0, error=ERROR),)], ids=["was-killed", "one-is-unavailable"]
+)
 async def test_a_file_that_was_deleted_before_all_outputs_were_saved_is_fetched_with_the_rest(
     end: tuple[Event, ...],
 ) -> None:
@@ -233,7 +286,9 @@ async def test_a_file_that_was_deleted_before_all_outputs_were_saved_is_fetched_
     assert (ending.exit_code, store.paths) == (0, {"0.png", "1.png"})
 
 
-async def test_a_file_that_was_deleted_before_the_list_was_read_again_is_fetched_by_the_next_run() -> None:
+async def test_a_file_that_was_deleted_before_the_list_was_read_again_is_fetched_by_the_next_run() -> (
+    None
+):
     past = (*BOUGHT, Succeeded(at=3.0, outputs=2, numbers=(0, 1)), saved(0), saved(1))
     history, store = History(FOX, events=past), Store("1.png")
     async with asyncio.timeout(60):

@@ -1,4 +1,7 @@
-"""Slots: how many jobs are active, who is next, and what a job does whose submit was pushed back."""
+"""Slots:
+
+how many jobs are active, who is next, and what a job does whose submit was pushed back.
+"""
 
 from __future__ import annotations
 

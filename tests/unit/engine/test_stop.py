@@ -76,7 +76,9 @@ async def test_a_deadline_that_was_replaced_and_one_that_is_not_there_stop_nothi
 
 
 @each_case("is_key_refused", [True, False])
-def test_one_job_that_meets_a_refused_key_ends_the_run_and_one_without_an_answer_does_not(is_key_refused: bool) -> None:
+def test_one_job_that_meets_a_refused_key_ends_the_run_and_one_without_an_answer_does_not(
+    is_key_refused: bool,
+) -> None:
     stop = Shutdown()
     kind = KeyRefusedError if is_key_refused else GatewayError
     stop.note(kind("x", code="X", status=401 if is_key_refused else 500), "fox")
@@ -85,7 +87,9 @@ def test_one_job_that_meets_a_refused_key_ends_the_run_and_one_without_an_answer
 
 
 @each_case("code, is_blocked", [("BUDGET_EXHAUSTED", True), ("PRICE_ABOVE_CEILING", False)])
-def test_a_price_above_the_ceiling_blocks_its_shape_and_not_the_workflow(code: str, is_blocked: bool) -> None:
+def test_a_price_above_the_ceiling_blocks_its_shape_and_not_the_workflow(
+    code: str, is_blocked: bool
+) -> None:
     stop = Shutdown()
     stop.block("workflow:w", ErrorInfo(code, "x"))
     assert stop.blocked("workflow:w") is is_blocked
@@ -115,7 +119,9 @@ def test_errors_end_the_buying_only_where_no_job_does_better_in_between(
 
 def test_the_first_reason_is_kept_beside_the_one_that_stops_the_run() -> None:
     stop = Shutdown()
-    first, later, signal = (ErrorInfo(code, "x") for code in ("PRICE_ROSE", "INSUFFICIENT_CREDITS", "SIGINT"))
+    first, later, signal = (
+        ErrorInfo(code, "x") for code in ("PRICE_ROSE", "INSUFFICIENT_CREDITS", "SIGINT")
+    )
     stop.end_buying(first)
     stop.end_buying(later)
     assert stop.stops == {EVERYTHING: first}

@@ -1,11 +1,22 @@
-"""What a run takes up of the past: of a job that the plan no longer asks for, only what can't buy anything."""
+"""What a run takes up of the past:
+
+of a job that the plan no longer asks for, only what can't buy anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from crucible_batch.core.events import Accepted, Held, HoldReleased, JobEvent, JobLost, SubmitUnknown, Succeeded
+from crucible_batch.core.events import (
+    Accepted,
+    Held,
+    HoldReleased,
+    JobEvent,
+    JobLost,
+    SubmitUnknown,
+    Succeeded,
+)
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase, replay
 from crucible_batch.core.plan import PlannedJob

@@ -36,10 +36,17 @@ def left(identity: str, phase: Phase) -> tuple[PlannedJob, Job]:
 
 
 async def test_a_retired_job_whose_images_were_being_uploaded_is_released_and_not_resumed() -> None:
-    """If it is planned again in this run, when its source is saved, it must not be in the queue twice."""
+    """If it is planned again in this run, when its source is saved, it must not be in the queue
+    twice."""
     bench = Bench()
-    jobs = [left("retired", Phase.PREPARING), left("planned", Phase.PREPARING), left("bought", Phase.IN_FLIGHT)]
-    found = await UnfinishedJobs(bench, bench, bench).skip_unsent(jobs, lambda planned: planned.name != "retired")  # type: ignore[arg-type]
+    jobs = [
+        left("retired", Phase.PREPARING),
+        left("planned", Phase.PREPARING),
+        left("bought", Phase.IN_FLIGHT),
+    ]
+    found = await UnfinishedJobs(bench, bench, bench).skip_unsent(
+        jobs, lambda planned: planned.name != "retired"
+    )  # type: ignore[arg-type]
     assert [job.identity for _, job in found] == ["planned", "bought"]
     assert bench.released == ["retired"]
 

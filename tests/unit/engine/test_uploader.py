@@ -32,11 +32,14 @@ NO_ANSWER = GatewayError("no answer", code="NO_ANSWER", in_doubt=True)
 class World(SystemClock):
     """A gateway, a journal and a clock in one, with an uploader.
 
-    ``lists`` are what the gateway lists, one after the other, the last one for good; ``by_id`` what it has of an asset
-    by its id, READY if nothing is set; ``answers`` to intents, in order, then each is created.
+    ``lists`` are what the gateway lists, one after the other, the last one for good; ``by_id`` what
+    it has of an asset by its id, READY if nothing is set; ``answers`` to intents, in order, then
+    each is created.
     """
 
-    def __init__(self, image: InputImage, *, budget: str = "100", upload_ceiling: str | None = "1") -> None:
+    def __init__(
+        self, image: InputImage, *, budget: str = "100", upload_ceiling: str | None = "1"
+    ) -> None:
         self.image = image
         self.lists: list[list[AssetSnapshot] | GatewayError] = [[]]
         self.by_id: dict[str, list[AssetStatus | GatewayError]] = {}
@@ -77,7 +80,9 @@ class World(SystemClock):
             raise found
         return self.snapshot(asset_id, found)
 
-    async def create_asset(self, _spec: object, *, nonce: str, before_send: BeforeSend) -> UploadIntent:
+    async def create_asset(
+        self, _spec: object, *, nonce: str, before_send: BeforeSend
+    ) -> UploadIntent:
         await asyncio.sleep(0)
         before_send()
         self.created.append(nonce)
@@ -97,7 +102,9 @@ class World(SystemClock):
         return replace(AssetSnapshot(asset_id, status, spec.byte_size, spec.sha256), **other)
 
     def hold(self, job: str, credits: str = "4") -> None:
-        held = Held(at=0.0, attempt=1, key="k", credits=D(credits), price_class="workflow:w", images=True)
+        held = Held(
+            at=0.0, attempt=1, key="k", credits=D(credits), price_class="workflow:w", images=True
+        )
         self.accounting.ledger.apply(job, held)
 
     async def ready(self, job: str = "job") -> str:
@@ -108,12 +115,17 @@ class World(SystemClock):
         return [event for event in self.events if isinstance(event, kind)]
 
 
-# -- what the gateway has ---------------------------------------------------------------------------------------------
+# -- what the gateway has
 
 
 @pytest.mark.parametrize(
     ("change", "is_used"),
-    [({}, True), ({"status": PENDING}, False), ({"status": DELETED}, False), ({"byte_size": 1}, False)],
+    [
+        ({}, True),
+        ({"status": PENDING}, False),
+        ({"status": DELETED}, False),
+        ({"byte_size": 1}, False),
+    ],
 )
 async def test_only_a_ready_asset_of_the_same_size_is_used_instead_of_an_upload(
     image: InputImage, change: dict[str, Any], is_used: bool
@@ -127,11 +139,15 @@ async def test_only_a_ready_asset_of_the_same_size_is_used_instead_of_an_upload(
 
 
 @pytest.mark.parametrize(
-    ("by_id", "asset_id"), [(READY, "old"), (DELETED, "new1"), (PENDING, "new1"), (GONE, "new1"), (UNAVAILABLE, None)]
+    ("by_id", "asset_id"),
+    [(READY, "old"), (DELETED, "new1"), (PENDING, "new1"), (GONE, "new1"), (UNAVAILABLE, None)],
 )
 @pytest.mark.parametrize("other_is_listed", [False, True])
 async def test_an_uploaded_asset_that_is_not_listed_is_asked_for_by_its_id(
-    image: InputImage, by_id: AssetStatus | GatewayError, asset_id: str | None, other_is_listed: bool
+    image: InputImage,
+    by_id: AssetStatus | GatewayError,
+    asset_id: str | None,
+    other_is_listed: bool,
 ) -> None:
     """That it is gone is journalled: else the next run would rely on it."""
     world = World(image)
@@ -147,7 +163,9 @@ async def test_an_uploaded_asset_that_is_not_listed_is_asked_for_by_its_id(
     assert len(world.of_kind(Deleted)) == (asset_id == "new1")
 
 
-@pytest.mark.parametrize(("phase", "event"), [(AssetPhase.INTENDED, Lost), (AssetPhase.CREATED, Uploaded)])
+@pytest.mark.parametrize(
+    ("phase", "event"), [(AssetPhase.INTENDED, Lost), (AssetPhase.CREATED, Uploaded)]
+)
 async def test_what_becomes_of_an_upload_of_an_earlier_run_is_journalled(
     image: InputImage, phase: AssetPhase, event: type[Event]
 ) -> None:
@@ -158,7 +176,9 @@ async def test_what_becomes_of_an_upload_of_an_earlier_run_is_journalled(
     assert len(world.of_kind(event)) == 1
 
 
-async def test_an_asset_whose_upload_is_uncertain_gets_time_before_it_is_deleted(image: InputImage) -> None:
+async def test_an_asset_whose_upload_is_uncertain_gets_time_before_it_is_deleted(
+    image: InputImage,
+) -> None:
     world = World(image)
     world.past = Asset(image.spec.sha256, AssetPhase.CREATED, asset_id="old", nonce="n")
     world.by_id = {"old": [PENDING, READY]}
@@ -166,7 +186,9 @@ async def test_an_asset_whose_upload_is_uncertain_gets_time_before_it_is_deleted
     assert (await world.ready(), world.deleted) == ("old", [])
 
 
-async def test_a_lost_intent_is_searched_for_until_the_list_had_time_to_show_it(image: InputImage) -> None:
+async def test_a_lost_intent_is_searched_for_until_the_list_had_time_to_show_it(
+    image: InputImage,
+) -> None:
     world = World(image)
     listed = [world.snapshot("late", PENDING, nonce="n0")]
     world.answers = [NO_ANSWER]
@@ -177,10 +199,12 @@ async def test_a_lost_intent_is_searched_for_until_the_list_had_time_to_show_it(
     assert not isinstance(event, Lost)
 
 
-# -- who pays ---------------------------------------------------------------------------------------------------------
+# -- who pays
 
 
-async def test_jobs_that_need_one_image_at_the_same_time_upload_it_once_and_one_of_them_pays(image: InputImage) -> None:
+async def test_jobs_that_need_one_image_at_the_same_time_upload_it_once_and_one_of_them_pays(
+    image: InputImage,
+) -> None:
     world = World(image)
     await world.uploader.look_up([image])
     for job in ("first", "second"):
@@ -188,14 +212,19 @@ async def test_jobs_that_need_one_image_at_the_same_time_upload_it_once_and_one_
     assert world.uploader.missing("first", [image]) == 1
     world.uploader.claim("first", [image])
     assert world.uploader.missing("second", [image]) == 0
-    ready = await asyncio.gather(*(world.uploader.ready(image, payer=job) for job in ("second", "first")))
+    ready = await asyncio.gather(
+        *(world.uploader.ready(image, payer=job) for job in ("second", "first"))
+    )
     assert (ready, world.created) == (["new1", "new1"], ["n0"])
     intents = world.of_kind(Intended)
     assert [cast("Intended", intent).payer for intent in intents] == ["first"]
 
 
 async def test_an_upload_that_is_not_sent_is_missing_for_the_next_job(image: InputImage) -> None:
-    """Its claim was held for with credits that do not suffice: the next job must hold for it as well."""
+    """Its claim was held for with credits that do not suffice:
+
+    the next job must hold for it as well.
+    """
     world = World(image)
     world.hold("first")
     await world.uploader.look_up([image])
@@ -211,7 +240,9 @@ async def test_nothing_is_sent_after_two_uploads_of_unknown_cost_even_if_it_was_
     image: InputImage,
 ) -> None:
     world = World(image, upload_ceiling=None)
-    held = Held(at=0.0, attempt=1, key="k", credits=D(90), price_class="workflow:w", images=True, alone=True)
+    held = Held(
+        at=0.0, attempt=1, key="k", credits=D(90), price_class="workflow:w", images=True, alone=True
+    )
     world.accounting.ledger.apply("job", held)
     for sha256 in ("1", "2"):
         intended = Intended(at=0.0, nonce=sha256, credits=D(0), payer="other")
@@ -222,7 +253,7 @@ async def test_nothing_is_sent_after_two_uploads_of_unknown_cost_even_if_it_was_
     assert world.created == []
 
 
-# -- what fails -------------------------------------------------------------------------------------------------------
+# -- what fails
 
 
 def _raises_gateway_error(error: Exception) -> bool:
@@ -237,13 +268,20 @@ def _fails(*, declined: bool) -> Callable[[Exception], bool]:
     ("answer", "is_expected", "is_tried_again"),
     [
         (GatewayError("pay", code="PAYMENT_REQUIRED", status=402), _fails(declined=True), True),
-        (GatewayError("no such type", code="UNSUPPORTED_IMAGE", status=400), _fails(declined=False), False),
+        (
+            GatewayError("no such type", code="UNSUPPORTED_IMAGE", status=400),
+            _fails(declined=False),
+            False,
+        ),
         (KeyRefusedError("key", code="UNAUTHORIZED", status=401), _raises_gateway_error, True),
         (GatewayError("slow down", code="RATE_LIMITED", status=429), _raises_gateway_error, True),
     ],
 )
 async def test_an_image_fails_for_good_only_because_of_itself(
-    image: InputImage, answer: GatewayError, is_expected: Callable[[Exception], bool], is_tried_again: bool
+    image: InputImage,
+    answer: GatewayError,
+    is_expected: Callable[[Exception], bool],
+    is_tried_again: bool,
 ) -> None:
     world = World(image)
     world.answers = [answer]
@@ -273,11 +311,14 @@ async def test_an_image_whose_intent_was_not_answered_is_not_bought_again_before
     assert world.created == ["n0"]
 
 
-# -- what was not sent ------------------------------------------------------------------------------------------------
+# -- what was not sent
 
 
 def interrupted(world: World, error: BaseException, *, at: str) -> None:
-    """Let an upload be interrupted: while its intent is journalled, while its file is read, or once it is sent."""
+    """Let an upload be interrupted:
+
+    while its intent is journalled, while its file is read, or once it is sent.
+    """
 
     async def load(_image: InputImage) -> bytes:
         if at == "read":
@@ -295,7 +336,9 @@ def interrupted(world: World, error: BaseException, *, at: str) -> None:
         world.answers = cast("Any", [error])
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OSError("disk"), asyncio.CancelledError(), RuntimeError("bug")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError("disk"), asyncio.CancelledError(), RuntimeError("bug")]
+)
 @pytest.mark.parametrize("at", ["journal", "read"])
 async def test_an_upload_that_was_not_sent_holds_nothing_whatever_was_raised(
     image: InputImage, error: BaseException, at: str

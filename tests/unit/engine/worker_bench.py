@@ -1,4 +1,7 @@
-"""One job, its worker and its gateway in a world of their own: accounting, admission and stop are the product's."""
+"""One job, its worker and its gateway in a world of their own:
+
+accounting, admission and stop are the product's.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,13 @@ class Gateway:
         """Durable at once."""
 
     async def submit(
-        self, _workflow_id: str, _params: object, *, key: str, before_send: BeforeSend, before_retry: object
+        self,
+        _workflow_id: str,
+        _params: object,
+        *,
+        key: str,
+        before_send: BeforeSend,
+        before_retry: object,
     ) -> Submission:
         before_send()
         self.submitted.append(key)
@@ -106,9 +115,14 @@ def _ignored(*_args: object) -> None:
 
 
 class Bench:
-    """A worker of one job in a world of its own: accounting, admission and stop are the product's."""
+    """A worker of one job in a world of its own:
 
-    def __init__(self, budget: str = "1000", prices: PriceBook | None = None, image: InputImage | None = None) -> None:
+    accounting, admission and stop are the product's.
+    """
+
+    def __init__(
+        self, budget: str = "1000", prices: PriceBook | None = None, image: InputImage | None = None
+    ) -> None:
         self.gateway, self.stop = Gateway(), Shutdown()
         self.accounting = JournaledLedger(self.gateway, Ledger(prices), D(budget))
         clock = Clock()
@@ -116,7 +130,9 @@ class Bench:
         reader = reader_of(self.gateway, self.accounting, clock)
         self.admission = Admission(self.accounting, reader, self.stop, clock, pause=self.pause)
         self.pause.on_change.append(self.admission.wake)
-        self.planned = PlannedJob(0, "job", "job", "w", {}, images={} if image is None else {"image": image})
+        self.planned = PlannedJob(
+            0, "job", "job", "w", {}, images={} if image is None else {"image": image}
+        )
         self.job = Job("job", has_images=image is not None)
         self.uploading: Callable[[], Awaitable[None]] = _nothing
         self.records = PriceRecords()
@@ -141,7 +157,11 @@ class Bench:
             accounting=self.accounting,
             admission=self.admission,
             assets=SimpleNamespace(
-                ready=ready, release=_ignored, look_up=_nothing, missing=lambda *_asked: 0, claim=_ignored
+                ready=ready,
+                release=_ignored,
+                look_up=_nothing,
+                missing=lambda *_asked: 0,
+                claim=_ignored,
             ),
             poller=poller,
             fetcher=SimpleNamespace(seen=lambda _snapshot: None, fetch=self.fetching),
@@ -192,7 +212,9 @@ class Bench:
 
     async def hold(self, images: int = 0) -> Held:
         shape = shape_of(self.planned)
-        held = await self.admission.hold(self.job, shape, missing=lambda: images, claim=lambda: None)
+        held = await self.admission.hold(
+            self.job, shape, missing=lambda: images, claim=lambda: None
+        )
         assert held is not None
         await self.record(held)
         return held
@@ -211,7 +233,14 @@ class Bench:
 
 
 def leave_in_doubt(bench: Bench, credits: str, *, alone: bool = False) -> None:
-    held = Held(at=0.0, attempt=1, key=bench.job.key, credits=D(credits), price_class="workflow:w", alone=alone)
+    held = Held(
+        at=0.0,
+        attempt=1,
+        key=bench.job.key,
+        credits=D(credits),
+        price_class="workflow:w",
+        alone=alone,
+    )
     bench.accounting.ledger.apply("job", held)
     bench.job = resume_job(replay(bench.job, [held]))
     bench.admission.add_resumed(bench.job)

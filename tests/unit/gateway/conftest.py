@@ -1,4 +1,7 @@
-"""What the gateway's tests share: a fake clock to sleep on, clients on handlers, and well-formed answers."""
+"""What the gateway's tests share:
+
+a fake clock to sleep on, clients on handlers, and well-formed answers.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,14 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from crucible_batch.gateway import CrucibleClient, HttpGateway, Retrier, RetryNotice, RetryPolicy, StorageClient
+from crucible_batch.gateway import (
+    CrucibleClient,
+    HttpGateway,
+    Retrier,
+    RetryNotice,
+    RetryPolicy,
+    StorageClient,
+)
 from crucible_batch.gateway.url_guard import parse_api_base
 from tests.harness.case_table import each_case
 from tests.harness.skipped_time import loops_for
@@ -78,7 +88,8 @@ def waiting() -> Waiting:
 
 @pytest.fixture
 def world(waiting):
-    """Make a world of a handler, or of answers that come one after the other (the last one for ever)."""
+    """Make a world of a handler, or of answers that come one after the other (the last one for
+    ever)."""
 
     def make(*answers, policy: RetryPolicy | None = None) -> World:
         queue = list(answers)
@@ -89,8 +100,12 @@ def world(waiting):
                 raise answer("as the test wants")
             return answer(request) if callable(answer) else answer()
 
-        one_handler = len(answers) == 1 and callable(answers[0]) and not isinstance(answers[0], type | Reply)
-        return World(answers[0] if one_handler else handler, waiting, policy or RetryPolicy(attempts=3))
+        one_handler = (
+            len(answers) == 1 and callable(answers[0]) and not isinstance(answers[0], type | Reply)
+        )
+        return World(
+            answers[0] if one_handler else handler, waiting, policy or RetryPolicy(attempts=3)
+        )
 
     return make
 
@@ -98,7 +113,9 @@ def world(waiting):
 class Reply:
     """An answer that can be given many times."""
 
-    def __init__(self, status: int = 200, body: object = None, *, raw: bytes | None = None, **headers: str) -> None:
+    def __init__(
+        self, status: int = 200, body: object = None, *, raw: bytes | None = None, **headers: str
+    ) -> None:
         self.status = status
         self.raw = raw if raw is not None else json.dumps(body).encode()
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -135,11 +152,17 @@ def failed():
 GOOD_DATA = {
     "health": {"status": "ok"},
     "credits": {"balance": 10, "reserved": 1, "available": 9, "recent_entries": []},
-    "workflows": {"workflows": [{"workflow_id": "zimage-base", "updated_at": "2026-01-01T00:00:00Z"}]},
+    "workflows": {
+        "workflows": [{"workflow_id": "zimage-base", "updated_at": "2026-01-01T00:00:00Z"}]
+    },
     "workflow": {"workflow_id": "zimage-base", "metadata": {"available_fields": ["prompt.text"]}},
     "assets": {"assets": []},
     "asset": {"asset_id": ASSET_ID, "status": "ready"},
-    "create_asset": {"asset_id": ASSET_ID, "upload_url": "https://s.test/u?sig=S", "credits_charged": 1},
+    "create_asset": {
+        "asset_id": ASSET_ID,
+        "upload_url": "https://s.test/u?sig=S",
+        "credits_charged": 1,
+    },
     "delete_asset": {"asset_id": ASSET_ID, "deleted": True, "credit_rebate": 1},
     "generate": {"job_id": JOB_ID, "status": "queued", "requested_credits": 2},
     "job": {
@@ -160,7 +183,9 @@ CALLS = {
     "asset": lambda client: client.asset(ASSET_ID),
     "create_asset": lambda client: client.create_asset(mime_type="image/png", byte_size=3),
     "delete_asset": lambda client: client.delete_asset(ASSET_ID),
-    "generate": lambda client: client.generate("zimage-base", {"prompt.text": "a cat"}, idempotency_key="k-1"),
+    "generate": lambda client: client.generate(
+        "zimage-base", {"prompt.text": "a cat"}, idempotency_key="k-1"
+    ),
     "job": lambda client: client.job(JOB_ID),
 }
 

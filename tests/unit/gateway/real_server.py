@@ -10,7 +10,8 @@ Speak = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Server:
-    """Reads whole requests and lets ``speak`` answer them; hangs up where that returns with a closed writer."""
+    """Reads whole requests and lets ``speak`` answer them; hangs up where that returns with a
+    closed writer."""
 
     def __init__(self, speak: Speak) -> None:
         self.speak = speak
@@ -49,6 +50,8 @@ async def serving(speak: Speak) -> AsyncIterator[Server]:
             await asyncio.wait(others, timeout=1)
 
 
-def http(body: bytes, *, status: bytes = b"200 OK", length: int | None = None, more: bytes = b"") -> bytes:
+def http(
+    body: bytes, *, status: bytes = b"200 OK", length: int | None = None, more: bytes = b""
+) -> bytes:
     declared = len(body) if length is None else length
     return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status, declared, more, body)

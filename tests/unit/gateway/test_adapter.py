@@ -57,7 +57,9 @@ def test_an_estimate_is_a_sensible_time_or_none(value, expected):
     assert read_expected_s({}) is None
 
 
-@pytest.mark.parametrize("metadata", [None, [], "x", {}, {"available_fields": []}, {"available_fields": {}}], ids=repr)
+@pytest.mark.parametrize(
+    "metadata", [None, [], "x", {}, {"available_fields": []}, {"available_fields": {}}], ids=repr
+)
 async def test_a_workflow_that_lists_nothing_is_warned_of_once(world, ok, caplog, metadata):
     here = world(ok({"workflow_id": "w", "metadata": metadata}))
     for _ in range(3):
@@ -68,9 +70,19 @@ async def test_a_workflow_that_lists_nothing_is_warned_of_once(world, ok, caplog
 
 
 async def test_a_workflow_says_what_it_takes(world, ok):
-    metadata = {"available_fields": ["prompt.text"], "estimated_time_seconds": 7.5, "price": {"x": [1, None]}}
-    workflow = await world(ok({"workflow_id": "w-1.1", "metadata": metadata})).gateway.workflow("w-1.1")
-    assert (workflow.workflow_id, workflow.fields, workflow.expected_s) == ("w-1.1", ("prompt.text",), 7.5)
+    metadata = {
+        "available_fields": ["prompt.text"],
+        "estimated_time_seconds": 7.5,
+        "price": {"x": [1, None]},
+    }
+    workflow = await world(ok({"workflow_id": "w-1.1", "metadata": metadata})).gateway.workflow(
+        "w-1.1"
+    )
+    assert (workflow.workflow_id, workflow.fields, workflow.expected_s) == (
+        "w-1.1",
+        ("prompt.text",),
+        7.5,
+    )
 
 
 @each_case(
@@ -98,7 +110,9 @@ async def test_the_ledgers_entries_come_whole_with_the_texts_of_fields_that_we_d
     naive = {"amount": 2, "created_at": "1970-01-01T00:01:00", "job_id": "j"}
     data = {"balance": 10, "reserved": 1, "available": 9, "recent_entries": [known, odd, naive]}
     first, second, third = (await world(ok(data)).gateway.account()).entries
-    assert first == LedgerEntry("e1", "upload", Decimal("-0.5"), 1767323045.5, None, "settled", "", ("as-1", "as-2"))
+    assert first == LedgerEntry(
+        "e1", "upload", Decimal("-0.5"), 1767323045.5, None, "settled", "", ("as-1", "as-2")
+    )
     assert second == LedgerEntry("", "", Decimal(2))
     assert (third.at, third.job_id) == (60.0, "j")
 
@@ -106,7 +120,11 @@ async def test_the_ledgers_entries_come_whole_with_the_texts_of_fields_that_we_d
 async def test_a_submission_keeps_what_money_depends_on(world, ok, reply, good_data):
     raw = b'{"success":true,"data":{"job_id":"j-1","status":"queued","requested_credits":0.1}}'
     submission = await world(reply(202, raw=raw)).gateway.submit("w", {"a": 1}, key="k")
-    assert (submission.job_id, submission.credits, submission.existing) == ("j-1", Decimal("0.1"), False)
+    assert (submission.job_id, submission.credits, submission.existing) == (
+        "j-1",
+        Decimal("0.1"),
+        False,
+    )
     assert (await world(ok(good_data("generate"), 200)).gateway.submit("w", {}, key="k")).existing
 
 
@@ -124,7 +142,11 @@ async def test_a_status_is_known_or_unknown(world, ok, good_data, word, status):
     ("code", "message", "expected"),
     [
         ("OOM", "out of memory", ErrorInfo("OOM", "out of memory")),
-        (None, None, ErrorInfo("JOB_FAILED", "the gateway reports the job as failed, without a message")),
+        (
+            None,
+            None,
+            ErrorInfo("JOB_FAILED", "the gateway reports the job as failed, without a message"),
+        ),
         ("", "why", ErrorInfo("JOB_FAILED", "why")),
         (7, "x\x1b[31my\n", ErrorInfo("JOB_FAILED", "xy")),
     ],
@@ -139,7 +161,11 @@ async def test_a_job_that_hasnt_failed_has_none(world, ok, good_data):
 
 
 async def test_outputs_are_in_the_order_of_their_index(world, ok, good_data):
-    outputs = [{"output_index": 2, "url": "u2"}, {"output_index": 0, "url": None}, {"output_index": 1, "url": 5}]
+    outputs = [
+        {"output_index": 2, "url": "u2"},
+        {"output_index": 0, "url": None},
+        {"output_index": 1, "url": 5},
+    ]
     data = {**good_data("job"), "status": "succeeded", "outputs": outputs}
     job = await world(ok(data)).gateway.job(data["job_id"])
     assert job.outputs == (OutputLink(0, None), OutputLink(1, None), OutputLink(2, "u2"))
@@ -147,13 +173,17 @@ async def test_outputs_are_in_the_order_of_their_index(world, ok, good_data):
 
 async def numbers_by_url(world, ok, good_data, *outputs):
     shown = [{"id": each, "output_index": index, "url": url} for each, index, url in outputs]
-    job = await world(ok({**good_data("job"), "outputs": shown})).gateway.job(good_data("job")["job_id"])
+    job = await world(ok({**good_data("job"), "outputs": shown})).gateway.job(
+        good_data("job")["job_id"]
+    )
     return {link.url: link.index for link in job.outputs}
 
 
 async def test_outputs_that_share_an_index_get_numbers_of_their_own_that_last(world, ok, good_data):
     two = await numbers_by_url(world, ok, good_data, ("b", 0, "ub"), ("a", 0, "ua"))
-    three = await numbers_by_url(world, ok, good_data, ("a", 0, "ua"), ("0", 0, "u0"), ("b", 0, "ub"), ("c", 1, "uc"))
+    three = await numbers_by_url(
+        world, ok, good_data, ("a", 0, "ua"), ("0", 0, "u0"), ("b", 0, "ub"), ("c", 1, "uc")
+    )
     assert list(two) == ["ua", "ub"]
     assert len(set(three.values())) == 4
     assert two.items() <= three.items()
@@ -161,29 +191,45 @@ async def test_outputs_that_share_an_index_get_numbers_of_their_own_that_last(wo
 
 
 async def test_an_output_that_is_listed_twice_keeps_its_number(world, ok, good_data):
-    found = await numbers_by_url(world, ok, good_data, ("a", 0, "ua?t=1"), ("b", 1, "ub"), ("a", 0, "ua?t=2"))
+    found = await numbers_by_url(
+        world, ok, good_data, ("a", 0, "ua?t=1"), ("b", 1, "ub"), ("a", 0, "ua?t=2")
+    )
     assert found == {"ua?t=1": 0, "ub": 1}
 
 
 async def test_outputs_without_an_id_that_share_an_index_count_up(world, ok, good_data):
-    found = await numbers_by_url(world, ok, good_data, ("", 0, "u"), ("", 0, "v"), ("x", 5, "w"), ("x", 5, "y"))
+    found = await numbers_by_url(
+        world, ok, good_data, ("", 0, "u"), ("", 0, "v"), ("x", 5, "w"), ("x", 5, "y")
+    )
     assert list(found) == ["u", "v", "w", "y"]
     assert len(set(found.values())) == 4
 
 
 async def test_a_huge_list_of_outputs_is_cut(world, ok, good_data, caplog):
     outputs = [{"output_index": index} for index in range(5_000)]
-    job = await world(ok({**good_data("job"), "outputs": outputs})).gateway.job(good_data("job")["job_id"])
+    job = await world(ok({**good_data("job"), "outputs": outputs})).gateway.job(
+        good_data("job")["job_id"]
+    )
     assert [output.index for output in job.outputs] == list(range(64))
     assert "5000 outputs" in caplog.text
 
 
 async def test_an_asset_shows_what_we_wrote_into_its_metadata(world, ok):
-    ours = {"asset_id": "a1", "status": "ready", "byte_size": 3, "metadata": {"cb_sha256": "x", "cb_nonce": "n"}}
+    ours = {
+        "asset_id": "a1",
+        "status": "ready",
+        "byte_size": 3,
+        "metadata": {"cb_sha256": "x", "cb_nonce": "n"},
+    }
     others = {"asset_id": "a2", "status": "odd", "byte_size": None, "metadata": None}
     wrong = {"asset_id": "a3", "status": "deleted", "metadata": {"cb_sha256": 5, "cb_nonce": ["n"]}}
     first, second, third = await world(ok({"assets": [ours, others, wrong]})).gateway.assets()
-    assert (first.status, first.byte_size, first.sha256, first.nonce) == (AssetStatus.READY, 3, "x", "n")
+    assert (first.status, first.byte_size, first.sha256, first.nonce) == (
+        AssetStatus.READY,
+        3,
+        "x",
+        "n",
+    )
     assert (second.status, second.byte_size, second.sha256) == (AssetStatus.UNKNOWN, 0, None)
     assert (third.status, third.sha256, third.nonce) == (AssetStatus.DELETED, None, None)
 
@@ -205,7 +251,9 @@ async def test_an_intent_carries_the_digest_and_the_nonce(world, ok, good_data):
 async def test_bytes_of_another_length_than_declared_are_not_sent(world, reply, content):
     here = world(reply(200))
     with pytest.raises(GatewayError) as caught:
-        await here.gateway.upload(UploadIntent("a", "https://s.test/u?sig=1", Decimal(1)), SPEC, content)
+        await here.gateway.upload(
+            UploadIntent("a", "https://s.test/u?sig=1", Decimal(1)), SPEC, content
+        )
     assert (caught.value.code, here.requests) == ("BAD_REQUEST", [])
 
 
@@ -223,7 +271,9 @@ async def test_open_gateway_builds_the_stack_and_closes_it(ok, good_data):
             closed.append(self)
 
     transport = Transport(lambda _: ok(good_data("credits"))())
-    async with open_gateway("https://crucible.test", "key", transport=transport, retry=RetryPolicy()) as gateway:
+    async with open_gateway(
+        "https://crucible.test", "key", transport=transport, retry=RetryPolicy()
+    ) as gateway:
         assert (await gateway.account()).available == 9
         assert closed == []
     assert closed

@@ -1,4 +1,7 @@
-"""The whole stack against the project's sandbox, which shares no code with it: both read the contract alike."""
+"""The whole stack against the project's sandbox, which shares no code with it:
+
+both read the contract alike.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ def png() -> tuple[AssetSpec, bytes]:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), "navy").save(buffer, "PNG")
     content = buffer.getvalue()
-    return AssetSpec(hashlib.sha256(content).hexdigest(), len(content), "image/png", "navy.png"), content
+    return AssetSpec(
+        hashlib.sha256(content).hexdigest(), len(content), "image/png", "navy.png"
+    ), content
 
 
 async def test_all_ten_operations_are_understood(png):
@@ -53,7 +58,9 @@ async def test_all_ten_operations_are_understood(png):
         assert (await client.credits()).available == 1000
         for workflow in await client.workflows():
             assert (await client.workflow(workflow.workflow_id)).metadata
-        made = await client.create_asset(mime_type=spec.mime_type, byte_size=len(content), metadata={"x": "y"})
+        made = await client.create_asset(
+            mime_type=spec.mime_type, byte_size=len(content), metadata={"x": "y"}
+        )
         assert (await client.asset(made.asset_id)).metadata == {"x": "y"}
         assert [asset.asset_id for asset in await client.assets()] == [made.asset_id]
         assert (await client.delete_asset(made.asset_id)).credit_rebate == made.credits_charged
@@ -64,7 +71,18 @@ async def test_all_ten_operations_are_understood(png):
 
 
 @pytest.mark.parametrize(
-    "kind", ["429", "429-date", "503-before", "500-before", "500-after", "drop-before", "drop-after", "html", "empty"]
+    "kind",
+    [
+        "429",
+        "429-date",
+        "503-before",
+        "500-before",
+        "500-after",
+        "drop-before",
+        "drop-after",
+        "html",
+        "empty",
+    ],
 )
 async def test_a_submit_survives_whatever_happens_to_its_answer(waiting, kind):
     async with sandbox(waiting, f"generate.{kind}=2") as gateway:
@@ -78,8 +96,12 @@ async def test_a_submit_survives_whatever_happens_to_its_answer(waiting, kind):
         assert (await gateway.account()).balance == 1000 - job.credits
 
 
-@pytest.mark.parametrize(("kind", "bought"), [("drop-after", True), ("500-after", True), ("drop-before", False)])
-async def test_an_intent_whose_answer_is_lost_is_in_doubt_and_found_by_its_nonce(waiting, png, kind, bought):
+@pytest.mark.parametrize(
+    ("kind", "bought"), [("drop-after", True), ("500-after", True), ("drop-before", False)]
+)
+async def test_an_intent_whose_answer_is_lost_is_in_doubt_and_found_by_its_nonce(
+    waiting, png, kind, bought
+):
     spec, _ = png
     async with sandbox(waiting, f"asset-create.{kind}=1") as gateway:
         with pytest.raises(GatewayError) as caught:
@@ -100,4 +122,8 @@ async def test_refusals_have_the_contracts_codes(waiting):
         for call, code, status in wanted:
             with pytest.raises(GatewayError) as caught:
                 await call
-            assert (caught.value.code, caught.value.status, caught.value.in_doubt) == (code, status, False)
+            assert (caught.value.code, caught.value.status, caught.value.in_doubt) == (
+                code,
+                status,
+                False,
+            )

@@ -1,4 +1,7 @@
-"""The caller's check right before a try is sent: after the wait for a slot, for each try, and without a trace."""
+"""The caller's check right before a try is sent:
+
+after the wait for a slot, for each try, and without a trace.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ async def test_a_purchase_that_waits_for_a_slot_is_checked_when_it_has_one(monke
     async def slow(request: httpx.Request) -> httpx.Response:
         sent.append(request.url.path)
         await answers.wait()
-        return httpx.Response(200, content=json.dumps({"success": True, "data": GOOD_DATA["credits"]}))
+        return httpx.Response(
+            200, content=json.dumps({"success": True, "data": GOOD_DATA["credits"]})
+        )
 
     def before_send() -> None:
         if is_paused:

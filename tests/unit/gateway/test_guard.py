@@ -1,4 +1,7 @@
-"""The guard of storage links: what a host resolves to, and that the connection goes there and nowhere else."""
+"""The guard of storage links:
+
+what a host resolves to, and that the connection goes there and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,21 @@ def names(monkeypatch):
     known: dict[str, list[str]] = {}
     asked: list[str] = []
 
-    def resolve(host: str, port: int, *_args: object, **_options: object) -> list[tuple[object, ...]]:
+    def resolve(
+        host: str, port: int, *_args: object, **_options: object
+    ) -> list[tuple[object, ...]]:
         asked.append(host)
         if host not in known:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         kinds = {4: socket.AF_INET, 6: socket.AF_INET6}
         return [
-            (kinds[ipaddress.ip_address(address.partition("%")[0]).version], socket.SOCK_STREAM, 6, "", (address, port))
+            (
+                kinds[ipaddress.ip_address(address.partition("%")[0]).version],
+                socket.SOCK_STREAM,
+                6,
+                "",
+                (address, port),
+            )
             for address in known[host]
         ]
 
@@ -79,9 +90,13 @@ async def test_one_inner_address_among_public_ones_refuses_the_host(names):
     assert "--storage-host" in caught.value.hint
 
 
-async def test_the_connection_goes_to_all_the_addresses_that_were_looked_at_and_to_no_other(names, tried, waiting):
+async def test_the_connection_goes_to_all_the_addresses_that_were_looked_at_and_to_no_other(
+    names, tried, waiting
+):
     names["s.test"] = ["8.8.8.8", "2606:4700::1111", "9.9.9.9"]
-    async with open_gateway("https://crucible.test", "key", retry=waiting.retrier(RetryPolicy(attempts=1))) as gateway:
+    async with open_gateway(
+        "https://crucible.test", "key", retry=waiting.retrier(RetryPolicy(attempts=1))
+    ) as gateway:
         with pytest.raises(GatewayError, match="NO_ANSWER"):
             async with gateway.download("https://s.test/x.png"):
                 pass
@@ -105,9 +120,14 @@ async def test_a_host_that_the_user_names_may_be_written_in_other_ways(names, ho
 async def test_a_host_is_looked_up_once_for_its_port_and_for_streams_alone(monkeypatch):
     asked = []
 
-    def resolve(host: str, port: int, _family: int, kind: int, *_rest: object) -> list[tuple[object, ...]]:
+    def resolve(
+        host: str, port: int, _family: int, kind: int, *_rest: object
+    ) -> list[tuple[object, ...]]:
         asked.append((host, port, kind))
-        return [(socket.AF_INET, kind, 6, "", (address, port)) for address in ("8.8.8.8", "9.9.9.9", "8.8.8.8")]
+        return [
+            (socket.AF_INET, kind, 6, "", (address, port))
+            for address in ("8.8.8.8", "9.9.9.9", "8.8.8.8")
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     assert await LinkGuard(REMOTE).addresses("s.test", 8443) == ["8.8.8.8", "9.9.9.9"]
@@ -122,19 +142,31 @@ async def test_a_link_that_is_refused_is_named_with_what_helps(names):
     guard = LinkGuard(REMOTE)
     with pytest.raises(GatewayError) as caught:
         await guard.addresses("s.test", 443)
-    assert caught.value.args[0] == "the storage host s.test has the address 10.0.0.1, which isn't public"
+    assert (
+        caught.value.args[0]
+        == "the storage host s.test has the address 10.0.0.1, which isn't public"
+    )
     assert caught.value.hint == STAY
     with pytest.raises(GatewayError) as caught:
         guard.check("https://10.0.0.1/x")
-    assert caught.value.args[0] == "the storage host 10.0.0.1 has the address 10.0.0.1, which isn't public"
+    assert (
+        caught.value.args[0]
+        == "the storage host 10.0.0.1 has the address 10.0.0.1, which isn't public"
+    )
     with pytest.raises(GatewayError) as caught:
         guard.check("https://127.1/x")
-    assert caught.value.args[0] == "the storage host 127.1 is a number, which some systems read as an IP address"
+    assert (
+        caught.value.args[0]
+        == "the storage host 127.1 is a number, which some systems read as an IP address"
+    )
 
 
 def test_clear_text_goes_to_this_machine_alone_and_only_where_the_gateway_is_here_too():
     assert LinkGuard(LOCAL).check("http://127.0.0.1:9000/x") == "http://127.0.0.1:9000/x"
-    for guard, url in ((LinkGuard(REMOTE), "http://127.0.0.1:9000/x"), (LinkGuard(LOCAL), "http://s.test/x")):
+    for guard, url in (
+        (LinkGuard(REMOTE), "http://127.0.0.1:9000/x"),
+        (LinkGuard(LOCAL), "http://s.test/x"),
+    ):
         with pytest.raises(GatewayError, match="is not https"):
             guard.check(url)
 
@@ -162,7 +194,16 @@ async def test_the_whole_stack_connects_to_no_inner_address(names, waiting, addr
     assert (names["asked"], waiting.slept) == (["s.test"], [])
 
 
-NUMBERS = ["2130706433", "127.1", "017700000001", "0x7f.1", "0x7F000001", "127.0.0.1.", "0x7f.0.0.0x1", "1.2.3.4.5"]
+NUMBERS = [
+    "2130706433",
+    "127.1",
+    "017700000001",
+    "0x7f.1",
+    "0x7F000001",
+    "127.0.0.1.",
+    "0x7f.0.0.0x1",
+    "1.2.3.4.5",
+]
 
 
 @each_case("host", NUMBERS)
@@ -173,7 +214,9 @@ def test_a_number_in_place_of_a_host_is_refused_as_it_stands(host):
     assert "SIGNATURE" not in str(caught.value)
 
 
-@each_case("host", ["s3.amazonaws.com", "1password.test", "x0x7f.test", "9.9.9.9.nip.test", "r2.example"])
+@each_case(
+    "host", ["s3.amazonaws.com", "1password.test", "x0x7f.test", "9.9.9.9.nip.test", "r2.example"]
+)
 def test_a_name_with_digits_in_it_is_a_name(host):
     LinkGuard(REMOTE).check(f"https://{host}/x")
 
@@ -201,13 +244,19 @@ LINKS = st.builds(
 
 
 @given(base=st.sampled_from([REMOTE, LOCAL]), links=st.lists(LINKS, max_size=20))
-def test_a_link_of_an_origin_that_was_seen_before_is_judged_like_the_first(base: httpx.URL, links: list[str]) -> None:
+def test_a_link_of_an_origin_that_was_seen_before_is_judged_like_the_first(
+    base: httpx.URL, links: list[str]
+) -> None:
     guard = LinkGuard(base)
     for link in links:
         assert judged(guard, link) == judged(LinkGuard(base), link) == judged(guard, link)
 
 
-@given(rest=st.from_regex(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,9}){1,3}(\?[A-Za-z0-9._=&-]{1,20})?", fullmatch=True))
+@given(
+    rest=st.from_regex(
+        r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,9}){1,3}(\?[A-Za-z0-9._=&-]{1,20})?", fullmatch=True
+    )
+)
 def test_a_plain_link_is_sent_as_it_is_whatever_was_seen_before(rest: str) -> None:
     guard = LinkGuard(REMOTE)
     assert guard.check(f"https://s.test{rest}") == f"https://s.test{rest}"

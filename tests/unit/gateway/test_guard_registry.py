@@ -1,7 +1,8 @@
-"""IANA's special-purpose address registries, row by row, written from the RFCs: where a link may lead.
+"""IANA's special-purpose address registries, row by row, written from the RFCs: where a link may
+lead.
 
-Each block is tried at its first and its last address and in its middle, and the addresses beside it are told apart from
-it where the internet begins there.
+Each block is tried at its first and its last address and in its middle, and the addresses beside it
+are told apart from it where the internet begins there.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def some_of(block: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
 
 @each_case("block, expected", [*IPV4.items(), *IPV6.items()])
 def test_a_block_of_the_registries(block: str, expected: bool) -> None:
-    assert {address: is_public(address) for address in some_of(block)} == dict.fromkeys(some_of(block), expected)
+    assert {address: is_public(address) for address in some_of(block)} == dict.fromkeys(
+        some_of(block), expected
+    )
 
 
 @each_case("address", NEIGHBOURS)
@@ -65,7 +68,9 @@ def test_what_lies_beside_a_block_is_the_internets(address: str) -> None:
 
 @each_case("carrier", CARRIERS)
 @each_case("block, expected", [*IPV4.items(), ("8.8.8.0/24", True)])
-def test_an_address_that_carries_another_is_what_that_is(carrier: str, block: str, expected: bool) -> None:
+def test_an_address_that_carries_another_is_what_that_is(
+    carrier: str, block: str, expected: bool
+) -> None:
     for address in some_of(block):
         assert is_public(ipaddress.IPv6Address(CARRIERS[carrier](int(address)))) is expected
 

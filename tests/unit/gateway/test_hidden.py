@@ -1,4 +1,7 @@
-"""A traceback with the values of all variables shows no key: not one that the planted bug of a library makes."""
+"""A traceback with the values of all variables shows no key:
+
+not one that the planted bug of a library makes.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,21 @@ def by_the_standard_library(error: BaseException) -> str:
 def by_rich(error: BaseException, **limits: Any) -> str:
     said = io.StringIO()
     for each in within(error):
-        shown = Traceback.from_exception(type(each), each, each.__traceback__, show_locals=True, width=5000, **limits)
+        shown = Traceback.from_exception(
+            type(each), each, each.__traceback__, show_locals=True, width=5000, **limits
+        )
         Console(file=said, width=5000).print(shown)
     return said.getvalue()
 
 
 def by_rich_unabridged(error: BaseException) -> str:
-    return by_rich(error, locals_max_length=None, locals_max_string=None, max_frames=1000, locals_hide_sunder=False)
+    return by_rich(
+        error,
+        locals_max_length=None,
+        locals_max_string=None,
+        max_frames=1000,
+        locals_hide_sunder=False,
+    )
 
 
 def within(error: BaseException) -> Iterator[BaseException]:
@@ -48,7 +59,11 @@ def within(error: BaseException) -> Iterator[BaseException]:
 
 
 # Rendering takes seconds, and what is shown in full has all of what is shown abridged.
-RENDERERS = [by_the_standard_library, pytest.param(by_rich, marks=pytest.mark.slow), by_rich_unabridged]
+RENDERERS = [
+    by_the_standard_library,
+    pytest.param(by_rich, marks=pytest.mark.slow),
+    by_rich_unabridged,
+]
 
 
 def planted(*_args: object, **_options: object) -> NoReturn:
@@ -68,7 +83,9 @@ def frames(trace: TracebackType | None) -> Iterator[str]:
 
 def asked(tmp_path: Path) -> None:
     manifest = tmp_path / "m.yaml"
-    manifest.write_text("version: 1\nname: m\nworkflow: z\nbudget: {credits: 1}\njobs: [{name: a, prompt: a}]\n")
+    manifest.write_text(
+        "version: 1\nname: m\nworkflow: z\nbudget: {credits: 1}\njobs: [{name: a, prompt: a}]\n"
+    )
     settings = connecting.current_settings(base_url="http://127.0.0.1:9")
     asyncio.run(api.run(manifest, out_dir=tmp_path / "out", settings=settings))
 
@@ -85,7 +102,10 @@ BUGS: dict[str, tuple[object, str, Callable[..., object]]] = {
 @pytest.mark.parametrize("render", RENDERERS)
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_traceback_with_the_values_of_variables_shows_no_key(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bug: str, render: Callable[[BaseException], str]
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    bug: str,
+    render: Callable[[BaseException], str],
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     monkeypatch.setattr(*BUGS[bug])
@@ -101,7 +121,9 @@ def test_a_traceback_with_the_values_of_variables_shows_no_key(
 
 
 @pytest.mark.parametrize("render", RENDERERS)
-def test_a_dotenv_file_that_cannot_be_read_shows_no_key(tmp_path: Path, render: Callable[[BaseException], str]) -> None:
+def test_a_dotenv_file_that_cannot_be_read_shows_no_key(
+    tmp_path: Path, render: Callable[[BaseException], str]
+) -> None:
     path = tmp_path / ".env"
     path.write_bytes(f"{KEY_VARIABLE}={KEY}\nX=".encode() + b"\xff")
     with pytest.raises(UserError) as caught:

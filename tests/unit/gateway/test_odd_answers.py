@@ -1,4 +1,7 @@
-"""Odd answers to every operation: each ends in a GatewayError with the right code, and in doubt where money may be."""
+"""Odd answers to every operation:
+
+each ends in a GatewayError with the right code, and in doubt where money may be.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +59,13 @@ UNREADABLE = {
 
 @each_case("body", UNREADABLE)
 @each_operation
-async def test_an_unreadable_2xx_is_a_bad_answer(world, reply, ok, call, good_data, operation, body):
+async def test_an_unreadable_2xx_is_a_bad_answer(
+    world, reply, ok, call, good_data, operation, body
+):
     here = world(ok(good_data("health")), reply(200, raw=UNREADABLE[body]))
-    await here.client.health()  # it is a gateway: what comes later is its own fault, or that of something before it
+    await (
+        here.client.health()
+    )  # it is a gateway: what comes later is its own fault, or that of something before it
     here.requests.clear()
     with pytest.raises(GatewayError) as caught:
         await call(here.client, operation)
@@ -76,14 +83,18 @@ FIRST = ("health", "credits", "workflows", "workflow", "assets")
 
 @each_case("body", UNREADABLE)
 @each_operation
-async def test_a_first_answer_that_no_gateway_gives_names_the_base_url(world, reply, call, operation, body):
+async def test_a_first_answer_that_no_gateway_gives_names_the_base_url(
+    world, reply, call, operation, body
+):
     here = world(reply(200, raw=UNREADABLE[body]))
     with pytest.raises(GatewayError) as caught:
         await call(here.client, operation)
     is_foreign = operation in FIRST and body in FOREIGN
     assert caught.value.code == ("NOT_A_GATEWAY" if is_foreign else "BAD_ANSWER")
     assert caught.value.exit_code == (2 if is_foreign else 5)
-    assert len(here.requests) == (1 if operation in BUYS_AGAIN else 3)  # a page before a gateway may pass
+    assert len(here.requests) == (
+        1 if operation in BUYS_AGAIN else 3
+    )  # a page before a gateway may pass
 
 
 async def test_a_page_in_place_of_the_first_answer_passes(world, reply, ok, good_data):
@@ -92,7 +103,9 @@ async def test_a_page_in_place_of_the_first_answer_passes(world, reply, ok, good
 
 
 @each_case("status", [200, 404])
-async def test_a_page_after_an_answer_of_a_gateway_is_not_blamed_on_the_base_url(world, reply, ok, good_data, status):
+async def test_a_page_after_an_answer_of_a_gateway_is_not_blamed_on_the_base_url(
+    world, reply, ok, good_data, status
+):
     here = world(ok(good_data("health")), reply(status, raw=UNREADABLE["html"]))
     await here.client.health()
     with pytest.raises(GatewayError) as caught:
@@ -116,7 +129,9 @@ async def test_unknown_fields_are_kept(world, ok, call, operation, good_data):
 
 @each_case("depth, code", [(10, None), (61, None), (62, "BAD_ANSWER"), (500, "BAD_ANSWER")])
 @each_operation
-async def test_unknown_fields_may_be_nested_to_a_depth_of_64_in_all(world, ok, call, operation, good_data, depth, code):
+async def test_unknown_fields_may_be_nested_to_a_depth_of_64_in_all(
+    world, ok, call, operation, good_data, depth, code
+):
     here = world(ok({**good_data(operation), "new": json.loads("[" * depth + "1" + "]" * depth)}))
     if code is None:
         assert await call(here.client, operation) is not None
@@ -126,9 +141,13 @@ async def test_unknown_fields_may_be_nested_to_a_depth_of_64_in_all(world, ok, c
 
 
 @each_operation
-async def test_success_false_with_200_keeps_its_code_and_is_in_doubt(world, failed, call, operation):
+async def test_success_false_with_200_keeps_its_code_and_is_in_doubt(
+    world, failed, call, operation
+):
     with pytest.raises(GatewayError) as caught:
-        await call(world(failed(200, "OUT_OF_LUCK", hint="wait", request_id="r-9")).client, operation)
+        await call(
+            world(failed(200, "OUT_OF_LUCK", hint="wait", request_id="r-9")).client, operation
+        )
     error = caught.value
     assert (error.code, error.message, error.hint, error.request_id) == (
         "OUT_OF_LUCK",
@@ -140,7 +159,9 @@ async def test_success_false_with_200_keeps_its_code_and_is_in_doubt(world, fail
 
 
 @each_case("status", [301, 302, 303, 304, 307, 308])
-@each_case("target", ["https://crucible.test/api/health", "https://evil.test/", "file:///etc/passwd"])
+@each_case(
+    "target", ["https://crucible.test/api/health", "https://evil.test/", "file:///etc/passwd"]
+)
 @each_operation
 async def test_a_redirect_is_never_followed(world, reply, call, operation, status, target):
     here = world(reply(status, raw=b"", location=target))
@@ -151,10 +172,14 @@ async def test_a_redirect_is_never_followed(world, reply, call, operation, statu
     assert len(here.requests) == 1
 
 
-@each_case("body", [b"", b"<html>", b"[]", b'{"code": 5}', b'{"success": true, "code": "X"}', b"\xff"])
+@each_case(
+    "body", [b"", b"<html>", b"[]", b'{"code": 5}', b'{"success": true, "code": "X"}', b"\xff"]
+)
 @each_case("status", [400, 402, 403, 404, 429, 500, 503])
 @each_operation
-async def test_a_refusal_that_cant_be_read_is_named_by_its_status(world, reply, call, operation, status, body):
+async def test_a_refusal_that_cant_be_read_is_named_by_its_status(
+    world, reply, call, operation, status, body
+):
     with pytest.raises(GatewayError) as caught:
         await call(world(reply(status, raw=body)).client, operation)
     if status == 404 and operation in ALWAYS_THERE:
@@ -171,21 +196,35 @@ async def test_401_is_the_key_refused(world, failed, call, operation):
     here = world(failed(401, "UNAUTHORIZED", hint="get a key"))
     with pytest.raises(KeyRefusedError) as caught:
         await call(here.client, operation)
-    assert (caught.value.code, caught.value.hint, caught.value.in_doubt) == ("UNAUTHORIZED", "get a key", False)
+    assert (caught.value.code, caught.value.hint, caught.value.in_doubt) == (
+        "UNAUTHORIZED",
+        "get a key",
+        False,
+    )
     assert len(here.requests) == 1
 
 
 @pytest.mark.parametrize(
     ("status", "code", "hint"),
     [
-        (401, "UNAUTHORIZED", "check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found"),
+        (
+            401,
+            "UNAUTHORIZED",
+            "check MOLTAZINE_API_KEY; crucible-batch doctor shows where it was found",
+        ),
         (403, "FORBIDDEN", "the gateway denies access: ask its operator what this API key may do"),
         (403, "OTHER", "the gateway denies access: ask its operator what this API key may do"),
-        (400, "ACCOUNT_SUSPENDED", "the gateway denies access: ask its operator what this API key may do"),
+        (
+            400,
+            "ACCOUNT_SUSPENDED",
+            "the gateway denies access: ask its operator what this API key may do",
+        ),
         (400, "OTHER", "correct what the message names; the same request is refused again"),
     ],
 )
-async def test_a_refusal_without_a_hint_has_one_by_its_status_and_code(world, failed, call, status, code, hint):
+async def test_a_refusal_without_a_hint_has_one_by_its_status_and_code(
+    world, failed, call, status, code, hint
+):
     with pytest.raises(GatewayError) as caught:
         await call(world(failed(status, code)).client, "credits")
     assert caught.value.hint == hint
@@ -199,7 +238,9 @@ async def test_an_html_401_is_the_key_refused_too(world, reply, call, operation)
 
 @each_case("encoding", ["gzip", "br", "identity, gzip", "x-unknown"])
 @each_operation
-async def test_an_encoded_answer_is_refused_before_it_is_read(world, reply, call, operation, encoding):
+async def test_an_encoded_answer_is_refused_before_it_is_read(
+    world, reply, call, operation, encoding
+):
     def bomb(request: httpx.Request) -> httpx.Response:
         async def body():
             raise AssertionError("read")
@@ -216,7 +257,9 @@ async def test_an_encoded_answer_is_refused_before_it_is_read(world, reply, call
                                    httpx.PoolTimeout, httpx.WriteError, httpx.ProxyError, httpx.LocalProtocolError,
                                    httpx.UnsupportedProtocol, httpx.DecodingError, OSError, TimeoutError])  # fmt: skip
 @each_operation
-async def test_every_transport_error_is_no_answer_and_in_doubt_where_it_changes(world, call, operation, error):
+async def test_every_transport_error_is_no_answer_and_in_doubt_where_it_changes(
+    world, call, operation, error
+):
     here = world(error)
     with pytest.raises(GatewayError) as caught:
         await call(here.client, operation)
@@ -240,7 +283,9 @@ CREDIT_FIELDS = FIGURES + CHARGES
     [(*field, amount) for field in CREDIT_FIELDS for amount in WRONG_CREDITS]
     + [(*field, amount) for field in CHARGES for amount in WRONG_CHARGES],
 )
-async def test_credits_that_are_no_amount_are_a_bad_answer(world, reply, call, good_data, of, name, amount):
+async def test_credits_that_are_no_amount_are_a_bad_answer(
+    world, reply, call, good_data, of, name, amount
+):
     text = json.dumps({**good_data(of), name: "HERE"}).replace('"HERE"', amount)
     with pytest.raises(GatewayError) as caught:
         await call(world(reply(200, raw=envelope(text))).client, of)
@@ -250,7 +295,9 @@ async def test_credits_that_are_no_amount_are_a_bad_answer(world, reply, call, g
 
 
 @each_case("of, name", FIGURES)
-@each_case("text, amount", [("-5", -5), ("-2.8e-17", 0), ("2.7755575615628914e-17", 0), ('"-5"', -5)])
+@each_case(
+    "text, amount", [("-5", -5), ("-2.8e-17", 0), ("2.7755575615628914e-17", 0), ('"-5"', -5)]
+)
 async def test_an_account_may_be_in_debt_and_be_counted_in_binary_floats(
     world, reply, good_data, of, name, text, amount
 ):
@@ -284,7 +331,12 @@ async def test_an_id_that_is_none_is_a_bad_answer(world, ok, call, good_data, of
 
 @each_case(
     "of, name",
-    [("job", "job_id"), ("asset", "asset_id"), ("delete_asset", "asset_id"), ("workflow", "workflow_id")],
+    [
+        ("job", "job_id"),
+        ("asset", "asset_id"),
+        ("delete_asset", "asset_id"),
+        ("workflow", "workflow_id"),
+    ],
 )
 async def test_an_answer_about_something_else_is_a_bad_answer(world, ok, call, good_data, of, name):
     with pytest.raises(GatewayError) as caught:
@@ -300,7 +352,10 @@ async def test_an_id_in_capitals_is_the_same_id(world, ok, good_data):
 
 
 async def test_an_output_of_another_job_is_a_bad_answer(world, ok, call, good_data):
-    data = {**good_data("job"), "outputs": [{"job_id": "other", "output_index": 0, "url": "https://s.test/x?sig=1"}]}
+    data = {
+        **good_data("job"),
+        "outputs": [{"job_id": "other", "output_index": 0, "url": "https://s.test/x?sig=1"}],
+    }
     with pytest.raises(GatewayError) as caught:
         await call(world(ok(data)).client, "job")
     assert caught.value.code == "BAD_ANSWER"
@@ -310,7 +365,9 @@ async def test_an_output_of_another_job_is_a_bad_answer(world, ok, call, good_da
 @each_case("index", [None, -1, "0", 0.5, True, [], 1e30])
 async def test_an_output_index_that_is_none_is_a_bad_answer(world, ok, call, good_data, index):
     with pytest.raises(GatewayError) as caught:
-        await call(world(ok({**good_data("job"), "outputs": [{"output_index": index}]})).client, "job")
+        await call(
+            world(ok({**good_data("job"), "outputs": [{"output_index": index}]})).client, "job"
+        )
     assert caught.value.code == "BAD_ANSWER"
 
 
@@ -357,7 +414,9 @@ async def test_cookies_are_not_kept(world, reply, good_data):
 
 
 @each_case("params", [{"a": float("nan")}, {"a": "\ud800"}, {"a": object()}, {1: 2}])
-async def test_params_that_json_has_no_form_for_are_refused_before_anything_is_sent(world, ok, good_data, params):
+async def test_params_that_json_has_no_form_for_are_refused_before_anything_is_sent(
+    world, ok, good_data, params
+):
     here = world(ok(good_data("generate")))
     with pytest.raises(GatewayError) as caught:
         await here.client.generate("zimage-base", params, idempotency_key="k")
@@ -396,12 +455,25 @@ async def test_any_other_workflow_id_is_one_segment_of_the_path(world, ok, odd_i
     assert (await here.client.workflow(odd_id)).workflow_id == odd_id
     (request,) = here.requests
     segments = request.url.raw_path.decode().split("/")
-    assert [unquote(segment) for segment in segments] == ["", "api", "v1", "workflows", odd_id, "metadata"]
+    assert [unquote(segment) for segment in segments] == [
+        "",
+        "api",
+        "v1",
+        "workflows",
+        odd_id,
+        "metadata",
+    ]
 
 
 @each_case(
     "wrong",
-    [{"mime_type": "text/plain"}, {"byte_size": 0}, {"byte_size": True}, {"filename": ""}, {"filename": "x" * 256}],
+    [
+        {"mime_type": "text/plain"},
+        {"byte_size": 0},
+        {"byte_size": True},
+        {"filename": ""},
+        {"filename": "x" * 256},
+    ],
 )
 async def test_an_asset_intent_that_breaks_the_contract_is_not_sent(world, ok, good_data, wrong):
     here = world(ok(good_data("create_asset")))
@@ -418,12 +490,16 @@ async def test_a_path_in_the_base_url_is_kept(reply, good_data):
         return reply(200, raw=envelope(json.dumps(good_data("workflow"))))()
 
     transport = httpx.MockTransport(handler)
-    async with CrucibleClient("key", base_url="https://h.test/gate/", transport=transport) as client:
+    async with CrucibleClient(
+        "key", base_url="https://h.test/gate/", transport=transport
+    ) as client:
         await client.workflow("zimage-base")
     assert seen == ["https://h.test/gate/api/v1/workflows/zimage-base/metadata"]
 
 
-async def test_a_job_of_another_key_is_told_as_long_as_it_is_among_the_newest(world, ok, good_data, monkeypatch):
+async def test_a_job_of_another_key_is_told_as_long_as_it_is_among_the_newest(
+    world, ok, good_data, monkeypatch
+):
     monkeypatch.setattr(client_module, "REMEMBERED_JOBS", 2)
     jobs = {"k1": "j1", "k2": "j2", "k3": "j3", "k4": "j3", "k5": "j1"}
 
@@ -437,4 +513,6 @@ async def test_a_job_of_another_key_is_told_as_long_as_it_is_among_the_newest(wo
     with pytest.raises(GatewayError) as caught:
         await client.generate("w", {}, idempotency_key="k4")
     assert (caught.value.code, caught.value.in_doubt) == ("JOB_OF_ANOTHER_KEY", True)
-    assert (await client.generate("w", {}, idempotency_key="k5")).job_id == "j1"  # the oldest was forgotten
+    assert (
+        await client.generate("w", {}, idempotency_key="k5")
+    ).job_id == "j1"  # the oldest was forgotten

@@ -17,7 +17,10 @@ NOTHING = {"READ": "-", "KEYED": "-", "ONCE": "-", "AGAIN": "-"}
 TABLE = [
     ([None], UNSURE),
     ([200, 201, 202, 204, 299], UNSURE),
-    ([100, 101, 199, 300, 301, 302, 307, 308, 399], {**NOTHING, "KEYED": "doubt", "ONCE": "doubt", "AGAIN": "doubt"}),
+    (
+        [100, 101, 199, 300, 301, 302, 307, 308, 399],
+        {**NOTHING, "KEYED": "doubt", "ONCE": "doubt", "AGAIN": "doubt"},
+    ),
     ([408, 425, 500, 501, 502, 503, 504, 599, 600], UNSURE),
     ([409], {**NOTHING, "KEYED": "retry, doubt"}),
     ([429], {"READ": "retry", "KEYED": "retry", "ONCE": "retry", "AGAIN": "retry"}),
@@ -39,10 +42,14 @@ def test_every_operation_is_in_the_table():
 
 @each_case("operation, status, expected", ROWS)
 def test_an_answer_means_what_the_table_says(operation, status, expected):
-    assert decide_retry(operation, status) == RetryDecision(retry="retry" in expected, in_doubt="doubt" in expected)
+    assert decide_retry(operation, status) == RetryDecision(
+        retry="retry" in expected, in_doubt="doubt" in expected
+    )
 
 
 @each_case("operation", Operation)
 def test_a_key_of_another_request_is_a_definite_refusal_with_any_status(operation):
     for status in (400, 409, 422):
-        assert decide_retry(operation, status, KEY_REUSED) == RetryDecision(retry=False, in_doubt=False)
+        assert decide_retry(operation, status, KEY_REUSED) == RetryDecision(
+            retry=False, in_doubt=False
+        )

@@ -1,4 +1,7 @@
-"""Real sockets: what each channel and the kernel make of servers that hang up, drip, cut, or say too much."""
+"""Real sockets:
+
+what each channel and the kernel make of servers that hang up, drip, cut, or say too much.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ def connect(request: pytest.FixtureRequest) -> Connect:
     """Open a gateway by each of the channels that there are."""
 
     def connect(url: str, **options: object) -> AbstractAsyncContextManager[HttpGateway]:
-        given = httpx.AsyncHTTPTransport(trust_env=False) if request.param.startswith("a ") else None
+        given = (
+            httpx.AsyncHTTPTransport(trust_env=False) if request.param.startswith("a ") else None
+        )
         return open_gateway(url, KEY, transport=given, **options)
 
     return connect
@@ -53,7 +58,11 @@ async def test_a_post_that_is_read_and_hung_up_on_is_in_doubt(connect, waiting):
     async with serving(speak) as server, connect(server.url, retry=waiting.retrier()) as gateway:
         with pytest.raises(GatewayError) as caught:
             await gateway.submit("w", {"a": 1}, key="k-1")
-    assert (caught.value.code, caught.value.status, caught.value.in_doubt) == ("NO_ANSWER", None, True)
+    assert (caught.value.code, caught.value.status, caught.value.in_doubt) == (
+        "NO_ANSWER",
+        None,
+        True,
+    )
     assert len(server.requests) == 3
     assert len({request.partition(b"\r\n\r\n")[2] for request in server.requests}) == 1
 
@@ -92,7 +101,9 @@ async def test_an_answer_beyond_the_limit_is_not_read_to_its_end(connect, waitin
     body = generated("j-1").partition(b"\r\n\r\n")[2]
 
     async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(http(body + b" " * (1000 - len(body) + (b"long" in request)), status=b"202 Accepted"))
+        writer.write(
+            http(body + b" " * (1000 - len(body) + (b"long" in request)), status=b"202 Accepted")
+        )
 
     async with serving(speak) as server, connect(server.url, retry=waiting.retrier()) as gateway:
         assert (await gateway.submit("w", {}, key="k-1")).job_id == "j-1"
@@ -114,7 +125,9 @@ async def drip(writer: asyncio.StreamWriter, start: bytes) -> None:
     [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long:", b""],
     ids=["body", "header", "status"],
 )
-async def test_a_server_that_drips_is_ended_by_the_deadline_and_the_client_lives_on(connect, waiting, start):
+async def test_a_server_that_drips_is_ended_by_the_deadline_and_the_client_lives_on(
+    connect, waiting, start
+):
     async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
         if b"/generate" in request:
             writer.write(generated("j-1"))
@@ -122,7 +135,10 @@ async def test_a_server_that_drips_is_ended_by_the_deadline_and_the_client_lives
             await drip(writer, start)
 
     retrier = waiting.retrier(RetryPolicy(attempts=1))
-    async with serving(speak) as server, connect(server.url, timeout_s=0.1, retry=retrier) as gateway:
+    async with (
+        serving(speak) as server,
+        connect(server.url, timeout_s=0.1, retry=retrier) as gateway,
+    ):
         async with asyncio.timeout(2):  # the deadline is 0.1 s; the server would drip for ever
             with pytest.raises(GatewayError) as caught:
                 await gateway.account()
@@ -156,8 +172,8 @@ async def test_broken_http_is_no_answer(connect, waiting, raw):
 
 
 async def test_an_answer_too_many_is_not_taken_for_the_next_jobs(connect, waiting):
-    """The server sends the first answer twice in one write; httpcore takes the second for the next answer, aiohttp
-    gives the connection up."""
+    """The server sends the first answer twice in one write; httpcore takes the second for the next
+    answer, aiohttp gives the connection up."""
 
     async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
         key = json.loads(request.partition(b"\r\n\r\n")[2])["idempotency_key"]
@@ -172,7 +188,13 @@ async def test_an_answer_too_many_is_not_taken_for_the_next_jobs(connect, waitin
 
 async def test_an_answer_about_another_job_costs_its_connection(connect, waiting):
     def job(job_id: str) -> bytes:
-        data = {"job_id": job_id, "status": "running", "workflow_id": "w", "requested_credits": 1, "outputs": []}
+        data = {
+            "job_id": job_id,
+            "status": "running",
+            "workflow_id": "w",
+            "requested_credits": 1,
+            "outputs": [],
+        }
         return http(json.dumps({"success": True, "data": data}).encode())
 
     async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
@@ -218,10 +240,14 @@ async def test_a_download_that_drips_is_ended_by_the_deadline_of_its_size(connec
 
 async def test_what_a_server_says_against_the_protocol_is_not_shown(connect, waiting):
     async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 302 Found\r\n" + b"\x00Location: https://s.test/?sig=SIGNATURE\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 302 Found\r\n" + b"\x00Location: https://s.test/?sig=SIGNATURE\r\n\r\n"
+        )
 
     async with serving(speak) as server, connect(server.url, retry=None) as gateway:
-        with pytest.raises(GatewayError, match="the connection was closed before a complete response") as caught:
+        with pytest.raises(
+            GatewayError, match="the connection was closed before a complete response"
+        ) as caught:
             await read(gateway, f"{server.url}/x.png")
     assert "SIGNATURE" not in "".join(traceback.format_exception(caught.value))
 
@@ -264,13 +290,18 @@ async def test_an_idle_connection_that_was_closed_meanwhile_costs_nothing(connec
     async with serving(speak) as server, connect(server.url, retry=waiting.retrier()) as gateway:
         for number in (1, 2, 3):
             assert (await gateway.submit("w", {}, key=f"k-{number}")).job_id == f"job-{number}"
-            for _ in range(20):  # rounds of the loop: the server's close, and the client's hearing of it
+            for _ in range(
+                20
+            ):  # rounds of the loop: the server's close, and the client's hearing of it
                 await asyncio.sleep(0)
     assert (server.connections, len(server.requests), waiting.notices) == (3, 3, [])
 
 
-async def test_a_post_on_a_kept_connection_that_is_hung_up_on_is_sent_again_by_us_alone(connect, waiting):
-    """A library that repeats a POST by itself would hide from the engine that the first may have bought."""
+async def test_a_post_on_a_kept_connection_that_is_hung_up_on_is_sent_again_by_us_alone(
+    connect, waiting
+):
+    """A library that repeats a POST by itself would hide from the engine that the first may have
+    bought."""
 
     async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:
         if len(server.requests) == 2:
@@ -296,7 +327,14 @@ async def test_the_environment_is_not_asked(connect, monkeypatch, tmp_path):
     netrc.write_text("machine 127.0.0.1 login user password SECRET\n")
     monkeypatch.setenv("NETRC", str(netrc))
     async with serving(refuse) as evil, serving(speak) as server:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        for name in (
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+        ):
             monkeypatch.setenv(name, evil.url)
         async with connect(server.url) as gateway:
             await gateway.submit("w", {}, key="k-1")
@@ -330,7 +368,9 @@ async def test_an_upload_arrives_with_its_length_and_type_and_again_whole(connec
         writer.write(http(b"", status=b"503 Busy" if len(server.requests) == 1 else b"200 OK"))
 
     content = bytes(range(256)) * (size // 256 + 1)
-    spec = AssetSpec(sha256="0" * 64, mime_type="image/png", byte_size=len(content), filename="x.png")
+    spec = AssetSpec(
+        sha256="0" * 64, mime_type="image/png", byte_size=len(content), filename="x.png"
+    )
     async with serving(speak) as server, connect(server.url, retry=waiting.retrier()) as gateway:
         await gateway.upload(UploadIntent("a", f"{server.url}/u?sig=1", Decimal(0)), spec, content)
     assert len(server.requests) == 2
@@ -347,7 +387,9 @@ async def test_a_proxy_that_is_named_carries_all_requests(waiting):
 
     async with (
         serving(speak) as proxy,
-        open_gateway("http://127.0.0.1:9", KEY, proxy=proxy.url.replace("//", "//user:word@")) as gateway,
+        open_gateway(
+            "http://127.0.0.1:9", KEY, proxy=proxy.url.replace("//", "//user:word@")
+        ) as gateway,
     ):
         await gateway.submit("w", {}, key="k-1")
         assert await read(gateway, "http://127.0.0.1:9/x.png") == b"abc"
@@ -357,7 +399,10 @@ async def test_a_proxy_that_is_named_carries_all_requests(waiting):
 
 
 async def test_hundreds_of_requests_at_once_are_carried_at_once(waiting):
-    """Each of 256 in flight has a connection of its own: a pool with fewer would hold some up behind others."""
+    """Each of 256 in flight has a connection of its own:
+
+    a pool with fewer would hold some up behind others.
+    """
     arrived = 0
     all_there = asyncio.Event()
 

@@ -1,4 +1,7 @@
-"""Retries: what is sent again, when, how often, and how doubt sticks. Nobody sleeps here but a fake clock."""
+"""Retries:
+
+what is sent again, when, how often, and how doubt sticks. Nobody sleeps here but a fake clock.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ async def test_generate_sends_the_same_bytes_under_the_same_key_again(world, ok,
     [(401, "NO_KEY"), (402, "NO_CREDITS"), (404, "GONE"), (400, KEY_REUSED), (409, KEY_REUSED)],
 )
 async def test_doubt_sticks_whatever_comes_later(world, reply, failed, first, second, code):
-    here = world(first if first is httpx.ReadError else reply(first, raw=b"<html>"), failed(second, code))
+    here = world(
+        first if first is httpx.ReadError else reply(first, raw=b"<html>"), failed(second, code)
+    )
     with pytest.raises(GatewayError) as caught:
         await here.client.generate("w", {}, idempotency_key="k")
     assert (caught.value.code, caught.value.status, caught.value.in_doubt) == (code, second, True)
@@ -47,8 +52,12 @@ async def test_doubt_sticks_whatever_comes_later(world, reply, failed, first, se
     assert len(here.requests) == 2
 
 
-@pytest.mark.parametrize(("code", "is_definite"), [(KEY_REUSED, True), ("IN_PROGRESS", False), (None, False)])
-async def test_a_409_is_retried_unless_another_request_has_the_key(world, failed, code, is_definite):
+@pytest.mark.parametrize(
+    ("code", "is_definite"), [(KEY_REUSED, True), ("IN_PROGRESS", False), (None, False)]
+)
+async def test_a_409_is_retried_unless_another_request_has_the_key(
+    world, failed, code, is_definite
+):
     here = world(*(failed(409, code) for _ in range(3)))
     with pytest.raises(GatewayError) as caught:
         await here.client.generate("w", {}, idempotency_key="k")
@@ -76,8 +85,12 @@ async def test_doubt_doesnt_stick_from_call_to_call(world, failed):
         assert caught.value.in_doubt is in_doubt
 
 
-@pytest.mark.parametrize("lost", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, 500, 503, 408, 409, 200])
-async def test_an_asset_intent_is_never_sent_again_where_it_may_have_been_bought(world, reply, call, lost):
+@pytest.mark.parametrize(
+    "lost", [httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, 500, 503, 408, 409, 200]
+)
+async def test_an_asset_intent_is_never_sent_again_where_it_may_have_been_bought(
+    world, reply, call, lost
+):
     here = world(reply(lost) if isinstance(lost, int) else lost)
     with pytest.raises(GatewayError) as caught:
         await call(here.client, "create_asset")
@@ -111,7 +124,11 @@ async def test_waits_grow_with_full_jitter_up_to_a_cap(world, reply, waiting):
 
 async def test_the_answers_wait_is_kept_and_bounded(world, reply, waiting):
     policy = RetryPolicy(attempts=4, base_s=1, retry_after_cap_s=60)
-    answers = [reply(429, retry_after="7"), reply(503, retry_after="1000000"), reply(503, retry_after="soon")]
+    answers = [
+        reply(429, retry_after="7"),
+        reply(503, retry_after="1000000"),
+        reply(503, retry_after="soon"),
+    ]
     with pytest.raises(GatewayError):
         await world(*answers, policy=policy).client.credits()
     assert waiting.slept == [7.5, 60.5, 2.0]
@@ -119,7 +136,9 @@ async def test_the_answers_wait_is_kept_and_bounded(world, reply, waiting):
 
 async def test_a_wait_of_nothing_does_not_use_the_tries_up_at_once(world, reply, waiting):
     with pytest.raises(GatewayError):
-        await world(reply(429, retry_after="0"), policy=RetryPolicy(attempts=5, base_s=1)).client.credits()
+        await world(
+            reply(429, retry_after="0"), policy=RetryPolicy(attempts=5, base_s=1)
+        ).client.credits()
     assert waiting.slept == [0.5, 1.0, 2.0, 4.0]
 
 
@@ -129,7 +148,9 @@ async def test_each_retry_is_announced_before_its_wait(world, failed, reply, wai
     with pytest.raises(GatewayError):
         await here.client.credits()
     assert {notice.operation for notice in waiting.notices} == {"credits"}
-    assert [(notice.attempt, notice.reason, notice.status, notice.asked_s) for notice in waiting.notices] == [
+    assert [
+        (notice.attempt, notice.reason, notice.status, notice.asked_s) for notice in waiting.notices
+    ] == [
         (1, "NO_ANSWER", None, None),
         (2, "HTTP_500", 500, None),
         (3, "HTTP_429", 429, 7.0),
@@ -139,9 +160,14 @@ async def test_each_retry_is_announced_before_its_wait(world, failed, reply, wai
 
 
 async def test_a_date_is_relative_to_the_answers_own_clock(world, reply, waiting):
-    headers = {"retry_after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}
+    headers = {
+        "retry_after": "Sun, 06 Nov 1994 08:49:47 GMT",
+        "date": "Sun, 06 Nov 1994 08:49:37 GMT",
+    }
     with pytest.raises(GatewayError) as caught:
-        await world(reply(429, **headers), policy=RetryPolicy(attempts=2, base_s=0)).client.credits()
+        await world(
+            reply(429, **headers), policy=RetryPolicy(attempts=2, base_s=0)
+        ).client.credits()
     assert waiting.slept == [10.0]
     assert caught.value.retry_after_s == 10.0
 
@@ -155,14 +181,20 @@ async def test_no_wait_begins_that_would_end_too_late(world, reply, waiting):
     assert caught.value.retry_after_s == 10.0
 
 
-async def test_a_retry_names_the_host_and_nothing_else_of_a_signed_link(world, reply, waiting, caplog):
+async def test_a_retry_names_the_host_and_nothing_else_of_a_signed_link(
+    world, reply, waiting, caplog
+):
     caplog.set_level("DEBUG", "crucible_batch.gateway")
     here = world(reply(503))
     with pytest.raises(GatewayError):
         await here.client.credits()
     with pytest.raises(GatewayError):
-        await here.storage.put("https://s.test:8443/secret/path?X-Signature=SIGNED#part", b"x", "image/png")
-    assert [notice.host for notice in waiting.notices] == ["crucible.test"] * 2 + ["s.test:8443"] * 2
+        await here.storage.put(
+            "https://s.test:8443/secret/path?X-Signature=SIGNED#part", b"x", "image/png"
+        )
+    assert [notice.host for notice in waiting.notices] == ["crucible.test"] * 2 + [
+        "s.test:8443"
+    ] * 2
     assert "upload at s.test:8443 again in" in caplog.text
     assert not [word for word in ("SIGNED", "secret", "part") if word in caplog.text]
 
@@ -195,7 +227,9 @@ async def test_a_call_ends_with_what_its_caller_raises_instead_of_a_try():
             raise NotNow
         happened.append("try")
         number = happened.count("try")
-        raise GatewayError(str(number), code="X", operation="generate", status=429, in_doubt=number == 2)
+        raise GatewayError(
+            str(number), code="X", operation="generate", status=429, in_doubt=number == 2
+        )
 
     async def before_retry(error: GatewayError, wait_s: float) -> None:
         happened.append((wait_s, error.in_doubt))
@@ -249,8 +283,12 @@ def test_every_wait_is_within_its_bounds(attempt, asked, jitter):
         assert wait >= min(asked, policy.retry_after_cap_s)
 
 
-@pytest.mark.parametrize(("operation", "tries"), [("generate", 9), ("job", 9), ("download", 9), ("credits", 2)])
-async def test_the_requests_of_a_run_outlast_an_outage_and_those_at_its_start_do_not(operation: str, tries: int):
+@pytest.mark.parametrize(
+    ("operation", "tries"), [("generate", 9), ("job", 9), ("download", 9), ("credits", 2)]
+)
+async def test_the_requests_of_a_run_outlast_an_outage_and_those_at_its_start_do_not(
+    operation: str, tries: int
+):
     """Each wait is a second, and the patience of eight ends after nine tries."""
     now, tried = 0.0, 0
 

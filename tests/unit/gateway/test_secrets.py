@@ -25,7 +25,15 @@ SIGNED = "https://s.test/bucket/x.png?token=SIGNATURE"
 def test_a_key_never_shows():
     key = ApiKey(KEY)
     assert (str(key), repr(key)) == ("***", "ApiKey('***')")
-    for text in (str(key), repr(key), f"{key}", f"{key!r}", "%s" % key, repr([key]), repr({"k": key})):  # noqa: UP031
+    for text in (
+        str(key),
+        repr(key),
+        f"{key}",
+        f"{key!r}",
+        "%s" % key,  # noqa: UP031
+        repr([key]),
+        repr({"k": key}),
+    ):
         assert KEY not in text
         assert "***" in text
     assert key.reveal() == KEY
@@ -34,7 +42,21 @@ def test_a_key_never_shows():
         pickle.dumps(key)
 
 
-@each_case("text", ["", " ", "a b", " k3y", "k3y\n", "key\r\nX-Evil: 1", "k\x00", "schlüssel", "k" * 513, "\ud800"])
+@each_case(
+    "text",
+    [
+        "",
+        " ",
+        "a b",
+        " k3y",
+        "k3y\n",
+        "key\r\nX-Evil: 1",
+        "k\x00",
+        "schlüssel",
+        "k" * 513,
+        "\ud800",
+    ],
+)
 def test_a_key_that_cant_stand_in_a_header_is_refused_without_showing_it(text):
     with pytest.raises(KeyRefusedError) as caught:
         ApiKey(text)
@@ -66,7 +88,9 @@ async def test_the_key_goes_to_no_other_origin(url):
     def never(request: httpx.Request) -> httpx.Response:
         raise AssertionError("sent")
 
-    transport = KeyTransport(httpx.MockTransport(never), ApiKey(KEY), parse_api_base("https://crucible.test"))
+    transport = KeyTransport(
+        httpx.MockTransport(never), ApiKey(KEY), parse_api_base("https://crucible.test")
+    )
     async with new_client(transport, timeout_s=1) as client:
         with pytest.raises(RuntimeError) as caught:
             await client.get(url)
@@ -88,7 +112,9 @@ async def test_the_default_port_is_the_same_origin():
         seen.append(request.headers["authorization"])
         return httpx.Response(200)
 
-    transport = KeyTransport(httpx.MockTransport(handler), ApiKey(KEY), parse_api_base("https://crucible.test:443"))
+    transport = KeyTransport(
+        httpx.MockTransport(handler), ApiKey(KEY), parse_api_base("https://crucible.test:443")
+    )
     async with new_client(transport, timeout_s=1) as client:
         response = await client.get("https://crucible.test/")
     assert seen == [f"Bearer {KEY}"]
@@ -119,11 +145,17 @@ async def test_no_error_and_no_log_shows_the_key(world, reply, call, caplog, ope
     assert KEY not in repr(here.client) + repr(vars(here.client))
 
 
-@pytest.mark.parametrize("broken", [httpx.ConnectError, httpx.RemoteProtocolError, 200, 302, 307, 403, 500])
+@pytest.mark.parametrize(
+    "broken", [httpx.ConnectError, httpx.RemoteProtocolError, 200, 302, 307, 403, 500]
+)
 async def test_no_error_and_no_log_shows_a_signed_query(world, reply, caplog, broken):
     caplog.set_level(logging.DEBUG)
     location = "https://s.test/again?token=SIGNATURE"
-    answer = reply(broken, raw=b"x", location=location, content_length="9") if isinstance(broken, int) else broken
+    answer = (
+        reply(broken, raw=b"x", location=location, content_length="9")
+        if isinstance(broken, int)
+        else broken
+    )
     here = world(answer)
     with pytest.raises(GatewayError) as caught:
         await read(here.gateway, SIGNED)
@@ -154,7 +186,10 @@ async def test_the_filter_keeps_the_lines_of_httpx_and_takes_their_queries(world
 async def test_levels_and_handlers_of_the_user_are_left_alone():
     def settings() -> list[object]:
         loggers = [logging.getLogger(name) for name in ("", "httpx", "httpcore", "httpcore.http11")]
-        return [(logger.level, list(logger.handlers), logger.propagate, logger.disabled) for logger in loggers]
+        return [
+            (logger.level, list(logger.handlers), logger.propagate, logger.disabled)
+            for logger in loggers
+        ]
 
     before = settings()
     async with open_gateway("https://crucible.test", KEY):
@@ -167,7 +202,12 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it():
     assert "SECRET" not in str(caught.value)
 
 
-ECHO = {"code": f"ODD_{KEY}", "error": f"bad key {KEY} for {SIGNED}", "hint": f"use {KEY}", "request_id": KEY}
+ECHO = {
+    "code": f"ODD_{KEY}",
+    "error": f"bad key {KEY} for {SIGNED}",
+    "hint": f"use {KEY}",
+    "request_id": KEY,
+}
 
 
 @each_case(
@@ -218,7 +258,11 @@ def test_what_the_gateway_says_is_cut_to_what_is_wanted():
 @each_case(
     "length, end, shown",
     [
-        (801, "see https://user:SECRET@", "see "),  # the character that shows it to be a password is cut off
+        (
+            801,
+            "see https://user:SECRET@",
+            "see ",
+        ),  # the character that shows it to be a password is cut off
         (801, "see https://s.test/x, and why", "see https://s.test/x, and wh"),
         (800, "see https://s.test/x", "see https://s.test/x"),
     ],

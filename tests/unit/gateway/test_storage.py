@@ -138,7 +138,10 @@ async def test_a_download_without_a_length_reports_it(world):
     async def body():
         yield b"abc"
 
-    async with world(lambda _: httpx.Response(200, content=body())).gateway.download(URL) as (length, chunks):
+    async with world(lambda _: httpx.Response(200, content=body())).gateway.download(URL) as (
+        length,
+        chunks,
+    ):
         assert length is None
         assert [chunk async for chunk in chunks] == [b"abc"]
 

@@ -1,4 +1,7 @@
-"""Outages: what is waited for, how long, in what pauses, and what is reported. Only a fake clock sleeps."""
+"""Outages:
+
+what is waited for, how long, in what pauses, and what is reported. Only a fake clock sleeps.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,13 @@ from tests.unit.gateway.conftest import each_operation
 
 LIMIT_S = 600.0
 POLICY = RetryPolicy(patience_s=120.0, outage_s=LIMIT_S)
-UNANSWERED = [(None, "NO_ANSWER"), (502, "HTTP_502"), (503, "HTTP_503"), (504, "HTTP_504"), (502, "BAD_GATEWAY")]
+UNANSWERED = [
+    (None, "NO_ANSWER"),
+    (502, "HTTP_502"),
+    (503, "HTTP_503"),
+    (504, "HTTP_504"),
+    (502, "BAD_GATEWAY"),
+]
 
 
 def failed(status: int | None, code: str, operation: str = "job") -> GatewayError:
@@ -73,7 +82,9 @@ def down_until(end_s: float, error: Callable[[], GatewayError]) -> Callable[[flo
 
 @each_case("status, code", UNANSWERED)
 @each_case("operation", ["job", "generate", "credits", "workflow", "upload", "download", "assets"])
-async def test_every_request_outlasts_an_outage_that_is_short_enough(operation: str, status: int, code: str) -> None:
+async def test_every_request_outlasts_an_outage_that_is_short_enough(
+    operation: str, status: int, code: str
+) -> None:
     world = Clockwork(down_until(LIMIT_S - 1, lambda: failed(status, code, operation)))
     await world.run()
     assert world.attempts[-1] >= LIMIT_S - 1
@@ -81,7 +92,9 @@ async def test_every_request_outlasts_an_outage_that_is_short_enough(operation: 
 
 
 @each_case("status, code", UNANSWERED)
-async def test_an_outage_ends_the_call_once_it_has_lasted_as_long_as_is_allowed(status: int, code: str) -> None:
+async def test_an_outage_ends_the_call_once_it_has_lasted_as_long_as_is_allowed(
+    status: int, code: str
+) -> None:
     world = Clockwork(down_until(1e9, lambda: failed(status, code)))
     with pytest.raises(GatewayError, match="the gateway has been unusable for 10 min"):
         await world.run()
@@ -99,8 +112,12 @@ async def test_the_pauses_grow_up_to_half_a_minute() -> None:
     assert len(world.attempts) < 30
 
 
-@pytest.mark.parametrize("policy", [RetryPolicy(patience_s=120.0), RetryPolicy(patience_s=120.0, outage_s=0.0)])
-async def test_an_outage_that_is_not_to_be_waited_for_ends_the_call_after_its_attempts(policy: RetryPolicy) -> None:
+@pytest.mark.parametrize(
+    "policy", [RetryPolicy(patience_s=120.0), RetryPolicy(patience_s=120.0, outage_s=0.0)]
+)
+async def test_an_outage_that_is_not_to_be_waited_for_ends_the_call_after_its_attempts(
+    policy: RetryPolicy,
+) -> None:
     world = Clockwork(down_until(1e9, lambda: failed(None, "NO_ANSWER")))
     with pytest.raises(GatewayError):
         await world.run(policy)
@@ -125,8 +142,11 @@ async def test_before_the_manifest_is_checked_an_outage_is_not_waited_for() -> N
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("has_bought", [True, False])
-async def test_an_answer_is_not_an_outage(status: int, code: str, attempts: int, has_bought: bool) -> None:
-    """Nor is an error of the credits alone before the first purchase, since it keeps no run from it."""
+async def test_an_answer_is_not_an_outage(
+    status: int, code: str, attempts: int, has_bought: bool
+) -> None:
+    """Nor is an error of the credits alone before the first purchase, since it keeps no run from
+    it."""
     world = Clockwork(down_until(1e9, lambda: failed(status, code, "credits")))
     world.outage.has_bought = has_bought
     with pytest.raises(GatewayError):
@@ -184,7 +204,10 @@ async def test_a_request_that_is_not_sent_shows_nothing_of_the_gateway(code: str
 
 
 async def test_a_request_that_fails_while_others_are_answered_is_not_waited_for() -> None:
-    """Such as one that the gateway can't answer within the time of its proxy. It has the patience of any other."""
+    """Such as one that the gateway can't answer within the time of its proxy.
+
+    It has the patience of any other.
+    """
     world = Clockwork(down_until(1e9, lambda: failed(504, "HTTP_504")))
 
     async def others_answered(_error: GatewayError, seconds: float) -> None:
@@ -218,12 +241,16 @@ async def test_a_call_that_begins_late_in_an_outage_is_not_given_more_time(began
     assert world.attempts[-1] == pytest.approx(LIMIT_S)
 
 
-@pytest.mark.parametrize(("outage_s", "is_awaited", "most_s"), [(0, True, 300), (10, False, 10), (10, True, 10)])
+@pytest.mark.parametrize(
+    ("outage_s", "is_awaited", "most_s"), [(0, True, 300), (10, False, 10), (10, True, 10)]
+)
 async def test_a_page_that_asks_for_a_long_wait_does_not_extend_the_time_allowed(
     outage_s: float, is_awaited: bool, most_s: float
 ) -> None:
     def answer(_now: float) -> None:
-        raise GatewayError("down", code="HTTP_503", status=503, operation="credits", retry_after_s=120.0)
+        raise GatewayError(
+            "down", code="HTTP_503", status=503, operation="credits", retry_after_s=120.0
+        )
 
     world = Clockwork(answer)
     world.outage.is_awaited = is_awaited

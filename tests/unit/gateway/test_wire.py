@@ -1,4 +1,7 @@
-"""The wire models: exact where it is money, liberal where it is a hint, and close to the contract."""
+"""The wire models:
+
+exact where it is money, liberal where it is a hint, and close to the contract.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,25 @@ def balance(text: str) -> Decimal:
 
 
 def entry_amount(text: str) -> Decimal:
-    return wire.read_answer(credits_answer("1", text), wire.CreditsSuccessResponse).data.recent_entries[0].amount
+    return (
+        wire.read_answer(credits_answer("1", text), wire.CreditsSuccessResponse)
+        .data.recent_entries[0]
+        .amount
+    )
 
 
 @each_case(
-    "text", ["0.1", "12345678901.123456789", "0", "1", "250", "0.000000000001", "999999999999.999999999999", "1.10"]
+    "text",
+    [
+        "0.1",
+        "12345678901.123456789",
+        "0",
+        "1",
+        "250",
+        "0.000000000001",
+        "999999999999.999999999999",
+        "1.10",
+    ],
 )
 def test_credits_come_through_digit_for_digit(text):
     with localcontext() as context:
@@ -77,12 +94,23 @@ def test_no_hint_of_an_output_fails_a_job(hint):
 @each_case("hint", HINTS)
 def test_no_hint_of_a_job_or_an_asset_fails_it(hint):
     job = wire.JobData.model_validate(
-        {"job_id": "j", "requested_credits": 1, "status": hint, "error_code": hint, "error_message": hint}
+        {
+            "job_id": "j",
+            "requested_credits": 1,
+            "status": hint,
+            "error_code": hint,
+            "error_message": hint,
+        }
     )
     assert job.status == (hint if isinstance(hint, str) else "")
     assert job.outputs == []
     names = set(wire.AssetDescriptor.model_fields) - {"asset_id"}
-    assert wire.AssetDescriptor.model_validate({"asset_id": "a", **dict.fromkeys(names, hint)}).asset_id == "a"
+    assert (
+        wire.AssetDescriptor.model_validate(
+            {"asset_id": "a", **dict.fromkeys(names, hint)}
+        ).asset_id
+        == "a"
+    )
 
 
 @each_case("text", ["640", "640.0", "6.4e2"])
@@ -94,20 +122,41 @@ def test_whole_numbers_may_be_written_as_fractions(text):
 
 @each_case("text", ["640.5", "1e999999999", '"640"', "true"])
 def test_a_width_that_is_none_is_none(text):
-    assert wire.read_answer(f'{{"output_index": 0, "width": {text}}}'.encode(), wire.JobOutput).width is None
+    assert (
+        wire.read_answer(f'{{"output_index": 0, "width": {text}}}'.encode(), wire.JobOutput).width
+        is None
+    )
 
 
 def test_nulls_stand_where_the_contract_says_nullable():
-    job = {"job_id": "j", "status": "failed", "workflow_id": "w", "requested_credits": 1, "outputs": None}
-    assert wire.JobData.model_validate({**job, "error_code": None, "error_message": None}).outputs == []
+    job = {
+        "job_id": "j",
+        "status": "failed",
+        "workflow_id": "w",
+        "requested_credits": 1,
+        "outputs": None,
+    }
+    assert (
+        wire.JobData.model_validate({**job, "error_code": None, "error_message": None}).outputs
+        == []
+    )
 
 
 def test_a_repr_shows_no_signed_url_and_no_unknown_field():
-    intent = {"asset_id": "a", "upload_url": "https://s/u?sig=SECRET", "upload_token": "SECRET", "credits_charged": 1}
+    intent = {
+        "asset_id": "a",
+        "upload_url": "https://s/u?sig=SECRET",
+        "upload_token": "SECRET",
+        "credits_charged": 1,
+    }
     asset = {"asset_id": "a", "download_url": "https://s/u?sig=SECRET"}
     output = {"output_index": 0, "url": "https://s/u?sig=SECRET", "signed_url": "SECRET"}
     job = {"job_id": "j", "requested_credits": 1, "outputs": [output], "raw": {"url": "SECRET"}}
-    for model, data in [(wire.AssetCreateData, intent), (wire.AssetDescriptor, asset), (wire.JobData, job)]:
+    for model, data in [
+        (wire.AssetCreateData, intent),
+        (wire.AssetDescriptor, asset),
+        (wire.JobData, job),
+    ]:
         made = model.model_validate(data)
         assert "SECRET" not in repr(made)
         assert "SECRET" not in str(made)
@@ -115,7 +164,9 @@ def test_a_repr_shows_no_signed_url_and_no_unknown_field():
 
 def test_what_is_wrong_with_an_answer_is_said_without_its_values():
     with pytest.raises(ValueError, match="upload_url") as caught:
-        wire.AssetCreateData.model_validate({"asset_id": "a", "upload_url": ["SECRET"], "credits_charged": 1})
+        wire.AssetCreateData.model_validate(
+            {"asset_id": "a", "upload_url": ["SECRET"], "credits_charged": 1}
+        )
     assert "SECRET" not in str(caught.value)
 
 

@@ -29,7 +29,11 @@ class Ground:
     def planned(self, name: str, position: int) -> PlannedJob:
         identity = hashlib.sha256(name.encode()).hexdigest()
         return PlannedJob(
-            position=position, identity=identity, name=name, workflow_id="w", params={"prompt.text": name}
+            position=position,
+            identity=identity,
+            name=name,
+            workflow_id="w",
+            params={"prompt.text": name},
         )
 
     @contextmanager

@@ -31,14 +31,20 @@ def wal(ground: Any) -> bytes:
 
 
 def stored(ground: Any) -> list[tuple[int, str, str]]:
-    with closing(sqlite3.connect(Path(ground.directory) / ".crucible/journal.sqlite3")) as connection:
-        return connection.execute("SELECT position, identity, body FROM plan ORDER BY position").fetchall()
+    with closing(
+        sqlite3.connect(Path(ground.directory) / ".crucible/journal.sqlite3")
+    ) as connection:
+        return connection.execute(
+            "SELECT position, identity, body FROM plan ORDER BY position"
+        ).fetchall()
 
 
 async def test_the_same_plan_of_jobs_with_a_past_writes_nothing(ground: Any) -> None:
     with ground.open() as journal, ground.plan(*NAMES) as plan:
         journal.adopt(plan)
-        held = Held(at=1.0, attempt=1, key="cb1-1", credits=Decimal("2.50"), price_class="workflow:w")
+        held = Held(
+            at=1.0, attempt=1, key="cb1-1", credits=Decimal("2.50"), price_class="workflow:w"
+        )
         await journal.append(ground.planned("a", 0).identity, held)
         before = wal(ground)
         journal.adopt(plan)
@@ -58,13 +64,18 @@ CHANGES: dict[str, Callable[[list[PlannedJob]], list[PlannedJob]]] = {
     "output": lambda jobs: [replace(jobs[0], output="elsewhere/{index}{ext}"), *jobs[1:]],
     "identity": lambda jobs: [jobs[0], replace(jobs[1], identity="0" * 64), jobs[2]],
     "one fewer at the end": lambda jobs: jobs[:2],
-    "one more at the end": lambda jobs: [*jobs, replace(jobs[0], identity="1" * 64, name="d", position=3)],
+    "one more at the end": lambda jobs: [
+        *jobs,
+        replace(jobs[0], identity="1" * 64, name="d", position=3),
+    ],
     "none": lambda _jobs: [],
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_a_plan_that_differs_in_one_item_is_adopted(ground: Any, change: Callable[..., list[PlannedJob]]) -> None:
+def test_a_plan_that_differs_in_one_item_is_adopted(
+    ground: Any, change: Callable[..., list[PlannedJob]]
+) -> None:
     first = [ground.planned(name, position) for position, name in enumerate(NAMES)]
     with ground.open() as journal:
         adopt(journal, first)
@@ -88,7 +99,9 @@ async def test_a_job_that_is_retired_though_the_plan_has_it_is_so_no_more(ground
     with ground.open() as journal, ground.plan(*NAMES) as plan:
         journal.adopt(plan)
         with closing(sqlite3.connect(journal.path)) as connection, connection:
-            connection.execute("INSERT INTO retired SELECT identity, body FROM plan WHERE position = 1")
+            connection.execute(
+                "INSERT INTO retired SELECT identity, body FROM plan WHERE position = 1"
+            )
         journal.adopt(plan)
         assert list(journal.retired()) == []
 

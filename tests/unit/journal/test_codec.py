@@ -59,14 +59,23 @@ from tests.harness.case_table import each_case
 KINDS: tuple[type[Any], ...] = (*get_args(JobEvent), *get_args(AssetEvent))
 
 ERROR = ErrorInfo("GPU_LOST", "the GPU fell off", "try again", "req_1")
-ERROR_TEXT = '{"code":"GPU_LOST","message":"the GPU fell off","hint":"try again","request_id":"req_1"}'
+ERROR_TEXT = (
+    '{"code":"GPU_LOST","message":"the GPU fell off","hint":"try again","request_id":"req_1"}'
+)
 
-# The format of journals that are out there. A row may be added; none may ever be changed or taken away.
+# The format of journals that are out there. A row may be added; none may ever be changed or taken
+# away.
 GOLDEN: list[tuple[str, str, Event]] = [
     (
         "Held",
         '{"at":1700000000.25,"attempt":2,"key":"cb1-ab","credits":"2.50","price_class":"workflow:z"}',
-        Held(at=1700000000.25, attempt=2, key="cb1-ab", credits=Decimal("2.50"), price_class="workflow:z"),
+        Held(
+            at=1700000000.25,
+            attempt=2,
+            key="cb1-ab",
+            credits=Decimal("2.50"),
+            price_class="workflow:z",
+        ),
     ),
     (
         "Prepared",
@@ -93,15 +102,33 @@ GOLDEN: list[tuple[str, str, Event]] = [
             '{"at":1.0,"credits":"7","settled":'
             '{"spent":"1","price_class":"workflow:w","shape":"s","reused":true,"differed":true}}'
         ),
-        Repriced(at=1.0, credits=Decimal(7), settled=Settled(Decimal(1), "workflow:w", "s", True, True)),
+        Repriced(
+            at=1.0, credits=Decimal(7), settled=Settled(Decimal(1), "workflow:w", "s", True, True)
+        ),
     ),
     ("Succeeded", '{"at":1.0,"outputs":3}', Succeeded(at=1.0, outputs=3)),
-    ("Succeeded", '{"at":9.0,"outputs":1,"running_at":4.5}', Succeeded(at=9.0, outputs=1, running_at=4.5)),
-    ("Succeeded", '{"at":9.0,"outputs":2,"numbers":[0,3]}', Succeeded(at=9.0, outputs=2, numbers=(0, 3))),
+    (
+        "Succeeded",
+        '{"at":9.0,"outputs":1,"running_at":4.5}',
+        Succeeded(at=9.0, outputs=1, running_at=4.5),
+    ),
+    (
+        "Succeeded",
+        '{"at":9.0,"outputs":2,"numbers":[0,3]}',
+        Succeeded(at=9.0, outputs=2, numbers=(0, 3)),
+    ),
     ("Listed", '{"at":9.0,"numbers":[0,3,1]}', Listed(at=9.0, numbers=(0, 3, 1))),
     ("Failed", f'{{"at":1.0,"error":{ERROR_TEXT}}}', Failed(at=1.0, error=ERROR)),
-    ("Failed", '{"at":1.0,"error":{"code":"X","message":"y"}}', Failed(at=1.0, error=ErrorInfo("X", "y"))),
-    ("Failed", f'{{"at":9.0,"error":{ERROR_TEXT},"running_at":4.5}}', Failed(at=9.0, error=ERROR, running_at=4.5)),
+    (
+        "Failed",
+        '{"at":1.0,"error":{"code":"X","message":"y"}}',
+        Failed(at=1.0, error=ErrorInfo("X", "y")),
+    ),
+    (
+        "Failed",
+        f'{{"at":9.0,"error":{ERROR_TEXT},"running_at":4.5}}',
+        Failed(at=9.0, error=ERROR, running_at=4.5),
+    ),
     (
         "Refunded",
         '{"at":1.0,"attempt":2,"credits":"7.5","entry_id":"e"}',
@@ -121,12 +148,23 @@ GOLDEN: list[tuple[str, str, Event]] = [
     (
         "Saved",
         '{"at":1.0,"index":1,"path":"a/1.png","sha256":"ff","byte_size":9,"mime_type":"image/png","width":4,"height":3}',
-        Saved(at=1.0, index=1, path="a/1.png", sha256="ff", byte_size=9, mime_type="image/png", width=4, height=3),
+        Saved(
+            at=1.0,
+            index=1,
+            path="a/1.png",
+            sha256="ff",
+            byte_size=9,
+            mime_type="image/png",
+            width=4,
+            height=3,
+        ),
     ),
     (
         "Saved",
         '{"at":1.0,"index":1,"path":"a","sha256":"ff","byte_size":9,"mime_type":"m","width":4,"height":3,"sent":null}',
-        Saved(at=1.0, index=1, path="a", sha256="ff", byte_size=9, mime_type="m", width=4, height=3),
+        Saved(
+            at=1.0, index=1, path="a", sha256="ff", byte_size=9, mime_type="m", width=4, height=3
+        ),
     ),
     (
         "Saved",
@@ -134,7 +172,17 @@ GOLDEN: list[tuple[str, str, Event]] = [
             '{"at":1.0,"index":1,"path":"a","sha256":"f","byte_size":9,"mime_type":"m","width":4,"height":3,'
             '"sent":{"sha256":"e","byte_size":7}}'
         ),
-        Saved(at=1.0, index=1, path="a", sha256="f", byte_size=9, mime_type="m", width=4, height=3, sent=Sent("e", 7)),
+        Saved(
+            at=1.0,
+            index=1,
+            path="a",
+            sha256="f",
+            byte_size=9,
+            mime_type="m",
+            width=4,
+            height=3,
+            sent=Sent("e", 7),
+        ),
     ),
     ("Missed", '{"at":1.0,"index":1}', Missed(at=1.0, index=1)),
     ("Relocated", '{"at":1.0,"index":1,"path":"a"}', Relocated(at=1.0, index=1, path="a")),
@@ -187,7 +235,9 @@ def test_fields_that_a_newer_release_added_are_passed_over() -> None:
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
-CREDITS = st.decimals(min_value=0, max_value=10**9, allow_nan=False, allow_infinity=False, places=6) | st.sampled_from(
+CREDITS = st.decimals(
+    min_value=0, max_value=10**9, allow_nan=False, allow_infinity=False, places=6
+) | st.sampled_from(
     [Decimal(text) for text in ("0", "0.10", "0.000000000001", "1E+2", "999999999999", "2.50")]
 )
 PARTS: dict[Any, st.SearchStrategy[Any]] = {
@@ -202,7 +252,11 @@ DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
 def made(kind: type[Any]) -> st.SearchStrategy[Any]:
-    parts = {"assets": st.dictionaries(TEXT, TEXT, max_size=3), "credits": CREDITS, "rebate": CREDITS}
+    parts = {
+        "assets": st.dictionaries(TEXT, TEXT, max_size=3),
+        "credits": CREDITS,
+        "rebate": CREDITS,
+    }
     parts |= {"at": PARTS[float], "error": PARTS[ErrorInfo], "running_at": st.none() | PARTS[float]}
     parts |= dict.fromkeys(("attempt", "outputs", "index", "byte_size", "width", "height"), COUNTS)
     parts |= {"sha256": DIGESTS, "sent": st.none() | st.builds(Sent, DIGESTS, COUNTS)}
@@ -216,12 +270,17 @@ def test_every_event_survives_exactly(event: Any) -> None:
     assert back == event
     assert type(back) is type(event)
     for amount in ("credits", "rebate"):
-        # Equality of Decimals looks past the exponent; what is kept are the very digits that the gateway gave.
+        # Equality of Decimals looks past the exponent; what is kept are the very digits that the
+        # gateway gave.
         assert str(getattr(back, amount, "")) == str(getattr(event, amount, ""))
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**80), 2**80)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
@@ -246,7 +305,17 @@ def test_a_planned_job_survives_whole() -> None:
     spec = AssetSpec("aa", 3, "image/png", "x.png")
     image = InputImage(spec, Path("/photos/x.png"))
     job = PlannedJob(
-        7, "ab", "n", "z", {"seed": 2**64}, {"image": image}, "p", {"x": "1"}, 2, "n/{index}{ext}", {"sku": "a1"}
+        7,
+        "ab",
+        "n",
+        "z",
+        {"seed": 2**64},
+        {"image": image},
+        "p",
+        {"x": "1"},
+        2,
+        "n/{index}{ext}",
+        {"sku": "a1"},
     )
     assert decode(PlannedJob, encode(job)) == job
 
@@ -282,7 +351,9 @@ def test_terms_of_every_release_are_read(body: str, plan_digest: str | None) -> 
         (TERMS_TEXT + ',"plan_digest":null,"sidecars":false,"embed":true}', (False, True)),
     ],
 )
-def test_where_provenance_goes_is_known_of_every_release(body: str, provenance: tuple[bool, bool]) -> None:
+def test_where_provenance_goes_is_known_of_every_release(
+    body: str, provenance: tuple[bool, bool]
+) -> None:
     terms = decode(RunTerms, body)
     assert (terms.sidecars, terms.embed) == provenance
 
@@ -332,8 +403,20 @@ def test_the_first_and_the_last_value_of_each_range_are_read(event: Event) -> No
         Refunded(at=1.0, attempt=-1, credits=Decimal(1), entry_id="e"),
         Consumed(at=1.0, attempt=MOST + 1, credits=Decimal(1), entry_id="e"),
         RefundForgotten(at=1.0, attempt=-1, credits=Decimal(1), by="mia@studio"),
-        Saved(at=1.0, index=0, path="a", sha256="0", byte_size=0, mime_type="m", width=0, height=0, sent=Sent("/", 1)),
-        Saved(at=1.0, index=0, path="a", sha256="0", byte_size=0, mime_type="m", width=-1, height=0),
+        Saved(
+            at=1.0,
+            index=0,
+            path="a",
+            sha256="0",
+            byte_size=0,
+            mime_type="m",
+            width=0,
+            height=0,
+            sent=Sent("/", 1),
+        ),
+        Saved(
+            at=1.0, index=0, path="a", sha256="0", byte_size=0, mime_type="m", width=-1, height=0
+        ),
         Relocated(at=1.0, index=-1, path="a"),
     ],
 )
@@ -370,20 +453,31 @@ def test_a_time_in_a_column_is_a_number_within_the_years_of_a_date() -> None:
 
 HELD = '{"at":%s,"attempt":%s,"key":"k","credits":%s,"price_class":"c"}'
 REPRICED = '{"at":1,"credits":"%s","settled":{"spent":"%s","price_class":"c","shape":""}}'
-SAVED = '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m","width":4,"height":3}'
+SAVED = (
+    '{"at":1,"index":%s,"path":"a","sha256":%s,"byte_size":%s,"mime_type":"m","width":4,"height":3}'
+)
 
 
 @each_case(
     "kind, body",
     [
-        *(("Held", HELD % (at, 1, '"1"')) for at in ("NaN", "Infinity", "-1e12", "1e300", "253402300800", "null")),
+        *(
+            ("Held", HELD % (at, 1, '"1"'))
+            for at in ("NaN", "Infinity", "-1e12", "1e300", "253402300800", "null")
+        ),
         *(("Held", HELD % (1, attempt, '"1"')) for attempt in ("-1", "1e300", "1" + "0" * 400)),
-        *(("Held", HELD % (1, 1, f'"{credits}"')) for credits in ("-1", "NaN", "Infinity", "1E+18", "1E+999999", "")),
+        *(
+            ("Held", HELD % (1, 1, f'"{credits}"'))
+            for credits in ("-1", "NaN", "Infinity", "1E+18", "1E+999999", "")
+        ),
         *(("Repriced", REPRICED % credits) for credits in (("-1", "1"), ("1", "-1"), ("1", "NaN"))),
         *(("Deleted", f'{{"at":1,"rebate":"{rebate}"}}') for rebate in ("-1", "1E+999999")),
         *(("Succeeded", f'{{"at":1,"outputs":{outputs}}}') for outputs in ("-1", "1" + "0" * 400)),
         ("Succeeded", '{"at":1,"outputs":1,"running_at":NaN}'),
-        *(("Saved", SAVED % each) for each in (("-1", '"ff"', "1"), ("0", '"../x"', "1"), ("0", '"ff"', "-1"))),
+        *(
+            ("Saved", SAVED % each)
+            for each in (("-1", '"ff"', "1"), ("0", '"../x"', "1"), ("0", '"ff"', "-1"))
+        ),
         ("Missed", '{"at":1,"index":-1}'),
         *(("Uploaded", body) for body in (None, 7, 1.5, b'{"at":1}')),
         *((kind, '{"at":1}') for kind in (None, 7, b"Uploaded")),

@@ -1,6 +1,8 @@
-"""A journal in use keeps its locks, whatever the same process reads meanwhile, so no other process takes its log away.
+"""A journal in use keeps its locks, whatever the same process reads meanwhile, so no other process
+takes its log away.
 
-The judge is another process, which knows the file and SQLite's documented lock bytes, and nothing of the program.
+The judge is another process, which knows the file and SQLite's documented lock bytes, and nothing
+of the program.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from tests.unit.journal.conftest import Ground
 OTHER_PROCESS = """
 import fcntl, os, sqlite3, struct, sys
 path = sys.argv[1]
-# The bytes that SQLite locks in a database file (PENDING, RESERVED, SHARED: "File Locking", 0x40000000 to +512), and
-# in the shared memory of WAL mode, the one that each connection holds while it is open (128, "dead man's switch").
+# The bytes that SQLite locks in a database file (PENDING, RESERVED, SHARED: "File Locking",
+# 0x40000000 to +512), and in the shared memory of WAL mode, the one that each connection holds
+# while it is open (128, "dead man's switch").
 for name, first, count in ((path, 0x40000000, 512), (path + "-shm", 128, 1)):
     descriptor = os.open(name, os.O_RDWR)
     request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
@@ -47,8 +50,8 @@ def file_of(directory: Path) -> Path:
 
 
 def seen_by_another_process(directory: Path) -> list[str]:
-    """Return who holds the locks of the file and of its shared memory, the number of events, and what became of the log
-    after the other process has closed its connection."""
+    """Return who holds the locks of the file and of its shared memory, the number of events, and
+    what became of the log after the other process has closed its connection."""
     words = [sys.executable, "-IS", "-c", OTHER_PROCESS, str(file_of(directory))]
     done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=240)
     return done.stdout.split()
@@ -56,7 +59,9 @@ def seen_by_another_process(directory: Path) -> list[str]:
 
 def append(journal: Journal, number: int) -> None:
     """Store one event in the journal's write-ahead log."""
-    event = Held(at=float(number), attempt=1, key=f"key-{number}", credits=Decimal(1), price_class="w")
+    event = Held(
+        at=float(number), attempt=1, key=f"key-{number}", credits=Decimal(1), price_class="w"
+    )
     asyncio.run(journal.append(f"job-{number}", event))
 
 
@@ -70,8 +75,13 @@ def ground(tmp_path: Path) -> Ground:
 
 @pytest.fixture
 def used(ground: Ground) -> Iterator[Journal]:
-    """A journal that this process has open as a run does: locked, with a row of the run, and a log."""
-    terms = RunTerms("campaign", "m.yaml", "00" * 32, "default", Decimal(9), Decimal(1), 1, frozenset())
+    """A journal that this process has open as a run does:
+
+    locked, with a row of the run, and a log.
+    """
+    terms = RunTerms(
+        "campaign", "m.yaml", "00" * 32, "default", Decimal(9), Decimal(1), 1, frozenset()
+    )
     with lock_run_directory(ground.directory), ground.open() as journal, ground.plan("a") as plan:
         journal.adopt(plan)
         journal.begin_run(terms, now=1.0)
@@ -94,7 +104,9 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-def test_a_reader_in_the_process_of_a_run_leaves_its_locks(ground: Ground, used: Journal, reader: Any) -> None:
+def test_a_reader_in_the_process_of_a_run_leaves_its_locks(
+    ground: Ground, used: Journal, reader: Any
+) -> None:
     ours = str(os.getpid())
     assert seen_by_another_process(ground.directory) == [ours, ours, "1", "kept"]
     reader(ground.directory)

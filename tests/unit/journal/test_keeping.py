@@ -1,4 +1,7 @@
-"""The journal's file: bound to one run, read while it is written, refused where it can't be trusted."""
+"""The journal's file:
+
+bound to one run, read while it is written, refused where it can't be trusted.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,21 @@ def binding() -> Binding:
 @pytest.fixture
 def planned() -> Callable[..., PlannedJob]:
     def make(number: int, *, position: int | None = None, image: bool = False) -> PlannedJob:
-        spec = AssetSpec(sha256=f"{number:064x}", byte_size=7, mime_type="image/png", filename="a.png")
+        spec = AssetSpec(
+            sha256=f"{number:064x}", byte_size=7, mime_type="image/png", filename="a.png"
+        )
         return PlannedJob(
             position=number if position is None else position,
             identity=f"{number:064x}",
             name=f"job-{number}",
             workflow_id="zimage-base",
-            params={"prompt.text": "caf\u00e9 \U0001f6a2", "sampler.seed": 2**64 - 1, "x": 0.1, "on": True, "no": None},
+            params={
+                "prompt.text": "caf\u00e9 \U0001f6a2",
+                "sampler.seed": 2**64 - 1,
+                "x": 0.1,
+                "on": True,
+                "no": None,
+            },
             images={"image.image": InputImage(spec, Path("a.png"))} if image else {},
             prompt="a prompt",
             axes={"style": "noir"},
@@ -58,14 +69,22 @@ def planned() -> Callable[..., PlannedJob]:
 def held() -> Callable[..., Held]:
     def make(number: int, *, attempt: int = 1, credits: str = "2") -> Held:
         key = idempotency_key(f"{number:064x}", attempt)
-        return Held(at=1.5, attempt=attempt, key=key, credits=Decimal(credits), price_class="workflow:zimage-base")
+        return Held(
+            at=1.5,
+            attempt=attempt,
+            key=key,
+            credits=Decimal(credits),
+            price_class="workflow:zimage-base",
+        )
 
     return make
 
 
 @pytest.fixture
 def accepted() -> Callable[..., Accepted]:
-    return lambda number: Accepted(at=2.5, job_id=f"g-{number}", credits=Decimal("0.1"), reused=False)
+    return lambda number: Accepted(
+        at=2.5, job_id=f"g-{number}", credits=Decimal("0.1"), reused=False
+    )
 
 
 @pytest.fixture
@@ -103,7 +122,9 @@ def change(directory: Path, *statements: str) -> None:
     connection.close()
 
 
-async def test_opening_again_replays_the_same(tmp_path, binding, planned, fill, held, accepted, terms):
+async def test_opening_again_replays_the_same(
+    tmp_path, binding, planned, fill, held, accepted, terms
+):
     ending = Ending(RunStatus.STOPPED, 5, {"*": ErrorInfo("X", "x", "do this", "r-1")})
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         fill(journal, *(planned(number) for number in range(3)))
@@ -147,7 +168,10 @@ def test_a_journal_of_the_next_release_is_refused_and_left_alone(tmp_path, bindi
         pass
     change(tmp_path, f"PRAGMA user_version = {FORMAT + 1}")
     before = file_of(tmp_path).read_bytes()
-    with pytest.raises(JournalError, match="newer release"), Journal.open(tmp_path, binding, now=1.0):
+    with (
+        pytest.raises(JournalError, match="newer release"),
+        Journal.open(tmp_path, binding, now=1.0),
+    ):
         pass
     assert file_of(tmp_path).read_bytes() == before
 
@@ -155,25 +179,41 @@ def test_a_journal_of_the_next_release_is_refused_and_left_alone(tmp_path, bindi
 def test_what_is_not_a_run_directory_is_refused_with_the_reason(tmp_path):
     assert not Journal.exists(tmp_path)
     (tmp_path / "file").write_text("")
-    for name, reason in (("", "it has no journal"), ("file", "it is a file"), ("nowhere", "it does not exist")):
-        with pytest.raises(RunDirectoryError, match=f"not a run directory: {reason}"), Journal.read(tmp_path / name):
+    for name, reason in (
+        ("", "it has no journal"),
+        ("file", "it is a file"),
+        ("nowhere", "it does not exist"),
+    ):
+        with (
+            pytest.raises(RunDirectoryError, match=f"not a run directory: {reason}"),
+            Journal.read(tmp_path / name),
+        ):
             pass
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "why"),
     [
-        ("Succeeded", '{"at": 1, "outputs": 1}', "the event Succeeded is impossible for a job that is ready"),
+        (
+            "Succeeded",
+            '{"at": 1, "outputs": 1}',
+            "the event Succeeded is impossible for a job that is ready",
+        ),
         ("Uploaded", '{"at": 1}', "the event Uploaded is impossible for a job"),
     ],
 )
 def test_an_event_that_can_not_have_happened_makes_its_job_unreadable_and_no_other(
     tmp_path, binding, planned, fill, caplog, kind, body, why
 ):
-    directory = tmp_path / kind  # the path is what is remembered of a job that was logged, and pytest may use one twice
+    directory = (
+        tmp_path / kind
+    )  # the path is what is remembered of a job that was logged, and pytest may use one twice
     with Journal.open(directory, binding, now=1.0) as journal:
         fill(journal, planned(0), planned(1))
-    change(directory, f"INSERT INTO events (subject, type, body) VALUES ('{planned(0).identity}', '{kind}', '{body}')")
+    change(
+        directory,
+        f"INSERT INTO events (subject, type, body) VALUES ('{planned(0).identity}', '{kind}', '{body}')",
+    )
     with Journal.read(directory) as journal:
         (_, odd), (_, other) = journal.jobs(RULE)
         assert journal.job(planned(0), RULE) == odd
@@ -205,7 +245,8 @@ def test_a_plan_is_adopted_as_a_whole_or_not_at_all(tmp_path, binding, planned, 
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         fill(journal, planned(0), planned(1))
         change(
-            tmp_path, "CREATE TRIGGER t BEFORE INSERT ON plan WHEN new.position = 1 BEGIN SELECT RAISE(ABORT,'x'); END"
+            tmp_path,
+            "CREATE TRIGGER t BEFORE INSERT ON plan WHEN new.position = 1 BEGIN SELECT RAISE(ABORT,'x'); END",
         )
         with pytest.raises(sqlite3.Error):
             fill(journal, planned(5, position=0), planned(6, position=1))
@@ -235,7 +276,9 @@ async def test_what_a_plan_drops_keeps_its_past_as_retired_until_it_is_asked_for
         assert (known[0], known[1].phase, known[2]) == (planned(0), Phase.SUBMITTING, False)
 
 
-async def test_the_account_is_known_by_its_key_and_by_the_newest_job(tmp_path, binding, held, accepted):
+async def test_the_account_is_known_by_its_key_and_by_the_newest_job(
+    tmp_path, binding, held, accepted
+):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         assert journal.remembered_key() is None
         assert journal.newest_gateway_asset() is None
@@ -248,7 +291,9 @@ async def test_the_account_is_known_by_its_key_and_by_the_newest_job(tmp_path, b
         assert journal.newest_gateway_job() == "g-2"
 
 
-async def test_a_queue_that_is_half_read_keeps_no_log_from_being_folded_in(tmp_path, binding, planned, held, fill):
+async def test_a_queue_that_is_half_read_keeps_no_log_from_being_folded_in(
+    tmp_path, binding, planned, held, fill
+):
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         fill(journal, *(planned(number) for number in range(200)))
         queue = journal.jobs(RULE)
@@ -260,8 +305,21 @@ async def test_a_queue_that_is_half_read_keeps_no_log_from_being_folded_in(tmp_p
 
 
 async def test_the_jobs_that_saved_an_output_at_a_path_are_known(tmp_path, binding):
-    saved = Saved(at=1.0, index=0, path="a/é.png", sha256="0" * 64, byte_size=9, mime_type="m", width=1, height=2)
+    saved = Saved(
+        at=1.0,
+        index=0,
+        path="a/é.png",
+        sha256="0" * 64,
+        byte_size=9,
+        mime_type="m",
+        width=1,
+        height=2,
+    )
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         await journal.append("s", saved)
         await journal.append("s", Relocated(at=1.0, index=0, path="a/é.1.png"))
-        assert [journal.saved_at(path) for path in ("a/é.png", "a/é.1.png", "a")] == [["s"], ["s"], []]
+        assert [journal.saved_at(path) for path in ("a/é.png", "a/é.1.png", "a")] == [
+            ["s"],
+            ["s"],
+            [],
+        ]

@@ -1,4 +1,7 @@
-"""Journals that earlier releases wrote mean today what they meant then: keys, phases, credits, to the last digit."""
+"""Journals that earlier releases wrote mean today what they meant then:
+
+keys, phases, credits, to the last digit.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ JOURNALS = sorted(path.parent.relative_to(KEPT) for path in KEPT.glob("*/*/journ
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, object]]:
     """A run directory with a copy of a kept journal, and what its own release made of it."""
     (tmp_path / "run" / ".crucible").mkdir(parents=True)
-    shutil.copyfile(KEPT / request.param / "journal.sqlite3", tmp_path / "run" / ".crucible" / "journal.sqlite3")
+    shutil.copyfile(
+        KEPT / request.param / "journal.sqlite3", tmp_path / "run" / ".crucible" / "journal.sqlite3"
+    )
     return tmp_path / "run", json.loads((KEPT / request.param / "understood.json").read_text())
 
 
@@ -39,5 +44,8 @@ def test_a_kept_journal_can_be_gone_on_with_and_loses_nothing_by_it(kept):
         binding = journal.binding()
     with Journal.open(run_dir, binding, now=1.0) as journal:
         for _, job in journal.jobs(RetryRule()):
-            assert all(attempt.key == idempotency_key(job.identity, attempt.number) for attempt in job.attempts)
+            assert all(
+                attempt.key == idempotency_key(job.identity, attempt.number)
+                for attempt in job.attempts
+            )
     assert understood(run_dir) == then

@@ -43,7 +43,9 @@ PROGRAM = """
 
 def test_another_process_is_kept_out_until_the_holder_is_killed(tmp_path):
     holder = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     try:
         assert holder.stdout.readline() == b"held\n"
@@ -56,7 +58,9 @@ def test_another_process_is_kept_out_until_the_holder_is_killed(tmp_path):
         holder.send_signal(signal.SIGKILL)
         holder.communicate()
     assert not is_locked(tmp_path)
-    assert read_holder(tmp_path / ".crucible").pid == holder.pid  # the dead one's text is still there, and stops nobody
+    assert (
+        read_holder(tmp_path / ".crucible").pid == holder.pid
+    )  # the dead one's text is still there, and stops nobody
     with lock_run_directory(tmp_path):
         assert is_locked(tmp_path)
         assert read_holder(tmp_path / ".crucible").pid == os.getpid()
@@ -71,12 +75,17 @@ def test_a_directory_is_made_where_there_is_none(tmp_path):
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707])
 @pytest.mark.parametrize("which", ["", ".crucible"])
-def test_a_directory_in_which_everybody_may_write_is_refused_and_nothing_is_left_in_it(tmp_path, mode, which):
+def test_a_directory_in_which_everybody_may_write_is_refused_and_nothing_is_left_in_it(
+    tmp_path, mode, which
+):
     with lock_run_directory(tmp_path):
         pass
     (tmp_path / which).chmod(mode)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(RunDirectoryError, match="is writable by everyone") as caught, lock_run_directory(tmp_path):
+    with (
+        pytest.raises(RunDirectoryError, match="is writable by everyone") as caught,
+        lock_run_directory(tmp_path),
+    ):
         pass
     assert f"chmod o-w {tmp_path / which}" in caught.value.hint
     assert sorted(tmp_path.rglob("*")) == before
@@ -115,7 +124,10 @@ def test_the_directory_of_another_user_is_refused_unless_we_are_root(tmp_path, m
             pass
     owner = tmp_path.stat().st_uid
     monkeypatch.setattr(safe_files.os, "geteuid", lambda: owner + 1)
-    with pytest.raises(RunDirectoryError, match="belongs to another user"), lock_run_directory(tmp_path):
+    with (
+        pytest.raises(RunDirectoryError, match="belongs to another user"),
+        lock_run_directory(tmp_path),
+    ):
         pass
     monkeypatch.setattr(safe_files.os, "geteuid", lambda: owner)
     with lock_run_directory(tmp_path):
@@ -233,7 +245,9 @@ def test_where_a_directory_can_not_be_locked_its_file_is(tmp_path, monkeypatch):
     assert not is_locked(tmp_path)
 
 
-def test_a_directory_that_was_replaced_while_it_was_locked_is_locked_once_more(tmp_path, monkeypatch):
+def test_a_directory_that_was_replaced_while_it_was_locked_is_locked_once_more(
+    tmp_path, monkeypatch
+):
     run, flock, moved = tmp_path / "run", lock.fcntl.flock, []
 
     def moving(descriptor, kind):
@@ -248,13 +262,20 @@ def test_a_directory_that_was_replaced_while_it_was_locked_is_locked_once_more(t
         assert not is_locked(moved[0])
 
 
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
-def test_a_file_system_without_locks_is_refused_and_nothing_runs_unlocked(tmp_path, monkeypatch, number):
+@pytest.mark.parametrize(
+    "number", [errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL]
+)
+def test_a_file_system_without_locks_is_refused_and_nothing_runs_unlocked(
+    tmp_path, monkeypatch, number
+):
     def refuse(_descriptor, _operation):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(RunDirectoryError, match="has no file locks") as caught, lock_run_directory(tmp_path):
+    with (
+        pytest.raises(RunDirectoryError, match="has no file locks") as caught,
+        lock_run_directory(tmp_path),
+    ):
         pytest.fail("it runs unlocked")
     assert caught.value.exit_code == 2
     assert is_locked(tmp_path) is False
@@ -264,7 +285,10 @@ def test_a_file_system_without_locks_is_refused_and_nothing_runs_unlocked(tmp_pa
 def test_the_folder_of_a_manifest_and_its_run_directories_are_locked_apart(tmp_path):
     with lock_results(tmp_path), lock_run_directory(tmp_path / "run"):
         assert is_locked(tmp_path)
-        with pytest.raises(RunBusyError, match=re.escape(f"another run holds {tmp_path}: ")), lock_results(tmp_path):
+        with (
+            pytest.raises(RunBusyError, match=re.escape(f"another run holds {tmp_path}: ")),
+            lock_results(tmp_path),
+        ):
             pass
         with pytest.raises(RunBusyError, match=f"process {os.getpid()} on ") as caught:
             refuse_if_locked(tmp_path / "run")

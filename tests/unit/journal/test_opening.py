@@ -31,7 +31,9 @@ def test_a_file_that_is_no_journal_is_not_left_open(ground: Any) -> None:
     before = len(list(descriptors.iterdir()))
     with pytest.raises(JournalError) as caught, ground.open():
         pass
-    assert len(list(descriptors.iterdir())) == before, caught  # whose traceback would keep a connection alive
+    assert len(list(descriptors.iterdir())) == before, (
+        caught
+    )  # whose traceback would keep a connection alive
 
 
 GARBAGE = b"not a database at all" * 100
@@ -50,7 +52,9 @@ def test_a_file_that_is_no_journal_is_said_to_be_none_and_stays_as_it_is(ground:
             pass
 
     for attempt in (read, write):
-        with pytest.raises(JournalError, match="can't be read as a journal; nothing was changed") as caught:
+        with pytest.raises(
+            JournalError, match="can't be read as a journal; nothing was changed"
+        ) as caught:
             attempt()
         assert str(file_of(ground)) in caught.value.message
         assert "which restores the jobs from receipts.jsonl" in (caught.value.hint or "")
@@ -63,7 +67,10 @@ def test_a_journal_that_is_damaged_within_is_said_to_be_so(ground: Any) -> None:
         journal.adopt(plan)
     content = file_of(ground).read_bytes()
     file_of(ground).write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
-    with pytest.raises(JournalError, match="is damaged: ") as caught, Journal.read(ground.directory) as reader:
+    with (
+        pytest.raises(JournalError, match="is damaged: ") as caught,
+        Journal.read(ground.directory) as reader,
+    ):
         list(reader.jobs(RULE))
     assert "restore it from a backup" in (caught.value.hint or "")
 
@@ -72,7 +79,9 @@ def test_the_format_commits_with_the_record_of_itself(ground: Any) -> None:
     for _ in range(2):
         with ground.open(), closing(sqlite3.connect(file_of(ground))) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
-            assert connection.execute("SELECT format, applied_at FROM migrations").fetchall() == [(FORMAT, 1.0)]
+            assert connection.execute("SELECT format, applied_at FROM migrations").fetchall() == [
+                (FORMAT, 1.0)
+            ]
 
 
 PLANTED = [
@@ -106,7 +115,10 @@ def test_no_link_is_followed_out_of_the_run_directory(
     place = Path(ground.directory) / planted
     shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
     place.symlink_to(home / target)
-    with pytest.raises(RunDirectoryError, match="is a symbolic link") as caught, _attempts(ground)[attempt]():
+    with (
+        pytest.raises(RunDirectoryError, match="is a symbolic link") as caught,
+        _attempts(ground)[attempt](),
+    ):
         pass
     assert str(place) in caught.value.message
     assert sorted(path.name for path in home.rglob("*")) == ["file", "folder"]
@@ -127,7 +139,9 @@ def test_what_is_no_plain_file_is_refused(ground: Any, planted: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["journal.sqlite3", "journal.sqlite3-wal", "lock"])
-def test_a_second_name_of_another_file_is_not_written_to(ground: Any, tmp_path: Path, name: str) -> None:
+def test_a_second_name_of_another_file_is_not_written_to(
+    ground: Any, tmp_path: Path, name: str
+) -> None:
     with ground.open():
         pass
     (tmp_path / "file").write_bytes(ELSEWHERE)
@@ -142,7 +156,9 @@ def test_a_second_name_of_another_file_is_not_written_to(ground: Any, tmp_path: 
 
 @pytest.mark.parametrize("version", [0, 1, 99])
 @pytest.mark.parametrize("mode", ["delete", "wal"])
-@pytest.mark.parametrize("content", ["CREATE TABLE moz_cookies (value)", "CREATE VIEW moz_cookies AS SELECT 1"])
+@pytest.mark.parametrize(
+    "content", ["CREATE TABLE moz_cookies (value)", "CREATE VIEW moz_cookies AS SELECT 1"]
+)
 def test_a_database_of_something_else_is_refused_and_stays_as_it_is(
     ground: Any, mode: str, version: int, content: str
 ) -> None:
@@ -174,7 +190,9 @@ def test_a_schema_with_names_that_are_no_text_is_damaged(ground: Any) -> None:
 
 
 @pytest.mark.parametrize("table", ["meta", "migrations", "events", "plan", "retired", "runs"])
-def test_a_journal_that_lacks_a_table_is_damaged_and_stays_as_it_is(ground: Any, table: str) -> None:
+def test_a_journal_that_lacks_a_table_is_damaged_and_stays_as_it_is(
+    ground: Any, table: str
+) -> None:
     with ground.open():
         pass
     with closing(sqlite3.connect(file_of(ground))) as connection:
@@ -187,8 +205,11 @@ def test_a_journal_that_lacks_a_table_is_damaged_and_stays_as_it_is(ground: Any,
 
 
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
-def test_a_file_that_a_killed_run_left_without_tables_is_no_journal_yet(ground: Any, mode: str) -> None:
-    """Otherwise every later run that reads it before it is opened for writing would call it damaged."""
+def test_a_file_that_a_killed_run_left_without_tables_is_no_journal_yet(
+    ground: Any, mode: str
+) -> None:
+    """Otherwise every later run that reads it before it is opened for writing would call it
+    damaged."""
     path = file_of(ground)
     path.parent.mkdir(parents=True)
     path.touch()
@@ -199,7 +220,9 @@ def test_a_file_that_a_killed_run_left_without_tables_is_no_journal_yet(ground: 
     with pytest.raises(RunDirectoryError), Journal.read(ground.directory):
         pass
     with ground.open():
-        assert Journal.exists(ground.directory)  # before it is closed, its tables are in the write-ahead log
+        assert Journal.exists(
+            ground.directory
+        )  # before it is closed, its tables are in the write-ahead log
     assert Journal.exists(ground.directory)
     path.write_bytes(b"damaged")
     assert Journal.exists(ground.directory)

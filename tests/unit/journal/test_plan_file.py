@@ -39,7 +39,9 @@ with PlanFile.temporary() as plan:
     plan.fill(planned(number) for number in range(5000))
     os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
 
@@ -50,9 +52,18 @@ def test_one_identity_has_one_place(ground: Any) -> None:
 
 
 def test_a_plan_knows_whether_a_job_has_an_image() -> None:
-    fox = PlannedJob(position=0, identity="a" * 64, name="fox", workflow_id="w", params={"images": {"x": 1}})
+    fox = PlannedJob(
+        position=0, identity="a" * 64, name="fox", workflow_id="w", params={"images": {"x": 1}}
+    )
     image = InputImage(AssetSpec("ee" * 32, 70, "image/png", "a.png"), Path("a.png"))
-    owl = PlannedJob(position=1, identity="b" * 64, name="owl", workflow_id="w", params={}, images={"image": image})
+    owl = PlannedJob(
+        position=1,
+        identity="b" * 64,
+        name="owl",
+        workflow_id="w",
+        params={},
+        images={"image": image},
+    )
     for jobs, has_images in (([], False), ([fox], False), ([fox, owl], True)):
         with PlanFile.temporary() as plan:
             plan.fill(jobs)

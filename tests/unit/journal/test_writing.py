@@ -30,14 +30,22 @@ def binding() -> Binding:
 def held() -> Callable[..., Held]:
     def make(number: int, *, attempt: int = 1, credits: str = "2") -> Held:
         key = idempotency_key(f"{number:064x}", attempt)
-        return Held(at=1.5, attempt=attempt, key=key, credits=Decimal(credits), price_class="workflow:zimage-base")
+        return Held(
+            at=1.5,
+            attempt=attempt,
+            key=key,
+            credits=Decimal(credits),
+            price_class="workflow:zimage-base",
+        )
 
     return make
 
 
 @pytest.fixture
 def accepted() -> Callable[..., Accepted]:
-    return lambda number: Accepted(at=2.5, job_id=f"g-{number}", credits=Decimal("0.1"), reused=False)
+    return lambda number: Accepted(
+        at=2.5, job_id=f"g-{number}", credits=Decimal("0.1"), reused=False
+    )
 
 
 def stored(path: Path) -> list[tuple[str, str]]:
@@ -52,10 +60,14 @@ async def test_the_order_of_giving_is_the_order_in_the_journal(tmp_path, binding
         async with asyncio.TaskGroup() as group:
             for number in range(50):
                 group.create_task(journal.append(f"{number:064x}", held(number)))
-        assert [subject for subject, _ in journal.events()] == [f"{number:064x}" for number in range(50)]
+        assert [subject for subject, _ in journal.events()] == [
+            f"{number:064x}" for number in range(50)
+        ]
 
 
-async def test_what_is_given_during_a_commit_shares_the_next_one(tmp_path, binding, held, monkeypatch):
+async def test_what_is_given_during_a_commit_shares_the_next_one(
+    tmp_path, binding, held, monkeypatch
+):
     may_go_on, commit, commits = threading.Event(), group_commit._commit, []
 
     def counted_commit(*arguments):
@@ -68,7 +80,10 @@ async def test_what_is_given_during_a_commit_shares_the_next_one(tmp_path, bindi
         first = asyncio.ensure_future(journal.append("0", held(0)))
         while not commits:
             await asyncio.sleep(0.001)
-        others = [asyncio.ensure_future(journal.append(str(number), held(number))) for number in range(1, 10)]
+        others = [
+            asyncio.ensure_future(journal.append(str(number), held(number)))
+            for number in range(1, 10)
+        ]
         await asyncio.sleep(0)
         may_go_on.set()
         await asyncio.gather(first, *others)
@@ -86,7 +101,8 @@ async def test_fsync_is_asked_for_at_each_commit(tmp_path, binding):
 
 
 def writers() -> set[threading.Thread]:
-    """The threads that write journals, also those that killed runs of earlier tests have left behind."""
+    """The threads that write journals, also those that killed runs of earlier tests have left
+    behind."""
     return {thread for thread in threading.enumerate() if thread.name == "journal-writer"}
 
 
@@ -164,7 +180,9 @@ async def test_a_cancelled_wait_leaves_nobody_of_its_commit_waiting():
 
     writer = GroupCommitWriter(connect)
     try:
-        first, cancelled, last = (asyncio.ensure_future(writer.write("SELECT 1", ())) for _ in range(3))
+        first, cancelled, last = (
+            asyncio.ensure_future(writer.write("SELECT 1", ())) for _ in range(3)
+        )
         await asyncio.sleep(0.01)
         cancelled.cancel()
         await asyncio.sleep(0)
@@ -237,7 +255,10 @@ async def test_a_connection_that_can_not_be_made_fails_the_writes_and_hangs_nobo
 
 
 async def test_an_error_that_is_no_database_error_hangs_nobody_either():
-    """Text with half of a surrogate pair, say: the thread that dies of it must not leave its writers waiting."""
+    """Text with half of a surrogate pair, say:
+
+    the thread that dies of it must not leave its writers waiting.
+    """
     writer = GroupCommitWriter(lambda: sqlite3.connect(":memory:", isolation_level=None))
     try:
         async with asyncio.timeout(120):
@@ -255,7 +276,9 @@ async def test_a_closed_journal_refuses_and_hangs_nobody(ground, held):
             await journal.append("subject", held(1))
 
 
-async def test_a_job_is_added_to_the_plan_and_taken_from_the_retired_in_one_transaction(ground, held):
+async def test_a_job_is_added_to_the_plan_and_taken_from_the_retired_in_one_transaction(
+    ground, held
+):
     job = ground.planned("fox", 1)
     with ground.open() as journal:
         await journal.append(job.identity, held(0))

@@ -1,7 +1,8 @@
-"""Manifests that mean harm, by name: what must be refused, and what may be anything but the end of the process.
+"""Manifests that mean harm, by name: what must be refused, and what may be anything but the end of
+the process.
 
-Made, not kept: each evil value stands in each place where an author may put one, each evil template in each field that
-is rendered. ``FILES`` are those that have to lie beside them.
+Made, not kept: each evil value stands in each place where an author may put one, each evil template
+in each field that is rendered. ``FILES`` are those that have to lie beside them.
 """
 
 from __future__ import annotations
@@ -126,7 +127,19 @@ _PATHS = [
     "file:///etc/passwd", "http://127.0.0.1/x.png", "\\\\\\\\host\\\\share", "~/.netrc", "$HOME/.netrc",
     "t.csv/../../x", "x" * 5000, "./" * 2000 + "x",
 ]  # fmt: skip
-_NAMES = ["/", "a/b", "..", ".", "\\\\", "a\\0", "", " ", "../" * 100, "/etc/cron.d/x", "a\\\\..\\\\b"]
+_NAMES = [
+    "/",
+    "a/b",
+    "..",
+    ".",
+    "\\\\",
+    "a\\0",
+    "",
+    " ",
+    "../" * 100,
+    "/etc/cron.d/x",
+    "a\\\\..\\\\b",
+]
 
 
 def refused() -> Iterator[tuple[str, bytes]]:
@@ -139,31 +152,47 @@ def refused() -> Iterator[tuple[str, bytes]]:
             text = f"{HEAD}vars: {{brand: Acme}}\njobs:\n  - {entry.format(quoted)}\n"
             yield f"template {number} as {where}", text.encode()
     for number, path in enumerate(_PATHS):
-        for key, value in (("image", f'"{path}"'), ("images", f'{{m: "{path}"}}'), ("prompt", f'"@{path}"')):
+        for key, value in (
+            ("image", f'"{path}"'),
+            ("images", f'{{m: "{path}"}}'),
+            ("prompt", f'"@{path}"'),
+        ):
             yield f"path {number} as {key}", f"{JOB}    {key}: {value}\n".encode()
         yield f"path {number} as foreach", f'{JOB}    foreach: "{path}.csv"\n'.encode()
         yield f"path {number} as a glob", f'{JOB}    foreach: "{path}/gone*"\n'.encode()
     for number, name in enumerate(_NAMES):
         yield f"name {number}", f'{HEAD}jobs: [{{name: "{name}"}}]\n'.encode()
-        yield f"rendered name {number}", f'{HEAD}vars: {{x: "{name}"}}\njobs: [{{name: "{{{{ x }}}}"}}]\n'.encode()
+        yield (
+            f"rendered name {number}",
+            f'{HEAD}vars: {{x: "{name}"}}\njobs: [{{name: "{{{{ x }}}}"}}]\n'.encode(),
+        )
 
 
 def any_outcome() -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each manifest that may be taken or refused, and no more than that."""
     for what, value in _VALUES.items():
         for key in _HEADER_KEYS:
-            rest = "".join(line + "\n" for line in HEAD.splitlines() if not line.startswith(f"{key}:"))
+            rest = "".join(
+                line + "\n" for line in HEAD.splitlines() if not line.startswith(f"{key}:")
+            )
             jobs = "" if key == "jobs" else "jobs: [{name: a, prompt: p}]\n"
             yield f"{what} as {key}", f"{rest}{key}: {value}\n{jobs}".encode()
-            yield f"{what} within {key}", f"{rest}{key}: {{x: {value}, path: {value}}}\n{jobs}".encode()
+            yield (
+                f"{what} within {key}",
+                f"{rest}{key}: {{x: {value}, path: {value}}}\n{jobs}".encode(),
+            )
         for key in _JOB_KEYS:
             name = "" if key == "name" else "name: a, "
             yield f"{what} as {key} of a job", f"{HEAD}jobs: [{{{name}{key}: {value}}}]\n".encode()
-            yield f"{what} within {key} of a job", f"{HEAD}jobs: [{{{name}{key}: {{x: {value}}}}}]\n".encode()
+            yield (
+                f"{what} within {key} of a job",
+                f"{HEAD}jobs: [{{{name}{key}: {{x: {value}}}}}]\n".encode(),
+            )
 
 
 def mutated(content: bytes, seed: int) -> bytes:
-    """Return ``content`` with a few bytes changed, cut, doubled or moved; the same for the same seed."""
+    """Return ``content`` with a few bytes changed, cut, doubled or moved; the same for the same
+    seed."""
     chance, data = random.Random(seed), bytearray(content)
     for _ in range(chance.randint(1, 6)):
         at, end = sorted(chance.randrange(len(data) + 1) for _ in range(2))
@@ -212,7 +241,13 @@ def _broken_yaml() -> Iterator[tuple[str, str]]:
     yield "open quote", HEAD + "jobs: '" + "x" * 1_000_000
     yield "question marks", HEAD + "? " * many
     yield "dashes", "- " * 50_000
-    yield "anchors", HEAD + "vars: {x: [" + ",".join(f"&a{n} x" for n in range(150_000)) + "]}\njobs: [{name: a}]"
+    yield (
+        "anchors",
+        HEAD
+        + "vars: {x: ["
+        + ",".join(f"&a{n} x" for n in range(150_000))
+        + "]}\njobs: [{name: a}]",
+    )
     yield (
         "aliases",
         JOB + "vars: {a: &a [" + "x," * 1000 + "]}\nparams: {p: [" + "*a," * many + "]}",
@@ -221,7 +256,9 @@ def _broken_yaml() -> Iterator[tuple[str, str]]:
     yield "alias of all jobs", HEAD + "jobs: &j [{name: a}]\nvars: {x: *j}\nparams: *j"
     yield (
         "laughs",
-        HEAD + "x0: &x0 [lol]\n" + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12)),
+        HEAD
+        + "x0: &x0 [lol]\n"
+        + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12)),
     )
     yield (
         "quiet laughs",
@@ -230,7 +267,10 @@ def _broken_yaml() -> Iterator[tuple[str, str]]:
         + "".join(f"- &j{n} [{', '.join([f'*j{n - 1}'] * 10)}]\n" for n in range(1, 12)),
     )
     yield "keys", HEAD + "".join(f"k{n}: 1\n" for n in range(100_000))
-    yield "keys of one job", HEAD + "jobs: [{" + "".join(f"k{n}: 1, " for n in range(100_000)) + "}]"
+    yield (
+        "keys of one job",
+        HEAD + "jobs: [{" + "".join(f"k{n}: 1, " for n in range(100_000)) + "}]",
+    )
     yield "one key", HEAD + "name: a\n" * 100_000
     yield "one key of a job", HEAD + "jobs: [{" + "name: a, " * 100_000 + "}]"
     yield "jobs and jobs", HEAD + "jobs: [{name: a}]\n" * 5000
@@ -246,7 +286,10 @@ def _broken_yaml() -> Iterator[tuple[str, str]]:
     yield "a head of too much", HEAD + "vars: {x: [" + "1," * 600_000 + "]}\njobs: [{name: a}]"
     yield "tags", HEAD + "jobs: [" + "!a x, " * many + "]"
     yield "merges", HEAD + "jobs: [" + "{<<: {name: a}}, " * many + "]"
-    yield "matrix", JOB + "    matrix: {" + ", ".join(f"x{n}: [{'1, ' * 99}1]" for n in range(99)) + "}"
+    yield (
+        "matrix",
+        JOB + "    matrix: {" + ", ".join(f"x{n}: [{'1, ' * 99}1]" for n in range(99)) + "}",
+    )
     yield "repeat", JOB + "    repeat: 999999999999"
     yield "both", JOB + "    repeat: 99999\n    matrix: {x: [1, 2, 3]}"
     yield "zip", JOB + "    zip: {x: [" + "1, " * 100_001 + "1]}"

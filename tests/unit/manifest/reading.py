@@ -1,7 +1,9 @@
-"""Reads manifests that mean harm, and says what came of each: ``python reading.py KIND FOLDER``, or from, to and seeds.
+"""Reads manifests that mean harm, and says what came of each: ``python reading.py KIND FOLDER``, or
+from, to and seeds.
 
-It is a process of its own, so that its peak of memory is theirs, and it looks over its own shoulder: whatever opens a
-socket, starts a process or writes to a file that has a name is told of (``sys.addaudithook``).
+It is a process of its own, so that its peak of memory is theirs, and it looks over its own
+shoulder: whatever opens a socket, starts a process or writes to a file that has a name is told of
+(``sys.addaudithook``).
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ _SMALL_BYTES = 50_000
 
 
 class Watch:
-    """What was done that reading a manifest has no need of. A file without a name is nobody else's business."""
+    """What was done that reading a manifest has no need of.
+
+    A file without a name is nobody else's business.
+    """
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -45,15 +50,24 @@ class Watch:
 def _writes(path: object, _mode: object, flags: object) -> bool:
     if not isinstance(path, str | bytes) or not isinstance(flags, int):
         return False  # a descriptor, which was opened before
-    return bool(flags & (os.O_WRONLY | os.O_RDWR)) and not Path(os.fsdecode(path)).is_dir()  # a file without a name
+    return (
+        bool(flags & (os.O_WRONLY | os.O_RDWR)) and not Path(os.fsdecode(path)).is_dir()
+    )  # a file without a name
 
 
 def outcome(path: Path) -> str:
-    """Say how a manifest ended: ``taken``, ``refused``, or the exception that it must not end in."""
+    """Say how a manifest ended:
+
+    ``taken``, ``refused``, or the exception that it must not end in.
+    """
     try:
         validate(path)
     except ManifestError as error:
-        return "refused" if error.problems and all(len(str(problem)) < 4000 for problem in error.problems) else "mute"
+        return (
+            "refused"
+            if error.problems and all(len(str(problem)) < 4000 for problem in error.problems)
+            else "mute"
+        )
     except BaseException as error:  # whatever it is, it is what is looked for
         return f"{type(error).__name__}: {error}"
     return "taken"
@@ -74,14 +88,17 @@ def told(manifests: Iterable[tuple[str, bytes]], folder: Path) -> Iterator[dict[
         path.write_bytes(content)
         watch.seen, watch.is_on = [], True
         ended, took = timed(path)
-        for _ in range(_AGAIN if took > _LONG_S else 0):  # a machine that does something else beside makes it longer
+        for _ in range(
+            _AGAIN if took > _LONG_S else 0
+        ):  # a machine that does something else beside makes it longer
             took = min(took, timed(path)[1])
         watch.is_on = False
         yield {"name": name, "outcome": ended, "seconds": took, "did": watch.seen}
 
 
 def mutants(first: int, last: int) -> Iterator[tuple[str, bytes]]:
-    """Yield a mutant a seed; every other one is of the one before, so that they get further from what is sound."""
+    """Yield a mutant a seed; every other one is of the one before, so that they get further from
+    what is sound."""
     content = corpus.SOUND
     for seed in range(first, last):
         content = corpus.mutated(content if seed % 2 else corpus.SOUND, seed)
@@ -92,7 +109,9 @@ def main(kind: str, folder: str, first: str = "0", last: str = "0") -> None:
     """Print an object a manifest, and the peak of memory at the end."""
     manifests = {
         "refused": corpus.refused,
-        "small": lambda: ((name, text) for name, text in corpus.refused() if len(text) < _SMALL_BYTES),
+        "small": lambda: (
+            (name, text) for name, text in corpus.refused() if len(text) < _SMALL_BYTES
+        ),
         "any": corpus.any_outcome,
         "mutants": lambda: mutants(int(first), int(last)),
     }[kind]()

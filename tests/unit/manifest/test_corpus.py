@@ -1,4 +1,7 @@
-"""Thousands of manifests that mean harm end as a manifest should: taken or refused, soon, in little memory, unseen."""
+"""Thousands of manifests that mean harm end as a manifest should:
+
+taken or refused, soon, in little memory, unseen.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,30 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 MOST_SECONDS = 4
-"""Of the processor. The most values that are read at all take 1.7 to 2.6 s, by machine; what grows faster than its
-text takes minutes."""
+"""Of the processor. The most values that are read at all take 1.7 to 2.6 s, by machine; what grows
+faster than its text takes minutes."""
 MOST_MB = 256
 MUTANTS = int(os.environ.get("CRUCIBLE_TEST_MUTANTS", "2000"))
 FIRST_MUTANT = int(os.environ.get("CRUCIBLE_TEST_FIRST_MUTANT", "0"))
 
 
 def read_all(folder: Path, *arguments: str) -> tuple[list[dict[str, Any]], float]:
-    """Have another process read a kind of manifests; return what it tells of each, and its peak of memory in MB."""
+    """Have another process read a kind of manifests; return what it tells of each, and its peak of
+    memory in MB."""
     (folder / "in").mkdir()
-    command = [sys.executable, "-m", "tests.unit.manifest.reading", arguments[0], str(folder / "in"), *arguments[1:]]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.unit.manifest.reading",
+        arguments[0],
+        str(folder / "in"),
+        *arguments[1:],
+    ]
     # What a template could find there is a key; whatever is there must not come out.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MOLTAZINE_API_KEY": "moltazine_canary"}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert "moltazine_canary" not in ended.stdout
     *told, peak = [json.loads(line) for line in ended.stdout.splitlines()]
@@ -58,7 +71,8 @@ def test_an_odd_value_anywhere_is_taken_or_refused_and_no_more(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_mutants_of_a_sound_manifest_are_taken_or_refused_and_no_more(tmp_path: Path) -> None:
-    """A fixed number of seeds; CRUCIBLE_TEST_MUTANTS and CRUCIBLE_TEST_FIRST_MUTANT make it more, or others."""
+    """A fixed number of seeds; CRUCIBLE_TEST_MUTANTS and CRUCIBLE_TEST_FIRST_MUTANT make it more,
+    or others."""
     told, peak_mb = read_all(tmp_path, "mutants", str(FIRST_MUTANT), str(FIRST_MUTANT + MUTANTS))
     assert len(told) == MUTANTS
     assert_harmless(told, peak_mb)
@@ -75,4 +89,8 @@ def test_the_watch_sees_what_reading_a_manifest_has_no_need_of(tmp_path: Path) -
     watch("open", (str(tmp_path / "x"), "w", os.O_WRONLY | os.O_CREAT))
     watch("open", (str(tmp_path / "x"), "r", os.O_RDONLY))
     watch("subprocess.Popen", ("id",))
-    assert [seen.split()[0] for seen in watch.seen] == ["socket.connect", "open", "subprocess.Popen"]
+    assert [seen.split()[0] for seen in watch.seen] == [
+        "socket.connect",
+        "open",
+        "subprocess.Popen",
+    ]

@@ -1,4 +1,5 @@
-"""Every manifest in ``manifests/`` loads and expands without a word of complaint, into what it says that it makes."""
+"""Every manifest in ``manifests/`` loads and expands without a word of complaint, into what it says
+that it makes."""
 
 from __future__ import annotations
 

@@ -30,31 +30,47 @@ ORDER: list[tuple[str, list[str]]] = [
         ["a-1-1-1", "a-1-1-2", "a-2-1-1", "a-2-1-2", "a-1-2-1", "a-1-2-2", "a-2-2-1", "a-2-2-2"],
     ),
     ("matrix: {x: [1, 2]}\njobs: [{name: a}, {name: b}]", ["a-1", "a-2", "b-1", "b-2"]),
-    ("matrix: {x: [1, 2]}\njobs: [{name: a, matrix: {y: [3]}}, {name: b, matrix: {}}]", ["a-3", "b"]),
+    (
+        "matrix: {x: [1, 2]}\njobs: [{name: a, matrix: {y: [3]}}, {name: b, matrix: {}}]",
+        ["a-3", "b"],
+    ),
     ("matrix: {x: [1, 2]}\njobs: [{name: a, zip: {y: [3]}}]", ["a-1-3", "a-2-3"]),
 ]
 
 
 @each_case("text, expected", ORDER)
-def test_order_is_rows_then_matrix_then_zip_then_repeat(folder: Any, text: str, expected: list[str]) -> None:
+def test_order_is_rows_then_matrix_then_zip_then_repeat(
+    folder: Any, text: str, expected: list[str]
+) -> None:
     folder.write("t.csv", CSV)
     assert names(folder, text) == expected
 
 
 NAMES: list[tuple[str, list[str]]] = [
     ("jobs: [{name: 'x-{{ s }}', matrix: {s: [a, b]}}]", ["x-a", "x-b"]),
-    ("jobs: [{name: 'x-{{ s }}', matrix: {s: [a, b], t: [Old Noir]}}]", ["x-a-old-noir", "x-b-old-noir"]),
-    ("jobs: [{name: x, matrix: {s: [1.5, -2, true, 'Ünder way!']}}]", ["x-1.5", "x--2", "x-true", "x-ünder-way"]),
+    (
+        "jobs: [{name: 'x-{{ s }}', matrix: {s: [a, b], t: [Old Noir]}}]",
+        ["x-a-old-noir", "x-b-old-noir"],
+    ),
+    (
+        "jobs: [{name: x, matrix: {s: [1.5, -2, true, 'Ünder way!']}}]",
+        ["x-1.5", "x--2", "x-true", "x-ünder-way"],
+    ),
     ("jobs: [{name: 'x-{{ row.sku }}', foreach: t.csv}]", ["x-a1", "x-b2"]),
     ("jobs: [{name: 'x-{{ row[\"sku\"] | upper }}', foreach: t.csv}]", ["x-A1", "x-B2"]),
     ("jobs: [{name: x, foreach: t.csv}]", ["x-1", "x-2"]),
-    ("jobs: [{name: 'x-{{ brand }}', foreach: t.csv}]\nvars: {brand: Acme}", ["x-Acme-1", "x-Acme-2"]),
+    (
+        "jobs: [{name: 'x-{{ brand }}', foreach: t.csv}]\nvars: {brand: Acme}",
+        ["x-Acme-1", "x-Acme-2"],
+    ),
     ('jobs: [{name: \'{{ "y" if repeat == 1 else "z" }}\', repeat: 2}]', ["y-1", "z-2"]),
 ]
 
 
 @each_case("text, expected", NAMES)
-def test_names_hold_what_their_template_leaves_out(folder: Any, text: str, expected: list[str]) -> None:
+def test_names_hold_what_their_template_leaves_out(
+    folder: Any, text: str, expected: list[str]
+) -> None:
     folder.write("t.csv", CSV)
     assert names(folder, text) == expected
 
@@ -71,7 +87,9 @@ def test_names_hold_what_their_template_leaves_out(folder: Any, text: str, expec
         ("'  '", "is empty after rendering"),
     ],
 )
-def test_names_that_no_replacement_would_save_are_refused(folder: Any, name: str, message: str) -> None:
+def test_names_that_no_replacement_would_save_are_refused(
+    folder: Any, name: str, message: str
+) -> None:
     problem = folder.problem(f"vars: {{v: a}}\njobs:\n  - prompt: p\n    name: {name}\n")
     assert message in problem.message
     assert (problem.place.line, problem.place.column, problem.field) == (7, 11, "jobs[0].name")
@@ -81,18 +99,33 @@ def test_the_hint_of_an_equal_name_explains_another_spelling(folder: Any) -> Non
     hint = folder.problem("jobs:\n  - {name: a}\n  - {name: a}\n").hint
     assert hint == "give one of them another name"
     other = folder.problem("jobs:\n  - {name: a}\n  - {name: A}\n").hint
-    assert other == f"{hint}; 'a' counts as the same name, since a file system may not distinguish them"
+    assert (
+        other
+        == f"{hint}; 'a' counts as the same name, since a file system may not distinguish them"
+    )
 
 
 @each_case(
     "text, line, message",
     [
-        ("jobs:\n  - {name: a}\n  - {name: a}\n", 6, "'a' is already used by the job at line 5, column 12"),
+        (
+            "jobs:\n  - {name: a}\n  - {name: a}\n",
+            6,
+            "'a' is already used by the job at line 5, column 12",
+        ),
         ("jobs:\n  - {name: a}\n  - {name: A}\n", 6, "'A' is already used"),
         ("jobs:\n  - {name: straße}\n  - {name: STRASSE}\n", 6, "'STRASSE' is already used"),
-        ("jobs:\n  - {name: a1}\n  - {name: a, matrix: {x: [1]}}\n  - {name: a-1}\n", 7, "'a-1' is already used"),
+        (
+            "jobs:\n  - {name: a1}\n  - {name: a, matrix: {x: [1]}}\n  - {name: a-1}\n",
+            7,
+            "'a-1' is already used",
+        ),
         ("jobs:\n  - {name: ﬁn}\n  - {name: fin}\n", 6, "'fin' is already used"),
-        ("jobs:\n  - {name: a, matrix: {x: [Noir, noir]}}\n", 5, "two jobs of this entry are named 'a-noir'"),
+        (
+            "jobs:\n  - {name: a, matrix: {x: [Noir, noir]}}\n",
+            5,
+            "two jobs of this entry are named 'a-noir'",
+        ),
         (
             "jobs:\n  - {name: '{{ row.sku[0] }}', foreach: t.csv}\n",
             5,
@@ -123,7 +156,10 @@ def test_of_two_rows_with_one_name_the_second_is_shown(folder: Any) -> None:
     """A row's number counts records, its line is where it begins: cells may hold line breaks."""
     table = folder.write("t.csv", 'sku,text\na,"one\ntwo"\nb,x\na,y\n')
     problem = folder.problem("jobs:\n  - {name: '{{ row.sku }}', foreach: t.csv}\n")
-    assert problem.message == "two jobs of this entry are named 'a': row 1 of t.csv, line 2; row 3 of t.csv, line 5"
+    assert (
+        problem.message
+        == "two jobs of this entry are named 'a': row 1 of t.csv, line 2; row 3 of t.csv, line 5"
+    )
     assert problem.row == Place(table, 5)
 
 
@@ -157,8 +193,20 @@ def test_a_job_is_complete(folder: Any) -> None:
 
 def test_a_bare_job_has_nothing_else(folder: Any) -> None:
     job = folder.job("jobs: [{name: a}]")
-    assert (job.prompt, job.image, job.images, job.params, job.fields, job.axes) == (None, None, {}, {}, {}, {})
-    assert (job.workflow_id, job.repeat, job.row, job.output_pattern) == ("z", 1, None, "a/{index}{ext}")
+    assert (job.prompt, job.image, job.images, job.params, job.fields, job.axes) == (
+        None,
+        None,
+        {},
+        {},
+        {},
+        {},
+    )
+    assert (job.workflow_id, job.repeat, job.row, job.output_pattern) == (
+        "z",
+        1,
+        None,
+        "a/{index}{ext}",
+    )
 
 
 def test_defaults_belong_to_a_workflow(folder: Any) -> None:
@@ -194,12 +242,42 @@ def test_a_workflow_may_be_an_axis(folder: Any) -> None:
 CLASHES: list[tuple[str, int, int, str, str]] = [
     # manifest, line, column, field, message
     ("vars: {row: 1}\njobs: [{name: a}]", 4, 8, "vars.row", "'row' is reserved in templates"),
-    ("vars: {repeat: 1}\njobs: [{name: a}]", 4, 8, "vars.repeat", "'repeat' is reserved in templates"),
+    (
+        "vars: {repeat: 1}\njobs: [{name: a}]",
+        4,
+        8,
+        "vars.repeat",
+        "'repeat' is reserved in templates",
+    ),
     ("vars: {loop: 1}\njobs: [{name: a}]", 4, 8, "vars.loop", "'loop' is reserved in templates"),
-    ("jobs: [{name: a, matrix: {row: [1]}}]", 4, 27, "jobs[0].matrix.row", "'row' is reserved in templates"),
-    ("jobs: [{name: a, zip: {repeat: [1]}}]", 4, 24, "jobs[0].zip.repeat", "'repeat' is reserved in templates"),
-    ("jobs: [{name: a, matrix: {'true': [1]}}]", 4, 27, "jobs[0].matrix.true", "is reserved in templates"),
-    ("vars: {x: 1}\nmatrix: {x: [1]}\njobs: [{name: a}]", 5, 10, "matrix.x", "'x' is both an axis and one of `vars`"),
+    (
+        "jobs: [{name: a, matrix: {row: [1]}}]",
+        4,
+        27,
+        "jobs[0].matrix.row",
+        "'row' is reserved in templates",
+    ),
+    (
+        "jobs: [{name: a, zip: {repeat: [1]}}]",
+        4,
+        24,
+        "jobs[0].zip.repeat",
+        "'repeat' is reserved in templates",
+    ),
+    (
+        "jobs: [{name: a, matrix: {'true': [1]}}]",
+        4,
+        27,
+        "jobs[0].matrix.true",
+        "is reserved in templates",
+    ),
+    (
+        "vars: {x: 1}\nmatrix: {x: [1]}\njobs: [{name: a}]",
+        5,
+        10,
+        "matrix.x",
+        "'x' is both an axis and one of `vars`",
+    ),
     (
         "vars: {x: 1}\njobs: [{name: a, matrix: {x: [1]}}]",
         5,
@@ -207,10 +285,34 @@ CLASHES: list[tuple[str, int, int, str, str]] = [
         "jobs[0].matrix.x",
         "is both an axis and one of `vars`",
     ),
-    ("vars: {x: 1}\njobs: [{name: a, zip: {x: [1]}}]", 5, 24, "jobs[0].zip.x", "is both an axis and one of `vars`"),
-    ("jobs: [{name: a, matrix: {x: [1]}, zip: {x: [1]}}]", 4, 42, "jobs[0].zip.x", "in both `matrix` and `zip`"),
-    ("matrix: {x: [1]}\njobs: [{name: a, zip: {x: [1]}}]", 5, 24, "jobs[0].zip.x", "in both `matrix` and `zip`"),
-    ("jobs: [{name: a, zip: {x: [1, 2], y: [1]}}]", 4, 18, "jobs[0].zip", "must have the same length, got x 2, y 1"),
+    (
+        "vars: {x: 1}\njobs: [{name: a, zip: {x: [1]}}]",
+        5,
+        24,
+        "jobs[0].zip.x",
+        "is both an axis and one of `vars`",
+    ),
+    (
+        "jobs: [{name: a, matrix: {x: [1]}, zip: {x: [1]}}]",
+        4,
+        42,
+        "jobs[0].zip.x",
+        "in both `matrix` and `zip`",
+    ),
+    (
+        "matrix: {x: [1]}\njobs: [{name: a, zip: {x: [1]}}]",
+        5,
+        24,
+        "jobs[0].zip.x",
+        "in both `matrix` and `zip`",
+    ),
+    (
+        "jobs: [{name: a, zip: {x: [1, 2], y: [1]}}]",
+        4,
+        18,
+        "jobs[0].zip",
+        "must have the same length, got x 2, y 1",
+    ),
     ("jobs: [{name: a, matrix: {x: [[1]]}}]", 4, 31, "jobs[0].matrix.x[0]", "got a list"),
     ("jobs: [{name: a, matrix: {x: [1, {b: 1}]}}]", 4, 34, "jobs[0].matrix.x[1]", "got a mapping"),
     ("jobs: [{name: a, matrix: {x: [null]}}]", 4, 31, "jobs[0].matrix.x[0]", "got nothing"),
@@ -236,12 +338,20 @@ def test_what_does_not_fit_together_is_refused(
 
 BATCHES: list[tuple[str, int, str]] = [
     ("params: {size.batch_size: 2}\njobs: [{name: a}]", 4, "params.size.batch_size"),
-    ("workflows: {q: {params: {size.batch_size: 4}}}\njobs: [{name: a, workflow: q}]", 4, "workflows.q.params.size"),
+    (
+        "workflows: {q: {params: {size.batch_size: 4}}}\njobs: [{name: a, workflow: q}]",
+        4,
+        "workflows.q.params.size",
+    ),
     ("jobs: [{name: a, params: {size.batch_size: 0}}]", 4, "jobs[0].params.size.batch_size"),
     ("jobs: [{name: a, params: {size.batch_size: true}}]", 4, "jobs[0].params.size.batch_size"),
     ("jobs: [{name: a, params: {size.batch_size: '1'}}]", 4, "jobs[0].params.size.batch_size"),
     ("jobs: [{name: a, params: {size.batch_size: null}}]", 4, "jobs[0].params.size.batch_size"),
-    ("jobs: [{name: a, params: {size.batch_size: '{{ n }}'}, matrix: {n: [1, 2]}}]", 4, "jobs[0].params.size"),
+    (
+        "jobs: [{name: a, params: {size.batch_size: '{{ n }}'}, matrix: {n: [1, 2]}}]",
+        4,
+        "jobs[0].params.size",
+    ),
     ("params: {size.batch_size: '{{ 2 }}'}\njobs: [{name: a}]", 4, "params.size.batch_size"),
 ]
 
@@ -256,15 +366,24 @@ def test_a_batch_of_more_than_one_is_refused(folder: Any, text: str, line: int, 
 
 
 def test_a_batch_of_one_is_nothing_to_refuse(folder: Any) -> None:
-    folder.job("params: {size.batch_size: 1}\njobs: [{name: a, params: {size.batch_size: '{{ 1 }}'}}]")
+    folder.job(
+        "params: {size.batch_size: 1}\njobs: [{name: a, params: {size.batch_size: '{{ 1 }}'}}]"
+    )
 
 
 def test_many_problems_of_one_entry_are_bounded_and_equal_ones_come_once(folder: Any) -> None:
     folder.write("t.csv", "sku\n" + "".join(f"s{n}\n" for n in range(500)))
-    found = folder.problems("jobs: [{name: '{{ row.sku }}', foreach: t.csv, image: '{{ row.sku }}.jpg'}]")
+    found = folder.problems(
+        "jobs: [{name: '{{ row.sku }}', foreach: t.csv, image: '{{ row.sku }}.jpg'}]"
+    )
     assert len(found) == 50
-    assert "'s0.jpg' can't be read: no such file or directory (row 1 of t.csv, line 2)" in found[0].message
-    (one,) = folder.problems("jobs: [{name: '{{ row.sku }}', foreach: t.csv, prompt: '{{ row.skuu }}'}]")
+    assert (
+        "'s0.jpg' can't be read: no such file or directory (row 1 of t.csv, line 2)"
+        in found[0].message
+    )
+    (one,) = folder.problems(
+        "jobs: [{name: '{{ row.sku }}', foreach: t.csv, prompt: '{{ row.skuu }}'}]"
+    )
     assert one.nearest == "sku"
     assert "row 1 of t.csv, line 2" in (one.hint or "")
 

@@ -72,7 +72,11 @@ def test_a_manifest_may_grow_if_an_entry_is_derived(tmp_path: Path) -> None:
 
 def test_an_expander_makes_its_jobs_in_their_place_and_is_told_of_all(tmp_path: Path) -> None:
     expander = Recording()
-    names = [item.name for item in expand(growing(tmp_path), expander=expander) if isinstance(item, JobSpec)]
+    names = [
+        item.name
+        for item in expand(growing(tmp_path), expander=expander)
+        if isinstance(item, JobSpec)
+    ]
     assert names == ["first-1", "first-2", "later-1", "later-2", "last"]
     assert expander.steps == [
         "begin", "note first-1", "note first-2",

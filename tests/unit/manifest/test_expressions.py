@@ -105,8 +105,13 @@ def test_what_has_more_to_it_is_left_whole(source: str) -> None:
     assert split_expressions(source) is None
 
 
-def test_each_expression_of_texts_that_differ_in_their_words_is_compiled_once(compiled: list[object]) -> None:
+def test_each_expression_of_texts_that_differ_in_their_words_is_compiled_once(
+    compiled: list[object],
+) -> None:
     made = Templates()
-    texts = [made.compile(f"number {n}: {{{{ n + 1 }}}}, {{{{ brand }}}}").text(VARIABLES) for n in range(50)]
+    texts = [
+        made.compile(f"number {n}: {{{{ n + 1 }}}}, {{{{ brand }}}}").text(VARIABLES)
+        for n in range(50)
+    ]
     assert texts[7] == "number 7: 4, Acme"
     assert len(compiled) == 2

@@ -32,7 +32,9 @@ def test_images_that_cannot_be_used(folder: Any, image: str, message: str) -> No
     for key in ("image: ", "images:\n      mask.image: "):
         problem = folder.problem(f"jobs:\n  - name: a\n    {key}{image}\n")
         assert re.search(message, problem.message)
-        assert problem.field == ("jobs[0].image" if key == "image: " else "jobs[0].images.mask.image")
+        assert problem.field == (
+            "jobs[0].image" if key == "image: " else "jobs[0].images.mask.image"
+        )
 
 
 def test_links_within_the_directory_are_followed(folder: Any) -> None:
@@ -54,7 +56,10 @@ def test_an_image_may_be_an_axis(folder: Any) -> None:
     folder.write("a.png")
     folder.write("b.png")
     jobs = folder.jobs("jobs: [{name: x, zip: {photo: [a.png, b.png]}, image: '{{ photo }}'}]")
-    assert [(job.name, job.image.name) for job in jobs] == [("x-a.png", "a.png"), ("x-b.png", "b.png")]
+    assert [(job.name, job.image.name) for job in jobs] == [
+        ("x-a.png", "a.png"),
+        ("x-b.png", "b.png"),
+    ]
 
 
 def test_prompts_from_files(folder: Any) -> None:
@@ -102,7 +107,9 @@ PROMPT_FILES: list[tuple[str, bytes | None, str]] = [
 
 
 @each_case("prompt, content, message", PROMPT_FILES)
-def test_prompt_files_that_cannot_be_used(folder: Any, prompt: str, content: bytes | None, message: str) -> None:
+def test_prompt_files_that_cannot_be_used(
+    folder: Any, prompt: str, content: bytes | None, message: str
+) -> None:
     if content is not None:
         folder.write("p.txt", content)
     problem = folder.problem(f"jobs:\n  - name: a\n    prompt: {prompt}\n")
@@ -112,7 +119,9 @@ def test_prompt_files_that_cannot_be_used(folder: Any, prompt: str, content: byt
 
 @each_case("end", [b"\n", b"\r\n\r\n", b"\n" * 100])
 @each_case("begin", [b"", b"\xef\xbb\xbf"])
-def test_what_is_dropped_from_a_prompt_file_doesnt_count(folder: Any, begin: bytes, end: bytes) -> None:
+def test_what_is_dropped_from_a_prompt_file_doesnt_count(
+    folder: Any, begin: bytes, end: bytes
+) -> None:
     folder.write("p.txt", begin + b"x" * (32 * 1024) + end)
     assert folder.job("jobs: [{name: a, prompt: '@p.txt'}]").prompt == "x" * (32 * 1024)
 
@@ -131,15 +140,26 @@ def test_a_template_in_a_prompt_file_is_placed_there(folder: Any) -> None:
 def test_prompts_are_bounded(folder: Any) -> None:
     assert "32 KiB" in folder.problem(f"jobs: [{{name: a, prompt: {'x' * 32769}}}]").message
     assert "32 KiB" in folder.problem(f"jobs: [{{name: a, prompt: {'é' * 16385}}}]").message
-    assert "32 KiB" in folder.problem("jobs: [{name: a, prompt: '{{ range(9999) | join(\"xy\") }}'}]").message
+    assert (
+        "32 KiB"
+        in folder.problem("jobs: [{name: a, prompt: '{{ range(9999) | join(\"xy\") }}'}]").message
+    )
     assert len(folder.job(f"jobs: [{{name: a, prompt: {'x' * 32768}}}]").prompt) == 32768
 
 
 @each_case(
     "field",
-    ["image: {}.png", "images: {{m: {}.png}}", "prompt: '@{}.txt'", "foreach: {}.csv", "foreach: '{}*.png'"],
+    [
+        "image: {}.png",
+        "images: {{m: {}.png}}",
+        "prompt: '@{}.txt'",
+        "foreach: {}.csv",
+        "foreach: '{}*.png'",
+    ],
 )
-def test_a_folder_whose_name_only_begins_as_the_manifests_is_another(folder: Any, field: str) -> None:
+def test_a_folder_whose_name_only_begins_as_the_manifests_is_another(
+    folder: Any, field: str
+) -> None:
     beside = folder.path.with_name(f"{folder.path.name}-secrets")
     beside.mkdir()
     for name in ("x.png", "x.txt", "x.csv"):

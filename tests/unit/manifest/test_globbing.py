@@ -1,4 +1,5 @@
-"""Globs find what the standard library's find, follow no links to folders below the first wildcard, and are bounded."""
+"""Globs find what the standard library's find, follow no links to folders below the first wildcard,
+and are bounded."""
 
 from __future__ import annotations
 
@@ -16,7 +17,18 @@ from crucible_batch.manifest.files import FileFault, Files
 from tests.harness.case_table import each_case
 
 JOB = "jobs:\n  - name: '{{ row.path | slug }}'\n    foreach: %s\n"
-FILES = ["a/f.x", "a/b/f.x", "a/b/a/g.y", "b/.h/f.x", ".a/f.x", "a/.x", "ab/a/b/f.x", "f.x", "[.x", "a/b/c.x/d.x"]
+FILES = [
+    "a/f.x",
+    "a/b/f.x",
+    "a/b/a/g.y",
+    "b/.h/f.x",
+    ".a/f.x",
+    "a/.x",
+    "ab/a/b/f.x",
+    "f.x",
+    "[.x",
+    "a/b/c.x/d.x",
+]
 
 
 def found(directory: Path, pattern: str) -> list[str]:
@@ -32,15 +44,29 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-parts = st.sampled_from(["*", "**", "a", "b", "a*", "*.x", "f.?", "[ab]", "[", ".*", "?", "[!a]*", "[[].x"])
+parts = st.sampled_from(
+    ["*", "**", "a", "b", "a*", "*.x", "f.?", "[ab]", "[", ".*", "?", "[!a]*", "[[].x"]
+)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(parts, min_size=1, max_size=5).filter(lambda parts: parts.count("**") < 2).map("/".join))
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(parts, min_size=1, max_size=5)
+    .filter(lambda parts: parts.count("**") < 2)
+    .map("/".join)
+)
 def test_it_finds_what_the_standard_library_finds(tree: Path, pattern: str) -> None:
-    if not files.is_glob(pattern) or ("." in pattern and "**" in pattern):  # hidden names are another rule
+    if not files.is_glob(pattern) or (
+        "." in pattern and "**" in pattern
+    ):  # hidden names are another rule
         return
-    matches = {match for match in glob.iglob(pattern, root_dir=tree, recursive=True) if (tree / match).is_file()}  # noqa: PTH207
+    matches = {
+        match
+        for match in glob.iglob(pattern, root_dir=tree, recursive=True)  # noqa: PTH207
+        if (tree / match).is_file()
+    }
     if not pattern.startswith(".") and "/." not in pattern:
         assert found(tree, pattern) == sorted(matches)
     assert len(found(tree, pattern)) == len(set(found(tree, pattern)))
@@ -64,11 +90,15 @@ def test_folders_of_any_depth_are_searched_without_links_to_folders(folder: Any)
     folder.write("/".join(f"a{n}" for n in range(12)) + "/f.x")
     began = time.process_time()
     assert len(found(folder.path, "**/*.x")) == 1
-    assert folder.items(JOB % '"root/**/*.x"')[0].message.endswith("is outside the manifest's directory")
+    assert folder.items(JOB % '"root/**/*.x"')[0].message.endswith(
+        "is outside the manifest's directory"
+    )
     assert time.process_time() - began < 20
 
 
-def test_a_file_may_be_a_link_and_so_may_what_is_named_before_the_first_wildcard(folder: Any) -> None:
+def test_a_file_may_be_a_link_and_so_may_what_is_named_before_the_first_wildcard(
+    folder: Any,
+) -> None:
     folder.write("real/a.x")
     (folder.path / "link").symlink_to("real")
     (folder.path / "real/b.x").symlink_to("a.x")

@@ -23,7 +23,9 @@ from tests.harness.case_table import each_case
     ],
     ids=["lists", "keys", "a key that stands twice", "aliases"],
 )
-def test_more_values_than_fit_in_memory_are_refused(folder: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_more_values_than_fit_in_memory_are_refused(
+    folder: Any, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setattr("crucible_batch.manifest.yaml_reader.MAX_VALUES", 1000)
     problem = folder.problems(text, max_bytes=32_000)[-1]
     assert "more than 1,000 values" in problem.message
@@ -82,13 +84,34 @@ FIELDS = [
     "x",
 ]
 scalars = st.sampled_from(
-    ["a", "{{ x }}", "{{ row.n }}", "@t.csv", "@@x", "t.csv", "*", "..", "a/b", "{{", "{% if %}", "", "é", "\u202e"]
-) | st.one_of(st.none(), st.booleans(), st.integers(-2, 3), st.floats(allow_nan=False, allow_infinity=False))
+    [
+        "a",
+        "{{ x }}",
+        "{{ row.n }}",
+        "@t.csv",
+        "@@x",
+        "t.csv",
+        "*",
+        "..",
+        "a/b",
+        "{{",
+        "{% if %}",
+        "",
+        "é",
+        "\u202e",
+    ]
+) | st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 3), st.floats(allow_nan=False, allow_infinity=False)
+)
 values = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["x", "row", "prompt", "image", "a.b", "size.batch_size"]), inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["x", "row", "prompt", "image", "a.b", "size.batch_size"]),
+            inner,
+            max_size=3,
+        )
     ),
     max_leaves=6,
 )
@@ -96,12 +119,15 @@ entries = st.dictionaries(st.sampled_from(FIELDS), values, max_size=6) | values
 documents = st.fixed_dictionaries(
     {"version": st.just(1), "name": st.just("t"), "jobs": st.lists(entries, max_size=3) | values},
     optional=dict.fromkeys(
-        ("workflow", "params", "workflows", "budget", "vars", "matrix", "output", "retry", "y"), values
+        ("workflow", "params", "workflows", "budget", "vars", "matrix", "output", "retry", "y"),
+        values,
     ),
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(documents)
 def test_no_manifest_makes_anything_else_than_jobs_and_problems(folder: Any, document: Any) -> None:
     import json

@@ -1,4 +1,5 @@
-"""A manifest file is read and its shape checked; all that is wrong comes at once, in the manifest's own words."""
+"""A manifest file is read and its shape checked; all that is wrong comes at once, in the manifest's
+own words."""
 
 from __future__ import annotations
 
@@ -45,7 +46,10 @@ def test_a_complete_manifest_is_what_its_author_wrote(folder: Any) -> None:
     assert manifest.sha256 == hashlib.sha256(COMPLETE.encode()).hexdigest()
     assert (manifest.header.workflow, manifest.header.params) == ("z", {"size.width": 1024})
     assert manifest.header.workflows["q"].params == {"sampler.steps": 20}
-    assert (manifest.header.workflows["q"].fields.prompt, manifest.header.workflows["q"].fields.image) == (
+    assert (
+        manifest.header.workflows["q"].fields.prompt,
+        manifest.header.workflows["q"].fields.image,
+    ) == (
         "p.text",
         "i.image",
     )
@@ -65,7 +69,11 @@ def test_what_is_left_out_has_defaults(folder: Any) -> None:
     assert manifest.header.budget.credits is None
     assert manifest.header.budget.max_credits_per_job is None
     assert manifest.header.output.path == "{name}/{index}{ext}"
-    assert (manifest.header.retry.attempts, manifest.header.retry.never, manifest.header.duplicates) == (3, [], "error")
+    assert (
+        manifest.header.retry.attempts,
+        manifest.header.retry.never,
+        manifest.header.duplicates,
+    ) == (3, [], "error")
     assert manifest.header.assets.cleanup == "never"
     assert (manifest.header.provenance.sidecar, manifest.header.provenance.embed) == (True, False)
 
@@ -83,14 +91,42 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     ("version: '1'\nname: a\nworkflow: z\n" + JOBS, 1, 10, "version", "must be 1", None),
     ("version: true\nname: a\nworkflow: z\n" + JOBS, 1, 10, "version", "must be 1", None),
     ("version: 1\nname: 5\nworkflow: z\n" + JOBS, 2, 7, "name", "must be text, got 5", None),
-    ("version: 1\nname: a/b\nworkflow: z\n" + JOBS, 2, 7, "name", "'a/b' must consist of letters", None),
-    ("version: 1\nname: -a\nworkflow: z\n" + JOBS, 2, 7, "name", "'-a' must consist of letters", None),
+    (
+        "version: 1\nname: a/b\nworkflow: z\n" + JOBS,
+        2,
+        7,
+        "name",
+        "'a/b' must consist of letters",
+        None,
+    ),
+    (
+        "version: 1\nname: -a\nworkflow: z\n" + JOBS,
+        2,
+        7,
+        "name",
+        "'-a' must consist of letters",
+        None,
+    ),
     ("version: 1\nname: .a\nworkflow: z\n" + JOBS, 2, 7, "name", "begin with a letter", None),
     ("version: 1\nname: ..\nworkflow: z\n" + JOBS, 2, 7, "name", "begin with a letter", None),
-    ('version: 1\nname: "a\\n"\nworkflow: z\n' + JOBS, 2, 7, "name", "must consist of letters", None),
+    (
+        'version: 1\nname: "a\\n"\nworkflow: z\n' + JOBS,
+        2,
+        7,
+        "name",
+        "must consist of letters",
+        None,
+    ),
     ("version: 1\nname: ä\nworkflow: z\n" + JOBS, 2, 7, "name", "must consist of letters", None),
     ("version: 1\nname:\nworkflow: z\n" + JOBS, 2, 6, "name", "is empty; set a value", None),
-    (f"version: 1\nname: {'a' * 101}\nworkflow: z\n{JOBS}", 2, 7, "name", "longer than 100 characters", None),
+    (
+        f"version: 1\nname: {'a' * 101}\nworkflow: z\n{JOBS}",
+        2,
+        7,
+        "name",
+        "longer than 100 characters",
+        None,
+    ),
     (JOBS + "bugdet: {credits: 1}", 5, 1, "bugdet", "unknown key 'bugdet'", "budget"),
     (JOBS + "JOBS: []", 5, 1, "JOBS", "unknown key 'JOBS'", "jobs"),
     (JOBS + "xyzzy: 1", 5, 1, "xyzzy", "unknown key 'xyzzy'", None),
@@ -98,37 +134,135 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     (JOBS + "budget: [250]", 5, 9, "budget", "must be a", None),
     (JOBS + "budget: {credits: 0}", 5, 19, "budget.credits", "must be greater than 0", None),
     (JOBS + "budget: {credits: -1.5}", 5, 19, "budget.credits", "must be greater than 0", None),
-    (JOBS + "budget: {credits: lots}", 5, 19, "budget.credits", "must be a number of credits", None),
-    (JOBS + "budget: {credits: 'NaN'}", 5, 19, "budget.credits", "must be a number of credits", None),
-    (JOBS + "budget: {credits: 'Infinity'}", 5, 19, "budget.credits", "must be a number of credits", None),
-    (JOBS + "budget: {credits: '1_0'}", 5, 19, "budget.credits", "must be a number of credits", None),
+    (
+        JOBS + "budget: {credits: lots}",
+        5,
+        19,
+        "budget.credits",
+        "must be a number of credits",
+        None,
+    ),
+    (
+        JOBS + "budget: {credits: 'NaN'}",
+        5,
+        19,
+        "budget.credits",
+        "must be a number of credits",
+        None,
+    ),
+    (
+        JOBS + "budget: {credits: 'Infinity'}",
+        5,
+        19,
+        "budget.credits",
+        "must be a number of credits",
+        None,
+    ),
+    (
+        JOBS + "budget: {credits: '1_0'}",
+        5,
+        19,
+        "budget.credits",
+        "must be a number of credits",
+        None,
+    ),
     (JOBS + "budget: {credits: '٣'}", 5, 19, "budget.credits", "must be a number of credits", None),
-    (JOBS + "budget: {credits: true}", 5, 19, "budget.credits", "must be a number of credits", None),
+    (
+        JOBS + "budget: {credits: true}",
+        5,
+        19,
+        "budget.credits",
+        "must be a number of credits",
+        None,
+    ),
     (JOBS + "budget: {credits: [1]}", 5, 19, "budget.credits", "must be a number of credits", None),
     (JOBS + "budget: {credits: }", 5, 19, "budget.credits", "is empty", None),
     (JOBS + "budget: {credits: '1e999999999'}", 5, 19, "budget.credits", "at most 10^12", None),
-    (JOBS + "budget: {credits: 0.12345678901234567}", 5, 19, "budget.credits", "put it in quotes", None),
+    (
+        JOBS + "budget: {credits: 0.12345678901234567}",
+        5,
+        19,
+        "budget.credits",
+        "put it in quotes",
+        None,
+    ),
     (JOBS + "budget: {credits: 1e-19}", 5, 19, "budget.credits", "at most 18 decimal places", None),
-    (JOBS + "budget: {credits: '2.0000000000000000000'}", 5, 19, "budget.credits", "at most 18 decimal places", None),
+    (
+        JOBS + "budget: {credits: '2.0000000000000000000'}",
+        5,
+        19,
+        "budget.credits",
+        "at most 18 decimal places",
+        None,
+    ),
     (JOBS + "workflows: {q: {parms: {}}}", 5, 17, "workflows.q.parms", "unknown key", "params"),
-    (JOBS + "workflows: {q: {fields: {promt: a}}}", 5, 26, "workflows.q.fields.promt", "unknown key", "prompt"),
+    (
+        JOBS + "workflows: {q: {fields: {promt: a}}}",
+        5,
+        26,
+        "workflows.q.fields.promt",
+        "unknown key",
+        "prompt",
+    ),
     (JOBS + "workflows: {q: 5}", 5, 16, "workflows.q", "must be a mapping", None),
     (JOBS + "params: [a]", 5, 9, "params", "must be a mapping, got a list", None),
     (JOBS + "params:", 5, 8, "params", "is empty", None),
     (JOBS + "vars: {a-b: 1}", 5, 8, "vars.a-b", "a valid template variable", None),
     (JOBS + "vars: {1a: 1}", 5, 8, "vars.1a", "a valid template variable", None),
-    (JOBS + "matrix: {style: noir}", 5, 17, "matrix.style", "must be a list, got the text 'noir'", None),
+    (
+        JOBS + "matrix: {style: noir}",
+        5,
+        17,
+        "matrix.style",
+        "must be a list, got the text 'noir'",
+        None,
+    ),
     (JOBS + "matrix: {style: []}", 5, 17, "matrix.style", "is an empty list", None),
     (JOBS + "output: {paht: a}", 5, 10, "output.paht", "unknown key", "path"),
     (JOBS + "retry: {attempts: 0}", 5, 19, "retry.attempts", "must be at least 1", None),
     (JOBS + "retry: {attempts: 101}", 5, 19, "retry.attempts", "must be at most 100", None),
     (JOBS + "retry: {attempts: 2.0}", 5, 19, "retry.attempts", "must be an integer, got 2.0", None),
-    (JOBS + "retry: {attempts: '3'}", 5, 19, "retry.attempts", "must be an integer, got the text '3'", None),
-    (JOBS + "retry: {attempts: true}", 5, 19, "retry.attempts", "must be an integer, got true", None),
-    (JOBS + "retry: {never: NSFW}", 5, 16, "retry.never", "must be a list, got the text 'NSFW'", None),
+    (
+        JOBS + "retry: {attempts: '3'}",
+        5,
+        19,
+        "retry.attempts",
+        "must be an integer, got the text '3'",
+        None,
+    ),
+    (
+        JOBS + "retry: {attempts: true}",
+        5,
+        19,
+        "retry.attempts",
+        "must be an integer, got true",
+        None,
+    ),
+    (
+        JOBS + "retry: {never: NSFW}",
+        5,
+        16,
+        "retry.never",
+        "must be a list, got the text 'NSFW'",
+        None,
+    ),
     (JOBS + "retry: {never: [5]}", 5, 17, "retry.never[0]", "must be text, got 5", None),
-    (JOBS + "assets: {cleanup: always}", 5, 19, "assets.cleanup", "must be 'never' or 'on_success'", None),
-    (JOBS + "provenance: {embed: sometimes}", 5, 21, "provenance.embed", "must be true or false", None),
+    (
+        JOBS + "assets: {cleanup: always}",
+        5,
+        19,
+        "assets.cleanup",
+        "must be 'never' or 'on_success'",
+        None,
+    ),
+    (
+        JOBS + "provenance: {embed: sometimes}",
+        5,
+        21,
+        "provenance.embed",
+        "must be true or false",
+        None,
+    ),
     (JOBS + "provenance: {sidecars: true}", 5, 14, "provenance.sidecars", "unknown key", "sidecar"),
     (JOBS + "assets: {clean: never}", 5, 10, "assets.clean", "unknown key", "cleanup"),
     (JOBS + "duplicates: twice", 5, 13, "duplicates", "must be 'error', 'once' or 'each'", None),
@@ -143,20 +277,69 @@ WRONG: list[tuple[str, int, int, str, str, str | None]] = [
     ("jobs: [{name: a, promt: p}]", 4, 18, "jobs[0].promt", "unknown key 'promt'", "prompt"),
     ("jobs: [{name: a, Prompt: p}]", 4, 18, "jobs[0].Prompt", "unknown key 'Prompt'", "prompt"),
     ("jobs: [{name: a, prompt: }]", 4, 26, "jobs[0].prompt", "is empty", None),
-    ("jobs: [{name: a, prompt: {{ x }}}]", 4, 27, "jobs[0].prompt", "a key must be plain text", None),
+    (
+        "jobs: [{name: a, prompt: {{ x }}}]",
+        4,
+        27,
+        "jobs[0].prompt",
+        "a key must be plain text",
+        None,
+    ),
     ("jobs: [{name: a, prompt: [x]}]", 4, 26, "jobs[0].prompt", "must be text, got a list", None),
     ("jobs: [{name: a, image: 5.5}]", 4, 25, "jobs[0].image", "must be text, got 5.5", None),
-    ("jobs: [{name: a, images: [x]}]", 4, 26, "jobs[0].images", "must be a mapping, got a list", None),
+    (
+        "jobs: [{name: a, images: [x]}]",
+        4,
+        26,
+        "jobs[0].images",
+        "must be a mapping, got a list",
+        None,
+    ),
     ("jobs: [{name: a, images: {m: 5}}]", 4, 30, "jobs[0].images.m", "must be text", None),
-    ("jobs: [{name: a, workflow: true}]", 4, 28, "jobs[0].workflow", "must be text, got true", None),
+    (
+        "jobs: [{name: a, workflow: true}]",
+        4,
+        28,
+        "jobs[0].workflow",
+        "must be text, got true",
+        None,
+    ),
     ("jobs: [{name: a, matrix: }]", 4, 26, "jobs[0].matrix", "is empty", None),
     ("jobs: [{name: a, zip: {x: []}}]", 4, 27, "jobs[0].zip.x", "is an empty list", None),
     ("jobs: [{name: a, foreach: [x]}]", 4, 27, "jobs[0].foreach", "must be text", None),
     ("jobs: [{name: a, repeat: 0}]", 4, 26, "jobs[0].repeat", "must be at least 1", None),
-    ("jobs: [{name: a, repeat: 1.5}]", 4, 26, "jobs[0].repeat", "must be an integer, got 1.5", None),
-    (f"jobs: [{{name: a, repeat: {'x' * 99}}}]", 4, 26, "jobs[0].repeat", f"got the text '{'x' * 40}'...", None),
-    ('jobs: [{name: a, repeat: "\\e[2J"}]', 4, 26, "jobs[0].repeat", "got the text '\\x1b[2J'", None),
-    ("jobs: [{name: a, fields: {mask: x}}]", 4, 27, "jobs[0].fields.mask", "unknown key 'mask'", None),
+    (
+        "jobs: [{name: a, repeat: 1.5}]",
+        4,
+        26,
+        "jobs[0].repeat",
+        "must be an integer, got 1.5",
+        None,
+    ),
+    (
+        f"jobs: [{{name: a, repeat: {'x' * 99}}}]",
+        4,
+        26,
+        "jobs[0].repeat",
+        f"got the text '{'x' * 40}'...",
+        None,
+    ),
+    (
+        'jobs: [{name: a, repeat: "\\e[2J"}]',
+        4,
+        26,
+        "jobs[0].repeat",
+        "got the text '\\x1b[2J'",
+        None,
+    ),
+    (
+        "jobs: [{name: a, fields: {mask: x}}]",
+        4,
+        27,
+        "jobs[0].fields.mask",
+        "unknown key 'mask'",
+        None,
+    ),
 ]
 
 
@@ -193,7 +376,9 @@ def test_what_is_wrong_says_what_to_do(folder: Any, text: str, hint: str) -> Non
 
 @each_case("text, value", [("250", "250"), ("0.1", "0.1"), ("1e3", "1000"), ("'2.50'", "2.50")])
 def test_credits_are_exact(folder: Any, text: str, value: str) -> None:
-    assert folder.load(JOBS + f"budget: {{credits: {text}}}").header.budget.credits == Decimal(value)
+    assert folder.load(JOBS + f"budget: {{credits: {text}}}").header.budget.credits == Decimal(
+        value
+    )
 
 
 @each_case("text", ["[a, b]", "just text", "5", "null"])
@@ -202,7 +387,9 @@ def test_a_manifest_is_a_mapping(folder: Any, text: str) -> None:
         load_manifest(folder.write("manifest.yaml", text))
 
 
-def test_all_problems_of_form_come_at_once_and_those_of_rendering_once_the_form_is_right(folder: Any) -> None:
+def test_all_problems_of_form_come_at_once_and_those_of_rendering_once_the_form_is_right(
+    folder: Any,
+) -> None:
     text = (
         "bugdet: 1\nvars: {brand: A}\njobs:\n"
         "  - {name: a, prompt: '{{ brnad }}'}\n"
@@ -211,7 +398,10 @@ def test_all_problems_of_form_come_at_once_and_those_of_rendering_once_the_form_
         "  - {name: C}\n"
     )
     found = folder.problems(text)
-    assert [(problem.place.line, problem.field) for problem in found] == [(4, "bugdet"), (8, "jobs[1].repeat")]
+    assert [(problem.place.line, problem.field) for problem in found] == [
+        (4, "bugdet"),
+        (8, "jobs[1].repeat"),
+    ]
     found = folder.problems(text.replace("bugdet: 1\n", "").replace("repeat: 0", "repeat: 1"))
     assert [(problem.place.line, problem.field) for problem in found] == [
         (6, "jobs[0].prompt"),
@@ -256,7 +446,9 @@ def test_the_default_workflow_or_the_jobs_own(folder: Any) -> None:
 
 
 def test_windows_line_ends_are_no_matter(folder: Any) -> None:
-    job = folder.job((HEAD + "jobs:\n  - name: a\n    prompt: |\n      one\n      two\n").replace("\n", "\r\n"))
+    job = folder.job(
+        (HEAD + "jobs:\n  - name: a\n    prompt: |\n      one\n      two\n").replace("\n", "\r\n")
+    )
     assert job.prompt == "one\ntwo\n"
     assert job.place("prompt").line == 6
 
@@ -289,10 +481,16 @@ def test_a_wrong_path_of_a_manifest_has_a_hint(folder: Any) -> None:
             load_manifest(path)
         return caught.value.problems[0].hint
 
-    assert hint_for(folder.path / "missing.yaml") == "crucible-batch init DIR creates a folder with an example manifest"
+    assert (
+        hint_for(folder.path / "missing.yaml")
+        == "crucible-batch init DIR creates a folder with an example manifest"
+    )
     assert hint_for(folder.path) == "give the path of a manifest, a YAML file"
     folder.write("a/run/.crucible/journal.sqlite3", "")
-    assert hint_for(folder.path / "a/run") == "it is a run directory; give the manifest of the run, a YAML file"
+    assert (
+        hint_for(folder.path / "a/run")
+        == "it is a run directory; give the manifest of the run, a YAML file"
+    )
     usual = folder.write("manifest.yaml", HEAD + JOBS)
     assert hint_for(folder.path) == f"give the manifest in it: {usual}"
 
@@ -346,7 +544,9 @@ WARNINGS: list[tuple[str, int, str]] = [
 
 
 @each_case("text, line, message", WARNINGS)
-def test_what_may_be_meant_otherwise_is_a_warning(folder: Any, text: str, line: int, message: str) -> None:
+def test_what_may_be_meant_otherwise_is_a_warning(
+    folder: Any, text: str, line: int, message: str
+) -> None:
     (warning,) = folder.load(text).warnings
     assert message in warning.message
     assert warning.place.line == line
@@ -354,7 +554,9 @@ def test_what_may_be_meant_otherwise_is_a_warning(folder: Any, text: str, line: 
 
 
 def test_an_unused_workflow_names_the_one_that_may_be_meant(folder: Any) -> None:
-    (warning,) = folder.load("workflows: {qwen-edti: {}}\njobs: [{name: a, workflow: qwen-edit}]").warnings
+    (warning,) = folder.load(
+        "workflows: {qwen-edti: {}}\njobs: [{name: a, workflow: qwen-edit}]"
+    ).warnings
     assert warning.nearest == "qwen-edit"
 
 
@@ -364,7 +566,9 @@ def test_warnings_are_bounded(folder: Any) -> None:
 
 def test_nothing_of_the_environment_is_read(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOLTAZINE_API_KEY", "moltazine_secret")
-    text = "jobs: [{name: a, prompt: '${MOLTAZINE_API_KEY} $MOLTAZINE_API_KEY %MOLTAZINE_API_KEY%'}]"
+    text = (
+        "jobs: [{name: a, prompt: '${MOLTAZINE_API_KEY} $MOLTAZINE_API_KEY %MOLTAZINE_API_KEY%'}]"
+    )
     assert "secret" not in str(folder.job(text))
 
 
@@ -376,7 +580,9 @@ def test_nothing_of_the_environment_is_read(folder: Any, monkeypatch: pytest.Mon
         ("Token", "a manifest has no API key: set MOLTAZINE_API_KEY"),
     ],
 )
-def test_an_unknown_key_that_is_near_no_known_one_gets_a_hint(folder: Any, key: str, hint: str) -> None:
+def test_an_unknown_key_that_is_near_no_known_one_gets_a_hint(
+    folder: Any, key: str, hint: str
+) -> None:
     with pytest.raises(ManifestError) as caught:
         folder.load(JOBS + f"{key}: 1")
     problem = caught.value.problems[0]

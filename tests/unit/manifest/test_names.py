@@ -1,4 +1,5 @@
-"""Names are safe on every file system, say as much as they can of what was meant, and are told apart."""
+"""Names are safe on every file system, say as much as they can of what was meant, and are told
+apart."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ def test_a_troublesome_name_becomes_a_likeness_with_eight_hex(raw: str, likeness
     assert names.safe(raw) == f"{expected}-{hexed(raw)}"
 
 
-@each_case("raw", ["a" * 121, "é" * 61, "…" * 100, "日本" * 50, "x" * 5000, "a" * 110 + ". . . . . . ."])
+@each_case(
+    "raw", ["a" * 121, "é" * 61, "…" * 100, "日本" * 50, "x" * 5000, "a" * 110 + ". . . . . . ."]
+)
 def test_a_long_name_is_cut_at_a_character_and_gets_eight_hex(raw: str) -> None:
     name = names.safe(raw)
     assert len(name.encode()) <= names.MAX_NAME_BYTES
@@ -131,7 +134,11 @@ def test_a_long_slug_is_cut_and_told_apart() -> None:
         ("é", "e\u0301", True), ("a", "b", False), ("i", "ı", False),
     ],
 )  # fmt: skip
-def test_the_registry_knows_names_that_file_systems_take_for_one(first: str, second: str, same: bool) -> None:
+def test_the_registry_knows_names_that_file_systems_take_for_one(
+    first: str, second: str, same: bool
+) -> None:
     claims = names.NameClaims()
     assert claims.take(names.folded(first), first, 3) is None
-    assert claims.take(names.folded(second), second, 5) == (names.NameClaim(first, 3) if same else None)
+    assert claims.take(names.folded(second), second, 5) == (
+        names.NameClaim(first, 3) if same else None
+    )

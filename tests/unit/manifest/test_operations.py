@@ -1,4 +1,7 @@
-"""The keys of run id and time zone. Those of features are tested with them: ``test_manifest_keys.py``."""
+"""The keys of run id and time zone.
+
+Those of features are tested with them: ``test_manifest_keys.py``.
+"""
 
 from __future__ import annotations
 

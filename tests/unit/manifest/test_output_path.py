@@ -33,7 +33,9 @@ from tests.harness.case_table import each_case
         ('"{name}\\t"', "control character", None),
     ],
 )
-def test_output_paths_that_are_refused(folder: Any, path: str, message: str, nearest: str | None) -> None:
+def test_output_paths_that_are_refused(
+    folder: Any, path: str, message: str, nearest: str | None
+) -> None:
     problems = folder.problems(f"jobs: [{{name: a}}]\noutput:\n  path: {path}\n")
     (problem,) = [problem for problem in problems if message in problem.message]
     assert (problem.place.line, problem.place.column, problem.field) == (6, 9, "output.path")

@@ -1,4 +1,7 @@
-"""The manifest's concurrency and deadline: their values, their places, and that no job depends on them."""
+"""The manifest's concurrency and deadline:
+
+their values, their places, and that no job depends on them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,13 @@ from tests.harness.planning import HEAD, Desk
 
 JOBS = "jobs: [{name: a, prompt: b}]\n"
 
-CONCURRENCIES: list[tuple[str, object]] = [("1", 1), ("16", 16), ("1000", 1000), ("auto", "auto"), ("'auto'", "auto")]
+CONCURRENCIES: list[tuple[str, object]] = [
+    ("1", 1),
+    ("16", 16),
+    ("1000", 1000),
+    ("auto", "auto"),
+    ("'auto'", "auto"),
+]
 DEADLINES: list[tuple[str, float]] = [
     ("6h", 6 * 3600),
     ("1h30m", 5400),
@@ -48,7 +57,9 @@ def test_a_concurrency_that_cannot_be_used_has_its_place_and_range(folder: Any, 
     assert "from 1 to 1000" in problem.message
 
 
-@each_case("value", ["0", "-1", "0s", "366d", "true", "soon", "1m2h", "12:30", "1e-7", "[]", "9" * 30])
+@each_case(
+    "value", ["0", "-1", "0s", "366d", "true", "soon", "1m2h", "12:30", "1e-7", "[]", "9" * 30]
+)
 def test_a_deadline_that_cannot_be_used_has_its_place_and_form(folder: Any, value: str) -> None:
     with pytest.raises(ManifestError) as caught:
         folder.load(f"deadline: {value}\n{JOBS}")

@@ -37,7 +37,10 @@ def test_paths_that_cannot_be_used(path: str, message: str) -> None:
 def test_a_locale_without_the_character_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsencode", lambda path: path.encode("ascii", "surrogateescape"))
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
-    for path in ("é", "\udcc3\udca9"):  # in the manifest, and as an argument of a command in that locale
+    for path in (
+        "é",
+        "\udcc3\udca9",
+    ):  # in the manifest, and as an argument of a command in that locale
         assert text_fault(path) == (
             "contains a character that the encoding of this locale (ascii) cannot represent",
             "use a UTF-8 locale, such as LC_ALL=C.UTF-8",
@@ -47,16 +50,26 @@ def test_a_locale_without_the_character_is_the_cause(monkeypatch: pytest.MonkeyP
 @each_case(
     "text, field, message",
     [
-        ("jobs: [{name: '{{ \"\\udcff\" }}a'}]", "jobs[0].name", "contains half of a surrogate pair"),
+        (
+            "jobs: [{name: '{{ \"\\udcff\" }}a'}]",
+            "jobs[0].name",
+            "contains half of a surrogate pair",
+        ),
         ("jobs: [{name: a, image: '{{ \"\\udcff\" }}.png'}]", "jobs[0].image", "is not UTF-8"),
-        ("jobs: [{name: a, images: {m: '{{ \"\\udcff\" }}.png'}}]", "jobs[0].images.m", "is not UTF-8"),
+        (
+            "jobs: [{name: a, images: {m: '{{ \"\\udcff\" }}.png'}}]",
+            "jobs[0].images.m",
+            "is not UTF-8",
+        ),
         ("jobs: [{name: a, prompt: '@{{ \"\\udcff\" }}.txt'}]", "jobs[0].prompt", "is not UTF-8"),
         ("jobs: [{name: a, foreach: '{{ \"\\udcff\" }}.csv'}]", "jobs[0].foreach", "is not UTF-8"),
         ("jobs: [{name: a, foreach: '{{ \"\\udcff\" }}*'}]", "jobs[0].foreach", "is not UTF-8"),
         ("jobs: [{name: a, image: link.png}]", "jobs[0].image", "is not UTF-8"),
     ],
 )
-def test_a_manifest_names_no_file_that_is_not_text(folder: Any, text: str, field: str, message: str) -> None:
+def test_a_manifest_names_no_file_that_is_not_text(
+    folder: Any, text: str, field: str, message: str
+) -> None:
     folder.write("\udcfe.png")
     (folder.path / "link.png").symlink_to("\udcfe.png")
     problem = folder.problem(text)

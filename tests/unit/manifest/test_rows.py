@@ -1,4 +1,5 @@
-"""Rows come from CSV, TSV, JSONL, texts and globs, in order and streamed; what is wrong names the file's own line."""
+"""Rows come from CSV, TSV, JSONL, texts and globs, in order and streamed; what is wrong names the
+file's own line."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ CSVS: list[tuple[bytes, list[dict[str, str]]]] = [
 
 
 @each_case("content, expected", CSVS)
-def test_csv_rows_are_texts_by_column(folder: Any, content: bytes, expected: list[dict[str, str]]) -> None:
+def test_csv_rows_are_texts_by_column(
+    folder: Any, content: bytes, expected: list[dict[str, str]]
+) -> None:
     folder.write("t.csv", content)
     assert rows(folder, "t.csv") == expected
 
@@ -61,7 +64,11 @@ BAD_CSVS: list[tuple[bytes, int, str]] = [
     (b"n\tt\n1\t2\n", 1, "the columns are not separated by commas"),
     (b'n,t\n1,"a\n', 2, "not CSV: unexpected end of data"),
     (b'n,t\n1,"a\n2,b\n3,c\n', 2, "not CSV: unexpected end of data, on line 4"),
-    (b'n,t\n1,a\n\n2,"a\n3,"b"\n', 4, "not CSV: ',' expected after '\"', on line 5; the row began here"),
+    (
+        b'n,t\n1,a\n\n2,"a\n3,"b"\n',
+        4,
+        "not CSV: ',' expected after '\"', on line 5; the row began here",
+    ),
     (b'n,t\n1,"a\n' + b"2,b\n" * 40_000, 2, "not CSV: field larger than field limit"),
     (b'n,"t\n1,a\n', 1, "not CSV: unexpected end of data, on line 2"),
     (b'n,t\n1,"a"b\n', 2, "not CSV:"),
@@ -75,7 +82,9 @@ BAD_CSVS: list[tuple[bytes, int, str]] = [
 
 
 @each_case("content, line, message", BAD_CSVS)
-def test_a_csv_file_that_is_wrong_names_its_line(folder: Any, content: bytes, line: int, message: str) -> None:
+def test_a_csv_file_that_is_wrong_names_its_line(
+    folder: Any, content: bytes, line: int, message: str
+) -> None:
     file = folder.write("t.csv", content)
     found = folder.problems(JOB % "t.csv")
     wrong = [problem for problem in found if problem.place.file == file]
@@ -98,7 +107,9 @@ TSVS: list[tuple[bytes, list[dict[str, str]]]] = [
 
 
 @each_case("content, expected", TSVS)
-def test_a_tsv_is_a_csv_with_tabs(folder: Any, content: bytes, expected: list[dict[str, str]]) -> None:
+def test_a_tsv_is_a_csv_with_tabs(
+    folder: Any, content: bytes, expected: list[dict[str, str]]
+) -> None:
     folder.write("t.TSV", content)
     assert rows(folder, "t.TSV") == expected
 
@@ -113,14 +124,18 @@ TEXTS: list[tuple[bytes, list[str]]] = [
 
 
 @each_case("content, expected", TEXTS)
-def test_each_line_of_a_text_that_is_not_blank_is_a_row(folder: Any, content: bytes, expected: list[str]) -> None:
+def test_each_line_of_a_text_that_is_not_blank_is_a_row(
+    folder: Any, content: bytes, expected: list[str]
+) -> None:
     folder.write("t.txt", content)
     assert rows(folder, "t.txt") == [{"line": text} for text in expected]
 
 
 def test_rows_of_a_text_are_numbered_without_blank_lines_and_placed_with_them(folder: Any) -> None:
     file = folder.write("t.txt", b"\n\na fox\n\na hen\n")
-    jobs = "jobs: [{name: x, foreach: t.txt, prompt: '{{ row.line }}', image: '{{ row.line }}.png'}]"
+    jobs = (
+        "jobs: [{name: x, foreach: t.txt, prompt: '{{ row.line }}', image: '{{ row.line }}.png'}]"
+    )
     problems = folder.problems(jobs)
     assert [problem.row for problem in problems] == [Place(file, 3), Place(file, 5)]
     named = list(folder.jobs("jobs: [{name: x, foreach: t.txt, prompt: '{{ row.line }}'}]"))
@@ -136,11 +151,35 @@ BAD_TABLES: list[tuple[str, bytes, int, str, str | None]] = [
         "3 cells in the row, but 2 columns in the table",
         "put cells that contain tabs in double quotes",
     ),
-    ("t.tsv", b"n,t\n1,2\n", 1, "the columns are not separated by tabs", "save the file with tabs between the columns"),
-    ("t.tsv", b'n\tt\n1\t"a"b\n', 2, "not TSV: '\t' expected after '\"'", "put cells that contain quotation marks"),
-    ("t.tsv", b'n\tt\n1\t"a\n2\tb\n', 2, "not TSV: unexpected end of data", "close the quotation mark of each cell"),
+    (
+        "t.tsv",
+        b"n,t\n1,2\n",
+        1,
+        "the columns are not separated by tabs",
+        "save the file with tabs between the columns",
+    ),
+    (
+        "t.tsv",
+        b'n\tt\n1\t"a"b\n',
+        2,
+        "not TSV: '\t' expected after '\"'",
+        "put cells that contain quotation marks",
+    ),
+    (
+        "t.tsv",
+        b'n\tt\n1\t"a\n2\tb\n',
+        2,
+        "not TSV: unexpected end of data",
+        "close the quotation mark of each cell",
+    ),
     ("t.tsv", b"n\tt\n1\t" + b"x" * 200_000, 2, "not TSV: field larger than field limit", None),
-    ("t.tsv", b"n\tt\n1\t" + b"x" * 2_000_000, 2, "the line has more than 1,048,576 characters", None),
+    (
+        "t.tsv",
+        b"n\tt\n1\t" + b"x" * 2_000_000,
+        2,
+        "the line has more than 1,048,576 characters",
+        None,
+    ),
     ("t.tsv", b"n\tt\n1\t\xe4\n", 2, "not UTF-8", "save the file as UTF-8"),
     ("t.tsv", b"", 1, "the first line must have the column names", None),
     ("t.txt", b"", 0, "the file has no rows", None),
@@ -173,7 +212,10 @@ def test_a_spreadsheet_gets_the_advice_to_export_it(folder: Any, name: str) -> N
 
 JSONLS: list[tuple[bytes, list[Any]]] = [
     (b'{"n": 1}\n{"n": "1"}\n', [{"n": 1}, {"n": "1"}]),
-    (b'\xef\xbb\xbf{"n": 1.5, "a": [1, null], "o": {"x": true}}', [{"n": 1.5, "a": [1, None], "o": {"x": True}}]),
+    (
+        b'\xef\xbb\xbf{"n": 1.5, "a": [1, null], "o": {"x": true}}',
+        [{"n": 1.5, "a": [1, None], "o": {"x": True}}],
+    ),
     (b'\r\n{"n": 18446744073709551615}\r\n\n', [{"n": 18446744073709551615}]),
     ('{"n": "😀\\ud83d\\ude00"}'.encode(), [{"n": "😀😀"}]),
 ]
@@ -207,7 +249,9 @@ BAD_JSONLS: list[tuple[bytes, int, str]] = [
 
 
 @each_case("content, line, message", BAD_JSONLS)
-def test_a_jsonl_file_that_is_wrong_names_its_line(folder: Any, content: bytes, line: int, message: str) -> None:
+def test_a_jsonl_file_that_is_wrong_names_its_line(
+    folder: Any, content: bytes, line: int, message: str
+) -> None:
     file = folder.write("t.jsonl", content)
     (problem,) = folder.problems(JOB % "t.jsonl")
     assert message in problem.message
@@ -222,7 +266,16 @@ def test_a_slip_in_json_has_its_column_in_the_file(folder: Any) -> None:
 
 
 def test_globs_sort_bytewise_and_give_path_name_and_stem(folder: Any) -> None:
-    for name in ("p/b.jpg", "p/B.jpg", "p/a.tar.gz", "p/é.jpg", "p/z.jpg", "p/.hidden", "p/sub/c.jpg", "q.jpg"):
+    for name in (
+        "p/b.jpg",
+        "p/B.jpg",
+        "p/a.tar.gz",
+        "p/é.jpg",
+        "p/z.jpg",
+        "p/.hidden",
+        "p/sub/c.jpg",
+        "q.jpg",
+    ):
         folder.write(name)
     assert rows(folder, "p/*") == [
         {"path": "p/B.jpg", "name": "B.jpg", "stem": "B"},
@@ -239,7 +292,9 @@ def test_globs_sort_bytewise_and_give_path_name_and_stem(folder: Any) -> None:
 
 def test_a_path_of_a_glob_serves_as_an_image(folder: Any) -> None:
     photo = folder.write("p/a.jpg")
-    job = folder.job("jobs: [{name: '{{ row.stem }}', foreach: 'p/*.jpg', image: '{{ row.path }}'}]")
+    job = folder.job(
+        "jobs: [{name: '{{ row.stem }}', foreach: 'p/*.jpg', image: '{{ row.path }}'}]"
+    )
     assert (job.name, job.image) == ("a", photo)
 
 
@@ -277,7 +332,9 @@ def test_a_source_may_be_chosen_by_a_variable(folder: Any) -> None:
     assert job.name == "5"
 
 
-def test_links_that_lead_out_are_refused_in_globs_too(folder: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_links_that_lead_out_are_refused_in_globs_too(
+    folder: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside: Path = tmp_path_factory.mktemp("outside")
     (outside / "x.jpg").write_bytes(b"x")
     (folder.path / "p").mkdir()

@@ -81,7 +81,9 @@ def test_run_ids_at_clock_changes(folder: Folder, moment: str, run_id: str) -> N
         ("{{ date }}" * 11, "can't be a run id"),
     ],
 )
-def test_a_faulty_run_id_is_refused_with_its_place(folder: Folder, template: str, message: str) -> None:
+def test_a_faulty_run_id_is_refused_with_its_place(
+    folder: Folder, template: str, message: str
+) -> None:
     manifest = _at(folder, f'run_id: "{template}"\n' + JOBS)
     with pytest.raises(ManifestError, match=message) as caught:
         render_run_id(manifest, None)
@@ -110,7 +112,9 @@ def test_a_faulty_option_is_named(folder: Folder) -> None:
         ('vars: {team: red}\nrun_id: "{{ team }}"\n', None, False),
     ],
 )
-def test_whether_a_run_id_depends_on_the_time(folder: Folder, text: str, given: str | None, depends: bool) -> None:
+def test_whether_a_run_id_depends_on_the_time(
+    folder: Folder, text: str, given: str | None, depends: bool
+) -> None:
     assert depends_on_time(_at(folder, text + JOBS), given) is depends
 
 
@@ -145,10 +149,15 @@ def test_all_templates_of_jobs_have_the_time(folder: Folder) -> None:
         ("matrix: {month: [Mai]}\njobs: [{name: '{{ month }}', prompt: b}]", "Mai"),
         ("jobs: [{name: '{{ month }}', prompt: b, zip: {month: [Mai]}}]", "Mai"),
         ("jobs: [{name: a, prompt: b, matrix: {month: [Mai]}}]", "a-mai"),
-        ("vars: {date: x, week: y, month: z, scheduled_at: w}\njobs: [{name: '{{ date ~ week }}', prompt: b}]", "xy"),
+        (
+            "vars: {date: x, week: y, month: z, scheduled_at: w}\njobs: [{name: '{{ date ~ week }}', prompt: b}]",
+            "xy",
+        ),
     ],
 )
-def test_a_manifests_own_variables_hide_those_of_the_time(folder: Folder, text: str, name: str) -> None:
+def test_a_manifests_own_variables_hide_those_of_the_time(
+    folder: Folder, text: str, name: str
+) -> None:
     (job,) = _jobs(_at(folder, text))
     (before,) = folder.jobs(text)  # as it was without a scheduled time
     assert job.name == before.name == name
@@ -163,10 +172,15 @@ def test_a_manifests_own_variables_hide_those_of_the_time(folder: Folder, text: 
         ("jobs: [{name: a, prompt: b, params: {x: '{{ week | upper }}'}}]\n", {"week"}),
         ("jobs: [{name: a, prompt: '@p.txt'}]\n", {"date"}),
         ("vars: {date: x}\njobs: [{name: a, prompt: '{{ date }}'}]\n", set()),
-        ("jobs: [{name: a, prompt: '{% if 1 %}{{ scheduled_at }}{% endif %}'}]\n", {"scheduled_at"}),
+        (
+            "jobs: [{name: a, prompt: '{% if 1 %}{{ scheduled_at }}{% endif %}'}]\n",
+            {"scheduled_at"},
+        ),
     ],
 )
-def test_it_is_known_which_variables_of_the_time_jobs_use(folder: Folder, text: str, used: set[str]) -> None:
+def test_it_is_known_which_variables_of_the_time_jobs_use(
+    folder: Folder, text: str, used: set[str]
+) -> None:
     folder.write("p.txt", "on {{ date }}")
     manifest, names = _at(folder, text), set[str]()
     assert all(isinstance(item, JobSpec) for item in expand(manifest, note_names=names.update))

@@ -58,7 +58,9 @@ def test_what_older_tools_read_otherwise_is_pointed_out(text: str, says: str) ->
     assert says in (yaml_scalars.misreading(text) or "")
 
 
-@each_case("text", ["", "0", "10", "1.5", "north", "a_b", "true", "null", "16:9:x", "photo_1", "0x10"])
+@each_case(
+    "text", ["", "0", "10", "1.5", "north", "a_b", "true", "null", "16:9:x", "photo_1", "0x10"]
+)
 def test_what_all_tools_read_alike_is_left_alone(text: str) -> None:
     assert yaml_scalars.misreading(text) is None
 

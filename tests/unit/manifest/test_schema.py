@@ -1,4 +1,7 @@
-"""The JSON Schema describes what may be written: it takes what loads and refuses what has the wrong shape."""
+"""The JSON Schema describes what may be written:
+
+it takes what loads and refuses what has the wrong shape.
+"""
 
 from __future__ import annotations
 
@@ -18,5 +21,9 @@ def test_every_field_is_described() -> None:
     schema = manifest_schema()
     for model in (schema, *schema["$defs"].values()):
         for name, field in model["properties"].items():
-            described = field if "description" in field else schema["$defs"][field["$ref"].rpartition("/")[2]]
+            described = (
+                field
+                if "description" in field
+                else schema["$defs"][field["$ref"].rpartition("/")[2]]
+            )
             assert described["description"], name

@@ -1,4 +1,5 @@
-"""The schema and the loader refuse the same manifests; where only the loader can know, the table says why."""
+"""The schema and the loader refuse the same manifests; where only the loader can know, the table
+says why."""
 
 from __future__ import annotations
 
@@ -37,8 +38,14 @@ BROKEN: list[tuple[str, str]] = [
     ("workflows: [z]\n" + JOBS, BOTH),
     ("output: {path: ''}\n" + JOBS, BOTH),
     *((f"budget: {wrong}\n" + JOBS, BOTH) for wrong in ("0", "-1", "true", "lots")),
-    *((f"concurrency: {wrong}\n" + JOBS, BOTH) for wrong in ("", "0", "1001", "1.5", "true", "fast", "'8'", "[8]")),
-    *((f"deadline: {wrong}\n" + JOBS, BOTH) for wrong in ("", "0", "-1", "true", "soon", "1m2h", "6 h", "{}")),
+    *(
+        (f"concurrency: {wrong}\n" + JOBS, BOTH)
+        for wrong in ("", "0", "1001", "1.5", "true", "fast", "'8'", "[8]")
+    ),
+    *(
+        (f"deadline: {wrong}\n" + JOBS, BOTH)
+        for wrong in ("", "0", "-1", "true", "soon", "1m2h", "6 h", "{}")
+    ),
     ("deadline: 0s\n" + JOBS, VALUES),
     ("deadline: 366d\n" + JOBS, VALUES),
     ("version: 1\nname: test\n" + JOBS, VALUES),
@@ -59,8 +66,11 @@ BROKEN: list[tuple[str, str]] = [
     ("jobs:\n\t- {name: a}\n", SYNTAX),
     (JOBS + "---\n" + HEAD, SYNTAX),
 ]
-# Rows of the loader's table that a schema takes: figures of credits that are too long, and a whole number as 2.0.
-UNSEEN = re.compile(r"1e999999999|0\.12345678901234567|1e-19|2\.0000000000000000000|attempts: 2\.0|a\\n")
+# Rows of the loader's table that a schema takes: figures of credits that are too long, and a whole
+# number as 2.0.
+UNSEEN = re.compile(
+    r"1e999999999|0\.12345678901234567|1e-19|2\.0000000000000000000|attempts: 2\.0|a\\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +94,15 @@ def test_a_broken_manifest_is_refused_by_both(
 
 def _examples() -> Iterator[tuple[str, str]]:
     """Every whole manifest that a user gets to see."""
-    for path in (*(ROOT / "manifests").glob("*.yaml"), ROOT / "crucible_batch/cli/templates/manifest.yaml"):
+    for path in (
+        *(ROOT / "manifests").glob("*.yaml"),
+        ROOT / "crucible_batch/cli/templates/manifest.yaml",
+    ):
         yield path.name, path.read_text(encoding="utf-8")
     for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
-        for number, block in enumerate(re.findall(r"```ya?ml\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1):
+        for number, block in enumerate(
+            re.findall(r"```ya?ml\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1
+        ):
             if "version:" in block:
                 yield f"{page.name}-{number}", block
 
@@ -105,8 +120,14 @@ def test_an_example_fits_the_schema_and_has_no_problem_of_form(
 ) -> None:
     text = EXAMPLES[place]
     # YAML 1.1, which PyYAML reads, has `on` as true; editors and our loader read YAML 1.2.
-    validator.validate(yaml.safe_load(text.replace("{on: ", "{'on': ").replace("- on: ", "- 'on': ")))
-    form = [problem for problem in folder.problems(text) if not re.search(r"\.(image|foreach|prompt)$", problem.field)]
+    validator.validate(
+        yaml.safe_load(text.replace("{on: ", "{'on': ").replace("- on: ", "- 'on': "))
+    )
+    form = [
+        problem
+        for problem in folder.problems(text)
+        if not re.search(r"\.(image|foreach|prompt)$", problem.field)
+    ]
     assert form == []  # the files that it names are not here
 
 

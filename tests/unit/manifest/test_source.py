@@ -37,7 +37,9 @@ def test_what_is_no_utf8_has_its_place_wherever_it_is(
     assert caught.value.problems[0].place == Place(path, line, column)
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = folder.write("m.yaml", b"a" * 100)
     fstat = os.fstat
 
@@ -67,5 +69,9 @@ def test_a_long_manifest_has_its_places(folder: Any, order: str) -> None:
     with pytest.raises(ManifestError) as caught:
         load_manifest(path)
     first = caught.value.problems[0]
-    assert (first.place.line, first.place.column, first.nearest) == (5 if order == "jobs last" else 2, 13, "prompt")
+    assert (first.place.line, first.place.column, first.nearest) == (
+        5 if order == "jobs last" else 2,
+        13,
+        "prompt",
+    )
     assert caught.value.omitted == 2900

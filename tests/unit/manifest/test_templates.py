@@ -18,7 +18,13 @@ VARIABLES: dict[str, Any] = {
     "on": True,
     "nothing": None,
     "words": ["b", "a", "c"],
-    "row": {"sku": "a1", "items": "three", "a b": "spaced", "n": "007", "deep": {"x": [1, {"y": 2}]}},
+    "row": {
+        "sku": "a1",
+        "items": "three",
+        "a b": "spaced",
+        "n": "007",
+        "deep": {"x": [1, {"y": 2}]},
+    },
     "repeat": 2,
     "long": "a" * 200_000,
 }
@@ -47,21 +53,36 @@ def text(source: str, variables: dict[str, Any] = VARIABLES) -> str:
         ("{{ 'x' | int(5) }} {{ 'y' | float(0.5) }}", "5 0.5"),
         ("{{ brand | upper | lower | capitalize | title }}", "Acme"),
         ("{{ words | sort | join(', ') }}", "a, b, c"),
-        ("{{ words | first }}{{ words | last }}{{ words | length }}{{ words | reverse | join }}", "bc3cab"),
+        (
+            "{{ words | first }}{{ words | last }}{{ words | length }}{{ words | reverse | join }}",
+            "bc3cab",
+        ),
         ("{{ words | map('upper') | join }}", "BAC"),
         ("{{ words | select('eq', 'a') | list | length }}", "1"),
         ("{{ words[0] }}{{ words[-1] }}{{ words[1:] | join }}", "bcac"),
         ("{{ nowhere | default('x') }}{{ row.gone | d('y') }}", "xy"),
         ("{{ nothing | default('none', true) }}", "none"),
         ("{{ 'yes' if n > 2 else 'no' }}", "yes"),
-        ("{% if row.sku is defined %}a{% else %}b{% endif %}{% if gone is defined %}c{% endif %}", "a"),
-        ("{% for w in words %}{{ loop.index }}{{ w }}{% if not loop.last %},{% endif %}{% endfor %}", "1b,2a,3c"),
+        (
+            "{% if row.sku is defined %}a{% else %}b{% endif %}{% if gone is defined %}c{% endif %}",
+            "a",
+        ),
+        (
+            "{% for w in words %}{{ loop.index }}{{ w }}{% if not loop.last %},{% endif %}{% endfor %}",
+            "1b,2a,3c",
+        ),
         ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
         ("{% for i in range(3) %}{{ i }}{% endfor %}", "012"),
         ("{% set x = brand ~ n %}{{ x ~ x }}", "Acme3Acme3"),
-        ("{{ 'a' + 'b' }}{{ 3 * 4 }}{{ 2 ** 10 }}{{ 7 // 2 }}{{ 7 % 4 }}{{ 1 / 2 }}", "ab121024330.5"),
+        (
+            "{{ 'a' + 'b' }}{{ 3 * 4 }}{{ 2 ** 10 }}{{ 7 // 2 }}{{ 7 % 4 }}{{ 1 / 2 }}",
+            "ab121024330.5",
+        ),
         ("{{ '%03d' | format(n) }} {{ '%s-%.2f' | format(brand, f) }}", "003 Acme-0.50"),
-        ("{{ 'a,b' .split(',') | join('/') }}{{ brand.upper() }}{{ brand.startswith('A') }}", "a/bACMEtrue"),
+        (
+            "{{ 'a,b' .split(',') | join('/') }}{{ brand.upper() }}{{ brand.startswith('A') }}",
+            "a/bACMEtrue",
+        ),
         ("{{ brand | replace('Ac', 'Gi') }}", "Gime"),
         ("{{ 2.567 | round(1) }} {{ -5 | abs }}", "2.6 5"),
         ("{{ 'Über uns!' | slug }}", "über-uns"),
@@ -71,7 +92,10 @@ def text(source: str, variables: dict[str, Any] = VARIABLES) -> str:
         ("{{ '{{ brand }}' }}", "{{ brand }}"),
         ("a\n{{ n }}\n", "a\n3\n"),
         ("{% raw %}{{ x }}{% endraw %}", "{{ x }}"),
-        ("{{ [1, 2] | sum }}{{ [3, 1] | max }}{{ [3, 1] | min }}{{ ['a', 'a'] | unique | join }}", "331a"),
+        (
+            "{{ [1, 2] | sum }}{{ [3, 1] | max }}{{ [3, 1] | min }}{{ ['a', 'a'] | unique | join }}",
+            "331a",
+        ),
     ],
 )
 def test_templates_render(source: str, expected: str) -> None:
@@ -108,7 +132,9 @@ def test_templates_render(source: str, expected: str) -> None:
         ("{% if on %}{{ n }}{% endif %}", "3"),
     ],
 )
-def test_one_expression_keeps_the_type_of_its_value(templates: Templates, source: str, expected: Any) -> None:
+def test_one_expression_keeps_the_type_of_its_value(
+    templates: Templates, source: str, expected: Any
+) -> None:
     value = templates.compile(source).value(VARIABLES)
     assert value == expected
     assert type(value) is type(expected)
@@ -128,11 +154,19 @@ SYNTAX: list[tuple[str, str, str | None]] = [
     ("{% from 'x' import y %}", "the statement fromimport is not available", None),
     ("{% extends 'x' %}", "the statement extends is not available", None),
     ("{% block x %}{% endblock %}", "the statement block is not available", None),
-    ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "the statement macro is not available", None),
+    (
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "the statement macro is not available",
+        None,
+    ),
     ("{% call x() %}{% endcall %}", "the statement callblock is not available", None),
     ("{% filter upper %}x{% endfilter %}", "the statement filterblock is not available", None),
     ("{% set x %}y{% endset %}", "the statement assignblock is not available", None),
-    ("{% for x in words recursive %}{{ loop(x) }}{% endfor %}", "recursive loops are not available", None),
+    (
+        "{% for x in words recursive %}{{ loop(x) }}{% endfor %}",
+        "recursive loops are not available",
+        None,
+    ),
     ("{% set ns.x = 1 %}", "attributes can't be set", None),
     ("{% do x %}", "unknown tag 'do'", None),
     ("{{ " + "(" * 500 + "1" + ")" * 500 + " }}", "nested too deeply", None),
@@ -146,7 +180,9 @@ SYNTAX: list[tuple[str, str, str | None]] = [
 
 
 @each_case("source, message, nearest", SYNTAX)
-def test_what_is_no_template_says_why(templates: Templates, source: str, message: str, nearest: str | None) -> None:
+def test_what_is_no_template_says_why(
+    templates: Templates, source: str, message: str, nearest: str | None
+) -> None:
     with pytest.raises(TemplateFault, match=message.replace("(", r"\(")) as caught:
         templates.compile(source)
     assert caught.value.nearest == nearest
@@ -179,8 +215,13 @@ UNKNOWN: list[tuple[str, str, str | None]] = [
 
 
 @each_case("source, message, nearest", UNKNOWN)
-def test_an_unknown_name_is_a_fault_with_the_nearest(source: str, message: str, nearest: str | None) -> None:
-    for render in (lambda t: t.compile(source).text(VARIABLES), lambda t: t.compile(source).value(VARIABLES)):
+def test_an_unknown_name_is_a_fault_with_the_nearest(
+    source: str, message: str, nearest: str | None
+) -> None:
+    for render in (
+        lambda t: t.compile(source).text(VARIABLES),
+        lambda t: t.compile(source).value(VARIABLES),
+    ):
         with pytest.raises(TemplateFault) as caught:
             render(Templates())
         assert message in caught.value.message
@@ -193,10 +234,15 @@ def test_an_unknown_name_is_a_fault_with_the_nearest(source: str, message: str, 
     [
         ({}, "`vars`, `matrix` and `foreach` define variables"),
         ({"brand": "Acme", "row": {}}, "available: brand, row"),
-        (dict.fromkeys("abcdefghijklmn", 1), "available: a, b, c, d, e, f, g, h, i, j, k, l and 2 more"),
+        (
+            dict.fromkeys("abcdefghijklmn", 1),
+            "available: a, b, c, d, e, f, g, h, i, j, k, l and 2 more",
+        ),
     ],
 )
-def test_an_unknown_name_that_is_near_none_is_told_which_there_are(variables: dict[str, object], hint: str) -> None:
+def test_an_unknown_name_that_is_near_none_is_told_which_there_are(
+    variables: dict[str, object], hint: str
+) -> None:
     with pytest.raises(TemplateFault) as caught:
         text("{{ xyzzy }}", variables)
     assert caught.value.hint == hint
@@ -321,7 +367,9 @@ BOMBS = [
     "{% set a = 'aaaaaaaaaa' %}" + "{% set a = a + a %}" * 60 + "{{ a }}",
     "{% set a = ['a'] %}" + "{% set a = a + a %}" * 60 + "{{ a | length }}",
     "{% set a = ['a'] %}" + "{% set a = [a, a] %}" * 60 + "{{ a | string }}",
-    "{% set a = ['a'] %}{% set b = ['a'] %}" + "{% set a = [a, a] %}{% set b = [b, b] %}" * 60 + "{{ a == b }}",
+    "{% set a = ['a'] %}{% set b = ['a'] %}"
+    + "{% set a = [a, a] %}{% set b = [b, b] %}" * 60
+    + "{{ a == b }}",
     "{% set a = {'a': 1} %}" + "{% set a = {'a': a, 'b': a} %}" * 60 + "{{ a | tojson }}",
     "{% set a = ('a',) %}" + "{% set a = (a, a) %}" * 60 + "{{ a | string }}",
     "{{ '%999999999d' | format(1) }}",
@@ -352,7 +400,10 @@ BOMBS = [
 @each_case("source", BOMBS)
 def test_a_bomb_ends_in_a_fault_and_soon(source: str) -> None:
     started = time.process_time()
-    for render in (lambda t: t.compile(source).text(VARIABLES), lambda t: t.compile(source).value(VARIABLES)):
+    for render in (
+        lambda t: t.compile(source).text(VARIABLES),
+        lambda t: t.compile(source).value(VARIABLES),
+    ):
         with pytest.raises(TemplateFault):
             render(Templates())
     assert time.process_time() - started < 20  # without a limit a bomb takes minutes, or all memory
@@ -360,7 +411,10 @@ def test_a_bomb_ends_in_a_fault_and_soon(source: str) -> None:
 
 def test_output_is_bounded_in_bytes(templates: Templates) -> None:
     assert len(templates.compile("{% for i in range(1000) %}x{% endfor %}").text({}, 1000)) == 1000
-    for source in ("{% for i in range(501) %}é{% endfor %}", "{% for i in range(1001) %}x{% endfor %}"):
+    for source in (
+        "{% for i in range(501) %}é{% endfor %}",
+        "{% for i in range(1001) %}x{% endfor %}",
+    ):
         with pytest.raises(TemplateFault, match="longer than"):
             templates.compile(source).text({}, 1000)
 
@@ -372,7 +426,9 @@ def test_one_rendering_does_not_eat_the_next_ones_share(templates: Templates) ->
 
 
 @pytest.mark.parametrize("source", ["{{ n + 1 }}", "{% if n %}x{% endif %}", "{{ '{' }}"])
-def test_a_template_is_compiled_once(templates: Templates, compiled: list[object], source: str) -> None:
+def test_a_template_is_compiled_once(
+    templates: Templates, compiled: list[object], source: str
+) -> None:
     for number in range(50):
         templates.compile(source)
         if number % 10 == 0:
@@ -381,11 +437,15 @@ def test_a_template_is_compiled_once(templates: Templates, compiled: list[object
 
 
 def test_names_of_a_template_are_what_it_asks_for(templates: Templates) -> None:
-    template = templates.compile("{% set y = x %}{% for i in row.z %}{{ i }}{{ y }}{% endfor %}{{ style | upper }}")
+    template = templates.compile(
+        "{% set y = x %}{% for i in row.z %}{{ i }}{{ y }}{% endfor %}{{ style | upper }}"
+    )
     assert template.names == {"x", "row", "style"}
 
 
-@each_case("source, expected", [("a", False), ("{a}", False), ("{{", True), ("{% x", True), ("{#", True)])
+@each_case(
+    "source, expected", [("a", False), ("{a}", False), ("{{", True), ("{% x", True), ("{#", True)]
+)
 def test_plain_text_is_no_template(source: str, expected: bool) -> None:
     assert is_template(source) is expected
 

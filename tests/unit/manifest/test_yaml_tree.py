@@ -122,7 +122,9 @@ def test_values(text: str, expected: Any) -> None:
         ("a: \udc80", 1, 4, "the character U+DC80 is not allowed"),
     ],
 )
-def test_problems_name_line_column_and_reason(text: str, line: int, column: int, message: str) -> None:
+def test_problems_name_line_column_and_reason(
+    text: str, line: int, column: int, message: str
+) -> None:
     problem = problems(text)[0]
     assert message in problem.message
     assert problem.place == Place(FILE, line, column)
@@ -199,7 +201,9 @@ def test_an_alias_bomb_is_refused_and_ordinary_reuse_is_not() -> None:
 
 
 def test_places_of_values_keys_and_what_encloses_them() -> None:
-    document = yaml_reader.parse("a: 1\nb:\n  - x\n  - {c: [1, 2], d.e: 5}\nf: &f {g: 7}\nh: *f\n", FILE)
+    document = yaml_reader.parse(
+        "a: 1\nb:\n  - x\n  - {c: [1, 2], d.e: 5}\nf: &f {g: 7}\nh: *f\n", FILE
+    )
     cases: list[tuple[tuple[str | int, ...], bool, tuple[int, int]]] = [
         ((), False, (1, 1)),
         (("a",), False, (1, 4)),
@@ -219,7 +223,10 @@ def test_places_of_values_keys_and_what_encloses_them() -> None:
 
 def test_doubtful_scalars_are_warnings_with_their_place() -> None:
     document = yaml_reader.parse("a: no\nb: [010, 'yes', 12:30]\nno: 1", FILE)
-    assert [(warning.place.line, warning.place.column) for warning in document.warnings] == [(1, 4), (2, 5)]
+    assert [(warning.place.line, warning.place.column) for warning in document.warnings] == [
+        (1, 4),
+        (2, 5),
+    ]
     assert document.root.value == {"a": "no", "b": [10, "yes", "12:30"], "no": 1}
 
 
@@ -235,14 +242,19 @@ def test_the_pure_parser_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 # Neither breaks that YAML folds nor characters that it forbids unescaped.
-characters = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Cn"], exclude_characters="\ufeff")
+characters = st.characters(
+    exclude_categories=["Cs", "Cc", "Zl", "Zp", "Cn"], exclude_characters="\ufeff"
+)
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**64)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(characters, max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc.-xyz", min_size=1), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text("abc.-xyz", min_size=1), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

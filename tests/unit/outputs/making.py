@@ -25,7 +25,9 @@ async def body(content: bytes, chunk: int = 700) -> AsyncIterator[bytes]:
 def files(directory: Path) -> list[str]:
     """All that stands there but directories, hidden names and symlinks included."""
     return sorted(
-        str((Path(top) / name).relative_to(directory)) for top, _, names in os.walk(directory) for name in names
+        str((Path(top) / name).relative_to(directory))
+        for top, _, names in os.walk(directory)
+        for name in names
     )
 
 

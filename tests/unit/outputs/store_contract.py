@@ -1,4 +1,7 @@
-"""The promises of an output store, as tests that run on every kind of store: local, in memory, and a real S3 server."""
+"""The promises of an output store, as tests that run on every kind of store:
+
+local, in memory, and a real S3 server.
+"""
 
 from __future__ import annotations
 
@@ -50,20 +53,26 @@ def saved(content: bytes, path: str = PATH) -> Saved:
     )
 
 
-async def save(store: OutputStore, content: bytes, pattern: str = PATTERN, token: str = "token", **more: Any) -> Any:
+async def save(
+    store: OutputStore, content: bytes, pattern: str = PATTERN, token: str = "token", **more: Any
+) -> Any:
     return await store.save(pattern, 0, token, body(content), len(content), **more)
 
 
 class OutputStoreContract:
     """Tests of a fixture ``place``."""
 
-    async def test_a_saved_output_is_complete_and_has_the_name_of_its_true_type(self, place: Place) -> None:
+    async def test_a_saved_output_is_complete_and_has_the_name_of_its_true_type(
+        self, place: Place
+    ) -> None:
         file = await save(place.store(), PNG)
         assert (file.path.as_posix(), file.sha256, file.byte_size) == (PATH, sha(PNG), len(PNG))
         assert await place.read(PATH) == PNG
         assert await place.names() == [PATH]
 
-    async def test_no_name_exists_before_all_bytes_have_come_and_were_checked(self, place: Place) -> None:
+    async def test_no_name_exists_before_all_bytes_have_come_and_were_checked(
+        self, place: Place
+    ) -> None:
         seen = list[list[str]]()
 
         async def slow() -> AsyncIterator[bytes]:
@@ -78,7 +87,9 @@ class OutputStoreContract:
         assert await place.names() == [PATH]
 
     @pytest.mark.parametrize("content", [PNG[:-20], b"<html>503</html>", b""])
-    async def test_bytes_that_are_no_complete_picture_get_no_name(self, place: Place, content: bytes) -> None:
+    async def test_bytes_that_are_no_complete_picture_get_no_name(
+        self, place: Place, content: bytes
+    ) -> None:
         with pytest.raises(OutputError):
             await place.store().save(PATTERN, 0, "token", body(content), len(PNG))
         assert await place.names() == []
@@ -97,7 +108,9 @@ class OutputStoreContract:
         assert (file.path.as_posix(), file.sha256) == (PATH, sha(PNG))
         assert await place.names() == [PATH]
 
-    async def test_with_text_to_embed_the_output_as_sent_is_accepted_too(self, place: Place) -> None:
+    async def test_with_text_to_embed_the_output_as_sent_is_accepted_too(
+        self, place: Place
+    ) -> None:
         await place.write(PATH, PNG)
         plain = await save(place.store(), PNG, embed="a text")
         assert (plain.sha256, plain.sent) == (sha(PNG), None)
@@ -153,7 +166,9 @@ class OutputStoreContract:
     @pytest.mark.parametrize(
         "pattern", ["../a{ext}", "/a{ext}", "a/../b{ext}", ".crucible/a{ext}", "thumbnails/a{ext}"]
     )
-    async def test_names_outside_of_the_run_and_of_its_own_files_are_refused(self, place: Place, pattern: str) -> None:
+    async def test_names_outside_of_the_run_and_of_its_own_files_are_refused(
+        self, place: Place, pattern: str
+    ) -> None:
         with pytest.raises(OutputError) as caught:
             await save(place.store(), PNG, pattern)
         assert caught.value.code == "OUTPUT_MISPLACED"
@@ -166,7 +181,9 @@ class OutputStoreContract:
         await save(place.store(), large, "large{ext}")
         assert await place.read("large.bmp") == large
         with pytest.raises(OutputError) as caught:
-            await place.store(max_bytes=len(large) - 1).save("larger{ext}", 0, "token", body(large), None)
+            await place.store(max_bytes=len(large) - 1).save(
+                "larger{ext}", 0, "token", body(large), None
+            )
         assert caught.value.code == "OUTPUT_TOO_LARGE"
         assert await place.names() == ["large.bmp"]
 
@@ -188,11 +205,15 @@ class OutputStoreContract:
         assert await place.names() == [PATH]
 
     async def test_thirty_at_once_with_the_same_bytes_all_succeed(self, place: Place) -> None:
-        found = await asyncio.gather(*(save(place.store(), PNG, token=f"token-{number}") for number in range(30)))
+        found = await asyncio.gather(
+            *(save(place.store(), PNG, token=f"token-{number}") for number in range(30))
+        )
         assert {file.sha256 for file in found} == {sha(PNG)}
         assert await place.names() == [PATH]
 
-    async def test_a_cancel_at_any_moment_leaves_nothing_or_all_and_the_next_try_succeeds(self, place: Place) -> None:
+    async def test_a_cancel_at_any_moment_leaves_nothing_or_all_and_the_next_try_succeeds(
+        self, place: Place
+    ) -> None:
         for steps in range(0, 40, 2):
             task = asyncio.create_task(save(place.store(), PNG))
             for _ in range(steps):
@@ -245,7 +266,9 @@ class OutputStoreContract:
         assert caught.value.code == "OUTPUT_CHANGED"
         assert await place.names() == []
 
-    async def test_an_output_is_moved_by_a_second_name_before_it_loses_the_first(self, place: Place) -> None:
+    async def test_an_output_is_moved_by_a_second_name_before_it_loses_the_first(
+        self, place: Place
+    ) -> None:
         store = place.store()
         await save(store, PNG)
         await store.add_name(PATH, "job/aside.png", sha(PNG))

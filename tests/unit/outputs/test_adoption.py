@@ -1,4 +1,7 @@
-"""Outputs of a shard get their names in the main run directory: checked, never over another file, through no link."""
+"""Outputs of a shard get their names in the main run directory:
+
+checked, never over another file, through no link.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ def adopt(shard: Path, main: Path, *, path: str = NAME, target: str = NAME) -> A
 
 
 def files(directory: Path) -> list[str]:
-    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
+    return sorted(
+        path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()
+    )
 
 
 def test_an_output_gets_a_hard_link(shard: Path, main: Path) -> None:
@@ -51,7 +56,9 @@ def test_an_output_gets_a_hard_link(shard: Path, main: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
-def test_without_hard_links_it_is_copied(shard: Path, main: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_without_hard_links_it_is_copied(
+    shard: Path, main: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     link = os.link
 
     def refuse(*names: str, src_dir_fd: int, dst_dir_fd: int, **options: Any) -> None:
@@ -75,7 +82,9 @@ def test_the_file_of_another_user_is_copied_since_that_user_could_change_a_link(
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_damaged_bytes_get_no_name(shard: Path, main: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_bytes_get_no_name(
+    shard: Path, main: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not links:
         monkeypatch.setattr(os, "geteuid", lambda: 12_345)
     written(shard, CONTENT[:-1] + b"?")
@@ -120,7 +129,9 @@ def test_a_link_that_takes_the_place_of_the_opened_file_is_not_adopted(
     assert not (main / NAME).samefile(secret)
 
 
-def test_a_link_in_the_main_run_directory_is_not_followed(shard: Path, main: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_main_run_directory_is_not_followed(
+    shard: Path, main: Path, tmp_path: Path
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (main / "job").symlink_to(outside)
@@ -129,22 +140,30 @@ def test_a_link_in_the_main_run_directory_is_not_followed(shard: Path, main: Pat
     assert list(outside.iterdir()) == []
 
 
-@pytest.mark.parametrize("target", ["../out.png", "/tmp/out.png", ".crucible/0.png", "report.json", "a/../../b.png"])
+@pytest.mark.parametrize(
+    "target", ["../out.png", "/tmp/out.png", ".crucible/0.png", "report.json", "a/../../b.png"]
+)
 def test_a_path_that_no_output_may_have_is_refused(shard: Path, main: Path, target: str) -> None:
     with pytest.raises(ResultsError):
         adopt(shard, main, target=target)
     assert files(main) == []
 
 
-@pytest.mark.parametrize("path", ["../main/secret.png", ".crucible/journal.sqlite3", "receipts.jsonl"])
-def test_a_path_of_a_journal_names_nothing_but_an_output(shard: Path, main: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["../main/secret.png", ".crucible/journal.sqlite3", "receipts.jsonl"]
+)
+def test_a_path_of_a_journal_names_nothing_but_an_output(
+    shard: Path, main: Path, path: str
+) -> None:
     written(shard, CONTENT, ".crucible/journal.sqlite3")
     written(shard, CONTENT, "receipts.jsonl")
     written(main, CONTENT, "secret.png")
     assert adopt(shard, main, path=path) is Adoption.ABSENT
 
 
-def test_a_full_disk_leaves_nothing(shard: Path, main: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing(
+    shard: Path, main: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_files: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -155,7 +174,9 @@ def test_a_full_disk_leaves_nothing(shard: Path, main: Path, monkeypatch: pytest
     assert files(main) == []
 
 
-def test_what_a_killed_merge_has_left_is_replaced_and_not_written_to(shard: Path, main: Path, tmp_path: Path) -> None:
+def test_what_a_killed_merge_has_left_is_replaced_and_not_written_to(
+    shard: Path, main: Path, tmp_path: Path
+) -> None:
     """It may be a hard link to another file."""
     other = tmp_path / "other"
     other.write_bytes(b"another file")

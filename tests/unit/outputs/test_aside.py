@@ -40,7 +40,9 @@ def test_a_copy_of_the_directory_with_no_two_names_for_one_file_is_gone_on_with(
     assert standing(out) == {"0.x.png": OLD}
 
 
-def test_the_other_name_is_synced_before_the_first_is_given_up(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_name_is_synced_before_the_first_is_given_up(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced = list[list[str]]()
     sync = Folder.sync
 

@@ -15,7 +15,8 @@ from crucible_batch.outputs.safe_fs import folder_of
 
 @pytest.fixture(scope="module", autouse=True)
 def _collected() -> None:
-    """Close what tests of other modules left open, so that it isn't closed in between; those of this one leave none."""
+    """Close what tests of other modules left open, so that it isn't closed in between; those of
+    this one leave none."""
     gc.collect()
 
 
@@ -46,7 +47,9 @@ def test_a_file_below_is_made_with_its_folders(run_dir: Path, path: str) -> None
     assert (run_dir / path).read_bytes() == b""
 
 
-def test_the_run_directory_itself_is_made_and_may_be_reached_by_a_link(tmp_path: Path, run_dir: Path) -> None:
+def test_the_run_directory_itself_is_made_and_may_be_reached_by_a_link(
+    tmp_path: Path, run_dir: Path
+) -> None:
     write(tmp_path / "fresh/run", "a/0.png")
     (tmp_path / "link").symlink_to(run_dir)
     write(tmp_path / "link", "a/0.png")
@@ -56,7 +59,9 @@ def test_the_run_directory_itself_is_made_and_may_be_reached_by_a_link(tmp_path:
 @pytest.mark.parametrize("target", ["../elsewhere", "../nowhere", "b", "link"])
 @pytest.mark.parametrize("make", [True, False])
 @pytest.mark.parametrize("path", ["link/0.png", "link/b/0.png", "a/link/0.png", "a/link/new/0.png"])
-def test_a_link_on_the_way_is_refused_wherever_it_leads(run_dir: Path, target: str, make: bool, path: str) -> None:
+def test_a_link_on_the_way_is_refused_wherever_it_leads(
+    run_dir: Path, target: str, make: bool, path: str
+) -> None:
     for place in (run_dir, run_dir / "a"):
         (place / "link").symlink_to(target)
     with pytest.raises(OSError, match=r"."), folder_of(run_dir, path, make=make):
@@ -89,7 +94,12 @@ def test_a_link_in_place_of_the_file_is_neither_read_nor_written_through(run_dir
     (run_dir / "a/0.png").symlink_to("../../elsewhere/0.png")
     with folder_of(run_dir, "a/0.png") as folder:
         assert folder.digest("0.png") is None
-        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT | os.O_EXCL):
+        for flags in (
+            os.O_RDONLY,
+            os.O_WRONLY,
+            os.O_WRONLY | os.O_CREAT,
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+        ):
             with pytest.raises(OSError, match=r"."):
                 folder.open("0.png", flags)
     assert (run_dir.parent / "elsewhere/0.png").read_bytes() == b"a secret"

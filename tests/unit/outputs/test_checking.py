@@ -1,4 +1,5 @@
-"""What stands where an output was saved is told by its bytes, and nothing but a plain file is opened."""
+"""What stands where an output was saved is told by its bytes, and nothing but a plain file is
+opened."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def test_other_bytes_are_damage(tmp_path: Path, target: Path, content: bytes) ->
     assert found(tmp_path) is FileState.DAMAGED
 
 
-def test_a_file_of_another_size_is_not_read(tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_size_is_not_read(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """5 GB took 24 s."""
     monkeypatch.setattr(hashlib, "file_digest", None)
     target.write_bytes(CONTENT + b"x")
@@ -84,7 +87,9 @@ def test_a_path_out_of_the_directory_is_not_followed(tmp_path: Path, path: str) 
     assert found(run_dir, path) is FileState.MISPLACED
 
 
-@each_case("path", ["report.json", ".crucible/journal.sqlite3", "thumbnails/0.png", "job/0.png.json"])
+@each_case(
+    "path", ["report.json", ".crucible/journal.sqlite3", "thumbnails/0.png", "job/0.png.json"]
+)
 def test_where_no_output_may_stand_nothing_is_read(tmp_path: Path, path: str) -> None:
     (tmp_path / path).parent.mkdir(exist_ok=True)
     (tmp_path / path).write_bytes(CONTENT)

@@ -1,4 +1,7 @@
-"""Only saved outputs are deleted: not changed files, not through links, not other people's files."""
+"""Only saved outputs are deleted:
+
+not changed files, not through links, not other people's files.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,13 @@ import pytest
 
 from crucible_batch.core.provenance import TOOL
 from crucible_batch.outputs import deletion
-from crucible_batch.outputs.deletion import DeletedOutput, delete_output, delete_page, size_of_output, size_of_page
+from crucible_batch.outputs.deletion import (
+    DeletedOutput,
+    delete_output,
+    delete_page,
+    size_of_output,
+    size_of_page,
+)
 
 CONTENT = b"a picture"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -86,9 +95,18 @@ def test_of_a_hard_link_only_the_name_in_the_run_goes(run_dir: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "path", ["../kept.png", "/etc/passwd", ".crucible/journal.sqlite3", "report.json", "fox/../../kept.png"]
+    "path",
+    [
+        "../kept.png",
+        "/etc/passwd",
+        ".crucible/journal.sqlite3",
+        "report.json",
+        "fox/../../kept.png",
+    ],
 )
-def test_a_path_that_is_not_an_outputs_is_never_touched(run_dir: Path, tmp_path: Path, path: str) -> None:
+def test_a_path_that_is_not_an_outputs_is_never_touched(
+    run_dir: Path, tmp_path: Path, path: str
+) -> None:
     (tmp_path / "kept.png").write_bytes(CONTENT)
     (run_dir / ".crucible").mkdir()
     for name in (".crucible/journal.sqlite3", "report.json"):
@@ -102,7 +120,8 @@ def test_a_path_that_is_not_an_outputs_is_never_touched(run_dir: Path, tmp_path:
 def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder is open before its name changes, so its own file is deleted and the other folder's is not."""
+    """The folder is open before its name changes, so its own file is deleted and the other folder's
+    is not."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "0.png").write_bytes(CONTENT)
@@ -121,7 +140,9 @@ def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(
 
 
 @pytest.mark.parametrize("how", ["replaced", "rewritten"])
-def test_a_file_that_is_changed_meanwhile_is_kept(run_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_a_file_that_is_changed_meanwhile_is_kept(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     digest, output = hashlib.file_digest, run_dir / "fox/0.png"
 
     def swap(file: object, name: str) -> object:
@@ -151,7 +172,15 @@ def test_an_error_of_the_disk_is_raised(run_dir: Path, monkeypatch: pytest.Monke
 
 
 def test_the_page_goes_with_its_thumbnails_and_nothing_else(run_dir: Path, tmp_path: Path) -> None:
-    kept = {"fox", "fox/0.png", "fox/0.png.json", "thumbnails", "thumbnails/mine.webp", "report.json", ".crucible"}
+    kept = {
+        "fox",
+        "fox/0.png",
+        "fox/0.png.json",
+        "thumbnails",
+        "thumbnails/mine.webp",
+        "report.json",
+        ".crucible",
+    }
     for folder in ("thumbnails", ".crucible/thumbnails"):
         (run_dir / folder).mkdir(parents=True)
     (run_dir / "thumbnails" / f"{'a' * 40}.webp").write_bytes(b"12345")

@@ -1,4 +1,7 @@
-"""An output that carries a text is saved, adopted and restored as any other: whole, under its own digest, or not."""
+"""An output that carries a text is saved, adopted and restored as any other:
+
+whole, under its own digest, or not.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ async def body(content: bytes) -> AsyncIterator[bytes]:
 
 def files(directory: Path) -> list[str]:
     return sorted(
-        str((Path(top) / name).relative_to(directory)) for top, _, names in os.walk(directory) for name in names
+        str((Path(top) / name).relative_to(directory))
+        for top, _, names in os.walk(directory)
+        for name in names
     )
 
 
@@ -70,19 +75,30 @@ async def test_a_picture_that_takes_no_text_is_saved_as_it_came_and_that_is_said
     content = drawn("GIF")
     with caplog.at_level(logging.WARNING):
         for index in range(3):
-            file = await store.save(PATTERN, index, "token", body(content), len(content), embed=TEXT)
+            file = await store.save(
+                PATTERN, index, "token", body(content), len(content), embed=TEXT
+            )
             assert (file.sha256, file.sent) == (sha256(content), None)
             assert (tmp_path / file.path).read_bytes() == content
     (record,) = caplog.records
-    assert record.getMessage() == "no metadata was embedded in job/0.gif: metadata can't be embedded in image/gif"
+    assert (
+        record.getMessage()
+        == "no metadata was embedded in job/0.gif: metadata can't be embedded in image/gif"
+    )
 
 
-async def restored(store: OutputStore, file: SavedFile, given: bytes, embed: str = TEXT) -> str | None:
-    return await store.restore(str(file.path), file.sha256, "token", body(given), sent=file.sent, embed=embed)
+async def restored(
+    store: OutputStore, file: SavedFile, given: bytes, embed: str = TEXT
+) -> str | None:
+    return await store.restore(
+        str(file.path), file.sha256, "token", body(given), sent=file.sent, embed=embed
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-async def test_a_lost_file_is_made_again_to_the_very_same_bytes(tmp_path: Path, store: OutputStore, kind: str) -> None:
+async def test_a_lost_file_is_made_again_to_the_very_same_bytes(
+    tmp_path: Path, store: OutputStore, kind: str
+) -> None:
     file = await save(store, drawn(kind))
     before = (tmp_path / file.path).read_bytes()
     (tmp_path / file.path).unlink()

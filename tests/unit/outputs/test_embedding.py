@@ -1,4 +1,5 @@
-"""A text goes into a picture's metadata, and no other byte of it changes; what isn't understood is left alone."""
+"""A text goes into a picture's metadata, and no other byte of it changes; what isn't understood is
+left alone."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from PIL import Image, ImageSequence
 from crucible_batch.outputs.embedding import MAX_PARTS, NotEmbeddableError, plan_embedding, spliced
 from tests.harness.case_table import each_case
 
-TEXT = '{"params":{"prompt.text":"a <fox> & \\"friends\\" ]]> \\u2603"},"seed":18446744073709551615}'
+TEXT = (
+    '{"params":{"prompt.text":"a <fox> & \\"friends\\" ]]> \\u2603"},"seed":18446744073709551615}'
+)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 
 
@@ -50,7 +53,10 @@ PICTURES: dict[str, tuple[str, bytes]] = {
     "png": ("image/png", drawn("PNG")),
     "png with alpha": ("image/png", drawn("PNG", "RGBA")),
     "png of a palette": ("image/png", drawn("PNG", "P")),
-    "png with exif, profile and text": ("image/png", drawn("PNG", exif=exif(), icc_profile=b"icc" * 50, dpi=(72, 72))),
+    "png with exif, profile and text": (
+        "image/png",
+        drawn("PNG", exif=exif(), icc_profile=b"icc" * 50, dpi=(72, 72)),
+    ),
     "png that moves": ("image/png", animated("PNG")),
     "png with bytes behind its end": ("image/png", drawn("PNG") + b"\0" * 7),
     "jpeg": ("image/jpeg", drawn("JPEG")),
@@ -64,7 +70,10 @@ PICTURES: dict[str, tuple[str, bytes]] = {
     "webp without loss": ("image/webp", drawn("WEBP", lossless=True)),
     "webp without loss, with alpha": ("image/webp", drawn("WEBP", "RGBA", lossless=True)),
     "webp with alpha": ("image/webp", drawn("WEBP", "RGBA")),
-    "webp with exif and profile": ("image/webp", drawn("WEBP", exif=exif(), icc_profile=b"icc" * 50)),
+    "webp with exif and profile": (
+        "image/webp",
+        drawn("WEBP", exif=exif(), icc_profile=b"icc" * 50),
+    ),
     "webp that moves": ("image/webp", animated("WEBP")),
 }
 
@@ -140,11 +149,17 @@ def test_another_reader_finds_the_text_and_the_very_same_pixels(embed: Embed, na
 def test_every_other_chunk_stays_byte_for_byte_and_in_its_place(embed: Embed, name: str) -> None:
     mime_type, content = PICTURES[name]
     made = list(parts(embed(content, mime_type)))
-    ours = {"image/png": b"crucible-batch\0", "image/jpeg": b"http://ns.adobe.com/xap/1.0/\0", "image/webp": b"XMP "}
+    ours = {
+        "image/png": b"crucible-batch\0",
+        "image/jpeg": b"http://ns.adobe.com/xap/1.0/\0",
+        "image/webp": b"XMP ",
+    }
     others = [part for _, part in made if ours[mime_type] not in part[:40]]
     before = [part for _, part in parts(content)]
     if mime_type == "image/webp":  # which has to say in VP8X what else there is
-        others, before = ([part for part in each if not part.startswith(b"VP8X")] for each in (others, before))
+        others, before = (
+            [part for part in each if not part.startswith(b"VP8X")] for each in (others, before)
+        )
     assert others == before
     assert len(made) - len(list(parts(content))) in {1, 2}
 
@@ -162,12 +177,13 @@ def test_a_jpegs_text_comes_behind_what_has_to_come_first(embed: Embed) -> None:
     assert kinds[:4] == [b"\xff\xe0", b"\xff\xe1", b"\xff\xe1", b"\xff\xe2"]
 
 
-# -- what is left as it is --------------------------------------------------------------------------------------------
+# -- what is left as it is
 
 
 def png(*chunks: tuple[bytes, bytes]) -> bytes:
     made = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + made
 
@@ -191,29 +207,72 @@ IDAT, IEND = (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b"")
 WEBP = drawn("WEBP")
 
 LEFT_ALONE = [
-    pytest.param("image/gif", drawn("GIF", "P"), "metadata can't be embedded in image/gif", id="a GIF"),
+    pytest.param(
+        "image/gif", drawn("GIF", "P"), "metadata can't be embedded in image/gif", id="a GIF"
+    ),
     pytest.param("image/png", drawn("JPEG"), "no PNG signature", id="another type"),
     pytest.param("image/png", png(IHDR, IDAT), "ends too early", id="a PNG without an end"),
     pytest.param("image/png", png(IHDR, IEND), "no pixels", id="a PNG without pixels"),
-    pytest.param("image/png", png(IDAT, IEND), "doesn't begin with IHDR", id="a PNG without a head"),
-    pytest.param("image/png", png(IHDR, (b"ab\0d", b""), IDAT, IEND), "not a chunk", id="a PNG's odd chunk"),
-    pytest.param("image/png", png(IHDR) + b"\xff\xff\xff\xffIDAT", "not a chunk", id="a PNG's long chunk"),
-    pytest.param("image/png", png(IHDR, (b"caBX", b"jumbf"), IDAT, IEND), "signed", id="a PNG that is signed"),
     pytest.param(
-        "image/png", png(IHDR) + png((b"teSt", b""))[8:] * MAX_PARTS, "too many", id="a PNG of too many chunks"
+        "image/png", png(IDAT, IEND), "doesn't begin with IHDR", id="a PNG without a head"
     ),
-    pytest.param("image/jpeg", drawn("JPEG", xmp=XMP), "already has an XMP packet", id="a JPEG with XMP"),
+    pytest.param(
+        "image/png", png(IHDR, (b"ab\0d", b""), IDAT, IEND), "not a chunk", id="a PNG's odd chunk"
+    ),
+    pytest.param(
+        "image/png", png(IHDR) + b"\xff\xff\xff\xffIDAT", "not a chunk", id="a PNG's long chunk"
+    ),
+    pytest.param(
+        "image/png", png(IHDR, (b"caBX", b"jumbf"), IDAT, IEND), "signed", id="a PNG that is signed"
+    ),
+    pytest.param(
+        "image/png",
+        png(IHDR) + png((b"teSt", b""))[8:] * MAX_PARTS,
+        "too many",
+        id="a PNG of too many chunks",
+    ),
+    pytest.param(
+        "image/jpeg", drawn("JPEG", xmp=XMP), "already has an XMP packet", id="a JPEG with XMP"
+    ),
     pytest.param("image/jpeg", mpo(), "several pictures", id="a JPEG of several pictures"),
     pytest.param("image/jpeg", with_segment(0xEB, b"JP\0\1"), "signed", id="a JPEG that is signed"),
-    pytest.param("image/jpeg", b"\xff\xd8\xff\xd9\0\0", "not a segment", id="a JPEG that ends at once"),
-    pytest.param("image/jpeg", b"\xff\xd8\xff\xe0\0\1" * 3, "not a segment", id="a JPEG's short segment"),
-    pytest.param("image/jpeg", b"\xff\xd8\xff\xe0\xff\xffabc", "not a segment", id="a JPEG's long segment"),
-    pytest.param("image/webp", drawn("WEBP", xmp=XMP), "already has an XMP packet", id="a WebP with XMP"),
+    pytest.param(
+        "image/jpeg", b"\xff\xd8\xff\xd9\0\0", "not a segment", id="a JPEG that ends at once"
+    ),
+    pytest.param(
+        "image/jpeg", b"\xff\xd8\xff\xe0\0\1" * 3, "not a segment", id="a JPEG's short segment"
+    ),
+    pytest.param(
+        "image/jpeg", b"\xff\xd8\xff\xe0\xff\xffabc", "not a segment", id="a JPEG's long segment"
+    ),
+    pytest.param(
+        "image/webp", drawn("WEBP", xmp=XMP), "already has an XMP packet", id="a WebP with XMP"
+    ),
     pytest.param("image/webp", with_chunk(b"C2PA"), "signed", id="a WebP that is signed"),
-    pytest.param("image/webp", WEBP + b"\0", "its length isn't that of the file", id="a WebP with bytes behind it"),
-    pytest.param("image/webp", WEBP[:16] + b"\xff\xff\xff\x7f" + WEBP[20:], "not a chunk", id="a WebP's chunk"),
-    pytest.param("image/webp", WEBP[:23] + b"xyz" + WEBP[26:], "no key frame", id="a WebP without a key frame"),
-    pytest.param("image/webp", b"RIFF\x04\0\0\0WEBP", "neither a simple nor an extended file", id="a WebP of nothing"),
+    pytest.param(
+        "image/webp",
+        WEBP + b"\0",
+        "its length isn't that of the file",
+        id="a WebP with bytes behind it",
+    ),
+    pytest.param(
+        "image/webp",
+        WEBP[:16] + b"\xff\xff\xff\x7f" + WEBP[20:],
+        "not a chunk",
+        id="a WebP's chunk",
+    ),
+    pytest.param(
+        "image/webp",
+        WEBP[:23] + b"xyz" + WEBP[26:],
+        "no key frame",
+        id="a WebP without a key frame",
+    ),
+    pytest.param(
+        "image/webp",
+        b"RIFF\x04\0\0\0WEBP",
+        "neither a simple nor an extended file",
+        id="a WebP of nothing",
+    ),
 ]
 
 
@@ -235,24 +294,33 @@ def test_more_than_a_jpegs_segment_holds_is_left_out_and_the_most_is_not(embed: 
 
 
 @each_case("name", ["png", "jpeg", "webp", "webp without loss", "webp with exif and profile"])
-def test_a_file_that_is_cut_anywhere_before_its_pixels_end_is_left_alone_or_kept_whole(embed: Embed, name: str) -> None:
+def test_a_file_that_is_cut_anywhere_before_its_pixels_end_is_left_alone_or_kept_whole(
+    embed: Embed, name: str
+) -> None:
     mime_type, content = PICTURES[name]
     for length in [*range(min(len(content), 300)), len(content) - 1]:
         try:
             made = embed(content[:length], mime_type)
         except NotEmbeddableError:
             continue
-        # The pixels of a JPEG aren't looked at: a cut in them is found by others, and stays as it was.
+        # The pixels of a JPEG aren't looked at: a cut in them is found by others, and stays as it
+        # was.
         assert mime_type == "image/jpeg"
         assert made.endswith(content[20:length])
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_hostile_file_is_refused_in_words_or_only_added_to(tmp_path: Path, data: st.DataObject) -> None:
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_hostile_file_is_refused_in_words_or_only_added_to(
+    tmp_path: Path, data: st.DataObject
+) -> None:
     mime_type, content = data.draw(st.sampled_from(list(PICTURES.values())))
     hostile = bytearray(content)
-    for at in data.draw(st.lists(st.integers(0, min(len(content), 120) - 1), min_size=1, max_size=6)):
+    for at in data.draw(
+        st.lists(st.integers(0, min(len(content), 120) - 1), min_size=1, max_size=6)
+    ):
         hostile[at] = data.draw(st.integers(0, 255))
     path = tmp_path / "hostile"
     path.write_bytes(hostile)
@@ -267,6 +335,10 @@ def test_a_hostile_file_is_refused_in_words_or_only_added_to(tmp_path: Path, dat
     at = 0
     for splice in splices:  # taken out again, what is left is what was there
         at = made.index(splice.insert, at)
-        made = made[:at] + bytes(hostile[splice.at : splice.at + splice.skip]) + made[at + len(splice.insert) :]
+        made = (
+            made[:at]
+            + bytes(hostile[splice.at : splice.at + splice.skip])
+            + made[at + len(splice.insert) :]
+        )
         at += splice.skip
     assert made == hostile

@@ -26,7 +26,10 @@ from tests.unit.outputs.making import PNG
 async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The number of a closed descriptor is given to the next file that is opened: a report, or the journal."""
+    """The number of a closed descriptor is given to the next file that is opened:
+
+    a report, or the journal.
+    """
     writing, go_on = threading.Event(), threading.Event()
     original = part_module._write_all
 
@@ -41,7 +44,9 @@ async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_f
         yield b"x" * 300_000
         await asyncio.sleep(60)
 
-    task = asyncio.ensure_future(OutputStore(tmp_path).save("a/{index}{ext}", 0, "token", body(), None))
+    task = asyncio.ensure_future(
+        OutputStore(tmp_path).save("a/{index}{ext}", 0, "token", body(), None)
+    )
     await asyncio.to_thread(writing.wait, 60)
     threading.Timer(0.05, go_on.set).start()
     task.cancel()
@@ -59,9 +64,16 @@ async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_f
 async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_what_may_not_be_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cancelled between its last byte and its sync: the file is closed, and its name isn't taken away yet."""
+    """Cancelled between its last byte and its sync:
+
+    the file is closed, and its name isn't taken away yet.
+    """
     looking, go_on, over = threading.Event(), threading.Event(), threading.Event()
-    examined, land, remove = store_module._examined, store_module._complete, part_module.TempFile.remove
+    examined, land, remove = (
+        store_module._examined,
+        store_module._complete,
+        part_module.TempFile.remove,
+    )
 
     def late(*arguments: Any, **options: Any) -> Any:
         looking.set()
@@ -86,7 +98,9 @@ async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_w
     async def body() -> AsyncIterator[bytes]:
         yield PNG
 
-    task = asyncio.ensure_future(OutputStore(tmp_path).save("a/{index}{ext}", 0, "token", body(), len(PNG)))
+    task = asyncio.ensure_future(
+        OutputStore(tmp_path).save("a/{index}{ext}", 0, "token", body(), len(PNG))
+    )
     await asyncio.to_thread(looking.wait, 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -114,9 +128,12 @@ CHILD = """
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_kill_leaves_no_name_and_the_next_run_sweeps_the_rest(tmp_path: Path, moment: str) -> None:
+async def test_a_kill_leaves_no_name_and_the_next_run_sweeps_the_rest(
+    tmp_path: Path, moment: str
+) -> None:
     buffer = io.BytesIO()
-    # Larger than what is kept back for the last hop to a thread: so there is a file at either moment.
+    # Larger than what is kept back for the last hop to a thread: so there is a file at either
+    # moment.
     Image.effect_noise((640, 640), 99).save(buffer, "PNG")
     picture, results = tmp_path / "p.png", tmp_path / "results"
     picture.write_bytes(buffer.getvalue())

@@ -54,7 +54,9 @@ def test_a_link_to_a_folder_is_not_entered(tmp_path: Path) -> None:
     assert elsewhere.exists()
 
 
-def test_a_folder_that_becomes_a_link_is_not_swept_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_becomes_a_link_is_not_swept_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     elsewhere = plant(tmp_path / "elsewhere")
     plant(tmp_path / "run/job")
     store = OutputStore(tmp_path / "run")

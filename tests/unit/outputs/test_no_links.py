@@ -1,5 +1,5 @@
-"""On a file system without hard links, an output gets its name all the same: complete, from nobody else, and whenever
-the run is killed. One without exclusive renames as well is refused."""
+"""On a file system without hard links, an output gets its name all the same: complete, from nobody
+else, and whenever the run is killed. One without exclusive renames as well is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def store(tmp_path: Path) -> OutputStore:
 
 
 async def saved(store: OutputStore, content: bytes = PNG, embed: str | None = None) -> Any:
-    return await store.save("job/{index}{ext}", 0, "token", body(content), len(content), embed=embed)
+    return await store.save(
+        "job/{index}{ext}", 0, "token", body(content), len(content), embed=embed
+    )
 
 
 class TestLocalStoreWithoutLinks(OutputStoreContract):
@@ -86,7 +88,9 @@ def test_a_file_system_without_exclusive_renames_is_refused(
     refuse_exclusive_renames(monkeypatch)
     if not has_call:
         monkeypatch.setattr(exclusive_rename, "_exclusive_rename", lambda: None)
-    with pytest.raises(RunDirectoryError, match="can't store outputs: it supports neither hard links"):
+    with pytest.raises(
+        RunDirectoryError, match="can't store outputs: it supports neither hard links"
+    ):
         check_outputs_can_be_saved(tmp_path, [])
     assert files(tmp_path) == []
 

@@ -1,4 +1,7 @@
-"""What an object store adds to the contract of output stores: its failures, and what is sent along."""
+"""What an object store adds to the contract of output stores:
+
+its failures, and what is sent along.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,13 @@ from typing import Any
 
 import obstore
 import pytest
-from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import MemoryStore
 
 from crucible_batch.errors import ExitCode
@@ -150,15 +159,47 @@ def _raising(error: Exception) -> Any:
 @pytest.mark.parametrize(
     ("error", "message", "exit_code"),
     [
-        (FileNotFoundError(TEXT.format(status=404, code="NoSuchBucket")), "bucket bucket of .* doesn't exist", 2),
-        (PermissionDeniedError(TEXT.format(status=403, code="AccessDenied")), r"access is denied \(AccessDenied\)", 2),
-        (PermissionDeniedError(TEXT.format(status=403, code="SignatureDoesNotMatch")), "rejects the credentials", 2),
-        (PermissionDeniedError(TEXT.format(status=403, code="InvalidAccessKeyId")), "rejects the credentials", 2),
-        (UnauthenticatedError("401 canary-secret-0123456789"), "no valid credentials were found", 2),
-        (GenericError("PUT http://169.254.169.254/latest/api/token - HTTP error"), "no valid credentials", 2),
-        (GenericError("PUT http://x - HTTP error: builder error"), "settings of the store can't be used", 2),
+        (
+            FileNotFoundError(TEXT.format(status=404, code="NoSuchBucket")),
+            "bucket bucket of .* doesn't exist",
+            2,
+        ),
+        (
+            PermissionDeniedError(TEXT.format(status=403, code="AccessDenied")),
+            r"access is denied \(AccessDenied\)",
+            2,
+        ),
+        (
+            PermissionDeniedError(TEXT.format(status=403, code="SignatureDoesNotMatch")),
+            "rejects the credentials",
+            2,
+        ),
+        (
+            PermissionDeniedError(TEXT.format(status=403, code="InvalidAccessKeyId")),
+            "rejects the credentials",
+            2,
+        ),
+        (
+            UnauthenticatedError("401 canary-secret-0123456789"),
+            "no valid credentials were found",
+            2,
+        ),
+        (
+            GenericError("PUT http://169.254.169.254/latest/api/token - HTTP error"),
+            "no valid credentials",
+            2,
+        ),
+        (
+            GenericError("PUT http://x - HTTP error: builder error"),
+            "settings of the store can't be used",
+            2,
+        ),
         (GenericError(TEXT.format(status=503, code="SlowDown")), r"not usable \(SlowDown\)", 5),
-        (GenericError("PUT http://x - HTTP error: error sending request"), r"not usable \(no connection\)", 5),
+        (
+            GenericError("PUT http://x - HTTP error: error sending request"),
+            r"not usable \(no connection\)",
+            5,
+        ),
     ],
 )
 async def test_a_failure_names_place_and_cause_and_no_secret(
@@ -178,14 +219,21 @@ async def test_a_failure_names_place_and_cause_and_no_secret(
     seen, text = failure, ""
     while seen is not None:
         text += f"{seen!r} {seen}"
-        seen = None if seen.__suppress_context__ and seen.__cause__ is None else (seen.__cause__ or seen.__context__)
+        seen = (
+            None
+            if seen.__suppress_context__ and seen.__cause__ is None
+            else (seen.__cause__ or seen.__context__)
+        )
     assert not any(canary in f"{text} {failure.hint} {caplog.text}" for canary in CANARIES)
 
 
 class Outage:
-    """Requests of obstore that fail until ``ends_at``, or as long as ``error`` returns an error for a try."""
+    """Requests of obstore that fail until ``ends_at``, or as long as ``error`` returns an error for
+    a try."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, waits: Waits, ends_at: float, error: BaseError) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, waits: Waits, ends_at: float, error: BaseError
+    ) -> None:
         self.tries = 0
         self.waits, self.ends_at, self.error = waits, ends_at, error
         for name in ("put_async", "get_async", "delete_async"):
@@ -215,7 +263,10 @@ REQUESTS: dict[str, Callable[[Objects], Awaitable[object]]] = {
 @pytest.mark.parametrize("error", [UNUSABLE, CUT], ids=["503", "cut"])
 @pytest.mark.parametrize("request_name", REQUESTS)
 async def test_each_request_is_repeated_for_two_minutes(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request_name: str, error: BaseError
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    request_name: str,
+    error: BaseError,
 ) -> None:
     waits, backend = Waits(), MemoryStore()
     await obstore.put_async(backend, "b.png", PNG)
@@ -231,7 +282,9 @@ async def test_each_request_is_repeated_for_two_minutes(
 
 
 @pytest.mark.parametrize("status", ["400", "404", "501"])
-async def test_what_the_store_answers_for_good_is_not_repeated(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+async def test_what_the_store_answers_for_good_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
     waits = Waits()
     outage = Outage(monkeypatch, waits, 1e9, GenericError(TEXT.format(status=status, code="Other")))
     with pytest.raises(ObjectStoreError):
@@ -280,7 +333,9 @@ async def test_a_request_that_fails_while_others_are_answered_is_not_repeated_fo
 CONFLICT = AlreadyExistsError(TEXT.format(status=409, code="ConditionalRequestConflict"))
 
 
-async def test_a_conflict_is_an_answer_only_if_the_name_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_conflict_is_an_answer_only_if_the_name_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     waits, backend, put = Waits(), MemoryStore(), obstore.put_async
     conflicts = 3
 
@@ -329,7 +384,9 @@ async def test_a_conflict_that_does_not_end_is_a_failure_and_not_another_object(
         await waits.objects(MemoryStore()).create("a.png", PNG)
 
 
-async def test_a_replacement_whose_answer_was_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replacement_whose_answer_was_lost_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     waits, backend, put = Waits(), MemoryStore(), obstore.put_async
     objects = waits.objects(backend)
     await objects.create("a.png", PNG)
@@ -350,8 +407,14 @@ async def test_a_replacement_whose_answer_was_lost_is_found(monkeypatch: pytest.
     assert await objects.read("a.png") == b"new"
 
 
-async def test_a_bucket_that_is_missing_is_no_missing_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(obstore, "get_async", _raising(FileNotFoundError(TEXT.format(status=404, code="NoSuchBucket"))))
+async def test_a_bucket_that_is_missing_is_no_missing_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        obstore,
+        "get_async",
+        _raising(FileNotFoundError(TEXT.format(status=404, code="NoSuchBucket"))),
+    )
     found = Objects(MemoryStore(), URL, checks_uploads=True)
     for request in (found.info, found.read, found.digest):
         with pytest.raises(ObjectStoreError, match="doesn't exist"):
@@ -361,7 +424,9 @@ async def test_a_bucket_that_is_missing_is_no_missing_object(monkeypatch: pytest
 async def test_a_store_that_received_other_bytes_has_no_object_and_the_output_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(obstore, "put_async", _raising(GenericError(TEXT.format(status=400, code="BadDigest"))))
+    monkeypatch.setattr(
+        obstore, "put_async", _raising(GenericError(TEXT.format(status=400, code="BadDigest")))
+    )
     store = ObjectOutputStore(tmp_path, Objects(MemoryStore(), URL, checks_uploads=True))
     with pytest.raises(OutputError) as caught:
         await save(store, PNG)
@@ -369,7 +434,9 @@ async def test_a_store_that_received_other_bytes_has_no_object_and_the_output_is
     assert store.shortage() is None
 
 
-async def test_where_the_store_checks_nothing_the_bytes_are_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_the_store_checks_nothing_the_bytes_are_read_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     put = obstore.put_async
 
     async def damaged(backend: Any, key: str, content: bytes, **options: Any) -> Any:
@@ -393,7 +460,9 @@ async def test_type_and_digest_are_sent_along() -> None:
     }
 
 
-def test_the_clients_of_all_three_stores_are_made_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clients_of_all_three_stores_are_made_without_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
     for scheme, checks in (("s3", True), ("gs", False), ("az", False)):
         made = Objects.at(ObjectUrl(scheme, "bucket", "prefix"))

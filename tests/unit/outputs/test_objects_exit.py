@@ -34,11 +34,17 @@ exit_immediately(3)
 @pytest.mark.slow
 def test_a_program_that_has_used_obstore_is_not_aborted_at_its_end(tmp_path: Path) -> None:
     words = [sys.executable, "-c", _REQUESTS, str(tmp_path)]
-    assert [subprocess.run(words, check=False, timeout=120).returncode for _ in range(STARTS)] == [0] * STARTS
+    assert [subprocess.run(words, check=False, timeout=120).returncode for _ in range(STARTS)] == [
+        0
+    ] * STARTS
 
 
 def test_a_program_waits_before_it_is_finalized_and_a_command_does_not() -> None:
     program = "import time, crucible_batch.outputs.objects as objects; objects.time.sleep = print"
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
+    )
     assert float(done.stdout) > 0
-    assert subprocess.run([sys.executable, "-c", _COMMAND], check=False, timeout=120).returncode == 3
+    assert (
+        subprocess.run([sys.executable, "-c", _COMMAND], check=False, timeout=120).returncode == 3
+    )

@@ -48,7 +48,9 @@ class TestLocalStore(OutputStoreContract):
     def place(self, tmp_path: Path) -> LocalPlace:
         return LocalPlace(tmp_path)
 
-    async def test_a_sidecar_is_written_beside_its_output_and_replaces_only_sidecars(self, place: LocalPlace) -> None:
+    async def test_a_sidecar_is_written_beside_its_output_and_replaces_only_sidecars(
+        self, place: LocalPlace
+    ) -> None:
         await place.write("job/x.png", PNG)
         sidecars = place.store().sidecars()
         ours = {"tool": "crucible-batch", "schema_version": 1, "output": {"file": "0.png"}}

@@ -20,7 +20,10 @@ def examine(path: Path, *, whole: bool) -> Picture:
 
 
 def drawn(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
-    """Return a picture of noise, the same each time: by chance, the bytes before a cut look like GIF's end marker."""
+    """Return a picture of noise, the same each time:
+
+    by chance, the bytes before a cut look like GIF's end marker.
+    """
     buffer = io.BytesIO()
     noise = Random(1).randbytes(size[0] * size[1])
     Image.frombytes("L", size, noise).convert("RGB").save(buffer, kind)
@@ -39,7 +42,9 @@ TYPES = [
 
 @each_case("whole", [False, True])
 @each_case("kind, mime, ext", TYPES)
-def test_type_and_size_are_those_of_the_bytes(tmp_path: Path, kind: str, mime: str, ext: str, whole: bool) -> None:
+def test_type_and_size_are_those_of_the_bytes(
+    tmp_path: Path, kind: str, mime: str, ext: str, whole: bool
+) -> None:
     path = tmp_path / "picture.txt"
     path.write_bytes(drawn(kind))
     assert examine(path, whole=whole) == Picture(mime, ext, 40, 30)
@@ -67,7 +72,9 @@ def test_no_cut_is_too_short_to_be_seen(tmp_path: Path, kind: str) -> None:
 
 @each_case("kind", ["PNG", "JPEG", "GIF"])
 @each_case("missing", [2, 5, 500])
-def test_a_cut_is_seen_where_the_length_was_counted_after_it(tmp_path: Path, kind: str, missing: int) -> None:
+def test_a_cut_is_seen_where_the_length_was_counted_after_it(
+    tmp_path: Path, kind: str, missing: int
+) -> None:
     path = tmp_path / "picture"
     path.write_bytes(drawn(kind, (200, 200))[:-missing])
     with pytest.raises(NoPictureError, match="truncated"):
@@ -76,7 +83,9 @@ def test_a_cut_is_seen_where_the_length_was_counted_after_it(tmp_path: Path, kin
 
 def test_the_end_of_a_thumbnail_is_not_that_of_its_jpeg(tmp_path: Path) -> None:
     content, small = drawn("JPEG", (200, 200)), drawn("JPEG", (8, 8))
-    thumbnail = b"\xff\xe1" + (2 + len(small)).to_bytes(2) + small  # as a segment behind the first marker
+    thumbnail = (
+        b"\xff\xe1" + (2 + len(small)).to_bytes(2) + small
+    )  # as a segment behind the first marker
     path = tmp_path / "picture"
     for padding in (0, 100):
         path.write_bytes(content[:2] + thumbnail + content[2:] + b"\0" * padding)
@@ -89,7 +98,9 @@ def test_the_end_of_a_thumbnail_is_not_that_of_its_jpeg(tmp_path: Path) -> None:
 @each_case("kind", ["PNG", "JPEG"])
 @each_case("whole", [False, True])
 @each_case("size", [16, 100_000])
-def test_padding_behind_a_picture_is_no_cut(tmp_path: Path, kind: str, whole: bool, size: int) -> None:
+def test_padding_behind_a_picture_is_no_cut(
+    tmp_path: Path, kind: str, whole: bool, size: int
+) -> None:
     path = tmp_path / "picture"
     path.write_bytes(drawn(kind) + b"\0" * size)
     assert examine(path, whole=whole).width == 40
@@ -129,7 +140,9 @@ def test_a_picture_that_is_broken_or_cut_is_worth_asking_again(tmp_path: Path) -
             examine(path, whole=False)
         assert caught.value.is_another_type is False
     path.write_bytes(content[:2000])
-    with pytest.raises(NoPictureError, match=r"^not a complete image of a supported type \(OSError\)$"):
+    with pytest.raises(
+        NoPictureError, match=r"^not a complete image of a supported type \(OSError\)$"
+    ):
         examine(path, whole=True)
 
 

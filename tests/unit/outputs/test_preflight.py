@@ -76,6 +76,8 @@ def test_a_folder_is_synced_where_that_can_be_done(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    fails = pytest.raises(OSError, match="Input/output error") if number == errno.EIO else nullcontext()
+    fails = (
+        pytest.raises(OSError, match="Input/output error") if number == errno.EIO else nullcontext()
+    )
     with folder_of(tmp_path, "x") as folder, fails:
         folder.sync()

@@ -1,4 +1,7 @@
-"""An output that was saved once is put back: the same bytes or none, and what stood in its place is kept."""
+"""An output that was saved once is put back:
+
+the same bytes or none, and what stood in its place is kept.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,14 @@ def store(tmp_path: Path) -> OutputStore:
 
 
 async def restored(store: OutputStore, content: bytes = PNG, given: bytes = PNG) -> str | None:
-    return await store.restore("job/0.png", hashlib.sha256(content).hexdigest(), "token-0", body(given))
+    return await store.restore(
+        "job/0.png", hashlib.sha256(content).hexdigest(), "token-0", body(given)
+    )
 
 
-async def test_the_file_that_stood_there_is_kept_under_another_name(tmp_path: Path, store: OutputStore) -> None:
+async def test_the_file_that_stood_there_is_kept_under_another_name(
+    tmp_path: Path, store: OutputStore
+) -> None:
     (tmp_path / "job").mkdir()
     kept = f"job/0.png.damaged-{hashlib.sha256(b'edited').hexdigest()[:8]}"
     for _ in range(2):  # damaged in the same way again: the name is taken, by the same bytes
@@ -33,7 +40,9 @@ async def test_the_file_that_stood_there_is_kept_under_another_name(tmp_path: Pa
     assert files(tmp_path) == ["job/0.png", kept]
 
 
-async def test_nothing_is_replaced_where_the_old_file_has_no_name_to_go_to(tmp_path: Path, store: OutputStore) -> None:
+async def test_nothing_is_replaced_where_the_old_file_has_no_name_to_go_to(
+    tmp_path: Path, store: OutputStore
+) -> None:
     (tmp_path / "job").mkdir()
     (tmp_path / "job/0.png").write_bytes(b"edited")
     taken = tmp_path / f"job/0.png.damaged-{hashlib.sha256(b'edited').hexdigest()[:8]}"
@@ -44,7 +53,9 @@ async def test_nothing_is_replaced_where_the_old_file_has_no_name_to_go_to(tmp_p
 
 
 @pytest.mark.parametrize("planted", ["link", "directory"])
-async def test_a_link_or_a_directory_is_not_replaced(tmp_path: Path, store: OutputStore, planted: str) -> None:
+async def test_a_link_or_a_directory_is_not_replaced(
+    tmp_path: Path, store: OutputStore, planted: str
+) -> None:
     (tmp_path / "job").mkdir()
     target = tmp_path / "job/0.png"
     if planted == "link":
@@ -62,6 +73,8 @@ async def test_what_is_put_back_is_synced_and_its_name_after_it(
     done = list[str]()
     sync, replace = Folder.sync, Folder.replace
     monkeypatch.setattr(Folder, "sync", lambda folder: (sync(folder), done.append("folder"))[0])
-    monkeypatch.setattr(Folder, "replace", lambda *names: (replace(*names), done.append(names[2]))[0])
+    monkeypatch.setattr(
+        Folder, "replace", lambda *names: (replace(*names), done.append(names[2]))[0]
+    )
     assert await restored(store) is None
     assert done == ["0.png", "folder"]

@@ -47,7 +47,9 @@ def test_a_torn_line_and_strange_lines_are_passed_over(tmp_path, receipts):
     receipts.add(ACCEPTED)
     path = tmp_path / RECEIPTS_FILE
     whole = path.read_bytes()
-    path.write_bytes(b"\x00\xff\n" + b"[" * 100_000 + b"\n" + b'{"key": 1}\n' + whole + whole[: len(whole) // 2])
+    path.write_bytes(
+        b"\x00\xff\n" + b"[" * 100_000 + b"\n" + b'{"key": 1}\n' + whole + whole[: len(whole) // 2]
+    )
     assert list(receipts.read()) == [ACCEPTED]
 
 
@@ -90,7 +92,10 @@ def test_a_write_that_is_short_has_the_next_one_below_it(
     with monkeypatch.context() as patch:
         patch.setattr(receipts_module, "FileIO", Full)
         receipts.add(ACCEPTED)
-    receipts._file, full = receipts_module.FileIO(str(tmp_path / RECEIPTS_FILE), "a"), receipts._file
+    receipts._file, full = (
+        receipts_module.FileIO(str(tmp_path / RECEIPTS_FILE), "a"),
+        receipts._file,
+    )
     full.close()
     receipts.add(SAVED)
     assert list(receipts.read()) == [SAVED]

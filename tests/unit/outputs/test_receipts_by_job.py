@@ -1,4 +1,5 @@
-"""Receipts come back job by job, in their order, and more of them than fit in the temporary directory are no crash."""
+"""Receipts come back job by job, in their order, and more of them than fit in the temporary
+directory are no crash."""
 
 from __future__ import annotations
 

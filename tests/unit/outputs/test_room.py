@@ -22,9 +22,17 @@ MIB = 1024 * 1024
             10_000 * MIB,
             "64.0 MiB are free on the disk of the outputs; 64.0 MiB are reserved for jobs in flight",
         ),
-        (0, 10_000 * MIB, "0.0 MiB are free on the disk of the outputs; 64.0 MiB are reserved for jobs in flight"),
+        (
+            0,
+            10_000 * MIB,
+            "0.0 MiB are free on the disk of the outputs; 64.0 MiB are reserved for jobs in flight",
+        ),
         (10 * MIB, 200 * MIB, None),
-        (9 * MIB, 200 * MIB, "9.0 MiB are free on the disk of the outputs; 10.0 MiB are reserved for jobs in flight"),
+        (
+            9 * MIB,
+            200 * MIB,
+            "9.0 MiB are free on the disk of the outputs; 10.0 MiB are reserved for jobs in flight",
+        ),
         (0, 0, None),
     ],
 )

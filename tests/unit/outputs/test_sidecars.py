@@ -38,7 +38,16 @@ def test_it_stands_beside_its_output_under_the_name_of_that_and_is_for_people_to
 
 @pytest.mark.parametrize(
     "theirs",
-    [b"", b"my notes", b"{}", b"[1]", b'{"tool": "another"}', b'{"tool": "crucible-batch"}', b"[" * 100_000, b"\xff"],
+    [
+        b"",
+        b"my notes",
+        b"{}",
+        b"[1]",
+        b'{"tool": "another"}',
+        b'{"tool": "crucible-batch"}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
     ids=["empty", "notes", "object", "list", "other tool", "no version", "deep", "no text"],
 )
 def test_a_file_that_is_not_ours_stays_and_that_is_said_once(
@@ -56,7 +65,9 @@ def test_a_file_that_is_not_ours_stays_and_that_is_said_once(
 
 
 @pytest.mark.parametrize("what", ["directory", "link", "link to ours", "pipe"])
-def test_what_is_no_file_stays_and_no_link_is_followed(tmp_path: Path, sidecars: Sidecars, what: str) -> None:
+def test_what_is_no_file_stays_and_no_link_is_followed(
+    tmp_path: Path, sidecars: Sidecars, what: str
+) -> None:
     target, elsewhere = tmp_path / "a/0.png.json", tmp_path / "elsewhere"
     if what == "directory":
         target.mkdir()
@@ -74,7 +85,11 @@ def test_what_is_no_file_stays_and_no_link_is_followed(tmp_path: Path, sidecars:
 
 @pytest.mark.parametrize("call", ["open", "link", "write"])
 def test_a_disk_that_fails_is_a_note_and_leaves_nothing_behind(
-    tmp_path: Path, sidecars: Sidecars, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
+    tmp_path: Path,
+    sidecars: Sidecars,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
 ) -> None:
     def full(*_args: object, **_options: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -32,7 +32,9 @@ def store(tmp_path: Path) -> OutputStore:
 PATTERN = "job/{index}{ext}"
 
 
-async def saved(store: OutputStore, content: bytes, length: int | None, pattern: str = PATTERN) -> Any:
+async def saved(
+    store: OutputStore, content: bytes, length: int | None, pattern: str = PATTERN
+) -> Any:
     return await store.save(pattern, 0, "token", body(content), length)
 
 
@@ -68,7 +70,9 @@ async def test_a_write_that_is_short_is_gone_on_with(
     assert (tmp_path / file.path).read_bytes() == content
 
 
-async def test_an_extension_in_the_pattern_changes_nothing(tmp_path: Path, store: OutputStore) -> None:
+async def test_an_extension_in_the_pattern_changes_nothing(
+    tmp_path: Path, store: OutputStore
+) -> None:
     content = drawn("JPEG")
     file = await saved(store, content, None, pattern="job.png")
     assert file.path == PurePosixPath("job.png")
@@ -146,7 +150,9 @@ async def test_a_header_that_promises_too_many_pixels_is_enough(
     assert files(tmp_path) == []
 
 
-async def test_the_most_pixels_allowed_are_allowed_also_beyond_what_pillow_warns_of(tmp_path: Path) -> None:
+async def test_the_most_pixels_allowed_are_allowed_also_beyond_what_pillow_warns_of(
+    tmp_path: Path,
+) -> None:
     await OutputStore(tmp_path, max_pixels=40 * 30).save(PATTERN, 0, "token", body(PNG), len(PNG))
     large = claiming(10_000, 10_000)
     await OutputStore(tmp_path).save(PATTERN, 1, "token", body(large), len(large))
@@ -154,7 +160,9 @@ async def test_the_most_pixels_allowed_are_allowed_also_beyond_what_pillow_warns
 
 
 @pytest.mark.parametrize("content", [b"%PDF-1.7", b"PK\3\4" + b"\0" * 99])
-async def test_another_type_of_file_is_definite(tmp_path: Path, store: OutputStore, content: bytes) -> None:
+async def test_another_type_of_file_is_definite(
+    tmp_path: Path, store: OutputStore, content: bytes
+) -> None:
     with pytest.raises(OutputError) as caught:
         await saved(store, content, None)
     assert (caught.value.code, caught.value.definite) == ("OUTPUT_NO_PICTURE", True)
@@ -165,7 +173,7 @@ async def test_the_largest_size_allowed_is_allowed(tmp_path: Path) -> None:
     assert files(tmp_path) == ["job/0.png"]
 
 
-# -- what stands there already ----------------------------------------------------------------------------------------
+# -- what stands there already
 
 
 @pytest.mark.parametrize("points_to", ["equal", "other", "nothing"])
@@ -207,7 +215,9 @@ async def test_a_second_name_of_a_file_in_place_of_the_temporary_one_is_not_writ
 
 
 @each_case("target", ["elsewhere", "run/beside", "nowhere", "run/job"])
-async def test_a_link_on_the_way_is_not_followed_wherever_it_leads(tmp_path: Path, target: str) -> None:
+async def test_a_link_on_the_way_is_not_followed_wherever_it_leads(
+    tmp_path: Path, target: str
+) -> None:
     for folder in ("run/beside", "elsewhere"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "run/job").symlink_to(tmp_path / target)
@@ -219,7 +229,9 @@ async def test_a_link_on_the_way_is_not_followed_wherever_it_leads(tmp_path: Pat
     assert [name for name in files(tmp_path) if name != "run/job"] == []
 
 
-async def test_a_file_where_a_directory_is_needed_is_an_error_with_a_hint(tmp_path: Path, store: OutputStore) -> None:
+async def test_a_file_where_a_directory_is_needed_is_an_error_with_a_hint(
+    tmp_path: Path, store: OutputStore
+) -> None:
     (tmp_path / "job").write_bytes(b"precious")
     with pytest.raises(ResultsError) as caught:
         await saved(store, PNG, len(PNG))
@@ -228,11 +240,13 @@ async def test_a_file_where_a_directory_is_needed_is_an_error_with_a_hint(tmp_pa
     assert files(tmp_path) == ["job"]
 
 
-# -- ends in the middle -----------------------------------------------------------------------------------------------
+# -- ends in the middle
 
 
 @pytest.mark.parametrize("given", [0, 1, 400_000])
-async def test_a_cancel_in_the_middle_leaves_nothing(tmp_path: Path, store: OutputStore, given: int) -> None:
+async def test_a_cancel_in_the_middle_leaves_nothing(
+    tmp_path: Path, store: OutputStore, given: int
+) -> None:
     reached = asyncio.Event()
 
     async def stuck() -> AsyncIterator[bytes]:
@@ -252,7 +266,9 @@ async def test_a_cancel_in_the_middle_leaves_nothing(tmp_path: Path, store: Outp
     assert files(tmp_path) == []
 
 
-async def test_a_longer_leftover_of_a_killed_run_does_not_show_through(tmp_path: Path, store: OutputStore) -> None:
+async def test_a_longer_leftover_of_a_killed_run_does_not_show_through(
+    tmp_path: Path, store: OutputStore
+) -> None:
     (tmp_path / "job").mkdir()
     (tmp_path / f"job/{TEMPORARY_PREFIX}token-0").write_bytes(b"z" * (len(PNG) + 500))
     await saved(store, PNG, len(PNG))
@@ -261,7 +277,11 @@ async def test_a_longer_leftover_of_a_killed_run_does_not_show_through(tmp_path:
 
 async def test_sweep_removes_leftovers_and_nothing_else(tmp_path: Path, store: OutputStore) -> None:
     await saved(store, PNG, len(PNG))
-    for leftover in (f"{TEMPORARY_PREFIX}a-0", f"job/{TEMPORARY_PREFIX}b-1", f"deep/er/{TEMPORARY_PREFIX}c-0"):
+    for leftover in (
+        f"{TEMPORARY_PREFIX}a-0",
+        f"job/{TEMPORARY_PREFIX}b-1",
+        f"deep/er/{TEMPORARY_PREFIX}c-0",
+    ):
         (tmp_path / leftover).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / leftover).write_bytes(b"cut")
     (tmp_path / "job/.hidden").write_bytes(b"mine")
@@ -273,10 +293,14 @@ async def test_sweep_removes_leftovers_and_nothing_else(tmp_path: Path, store: O
 @pytest.mark.parametrize("embed", [None, "what made it"])
 @pytest.mark.parametrize("links", [True, False])
 async def test_the_bytes_are_synced_before_the_name_and_the_folder_after_it(
-    tmp_path: Path, store: OutputStore, monkeypatch: pytest.MonkeyPatch, links: bool, embed: str | None
+    tmp_path: Path,
+    store: OutputStore,
+    monkeypatch: pytest.MonkeyPatch,
+    links: bool,
+    embed: str | None,
 ) -> None:
-    """Without the second sync a power cut may take the name after the journal has it, and without the first the
-    bytes."""
+    """Without the second sync a power cut may take the name after the journal has it, and without
+    the first the bytes."""
     done, sync, given = list[str](), os.fsync, Folder.claim
     (tmp_path / "job").mkdir()
 

@@ -1,4 +1,5 @@
-"""What an S3 store does on a bad day: errors for a while, answers that are cut, and conflicts that are nobody's.
+"""What an S3 store does on a bad day: errors for a while, answers that are cut, and conflicts that
+are nobody's.
 
 The server is ours, and the client that of the product, with its own retries.
 """
@@ -25,7 +26,10 @@ Trouble = Callable[["Handler"], bool]
 
 
 class Bucket:
-    """The objects of a server, by path. ``trouble`` answers a request, and returns whether it did."""
+    """The objects of a server, by path.
+
+    ``trouble`` answers a request, and returns whether it did.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -80,7 +84,9 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     found = Bucket()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHandler", (Handler,), {"bucket": found}))
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), type("OwnHandler", (Handler,), {"bucket": found})
+    )
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     for name, value in variables(server.server_port).items():
@@ -136,15 +142,20 @@ async def test_a_get_whose_answer_is_cut_is_repeated(
     assert bucket.requests["GET"] >= 2
 
 
-async def test_a_conflict_of_a_creation_is_no_other_object_and_it_is_repeated(bucket: Bucket, objects: Objects) -> None:
-    """S3 answers 409 where another conditional request of the same key was in flight, even one of this process."""
+async def test_a_conflict_of_a_creation_is_no_other_object_and_it_is_repeated(
+    bucket: Bucket, objects: Objects
+) -> None:
+    """S3 answers 409 where another conditional request of the same key was in flight, even one of
+    this process."""
     bucket.trouble = first(1, "PUT", lambda handler: handler.reply(409, CONFLICT))
     assert await objects.create("a.png", CONTENT)
     assert list(bucket.objects.values()) == [CONTENT]
     assert bucket.requests["PUT"] == 2
 
 
-async def test_after_a_conflict_the_object_of_another_process_is_kept(bucket: Bucket, objects: Objects) -> None:
+async def test_after_a_conflict_the_object_of_another_process_is_kept(
+    bucket: Bucket, objects: Objects
+) -> None:
     def other(handler: Handler) -> None:
         bucket.objects[handler.path.partition("?")[0]] = b"of another process"
         handler.reply(409, CONFLICT)

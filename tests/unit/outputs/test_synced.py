@@ -1,4 +1,7 @@
-"""A name that was given is synced in its folder: after a power cut it would else stand for nothing."""
+"""A name that was given is synced in its folder:
+
+after a power cut it would else stand for nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, list[str]]]:
     def noting(descriptor: int) -> None:
         fsync(descriptor)
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            seen.append((Path(f"/proc/self/fd/{descriptor}").readlink(), sorted(os.listdir(descriptor))))
+            seen.append(
+                (Path(f"/proc/self/fd/{descriptor}").readlink(), sorted(os.listdir(descriptor)))
+            )
 
     monkeypatch.setattr(os, "fsync", noting)
     return seen
@@ -87,6 +92,8 @@ def test_a_journal_whose_name_can_not_be_made_durable_is_not_used(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fsync", failing)
-    opened = Journal.open(tmp_path / "run", Binding("trial", "default", "https://gateway.test"), now=1.0)
+    opened = Journal.open(
+        tmp_path / "run", Binding("trial", "default", "https://gateway.test"), now=1.0
+    )
     with pytest.raises(JournalError, match="can't be synced to disk"), opened:
         pass

@@ -25,7 +25,9 @@ def accept(rule: ConcurrencyLimit, count: int = 1) -> None:
         rule.accepted()
 
 
-def refuse(rule: ConcurrencyLimit, sent_at: float = 1.0, asked_s: float = 0.0, in_flight: int = 100) -> None:
+def refuse(
+    rule: ConcurrencyLimit, sent_at: float = 1.0, asked_s: float = 0.0, in_flight: int = 100
+) -> None:
     rule.refused(sent_at, sent_at, asked_s, in_flight)
 
 
@@ -237,7 +239,9 @@ def test_above_64_the_limit_grows_only_while_no_job_is_queued():
 
 
 @given(
-    answers=st.lists(st.tuples(st.booleans(), st.integers(0, 300), st.floats(0, 100)), max_size=300),
+    answers=st.lists(
+        st.tuples(st.booleans(), st.integers(0, 300), st.floats(0, 100)), max_size=300
+    ),
     ceiling=st.integers(1, 256),
 )
 def test_whatever_is_answered_the_limit_stays_within_its_bounds(answers, ceiling):

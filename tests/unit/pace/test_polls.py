@@ -1,4 +1,7 @@
-"""Which job is polled, and when: never more than the rate, and each job again and again, whatever the answers."""
+"""Which job is polled, and when:
+
+never more than the rate, and each job again and again, whatever the answers.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,17 @@ from crucible_batch.pace.polls import PollScheduler, ServiceTimes
 
 SHORTEST_S, LONGEST_S, MARGIN = 0.05, 5.1, 4
 
-QUEUED, RUNNING, SUCCEEDED, UNKNOWN = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.UNKNOWN
+QUEUED, RUNNING, SUCCEEDED, UNKNOWN = (
+    JobStatus.QUEUED,
+    JobStatus.RUNNING,
+    JobStatus.SUCCEEDED,
+    JobStatus.UNKNOWN,
+)
 
 
-def scheduler_of(expected_s: float | None = None, polls_per_s: float | None = None) -> PollScheduler:
+def scheduler_of(
+    expected_s: float | None = None, polls_per_s: float | None = None
+) -> PollScheduler:
     times = ServiceTimes()
     times.announce("w", expected_s)
     return PollScheduler(times, polls_per_s)
@@ -27,7 +37,9 @@ def added(scheduler: PollScheduler, count: int, now: float = 0.0, **options: boo
     return [scheduler.add("w", now, timeout_s=1e9, **options) for _ in range(count)]
 
 
-def polled(scheduler: PollScheduler, until: float, answer, now: float = 0.0) -> list[tuple[float, int]]:
+def polled(
+    scheduler: PollScheduler, until: float, answer, now: float = 0.0
+) -> list[tuple[float, int]]:
     """Poll whenever it is time, up to a moment; ``answer(ticket, now)`` is what each poll finds."""
     taken = []
     while (at := scheduler.next_at(now)) <= until:
@@ -40,7 +52,8 @@ def polled(scheduler: PollScheduler, until: float, answer, now: float = 0.0) -> 
 
 
 def in_turn(runners: int, service_s: float):
-    """What a gateway answers that runs so many at once, in the order of their tickets, each for so long."""
+    """What a gateway answers that runs so many at once, in the order of their tickets, each for so
+    long."""
 
     def answer(ticket: int, now: float) -> JobStatus:
         begins = ticket // runners * service_s
@@ -73,14 +86,20 @@ def test_whatever_a_gateway_answers_the_polls_keep_to_their_rate_and_every_job_g
 
 
 @settings(max_examples=15, deadline=None)
-@given(count=st.integers(1, 40), status=st.sampled_from([QUEUED, RUNNING, UNKNOWN]), expected_s=st.floats(0.1, 1000))
+@given(
+    count=st.integers(1, 40),
+    status=st.sampled_from([QUEUED, RUNNING, UNKNOWN]),
+    expected_s=st.floats(0.1, 1000),
+)
 def test_no_job_is_ever_left_alone_for_long(count, status, expected_s):
     scheduler = scheduler_of(expected_s)
     added(scheduler, count)
     taken = polled(scheduler, 1000.0, lambda _ticket, _now: status)
     for ticket in range(count):
         times = [0.0, *(at for at, seen in taken if seen == ticket), 1000.0]
-        assert max(later - earlier for earlier, later in itertools.pairwise(times)) <= 30 * LONGEST_S
+        assert (
+            max(later - earlier for earlier, later in itertools.pairwise(times)) <= 30 * LONGEST_S
+        )
 
 
 def test_a_lone_job_of_a_workflow_that_says_nothing_is_polled_at_ages_that_double():
@@ -121,7 +140,11 @@ def test_a_lone_job_whose_estimate_is_far_too_long_is_polled_anyway():
 def test_of_several_due_jobs_the_one_longest_known_to_be_alive_is_polled_first():
     scheduler = scheduler_of(8.0, 1.0)
     tickets = [added(scheduler, 1, at)[0] for at in (0.0, 0.1, 0.2)]
-    order = [ticket for at, ticket in polled(scheduler, 40.0, lambda _ticket, _now: RUNNING, 10.0) if at > 12]
+    order = [
+        ticket
+        for at, ticket in polled(scheduler, 40.0, lambda _ticket, _now: RUNNING, 10.0)
+        if at > 12
+    ]
     for index in range(0, 15, 3):
         assert sorted(order[index : index + 3]) == tickets
 
@@ -156,13 +179,19 @@ def test_a_job_that_nobody_waits_for_is_never_due():
 def test_a_job_that_hangs_for_hours_is_not_polled_like_the_quick_ones():
     scheduler = scheduler_of()
     hangs, *_ = added(scheduler, 5)
-    taken = polled(scheduler, 3600.0, lambda ticket, _now: RUNNING if ticket == hangs else SUCCEEDED)
+    taken = polled(
+        scheduler, 3600.0, lambda ticket, _now: RUNNING if ticket == hangs else SUCCEEDED
+    )
     assert len([at for at, ticket in taken if ticket == hangs and at > 600]) < 3000 / 4
 
 
 def test_a_poll_out_of_turn_counts_in_the_rate_that_was_given() -> None:
     scheduler = PollScheduler(ServiceTimes(), 2.0)
-    assert [scheduler.reserve(10.0), scheduler.reserve(10.0), scheduler.reserve(10.0)] == [10.0, 10.5, 11.0]
+    assert [scheduler.reserve(10.0), scheduler.reserve(10.0), scheduler.reserve(10.0)] == [
+        10.0,
+        10.5,
+        11.0,
+    ]
     scheduler.add("w", 10.0, timeout_s=60.0, is_due_now=True)
     assert scheduler.take(11.0) is None
     assert scheduler.take(11.5) is not None

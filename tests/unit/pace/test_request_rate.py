@@ -1,4 +1,7 @@
-"""The rate of requests of all kinds: limited once polls are refused by more than chance, and found again."""
+"""The rate of requests of all kinds:
+
+limited once polls are refused by more than chance, and found again.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ def limited(per_s: float, now: float = 0.0) -> RequestRate:
 
 
 def demanding(rate: RequestRate, until: float, most_per_s: float, is_refused) -> list[bool]:
-    """Send polls as fast as the rate allows, but no more than so many a second; ``is_refused(now)`` answers each."""
+    """Send polls as fast as the rate allows, but no more than so many a second; ``is_refused(now)``
+    answers each."""
     now, answers = 0.0, []
     while now < until:
         rate.sent(now)

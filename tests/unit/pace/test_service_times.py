@@ -1,4 +1,7 @@
-"""How long jobs take, learned from intervals: from the workflow's own estimate to what polls show."""
+"""How long jobs take, learned from intervals:
+
+from the workflow's own estimate to what polls show.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from tests.harness.case_table import each_case
 ages = st.floats(0, 1e6, allow_nan=False)
 
 
-@given(expected_s=st.floats(1e-3, 1e5), intervals=st.lists(st.tuples(ages, ages).map(sorted), max_size=40))
+@given(
+    expected_s=st.floats(1e-3, 1e5),
+    intervals=st.lists(st.tuples(ages, ages).map(sorted), max_size=40),
+)
 def test_the_typical_time_stays_within_what_was_estimated_and_observed(expected_s, intervals):
     service = ServiceTime(expected_s)
     for shortest_s, longest_s in intervals:

@@ -27,7 +27,9 @@ class History:
     plan: list[PlannedJob] = field(default_factory=list)
     past: list[tuple[str, Event]] = field(default_factory=list)
 
-    def job(self, name: str, *events: Event, image: str | None = None, workflow: str = "z") -> PlannedJob:
+    def job(
+        self, name: str, *events: Event, image: str | None = None, workflow: str = "z"
+    ) -> PlannedJob:
         spec = AssetSpec(image or "", 10, "image/png", "p.png")
         planned = PlannedJob(
             position=len(self.plan),
@@ -50,7 +52,9 @@ class History:
     def jobs(self, attempts: int = 3) -> Iterator[tuple[PlannedJob, Job]]:
         for planned in self.plan:
             job = Job(planned.identity, has_images=bool(planned.images), rule=RetryRule(attempts))
-            events: list[Any] = [event for subject, event in self.past if subject == planned.identity]
+            events: list[Any] = [
+                event for subject, event in self.past if subject == planned.identity
+            ]
             yield planned, replay(job, events)
 
     def terms(self, budget: str | None = "100") -> RunTerms:

@@ -42,7 +42,9 @@ ERROR = ErrorInfo("GPU_LOST", "the GPU fell off", hint="try again", request_id="
 STOP = ErrorInfo("BUDGET_EXHAUSTED", "the budget is used up")
 
 
-def held(credits: str, *, attempt: int = 1, workflow: str = "z", at: float = 1.0, images: bool = False) -> Held:
+def held(
+    credits: str, *, attempt: int = 1, workflow: str = "z", at: float = 1.0, images: bool = False
+) -> Held:
     return Held(
         at=at,
         attempt=attempt,
@@ -59,7 +61,16 @@ def accepted(credits: str, job_id: str = "job_1", *, reused: bool = False) -> Ac
 
 def saved(index: int = 0) -> Saved:
     path = f"a/{index}.png"
-    return Saved(at=4.0, index=index, path=path, sha256="f" * 64, byte_size=9, mime_type="image/png", width=4, height=3)
+    return Saved(
+        at=4.0,
+        index=index,
+        path=path,
+        sha256="f" * 64,
+        byte_size=9,
+        mime_type="image/png",
+        width=4,
+        height=3,
+    )
 
 
 def bought(credits: str, *, reused: bool = False) -> list[Event]:
@@ -88,7 +99,11 @@ def test_a_row_has_its_place_in_the_matrix_and_in_the_table(history: Any) -> Non
 
 
 def figures(credits: CreditsRow) -> dict[str, str]:
-    return {name: value for name, value in credits.model_dump(mode="json").items() if isinstance(value, str)}
+    return {
+        name: value
+        for name, value in credits.model_dump(mode="json").items()
+        if isinstance(value, str)
+    }
 
 
 def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
@@ -154,7 +169,9 @@ def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
 def test_a_lost_upload_stays_held_and_is_counted(history: Any) -> None:
     payer = history.job("a", held("4"), image="aa")
     intended = Intended(at=1.0, nonce="n", credits=D(1), payer=payer.identity)
-    history.asset("aa", intended, Created(at=1.0, asset_id="as_1", credits=D("0.5")), Uploaded(at=1.0))
+    history.asset(
+        "aa", intended, Created(at=1.0, asset_id="as_1", credits=D("0.5")), Uploaded(at=1.0)
+    )
     history.asset("bb", intended, Lost(at=2.0, nonce="n"))
     credits = head(history).credits
     assert credits.lost_uploads == 1
@@ -166,10 +183,15 @@ def test_a_lost_upload_stays_held_and_is_counted(history: Any) -> None:
     ("end", "said"),
     [
         (Lost(at=2.0, nonce="n"), "held at the most that each may have cost"),
-        (Created(at=2.0, asset_id="b", credits=D(0), assumed=True), "what each may have cost beyond it is held"),
+        (
+            Created(at=2.0, asset_id="b", credits=D(0), assumed=True),
+            "what each may have cost beyond it is held",
+        ),
     ],
 )
-def test_what_is_held_for_an_upload_without_a_figure_is_noted_with_what_to_declare(end: Event, said: str) -> None:
+def test_what_is_held_for_an_upload_without_a_figure_is_noted_with_what_to_declare(
+    end: Event, said: str
+) -> None:
     for ceiling in (None, D(1)):
         ledger = Ledger(PriceBook(upload_ceiling=ceiling))
         ledger.apply("asset:a", Intended(at=1.0, nonce="n", credits=D(1), payer="job"))
@@ -179,7 +201,9 @@ def test_what_is_held_for_an_upload_without_a_figure_is_noted_with_what_to_decla
         assert ("budget.max_credits_per_upload" in note) is (ceiling is None)
 
 
-@pytest.mark.parametrize(("budget", "over"), [("10", "0"), ("8", "0"), ("7.5", "0.5"), ("0", "8"), (None, "0")])
+@pytest.mark.parametrize(
+    ("budget", "over"), [("10", "0"), ("8", "0"), ("7.5", "0.5"), ("0", "8"), (None, "0")]
+)
 def test_over_budget_is_what_went_past_it(history: Any, budget: str | None, over: str) -> None:
     history.job("spent", *bought("5"))
     history.job("held", held("3"))
@@ -262,8 +286,17 @@ def test_a_row_says_what_became_of_a_job(
     ("events", "code"),
     [
         ([held("2")], "SUBMIT_UNANSWERED"),
-        ([held("2"), SubmitUnknown(at=2.0, error=ErrorInfo("NO_ANSWER", "no answer"))], "NO_ANSWER"),
-        ([held("2"), SubmitUnknown(at=2.0, error=ErrorInfo("X", "y", hint="run the same command again"))], "X"),
+        (
+            [held("2"), SubmitUnknown(at=2.0, error=ErrorInfo("NO_ANSWER", "no answer"))],
+            "NO_ANSWER",
+        ),
+        (
+            [
+                held("2"),
+                SubmitUnknown(at=2.0, error=ErrorInfo("X", "y", hint="run the same command again")),
+            ],
+            "X",
+        ),
         ([accepted("2")], "IMPOSSIBLE_HISTORY"),
     ],
 )
@@ -274,12 +307,18 @@ def test_an_unknown_job_has_an_error_with_the_cause_and_the_next_step(
     (row,) = rows(history)
     assert (row.status, row.error.code) == ("unknown", code)
     assert row.error.message
-    next_step = "restore the run directory" if code == "IMPOSSIBLE_HISTORY" else "run the same command again"
+    next_step = (
+        "restore the run directory"
+        if code == "IMPOSSIBLE_HISTORY"
+        else "run the same command again"
+    )
     assert row.error.hint.startswith(next_step)
 
 
 @pytest.mark.parametrize(("events", "status", "credits", "attempt"), OUTCOMES)
-def test_rows_and_books_agree(history: Any, events: list[Event], status: str, credits: str, attempt: str) -> None:
+def test_rows_and_books_agree(
+    history: Any, events: list[Event], status: str, credits: str, attempt: str
+) -> None:
     """What the rows come to is what the head says: spent, or held for what the gateway has."""
     history.job("a", *events)
     report = head(history).credits
@@ -289,7 +328,14 @@ def test_rows_and_books_agree(history: Any, events: list[Event], status: str, cr
 
 
 def test_a_row_holds_all_of_a_job(history: Any) -> None:
-    history.job("a", held("2", images=True), Prepared(at=1.5, credits=D(2)), *bought("2")[1:3], saved(1), image="aa")
+    history.job(
+        "a",
+        held("2", images=True),
+        Prepared(at=1.5, credits=D(2)),
+        *bought("2")[1:3],
+        saved(1),
+        image="aa",
+    )
     (row,) = rows(history)
     assert (row.name, row.workflow_id, row.prompt) == ("a", "z", "a a")
     assert row.params == {"prompt.text": "a a", "seed": 2**60}
@@ -312,7 +358,9 @@ def test_a_row_holds_all_of_a_job(history: Any) -> None:
 
 
 def test_outputs_stand_in_order_however_they_were_saved(history: Any) -> None:
-    history.job("a", held("2"), accepted("2"), Succeeded(at=3.0, outputs=3), saved(2), saved(0), saved(1))
+    history.job(
+        "a", held("2"), accepted("2"), Succeeded(at=3.0, outputs=3), saved(2), saved(0), saved(1)
+    )
     (row,) = rows(history)
     assert [output.index for output in row.outputs] == [0, 1, 2]
 
@@ -328,12 +376,20 @@ def test_a_run_that_continues_has_no_end(history: Any) -> None:
     report = head(history)
     assert (report.status, report.exit_code, report.finished_at) == ("running", None, None)
     assert report.started_at == "2023-11-14T22:13:20.125Z"
-    assert (report.manifest.name, report.manifest.path, report.run_id) == ("campaign", "/m.yaml", "nightly")
+    assert (report.manifest.name, report.manifest.path, report.run_id) == (
+        "campaign",
+        "/m.yaml",
+        "nightly",
+    )
 
 
 def test_a_run_that_ended_says_how(history: Any) -> None:
     report = head(history, Ending(RunStatus.BLOCKED, 4, {"*": ERROR}))
-    assert (report.status, report.exit_code, report.finished_at) == ("blocked", 4, "2023-11-14T22:14:20.000Z")
+    assert (report.status, report.exit_code, report.finished_at) == (
+        "blocked",
+        4,
+        "2023-11-14T22:14:20.000Z",
+    )
     stop = report.stops["*"]
     assert (stop.code, stop.message, stop.hint, stop.request_id) == (
         "GPU_LOST",
@@ -383,5 +439,8 @@ def test_an_attempt_shows_when_each_of_its_stages_began(history):
     ]
     history.job("a", *story, image=photo)
     (row,) = rows(history)
-    assert [(attempt.prepared_at, attempt.running_at) for attempt in row.attempts] == [(1.5, 2.5), (2.85, 2.9)]
+    assert [(attempt.prepared_at, attempt.running_at) for attempt in row.attempts] == [
+        (1.5, 2.5),
+        (2.85, 2.9),
+    ]
     assert (row.image_files, row.repeat) == ({"image.image": "/p.png"}, 1)

@@ -16,7 +16,14 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import ReportError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory
-from crucible_batch.report import REPORT_FILE, Report, build_head, build_rows, count_jobs, write_report
+from crucible_batch.report import (
+    REPORT_FILE,
+    Report,
+    build_head,
+    build_rows,
+    count_jobs,
+    write_report,
+)
 from crucible_batch.runs.reporting import report_rows, write_report_again
 from crucible_batch.runs.status import read_status
 
@@ -29,16 +36,27 @@ def told(history: Any) -> Any:
     """A job that succeeded, one whose fate is unknown, and one that was not begun."""
     hold = Held(at=1.0, attempt=1, key="cb1-1", credits=Decimal("2.50"), price_class="workflow:z")
     saved = Saved(
-        at=4.0, index=0, path="a/0.png", sha256="f" * 64, byte_size=9, mime_type="image/png", width=4, height=3
+        at=4.0,
+        index=0,
+        path="a/0.png",
+        sha256="f" * 64,
+        byte_size=9,
+        mime_type="image/png",
+        width=4,
+        height=3,
     )
     accepted = Accepted(at=2.0, job_id="job_1", credits=Decimal("2.50"), reused=False)
-    history.job("naïve “quotes” \u2028 \U0001f5bc", hold, accepted, Succeeded(at=3.0, outputs=1), saved)
+    history.job(
+        "naïve “quotes” \u2028 \U0001f5bc", hold, accepted, Succeeded(at=3.0, outputs=1), saved
+    )
     history.job("unknown", hold, SubmitUnknown(at=2.0, error=ERROR))
     history.job("waiting")
     return history
 
 
-def written(directory: Path, history: Any, ending: Ending | None = None, budget: str | None = "100") -> Any:
+def written(
+    directory: Path, history: Any, ending: Ending | None = None, budget: str | None = "100"
+) -> Any:
     stops = {} if ending is None else dict(ending.stops)
     head = build_head(
         terms=history.terms(budget),
@@ -48,7 +66,11 @@ def written(directory: Path, history: Any, ending: Ending | None = None, budget:
         ledger=history.ledger(budget),
         counts=count_jobs(history.jobs(), {} if ending is None else ending.stops),
     )
-    path = write_report(directory, head, (row.model_dump_json().encode() for row in build_rows(history.jobs(), stops)))
+    path = write_report(
+        directory,
+        head,
+        (row.model_dump_json().encode() for row in build_rows(history.jobs(), stops)),
+    )
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -62,7 +84,9 @@ def test_the_schema_is_a_schema() -> None:
 
 @pytest.mark.parametrize("ending", [None, Ending(RunStatus.STOPPED, 5, {"*": ERROR})])
 @pytest.mark.parametrize("budget", ["100", None])
-def test_a_report_is_valid_by_its_own_schema(tmp_path: Path, told: Any, ending: Any, budget: Any) -> None:
+def test_a_report_is_valid_by_its_own_schema(
+    tmp_path: Path, told: Any, ending: Any, budget: Any
+) -> None:
     report = written(tmp_path, told, ending, budget)
     jsonschema.Draft202012Validator(SCHEMA).validate(report)
     assert [job["name"] for job in report["jobs"]] == [planned.name for planned in told.plan]
@@ -98,7 +122,7 @@ def test_a_failure_in_the_middle_leaves_the_old_report(tmp_path: Path, told: Any
     assert files(tmp_path) == [REPORT_FILE]
 
 
-# -- from a journal ---------------------------------------------------------------------------------------------------
+# -- from a journal
 
 
 @pytest.fixture
@@ -129,9 +153,16 @@ def test_a_report_spans_all_runs_and_tells_the_newest_ones_end(run_dir: Path, to
         run = journal.begin_run(told.terms("7"), now=20.0)
         journal.end_run(run, Ending(RunStatus.STOPPED, 5, {"*": ERROR}), now=30.0)
     head = write_report_again(run_dir)
-    assert (head.started_at, head.finished_at) == ("1970-01-01T00:00:10.000Z", "1970-01-01T00:00:30.000Z")
+    assert (head.started_at, head.finished_at) == (
+        "1970-01-01T00:00:10.000Z",
+        "1970-01-01T00:00:30.000Z",
+    )
     assert (head.exit_code, head.credits.budget) == (5, Decimal(7))
-    assert [row.error and row.error.code for row in report_rows(run_dir)] == [None, "NO_ANSWER", "NO_ANSWER"]
+    assert [row.error and row.error.code for row in report_rows(run_dir)] == [
+        None,
+        "NO_ANSWER",
+        "NO_ANSWER",
+    ]
 
 
 def test_status_tells_whether_a_run_is_in_progress(run_dir: Path) -> None:
@@ -154,6 +185,8 @@ def test_a_report_that_cannot_be_written_is_an_error_with_a_hint(run_dir: Path) 
     (run_dir / REPORT_FILE).mkdir()
     with pytest.raises(ReportError, match="can't be written") as caught:
         write_report_again(run_dir)
-    assert caught.value.exit_code == 5  # credits may have been spent: it is no mistake in the command
+    assert (
+        caught.value.exit_code == 5
+    )  # credits may have been spent: it is no mistake in the command
     assert caught.value.hint
     assert [path.name for path in sorted(run_dir.iterdir())] == [".crucible", REPORT_FILE]

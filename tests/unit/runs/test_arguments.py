@@ -41,7 +41,9 @@ WRONG: list[tuple[str, Any]] = [
 
 
 @each_case("name, value", WRONG)
-def test_a_run_refuses_an_argument_by_its_name_and_reads_nothing(tmp_path: Path, name: str, value: Any) -> None:
+def test_a_run_refuses_an_argument_by_its_name_and_reads_nothing(
+    tmp_path: Path, name: str, value: Any
+) -> None:
     with pytest.raises(UserError, match=f"^{name}") as caught:
         asyncio.run(run(tmp_path / "missing.yaml", **{name: value}))
     assert caught.value.exit_code == 2
@@ -50,7 +52,9 @@ def test_a_run_refuses_an_argument_by_its_name_and_reads_nothing(tmp_path: Path,
 
 def test_all_arguments_that_are_wrong_are_named_at_once() -> None:
     with pytest.raises(UserError, match=r"concurrency.*; job_timeout_s.*; deadline_s.*; key_ttl_s"):
-        asyncio.run(run("missing.yaml", concurrency=0, job_timeout_s=-1, deadline_s=-1, key_ttl_s=-0.5))
+        asyncio.run(
+            run("missing.yaml", concurrency=0, job_timeout_s=-1, deadline_s=-1, key_ttl_s=-0.5)
+        )
 
 
 async def run_of(request: RunRequest) -> object:
@@ -63,7 +67,9 @@ async def plan_of(request: RunRequest) -> object:
 
 @each_case("function", [run_of, plan_of])
 @each_case("budget", ["1e-19", "1e12", "-1", "NaN"])
-def test_a_budget_that_would_make_the_journal_unreadable_is_refused(function: Any, budget: str) -> None:
+def test_a_budget_that_would_make_the_journal_unreadable_is_refused(
+    function: Any, budget: str
+) -> None:
     with pytest.raises(UserError, match=r"^budget: "):
         asyncio.run(function(RunRequest(Path("missing.yaml"), budget=Decimal(budget))))
 
@@ -82,7 +88,9 @@ def test_a_plan_refuses_a_deadline_that_is_over(wrong: float) -> None:
 @each_case("name", ["max_job", "plan", "job_filter", "retry_faild"])
 @each_case("function", [run, plan, validate])
 def test_an_argument_that_there_is_not_is_refused_as_python_does(function: Any, name: str) -> None:
-    with pytest.raises(TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument '{name}'"):
+    with pytest.raises(
+        TypeError, match=rf"{function.__name__}\(\) got an unexpected keyword argument '{name}'"
+    ):
         asyncio.run(function("missing.yaml", **{name: None}))
 
 

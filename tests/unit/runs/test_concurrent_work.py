@@ -27,7 +27,9 @@ async def test_each_item_is_worked_on_once_and_no_more_than_allowed_at_once() ->
     assert (sorted(done), most) == (list(range(10)), 3)
 
 
-@each_case("error", [JournalError("broken"), GatewayError("gone", code="GONE"), OSError(28, "full")])
+@each_case(
+    "error", [JournalError("broken"), GatewayError("gone", code="GONE"), OSError(28, "full")]
+)
 async def test_the_first_error_is_raised_as_it_is_and_nothing_is_begun_after_it(
     error: CrucibleBatchError | OSError,
 ) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from crucible_batch.core.control import ControlAction, ControlCommand, ControlEntry, ControlSource, pause_of
+from crucible_batch.core.control import (
+    ControlAction,
+    ControlCommand,
+    ControlEntry,
+    ControlSource,
+    pause_of,
+)
 from crucible_batch.errors import UserError
 from crucible_batch.runs.control_desk import read_command
 from tests.harness.case_table import each_case
@@ -28,7 +34,9 @@ def entry(at: float, action: str, source: ControlSource = ANNA) -> ControlEntry:
         ("stop concurrency pause deadline", 3.0),
     ],
 )
-def test_a_run_is_paused_from_its_first_pause_to_the_resume(actions: str, since: float | None) -> None:
+def test_a_run_is_paused_from_its_first_pause_to_the_resume(
+    actions: str, since: float | None
+) -> None:
     pause = pause_of(entry(at, action) for at, action in enumerate(actions.split(), 1))
     assert (None if pause is None else pause.at) == since
 

@@ -14,7 +14,13 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.runs import earlier_runs
-from crucible_batch.runs.earlier_runs import RememberedRun, find_earlier_run, list_file, recall, remember
+from crucible_batch.runs.earlier_runs import (
+    RememberedRun,
+    find_earlier_run,
+    list_file,
+    recall,
+    remember,
+)
 from tests.harness.case_table import each_case
 
 PLACES = [
@@ -27,7 +33,9 @@ PLACES = [
 
 
 @each_case("environ, place", PLACES)
-def test_the_list_is_in_the_state_directory_of_the_environment(environ: dict[str, str], place: str | None) -> None:
+def test_the_list_is_in_the_state_directory_of_the_environment(
+    environ: dict[str, str], place: str | None
+) -> None:
     assert list_file(environ) == (None if place is None else Path(place))
 
 
@@ -85,7 +93,9 @@ def test_a_directory_that_no_file_system_has_is_passed_over(tmp_path: Path, text
 
 
 @each_case("content", BROKEN)
-def test_a_list_that_is_damaged_counts_as_empty_and_is_replaced(tmp_path: Path, content: bytes) -> None:
+def test_a_list_that_is_damaged_counts_as_empty_and_is_replaced(
+    tmp_path: Path, content: bytes
+) -> None:
     file = tmp_path / "runs.json"
     file.write_bytes(content)
     assert recalled(file, tmp_path) == []
@@ -95,7 +105,15 @@ def test_a_list_that_is_damaged_counts_as_empty_and_is_replaced(tmp_path: Path, 
 
 
 KEY = "moltazine_key_of_earlier_runs"
-HELD = Held(at=1.0, attempt=1, key="key", credits=Decimal(4), price_class="workflow:w", shape="s", images=False)
+HELD = Held(
+    at=1.0,
+    attempt=1,
+    key="key",
+    credits=Decimal(4),
+    price_class="workflow:w",
+    shape="s",
+    images=False,
+)
 ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(4), reused=False)
 RELEASED = HoldReleased(at=2.0, error=ErrorInfo("PAYMENT_REQUIRED", "no credits"))
 
@@ -107,7 +125,8 @@ RELEASED = HoldReleased(at=2.0, error=ErrorInfo("PAYMENT_REQUIRED", "no credits"
 def test_a_run_is_an_earlier_one_if_it_bought_something_or_may_have(
     tmp_path: Path, events: list[Event], is_found: bool
 ) -> None:
-    """A submit without an answer may have been charged, and another directory would send it under another key."""
+    """A submit without an answer may have been charged, and another directory would send it under
+    another key."""
     manifest, binding = tmp_path / "m.yaml", Binding("m", "default", "https://gateway.test")
     earlier = tmp_path / "outputs" / "m" / "default"
     terms = RunTerms("m", str(manifest), "", "default", Decimal(5), None, 3, frozenset())

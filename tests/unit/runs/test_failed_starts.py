@@ -1,4 +1,7 @@
-"""Runs that did not start: which are recorded, what `runs` shows of them, and when they are gone."""
+"""Runs that did not start:
+
+which are recorded, what `runs` shows of them, and when they are gone.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ from tests.harness.case_table import each_case
 NOW = datetime(2026, 11, 26, 1, 37, tzinfo=UTC).timestamp()
 NIGHT = datetime(2026, 11, 26, 1, 20, tzinfo=UTC)
 NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "20 1 * * *", timezone: Asia/Tokyo}\n'
-DOWN = GatewayError("Something went wrong.", code="INTERNAL_ERROR", operation="workflow", status=500, hint="later")
+DOWN = GatewayError(
+    "Something went wrong.", code="INTERNAL_ERROR", operation="workflow", status=500, hint="later"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +51,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def request(name: str = "nightly", head: str = NIGHTLY, **fields: object) -> RunRequest:
     path = Path(f"{name}.yaml")
-    path.write_text(f"version: 1\nname: {name}\nworkflow: zimage-base\n{head}jobs: [{{name: fox, prompt: a fox}}]\n")
+    path.write_text(
+        f"version: 1\nname: {name}\nworkflow: zimage-base\n{head}jobs: [{{name: fox, prompt: a fox}}]\n"
+    )
     return replace(RunRequest(path), **fields)  # type: ignore[arg-type]
 
 
@@ -56,15 +63,24 @@ def fail(
     manifest = read_source(asked)
     terms = run_terms(manifest, asked)
     directory = run_directory(asked.out_dir, terms)
-    record_failed_start(asked, error, now, manifest=manifest, terms=terms, directory=directory, can_ask=can_ask)
+    record_failed_start(
+        asked, error, now, manifest=manifest, terms=terms, directory=directory, can_ask=can_ask
+    )
     return list(failed_starts(Path("outputs")))
 
 
 def test_a_run_that_did_not_start_has_its_scheduled_time_in_the_zone_of_its_schedule() -> None:
     (found,) = fail(request(scheduled_at=NIGHT))
-    assert (found.name, found.run_id, found.code, found.hint) == ("nightly", "2026-11-26", "INTERNAL_ERROR", "later")
+    assert (found.name, found.run_id, found.code, found.hint) == (
+        "nightly",
+        "2026-11-26",
+        "INTERNAL_ERROR",
+        "later",
+    )
     assert found.at.isoformat() == "2026-11-26T10:20:00+09:00"
-    command = "crucible-batch run nightly.yaml --run-id 2026-11-26 --scheduled-at 2026-11-26T01:20:00Z"
+    command = (
+        "crucible-batch run nightly.yaml --run-id 2026-11-26 --scheduled-at 2026-11-26T01:20:00Z"
+    )
     assert (found.manifest, found.command) == (Path("nightly.yaml"), command)
 
 
@@ -82,7 +98,9 @@ def test_without_a_schedule_it_has_the_time_at_which_it_was_tried() -> None:
         ({"out_dir": Path("outputs/elsewhere")}, " --out-dir outputs/elsewhere"),
     ],
 )
-def test_its_command_repeats_the_options_of_the_run(fields: dict[str, object], options: str) -> None:
+def test_its_command_repeats_the_options_of_the_run(
+    fields: dict[str, object], options: str
+) -> None:
     found = fail(request(head="", **fields))[0]
     assert found.command == f"crucible-batch run nightly.yaml{options}"
 
@@ -126,7 +144,9 @@ def test_it_is_listed_among_the_runs_of_its_directory() -> None:
     fail(request("one"))
     fail(request("two"), now=NOW + 60)
     listed = list_runs(Path("outputs")).runs
-    assert [(run.state, run.run_dir.name) for run in listed] == [(RunState.NOT_STARTED, listed[0].run_dir.name)] * 2
+    assert [(run.state, run.run_dir.name) for run in listed] == [
+        (RunState.NOT_STARTED, listed[0].run_dir.name)
+    ] * 2
     assert list_runs(Path("outputs"), limit=1).found == 2
     assert not list_runs(Path("other")).runs
 
@@ -138,7 +158,11 @@ def test_failed_starts_never_displace_runs_that_have_begun() -> None:
     for number in range(MOST_FAILED + 5):
         remember(file, replace(begun, run_id=f"night-{number}", code="INTERNAL_ERROR"))
     runs = list(remembered(file))
-    assert (runs[0], len(runs), runs[1].run_id) == (begun, MOST_FAILED + 1, f"night-{MOST_FAILED + 4}")
+    assert (runs[0], len(runs), runs[1].run_id) == (
+        begun,
+        MOST_FAILED + 1,
+        f"night-{MOST_FAILED + 4}",
+    )
     assert list(recall(file, Path("m.yaml"), f"night-{MOST_FAILED + 4}")) == []
 
 

@@ -1,4 +1,7 @@
-"""What a run knows of shards without the feature that divides plans: it is refused until all of them are merged."""
+"""What a run knows of shards without the feature that divides plans:
+
+it is refused until all of them are merged.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,20 @@ import pytest
 
 from crucible_batch import features
 from crucible_batch.core.prices import Certainty
-from crucible_batch.core.saved_plan import ManifestFile, PlanHead, PlanOptions, PlanTerms, PlanTotals
+from crucible_batch.core.saved_plan import (
+    ManifestFile,
+    PlanHead,
+    PlanOptions,
+    PlanTerms,
+    PlanTotals,
+)
 from crucible_batch.core.sharding import OutstandingShards, PlannedShard, ShardId, ShardOf
-from crucible_batch.errors import RunDirectoryError, ShardsOutstandingError, ShardsUnknownError, UserError
+from crucible_batch.errors import (
+    RunDirectoryError,
+    ShardsOutstandingError,
+    ShardsUnknownError,
+    UserError,
+)
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore
@@ -75,7 +89,9 @@ def divided_plan(folder: Path) -> Path:
         schema_version=PLAN_VERSION,
         manifest=ManifestFile("m", "m.yaml", "0" * 64),
         gateway="https://gateway",
-        options=PlanOptions("default", "outputs/m/default", Decimal(10), retry_failed=False, only=(), variables={}),
+        options=PlanOptions(
+            "default", "outputs/m/default", Decimal(10), retry_failed=False, only=(), variables={}
+        ),
         terms=PlanTerms(Decimal(10), None, 3, ()),
         workflows=(),
         totals=PlanTotals(0, {}, Decimal(0), Certainty.KNOWN, Decimal(0), Decimal(0)),

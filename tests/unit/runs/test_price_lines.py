@@ -42,7 +42,13 @@ def test_a_workflow_has_a_line_for_each_shape_with_the_parameters_that_differ() 
     prices = PriceBook()
     prices.learn(shape_of(jobs[0]), D(2))
     small, large = lines_of(prices, tallied(jobs), 0)
-    assert (small.what, small.count, small.params, small.each, small.bound) == ("w", 2, {"size.width": 512}, 2, 32)
+    assert (small.what, small.count, small.params, small.each, small.bound) == (
+        "w",
+        2,
+        {"size.width": 512},
+        2,
+        32,
+    )
     assert (large.count, large.params, large.each) == (1, {"size.width": 1024}, 2)
     prices.learn(shape_of(jobs[2]), D(16))
     assert [line.each for line in lines_of(prices, tallied(jobs), 0)] == [2, 16]
@@ -115,12 +121,16 @@ def plan_of(lines: list[PriceLine], budget: str | None, images: int) -> PlanSumm
     )
 
 
-def books(*, seen: str | None = None, held: str | None = None, ceiling: str | None = None) -> Ledger:
+def books(
+    *, seen: str | None = None, held: str | None = None, ceiling: str | None = None
+) -> Ledger:
     ledger = Ledger(PriceBook(ceiling and D(ceiling), D(1)))  # type: ignore[arg-type]
     if seen is not None:
         ledger.prices.learn(shape_of(job(1)), D(seen))
     if held is not None:
-        ledger.apply("x", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:w"))
+        ledger.apply(
+            "x", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:w")
+        )
     return ledger
 
 
@@ -130,22 +140,38 @@ def books(*, seen: str | None = None, held: str | None = None, ceiling: str | No
         (books(seen="2"), "2", None),
         (books(seen="2"), "1", "0 of 1 credits used; the next job needs 2"),
         (books(), "0", "0 of 0 credits used; the next job needs more than 0"),
-        (books(ceiling="50"), "20", "0 of 20 credits used; the next job may cost up to 50, its declared ceiling"),
+        (
+            books(ceiling="50"),
+            "20",
+            "0 of 20 credits used; the next job may cost up to 50, its declared ceiling",
+        ),
         (books(ceiling="50"), None, None),
-        (books(seen="5", ceiling="4"), None, "a job on w costs 5 credits, above max_credits_per_job (4)"),
+        (
+            books(seen="5", ceiling="4"),
+            None,
+            "a job on w costs 5 credits, above max_credits_per_job (4)",
+        ),
         (books(seen="2", held="3"), "3", None),
-        (books(seen="2", held="3"), "1", "3 of 1 credits used (3 of them held); the next job needs 2"),
+        (
+            books(seen="2", held="3"),
+            "1",
+            "3 of 1 credits used (3 of them held); the next job needs 2",
+        ),
     ],
 )
 def test_a_plan_knows_why_no_job_can_start_though_all_that_is_held_came_back(
     ledger: Ledger, budget: str | None, message: str | None
 ) -> None:
-    starts = starts_of(tallied([job(1), job(2)]), ledger, budget and D(budget), no_image_is_there=True)  # type: ignore[arg-type]
+    starts = starts_of(
+        tallied([job(1), job(2)]), ledger, budget and D(budget), no_image_is_there=True
+    )  # type: ignore[arg-type]
     assert (starts.blocked and starts.blocked.message) == message
     assert starts.shapes == (frozenset() if message else {shape_of(job(1))})
     if message and budget and ledger.held:
         assert starts.blocked is not None
-        hint = "raise the budget and run the same command again; completed jobs are not paid for again"
+        hint = (
+            "raise the budget and run the same command again; completed jobs are not paid for again"
+        )
         assert starts.blocked.hint == hint
 
 
@@ -167,4 +193,8 @@ def test_a_more_expensive_shape_that_does_not_fit_is_told_from_one_that_does() -
     tally = tallied([job(2, 1024), job(1)])
     starts = starts_of(tally, ledger, D(5), no_image_is_there=True)
     assert (starts.blocked, starts.shapes) == (None, {shape_of(job(1))})
-    assert [line.can_start for line in price_lines(ledger.prices, tally, 1, starts.shapes)] == [False, True, True]
+    assert [line.can_start for line in price_lines(ledger.prices, tally, 1, starts.shapes)] == [
+        False,
+        True,
+        True,
+    ]

@@ -18,7 +18,9 @@ from tests.unit.journal.kept.make import KEPT
 JOURNAL = min(KEPT.glob("*/*/journal.sqlite3"))
 
 
-def make_run(run_dir: Path, *, began_at: float = 1000.0, finished_at: float | None = None, exit_code: int = 0) -> Path:
+def make_run(
+    run_dir: Path, *, began_at: float = 1000.0, finished_at: float | None = None, exit_code: int = 0
+) -> Path:
     """Copy a journal, and give its newest run another begin and end; without an end it was killed."""
     (run_dir / ".crucible").mkdir(parents=True)
     path = run_dir / ".crucible" / "journal.sqlite3"
@@ -29,14 +31,18 @@ def make_run(run_dir: Path, *, began_at: float = 1000.0, finished_at: float | No
             connection.execute("UPDATE runs SET ending = NULL, finished_at = NULL")
         else:
             connection.execute(
-                "UPDATE runs SET finished_at = ?, ending = json_set(ending, '$.exit_code', ?)", (finished_at, exit_code)
+                "UPDATE runs SET finished_at = ?, ending = json_set(ending, '$.exit_code', ?)",
+                (finished_at, exit_code),
             )
     connection.close()
     return run_dir
 
 
 def listed(root: Path, **options: int) -> list[tuple[str, RunState]]:
-    return [(run.run_dir.relative_to(root).as_posix(), run.state) for run in list_runs(root, **options).runs]
+    return [
+        (run.run_dir.relative_to(root).as_posix(), run.state)
+        for run in list_runs(root, **options).runs
+    ]
 
 
 def test_running_runs_come_first_then_the_newest_and_unreadable_ones_last(tmp_path: Path) -> None:
@@ -61,7 +67,9 @@ def test_running_runs_come_first_then_the_newest_and_unreadable_ones_last(tmp_pa
     assert "damaged" in damaged.error.message
 
 
-def test_a_run_directory_itself_is_a_list_of_one_and_what_does_not_exist_of_none(tmp_path: Path) -> None:
+def test_a_run_directory_itself_is_a_list_of_one_and_what_does_not_exist_of_none(
+    tmp_path: Path,
+) -> None:
     run_dir = make_run(tmp_path / "a" / "default", finished_at=2000)
     assert [run.run_dir for run in list_runs(run_dir).runs] == [run_dir]
     missing = list_runs(tmp_path / "nowhere")
@@ -76,7 +84,9 @@ def test_links_hidden_folders_pipes_and_deeper_folders_are_not_runs(tmp_path: Pa
     (root / "linked-state").mkdir()
     (root / "linked-state" / ".crucible").symlink_to(outside / ".crucible")
     (root / "linked-journal" / ".crucible").mkdir(parents=True)
-    (root / "linked-journal" / ".crucible" / "journal.sqlite3").symlink_to(outside / ".crucible" / "journal.sqlite3")
+    (root / "linked-journal" / ".crucible" / "journal.sqlite3").symlink_to(
+        outside / ".crucible" / "journal.sqlite3"
+    )
     (root / "pipe" / ".crucible").mkdir(parents=True)
     os.mkfifo(root / "pipe" / ".crucible" / "journal.sqlite3")
     (root / "file").write_text("x")
@@ -87,13 +97,19 @@ def test_links_hidden_folders_pipes_and_deeper_folders_are_not_runs(tmp_path: Pa
 
 def test_of_too_many_runs_those_written_last_are_listed(tmp_path: Path) -> None:
     for number in range(5):
-        journal = make_run(tmp_path / f"{number}", finished_at=2000 - number) / ".crucible" / "journal.sqlite3"
+        journal = (
+            make_run(tmp_path / f"{number}", finished_at=2000 - number)
+            / ".crucible"
+            / "journal.sqlite3"
+        )
         os.utime(journal, (5000 + number, 5000 + number))
     assert [name for name, _ in listed(tmp_path, limit=2)] == ["3", "4"]
     assert list_runs(tmp_path, limit=2).found == 5
 
 
-def test_a_search_ends_in_a_folder_of_too_many_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_ends_in_a_folder_of_too_many_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(6):
         make_run(tmp_path / f"{number}", finished_at=2000)
     monkeypatch.setattr(run_list, "_MOST_ENTRIES", 4)
@@ -121,7 +137,9 @@ HOSTILE = {
 @each_case("name", HOSTILE)
 def test_a_hostile_journal_is_listed_and_hides_no_other_run(tmp_path: Path, name: str) -> None:
     make_run(tmp_path / "good", finished_at=2000)
-    with sqlite3.connect(make_run(tmp_path / "bad", finished_at=3000) / ".crucible" / "journal.sqlite3") as connection:
+    with sqlite3.connect(
+        make_run(tmp_path / "bad", finished_at=3000) / ".crucible" / "journal.sqlite3"
+    ) as connection:
         connection.executescript(HOSTILE[name])
     connection.close()
     assert ("good", RunState.DONE) in listed(tmp_path)

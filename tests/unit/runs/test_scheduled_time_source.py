@@ -39,7 +39,12 @@ def _load(tmp_path: Path, text: str) -> Manifest:
         (None, {}, NIGHTLY, "2026-11-26T02:15:00Z"),
         (None, {"CRUCIBLE_BATCH_KUBERNETES_JOB": "by-hand"}, NIGHTLY, "2026-11-26T02:15:00Z"),
         (None, {}, "", "2026-11-26T10:20:30Z"),
-        (None, {"CRUCIBLE_BATCH_SCHEDULED_AT": ""}, "timezone: Asia/Tokyo\n", "2026-11-26T10:20:30Z"),
+        (
+            None,
+            {"CRUCIBLE_BATCH_SCHEDULED_AT": ""},
+            "timezone: Asia/Tokyo\n",
+            "2026-11-26T10:20:30Z",
+        ),
     ],
 )
 def test_the_first_source_that_is_there_has_the_scheduled_time(
@@ -55,19 +60,26 @@ def test_the_first_source_that_is_there_has_the_scheduled_time(
         ("2026-11-26T02:14:59Z", "2026-11-25"),
         ("2026-11-26T22:59:00Z", "2026-11-26"),  # almost midnight in Berlin
         ("2026-11-27T02:00:00Z", "2026-11-26"),  # the next day, before its own time
-        ("2026-03-29T01:10:00Z", "2026-03-28"),  # 03:10, a minute after 01:59: the clocks have just been set forward
+        (
+            "2026-03-29T01:10:00Z",
+            "2026-03-28",
+        ),  # 03:10, a minute after 01:59: the clocks have just been set forward
         ("2026-03-29T01:15:00Z", "2026-03-29"),
         ("2026-10-25T02:14:00Z", "2026-10-24"),  # 03:14, after the repeated hour
         ("2026-10-25T02:15:00Z", "2026-10-25"),
     ],
 )
-def test_a_run_that_begins_late_belongs_to_its_own_night(tmp_path: Path, now: str, night: str) -> None:
+def test_a_run_that_begins_late_belongs_to_its_own_night(
+    tmp_path: Path, now: str, night: str
+) -> None:
     found = find_scheduled_time(_load(tmp_path, NIGHTLY), None, {}, parse_time(now))
     assert f"{found.astimezone(read_timezone('Europe/Berlin')):%Y-%m-%d}" == night
 
 
 @each_case("minutes", [0, 60])
-def test_both_jobs_of_a_time_that_kubernetes_repeats_belong_to_one_run(tmp_path: Path, minutes: int) -> None:
+def test_both_jobs_of_a_time_that_kubernetes_repeats_belong_to_one_run(
+    tmp_path: Path, minutes: int
+) -> None:
     manifest = _load(tmp_path, 'schedule: {cron: "30 2 * * *", timezone: Europe/Berlin}\n')
     first = parse_time("2026-10-25T02:30:00+02:00")
     job = {"CRUCIBLE_BATCH_KUBERNETES_JOB": f"nightly-{int(first.timestamp()) // 60 + minutes}"}
@@ -87,7 +99,9 @@ def test_a_time_without_a_zone_is_refused(tmp_path: Path) -> None:
         find_scheduled_time(_load(tmp_path, ""), datetime(2026, 1, 1), {}, NOW)  # noqa: DTZ001
 
 
-def test_a_manifest_is_read_with_the_time_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_is_read_with_the_time_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _load(tmp_path, NIGHTLY)
     monkeypatch.setenv("CRUCIBLE_BATCH_SCHEDULED_AT", "2026-03-29T01:30:00Z")
     manifest = read_source(RunRequest(tmp_path / "m.yaml"))

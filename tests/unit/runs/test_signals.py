@@ -1,4 +1,5 @@
-"""A signal is heard by the run while it works, and by whoever handles signals otherwise once it doesn't: never lost."""
+"""A signal is heard by the run while it works, and by whoever handles signals otherwise once it
+doesn't: never lost."""
 
 from __future__ import annotations
 

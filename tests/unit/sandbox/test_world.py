@@ -22,7 +22,9 @@ def make_world(**changes: Any) -> World:
 
 
 def order(key: str | None = None, workflow_id: str = "zimage-base", **params: object) -> Order:
-    return Order(workflow_id, {name.replace("__", "."): value for name, value in params.items()}, key)
+    return Order(
+        workflow_id, {name.replace("__", "."): value for name, value in params.items()}, key
+    )
 
 
 def uploaded(world: World, account: str, now: float = 0) -> str:
@@ -72,8 +74,11 @@ def test_a_failed_job_is_refunded() -> None:
 
 
 def test_a_refund_comes_late_in_part_or_never() -> None:
-    """A job is refunded by the first of the three faults that strikes; what isn't refunded stays reserved."""
-    world = make_world(faults=parse_faults("fail=4,refund-late=1,refund-partial=1,refund-missing=2"), runners=9)
+    """A job is refunded by the first of the three faults that strikes; what isn't refunded stays
+    reserved."""
+    world = make_world(
+        faults=parse_faults("fail=4,refund-late=1,refund-partial=1,refund-missing=2"), runners=9
+    )
     account = world.authenticate(DEFAULT_KEY)
     jobs = [world.submit(account, order(), 0)[0] for _ in range(5)]
 
@@ -86,7 +91,9 @@ def test_a_refund_comes_late_in_part_or_never() -> None:
     assert refunds(20) == [[], [1], [], [], []]
     assert refunds(59) == [[], [1], [], [], []]
     assert refunds(90) == [[2], [1], [], [], []]
-    late = next(row for row in world.entries if row.job_id == jobs[0].job_id and row.entry_type == "refund")
+    late = next(
+        row for row in world.entries if row.job_id == jobs[0].job_id and row.entry_type == "refund"
+    )
     assert late.created_at == jobs[0].finished_at + 60
     totals, _ = world.credits(account, 1e6)
     assert (totals.balance, totals.reserved) == (998, 5)
@@ -129,8 +136,13 @@ def test_a_repeated_key_is_found_before_anything_else_is_asked() -> None:
 
 def test_a_key_with_another_order_is_refused(world: World, account: str) -> None:
     world.submit(account, order("k", prompt__text="a"), 0)
-    assert refusal(world.submit, account, order("k", prompt__text="b"), 0) == "400 IDEMPOTENCY_KEY_REUSED"
-    assert refusal(world.submit, account, order("k", "zimage-sheet", prompt__text="a"), 0).startswith("400")
+    assert (
+        refusal(world.submit, account, order("k", prompt__text="b"), 0)
+        == "400 IDEMPOTENCY_KEY_REUSED"
+    )
+    assert refusal(
+        world.submit, account, order("k", "zimage-sheet", prompt__text="a"), 0
+    ).startswith("400")
 
 
 def test_keys_of_two_accounts_do_not_meet() -> None:
@@ -143,7 +155,10 @@ def test_keys_of_two_accounts_do_not_meet() -> None:
     assert refusal(world.job, b, job_a.job_id, 0) == "404 JOB_NOT_FOUND"
     asset_id = uploaded(world, a)
     assert refusal(world.assets.get, b, asset_id) == "404 ASSET_NOT_FOUND"
-    assert refusal(world.submit, b, order(None, "qwen-edit", image__image=asset_id), 1) == "400 INVALID_PARAMS"
+    assert (
+        refusal(world.submit, b, order(None, "qwen-edit", image__image=asset_id), 1)
+        == "400 INVALID_PARAMS"
+    )
 
 
 def test_reserved_credits_can_not_be_spent_again() -> None:
@@ -219,7 +234,9 @@ def test_outputs_have_the_size_that_was_asked_for(world: World, account: str) ->
 
 def test_an_asset_is_pending_then_ready_then_gone(world: World, account: str) -> None:
     asset = world.create_asset(account, Intent("image/png", 10, "cat.png", {"a": 1}), 0)
-    assert refusal(world.submit, account, order(None, "qwen-edit", image__image=asset.asset_id), 0).startswith("400")
+    assert refusal(
+        world.submit, account, order(None, "qwen-edit", image__image=asset.asset_id), 0
+    ).startswith("400")
     asset = world.receive(asset.asset_id, Arrival("ab" * 32, 3, 2), 5)
     assert [asset.status(t) for t in (5, 5.1, 5.2)] == ["pending_upload", "pending_upload", "ready"]
     edit = order(None, "qwen-edit", image__image=asset.asset_id)
@@ -227,7 +244,9 @@ def test_an_asset_is_pending_then_ready_then_gone(world: World, account: str) ->
     assert world.delete_asset(account, asset.asset_id, 6) == Decimal("0.5")
     assert world.assets.listed(account) == []
     assert refusal(world.delete_asset, account, asset.asset_id, 7) == "404 ASSET_NOT_FOUND"
-    assert refusal(world.receive, asset.asset_id, Arrival("ab" * 32, 3, 2), 7) == "404 ASSET_NOT_FOUND"
+    assert (
+        refusal(world.receive, asset.asset_id, Arrival("ab" * 32, 3, 2), 7) == "404 ASSET_NOT_FOUND"
+    )
     assert entry_types(world) == ["grant", "upload", "rebate"]
 
 
@@ -239,14 +258,18 @@ def test_the_same_bytes_may_come_twice_but_no_others(world: World, account: str)
 
 def test_bytes_that_come_too_late_are_refused(world: World, account: str) -> None:
     asset = world.create_asset(account, Intent("image/png", 10, None, {}), 0)
-    assert refusal(world.receive, asset.asset_id, Arrival("ab" * 32, 3, 2), 900) == "403 AccessDenied"
+    assert (
+        refusal(world.receive, asset.asset_id, Arrival("ab" * 32, 3, 2), 900) == "403 AccessDenied"
+    )
 
 
 @pytest.mark.parametrize(("mime_type", "byte_size"), [("text/plain", 5), ("image/png", 2**40)])
 def test_an_upload_of_another_kind_or_too_large_is_refused(
     world: World, account: str, mime_type: str, byte_size: int
 ) -> None:
-    assert refusal(world.create_asset, account, Intent(mime_type, byte_size, None, {}), 0).startswith("400")
+    assert refusal(
+        world.create_asset, account, Intent(mime_type, byte_size, None, {}), 0
+    ).startswith("400")
     assert entry_types(world) == ["grant"]
 
 
@@ -254,7 +277,13 @@ def test_jobs_wait_for_a_runner_in_the_order_in_which_they_came() -> None:
     world = make_world(runners=2)
     account = world.authenticate(DEFAULT_KEY)
     jobs = [world.submit(account, order(), 0)[0] for _ in range(5)]
-    assert [job.status(0.001) for job in jobs] == ["running", "running", "queued", "queued", "queued"]
+    assert [job.status(0.001) for job in jobs] == [
+        "running",
+        "running",
+        "queued",
+        "queued",
+        "queued",
+    ]
     starts = [job.started_at for job in jobs]
     assert starts == sorted(starts)
     ends = sorted(job.finished_at for job in jobs[:2])

@@ -29,7 +29,9 @@ class Life(RuleBasedStateMachine):
         self.config = SandboxConfig(
             accounts={"a": Decimal(12), "b": Decimal("7.3")},
             runners=2,
-            faults=parse_faults("fail:0.3,never-ready:0.2,refund-late:0.3,refund-partial:0.3,refund-missing:0.2"),
+            faults=parse_faults(
+                "fail:0.3,never-ready:0.2,refund-late:0.3,refund-partial:0.3,refund-missing:0.2"
+            ),
             refund_late_s=4,
         )
         self.store = Store(None)
@@ -37,7 +39,9 @@ class Life(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.world = World(self.config, Faults(self.config.faults, self.config.seed), self.now, self.store.load())
+        self.world = World(
+            self.config, Faults(self.config.faults, self.config.seed), self.now, self.store.load()
+        )
         self.accounts = {name: self.world.authenticate(name) for name in "ab"}
         self.store.save(self.world.take_changes())
 
@@ -83,7 +87,9 @@ class Life(RuleBasedStateMachine):
     def edit(self, held: tuple[str, str], name: str) -> None:
         owner, asset_id = held
         try:
-            self.world.submit(self.accounts[name], order(None, "qwen-edit", image__image=asset_id), self.now)
+            self.world.submit(
+                self.accounts[name], order(None, "qwen-edit", image__image=asset_id), self.now
+            )
         except RefusedError:
             return
         assert owner == name

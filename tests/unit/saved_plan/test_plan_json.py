@@ -1,4 +1,7 @@
-"""A saved plan's file: written whole, read back equal, and refused in words whatever was done to it."""
+"""A saved plan's file:
+
+written whole, read back equal, and refused in words whatever was done to it.
+"""
 
 from __future__ import annotations
 
@@ -28,24 +31,49 @@ from crucible_batch.core.saved_plan import (
     PlanTotals,
 )
 from crucible_batch.errors import SavedPlanError, UserError
-from crucible_batch.saved_plan import is_saved_plan, plan_command, plan_schema, read_saved_plan, write_saved_plan
+from crucible_batch.saved_plan import (
+    is_saved_plan,
+    plan_command,
+    plan_schema,
+    read_saved_plan,
+    write_saved_plan,
+)
 
 HEAD = PlanHead(
     schema_version=1,
     manifest=ManifestFile("spring", "spring.yaml", "ab" * 32),
     gateway="https://crucible.moltazine.com",
     options=PlanOptions(
-        "default", "outputs/spring/default", Decimal("2.50"), False, ("hero-*",), {"b": "x"}, max_jobs=9
+        "default",
+        "outputs/spring/default",
+        Decimal("2.50"),
+        False,
+        ("hero-*",),
+        {"b": "x"},
+        max_jobs=9,
     ),
     terms=PlanTerms(Decimal("2.50"), None, 3, ("GPU_LOST",)),
     workflows=("mute", "zimage-base"),
     totals=PlanTotals(2, {"new": 2}, Decimal("0.20"), Certainty.LEARNED, Decimal(0), Decimal(0)),
     division=7,
 )
-PARAMS = {"prompt.text": 'a "fox"\n  "digest": "00"', "seed": 2**64, "deep": {"x": [1, 1.5, None, True, "é\u2028"]}}
+PARAMS = {
+    "prompt.text": 'a "fox"\n  "digest": "00"',
+    "seed": 2**64,
+    "deep": {"x": [1, 1.5, None, True, "é\u2028"]},
+}
 ROWS = [
     PlanRow("hero-1", "11" * 32, "zimage-base", PlannedState.NEW, None, PARAMS, {}, 1),
-    PlanRow("hero-2", "22" * 32, "mute", PlannedState.DONE, Decimal(0), {}, {"image": ImageFile("a.png", "ee")}, 2),
+    PlanRow(
+        "hero-2",
+        "22" * 32,
+        "mute",
+        PlannedState.DONE,
+        Decimal(0),
+        {},
+        {"image": ImageFile("a.png", "ee")},
+        2,
+    ),
 ]
 
 
@@ -75,14 +103,21 @@ def test_it_is_one_json_document_with_a_job_a_line(plan: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(plan_schema())
     jsonschema.Draft202012Validator(plan_schema()).validate(document)
     lines = [line.strip().removesuffix(",") for line in text.split("\n")]
-    assert all(json.dumps(job, ensure_ascii=False, separators=(",", ":")) in lines for job in document["jobs"])
+    assert all(
+        json.dumps(job, ensure_ascii=False, separators=(",", ":")) in lines
+        for job in document["jobs"]
+    )
 
 
 def test_its_digest_is_that_of_the_lines_above_by_any_other_program(plan: Path) -> None:
     counted = subprocess.run(
         f"head -n -2 '{plan}' | sha256sum", shell=True, check=True, capture_output=True, text=True
     ).stdout.split()[0]
-    assert read_saved_plan(plan).digest == counted == json.loads(plan.read_text(encoding="utf-8"))["digest"]
+    assert (
+        read_saved_plan(plan).digest
+        == counted
+        == json.loads(plan.read_text(encoding="utf-8"))["digest"]
+    )
 
 
 def test_the_same_plan_makes_the_same_file(plan: Path) -> None:
@@ -144,7 +179,11 @@ def test_only_a_plan_is_replaced_by_a_plan(plan: Path, content: bytes) -> None:
 
 def test_a_plan_that_was_cut_short_or_edited_is_replaced(plan: Path) -> None:
     whole = plan.read_bytes()
-    for content in (whole[: len(whole) // 2], whole.replace(b'"digest": "', b'"digest": "0'), whole + b"more"):
+    for content in (
+        whole[: len(whole) // 2],
+        whole.replace(b'"digest": "', b'"digest": "0'),
+        whole + b"more",
+    ):
         plan.write_bytes(content)
         write_saved_plan(plan, HEAD, ROWS)
         assert plan.read_bytes() == whole
@@ -171,7 +210,9 @@ def _sealed(text: bytes) -> bytes:
 
 
 def _deep(text: bytes) -> bytes:
-    return _sealed(text.replace(b'"deep":{', b'"deep":' + b"[" * 100_000 + b"]" * 100_000 + b',"more":{'))
+    return _sealed(
+        text.replace(b'"deep":{', b'"deep":' + b"[" * 100_000 + b"]" * 100_000 + b',"more":{')
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,7 +224,10 @@ def _deep(text: bytes) -> bytes:
         (lambda text: text[: len(text) // 2], "truncated"),
         (lambda text: text[:-2], "there is text after"),
         (lambda text: text + b"{}\n", "there is text after"),
-        (lambda text: _sealed(text.replace(b'"schema_version": 1', b'"schema_version": 2')), "version 2"),
+        (
+            lambda text: _sealed(text.replace(b'"schema_version": 1', b'"schema_version": 2')),
+            "version 2",
+        ),
         (lambda text: json.dumps(json.loads(text)).encode(), "formatting was changed"),
         (lambda text: json.dumps(json.loads(text), indent=4).encode(), "formatting was changed"),
         (lambda text: b"\xef\xbb\xbf" + text, "edited"),
@@ -210,7 +254,9 @@ def test_a_spoiled_plan_is_refused_in_words(plan: Path, spoil: object, word: str
     assert caught.value.exit_code == 2
 
 
-def test_a_giant_line_is_given_up_and_never_written(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_giant_line_is_given_up_and_never_written(
+    plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from crucible_batch import saved_plan
 
     text = plan.read_bytes()
@@ -254,7 +300,10 @@ def test_no_limit_of_the_format_is_narrower_than_a_manifest() -> None:
 def test_the_command_that_makes_it_again_says_all_options() -> None:
     options = replace(HEAD.options, run_id="night", retry_failed=True, allow_outside=True)
     line = plan_command(
-        replace(HEAD, options=options), Path("p.json"), manifest=Path("my spring.yaml"), run_dir=Path("here")
+        replace(HEAD, options=options),
+        Path("p.json"),
+        manifest=Path("my spring.yaml"),
+        run_dir=Path("here"),
     )
     assert line == (
         "crucible-batch plan 'my spring.yaml' --budget 2.5 --run-id night --out-dir here --only 'hero-*' --var b=x"

@@ -61,9 +61,15 @@ class Seen:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    executable = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if executable is None:
-        pytest.fail("report.html is tested in Chromium, and there is none here (Debian: apt-get install chromium)")
+        pytest.fail(
+            "report.html is tested in Chromium, and there is none here (Debian: apt-get install chromium)"
+        )
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield chromium
@@ -75,7 +81,8 @@ Open = Callable[..., Seen]
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Open]:
-    """Open a page from the disk; at the end nothing may have been complained of and nothing have left."""
+    """Open a page from the disk; at the end nothing may have been complained of and nothing have
+    left."""
     contexts: list[BrowserContext] = []
     pages: list[Seen] = []
 
@@ -85,7 +92,9 @@ def open_page(browser: Browser) -> Iterator[Open]:
         seen = Seen(context.new_page())
         pages.append(seen)
         seen.page.set_default_timeout(10_000)
-        seen.page.on("console", lambda message: seen.complaints.append(f"{message.type}: {message.text}"))
+        seen.page.on(
+            "console", lambda message: seen.complaints.append(f"{message.type}: {message.text}")
+        )
         seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
         seen.page.on("request", lambda request: seen.requests.append(request.url))
         seen.page.goto(path.absolute().as_uri() + address)
@@ -108,7 +117,8 @@ def shoot() -> Callable[[Page, str], None]:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run with a matrix, an edited photo, a refused job whose prompt is hostile, and failures."""
+    """The page of a run with a matrix, an edited photo, a refused job whose prompt is hostile, and
+    failures."""
     folder = tmp_path_factory.mktemp("lookbook")
     Image.new("RGB", (800, 600), "teal").save(folder / "mug.png")
     (folder / "manifest.yaml").write_text(
@@ -123,7 +133,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def _run(folder: Path, failed: int = 1) -> None:
     faults = parse_faults("generate.fail=4") if failed else ()
     async with serve(SandboxConfig(time_scale=0.2, faults=faults)) as gateway:
-        settings = Settings(api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox")
+        settings = Settings(
+            api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox"
+        )
         result = await run(folder / "manifest.yaml", out_dir=folder / "out", settings=settings)
     assert result.report.counts.failed == failed
     assert result.page == folder / "out" / "report.html"
@@ -142,7 +154,10 @@ jobs:
 
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a table of eight rows: two products in two styles, two photos, and a cell of hostile words."""
+    """The page of a table of eight rows:
+
+    two products in two styles, two photos, and a cell of hostile words.
+    """
     folder = tmp_path_factory.mktemp("catalogue")
     lines = [COLUMNS]
     for number in range(8):
@@ -150,7 +165,9 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = '"' + HOSTILE.replace('"', '""') + '"' if number < 2 else "plain"
         light = "soft light from the left; a long shadow; no text; one of a series for the pages of a shop"
         prompt = f"A hand-thrown {product} on {style}; {light}; number {number}"
-        lines.append(f"sku-{number},{product},{style},{'' if number else 'spring'},{product}.png,{words},{prompt}")
+        lines.append(
+            f"sku-{number},{product},{style},{'' if number else 'spring'},{product}.png,{words},{prompt}"
+        )
     (folder / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for product, color in (("mug", "teal"), ("bowl", "tomato")):
         Image.new("RGB", (400, 300), color).save(folder / f"{product}.png")
@@ -176,27 +193,46 @@ def ten_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a run of 300 jobs that stopped at its budget after fifteen."""
     folder = tmp_path_factory.mktemp("blocked")
-    reason = ErrorRow(code="BUDGET_EXHAUSTED", message="30 of 30 credits used; the next job needs 2", hint="raise it")
+    reason = ErrorRow(
+        code="BUDGET_EXHAUSTED",
+        message="30 of 30 credits used; the next job needs 2",
+        hint="raise it",
+    )
     counts = CountsRow(total=300, succeeded=15, blocked=285)
     rest = {"status": "blocked", "outputs": [], "error": reason}
     rows = [
-        made_job(number, file=f"{number}.png", prompt=f"picture {number}", **(rest if number >= 15 else {}))
+        made_job(
+            number,
+            file=f"{number}.png",
+            prompt=f"picture {number}",
+            **(rest if number >= 15 else {}),
+        )
         for number in range(300)
     ]
     _draw(folder, 15)
-    return made_page(folder, *rows, name="blocked", status="blocked", counts=counts, stops={"workflow:z": reason})
+    return made_page(
+        folder, *rows, name="blocked", status="blocked", counts=counts, stops={"workflow:z": reason}
+    )
 
 
 def _long_page(folder: Path, jobs: int, *, pictures: int) -> Path:
     _draw(folder, pictures)
-    tones = ({"axes": {"tone": str(number % 10)}, "prompt": f"picture {number}"} for number in range(jobs))
-    rows = (made_job(number, file=f"{number % pictures}.png", **more) for number, more in enumerate(tones))
+    tones = (
+        {"axes": {"tone": str(number % 10)}, "prompt": f"picture {number}"}
+        for number in range(jobs)
+    )
+    rows = (
+        made_job(number, file=f"{number % pictures}.png", **more)
+        for number, more in enumerate(tones)
+    )
     return made_page(folder, *rows, name="long", spent=Decimal("1234.50625"))
 
 
 def _draw(folder: Path, pictures: int) -> None:
     for number in range(pictures):
-        Image.new("RGB", (160, 120), (number % 256, number * 7 % 256, number * 13 % 256)).save(folder / f"{number}.png")
+        Image.new("RGB", (160, 120), (number % 256, number * 7 % 256, number * 13 % 256)).save(
+            folder / f"{number}.png"
+        )
 
 
 def made_page(
@@ -208,7 +244,9 @@ def made_page(
     **more: Any,
 ) -> Path:
     """Write the page of a report with these jobs; ``more`` are fields of its head."""
-    books = dict.fromkeys(("held", "jobs", "uploads", "rebates", "refunded", "over_budget"), Decimal(0))
+    books = dict.fromkeys(
+        ("held", "jobs", "uploads", "rebates", "refunded", "over_budget"), Decimal(0)
+    )
     known = {
         "run_id": "default",
         "status": "succeeded",
@@ -225,9 +263,21 @@ def made_page(
 
 def made_job(name: str | int, *, file: str | None = None, **more: Any) -> JobRow:
     """Return a job that succeeded, with the output in a file; ``more`` are other fields of it."""
-    known = {"sha256": digest_of(file or ""), "byte_size": 1, "mime_type": "image/png", "width": 160, "height": 120}
+    known = {
+        "sha256": digest_of(file or ""),
+        "byte_size": 1,
+        "mime_type": "image/png",
+        "width": 160,
+        "height": 120,
+    }
     outputs = [] if file is None else [OutputRow(index=0, path=file, saved_at=1, **known)]  # type: ignore[arg-type]
-    fixed = {"status": "succeeded", "workflow_id": "z", "params": {}, "idempotency_key": "k", "credits": Decimal(1)}
+    fixed = {
+        "status": "succeeded",
+        "workflow_id": "z",
+        "params": {},
+        "idempotency_key": "k",
+        "credits": Decimal(1),
+    }
     named = f"job-{name}" if isinstance(name, int) else name
     return JobRow(**{"name": named, "outputs": outputs, **fixed, **more})
 
@@ -240,4 +290,7 @@ def violations(page: Page) -> list[tuple[str, list[str]]]:
     """Return what axe finds."""
     found = Axe().run(page)
     assert len(found.response["passes"]) > 10
-    return [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found.response["violations"]]
+    return [
+        (one["id"], [node["html"][:160] for node in one["nodes"][:3]])
+        for one in found.response["violations"]
+    ]

@@ -1,4 +1,5 @@
-"""What a table's columns, captions and sizes do in the page, and the choices that leave it as files."""
+"""What a table's columns, captions and sizes do in the page, and the choices that leave it as
+files."""
 
 from __future__ import annotations
 
@@ -19,7 +20,12 @@ from tests.harness.commands import Cli, running_sandbox
 from tests.verification.browser.conftest import HOSTILE, Open, made_job, made_page, violations
 
 Shoot = Callable[[Page, str], None]
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
 
 
 def cards(page: Page) -> Any:
@@ -27,7 +33,9 @@ def cards(page: Page) -> Any:
 
 
 def labels(page: Page) -> list[str]:
-    found: list[str] = page.locator("[data-facet]").evaluate_all("(all) => all.map((one) => one.ariaLabel)")
+    found: list[str] = page.locator("[data-facet]").evaluate_all(
+        "(all) => all.map((one) => one.ariaLabel)"
+    )
     return found
 
 
@@ -40,7 +48,7 @@ def export(page: Page, button: str) -> bytes:
     return Path(download.value.path()).read_bytes()
 
 
-# -- rows as axes ------------------------------------------------------------------------------------------------------
+# -- rows as axes
 
 
 def test_columns_with_a_few_values_are_filters_and_the_prompt_is_not(
@@ -58,7 +66,9 @@ def test_columns_with_a_few_values_are_filters_and_the_prompt_is_not(
     shoot(page, "table")
 
 
-def test_hostile_cells_are_text_without_what_turns_it_around(catalogue: Path, open_page: Open) -> None:
+def test_hostile_cells_are_text_without_what_turns_it_around(
+    catalogue: Path, open_page: Open
+) -> None:
     page = open_page(catalogue).page
     options = page.get_by_label("words").locator("option").all_inner_texts()
     assert any("</script><img src=x" in option for option in options)
@@ -80,12 +90,16 @@ def test_a_photo_is_an_axis_and_stands_beside_what_was_made_of_it(
     expect(first.nth(1).locator(".stack")).to_contain_text("1 of 2")
     page.get_by_label("Down").select_option("input.image.image")
     assert table.locator("tbody th .value").all_inner_texts() == ["mug.png", "bowl.png"]
-    page.get_by_label("Down").select_option("row.style")  # both photos are in each row: none of them is its own
+    page.get_by_label("Down").select_option(
+        "row.style"
+    )  # both photos are in each row: none of them is its own
     page.get_by_label("Across").select_option("row.product")
     assert table.locator("thead th .value").all_inner_texts() == ["mug", "bowl"]
 
 
-def test_a_column_is_an_axis_if_it_has_a_few_short_values_that_jobs_share(tmp_path: Path, open_page: Open) -> None:
+def test_a_column_is_an_axis_if_it_has_a_few_short_values_that_jobs_share(
+    tmp_path: Path, open_page: Open
+) -> None:
     jobs = []
     for number in range(26):
         animal = ("fox", "cat")[number % 2]
@@ -103,13 +117,17 @@ def test_a_column_is_an_axis_if_it_has_a_few_short_values_that_jobs_share(tmp_pa
     expect(page.locator("#count")).to_have_text("13 of 26 jobs")
 
 
-# -- captions, sizes, lines --------------------------------------------------------------------------------------------
+# -- captions, sizes, lines
 
 
-def test_a_caption_has_the_values_and_the_prompt_which_opens(catalogue: Path, open_page: Open) -> None:
+def test_a_caption_has_the_values_and_the_prompt_which_opens(
+    catalogue: Path, open_page: Open
+) -> None:
     page = open_page(catalogue, viewport={"width": 800, "height": 900}).page
     card = cards(page).first
-    expect(card.locator(".values")).to_contain_text("3 credits · product mug · style marble · season spring")
+    expect(card.locator(".values")).to_contain_text(
+        "3 credits · product mug · style marble · season spring"
+    )
     expect(cards(page).nth(3).locator(".values")).not_to_contain_text("season")
     prompt = card.locator(".prompt")
     clamped = prompt.bounding_box()["height"]
@@ -134,10 +152,14 @@ def test_a_browser_that_keeps_nothing_is_no_error(catalogue: Path, open_page: Op
     assert export(page, "picks") == b"sku-0\n"
 
 
-def test_jobs_that_were_blocked_are_one_line_that_opens(blocked: Path, open_page: Open, shoot: Shoot) -> None:
+def test_jobs_that_were_blocked_are_one_line_that_opens(
+    blocked: Path, open_page: Open, shoot: Shoot
+) -> None:
     page = open_page(blocked).page
     line = page.locator(".idle summary")
-    expect(line).to_have_text("285 jobs blocked" + "BUDGET_EXHAUSTED" + "30 of 30 credits used; the next job needs 2")
+    expect(line).to_have_text(
+        "285 jobs blocked" + "BUDGET_EXHAUSTED" + "30 of 30 credits used; the next job needs 2"
+    )
     expect(page.locator("#view-gallery .card:visible")).to_have_count(15)
     shoot(page, "blocked")
     line.click()
@@ -155,7 +177,9 @@ def test_on_a_phone_the_first_picture_is_in_sight(
     for name, path in (("failed", report), ("blocked", blocked), ("table", catalogue)):
         page = open_page(path, **PHONE).page
         box = page.locator("#view-gallery img").first.bounding_box()
-        assert box["y"] + box["height"] / 2 < 664, name  # what is left of 844 between the bars of the browser
+        assert box["y"] + box["height"] / 2 < 664, (
+            name
+        )  # what is left of 844 between the bars of the browser
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         shoot(page, f"phone-{name}")
     page = open_page(blocked, **PHONE).page
@@ -163,7 +187,7 @@ def test_on_a_phone_the_first_picture_is_in_sight(
     expect(page.locator("#summary code")).to_be_visible()
 
 
-# -- what leaves the page ----------------------------------------------------------------------------------------------
+# -- what leaves the page
 
 
 def test_stars_and_notes_leave_as_picks_and_rows(catalogue: Path, open_page: Open) -> None:
@@ -197,13 +221,27 @@ def test_stars_and_notes_leave_as_picks_and_rows(catalogue: Path, open_page: Ope
     expect(page.locator(".note-mark")).to_have_count(0)
 
 
-FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r\n=1", " =1", "\uff1d1", "|calc", "\u200b=1", "%0"]
+FORMULAS = [
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r\n=1",
+    " =1",
+    "\uff1d1",
+    "|calc",
+    "\u200b=1",
+    "%0",
+]
 HARMLESS = ["-5", "-2.75", "a=b", "5", 'say "hi", twice', "two\nlines", HOSTILE]
 
 
 def test_cells_that_a_spreadsheet_would_run_leave_as_text(tmp_path: Path, open_page: Open) -> None:
     jobs = [made_job(number, prompt=text) for number, text in enumerate(FORMULAS + HARMLESS)]
-    page = open_page(made_page(tmp_path, made_job(99, row={"=cmd": "=cmd"}, axes={"=a": "=b"}), *jobs)).page
+    page = open_page(
+        made_page(tmp_path, made_job(99, row={"=cmd": "=cmd"}, axes={"=a": "=b"}), *jobs)
+    ).page
     text = export(page, "csv").decode("utf-8")
     assert text.startswith("\ufeffname,")
     first, *rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
@@ -240,16 +278,35 @@ def test_the_starred_pictures_leave_as_an_archive_of_the_files_themselves(
     changed.parent.mkdir(parents=True)
     changed.write_bytes(b"another picture")
     page.locator("#folder").set_input_files(tmp_path / "other")
-    expect(page.locator("#export-state")).to_contain_text("0 pictures in the archive. Not found, or changed: sku-0/0")
+    expect(page.locator("#export-state")).to_contain_text(
+        "0 pictures in the archive. Not found, or changed: sku-0/0"
+    )
 
 
 # The page's own list of files has whatever it is asked for.
 GENEROUS = "const get = Map.prototype.get; Map.prototype.get = function (key) { return get.call(this, key) ?? (String(key).endsWith('.png') ? new File(['x'], 'x') : undefined); };"  # noqa: E501
 
 
-def test_an_archive_holds_no_path_that_leads_out_of_its_folder(tmp_path: Path, open_page: Open) -> None:
-    paths = ["../evil.png", "/evil.png", "a/../../evil.png", "C:evil.png", "a\\..\\evil.png", "./evil.png", "fine.png"]
-    known = {"index": 0, "sha256": "ab" * 32, "byte_size": 1, "mime_type": "image/png", "width": 4, "height": 3}
+def test_an_archive_holds_no_path_that_leads_out_of_its_folder(
+    tmp_path: Path, open_page: Open
+) -> None:
+    paths = [
+        "../evil.png",
+        "/evil.png",
+        "a/../../evil.png",
+        "C:evil.png",
+        "a\\..\\evil.png",
+        "./evil.png",
+        "fine.png",
+    ]
+    known = {
+        "index": 0,
+        "sha256": "ab" * 32,
+        "byte_size": 1,
+        "mime_type": "image/png",
+        "width": 4,
+        "height": 3,
+    }
     outputs = [OutputRow(path=path, saved_at=1, **known) for path in paths]  # type: ignore[arg-type]
     jobs = [made_job(number, outputs=[output]) for number, output in enumerate(outputs)]
     page = open_page(made_page(tmp_path, *jobs)).page
@@ -283,11 +340,13 @@ def test_a_served_page_makes_the_archive_by_itself(browser: Browser, tmp_path: P
         assert archive.read("fox-2/0.png") == (run_dir / "fox-2/0.png").read_bytes()
 
 
-# -- all of it ---------------------------------------------------------------------------------------------------------
+# -- all of it
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [{"viewport": {"width": 1400, "height": 900}}, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize(
+    "size", [{"viewport": {"width": 1400, "height": 900}}, PHONE], ids=["wide", "phone"]
+)
 def test_axe_finds_nothing_in_what_is_new(
     catalogue: Path, blocked: Path, open_page: Open, scheme: str, size: Any
 ) -> None:

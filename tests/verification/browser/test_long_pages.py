@@ -11,7 +11,8 @@ from tests.verification.browser.conftest import Open
 
 FRAMES = 120
 AS_SMOOTH = 4.0
-"""How many times longer than those of a hundred pictures the frames may be, on a machine that does other things too."""
+"""How many times longer than those of a hundred pictures the frames may be, on a machine that does
+other things too."""
 SCROLL = """([step, frames]) => new Promise((done) => {
     const lengths = [];
     let last = performance.now();
@@ -67,7 +68,9 @@ def test_ten_thousand_jobs_open_and_scroll_with_their_thumbnails_beside_the_page
     expect(page.get_by_role("table")).to_be_visible()
 
 
-def test_cards_stand_in_order_over_the_walls_and_the_keyboard_walks_across(thousand: Path, open_page: Open) -> None:
+def test_cards_stand_in_order_over_the_walls_and_the_keyboard_walks_across(
+    thousand: Path, open_page: Open
+) -> None:
     page = open_page(thousand).page
     make_all(page, 1000)
     names = page.locator("#view-gallery .card .name").all_text_contents()

@@ -1,4 +1,7 @@
-"""report.html as the art director has it: opened from the disk, filtered, compared, walked through by keyboard."""
+"""report.html as the art director has it:
+
+opened from the disk, filtered, compared, walked through by keyboard.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ def cards(page: Page) -> Any:
     return page.locator("#view-gallery .card")
 
 
-def test_it_opens_from_the_disk_with_what_failed_first(report: Path, open_page: Open, shoot: Shoot) -> None:
+def test_it_opens_from_the_disk_with_what_failed_first(
+    report: Path, open_page: Open, shoot: Shoot
+) -> None:
     page = open_page(report).page
     expect(page.get_by_role("heading", level=1)).to_have_text("lookbook")
     expect(cards(page)).to_have_count(14)
@@ -31,7 +36,9 @@ def test_it_opens_from_the_disk_with_what_failed_first(report: Path, open_page: 
     expect(first).to_contain_text(HOSTILE[:20])
     expect(page.locator("#summary")).to_contain_text("13 of 14")
     expect(page.locator("#summary")).to_contain_text("Change the failed jobs in the manifest")
-    assert "--retry-failed" not in page.locator("body").inner_text()  # it was refused for its content
+    assert (
+        "--retry-failed" not in page.locator("body").inner_text()
+    )  # it was refused for its content
     images = page.locator("#view-gallery img")
     expect(images).to_have_count(13)
     assert "A harbour at dawn, noir" in (images.first.get_attribute("alt") or "")
@@ -39,16 +46,22 @@ def test_it_opens_from_the_disk_with_what_failed_first(report: Path, open_page: 
     shoot(page, "gallery")
 
 
-def test_only_a_failure_that_another_attempt_may_change_has_the_command(tmp_path: Path, open_page: Open) -> None:
+def test_only_a_failure_that_another_attempt_may_change_has_the_command(
+    tmp_path: Path, open_page: Open
+) -> None:
     codes = ("GPU_LOST", "Nsfw_Content", "OUTPUT_EXISTS")
-    rows = [made_job(code, status="failed", error=ErrorRow(code=code, message="why")) for code in codes]
+    rows = [
+        made_job(code, status="failed", error=ErrorRow(code=code, message="why")) for code in codes
+    ]
     failed = {"status": "failed", "exit_code": 1, "counts": CountsRow(total=3, failed=3)}
     page = open_page(made_page(tmp_path, *rows, never={"NSFW_CONTENT"}, **failed)).page
     expect(page.locator("#summary code")).to_contain_text("--retry-failed")
     for name, has_command in zip(codes, (1, 0, 0), strict=True):
         cards(page).filter(has_text=name).click()
         expect(page.locator(".trouble-box .code")).to_have_text(name)
-        expect(page.locator(".trouble-box code").filter(has_text="--retry-failed")).to_have_count(has_command)
+        expect(page.locator(".trouble-box code").filter(has_text="--retry-failed")).to_have_count(
+            has_command
+        )
         page.keyboard.press("Escape")
 
 
@@ -57,7 +70,11 @@ def test_filters_leave_what_they_say_and_live_in_the_address(report: Path, open_
     page.get_by_label("style").select_option("noir")
     expect(cards(page)).to_have_count(4)
     expect(page.locator("#count")).to_have_text("4 of 14 jobs")
-    assert page.get_by_label("hour").locator("option").all_inner_texts() == ["Any hour", "dawn (2)", "dusk (2)"]
+    assert page.get_by_label("hour").locator("option").all_inner_texts() == [
+        "Any hour",
+        "dawn (2)",
+        "dusk (2)",
+    ]
     page.get_by_label("hour").select_option("dusk")
     expect(cards(page)).to_have_count(2)
     assert "axis.style=noir&axis.hour=dusk" in page.url
@@ -77,7 +94,9 @@ def test_filters_leave_what_they_say_and_live_in_the_address(report: Path, open_
     page.go_back()
 
 
-def test_the_grid_has_two_axes_and_stacks_the_rest(report: Path, open_page: Open, shoot: Shoot) -> None:
+def test_the_grid_has_two_axes_and_stacks_the_rest(
+    report: Path, open_page: Open, shoot: Shoot
+) -> None:
     page = open_page(report, "#view=compare").page
     table = page.get_by_role("table")
     assert table.locator("thead th .value").all_inner_texts() == ["dawn", "dusk"]
@@ -85,9 +104,13 @@ def test_the_grid_has_two_axes_and_stacks_the_rest(report: Path, open_page: Open
     expect(table.locator("td img")).to_have_count(6)
     shoot(page, "compare")
     cell = table.locator("td").first
-    expect(cell.locator("img")).to_have_attribute("alt", "harbour-noir-dawn-1: A harbour at dawn, noir")
+    expect(cell.locator("img")).to_have_attribute(
+        "alt", "harbour-noir-dawn-1: A harbour at dawn, noir"
+    )
     cell.get_by_label("Next of the stack").click()
-    expect(cell.locator("img")).to_have_attribute("alt", "harbour-noir-dawn-2: A harbour at dawn, noir")
+    expect(cell.locator("img")).to_have_attribute(
+        "alt", "harbour-noir-dawn-2: A harbour at dawn, noir"
+    )
     expect(cell.locator(".stack")).to_contain_text("2 of 2")
     page.locator("[data-fixed]").select_option("2")
     expect(cell.locator(".stack")).to_have_count(0)
@@ -100,17 +123,27 @@ def test_the_grid_has_two_axes_and_stacks_the_rest(report: Path, open_page: Open
 
 def test_rows_and_columns_say_what_they_came_to(report: Path, open_page: Open) -> None:
     page = open_page(report, "#view=compare").page
-    jobs = [job for job in json.loads((report.parent / "report.json").read_text())["jobs"] if job["axes"].get("hour")]
+    jobs = [
+        job
+        for job in json.loads((report.parent / "report.json").read_text())["jobs"]
+        if job["axes"].get("hour")
+    ]
     for hour in ("dawn", "dusk"):
         total = sum(Decimal(job["credits"]) for job in jobs if job["axes"]["hour"] == hour)
         head = page.get_by_role("columnheader", name=hour)
-        expect(head).to_contain_text(re.compile(rf"^{hour}{total.normalize():f} credits · [\d.]+ m?s each$"))
+        expect(head).to_contain_text(
+            re.compile(rf"^{hour}{total.normalize():f} credits · [\d.]+ m?s each$")
+        )
     page.get_by_label("Down").select_option("·job")
     page.get_by_label("Across").select_option("")
-    expect(page.get_by_role("rowheader", name="refused")).to_have_text("refused")  # one job is no sum
+    expect(page.get_by_role("rowheader", name="refused")).to_have_text(
+        "refused"
+    )  # one job is no sum
 
 
-def test_stars_are_kept_filter_and_give_their_files(report: Path, open_page: Open, shoot: Shoot) -> None:
+def test_stars_are_kept_filter_and_give_their_files(
+    report: Path, open_page: Open, shoot: Shoot
+) -> None:
     page = open_page(report, permissions=["clipboard-read", "clipboard-write"]).page
     expect(page.locator("#starred")).to_be_hidden()
     page.locator(".open", has_text="harbour-noir-dawn-1").hover()
@@ -131,12 +164,23 @@ def test_stars_are_kept_filter_and_give_their_files(report: Path, open_page: Ope
     assert cards(page).count() > 2
 
 
-def test_a_job_opens_in_full_with_all_that_is_known_of_it(report: Path, open_page: Open, shoot: Shoot) -> None:
+def test_a_job_opens_in_full_with_all_that_is_known_of_it(
+    report: Path, open_page: Open, shoot: Shoot
+) -> None:
     seen = open_page(report)
     page = seen.page
     page.get_by_role("button", name="edit: on marble").first.click()
     dialog = page.get_by_role("dialog")
-    for text in ("edit", "on marble", "qwen-edit", "3 credits", "Attempt", "image.image", "mug.png", "SHA-256"):
+    for text in (
+        "edit",
+        "on marble",
+        "qwen-edit",
+        "3 credits",
+        "Attempt",
+        "image.image",
+        "mug.png",
+        "SHA-256",
+    ):
         expect(dialog).to_contain_text(text)
     expect(dialog.locator(".frame img")).to_have_js_property("complete", True)
     assert dialog.locator(".frame img").evaluate("(image) => image.naturalWidth") == 800
@@ -154,12 +198,17 @@ def test_a_job_opens_in_full_with_all_that_is_known_of_it(report: Path, open_pag
 def test_a_closed_dialog_leaves_the_address_at_once(report: Path, open_page: Open) -> None:
     """Else a page that is loaded again in the same moment would show the dialog again."""
     page = open_page(report).page
-    for close in ("document.querySelector('dialog .close').click()", "document.querySelector('dialog').click()"):
+    for close in (
+        "document.querySelector('dialog .close').click()",
+        "document.querySelector('dialog').click()",
+    ):
         cards(page).first.click()
         expect(page).to_have_url(re.compile("job="))
         assert "job=" not in str(page.evaluate(f"() => {{ {close}; return location.hash }}"))
     cards(page).first.click()
-    page.evaluate("document.querySelector('dialog').addEventListener('cancel', () => { window.left = location.hash })")
+    page.evaluate(
+        "document.querySelector('dialog').addEventListener('cancel', () => { window.left = location.hash })"
+    )
     page.keyboard.press("Escape")
     assert "job=" not in str(page.evaluate("window.left"))
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -176,7 +225,9 @@ def test_an_error_shows_its_hint_and_request(report: Path, open_page: Open, shoo
     shoot(page, "error")
 
 
-def test_two_pictures_flip_by_mouse_and_by_keyboard(report: Path, open_page: Open, shoot: Shoot) -> None:
+def test_two_pictures_flip_by_mouse_and_by_keyboard(
+    report: Path, open_page: Open, shoot: Shoot
+) -> None:
     page = open_page(report).page
     pins = page.locator("#view-gallery [data-pin]")
     names = [pins.nth(number).get_attribute("aria-label") or "" for number in (0, 2)]
@@ -252,7 +303,9 @@ def test_colours_follow_the_system_until_a_user_chooses(
 ) -> None:
     page = open_page(report, color_scheme=scheme).page
     paper = "getComputedStyle(document.body).backgroundColor"
-    assert page.evaluate(paper) == {"light": "rgb(250, 249, 247)", "dark": "rgb(19, 18, 17)"}[scheme]
+    assert (
+        page.evaluate(paper) == {"light": "rgb(250, 249, 247)", "dark": "rgb(19, 18, 17)"}[scheme]
+    )
     shoot(page, scheme)
     page.locator("#theme").click()
     assert page.evaluate(paper) == "rgb(250, 249, 247)"
@@ -260,8 +313,15 @@ def test_colours_follow_the_system_until_a_user_chooses(
     assert page.evaluate(paper) == "rgb(19, 18, 17)"
 
 
-def test_a_phone_shows_it_all_without_scrolling_sideways(report: Path, open_page: Open, shoot: Shoot) -> None:
-    phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+def test_a_phone_shows_it_all_without_scrolling_sideways(
+    report: Path, open_page: Open, shoot: Shoot
+) -> None:
+    phone = {
+        "viewport": {"width": 390, "height": 844},
+        "device_scale_factor": 2,
+        "is_mobile": True,
+        "has_touch": True,
+    }
     page = open_page(report, **phone).page
     for address, sign in (
         ("#", ".card"),

@@ -1,4 +1,7 @@
-"""Stages in the page: a picture beside its source, what was made of a picture, and the picks for the next stage."""
+"""Stages in the page:
+
+a picture beside its source, what was made of a picture, and the picks for the next stage.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,22 @@ from crucible_batch.report.models import (
     WaitingRow,
 )
 from tests.harness.commands import Cli, running_sandbox
-from tests.verification.browser.conftest import HOSTILE, Open, digest_of, made_job, made_page, violations
+from tests.verification.browser.conftest import (
+    HOSTILE,
+    Open,
+    digest_of,
+    made_job,
+    made_page,
+    violations,
+)
 
 Shoot = Callable[[Page, str], None]
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
 MANIFEST = """\
 version: 1
 name: posters
@@ -37,7 +52,8 @@ jobs:
 
 @pytest.fixture(scope="module")
 def posters(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run of two stages; the second was made from what was picked in the page of the first."""
+    """The page of a run of two stages; the second was made from what was picked in the page of the
+    first."""
     folder = tmp_path_factory.mktemp("posters")
     (folder / "posters.yaml").write_text(MANIFEST, encoding="utf-8")
     report = folder / "outputs/posters/default/report.html"
@@ -68,7 +84,9 @@ def _pick(page: Page) -> None:
     page.keyboard.press("s")
     expect(page.get_by_label("Star sheet/1")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Escape")
-    expect(page.locator("#view-gallery").get_by_label("Star sheet")).to_have_attribute("aria-pressed", "mixed")
+    expect(page.locator("#view-gallery").get_by_label("Star sheet")).to_have_attribute(
+        "aria-pressed", "mixed"
+    )
     page.get_by_role("button", name="Save picks").click()
 
 
@@ -81,8 +99,12 @@ def sizes(page: Page) -> list[int]:
     return widths
 
 
-def test_a_picture_stands_beside_its_source_and_flips(posters: Path, open_page: Open, shoot: Shoot) -> None:
-    assert (posters.parents[3] / "picks.txt").read_text(encoding="utf-8") == "draft-gouache\nsheet/1\n"
+def test_a_picture_stands_beside_its_source_and_flips(
+    posters: Path, open_page: Open, shoot: Shoot
+) -> None:
+    assert (posters.parents[3] / "picks.txt").read_text(
+        encoding="utf-8"
+    ) == "draft-gouache\nsheet/1\n"
     page = open_page(posters).page
     final = page.locator("#view-gallery .card", has=page.locator('.open[data-job="4"]'))
     expect(final.locator(".kin")).to_have_text("from draft-gouache")
@@ -92,7 +114,10 @@ def test_a_picture_stands_beside_its_source_and_flips(posters: Path, open_page: 
     assert sizes(page) == [320, 640]
     shoot(page, "source-beside")
     captions = page.locator("#detail .captions p:not(.under)")
-    assert captions.all_inner_texts() == ["draft-gouache · source · 320 × 240", "final-draft-gouache-0 · 640 × 480"]
+    assert captions.all_inner_texts() == [
+        "draft-gouache · source · 320 × 240",
+        "final-draft-gouache-0 · 640 × 480",
+    ]
     for name in ("draft-gouache", "final-draft-gouache-0", "draft-gouache"):
         page.keyboard.press("f")
         expect(captions).to_have_count(1)
@@ -100,7 +125,9 @@ def test_a_picture_stands_beside_its_source_and_flips(posters: Path, open_page: 
     page.keyboard.press("z")
     expect(page.locator("#detail .pane.zoomed")).to_have_count(2)
     page.keyboard.press("z")
-    page.keyboard.press("ArrowRight")  # the chosen view stays for the next picture, and with the next visit
+    page.keyboard.press(
+        "ArrowRight"
+    )  # the chosen view stays for the next picture, and with the next visit
     expect(captions).to_have_text("final-sheet-1 · 1024 × 1024")
     page.reload()
     expect(page.get_by_role("button", name="Flip")).to_have_attribute("aria-pressed", "true")
@@ -122,7 +149,9 @@ def test_the_grid_has_a_row_for_each_source_and_a_column_for_each_stage(
     table = page.get_by_role("table")
     assert table.locator("thead th .value").all_inner_texts() == ["1", "2 · upscale-2x"]
     assert table.locator("tbody th .value").all_inner_texts() == ["draft-gouache", "sheet"]
-    used = page.evaluate("JSON.parse(document.getElementById('report').textContent).jobs[3].thumbnails[1][0]")
+    used = page.evaluate(
+        "JSON.parse(document.getElementById('report').textContent).jobs[3].thumbnails[1][0]"
+    )
     expect(table.locator("tbody tr").nth(1).locator("td img").first).to_have_attribute("src", used)
     shoot(page, "source-grid")
     page.get_by_label("Down").select_option("style")
@@ -159,16 +188,22 @@ def test_sources_that_are_missing_are_explained_and_hostile_names_are_text(
                  7: "The picture that was used is no longer there."}  # fmt: skip
     for index, words in explained.items():
         page.evaluate(f"location.hash = 'job={index}'")
-        made_from = page.locator("#detail section", has=page.get_by_role("heading", name="Made from", exact=True))
+        made_from = page.locator(
+            "#detail section", has=page.get_by_role("heading", name="Made from", exact=True)
+        )
         expect(made_from).to_contain_text(words)
         expect(page.locator("#detail .pairing")).to_have_count(1 if index in {1, 5} else 0)
     page.evaluate("location.hash = 'job=5'")
     expect(page.locator("#detail .pane").first).to_have_text(
         "gone.png is not beside this page, or is not in a format that the browser can show."
     )
-    expect(page.locator("#detail .pane").nth(1).locator("img")).to_have_js_property("naturalWidth", 40)
+    expect(page.locator("#detail .pane").nth(1).locator("img")).to_have_js_property(
+        "naturalWidth", 40
+    )
     assert page.title() == "made · 10 of 10"
-    seen.complaints = [line for line in seen.complaints if "ERR_FILE_NOT_FOUND" not in line]  # gone.png
+    seen.complaints = [
+        line for line in seen.complaints if "ERR_FILE_NOT_FOUND" not in line
+    ]  # gone.png
 
 
 # A shell in which the printed command prints its words.
@@ -181,7 +216,9 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
     names = ['it\'s; $(touch x) `y` "z" \\', "plain", "a b, c=d", "*", "é~", "$HOME"]
     left_out = ["two\nlines", " a", "#comment", "-option", "a/3"]
     picks = PicksRow(name="final", sources="*", pick="picks.txt", before=11)
-    page = open_page(made_page(tmp_path, *(made_job(name) for name in names + left_out), picks=(picks,))).page
+    page = open_page(
+        made_page(tmp_path, *(made_job(name) for name in names + left_out), picks=(picks,))
+    ).page
     for number in range(len(names) + len(left_out)):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
         page.keyboard.press("s")
@@ -189,7 +226,9 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
     expect(page.locator("#picks h2")).to_have_text("6 picks")
     expect(page.locator("#picks")).to_contain_text("5 pictures left out")
     command = page.locator("#picks .command code").first.inner_text()
-    done = subprocess.run(["bash", "-c", STAND_IN + command], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        ["bash", "-c", STAND_IN + command], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert done.stdout.splitlines() == ["pick", str(tmp_path), *names]
     assert not (tmp_path / "x").exists()
     with page.expect_download() as download:
@@ -197,7 +236,9 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
     assert Path(download.value.path()).read_text(encoding="utf-8").splitlines() == names
 
 
-def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_page: Open, shoot: Shoot) -> None:
+def test_each_stage_that_waits_has_a_picks_file_of_its_own(
+    tmp_path: Path, open_page: Open, shoot: Shoot
+) -> None:
     jobs = [made_job(name) for name in ("draft-1", "draft-2", "draft-x", "sketch-[!]", "other")]
     stages = [
         WaitingRow(name=name, sources=sources, pick=pick, choices=3)
@@ -208,7 +249,10 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_
             ("broken", "[z-a]", "broken.txt"),
         )
     ]
-    picks = tuple(PicksRow(name=each.name, sources=each.sources, pick=each.pick, before=len(jobs)) for each in stages)
+    picks = tuple(
+        PicksRow(name=each.name, sources=each.sources, pick=each.pick, before=len(jobs))
+        for each in stages
+    )
     written = made_page(tmp_path, *jobs, waiting=tuple(stages), picks=picks)
     page = open_page(written, viewport={"width": 1200, "height": 600}).page
     expect(page.locator(".notes li").first).to_have_text(
@@ -219,19 +263,24 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_
         page.keyboard.press("s")
     assert page.evaluate("scrollTo(0, 200), scrollY") > 0
     page.get_by_role("button", name="Save picks").click()
-    assert page.locator("#picks").bounding_box()["y"] >= 0  # a dialog stays in the window of a page that is scrolled
+    assert (
+        page.locator("#picks").bounding_box()["y"] >= 0
+    )  # a dialog stays in the window of a page that is scrolled
     shoot(page, "picks-of-stages")
     found = {}
     for chip in page.locator("#picks .chip").all():
         chip.click()
-        # Several files may have a name, so the command states which; a file that the manifest does not have has none.
+        # Several files may have a name, so the command states which; a file that the manifest does
+        # not have has none.
         commands = page.locator("#picks .command code").all_inner_texts()
         words = [shlex.split(command) for command in commands if " pick " in command]
         chosen = [["--file", stage.pick] for stage in stages if stage.name in chip.inner_text()]
         assert [each[-2:] for each in words] == chosen
         with page.expect_download() as download:
             page.locator("#picks .save").click()
-        found[download.value.suggested_filename] = Path(download.value.path()).read_text(encoding="utf-8").split()
+        found[download.value.suggested_filename] = (
+            Path(download.value.path()).read_text(encoding="utf-8").split()
+        )
     assert found == {
         "large.txt": ["draft-1", "draft-2"], "small.txt": ["draft-x"], "literal.txt": ["sketch-[!]"],
         "picks.txt": ["other"],
@@ -241,31 +290,44 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(tmp_path: Path, open_
 def test_a_picks_file_has_the_pictures_of_one_stage(tmp_path: Path, open_page: Open) -> None:
     drafts = [made_job(f"draft-{number}", file="a.png") for number in range(900)]
     finals = [
-        made_job(f"final-{number}", file="a.png", source=_from(f"draft-{number}", "a.png")) for number in range(900)
+        made_job(f"final-{number}", file="a.png", source=_from(f"draft-{number}", "a.png"))
+        for number in range(900)
     ]
     Image.new("RGB", (40, 30), "teal").save(tmp_path / "a.png")
     picks = PicksRow(name="final", sources="*", pick="picks.txt", before=900)
     written = made_page(tmp_path, *drafts, *finals, picks=(picks,))
     page = open_page(written, permissions=["clipboard-read", "clipboard-write"]).page
     page.get_by_role("searchbox").fill("draft-899")
-    expect(page.locator("#view-gallery .card")).to_have_count(2)  # a search finds what was made of a picture, too
-    expect(page.locator(".kin img")).to_have_attribute("src", f"thumbnails/{digest_of('a.png')[:40]}.webp")
+    expect(page.locator("#view-gallery .card")).to_have_count(
+        2
+    )  # a search finds what was made of a picture, too
+    expect(page.locator(".kin img")).to_have_attribute(
+        "src", f"thumbnails/{digest_of('a.png')[:40]}.webp"
+    )
     for star in page.locator("#view-gallery .star").all():
         star.dispatch_event("click")
     page.get_by_role("button", name="Save picks").click()
     command = page.locator("#picks .command code")
     page.locator("#picks").get_by_role("button", name="Stage 2").click()
     expect(page.locator("#picks")).to_contain_text("pick: picks.txt")
-    expect(command).to_have_text([f"crucible-batch run m.yaml --out-dir {tmp_path}"])  # no entry picks from this stage
+    expect(command).to_have_text(
+        [f"crucible-batch run m.yaml --out-dir {tmp_path}"]
+    )  # no entry picks from this stage
     page.get_by_role("button", name="Remove final-899").click()
-    expect(page.locator("#picks .command code").first).to_have_text(f"crucible-batch pick {tmp_path} draft-899")
+    expect(page.locator("#picks .command code").first).to_have_text(
+        f"crucible-batch pick {tmp_path} draft-899"
+    )
     page.get_by_role("button", name="Copy the lines").click()
     assert page.evaluate("navigator.clipboard.readText()") == "draft-899\n"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [{"viewport": {"width": 1400, "height": 900}}, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing_in_stages_and_picks(posters: Path, open_page: Open, scheme: str, size: Any) -> None:
+@pytest.mark.parametrize(
+    "size", [{"viewport": {"width": 1400, "height": 900}}, PHONE], ids=["wide", "phone"]
+)
+def test_axe_finds_nothing_in_stages_and_picks(
+    posters: Path, open_page: Open, scheme: str, size: Any
+) -> None:
     page = open_page(posters, "#job=4", color_scheme=scheme, **size).page
     assert sizes(page) == [320, 640]
     assert violations(page) == []

@@ -62,18 +62,29 @@ def runs(cli: Cli) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
 @pytest.fixture
 def visit(browser: Browser, viewer: Viewer) -> Iterator[Callable[..., Page]]:
-    """Open an address of the viewer; at the end nothing may have been complained of, and nothing asked elsewhere."""
+    """Open an address of the viewer; at the end nothing may have been complained of, and nothing
+    asked elsewhere."""
     complaints: list[str] = []
     contexts = []
 
     def opened(address: str = "", **options: Any) -> Page:
-        contexts.append(browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options}))
+        contexts.append(
+            browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        )
         page = contexts[-1].new_page()
         page.set_default_timeout(20_000)
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith(viewer.url) or complaints.append(asked.url))
-        page.on("response", lambda answer: answer.status < 400 or complaints.append(f"{answer.status} {answer.url}"))
+        page.on(
+            "request",
+            lambda asked: asked.url.startswith(viewer.url) or complaints.append(asked.url),
+        )
+        page.on(
+            "response",
+            lambda answer: (
+                answer.status < 400 or complaints.append(f"{answer.status} {answer.url}")
+            ),
+        )
         page.goto(viewer.url + address)
         return page
 
@@ -118,7 +129,8 @@ def test_a_page_follows_its_run_to_the_end_and_what_is_looked_at_stays(
     page.get_by_role("searchbox").fill("watercolor")
     page.get_by_label("style").select_option("watercolor")
     page.get_by_role("searchbox").focus()
-    # A job that is still to come, opened: it turns into its picture, and the place in its text stays.
+    # A job that is still to come, opened: it turns into its picture, and the place in its text
+    # stays.
     page.set_viewport_size({"width": 1440, "height": 360})  # so that the text has to be scrolled
     page.locator("[data-group=waiting] .open").nth(1).click()
     about = page.locator("#detail .about")
@@ -138,7 +150,9 @@ def test_a_page_follows_its_run_to_the_end_and_what_is_looked_at_stays(
     bottom = page.evaluate("scrollTo(0, 200), scrollY")
     expect(page.locator("#when")).to_contain_text("done, some failed", timeout=60_000)
     assert page.evaluate("scrollY") >= bottom
-    assert pictures.first.evaluate(MARKED)  # the card, and with it its picture, is the one that it was
+    assert pictures.first.evaluate(
+        MARKED
+    )  # the card, and with it its picture, is the one that it was
     run.communicate()
     expect(page.locator("#summary")).to_contain_text("24 of 25")
     expect(page.locator("[data-group=trouble] .code")).to_have_text("MODERATION_REFUSED")
@@ -154,7 +168,9 @@ def test_the_grid_fills_up_where_it_stands(
     page = visit()
     runs("grid")
     page.locator(".run h2 a").click()
-    expect(page.locator("#view-gallery .card").first).to_be_visible()  # a key that comes before the page is lost
+    expect(
+        page.locator("#view-gallery .card").first
+    ).to_be_visible()  # a key that comes before the page is lost
     page.keyboard.press("2")
     page.get_by_label("Down").select_option("·take")
     sheet = page.locator(".sheet")
@@ -201,7 +217,12 @@ FEW = """\
   repeat: 2
 - {name: refused, prompt: nsfw}
 """
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
 DESK = {"viewport": {"width": 1400, "height": 900}}
 
 
@@ -210,7 +231,12 @@ def three_runs(cli: Cli) -> Cli:
     """Three finished runs: two of one manifest whose prompts differ, and a third."""
     head = "params: {size.height: 240}\n"
     assert cli("run", cli.write("lookbook", FEW % ("", 320), head=head)).code == 1
-    assert cli("run", cli.write("lookbook", FEW % ("quiet ", 400), head=head), "--run-id", "second").code == 1
+    assert (
+        cli(
+            "run", cli.write("lookbook", FEW % ("quiet ", 400), head=head), "--run-id", "second"
+        ).code
+        == 1
+    )
     assert cli("run", cli.write("atlas")).code == 0
     return cli
 
@@ -221,7 +247,11 @@ def _names(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("options", [{**DESK, "color_scheme": "dark"}, PHONE], ids=["1400", "390"])
 def test_the_list_is_searched_and_sorted(
-    three_runs: Cli, visit: Callable[..., Page], shoot: Shoot, options: dict[str, Any], request: pytest.FixtureRequest
+    three_runs: Cli,
+    visit: Callable[..., Page],
+    shoot: Shoot,
+    options: dict[str, Any],
+    request: pytest.FixtureRequest,
 ) -> None:
     width = request.node.callspec.id
     page = visit(**options)
@@ -254,7 +284,9 @@ def test_a_live_run_has_its_pace_the_time_left_and_newest_first(
     pictures = page.locator("[data-group=pictures] .card")
     expect(pictures.nth(3)).to_be_visible()
     page.get_by_role("button", name="Newest first").click()
-    expect(page.get_by_role("button", name="Newest first")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="Newest first")).to_have_attribute(
+        "aria-pressed", "true"
+    )
     shoot(page, "view-pace")
     places = page.evaluate(
         "[...document.querySelectorAll('[data-group=pictures] .open')].map((open) => Number(open.dataset.job))"
@@ -267,7 +299,9 @@ def test_a_live_run_has_its_pace_the_time_left_and_newest_first(
     expect(facts).not_to_contain_text("jobs/min")
 
 
-def test_a_run_is_paused_and_resumed_on_its_page(browser: Browser, cli: Cli, runs: Callable[[str], Any]) -> None:
+def test_a_run_is_paused_and_resumed_on_its_page(
+    browser: Browser, cli: Cli, runs: Callable[[str], Any]
+) -> None:
     complaints: list[str] = []
     with viewing(cli, "--control") as viewer:
         runs("steered")

@@ -1,11 +1,13 @@
-"""A campaign: each row of the regime for its share of the time, and a file of what came of it: ``make campaign``.
+"""A campaign: each row of the regime for its share of the time, and a file of what came of it:
+``make campaign``.
 
     python -m tests.verification.campaign --minutes 150   all rows, two hours and a half
     python -m tests.verification.campaign --minutes 5 --row 6   one of them, for five minutes
     python -m tests.verification.campaign --row 15 --into FILE   one that had too little time once more, in its file
 
-The file, ``docs/reliability/campaign-DATE.json``, names the revision, the seeds, the commands and the findings. Exits 1
-where there was any, where a planted bug was missed, or where a kind of fault never struck.
+The file, ``docs/reliability/campaign-DATE.json``, names the revision, the seeds, the commands and
+the findings. Exits 1 where there was any, where a planted bug was missed, or where a kind of fault
+never struck.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ _LEAST_S = 10.0
 
 
 def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _machine() -> dict[str, object]:
@@ -51,7 +55,8 @@ def play_rows(rows: Sequence[Row], until: float, seed: int) -> Iterator[dict[str
         seconds = max(_LEAST_S, left_s * row.share / shares) if row.share else 0.0
         told = row.told(seconds, seed)
         print(
-            f"row {row.number:<2} {row.title}: {told['counts']}, found {told['found']}, {told['took_s']} s", flush=True
+            f"row {row.number:<2} {row.title}: {told['counts']}, found {told['found']}, {told['took_s']} s",
+            flush=True,
         )
         for finding in told["findings"]:
             print(f"  found: {finding}", flush=True)
@@ -80,8 +85,13 @@ def campaign(wanted: argparse.Namespace) -> dict[str, Any]:
         "seed": wanted.seed,
     }
     bugs = {} if wanted.row else planted.hunt()
-    print(f"planted {len(bugs)}, caught {sum(map(bool, bugs.values()))}, {time.monotonic() - began:.0f} s", flush=True)
-    played = sorted(play_rows(rows, began + wanted.minutes * 60, wanted.seed), key=lambda row: row["row"])
+    print(
+        f"planted {len(bugs)}, caught {sum(map(bool, bugs.values()))}, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+    played = sorted(
+        play_rows(rows, began + wanted.minutes * 60, wanted.seed), key=lambda row: row["row"]
+    )
     return told | {
         "took_s": round(time.monotonic() - began),
         "planted": {"bugs": len(bugs), "caught": sum(map(bool, bugs.values())), "by": bugs},
@@ -91,25 +101,40 @@ def campaign(wanted: argparse.Namespace) -> dict[str, Any]:
 
 
 def put_into(file: Path, told: dict[str, Any]) -> dict[str, Any]:
-    """Put rows that were played once more in the place of those in a file, each with the revision, the time and the
-    seed of its own."""
+    """Put rows that were played once more in the place of those in a file, each with the revision,
+    the time and the seed of its own."""
     old: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     own = {name: told[name] for name in ("revision", "started_at", "seed")}
-    rows = {row["row"]: row for row in old["rows"]} | {row["row"]: row | own for row in told["rows"]}
+    rows = {row["row"]: row for row in old["rows"]} | {
+        row["row"]: row | own for row in told["rows"]
+    }
     in_order = [rows[number] for number in sorted(rows)]
-    return old | {"took_s": old["took_s"] + told["took_s"], "totals": totals(in_order), "rows": in_order}
+    return old | {
+        "took_s": old["took_s"] + told["took_s"],
+        "totals": totals(in_order),
+        "rows": in_order,
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.verification.campaign", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--minutes", type=float, default=150, help="how long; some rows take what they take")
     parser.add_argument(
-        "--row", type=int, action="append", help="this row only, and no planted bugs; may be given again"
+        "--minutes", type=float, default=150, help="how long; some rows take what they take"
     )
-    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(1, 1000), help="where the seeds begin")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "reliability", help="the folder for the file")
+    parser.add_argument(
+        "--row",
+        type=int,
+        action="append",
+        help="this row only, and no planted bugs; may be given again",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=SystemRandom().randrange(1, 1000), help="where the seeds begin"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "reliability", help="the folder for the file"
+    )
     parser.add_argument("--into", type=Path, help="put the rows in the place of those in this file")
     wanted = parser.parse_args()
     told = campaign(wanted)

@@ -1,4 +1,5 @@
-"""Mutants that no test can notice, or none should: each with the reason, by its module and the line that it makes.
+"""Mutants that no test can notice, or none should: each with the reason, by its module and the line
+that it makes.
 
 A line here begins with ``-`` where the mutant takes it away, and puts nothing in its place.
 """
@@ -15,7 +16,9 @@ _NAME = "the name is for a picture that is opened by it; ours is open"
 _KNOWN = "Pillow knows every format of ours: nothing is missing"
 _FALSE = "None is as false as False"
 _START = "the sum of no amounts is 0 either way"
-_AT_STAKE = "a job whose record differs is held for or lost: by the stages it can't happen to another"
+_AT_STAKE = (
+    "a job whose record differs is held for or lost: by the stages it can't happen to another"
+)
 _ROUNDED = "of an offset of 0, 1 or 2 it is the same, rounded up"
 _NAN = "only NaN and infinity have such an exponent, and they are refused before"
 

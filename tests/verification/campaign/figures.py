@@ -1,4 +1,5 @@
-"""Writes the results of the newest campaign into the documentation, between two markers: ``make figures``.
+"""Writes the results of the newest campaign into the documentation, between two markers: ``make
+figures``.
 
 The README gets a summary, ``docs/reliability/results.md`` the table of all rows.
 """
@@ -18,7 +19,11 @@ CAMPAIGNS = ROOT / "docs" / "reliability"
 RESULTS = CAMPAIGNS / "results.md"
 BEGIN, END = "<!-- figures: made by make figures -->", "<!-- /figures -->"
 NO_CAMPAIGN = "There are no campaign results in this repository yet. Run `make campaign`, then `make figures`."
-_ZEROS = {"double charges": "double charges", "lost outputs": "lost outputs", "over budget": "budget overruns"}
+_ZEROS = {
+    "double charges": "double charges",
+    "lost outputs": "lost outputs",
+    "over budget": "budget overruns",
+}
 _COUNTS = {"noticed": "detected", "argued": "accepted with a reason", "survived": "not detected"}
 """How the page names a count, where it differs from the name in the campaign's file."""
 
@@ -65,19 +70,29 @@ def _results(told: Mapping[str, Any]) -> Iterator[str]:
     yield "| # | test | extent | failures |"
     yield "|---|---|---|---|"
     for row in told["rows"]:
-        extent = ", ".join(f"{count:,} {_COUNTS.get(name, name)}" for name, count in row["counts"].items())
+        extent = ", ".join(
+            f"{count:,} {_COUNTS.get(name, name)}" for name, count in row["counts"].items()
+        )
         failures = ", ".join(f"{count} {kind}" for kind, count in row["found"].items() if count)
         yield f"| {row['row']} | {titles[row['row']]} | {extent} | {failures or 0} |"
 
 
 def _run_again(told: Mapping[str, Any]) -> str:
-    """The rows that were run again later, with more time or with a fault fixed, each with its revision."""
+    """The rows that were run again later, with more time or with a fault fixed, each with its
+    revision."""
     again = [f"{row['row']} (`{row['revision'][:9]}`)" for row in told["rows"] if "revision" in row]
-    return f" Rows run again later, as [Test regime](regime.md) states: {', '.join(again)}." if again else ""
+    return (
+        f" Rows run again later, as [Test regime](regime.md) states: {', '.join(again)}."
+        if again
+        else ""
+    )
 
 
 def placed(page: str, figures: str) -> str:
-    """The page with the figures between its markers. Raises ``ValueError`` if a marker is missing."""
+    """The page with the figures between its markers.
+
+    Raises ``ValueError`` if a marker is missing.
+    """
     before, _, rest = page.partition(f"{BEGIN}\n")
     _, marker, after = rest.partition(END)
     if not marker:

@@ -1,8 +1,10 @@
-"""One long run of the installed command, killed every few seconds until it is done, and then judged.
+"""One long run of the installed command, killed every few seconds until it is done, and then
+judged.
 
     python -m tests.verification.campaign.long_run --jobs 5000 --seconds 1800
 
-Prints one JSON object. ``--seconds`` is when the killing ends; the last run then has the time that it takes.
+Prints one JSON object. ``--seconds`` is when the killing ends; the last run then has the time that
+it takes.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from tests.verification.crash.scenes import CANARY, Scene, big_scene
 
 COMMAND = str(Path(sys.executable).with_name("crucible-batch"))
 JOBS_A_SECOND = 40
-"""What a run that is killed every few seconds gets done on two busy cores; it only sizes the run."""
+"""What a run that is killed every few seconds gets done on two busy cores; it only sizes the run.
+"""
 _SHORTEST_LIFE_S, _LONGEST_LIFE_S = 1.5, 8.0
 
 
@@ -48,7 +51,11 @@ def play(jobs: int, seconds: float, seed: int, folder: Path) -> dict[str, Any]:
         until, code = time.monotonic() + seconds, None
         while code is None:
             lives += 1
-            life_s = chance.uniform(_SHORTEST_LIFE_S, _LONGEST_LIFE_S) if time.monotonic() < until else None
+            life_s = (
+                chance.uniform(_SHORTEST_LIFE_S, _LONGEST_LIFE_S)
+                if time.monotonic() < until
+                else None
+            )
             code = _live(folder, sandbox.url, life_s)
             kills += code is None
         state = ask(sandbox.url)
@@ -64,7 +71,11 @@ def play(jobs: int, seconds: float, seed: int, folder: Path) -> dict[str, Any]:
     for text in texts:
         kind = text.partition(":")[0]
         found[kind] = found.get(kind, 0) + 1
-    return {"counts": {"jobs": jobs, "kills": kills, "resumes": lives - 1}, "found": found, "findings": texts}
+    return {
+        "counts": {"jobs": jobs, "kills": kills, "resumes": lives - 1},
+        "found": found,
+        "findings": texts,
+    }
 
 
 def _live(folder: Path, url: str, life_s: float | None) -> int | None:
@@ -93,10 +104,13 @@ def _live(folder: Path, url: str, life_s: float | None) -> int | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.verification.campaign.long_run", description=__doc__.partition("\n")[0]
+        prog="python -m tests.verification.campaign.long_run",
+        description=__doc__.partition("\n")[0],
     )
     parser.add_argument("--seconds", type=float, default=1800)
-    parser.add_argument("--jobs", type=int, help="so many; as many as the time allows, where it isn't said")
+    parser.add_argument(
+        "--jobs", type=int, help="so many; as many as the time allows, where it isn't said"
+    )
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
     jobs = wanted.jobs or max(100, min(5000, int(wanted.seconds * JOBS_A_SECOND)))

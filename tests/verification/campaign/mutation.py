@@ -1,4 +1,5 @@
-"""Mutants of the modules that keep the money and the secrets: how many of them the tests notice, by mutmut.
+"""Mutants of the modules that keep the money and the secrets: how many of them the tests notice, by
+mutmut.
 
     python -m tests.verification.campaign.mutation                             all of them
     python -m tests.verification.campaign.mutation core/identity.py   one of them: make mutants
@@ -48,9 +49,13 @@ MODULES: Mapping[str, str] = {
     "journal/group_commit.py": "unit/journal/test_writing.py",
     "outputs/image_check.py": "unit/outputs/test_picture.py",
 }
-"""Each module of a campaign with the files of tests that have to notice its mutants, below ``tests``."""
+"""Each module of a campaign with the files of tests that have to notice its mutants, below
+``tests``."""
 MODULE_S = 20.0
-"""What a module takes on two cores; it only says how many are begun. What isn't done in time isn't counted."""
+"""What a module takes on two cores; it only says how many are begun.
+
+What isn't done in time isn't counted.
+"""
 LEAST_S = 120.0
 """Before the first mutant is looked at, all are made, and the tests are timed."""
 FLOOR = 0.95
@@ -64,7 +69,8 @@ _DIFFERENCES = (
 
 
 def mutate(modules: Sequence[str], seconds: float | None) -> dict[str, Any]:
-    """Make all mutants of the modules, and have the tests look at each for as long as there is time."""
+    """Make all mutants of the modules, and have the tests look at each for as long as there is
+    time."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as name:
         folder = Path(name)
         _copy(folder)
@@ -80,16 +86,26 @@ def mutate(modules: Sequence[str], seconds: float | None) -> dict[str, Any]:
             file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
         _mutmut(folder, "run", "--max-children", "2", seconds=seconds)
         listed = _mutmut(folder, "results", "--all", "true")
-        verdicts = dict(line.strip().rsplit(": ", 1) for line in listed.splitlines() if "__mutmut_" in line)
-        looked_at = {mutant: verdict for mutant, verdict in verdicts.items() if verdict != "not checked"}
-        passed = sorted(mutant for mutant, verdict in looked_at.items() if verdict not in {"killed", "timeout"})
+        verdicts = dict(
+            line.strip().rsplit(": ", 1) for line in listed.splitlines() if "__mutmut_" in line
+        )
+        looked_at = {
+            mutant: verdict for mutant, verdict in verdicts.items() if verdict != "not checked"
+        }
+        passed = sorted(
+            mutant for mutant, verdict in looked_at.items() if verdict not in {"killed", "timeout"}
+        )
         differences = json.loads(_python(folder, "-c", _DIFFERENCES, *passed).splitlines()[-1])
     return _told(looked_at, {mutant: _since_the_change(differences[mutant]) for mutant in passed})
 
 
 def _told(looked_at: Mapping[str, str], passed: Mapping[str, str]) -> dict[str, Any]:
     """Count what was noticed and what is argued, and list what is neither with its difference."""
-    survivors = {mutant: change for mutant, change in passed.items() if not is_argued(_module_of(mutant), change)}
+    survivors = {
+        mutant: change
+        for mutant, change in passed.items()
+        if not is_argued(_module_of(mutant), change)
+    }
     noticed = len(looked_at) - len(passed)
     argued = len(passed) - len(survivors)
     counts = {
@@ -114,7 +130,11 @@ def _module_of(mutant: str) -> str:
 
 def _since_the_change(difference: str) -> str:
     """The lines of a difference that go and come."""
-    lines = (line for line in difference.splitlines() if line[:1] in {"-", "+"} and line[:3] not in {"---", "+++"})
+    lines = (
+        line
+        for line in difference.splitlines()
+        if line[:1] in {"-", "+"} and line[:3] not in {"---", "+++"}
+    )
     return "\n".join(f"{line[0]}{line[1:].strip()}" for line in lines)
 
 
@@ -149,7 +169,8 @@ def _python(folder: Path, *words: str, seconds: float | None = None) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> str:
-    """Ask it to end, so that it isn't killed in the middle of writing a verdict down; then end it with its children."""
+    """Ask it to end, so that it isn't killed in the middle of writing a verdict down; then end it
+    with its children."""
     process.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
         return process.communicate(timeout=10)[0]
@@ -159,17 +180,28 @@ def _end(process: subprocess.Popen[str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.verification.campaign.mutation", description=__doc__.partition("\n")[0]
+        prog="python -m tests.verification.campaign.mutation",
+        description=__doc__.partition("\n")[0],
     )
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="one of these; all, where none is named")
-    parser.add_argument("--seconds", type=float, help="all modules and all mutants, where it isn't said")
-    parser.add_argument("--seed", type=int, default=0, help="which modules, where there is no time for all")
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="one of these; all, where none is named"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="all modules and all mutants, where it isn't said"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="which modules, where there is no time for all"
+    )
     wanted = parser.parse_args()
     if not MODULES.keys() >= set(wanted.modules):
         parser.error(f"the modules are {', '.join(MODULES)}")
     # A campaign names a time and a number of modules that its file is held to.
     modules = tuple(wanted.modules) or tuple(MODULES)
-    count = len(modules) if wanted.seconds is None else min(len(modules), int(wanted.seconds / MODULE_S) + 1)
+    count = (
+        len(modules)
+        if wanted.seconds is None
+        else min(len(modules), int(wanted.seconds / MODULE_S) + 1)
+    )
     seconds = None if wanted.seconds is None else max(LEAST_S, wanted.seconds)
     told = mutate(Random(wanted.seed).sample(modules, count), seconds)
     print(json.dumps(told))

@@ -1,4 +1,5 @@
-"""Planted bugs, all of them: each takes one safety away, and has to be caught by what is there to catch it.
+"""Planted bugs, all of them: each takes one safety away, and has to be caught by what is there to
+catch it.
 
 in the simulation      ``tests/verification/simulation/bugs.py``, by its judge, within a few seeds
 in the command         ``tests/verification/crash/plants.py``, by the judge of ``make crash``, within a few trials
@@ -44,11 +45,26 @@ def caught_by(net: str, name: str) -> str:
     """Plant one bug, and say what showed it."""
     match net:
         case "simulation":
-            said = _run(sys.executable, "-c", _IN_SIMULATION, name, str(first_seed(name)), str(SEEDS_ALLOWED))
+            said = _run(
+                sys.executable,
+                "-c",
+                _IN_SIMULATION,
+                name,
+                str(first_seed(name)),
+                str(SEEDS_ALLOWED),
+            )
             return _in_a_line(said)
         case "crash":
             told = json.loads(
-                _run(sys.executable, "-m", "tests.verification.crash", "--json", "--plant", name, *SHOWN_BY[name])
+                _run(
+                    sys.executable,
+                    "-m",
+                    "tests.verification.crash",
+                    "--json",
+                    "--plant",
+                    name,
+                    *SHOWN_BY[name],
+                )
             )
             return ", ".join(f"{kind}: {count}" for kind, count in told["found"].items() if count)
         case _:
@@ -56,7 +72,10 @@ def caught_by(net: str, name: str) -> str:
 
 
 def _in_a_line(said: str) -> str:
-    """What a broken seed says; of a traceback, what ends it. A plant that no longer fits shows nothing."""
+    """What a broken seed says; of a traceback, what ends it.
+
+    A plant that no longer fits shows nothing.
+    """
     lines = [line.strip(" |+-") for line in said.strip().splitlines()]
     lines = [line for line in lines if line]
     if not lines or "TypeError" in lines[-1] or "AttributeError" in lines[-1]:
@@ -75,5 +94,7 @@ def _failed_tests(slip: str, target: str) -> Iterator[str]:
 def _run(*command: str) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode not in {0, 1}:  # anything else is no verdict
-        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+        raise RuntimeError(
+            f"{command} ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}"
+        )
     return done.stdout

@@ -38,7 +38,10 @@ _FINDINGS_KEPT = 10
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a row. ``found`` counts what must not be, by kind; ``counts`` and ``faults`` what was tried."""
+    """What came of a row.
+
+    ``found`` counts what must not be, by kind; ``counts`` and ``faults`` what was tried.
+    """
 
     counts: Mapping[str, int]
     faults: Mapping[str, int] = field(default_factory=dict)
@@ -52,8 +55,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """One row. ``play`` takes the seconds that it may last and a seed; ``share`` is its part of a campaign's time, 0
-    where it takes what it takes."""
+    """One row. ``play`` takes the seconds that it may last and a seed; ``share`` is its part of a
+    campaign's time, 0 where it takes what it takes."""
 
     number: int
     title: str
@@ -90,7 +93,9 @@ def _crashes(*options: str) -> Callable[[float, int], Result]:
     def play(seconds: float, seed: int) -> Result:
         command = [sys.executable, "-m", "tests.verification.crash", "--json", *options]
         limits = ["--seconds", str(seconds), "--first", str(seed)]
-        done = subprocess.run([*command, *limits], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, *limits], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         if done.returncode not in {0, 1} or not done.stdout.startswith("{"):
             return _broken("did not run", done.stderr)
         told = json.loads(done.stdout)
@@ -140,14 +145,31 @@ def _tests(*targets: str) -> Callable[[float, int], Result]:
     def play(_seconds: float, _seed: int) -> Result:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "junit.xml"
-            command = [sys.executable, "-m", "pytest", "-q", "-n", "2", f"--junitxml={report}", *targets]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-n",
+                "2",
+                f"--junitxml={report}",
+                *targets,
+            ]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             if not report.exists():
                 return _broken("did not run", done.stdout + done.stderr)
             suites = ET.parse(report).getroot().findall("testsuite")
         ran = sum(int(suite.get("tests", 0)) for suite in suites)
-        failed = sum(int(suite.get(kind, 0)) for suite in suites for kind in ("failures", "errors", "skipped"))
-        return Result({"tests": ran}, found={"failed": failed}, findings=[done.stdout[-2000:]] if failed else [])
+        failed = sum(
+            int(suite.get(kind, 0))
+            for suite in suites
+            for kind in ("failures", "errors", "skipped")
+        )
+        return Result(
+            {"tests": ran},
+            found={"failed": failed},
+            findings=[done.stdout[-2000:]] if failed else [],
+        )
 
     return play
 
@@ -172,7 +194,13 @@ def _crash_row(number: int, title: str, share: int, kind: str, scene: str, *faul
 
 
 def _program_row(number: int, title: str, share: int, module: str) -> Row:
-    return Row(number, title, share, _program(module), f"python -m {module} --seconds {{seconds}} --seed {{seed}}")
+    return Row(
+        number,
+        title,
+        share,
+        _program(module),
+        f"python -m {module} --seconds {{seconds}} --seed {{seed}}",
+    )
 
 
 def _test_row(number: int, title: str, *targets: str) -> Row:
@@ -180,7 +208,9 @@ def _test_row(number: int, title: str, *targets: str) -> Row:
 
 
 ROWS = (
-    _crash_row(1, "kill -9 at any effect of a run with 50 jobs and 20 images", 22, "killed", "fifty"),
+    _crash_row(
+        1, "kill -9 at any effect of a run with 50 jobs and 20 images", 22, "killed", "fifty"
+    ),
     _crash_row(2, "kill -9, then kill -9 during the resume", 12, "killed_twice", "any"),
     _crash_row(
         3,
@@ -218,8 +248,15 @@ ROWS = (
     _crash_row(9, "two to eight processes started at the same time", 4, "together", "any"),
     _crash_row(10, "SIGINT, SIGTERM, SIGHUP or two SIGINTs at any effect", 5, "signalled", "any"),
     _test_row(11, "hostile manifests", "tests/unit/manifest"),
-    _test_row(12, "a hostile gateway: each behaviour at each exchange", "tests/verification/hostile"),
-    _test_row(13, "hostile file names, links and addresses", "tests/unit/outputs", "tests/unit/gateway/test_guard.py"),
+    _test_row(
+        12, "a hostile gateway: each behaviour at each exchange", "tests/verification/hostile"
+    ),
+    _test_row(
+        13,
+        "hostile file names, links and addresses",
+        "tests/unit/outputs",
+        "tests/unit/gateway/test_guard.py",
+    ),
     _test_row(
         14,
         "journals and keys written by earlier releases",

@@ -1,8 +1,10 @@
-"""Slips: one-line mistakes that each take one safety out of the product, and the tests that have to notice.
+"""Slips: one-line mistakes that each take one safety out of the product, and the tests that have to
+notice.
 
 A slip is made by this pytest plugin before any test is imported:
 
-    python -m pytest -p tests.verification.campaign.slips --slip "redirects followed" tests/unit/gateway
+    python -m pytest -p tests.verification.campaign.slips --slip "redirects followed"
+    tests/unit/gateway
 """
 
 from __future__ import annotations
@@ -80,7 +82,9 @@ def _storage_with_a_key() -> None:
     right = HttpxChannel.send
 
     async def send(self: HttpxChannel, method: str, url: str, headers: Any, *body: Any) -> Any:
-        return await right(self, method, url, {**headers, "Authorization": "Bearer moltazine_key"}, *body)
+        return await right(
+            self, method, url, {**headers, "Authorization": "Bearer moltazine_key"}, *body
+        )
 
     HttpxChannel.send = send  # type: ignore[method-assign]
 
@@ -97,7 +101,9 @@ def _key_to_any_origin() -> None:
 
 
 def _through_floats(value: Any) -> str:
-    return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True, separators=(",", ":"))
+    return json.dumps(
+        json.loads(json.dumps(value), parse_int=float), sort_keys=True, separators=(",", ":")
+    )
 
 
 def _from_float(value: Any) -> Decimal:
@@ -148,13 +154,18 @@ def _built_otherwise(owner: type, field: str, value: object) -> Callable[[], Non
 
 
 def _rewritten(function: Callable[..., Any], *changes: tuple[str, str]) -> Callable[[], None]:
-    """Compile a function with other text. It stays the same object: who has imported it has the mistake as well."""
+    """Compile a function with other text.
+
+    It stays the same object: who has imported it has the mistake as well.
+    """
 
     def make() -> None:
         inner = inspect.unwrap(function)
         source = textwrap.dedent(inspect.getsource(inner))
         for right, wrong in changes:
-            assert source.count(right) == 1, f"{right!r} is {source.count(right)} times in {function.__name__}"
+            assert source.count(right) == 1, (
+                f"{right!r} is {source.count(right)} times in {function.__name__}"
+            )
             source = source.replace(right, wrong)
         names: dict[str, Any] = {}
         exec("from __future__ import annotations\n" + source, inner.__globals__, names)
@@ -209,7 +220,9 @@ def _entries_counted_again() -> None:
     right = FailedAttempt.after
 
     def after(self: FailedAttempt, event: Any) -> FailedAttempt:
-        return right(dataclasses.replace(self, refunds_seen=frozenset(), charges_seen=frozenset()), event)
+        return right(
+            dataclasses.replace(self, refunds_seen=frozenset(), charges_seen=frozenset()), event
+        )
 
     FailedAttempt.after = after  # type: ignore[method-assign]
 
@@ -259,7 +272,9 @@ def _shown_as_soon_as_read() -> None:
     right = Clocks.surely_shown
 
     def surely_shown(self: Clocks, statement: Statement, begun: float) -> bool:
-        return any(each.covers(begun) for each in statement.coverages) or right(self, statement, begun)
+        return any(each.covers(begun) for each in statement.coverages) or right(
+            self, statement, begun
+        )
 
     Clocks.surely_shown = surely_shown  # type: ignore[method-assign]
 
@@ -279,14 +294,26 @@ SLIPS: Mapping[str, Slip] = {
     "an encoded download accepted": Slip(
         _set(storage, "is_encoded", lambda _headers: False), "unit/gateway/test_storage.py"
     ),
-    "a storage url not checked": Slip(_set(LinkGuard, "check", _nothing), "unit/gateway/test_storage.py"),
-    "the key in its own repr": Slip(_set(ApiKey, "__repr__", ApiKey.reveal), "unit/gateway/test_secrets.py"),
-    "every answer tried again": Slip(_set(retries, "is_worth_retrying", lambda _error: True), "unit/gateway"),
-    "canonical json through floats": Slip(_set(identity, "canonical", _through_floats), "unit/core/test_identity.py"),
+    "a storage url not checked": Slip(
+        _set(LinkGuard, "check", _nothing), "unit/gateway/test_storage.py"
+    ),
+    "the key in its own repr": Slip(
+        _set(ApiKey, "__repr__", ApiKey.reveal), "unit/gateway/test_secrets.py"
+    ),
+    "every answer tried again": Slip(
+        _set(retries, "is_worth_retrying", lambda _error: True), "unit/gateway"
+    ),
+    "canonical json through floats": Slip(
+        _set(identity, "canonical", _through_floats), "unit/core/test_identity.py"
+    ),
     "text normalised in the key": Slip(_text_normalised, "unit/core/test_identity.py"),
     "the repeat left out of the key": Slip(_repeat_left_out, "unit/core/test_identity.py"),
-    "credits from binary floats": Slip(_set(credits, "_finite", _from_float), "unit/core/test_credits.py"),
-    "duplicate jobs merged in silence": Slip(_built_otherwise(Planner, "_duplicates", "once"), "unit/test_planner.py"),
+    "credits from binary floats": Slip(
+        _set(credits, "_finite", _from_float), "unit/core/test_credits.py"
+    ),
+    "duplicate jobs merged in silence": Slip(
+        _built_otherwise(Planner, "_duplicates", "once"), "unit/test_planner.py"
+    ),
     "another parameter filled once the list has changed": Slip(
         _built_otherwise(Planner, "_filled", {}), "unit/test_planner.py"
     ),
@@ -296,19 +323,31 @@ SLIPS: Mapping[str, Slip] = {
     "a budget that no journal can hold": Slip(
         _set(request, "read_budget", lambda budget: budget), "unit/runs/test_arguments.py"
     ),
-    "a refusal after doubt believed": Slip(_refusal_after_doubt_believed, "integration/engine/test_perform.py"),
-    "a failed job's credits released": Slip(_set(Ledger, "_await_refund", _nothing), "unit/core/test_refunds.py"),
-    "the hold of an attempt replaced by the next one's": Slip(_holds_of_attempts_replaced, "unit/core/test_refunds.py"),
+    "a refusal after doubt believed": Slip(
+        _refusal_after_doubt_believed, "integration/engine/test_perform.py"
+    ),
+    "a failed job's credits released": Slip(
+        _set(Ledger, "_await_refund", _nothing), "unit/core/test_refunds.py"
+    ),
+    "the hold of an attempt replaced by the next one's": Slip(
+        _holds_of_attempts_replaced, "unit/core/test_refunds.py"
+    ),
     "an entry counted again": Slip(_entries_counted_again, "unit/core/test_refunds.py"),
     "a pending refund counted": Slip(
-        _set(refunds, "is_booked_refund", lambda entry: entry_kind(entry, of_job=True) is EntryKind.REFUND),
+        _set(
+            refunds,
+            "is_booked_refund",
+            lambda entry: entry_kind(entry, of_job=True) is EntryKind.REFUND,
+        ),
         "unit/core/test_refunds.py",
     ),
     "a missing refund called an empty budget": Slip(
         _set(budget, "REFUND_MISSING", budget.BUDGET_EXHAUSTED), "unit/core/test_budget.py"
     ),
     "a gap in the ledger not noticed": Slip(_gap_not_noticed, "unit/core/test_ledger_coverage.py"),
-    "a bought attempt taken for one that was found": Slip(_bought_taken_for_found, "unit/engine/test_ledger_reader.py"),
+    "a bought attempt taken for one that was found": Slip(
+        _bought_taken_for_found, "unit/engine/test_ledger_reader.py"
+    ),
     "a refund that may not be shown taken for missing": Slip(
         _unseen_refunds_taken_for_missing, "unit/engine/test_ledger_reader.py"
     ),
@@ -325,17 +364,25 @@ SLIPS: Mapping[str, Slip] = {
         _set(Admission, "uncounted", property(lambda self: self._reader.invisible_of_found)),
         "unit/engine/test_refund_admission.py",
     ),
-    "an entry expected as soon as it was made": Slip(_shown_as_soon_as_read, "unit/core/test_ledger_statement.py"),
-    "a file that is there for a lock": Slip(_set(lock, "FileLock", SoftFileLock), "unit/journal/test_locking.py"),
+    "an entry expected as soon as it was made": Slip(
+        _shown_as_soon_as_read, "unit/core/test_ledger_statement.py"
+    ),
+    "a file that is there for a lock": Slip(
+        _set(lock, "FileLock", SoftFileLock), "unit/journal/test_locking.py"
+    ),
     "links followed at an output's place": Slip(_links_followed, "unit/outputs/test_store.py"),
-    "a user's file written over": Slip(_set(Folder, "claim", Folder.replace), "unit/outputs/test_store.py"),
+    "a user's file written over": Slip(
+        _set(Folder, "claim", Folder.replace), "unit/outputs/test_store.py"
+    ),
     "a far larger output taken": Slip(
         _built_otherwise(OutputStore, "_max_bytes", 10_000_000), "unit/outputs/test_store.py"
     ),
     "a short write taken for a whole one": Slip(
         _set(temp_file, "_write_all", _written_once), "unit/outputs/test_store.py"
     ),
-    "images from anywhere": Slip(_set(Files, "is_inside", lambda _self, _path: True), "unit/manifest/test_files.py"),
+    "images from anywhere": Slip(
+        _set(Files, "is_inside", lambda _self, _path: True), "unit/manifest/test_files.py"
+    ),
     "names told apart by their case alone": Slip(_case_kept, "unit/manifest/test_names.py"),
     # The order of a run's effects, and the budget of a period.
     "the period begins before the cap": Slip(
@@ -348,7 +395,10 @@ SLIPS: Mapping[str, Slip] = {
         _rewritten(
             run_start.start_run,
             ("    grant = await parts.begin(stack, opened)\n", ""),
-            ("    await restore_run(\n", "    grant = await parts.begin(stack, opened)\n    await restore_run(\n"),
+            (
+                "    await restore_run(\n",
+                "    grant = await parts.begin(stack, opened)\n    await restore_run(\n",
+            ),
         ),
         _EFFECTS,
     ),
@@ -364,10 +414,15 @@ SLIPS: Mapping[str, Slip] = {
     ),
     "the key remembered after the parts have begun": Slip(
         _all(
-            _rewritten(run_start.restore_run, ("journal.remember_key(", "journal.__class__.late = (")),
+            _rewritten(
+                run_start.restore_run, ("journal.remember_key(", "journal.__class__.late = (")
+            ),
             _rewritten(
                 run_start.start_run,
-                ("    log = await source", "    journal.remember_key(journal.late)\n    log = await source"),
+                (
+                    "    log = await source",
+                    "    journal.remember_key(journal.late)\n    log = await source",
+                ),
             ),
         ),
         _EFFECTS,
@@ -376,12 +431,16 @@ SLIPS: Mapping[str, Slip] = {
         _rewritten(
             run_start.start_run,
             ("    log = await source.take_log(journal)\n", ""),
-            ("    journal.adopt(draft)\n", "    journal.adopt(draft)\n    log = await source.take_log(journal)\n"),
+            (
+                "    journal.adopt(draft)\n",
+                "    journal.adopt(draft)\n    log = await source.take_log(journal)\n",
+            ),
         ),
         _EFFECTS,
     ),
     "commands taken until the end is recorded": Slip(
-        _rewritten(running._run_jobs, ("    journal.end_run(", "        journal.end_run(")), _EFFECTS
+        _rewritten(running._run_jobs, ("    journal.end_run(", "        journal.end_run(")),
+        _EFFECTS,
     ),
     "the period settled before the end is recorded": Slip(
         _rewritten(
@@ -406,17 +465,27 @@ SLIPS: Mapping[str, Slip] = {
         _rewritten(PeriodPart.ended, ("self._settle(ending)", "pass")), _EFFECTS
     ),
     "a cap not settled after an error": Slip(
-        _rewritten(spend_cap.capped, ("try:\n        yield\n    finally:", "if True:\n        yield\n    if True:")),
+        _rewritten(
+            spend_cap.capped,
+            ("try:\n        yield\n    finally:", "if True:\n        yield\n    if True:"),
+        ),
         _EFFECTS,
     ),
     "a grant that only lowers the budget": Slip(
-        _rewritten(running._finish, ("budget=grant.budget", "budget=min(grant.budget, terms.budget)")), _PERIOD
+        _rewritten(
+            running._finish, ("budget=grant.budget", "budget=min(grant.budget, terms.budget)")
+        ),
+        _PERIOD,
     ),
     "the budget recorded without what is committed": Slip(
-        _rewritten(PeriodPart.begin, ("max(allowance.budget, allowance.committed)", "allowance.budget")), _PERIOD
+        _rewritten(
+            PeriodPart.begin, ("max(allowance.budget, allowance.committed)", "allowance.budget")
+        ),
+        _PERIOD,
     ),
     "a period's budget not explained": Slip(
-        _rewritten(PeriodPart.begin, ("allowance.granted.explain)", "lambda error: error)")), _PERIOD
+        _rewritten(PeriodPart.begin, ("allowance.granted.explain)", "lambda error: error)")),
+        _PERIOD,
     ),
 }
 """Each slip by its name; ``noticed_by`` is below ``tests``."""

@@ -54,17 +54,23 @@ class Task:
 
 
 def tasks_of(scene: Scene, seed: int, kinds: dict[str, int], only: str) -> Iterator[Task]:
-    """Yield a scene's trials: of each kind so many, 0 for one at each place. ``only`` picks places by label."""
+    """Yield a scene's trials:
+
+    of each kind so many, 0 for one at each place. ``only`` picks places by label.
+    """
     places = {find: find(scene) for find in {KINDS[kind].places for kind in kinds}}
     for kind, count in kinds.items():
         at_all = [place for place in places[KINDS[kind].places] if place.label.startswith(only)]
-        chosen = Random(f"{seed} {kind}").sample(at_all, min(count, len(at_all))) if count else at_all
+        chosen = (
+            Random(f"{seed} {kind}").sample(at_all, min(count, len(at_all))) if count else at_all
+        )
         for at in chosen:
             yield Task(kind, scene, seed, at)
 
 
 def each_in_turn(tasks: Sequence[Task]) -> list[Task]:
-    """Bring each kind of place, or of fault, up early, so that where time ends soon none was left out."""
+    """Bring each kind of place, or of fault, up early, so that where time ends soon none was left
+    out."""
     seen: Counter[str] = Counter()
     turns = []
     for task in tasks:
@@ -85,7 +91,9 @@ def play_all(
         def child(share: Sequence[Task] = tasks[worker::workers], told: int = writing) -> int:
             with os.fdopen(told, "w") as lines:
                 for task in itertools.takewhile(lambda _: time.monotonic() < until, share):
-                    lines.write(json.dumps(play(task.kind, task.scene, task.seed, task.at, plant)) + "\n")
+                    lines.write(
+                        json.dumps(play(task.kind, task.scene, task.seed, task.at, plant)) + "\n"
+                    )
             return 0
 
         fork(child)
@@ -97,7 +105,9 @@ def play_all(
             results += [json.loads(line) for line in told]
     failed = sum(os.wait()[1] != 0 for _ in pipes)
     if failed or (len(results) != len(tasks) and until == math.inf):
-        raise RuntimeError(f"{len(tasks)} trials were to be played, {len(results)} were; {failed} workers failed")
+        raise RuntimeError(
+            f"{len(tasks)} trials were to be played, {len(results)} were; {failed} workers failed"
+        )
     return results
 
 
@@ -108,7 +118,9 @@ def figures(results: Sequence[dict[str, Any]], took_s: float) -> dict[str, Any]:
         "scenes": len({result["seed"] for result in results}),
         "trials": dict(Counter(result["kind"] for result in results)),
         "boundaries": len({(result["seed"], result["boundary"]) for result in results}),
-        "struck": dict(Counter(label.split(" /")[0] for result in results for label in result["struck"])),
+        "struck": dict(
+            Counter(label.split(" /")[0] for result in results for label in result["struck"])
+        ),
         "kills": sum(result["kills"] for result in results),
         "resumes": sum(result["resumes"] for result in results),
         "found": {column: found.pop(column, 0) for column in COLUMNS} | dict(found),
@@ -117,7 +129,9 @@ def figures(results: Sequence[dict[str, Any]], took_s: float) -> dict[str, Any]:
 
 
 def show(figures: dict[str, Any]) -> None:
-    trials = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in figures["trials"].items())
+    trials = ", ".join(
+        f"{count} {kind.replace('_', ' ')}" for kind, count in figures["trials"].items()
+    )
     rows = [
         ("scenes", figures["scenes"]),
         ("boundaries", figures["boundaries"]),
@@ -131,10 +145,17 @@ def show(figures: dict[str, Any]) -> None:
         print(f"{name:<16}{value}")
 
 
-def play_rounds(wanted: argparse.Namespace, kinds: dict[str, int], until: float) -> list[dict[str, Any]]:
-    """Play so many rounds, or one after the other until the time is over, each in an order of its own."""
+def play_rounds(
+    wanted: argparse.Namespace, kinds: dict[str, int], until: float
+) -> list[dict[str, Any]]:
+    """Play so many rounds, or one after the other until the time is over, each in an order of its
+    own."""
     results: list[dict[str, Any]] = []
-    rounds = itertools.count(wanted.first) if until < math.inf else range(wanted.first, wanted.first + wanted.rounds)
+    rounds = (
+        itertools.count(wanted.first)
+        if until < math.inf
+        else range(wanted.first, wanted.first + wanted.rounds)
+    )
     for seed in rounds:
         tasks = list(tasks_of(SCENES[wanted.scene](seed), seed, kinds, wanted.only))
         Random(seed).shuffle(tasks)
@@ -145,22 +166,41 @@ def play_rounds(wanted: argparse.Namespace, kinds: dict[str, int], until: float)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.verification.crash", description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=1, help="scenes; the first is that of the test suite")
-    parser.add_argument("--seconds", type=float, help="go on with another round until so many are over")
-    parser.add_argument("--scene", choices=SCENES, default="any", help="one for all rounds; any: another for each")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.verification.crash", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="scenes; the first is that of the test suite"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="go on with another round until so many are over"
+    )
+    parser.add_argument(
+        "--scene", choices=SCENES, default="any", help="one for all rounds; any: another for each"
+    )
     parser.add_argument("--first", type=int, default=0, help="the seed of the first round")
     parser.add_argument("--workers", type=int, default=2, help="trials at the same time")
-    parser.add_argument("--kind", action="append", metavar="KIND[=N]", help=f"of {', '.join(KINDS)}; N trials, or all")
-    parser.add_argument("--only", default="", metavar="TEXT", help="boundaries whose label begins so")
-    parser.add_argument("--plant", choices=sorted(plants.PLANTS), default="nothing", help="a bug to be found")
+    parser.add_argument(
+        "--kind",
+        action="append",
+        metavar="KIND[=N]",
+        help=f"of {', '.join(KINDS)}; N trials, or all",
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="boundaries whose label begins so"
+    )
+    parser.add_argument(
+        "--plant", choices=sorted(plants.PLANTS), default="nothing", help="a bug to be found"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     wanted = parser.parse_args()
     given = wanted.kind or [play.__name__ for play in PLAYS]
     kinds = {name: int(count or 0) for name, _, count in (kind.partition("=") for kind in given)}
     began = time.monotonic()
     get_ready()
-    results = play_rounds(wanted, kinds, began + wanted.seconds if wanted.seconds is not None else math.inf)
+    results = play_rounds(
+        wanted, kinds, began + wanted.seconds if wanted.seconds is not None else math.inf
+    )
     told = figures(results, time.monotonic() - began)
     findings = [result for result in results if result["findings"]]
     if wanted.json:

@@ -1,4 +1,5 @@
-"""Forked children: the product's command, and a sandbox for it. All is imported once, so that each costs milliseconds.
+"""Forked children: the product's command, and a sandbox for it. All is imported once, so that each
+costs milliseconds.
 
 Whoever forks here has no threads and no event loop.
 """
@@ -47,7 +48,11 @@ def draw(job: Job, index: int, source: bytes | None) -> bytes:
 
 def get_ready() -> None:
     """Do once what every child would do: import what is imported late, read the certificates."""
-    for late in ("crucible_batch.cli.run_session", "crucible_batch.sandbox.server", "anyio._backends._asyncio"):
+    for late in (
+        "crucible_batch.cli.run_session",
+        "crucible_batch.sandbox.server",
+        "anyio._backends._asyncio",
+    ):
         importlib.import_module(late)
     ssl.create_default_context = functools.cache(ssl.create_default_context)
     aiohttp_transport.certificates()
@@ -72,7 +77,10 @@ class FastClock:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended (negative: by that signal), the effects that it reached, and those at which it was struck."""
+    """How a command ended (negative:
+
+    by that signal), the effects that it reached, and those at which it was struck.
+    """
 
     code: int
     trace: list[str]
@@ -90,7 +98,9 @@ class Started:
         _, status = os.waitpid(self.pid, 0)
         trace = self.trace.read_text().splitlines()
         struck = [line[1:] for line in trace if line.startswith("!")]
-        return Ended(os.waitstatus_to_exitcode(status), [line.removeprefix("!") for line in trace], struck)
+        return Ended(
+            os.waitstatus_to_exitcode(status), [line.removeprefix("!") for line in trace], struck
+        )
 
 
 def start_command(
@@ -195,4 +205,6 @@ def fork(child: Callable[[], int]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        os._exit(code)  # even where the last words can't be written: what is above on the stack is the parent's
+        os._exit(
+            code
+        )  # even where the last words can't be written: what is above on the stack is the parent's

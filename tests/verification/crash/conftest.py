@@ -1,4 +1,5 @@
-"""Campaigns as a child process, since whoever forks must have no threads; and the installed command, to be killed."""
+"""Campaigns as a child process, since whoever forks must have no threads; and the installed
+command, to be killed."""
 
 from __future__ import annotations
 
@@ -56,7 +57,12 @@ class User:
         return subprocess.Popen(
             [COMMAND, "run", "m.yaml", "--out-dir", "out", "-q", "-c", str(scene.concurrency)],
             cwd=self.folder,
-            env={**os.environ, "MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": self.url, "TMPDIR": str(self.temporary)},
+            env={
+                **os.environ,
+                "MOLTAZINE_API_KEY": KEY,
+                "CRUCIBLE_API_BASE": self.url,
+                "TMPDIR": str(self.temporary),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -80,13 +86,16 @@ def _sandbox(*options: str) -> Iterator[str]:
 
 @pytest.fixture
 def user(tmp_path: Path) -> Callable[..., Any]:
-    """Give a folder with ``scene``, and a gateway of its own as the command starts it, with more ``options``."""
+    """Give a folder with ``scene``, and a gateway of its own as the command starts it, with more
+    ``options``."""
 
     @contextmanager
     def at(scene: Scene, *options: str) -> Iterator[User]:
         scene.write(tmp_path)
         (tmp_path / "temporary").mkdir()
-        with _sandbox("--faults", scene.faults, "--upload-price", str(UPLOAD_PRICE), *options) as url:
+        with _sandbox(
+            "--faults", scene.faults, "--upload-price", str(UPLOAD_PRICE), *options
+        ) as url:
             yield User(tmp_path, url)
 
     return at

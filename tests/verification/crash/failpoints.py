@@ -1,4 +1,5 @@
-"""Failpoints: every effect of a run is counted as it happens, and a signal strikes at the chosen ones.
+"""Failpoints: every effect of a run is counted as it happens, and a signal strikes at the chosen
+ones.
 
     request     before its first byte leaves
     answer      after its last byte, before anybody has it
@@ -7,7 +8,8 @@
     replace     before and after the report gets its name
     fsync       before each
 
-Nothing of this is in the product: the channel is wrapped, and ``os`` and ``sqlite3`` are patched in this process.
+Nothing of this is in the product: the channel is wrapped, and ``os`` and ``sqlite3`` are patched in
+this process.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}[^/]*")
 
 @dataclass(frozen=True)
 class Strike:
-    """A signal at the ``nth`` effect with this label; without one, at the ``nth`` of all. ``again_after`` so many more
-    effects it comes once more."""
+    """A signal at the ``nth`` effect with this label; without one, at the ``nth`` of all.
+    ``again_after`` so many more effects it comes once more."""
 
     signal: int
     nth: int
@@ -44,7 +46,8 @@ class Strike:
 
 
 class Failpoints:
-    """Writes each effect of this process to ``trace`` as it happens; with a ``!`` before it, where it was struck."""
+    """Writes each effect of this process to ``trace`` as it happens; with a ``!`` before it, where
+    it was struck."""
 
     def __init__(self, strike: Strike | None, trace: Path) -> None:
         self._strike = strike
@@ -88,17 +91,23 @@ class _Channel(Channel):
         self._inner = inner
         self._reach = reach
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Reply:
         what = f"{method} {_ID.sub('*', httpx.URL(url).path)}"
         self._reach(f"request {what}")
-        return _Reply(await self._inner.send(method, url, headers, body), lambda: self._reach(f"answer {what}"))
+        return _Reply(
+            await self._inner.send(method, url, headers, body),
+            lambda: self._reach(f"answer {what}"),
+        )
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
 class _Reply(Reply):
-    """An answer; ``ended`` is called once, after the last of its bytes or where its reader wants no more."""
+    """An answer; ``ended`` is called once, after the last of its bytes or where its reader wants no
+    more."""
 
     def __init__(self, inner: Reply, ended: Callable[[], None]) -> None:
         self._inner = inner
@@ -153,7 +162,9 @@ def _around(function: Callable[..., Any], label: str, reach: Reach) -> Callable[
     return call
 
 
-def _connecting(connect: Callable[..., sqlite3.Connection], reach: Reach) -> Callable[..., sqlite3.Connection]:
+def _connecting(
+    connect: Callable[..., sqlite3.Connection], reach: Reach
+) -> Callable[..., sqlite3.Connection]:
     class Watched(sqlite3.Connection):
         def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
             if sql != "COMMIT":

@@ -1,7 +1,8 @@
-"""The judge: holds what a sandbox saw against what a scene asks for, and the run directory against both.
+"""The judge: holds what a sandbox saw against what a scene asks for, and the run directory against
+both.
 
-It believes nothing that the product says of itself. Jobs are counted by their prompts, not by their keys, so that a
-purchase under a fresh key shows.
+It believes nothing that the product says of itself. Jobs are counted by their prompts, not by their
+keys, so that a purchase under a fresh key shows.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.records import Job
 from tests.harness.sandbox_audit import with_audit
 from tests.verification.crash.children import draw
-from tests.verification.crash.scenes import ATTEMPTS, OUTPUTS, UPLOAD_BOUND, UPLOAD_PRICE, Scene, Want
+from tests.verification.crash.scenes import (
+    ATTEMPTS,
+    OUTPUTS,
+    UPLOAD_BOUND,
+    UPLOAD_PRICE,
+    Scene,
+    Want,
+)
 
 PURCHASES = ("generate", "asset-create", "asset-delete", "upload", "download")
 _LEVEL = {"reserve": 1, "upload": 1, "refund": -1, "rebate": -1, "consume": 0, "grant": 0}
@@ -42,8 +50,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Past:
-    """What happened before the last run: how often a run was killed, whether what it knew was lost, and how many
-    intents may have arrived after they were given up. Those are held in the books for good, and named as lost."""
+    """What happened before the last run: how often a run was killed, whether what it knew was lost,
+    and how many intents may have arrived after they were given up. Those are held in the books for
+    good, and named as lost."""
 
     kills: int = 0
     state_lost: bool = False
@@ -73,8 +82,12 @@ def judge(scene: Scene, past: Past, run_dir: Path, code: int, state: Any) -> Ite
 
 
 def asks_for_an_upload_ceiling(run_dir: Path) -> bool:
-    """Whether a run stopped because it lost the answers of uploads before any of them had named a price."""
-    return any("max_credits_per_upload" in ((row.get("error") or {}).get("hint") or "") for row in _rows(run_dir))
+    """Whether a run stopped because it lost the answers of uploads before any of them had named a
+    price."""
+    return any(
+        "max_credits_per_upload" in ((row.get("error") or {}).get("hint") or "")
+        for row in _rows(run_dir)
+    )
 
 
 def _rows(run_dir: Path) -> list[Any]:
@@ -103,7 +116,9 @@ def _purchases(scene: Scene, state: Any) -> Iterator[Finding]:
         if succeeded + failed != found.total():
             yield Finding("unfinished", f"{want.prompt!r} is under way: {dict(found)}")
         if succeeded > want.count:
-            yield Finding("double charges", f"{want.prompt!r} was charged {succeeded} times, not {want.count}")
+            yield Finding(
+                "double charges", f"{want.prompt!r} was charged {succeeded} times, not {want.count}"
+            )
         if not _within_the_rule(want, succeeded, failed):
             yield Finding("attempts", f"{want.prompt!r}: {succeeded} succeeded, {failed} failed")
 
@@ -137,15 +152,21 @@ def _outputs(scene: Scene, report: Any, run_dir: Path, state: Any) -> Iterator[F
         yield Finding("lost outputs", f"the report has other jobs than the manifest: {counted}")
     bought = sum(job["status"] == "succeeded" for job in state["jobs"])
     if report["counts"]["succeeded"] != bought:
-        yield Finding("lost outputs", f"{bought} jobs were paid for, {report['counts']['succeeded']} are here")
+        yield Finding(
+            "lost outputs", f"{bought} jobs were paid for, {report['counts']['succeeded']} are here"
+        )
 
 
 def _uploads(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Finding]:
-    """Each image is kept once. A kill may cost another upload of it, which was then given back for its rebate.
+    """Each image is kept once. A kill may cost another upload of it, which was then given back for
+    its rebate.
 
-    What only a lost journal knew of stays: an intent without its bytes, or an image that wasn't ready to be found.
+    What only a lost journal knew of stays: an intent without its bytes, or an image that wasn't
+    ready to be found.
     """
-    kept = Counter(asset["upload"]["sha256"] for asset in state["assets"] if asset["status"] == "ready")
+    kept = Counter(
+        asset["upload"]["sha256"] for asset in state["assets"] if asset["status"] == "ready"
+    )
     wanted = Counter(scene.digests)
     if kept != wanted and not (past.state_lost and kept.keys() == wanted.keys()):
         yield Finding("uploads", f"kept are {dict(kept)}")
@@ -171,7 +192,10 @@ def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Findin
     if peak > scene.budget + unseen:
         yield Finding("over budget", f"{peak} were spent or reserved at once, of {scene.budget}")
     if told["jobs"] != audit["spent_on_jobs"]:
-        yield Finding("books", f"{told['jobs']} for jobs in the report, {audit['spent_on_jobs']} in the ledger")
+        yield Finding(
+            "books",
+            f"{told['jobs']} for jobs in the report, {audit['spent_on_jobs']} in the ledger",
+        )
     if audit["reserved"]:
         yield Finding("books", f"{audit['reserved']} are reserved when all is over")
     lost = report["credits"]["lost_uploads"]
@@ -180,21 +204,36 @@ def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Findin
     most = past.kills * len(scene.images)
     # A refund that came after a kill may have left the list of entries before the next run read it.
     unseen_refunds = (
-        told["held_for_refunds"] if past.kills and len(state["ledger"]) > SandboxConfig().recent_entries else Decimal(0)
+        told["held_for_refunds"]
+        if past.kills and len(state["ledger"]) > SandboxConfig().recent_entries
+        else Decimal(0)
     )
     held = told["held"] - unseen_refunds
     if held not in ({Decimal(0)} if is_unpriced else _holds(lost, most - lost)) or lost > most:
         yield Finding("books", f"{told['held']} held, {lost} uploads lost")
-    # The rebate of a DELETE whose answer was lost is never seen: the books then show more, and never less.
-    rebates = UPLOAD_PRICE * sum(asset["status"] == "deleted" for asset in state["assets"]) if past.kills else 0
+    # The rebate of a DELETE whose answer was lost is never seen: the books then show more, and
+    # never less.
+    rebates = (
+        UPLOAD_PRICE * sum(asset["status"] == "deleted" for asset in state["assets"])
+        if past.kills
+        else 0
+    )
     uploads = told["uploads"] - told["rebates"]
     late = UPLOAD_PRICE * min(past.late, lost)
-    if not audit["spent_on_uploads"] - unseen - late <= uploads <= audit["spent_on_uploads"] + rebates:
-        yield Finding("books", f"{uploads} for uploads in the report, {audit['spent_on_uploads']} in the ledger")
+    if (
+        not audit["spent_on_uploads"] - unseen - late
+        <= uploads
+        <= audit["spent_on_uploads"] + rebates
+    ):
+        yield Finding(
+            "books",
+            f"{uploads} for uploads in the report, {audit['spent_on_uploads']} in the ledger",
+        )
 
 
 def _holds(lost: int, assumed: int) -> set[Decimal]:
-    """What may be held for uploads without a figure, of which at most ``assumed`` were found at the gateway.
+    """What may be held for uploads without a figure, of which at most ``assumed`` were found at the
+    gateway.
 
     Those of before the first price count with that price, the others with their bound.
     """
@@ -203,8 +242,8 @@ def _holds(lost: int, assumed: int) -> set[Decimal]:
 
 
 def _leftovers(report: Any, run_dir: Path) -> Iterator[Finding]:
-    """Beside the outputs that the report names there are what says what made each, its thumbnail, the journal, its
-    lock, and what lies open at the top."""
+    """Beside the outputs that the report names there are what says what made each, its thumbnail,
+    the journal, its lock, and what lies open at the top."""
     outputs = {output["path"] for job in report["jobs"] for output in job["outputs"]}
     sidecars = {f"{path}.json" for path in outputs}
     for path in sidecars:
@@ -214,8 +253,14 @@ def _leftovers(report: Any, run_dir: Path) -> Iterator[Finding]:
     named |= {".crucible/journal.sqlite3", ".crucible/lock"}
     for path in run_dir.rglob("*"):
         is_open = path.parent == run_dir and not path.name.startswith(".")
-        is_thumbnail = path.parent == run_dir / ".crucible/thumbnails" and _THUMBNAIL.fullmatch(path.name)
-        if path.is_file() and not (is_open or is_thumbnail) and path.relative_to(run_dir).as_posix() not in named:
+        is_thumbnail = path.parent == run_dir / ".crucible/thumbnails" and _THUMBNAIL.fullmatch(
+            path.name
+        )
+        if (
+            path.is_file()
+            and not (is_open or is_thumbnail)
+            and path.relative_to(run_dir).as_posix() not in named
+        ):
             yield Finding("leftovers", str(path.relative_to(run_dir)))
 
 

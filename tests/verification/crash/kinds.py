@@ -32,11 +32,18 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def play(kind: str, scene: Scene, seed: int, at: Boundary, plant: Callable[[], None]) -> dict[str, Any]:
+def play(
+    kind: str, scene: Scene, seed: int, at: Boundary, plant: Callable[[], None]
+) -> dict[str, Any]:
     """Play one trial, and tell all about it in plain values."""
     with staged(scene, plant) as trial:
-        findings = [asdict(finding) for finding in KINDS[kind].play(trial, Random(f"{seed} {kind} {at}"), at)]
-        log = "".join(path.read_text(errors="replace") for path in sorted(trial.folder.glob("log-*")))
+        findings = [
+            asdict(finding)
+            for finding in KINDS[kind].play(trial, Random(f"{seed} {kind} {at}"), at)
+        ]
+        log = "".join(
+            path.read_text(errors="replace") for path in sorted(trial.folder.glob("log-*"))
+        )
         return {
             "kind": kind,
             "seed": seed,

@@ -20,7 +20,9 @@ from crucible_batch.outputs.temp_file import TempFile
 def _fresh_keys() -> None:
     submit = HttpGateway.submit
 
-    async def under_a_fresh_key(self: HttpGateway, workflow_id: str, params: Any, *, key: str, **how: Any) -> Any:
+    async def under_a_fresh_key(
+        self: HttpGateway, workflow_id: str, params: Any, *, key: str, **how: Any
+    ) -> Any:
         return await submit(self, workflow_id, params, key=key[:100] + secrets.token_hex(8), **how)
 
     HttpGateway.submit = under_a_fresh_key  # type: ignore[method-assign]

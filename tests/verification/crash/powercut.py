@@ -1,7 +1,9 @@
-"""Trials with a power cut: the run directory lies on an ext4 of its own, of which only what reached the disk is left.
+"""Trials with a power cut: the run directory lies on an ext4 of its own, of which only what reached
+the disk is left.
 
-The image is copied while it is mounted, right after the kill, so that whatever nobody synced is gone; the copy is
-mounted, which plays its journal back, and the same command goes on there. It takes root, and loop devices.
+The image is copied while it is mounted, right after the kill, so that whatever nobody synced is
+gone; the copy is mounted, which plays its journal back, and the same command goes on there. It
+takes root, and loop devices.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def unplugged(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
 
 
 def boundaries_on_disk(scene: Scene) -> list[Boundary]:
-    """Run a scene undisturbed on an ext4, where it has other effects than on a file system in memory."""
+    """Run a scene undisturbed on an ext4, where it has other effects than on a file system in
+    memory."""
     with staged(scene, lambda: None) as trial, _mounted(_new_image(trial), trial.folder / "disk"):
         return boundaries_in(trial.run().trace)
 
@@ -63,4 +66,6 @@ def _do(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         who = "root" if os.geteuid() == 0 else "no root"
-        raise RuntimeError(f"a power cut takes root and loop devices; {' '.join(command)}, as {who}: {done.stderr}")
+        raise RuntimeError(
+            f"a power cut takes root and loop devices; {' '.join(command)}, as {who}: {done.stderr}"
+        )

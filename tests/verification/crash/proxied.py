@@ -1,4 +1,7 @@
-"""Trials on a bad line: one exchange of a run goes wrong in one of the ways of ``wire_faults.py``."""
+"""Trials on a bad line:
+
+one exchange of a run goes wrong in one of the ways of ``wire_faults.py``.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def proxied(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
         trial.struck += [f"{line['fault']} @ {line['at']}" for line in told if "fault" in line]
         allowed = BY_NAME[fault].codes | {0}
         if ended.code not in allowed:
-            yield Finding("exit codes", f"{at.label} {at.nth} ended with {ended.code}, not one of {sorted(allowed)}")
+            yield Finding(
+                "exit codes",
+                f"{at.label} {at.nth} ended with {ended.code}, not one of {sorted(allowed)}",
+            )
         # No worse than a kill, for an upload that is under way.
         trial.left += 1
         if BY_NAME[fault].arrival is Arrival.LATE:
@@ -63,9 +69,12 @@ def exchanges_of(scene: Scene) -> list[Boundary]:
     ]
 
 
-@retry(retry=retry_if_result(operator.not_), wait=wait_fixed(0.01), stop=stop_after_delay(_LATEST_S))
+@retry(
+    retry=retry_if_result(operator.not_), wait=wait_fixed(0.01), stop=stop_after_delay(_LATEST_S)
+)
 def _await_the_late(proxy: Proxy) -> bool:
-    """Wait until what was late has arrived, where there was any: else it would seem to be asked for by a later run.
+    """Wait until what was late has arrived, where there was any: else it would seem to be asked for
+    by a later run.
 
     Raises ``RetryError`` where it doesn't come.
     """

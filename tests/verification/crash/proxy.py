@@ -1,7 +1,8 @@
-"""A proxy between the command and its sandbox, in a process of its own: it lets one exchange go wrong.
+"""A proxy between the command and its sandbox, in a process of its own: it lets one exchange go
+wrong.
 
-It stands before both origins, and listens as a third one, to which nobody has any business to go. Everything that
-arrives anywhere but at the API is searched for the key.
+It stands before both origins, and listens as a third one, to which nobody has any business to go.
+Everything that arrives anywhere but at the API is searched for the key.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Aim:
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy under way. Its log tells each exchange as it begins, each fault as it strikes, each leak, and when
-    what was late has arrived."""
+    """A proxy under way. Its log tells each exchange as it begins, each fault as it strikes, each
+    leak, and when what was late has arrived."""
 
     pid: int
     url: str
@@ -58,7 +59,10 @@ def start_proxy(sandbox: Sandbox, log: Path, aim: Aim | None) -> Proxy:
     """Start a proxy, listening."""
     log.touch()
     sockets = {where: _listen() for where in (_API, _STORAGE, _THIEF)}
-    urls = {where: f"http://127.0.0.1:{listening.getsockname()[1]}" for where, listening in sockets.items()}
+    urls = {
+        where: f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for where, listening in sockets.items()
+    }
 
     def child() -> int:
         signal.alarm(60)
@@ -78,7 +82,9 @@ def _listen() -> socket.socket:
 
 
 class _Relay:
-    def __init__(self, sandbox: Sandbox, log: Path, aim: Aim | None, urls: Mapping[str, str]) -> None:
+    def __init__(
+        self, sandbox: Sandbox, log: Path, aim: Aim | None, urls: Mapping[str, str]
+    ) -> None:
         self._sandbox = sandbox
         self._aim = aim
         self._urls = urls
@@ -89,13 +95,17 @@ class _Relay:
 
     async def serve(self, sockets: Mapping[str, socket.socket]) -> None:
         for where, listening in sockets.items():
-            await asyncio.start_server(lambda r, w, where=where: self._client(r, w, where), sock=listening)
+            await asyncio.start_server(
+                lambda r, w, where=where: self._client(r, w, where), sock=listening
+            )
         await asyncio.Event().wait()
 
     def _tell(self, **what: str) -> None:
         self._log.write(json.dumps(what) + "\n")
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, where: str) -> None:
+    async def _client(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, where: str
+    ) -> None:
         try:
             while await self._exchange(reader, writer, where):
                 pass
@@ -104,7 +114,9 @@ class _Relay:
         finally:
             writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, where: str) -> bool:
+    async def _exchange(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, where: str
+    ) -> bool:
         """Relay one exchange. Returns whether the connection is good for another."""
         request = await _message(reader)
         method, target = request.split(b" ", 2)[:2]
@@ -113,7 +125,8 @@ class _Relay:
         if where != _API and self._sandbox.key.encode() in request:
             self._tell(leak=label)
         if where == _THIEF:
-            # What is signed may be redirected, and is followed without a key; what bears one may not.
+            # What is signed may be redirected, and is followed without a key; what bears one may
+            # not.
             if not (self._aim and _is_signed(self._aim.label)):
                 self._tell(leak=f"{label} was led to another origin")
             return False
@@ -128,9 +141,15 @@ class _Relay:
     def _due(self, label: str) -> WireFault | None:
         self._seen[label] += 1
         aim = self._aim
-        return BY_NAME[aim.fault] if aim and (aim.label, aim.nth) == (label, self._seen[label]) else None
+        return (
+            BY_NAME[aim.fault]
+            if aim and (aim.label, aim.nth) == (label, self._seen[label])
+            else None
+        )
 
-    async def _strike(self, fault: WireFault, request: bytes, writer: asyncio.StreamWriter, where: str) -> bool:
+    async def _strike(
+        self, fault: WireFault, request: bytes, writer: asyncio.StreamWriter, where: str
+    ) -> bool:
         answer = Answer(b"", (), b"")
         match fault.arrival:
             case Arrival.LATE:
@@ -143,7 +162,9 @@ class _Relay:
             case Arrival.BEFORE:
                 pass
         delivery = fault.deliver(answer, self._before)
-        parts = tuple(part.replace(b"THIEF", self._urls[_THIEF].encode() + b"/") for part in delivery.parts)
+        parts = tuple(
+            part.replace(b"THIEF", self._urls[_THIEF].encode() + b"/") for part in delivery.parts
+        )
         return await _deliver(writer, Delivery(parts, delivery.end, delivery.pause_s))
 
     async def _later(self, request: bytes, where: str) -> Answer:
@@ -154,7 +175,9 @@ class _Relay:
 
     async def _forward(self, request: bytes, where: str) -> Answer:
         upstream = self._sandbox.url if where == _API else self._sandbox.storage_url
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(upstream.rpartition(":")[2]))
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", int(upstream.rpartition(":")[2])
+        )
         try:
             start, _, rest = request.partition(b"\r\n")
             writer.write(start + b"\r\nconnection: close\r\n" + _without(rest, b"connection:"))
@@ -164,7 +187,9 @@ class _Relay:
         first, *headers = head.split(b"\r\n")
         # Both ports have five digits, so that the length stays what it is.
         body = body.replace(self._sandbox.storage_url.encode(), self._urls[_STORAGE].encode())
-        return Answer(first, tuple(line for line in headers if not line.lower().startswith(_HOP)), body)
+        return Answer(
+            first, tuple(line for line in headers if not line.lower().startswith(_HOP)), body
+        )
 
 
 def _is_signed(label: str) -> bool:

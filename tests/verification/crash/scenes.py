@@ -1,4 +1,7 @@
-"""Scenes: what a manifest asks for, worked out beside it, so that a judge knows what should have been bought."""
+"""Scenes:
+
+what a manifest asks for, worked out beside it, so that a judge knows what should have been bought.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ workflows: {zimage-sheet: {params: {size.width: 64, size.height: 64}}}
 
 @dataclass(frozen=True)
 class Want:
-    """``count`` jobs that ask for the same, by a prompt that is theirs alone. ``hopeless``: the gateway refuses it."""
+    """``count`` jobs that ask for the same, by a prompt that is theirs alone.
+
+    ``hopeless``: the gateway refuses it.
+    """
 
     prompt: str
     workflow: str = "zimage-base"
@@ -46,15 +52,18 @@ class Want:
         image = f", image: {self.image}" if self.image else ""
         repeat = f", repeat: {self.count}" if self.count > 1 else ""
         name = self.prompt.replace(" ", "-")
-        return f"  - {{name: {name}, prompt: {self.prompt}, workflow: {self.workflow}{image}{repeat}}}"
+        return (
+            f"  - {{name: {name}, prompt: {self.prompt}, workflow: {self.workflow}{image}{repeat}}}"
+        )
 
 
 @dataclass(frozen=True)
 class Scene:
     """A manifest, its images, and the gateway that it meets.
 
-    ``spare`` is what the budget has beyond all prices: the last job holds its ceiling of 4, not its price of 2 or more,
-    and each kill may lose the answer of an upload for every image. Beside it there is room for the bounds of those.
+    ``spare`` is what the budget has beyond all prices: the last job holds its ceiling of 4, not its
+    price of 2 or more, and each kill may lose the answer of an upload for every image. Beside it
+    there is room for the bounds of those.
     """
 
     wants: tuple[Want, ...]
@@ -93,14 +102,19 @@ class Scene:
         for name, content in self.images.items():
             (folder / name).write_bytes(content)
         ceiling = f", max_credits_per_job: {self.ceiling}" if self.ceiling else ""
-        upload_ceiling = f", max_credits_per_upload: {self.upload_ceiling}" if self.upload_ceiling else ""
+        upload_ceiling = (
+            f", max_credits_per_upload: {self.upload_ceiling}" if self.upload_ceiling else ""
+        )
         budget = f"budget: {{credits: {self.budget}{ceiling}{upload_ceiling}}}\njobs:\n"
         lines = [want.line() for want in self.wants]
         (folder / "m.yaml").write_text("\n".join([HEAD + budget + lines[0], *lines[1:], ""]))
 
 
 def steady_scene() -> Scene:
-    """The scene of the test suite: two images, one of them for two jobs, a sheet, a repeat, failures of both kinds."""
+    """The scene of the test suite:
+
+    two images, one of them for two jobs, a sheet, a repeat, failures of both kinds.
+    """
     return Scene(
         wants=(
             Want("one sheet", "zimage-sheet"),
@@ -133,9 +147,12 @@ def six_jobs() -> Scene:
 
 
 def big_scene(jobs: int, images: int) -> Scene:
-    """So many jobs, so many of them with an image of their own, and a third of the others with two outputs."""
+    """So many jobs, so many of them with an image of their own, and a third of the others with two
+    outputs."""
     edits = [Want(f"edit {n}", "qwen-edit", image=f"{n}.png") for n in range(images)]
-    others = [Want(f"other {n}", "zimage-base" if n % 3 else "zimage-sheet") for n in range(jobs - images)]
+    others = [
+        Want(f"other {n}", "zimage-base" if n % 3 else "zimage-sheet") for n in range(jobs - images)
+    ]
     wants = edits + others
     Random(jobs).shuffle(wants)
     return Scene(wants=tuple(wants), concurrency=8, faults="generate.fail=2", spare=Decimal(6))
@@ -148,7 +165,9 @@ def any_scene(seed: int) -> Scene:
     wants = [Want(f"text {n}", count=chance.choice((1, 1, 2))) for n in range(chance.randint(1, 4))]
     wants += [Want(f"sheet {n}", "zimage-sheet") for n in range(chance.randint(0, 2))]
     wants += [
-        Want(f"edit {n}", "qwen-edit", image=chance.choice(images)) for n in range(chance.randint(1, 5)) if images
+        Want(f"edit {n}", "qwen-edit", image=chance.choice(images))
+        for n in range(chance.randint(1, 5))
+        if images
     ]
     wants += [Want(f"nsfw {n}", hopeless=True) for n in range(chance.randint(0, 1))]
     chance.shuffle(wants)
@@ -171,5 +190,7 @@ SCENES: Mapping[str, Callable[[int], Scene]] = {
 
 def _picture(name: str) -> bytes:
     buffer = io.BytesIO()
-    Image.frombytes("RGB", (16, 16), hashlib.shake_256(name.encode()).digest(768)).save(buffer, "PNG")
+    Image.frombytes("RGB", (16, 16), hashlib.shake_256(name.encode()).digest(768)).save(
+        buffer, "PNG"
+    )
     return buffer.getvalue()

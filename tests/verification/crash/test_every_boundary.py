@@ -1,4 +1,7 @@
-"""Killed at any effect, twice, or with its state lost: the same command ends it, and nothing is bought twice."""
+"""Killed at any effect, twice, or with its state lost:
+
+the same command ends it, and nothing is bought twice.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,14 @@ EFFECTS = {
 }
 
 
-def test_after_kill_9_at_every_effect_the_same_command_ends_as_if_nothing_had_been(campaign: Any) -> None:
+def test_after_kill_9_at_every_effect_the_same_command_ends_as_if_nothing_had_been(
+    campaign: Any,
+) -> None:
     told = campaign("--kind", "killed", "--kind", "undisturbed=1")
     assert told["findings"] == []
     assert told["struck"].keys() == EFFECTS
-    # How often a job is looked at differs from run to run, so a few of the last looks are never reached.
+    # How often a job is looked at differs from run to run, so a few of the last looks are never
+    # reached.
     assert told["kills"] > 0.9 * told["trials"]["killed"] > 150
 
 

@@ -1,4 +1,7 @@
-"""Asked to stop at any effect, started several times at once, killed at any time: one run, one purchase, true codes."""
+"""Asked to stop at any effect, started several times at once, killed at any time:
+
+one run, one purchase, true codes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ LONG = Scene(
 
 
 @pytest.mark.parametrize("only", ["", "replace", "request GET /api/v1/workflows"])
-def test_a_signal_at_any_effect_ends_with_its_code_and_the_same_command_continues(campaign: Any, only: str) -> None:
+def test_a_signal_at_any_effect_ends_with_its_code_and_the_same_command_continues(
+    campaign: Any, only: str
+) -> None:
     told = campaign("--kind", "signalled=100" if not only else "signalled", "--only", only)
     assert told["findings"] == [], told["findings"]
     assert sum(told["struck"].values()) > (90 if not only else 1)

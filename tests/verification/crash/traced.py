@@ -1,7 +1,8 @@
-"""Trials by system call, with no hook in the product: strace kills the command at one, or has the kernel refuse it.
+"""Trials by system call, with no hook in the product: strace kills the command at one, or has the
+kernel refuse it.
 
-strace counts for each thread by itself, so that a place is the n-th call of some thread; where several come that far,
-the first one dies, and each is refused.
+strace counts for each thread by itself, so that a place is the n-th call of some thread; where
+several come that far, the first one dies, and each is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,18 @@ from tests.verification.crash.judge import Finding
 from tests.verification.crash.scenes import Scene
 from tests.verification.crash.trials import Boundary, Trial, staged
 
-WRITING = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "link", "linkat", "rename", "renameat2", "mkdir")
+WRITING = (
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "link",
+    "linkat",
+    "rename",
+    "renameat2",
+    "mkdir",
+)
 TALKING = ("sendto", "recvfrom", "connect", "unlink", "flock")
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS")
 
@@ -38,9 +50,14 @@ def stopped(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
 
 
 def refused(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
-    """A call that writes is refused, once or from then on: a disk that is full, broken, over quota or read-only."""
+    """A call that writes is refused, once or from then on:
+
+    a disk that is full, broken, over quota or read-only.
+    """
     call, error, ever = at.label.split(" ")
-    ended, calls = _run(trial, WRITING, f"{call}:error={error}:when={at.nth}{'+' if ever == 'ever' else ''}")
+    ended, calls = _run(
+        trial, WRITING, f"{call}:error={error}:when={at.nth}{'+' if ever == 'ever' else ''}"
+    )
     trial.struck += [at.label] if any("(INJECTED)" in line for line in calls) else []
     if ended.code not in {0, 1, 2, 5}:
         yield Finding("exit codes", f"{at.label} {at.nth} ended with {ended.code}")
@@ -76,7 +93,10 @@ def _recorded(scene: Scene, names: Sequence[str]) -> list[Boundary]:
 
 
 def _run(trial: Trial, names: Sequence[str], inject: str) -> tuple[Ended, list[str]]:
-    """Run the command under strace. Returns how it ended, and strace's lines; ``inject`` is its rule, if any."""
+    """Run the command under strace.
+
+    Returns how it ended, and strace's lines; ``inject`` is its rule, if any.
+    """
     output = trial.folder / "strace"
     gate, opener = os.pipe()
     plant, trial.plant, trial.bare = trial.plant, _waiting(trial.plant, gate, opener), True
@@ -107,12 +127,28 @@ def _waiting(plant: Callable[[], None], gate: int, opener: int) -> Callable[[], 
 def _attached(pid: int, output: Path, names: Sequence[str], inject: str) -> subprocess.Popen[str]:
     strace = shutil.which("strace")
     if strace is None:
-        raise RuntimeError("strace is needed to stop a run at its system calls: apt-get install strace")
+        raise RuntimeError(
+            "strace is needed to stop a run at its system calls: apt-get install strace"
+        )
     # A leading ? lets a call be one that this machine's kernel hasn't got.
     traced = ",".join(f"?{name}" for name in names)
     rules = ["-e", f"inject={inject}"] if inject else []
-    command = [strace, "-f", "-s", "0", "-o", str(output), "-e", f"trace={traced}", *rules, "-p", str(pid)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [
+        strace,
+        "-f",
+        "-s",
+        "0",
+        "-o",
+        str(output),
+        "-e",
+        f"trace={traced}",
+        *rules,
+        "-p",
+        str(pid),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr is not None
     if "attached" not in (line := process.stderr.readline()):
         raise RuntimeError(f"strace can't trace a process of ours: {line}{process.stderr.read()}")

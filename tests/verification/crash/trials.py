@@ -17,11 +17,19 @@ from crucible_batch.features.control.part import SOCKET
 from tests.verification.crash.canary import leaks
 from tests.verification.crash.children import Ended, Sandbox, Started, start_command, start_sandbox
 from tests.verification.crash.failpoints import Strike
-from tests.verification.crash.judge import Finding, Past, ask, asks_for_an_upload_ceiling, judge, judge_repeat
+from tests.verification.crash.judge import (
+    Finding,
+    Past,
+    ask,
+    asks_for_an_upload_ceiling,
+    judge,
+    judge_repeat,
+)
 from tests.verification.crash.scenes import UPLOAD_PRICE, Scene
 
 MEMORY = Path("/dev/shm")
-"""A kill loses nothing that was written, synced or not, so a file system in memory does, and is fast."""
+"""A kill loses nothing that was written, synced or not, so a file system in memory does, and is
+fast."""
 
 BLOCKED = 4
 """The exit code of a run that has jobs left for which credits are missing."""
@@ -49,7 +57,8 @@ class Trial:
     out: str = "out"
     """Where the run directory is, below the folder."""
     url: str = ""
-    """Where the command finds the gateway; at the sandbox itself, unless something stands between the two."""
+    """Where the command finds the gateway; at the sandbox itself, unless something stands between
+    the two."""
     bare: bool = False
     """Whether the command runs without failpoints."""
     kills: int = 0
@@ -79,8 +88,19 @@ class Trial:
         }
 
     def start(self, strike: Strike | None = None, *options: str) -> Started:
-        args = ["run", "m.yaml", "--out-dir", self.out, "-q", "-c", str(self.scene.concurrency), *options]
-        return start_command(args, self.folder, self.environment, strike, self.plant, bare=self.bare)
+        args = [
+            "run",
+            "m.yaml",
+            "--out-dir",
+            self.out,
+            "-q",
+            "-c",
+            str(self.scene.concurrency),
+            *options,
+        ]
+        return start_command(
+            args, self.folder, self.environment, strike, self.plant, bare=self.bare
+        )
 
     def end(self, started: Started) -> Ended:
         ended = started.wait()
@@ -92,9 +112,14 @@ class Trial:
     def conclude(self, last: Ended, *, state_lost: bool = False) -> Iterator[Finding]:
         """Judge the last run, then run once more, which must cost nothing.
 
-        Where kills lost the answers to uploads, the run may ask for the most that one may cost: it is told.
+        Where kills lost the answers to uploads, the run may ask for the most that one may cost: it
+        is told.
         """
-        if last.code == BLOCKED and self.kills + self.left and asks_for_an_upload_ceiling(self.run_dir):
+        if (
+            last.code == BLOCKED
+            and self.kills + self.left
+            and asks_for_an_upload_ceiling(self.run_dir)
+        ):
             replace(self.scene, upload_ceiling=str(UPLOAD_PRICE)).write(self.folder)
             last = self.run()
         state = ask(self.sandbox.url)
@@ -109,7 +134,9 @@ class Trial:
 @contextmanager
 def staged(scene: Scene, plant: Callable[[], None]) -> Iterator[Trial]:
     """Set a scene up, and clear it away."""
-    with tempfile.TemporaryDirectory(prefix="crash-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as name:
+    with tempfile.TemporaryDirectory(
+        prefix="crash-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None
+    ) as name:
         folder = Path(name)
         (folder / "tmp").mkdir()
         scene.write(folder)
@@ -139,7 +166,8 @@ def killed_twice(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding
 
 
 def state_lost(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
-    """Killed, and then the journal is gone, or the whole directory, or an older copy of it comes back."""
+    """Killed, and then the journal is gone, or the whole directory, or an older copy of it comes
+    back."""
     what = chance.choice(("journal", "directory", "copy"))
     first = trial.run(at.strike(signal.SIGKILL))
     if what == "journal":
@@ -148,7 +176,9 @@ def state_lost(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
         shutil.rmtree(trial.run_dir, ignore_errors=True)
     elif trial.run_dir.exists():
         # A killed run leaves the socket of its commands behind, which shutil can't copy.
-        shutil.copytree(trial.run_dir, trial.folder / "copy", ignore=shutil.ignore_patterns(SOCKET.name))
+        shutil.copytree(
+            trial.run_dir, trial.folder / "copy", ignore=shutil.ignore_patterns(SOCKET.name)
+        )
         trial.run(Strike(signal.SIGKILL, chance.randint(1, len(first.trace))))
         shutil.rmtree(trial.run_dir)
         (trial.folder / "copy").rename(trial.run_dir)
@@ -157,7 +187,9 @@ def state_lost(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
 
 def signalled(trial: Trial, chance: Random, at: Boundary) -> Iterator[Finding]:
     """Asked to stop: by Ctrl-C once or twice, SIGTERM or SIGHUP."""
-    number, code = chance.choice(((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)))
+    number, code = chance.choice(
+        ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143))
+    )
     twice = number is signal.SIGINT and chance.random() < 0.5
     stopped = trial.run(at.strike(number, again_after=chance.randint(1, 5) if twice else 0))
     if stopped.code != code and trial.struck:

@@ -1,4 +1,5 @@
-"""What goes wrong with one exchange on the wire: whether the request arrives, and what comes back for an answer.
+"""What goes wrong with one exchange on the wire: whether the request arrives, and what comes back
+for an answer.
 
 before   the request never arrives             late    it arrives when its sender has given up
 after    it takes effect, and then             twice   it arrives two times
@@ -44,11 +45,17 @@ class Answer:
     headers: tuple[bytes, ...]
     body: bytes
 
-    def raw(self, body: bytes | None = None, *more: bytes, sized: bool = True, length: int | None = None) -> bytes:
+    def raw(
+        self, body: bytes | None = None, *more: bytes, sized: bool = True, length: int | None = None
+    ) -> bytes:
         """Give the bytes of the answer, with another body and ``more`` headers where there are any."""
         body = self.body if body is None else body
         kept = [line for line in self.headers if not line.lower().startswith(b"content-length:")]
-        size = [b"content-length: %d" % (len(body) if length is None else length)] if sized else [b"connection: close"]
+        size = (
+            [b"content-length: %d" % (len(body) if length is None else length)]
+            if sized
+            else [b"connection: close"]
+        )
         return b"\r\n".join([self.start, *kept, *size, *more, b"", body])
 
 
@@ -62,19 +69,26 @@ class Delivery:
 
 
 Deliver = Callable[[Answer, bytes], Delivery]
-"""From the answer, and the whole of the answer that the exchange before had, to what is delivered."""
+"""From the answer, and the whole of the answer that the exchange before had, to what is delivered.
+"""
 
 
 @dataclass(frozen=True)
 class WireFault:
-    """One kind of fault. ``codes`` are those with which a run that met it may end, besides its own."""
+    """One kind of fault.
+
+    ``codes`` are those with which a run that met it may end, besides its own.
+    """
 
     name: str
     arrival: Arrival
     deliver: Deliver
     codes: frozenset[int] = frozenset({5})
     spares: str | None = None
-    """The exchange that it isn't tried at: nothing in the contract lets a client see what came of it there."""
+    """The exchange that it isn't tried at:
+
+    nothing in the contract lets a client see what came of it there.
+    """
 
 
 def canned(status: bytes, body: bytes, *headers: bytes, kind: bytes = JSON) -> Deliver:
@@ -103,7 +117,10 @@ def half(cut: Callable[[bytes], bytes], end: End) -> Deliver:
 
 
 def unsized(missing: int) -> Deliver:
-    """The answer without its length and its last bytes: where it ends, only the end of the connection tells."""
+    """The answer without its length and its last bytes:
+
+    where it ends, only the end of the connection tells.
+    """
     return lambda answer, _before: Delivery(
         (answer.raw(answer.body[: len(answer.body) - missing], sized=False),), End.CLOSE
     )
@@ -136,11 +153,30 @@ FAULTS = (
     WireFault("hang-before", _NEVER, nothing(End.HANG)),
     WireFault("500-before", _NEVER, refused(b"500 Internal Server Error", b"INTERNAL")),
     WireFault("503-before", _NEVER, canned(b"503 Unavailable", b"", b"retry-after: 1")),
-    WireFault("429-before", _NEVER, refused(b"429 Too Many Requests", b"RATE_LIMITED", b"retry-after: 2")),
-    WireFault("401-before", _NEVER, refused(b"401 Unauthorized", b"UNAUTHORIZED"), codes=frozenset({3, 5})),
-    WireFault("402-before", _NEVER, refused(b"402 Payment Required", b"INSUFFICIENT"), codes=frozenset({1, 4, 5})),
-    WireFault("404-page-before", _NEVER, canned(b"404 Not Found", PAGE, kind=HTML), codes=frozenset({1, 5})),
-    WireFault("redirect-before", _NEVER, canned(b"307 Redirect", b"", b"location: THIEF"), codes=frozenset({1, 5})),
+    WireFault(
+        "429-before", _NEVER, refused(b"429 Too Many Requests", b"RATE_LIMITED", b"retry-after: 2")
+    ),
+    WireFault(
+        "401-before", _NEVER, refused(b"401 Unauthorized", b"UNAUTHORIZED"), codes=frozenset({3, 5})
+    ),
+    WireFault(
+        "402-before",
+        _NEVER,
+        refused(b"402 Payment Required", b"INSUFFICIENT"),
+        codes=frozenset({1, 4, 5}),
+    ),
+    WireFault(
+        "404-page-before",
+        _NEVER,
+        canned(b"404 Not Found", PAGE, kind=HTML),
+        codes=frozenset({1, 5}),
+    ),
+    WireFault(
+        "redirect-before",
+        _NEVER,
+        canned(b"307 Redirect", b"", b"location: THIEF"),
+        codes=frozenset({1, 5}),
+    ),
     WireFault("reset-late", Arrival.LATE, nothing(End.RESET)),
     WireFault("reset-after", _DONE, nothing(End.RESET)),
     WireFault("close-after", _DONE, nothing(End.CLOSE)),
@@ -156,7 +192,9 @@ FAULTS = (
     WireFault("cut-and-sized", _DONE, lambda answer, _: Delivery((answer.raw(answer.body[:-5]),))),
     WireFault("cut-and-unsized", _DONE, unsized(5)),
     WireFault("unsized", _DONE, unsized(0)),
-    WireFault("garbage", _DONE, lambda _answer, _: Delivery((b"\x16\x03\x01\x00\xff" * 60,), End.CLOSE)),
+    WireFault(
+        "garbage", _DONE, lambda _answer, _: Delivery((b"\x16\x03\x01\x00\xff" * 60,), End.CLOSE)
+    ),
     WireFault("unrequested-gzip", _DONE, _zipped),
     WireFault("interim-first", _DONE, _hinted),
     WireFault("drip", _DONE, _drip),
@@ -164,6 +202,8 @@ FAULTS = (
     # One picture in place of another, whole and of the right length, can't be told from it.
     WireFault("answer-of-another", _DONE, _of_another, spares=DOWNLOAD),
     # An intent has no key: the second is one more.
-    WireFault("sent-twice", Arrival.TWICE, lambda answer, _: Delivery((answer.raw(),)), spares=INTENT),
+    WireFault(
+        "sent-twice", Arrival.TWICE, lambda answer, _: Delivery((answer.raw(),)), spares=INTENT
+    ),
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}

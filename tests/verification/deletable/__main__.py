@@ -1,7 +1,8 @@
-"""Deletes each feature from a copy of the project, and sees that the rest works without it: ``make deletable``.
+"""Deletes each feature from a copy of the project, and sees that the rest works without it: ``make
+deletable``.
 
-In its quick form, the package is imported, and a newcomer's commands are run. Otherwise all tests of the rest are run
-as well, except for those of the documentation, which describes all features.
+In its quick form, the package is imported, and a newcomer's commands are run. Otherwise all tests
+of the rest are run as well, except for those of the documentation, which describes all features.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def without(feature: str, needs: dict[str, frozenset[str]]) -> set[str]:
 
 
 def copy_of_project(target: Path, feature: str, needs: dict[str, frozenset[str]]) -> None:
-    """Copy all files that git knows or would add, and delete the folder of a feature with its tests.
+    """Copy all files that git knows or would add, and delete the folder of a feature with its
+    tests.
 
     The tests of features that need it go as well, and their folders stay: they count as deleted.
     """
@@ -70,7 +72,11 @@ def copy_of_project(target: Path, feature: str, needs: dict[str, frozenset[str]]
 
 def environment(project: Path) -> dict[str, str]:
     """The environment in which Python imports the copy, and finds no key."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MOLTAZINE_", "CRUCIBLE_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MOLTAZINE_", "CRUCIBLE_"))
+    }
     return {**kept, "PYTHONPATH": str(project), "XDG_STATE_HOME": str(project.parent / "state")}
 
 
@@ -83,18 +89,35 @@ def failures(project: Path, *, quick: bool, workers: int) -> Iterator[str]:
     checks += [((*MODULE, "--help"), folder)]
     checks += [((*MODULE, *command), folder) for command in COMMANDS]
     if not quick:
-        pytest = (sys.executable, "-m", "pytest", "-q", "-n", str(workers), "--dist", "worksteal", "-m", "not slow")
+        pytest = (
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            str(workers),
+            "--dist",
+            "worksteal",
+            "-m",
+            "not slow",
+        )
         checks.append(((*pytest, "--ignore=tests/integration/docs", *TESTED), project))
     for command, directory in checks:
         done = subprocess.run(
-            command, cwd=directory, env=environment(project), check=False, capture_output=True, text=True
+            command,
+            cwd=directory,
+            env=environment(project),
+            check=False,
+            capture_output=True,
+            text=True,
         )
         if done.returncode != 0:
             yield f"$ {' '.join(command)}\n{(done.stdout + done.stderr)[-6000:]}"
 
 
 def main() -> int:
-    """Check each feature that is named, or all, and return 1 if the rest doesn't work without one of them."""
+    """Check each feature that is named, or all, and return 1 if the rest doesn't work without one
+    of them."""
     from crucible_batch.features.needs import NEEDS
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -110,7 +133,8 @@ def main() -> int:
             copy_of_project(project, feature, dict(NEEDS))
             found = list(failures(project, quick=given.quick, workers=given.workers))
         print(
-            f"without {feature:<10} {'works' if not found else 'FAILS':<6} {time.monotonic() - began:.0f} s", flush=True
+            f"without {feature:<10} {'works' if not found else 'FAILS':<6} {time.monotonic() - began:.0f} s",
+            flush=True,
         )
         for text in found:
             print(text, flush=True)

@@ -18,7 +18,8 @@ SLURM = DEPLOY / "slurm" / "shards.sbatch"
 
 @dataclass(frozen=True)
 class Command:
-    """The words after ``crucible-batch`` of a container; ``variables`` are set beside those of its Secret."""
+    """The words after ``crucible-batch`` of a container; ``variables`` are set beside those of its
+    Secret."""
 
     place: str
     words: tuple[str, ...]
@@ -53,6 +54,8 @@ def pod_command(file: str) -> Command:
 def commands() -> list[Command]:
     """Return each command of the files."""
     found = [pod_command(name) for name, _ in pods()]
-    (line,) = [each for each in SLURM.read_text(encoding="utf-8").splitlines() if each.startswith("exec ")]
+    (line,) = [
+        each for each in SLURM.read_text(encoding="utf-8").splitlines() if each.startswith("exec ")
+    ]
     found.append(Command(SLURM.name, tuple(shlex.split(line)[2:])))
     return found

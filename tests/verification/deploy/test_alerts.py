@@ -1,4 +1,7 @@
-"""The alerts in Prometheus' own checker: their syntax, when they fire, and the names of the metrics."""
+"""The alerts in Prometheus' own checker:
+
+their syntax, when they fire, and the names of the metrics.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,12 @@ def promtool(*words: str, text: str = "", cwd: Path = ROOT) -> subprocess.Comple
     """Run promtool. These tests are about it: without it they fail."""
     found = shutil.which("promtool")
     if found is None:
-        pytest.fail("alerts are tested by promtool, which is not installed (Debian: apt-get install promtool)")
-    return subprocess.run([found, *words], input=text, capture_output=True, text=True, cwd=cwd, check=False)
+        pytest.fail(
+            "alerts are tested by promtool, which is not installed (Debian: apt-get install promtool)"
+        )
+    return subprocess.run(
+        [found, *words], input=text, capture_output=True, text=True, cwd=cwd, check=False
+    )
 
 
 def test_the_rules_are_valid() -> None:
@@ -40,7 +47,11 @@ def test_the_rules_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
 
 
 def test_each_rule_is_tested_to_fire() -> None:
-    rules = {rule["alert"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]}
+    rules = {
+        rule["alert"]
+        for group in yaml.safe_load(ALERTS.read_text())["groups"]
+        for rule in group["rules"]
+    }
     tests = yaml.safe_load(TESTS.read_text())["tests"]
     cases = [case for test in tests for case in test["alert_rule_test"]]
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == rules
@@ -49,5 +60,7 @@ def test_each_rule_is_tested_to_fire() -> None:
 def test_the_metrics_have_no_problem_that_prometheus_linter_knows() -> None:
     figures = RunFigures(1.0, schedule_interval_s=86400.0)
     figures.finish(2.0, 0)
-    done = promtool("check", "metrics", text=generate_latest(registry_of("night", figures)).decode())
+    done = promtool(
+        "check", "metrics", text=generate_latest(registry_of("night", figures)).decode()
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

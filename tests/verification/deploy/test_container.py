@@ -47,17 +47,24 @@ def test_a_service_has_no_rights_that_it_does_not_need(name: str) -> None:
     service = services()[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert set(service.get("cap_add", ())) <= {"AUDIT_WRITE", "SETGID", "SETUID"}, "cron starts runs as another user"
+    assert set(service.get("cap_add", ())) <= {"AUDIT_WRITE", "SETGID", "SETUID"}, (
+        "cron starts runs as another user"
+    )
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["init"] is True
     assert "ports" not in service, "nothing is published"
-    assert set(service.get("environment", ())) <= {"TZ"}, "the key is a secret, which docker inspect does not show"
+    assert set(service.get("environment", ())) <= {"TZ"}, (
+        "the key is a secret, which docker inspect does not show"
+    )
 
 
 def test_what_the_image_copies_is_not_ignored_and_secrets_are() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in ignored if line and not line.startswith("#")]
-    copied = [words.split() for words in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, flags=re.MULTILINE)]
+    copied = [
+        words.split()
+        for words in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, flags=re.MULTILINE)
+    ]
     sources = {source for *each, _ in copied for source in each}
     assert rules[0] == "*", "everything is ignored that is not named"
     assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == sources

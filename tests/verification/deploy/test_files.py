@@ -1,4 +1,7 @@
-"""The files below ``docs/deploy`` in the tools that read them: the schema of Kubernetes, ShellCheck."""
+"""The files below ``docs/deploy`` in the tools that read them:
+
+the schema of Kubernetes, ShellCheck.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +34,28 @@ def check(program: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_kubernetes_accepts_the_objects_and_not_a_planted_fault(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kubernetes_validate", "--strict"]
-    done = subprocess.run([*command, *map(str, KUBERNETES)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *map(str, KUBERNETES)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     planted = tmp_path / "planted.yaml"
     text = KUBERNETES[0].read_text(encoding="utf-8")
     planted.write_text(text.replace("runAsNonRoot", "runAsNonroot"), encoding="utf-8")
-    assert subprocess.run([*command, str(planted)], capture_output=True, check=False).returncode != 0
+    assert (
+        subprocess.run([*command, str(planted)], capture_output=True, check=False).returncode != 0
+    )
 
 
 @pytest.mark.parametrize("file", [name for name, _ in pods()])
 def test_a_pod_has_the_shared_volume_the_secret_and_no_more_rights(file: str) -> None:
     ((_, spec),) = [found for found in pods() if found[0] == file]
     (container,) = spec["containers"]
-    assert {"name": "data", "persistentVolumeClaim": {"claimName": "crucible-batch"}} in spec["volumes"]
-    assert {"name": "data", "mountPath": "/data"} in container["volumeMounts"], "the same path in each pod"
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "crucible-batch"}} in spec[
+        "volumes"
+    ]
+    assert {"name": "data", "mountPath": "/data"} in container["volumeMounts"], (
+        "the same path in each pod"
+    )
     assert container["envFrom"] == [{"secretRef": {"name": "crucible-batch"}}]
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
@@ -64,14 +75,20 @@ def test_the_linter_of_shell_scripts_finds_no_fault(tmp_path: Path) -> None:
     done = check("shellcheck", "--severity=style", SLURM)
     assert (done.returncode, done.stdout) == (0, "")
     planted = tmp_path / SLURM.name
-    planted.write_text(SLURM.read_text(encoding="utf-8").replace('"${1:-plan.json}"', "${1:-plan.json}"))
+    planted.write_text(
+        SLURM.read_text(encoding="utf-8").replace('"${1:-plan.json}"', "${1:-plan.json}")
+    )
     assert check("shellcheck", "--severity=style", planted).returncode == 1
 
 
 @pytest.mark.parametrize("command", commands(), ids=str)
 def test_a_command_has_options_and_variables_that_exist(command: Command) -> None:
     done = subprocess.run(
-        [COMMAND, command.words[0], "--help-all" if command.words[0] in {"run", "plan"} else "--help"],
+        [
+            COMMAND,
+            command.words[0],
+            "--help-all" if command.words[0] in {"run", "plan"} else "--help",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -40,7 +40,13 @@ def variables(**more: str) -> dict[str, str]:
 
 def started(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words, cwd=folder, env=variables(**more), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        words,
+        cwd=folder,
+        env=variables(**more),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -62,7 +68,9 @@ def report(folder: Path) -> Any:
 def planned(folder: Path, gateway: str) -> None:
     """Write the manifest and the key into a folder, and the plan as the script's head describes."""
     (folder / "winter.yaml").write_text(MANIFEST, encoding="utf-8")
-    (folder / ".env").write_text(f"MOLTAZINE_API_KEY={KEY}\nCRUCIBLE_API_BASE={gateway}\n", encoding="utf-8")
+    (folder / ".env").write_text(
+        f"MOLTAZINE_API_KEY={KEY}\nCRUCIBLE_API_BASE={gateway}\n", encoding="utf-8"
+    )
     plan = ["2" if word == "8" else word for word in lines_of_the_script()[0]]
     done = started(folder, *plan)
     assert done.returncode == 0, done.stderr

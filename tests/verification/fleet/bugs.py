@@ -1,4 +1,7 @@
-"""Planted bugs: each takes one rule out of the product. The judges have to find each, at least one of the two."""
+"""Planted bugs:
+
+each takes one rule out of the product. The judges have to find each, at least one of the two.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,12 @@ def _set(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
 @_bug
 def a_shard_has_the_budget_of_the_complete_run(stack: ExitStack) -> None:
     terms_of = running.shard_terms
-    _set(stack, running, "shard_terms", lambda terms, request: replace(terms_of(terms, request), budget=terms.budget))
+    _set(
+        stack,
+        running,
+        "shard_terms",
+        lambda terms, request: replace(terms_of(terms, request), budget=terms.budget),
+    )
 
 
 @_bug

@@ -1,7 +1,8 @@
 """A second judge of a play, by another hand than the simulation and its first judge.
 
-It was written from the gateway's contract and the pages of ``docs/`` alone, uses no code of the product, and reads only
-``Evidence``: the gateway's ledger and jobs, what processes sent, and the files in the run directory.
+It was written from the gateway's contract and the pages of ``docs/`` alone, uses no code of the
+product, and reads only ``Evidence``: the gateway's ledger and jobs, what processes sent, and the
+files in the run directory.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ _Report = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Wave:
-    """A divided plan: the allowance of each shard, the shard of each job, and the report of each shard."""
+    """A divided plan:
+
+    the allowance of each shard, the shard of each job, and the report of each shard.
+    """
 
     digest: str
     allowances: Mapping[int, Decimal]
@@ -80,10 +84,11 @@ class _Case:
         assert 'prompt: "picture {{ n }}"' in text
         return [f"picture {number.strip()}" for number in found[1].split(",")]
 
-    # -- the gateway's books ------------------------------------------------------------------------------------------
+    # -- the gateway's books
 
     def purchases(self) -> Iterator[str]:
-        """Each key is accepted once, and each accepted job is charged once and ends once, at the price it had."""
+        """Each key is accepted once, and each accepted job is charged once and ends once, at the
+        price it had."""
         for key, count in Counter(each.key for each in self._seen.generations).items():
             if key is None or count > 1:
                 yield f"the gateway accepted {count} jobs under the key {key}"
@@ -106,7 +111,9 @@ class _Case:
         level = _NOTHING
         for row in self._charges:
             if row.job_id in job_ids:
-                level += {"reserve": row.amount, "refund": -row.amount}.get(row.entry_type, _NOTHING)
+                level += {"reserve": row.amount, "refund": -row.amount}.get(
+                    row.entry_type, _NOTHING
+                )
                 yield row.at, level
 
     def budget(self) -> Iterator[str]:
@@ -116,7 +123,8 @@ class _Case:
                 yield f"{level} of {self._seen.budget} credits are gone at {at - self._seen.began:.1f} s"
 
     def attempts(self) -> Iterator[str]:
-        """A job is bought again only once its attempt before has failed, and not more often than is allowed."""
+        """A job is bought again only once its attempt before has failed, and not more often than is
+        allowed."""
         for prompt, tries in self._by_prompt.items():
             for before, after in pairwise(tries):
                 if not before.has_failed or before.ended_at > after.accepted_at:
@@ -126,7 +134,7 @@ class _Case:
             if prompt not in self._prompts:
                 yield f"{prompt!r} was bought and is not in the manifest"
 
-    # -- the report ---------------------------------------------------------------------------------------------------
+    # -- the report
 
     def names(self) -> Iterator[str]:
         """The report has each job of the manifest, once and in order."""
@@ -160,7 +168,8 @@ class _Case:
                 yield f"the report says {told[name]} {name}, the ledger {credits}"
         counted = Counter(row["status"] for row in self._report["jobs"])
         counts = {
-            name: self._report["counts"][name] for name in ("succeeded", "failed", "blocked", "pending", "unknown")
+            name: self._report["counts"][name]
+            for name in ("succeeded", "failed", "blocked", "pending", "unknown")
         }
         if {name: count for name, count in counts.items() if count} != dict(counted):
             yield f"the report counts {counts}; its rows are {dict(counted)}"
@@ -169,7 +178,11 @@ class _Case:
         """Each row tells what became of its job at the gateway."""
         for row in self._report["jobs"]:
             tries = self._by_prompt.get(row["prompt"], [])
-            told = [(each["idempotency_key"], each["job_id"]) for each in row["attempts"] if each["job_id"]]
+            told = [
+                (each["idempotency_key"], each["job_id"])
+                for each in row["attempts"]
+                if each["job_id"]
+            ]
             if told != [(each.key, each.job_id) for each in tries]:
                 yield f"{row['name']} has the attempts {told}; the gateway had {len(tries)}"
             paid = sum((each.credits for each in tries if not each.has_failed), _NOTHING)
@@ -186,11 +199,19 @@ class _Case:
             case "failed" if is_done:
                 return "it has succeeded at the gateway"
             case "failed":
-                return None if len(tries) == self._seen.attempts else f"after {len(tries)} of its attempts"
+                return (
+                    None
+                    if len(tries) == self._seen.attempts
+                    else f"after {len(tries)} of its attempts"
+                )
             case "blocked" if is_done:
                 return "it was bought"
             case "blocked":  # also before its next attempt: what the failed ones cost was refunded
-                return None if len(tries) < self._seen.attempts else f"after {len(tries)} of its attempts"
+                return (
+                    None
+                    if len(tries) < self._seen.attempts
+                    else f"after {len(tries)} of its attempts"
+                )
             case _:
                 return "the weather was calm at the end"
 
@@ -212,22 +233,34 @@ class _Case:
                     yield f"{output['path']} has another digest than the report says"
 
     def files(self) -> Iterator[str]:
-        """The run directory has the outputs, their sidecars, the report and the receipts, and nothing else."""
+        """The run directory has the outputs, their sidecars, the report and the receipts, and
+        nothing else."""
         known = {output["path"] for row in self._report["jobs"] for output in row["outputs"]}
         known |= {f"{path}.json" for path in known} | {"report.json", "receipts.jsonl"}
         for file in sorted(self._seen.run_dir.rglob("*")):
             path = file.relative_to(self._seen.run_dir)
-            if file.is_file() and path.parts[0] not in (".crucible", "shards") and str(path) not in known:
+            if (
+                file.is_file()
+                and path.parts[0] not in (".crucible", "shards")
+                and str(path) not in known
+            ):
                 yield f"{path} is left in the run directory"
 
     def ending(self) -> Iterator[str]:
-        """The exit code is that of the report, by the table of ``docs/exit-codes.md``; blocked jobs lack credits."""
+        """The exit code is that of the report, by the table of ``docs/exit-codes.md``; blocked jobs
+        lack credits."""
         statuses = {row["status"] for row in self._report["jobs"]}
-        code = _NO_CREDITS if "blocked" in statuses else _SOME_FAILED if "failed" in statuses else _SUCCEEDED
+        code = (
+            _NO_CREDITS
+            if "blocked" in statuses
+            else _SOME_FAILED
+            if "failed" in statuses
+            else _SUCCEEDED
+        )
         if not self._seen.endings or self._seen.endings[-1] != code:
             yield f"the run has ended with {self._seen.endings}; its jobs call for {code}"
 
-    # -- shards -------------------------------------------------------------------------------------------------------
+    # -- shards
 
     @cached_property
     def _waves(self) -> list[_Wave]:
@@ -250,7 +283,8 @@ class _Case:
                     yield f"{name} was stopped, and nobody has finished it"
 
     def allowances(self) -> Iterator[str]:
-        """No shard exceeds its allowance; all allowances of a wave fit into what the budget had left."""
+        """No shard exceeds its allowance; all allowances of a wave fit into what the budget had
+        left."""
         for wave in self._waves:
             if not wave.reports:
                 continue
@@ -262,7 +296,9 @@ class _Case:
                     if level > wave.allowances[number]:
                         yield f"shard {number} of wave {wave.digest} took {level} of {wave.allowances[number]}"
             everything = {each.job_id for each in self._seen.generations}
-            before = [level for at, level in self._levels(everything) if at < min(begins, default=0.0)]
+            before = [
+                level for at, level in self._levels(everything) if at < min(begins, default=0.0)
+            ]
             aside = sum(wave.allowances.values(), _NOTHING)
             if (before[-1] if before else _NOTHING) + aside > self._seen.budget:
                 yield f"{aside} are set aside for wave {wave.digest}, and {before[-1:]} were gone before"
@@ -285,7 +321,9 @@ def _wave(file: Path, run_dir: Path) -> _Wave:
     return _Wave(
         digest=plan["digest"],
         allowances={each["number"]: Decimal(each["allowance"]) for each in plan["shards"]},
-        shard_of={row["name"]: row["shard"] for row in plan["jobs"] if row.get("shard") is not None},
+        shard_of={
+            row["name"]: row["shard"] for row in plan["jobs"] if row.get("shard") is not None
+        },
         reports={
             int(found[1]): _json(path / "report.json")
             for path, found in numbers.items()

@@ -1,4 +1,7 @@
-"""What was seen of a play from outside the product, as plain data: all that ``contract_judge.py`` may look at."""
+"""What was seen of a play from outside the product, as plain data:
+
+all that ``contract_judge.py`` may look at.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ import httpx
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """A row of the gateway's ledger, with the fields of ``CreditLedgerEntry`` in its contract. ``at`` is in seconds."""
+    """A row of the gateway's ledger, with the fields of ``CreditLedgerEntry`` in its contract.
+
+    ``at`` is in seconds.
+    """
 
     at: float
     entry_type: str
@@ -56,16 +62,22 @@ class Observations:
         if request.method == "POST" and request.url.path.endswith("/generate"):
             body = json.loads(request.content)
             self.submits.append(
-                Submit(self.now(), process, body.get("idempotency_key"), str(body["params"].get("prompt.text", "")))
+                Submit(
+                    self.now(),
+                    process,
+                    body.get("idempotency_key"),
+                    str(body["params"].get("prompt.text", "")),
+                )
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All of a play. ``endings`` are the exit codes of the run, ``began`` is when the simulated clock began.
+    """All of a play. ``endings`` are the exit codes of the run, ``began`` is when the simulated
+    clock began.
 
-    ``plans`` are the divided plans, in order. ``shards`` has the plan's digest and the shard's number of each process
-    that has run a shard.
+    ``plans`` are the divided plans, in order. ``shards`` has the plan's digest and the shard's
+    number of each process that has run a shard.
     """
 
     manifest: Path

@@ -1,4 +1,7 @@
-"""What must hold of every play: the invariants of one machine, by the gateway's ledger and the files on the disk."""
+"""What must hold of every play:
+
+the invariants of one machine, by the gateway's ledger and the files on the disk.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,9 @@ def _purchases(story: Story) -> list[str]:
     broken += [f"{params} was bought {count} times" for params, count in live.items() if count > 1]
     tries = Counter(str(job.params) for job in story.jobs)
     most = story.scenario.attempts
-    return broken + [f"{params} was tried {count} times" for params, count in tries.items() if count > most]
+    return broken + [
+        f"{params} was tried {count} times" for params, count in tries.items() if count > most
+    ]
 
 
 def _report(story: Story) -> list[str]:
@@ -55,7 +60,9 @@ def _report(story: Story) -> list[str]:
     credits, counts = report["credits"], report["counts"]
     spent = _spent(story)
     if Decimal(credits["spent"]) != spent or Decimal(credits["held"]) != 0:
-        broken.append(f"the report has {credits['spent']} spent and {credits['held']} held, the ledger {spent}")
+        broken.append(
+            f"the report has {credits['spent']} spent and {credits['held']} held, the ledger {spent}"
+        )
     if counts["total"] != story.scenario.jobs or len(report["jobs"]) != story.scenario.jobs:
         broken.append(f"the report has {counts['total']} of {story.scenario.jobs} jobs")
     bought = {job.idempotency_key: job for job in story.jobs}
@@ -65,13 +72,20 @@ def _report(story: Story) -> list[str]:
             broken.append(f"{row['name']} ends {row['status']}: {reason}")
         for output in row["outputs"]:
             path = story.run_dir / output["path"]
-            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != output["sha256"]:
+            if (
+                not path.is_file()
+                or hashlib.sha256(path.read_bytes()).hexdigest() != output["sha256"]
+            ):
                 broken.append(f"{output['path']} is missing or damaged")
-        if row["status"] == "succeeded" and (row["idempotency_key"] not in bought or not row["outputs"]):
+        if row["status"] == "succeeded" and (
+            row["idempotency_key"] not in bought or not row["outputs"]
+        ):
             broken.append(f"{row['name']} has succeeded without a purchase or an output")
     live = sum(job.error_code is None for job in story.jobs)
     if counts["succeeded"] != live:
-        broken.append(f"{live} jobs were bought, {counts['succeeded']} have succeeded by the report")
+        broken.append(
+            f"{live} jobs were bought, {counts['succeeded']} have succeeded by the report"
+        )
     expected = {ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS}
     if not story.endings or story.endings[-1] not in expected:
         broken.append(f"the run ended with {story.endings}")
@@ -84,9 +98,13 @@ def _why_not(row: dict[str, object], story: Story, spent: Decimal) -> str | None
         case "succeeded":
             return None
         case "failed":
-            return None if "fail" in story.scenario.gateway_faults else "no job failed at the gateway"
+            return (
+                None if "fail" in story.scenario.gateway_faults else "no job failed at the gateway"
+            )
         case "blocked":
-            left = story.scenario.budget - spent  # each submit holds the ceiling, of which less may be left
+            left = (
+                story.scenario.budget - spent
+            )  # each submit holds the ceiling, of which less may be left
             return None if left < story.scenario.ceiling else f"{left} credits were left"
         case _:
             return "nothing may stay so"

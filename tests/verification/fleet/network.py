@@ -15,7 +15,10 @@ _SILENT_S = 1.0
 
 @dataclass(eq=False)
 class Link:
-    """What one process can reach. A cut lets no request through, and no answer of one that is on its way."""
+    """What one process can reach.
+
+    A cut lets no request through, and no answer of one that is on its way.
+    """
 
     process: str
     chance: random.Random

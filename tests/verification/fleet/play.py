@@ -1,6 +1,8 @@
-"""One seed played: a plan is divided, workers run its shards, and they are merged, until the run ends in calm weather.
+"""One seed played: a plan is divided, workers run its shards, and they are merged, until the run
+ends in calm weather.
 
-All processes are on one disk. A shard whose process has died is started again, as Slurm and Kubernetes do.
+All processes are on one disk. A shard whose process has died is started again, as Slurm and
+Kubernetes do.
 """
 
 from __future__ import annotations
@@ -62,7 +64,10 @@ _LAST = (ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS)
 
 @dataclass(eq=False)
 class Member:
-    """A process and what can happen to it. Number 0 plans, merges and runs the manifest, the others run shards."""
+    """A process and what can happen to it.
+
+    Number 0 plans, merges and runs the manifest, the others run shards.
+    """
 
     process: Process
     link: Link
@@ -116,7 +121,12 @@ def play(scenario: Scenario, base: Path) -> Story:
     loop = NightLoop(_BEGIN)
     clock = NightClock(loop)
     random.seed(scenario.seed)
-    with virtual_kernel(), _in_directory(base), _simulated_time(clock, scenario.seed), contextlib.closing(loop):
+    with (
+        virtual_kernel(),
+        _in_directory(base),
+        _simulated_time(clock, scenario.seed),
+        contextlib.closing(loop),
+    ):
         config = SandboxConfig(
             accounts={KEY: Decimal(100_000)},
             seed=scenario.seed,
@@ -156,7 +166,9 @@ def _simulated_time(clock: NightClock, seed: int) -> Iterator[None]:
 
 
 class _Player:
-    def __init__(self, scenario: Scenario, base: Path, clock: NightClock, gateway: NightGateway) -> None:
+    def __init__(
+        self, scenario: Scenario, base: Path, clock: NightClock, gateway: NightGateway
+    ) -> None:
         self._scenario = scenario
         self._clock = clock
         self._gateway = gateway
@@ -164,7 +176,9 @@ class _Player:
         self._computer = Computer()
         self._chance = random.Random(f"play {scenario.seed}")
         self._seen = Observations(clock.monotonic)
-        self._settings = Settings(KEY, API, state_directory=base / "state", accounts_directory=base / "accounts")
+        self._settings = Settings(
+            KEY, API, state_directory=base / "state", accounts_directory=base / "accounts"
+        )
         self._manifest = base / "fleet.yaml"
         self._run_dir = base / "outputs" / "fleet" / "default"
         self._free = list(range(1, scenario.workers + 1))
@@ -187,7 +201,9 @@ class _Player:
             async with asyncio.timeout(_LONGEST_S):
                 endings.append(await self._run())
         except TimeoutError:
-            self._complaints.append(f"the run has not ended {_LONGEST_S} s later; {self._errors[-1:]}")
+            self._complaints.append(
+                f"the run has not ended {_LONGEST_S} s later; {self._errors[-1:]}"
+            )
         except UserError as error:
             self._complaints.append(f"a command was refused: {error.message}")
         except Exception:
@@ -246,10 +262,15 @@ class _Player:
             endings=endings,
         )
 
-    # -- processes ----------------------------------------------------------------------------------------------------
+    # -- processes
 
-    async def _live(self, number: int, main: Callable[[Member], Coroutine[Any, Any, T]], shard: Any = None) -> T | None:
-        """Run a process to its end. Returns its result; None if it was killed or ended with an error."""
+    async def _live(
+        self, number: int, main: Callable[[Member], Coroutine[Any, Any, T]], shard: Any = None
+    ) -> T | None:
+        """Run a process to its end.
+
+        Returns its result; None if it was killed or ended with an error.
+        """
         began = self._clock.monotonic()
         self._starts += 1
         chance = random.Random(f"link {self._scenario.seed} {number} {began}")
@@ -262,20 +283,31 @@ class _Player:
         except UserError:
             raise
         except CrucibleBatchError as error:
-            self._errors.append(f"{self._clock.monotonic():.1f} s: {member.process.name}: {error.message}")
+            self._errors.append(
+                f"{self._clock.monotonic():.1f} s: {member.process.name}: {error.message}"
+            )
             return None
         except Exception:
-            self._complaints.append(f"{member.process.name} ended with a bug: {traceback.format_exc()}")
+            self._complaints.append(
+                f"{member.process.name} ended with a bug: {traceback.format_exc()}"
+            )
             raise
 
-    async def _again(self, number: int, main: Callable[[Member], Coroutine[Any, Any, T]], shard: Any = None) -> T:
+    async def _again(
+        self, number: int, main: Callable[[Member], Coroutine[Any, Any, T]], shard: Any = None
+    ) -> T:
         """Start a process again until it has a result."""
         while (result := await self._live(number, main, shard)) is None:
-            await asyncio.sleep(self._chance.uniform(0.5, 1) * (1.0 if self._is_calm else self._scenario.wait_s))
+            await asyncio.sleep(
+                self._chance.uniform(0.5, 1) * (1.0 if self._is_calm else self._scenario.wait_s)
+            )
         return result
 
     async def _run(self) -> int:
-        """Divide, run and merge, until nothing is left to be divided; then run the manifest. Return its exit code."""
+        """Divide, run and merge, until nothing is left to be divided; then run the manifest.
+
+        Return its exit code.
+        """
         for wave in range(_MOST_WAVES):
             plan = self._base / f"plan-{wave}.json"
             try:
@@ -295,9 +327,13 @@ class _Player:
             await self._calm()
 
     async def _divide(self, plan: Path, member: Member) -> bool:
-        request = RunRequest(self._manifest, features=(DivisionOptions(self._scenario.shards),), html=False)
+        request = RunRequest(
+            self._manifest, features=(DivisionOptions(self._scenario.shards),), html=False
+        )
         transport = ProcessTransport(self._gateway, member.link)
-        await plan_request(request, plan_kind_of, plan, force=True, settings=self._settings, transport=transport)
+        await plan_request(
+            request, plan_kind_of, plan, force=True, settings=self._settings, transport=transport
+        )
         return True
 
     async def _keep_shard(self, plan: Path, digest: str, number: int) -> None:
@@ -306,15 +342,21 @@ class _Player:
             async with self._seats:
                 seat = self._free.pop(0)
                 try:
-                    result = await self._live(seat, partial(self._run_shard, plan, number), (digest, number))
+                    result = await self._live(
+                        seat, partial(self._run_shard, plan, number), (digest, number)
+                    )
                 finally:
                     self._free.append(seat)
             if result is not None and result.exit_code in _LAST:
                 return
-            await asyncio.sleep(self._chance.uniform(0.5, 1) * (1.0 if self._is_calm else self._scenario.wait_s))
+            await asyncio.sleep(
+                self._chance.uniform(0.5, 1) * (1.0 if self._is_calm else self._scenario.wait_s)
+            )
 
     async def _run_shard(self, plan: Path, number: int, member: Member) -> RunResult:
-        request = RunRequest(plan, features=(ShardChoice(f"{number}/{self._scenario.shards}"),), html=False)
+        request = RunRequest(
+            plan, features=(ShardChoice(f"{number}/{self._scenario.shards}"),), html=False
+        )
         return await self._running(request, member)
 
     async def _finish(self, member: Member) -> RunResult:
@@ -333,7 +375,7 @@ class _Player:
         merge([self._run_dir], html=False, clock=self._clock.now, settings=self._settings)
         return True
 
-    # -- mishaps ------------------------------------------------------------------------------------------------------
+    # -- mishaps
 
     async def _befall(self) -> None:
         for event in self._scenario.events:

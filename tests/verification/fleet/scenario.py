@@ -1,4 +1,7 @@
-"""What a seed decides: the workers, the jobs, the budget, and what happens to the processes and their network."""
+"""What a seed decides:
+
+the workers, the jobs, the budget, and what happens to the processes and their network.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ class Mishap(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A mishap of the processes of these workers at a time, for some seconds. Number 0 runs the manifest."""
+    """A mishap of the processes of these workers at a time, for some seconds.
+
+    Number 0 runs the manifest.
+    """
 
     at_s: float
     mishap: Mishap
@@ -31,7 +37,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """All that is decided before anything happens. ``wait_s`` is how long a killed process is not replaced."""
+    """All that is decided before anything happens.
+
+    ``wait_s`` is how long a killed process is not replaced.
+    """
 
     seed: int
     workers: int
@@ -75,7 +84,9 @@ def invent(seed: int, workers: int | None = None) -> Scenario:
         ceiling=PRICE * chance.choice((1, 1, 1, 2, 4)),
         attempts=chance.choice((1, 2, 3)),
         concurrency=chance.choice((1, 2, 4)),
-        gateway_faults=chance.choice(("", "", "fail:0.1", "fail:0.3", "429:0.05", "drop-after:0.05,fail:0.1")),
+        gateway_faults=chance.choice(
+            ("", "", "fail:0.1", "fail:0.3", "429:0.05", "drop-after:0.05,fail:0.1")
+        ),
         time_scale=time_scale,
         wait_s=chance.choice((1.0, 10.0, 40.0)),
         events=tuple(_events(chance, workers, horizon_s)),
@@ -85,9 +96,12 @@ def invent(seed: int, workers: int | None = None) -> Scenario:
 def _events(chance: random.Random, workers: int, horizon_s: float) -> list[Event]:
     """Draw mishaps: of single processes, of a few, and seldom of all.
 
-    In half of the seeds, most of them are of one kind that lasts: long outages, or processes that wake up.
+    In half of the seeds, most of them are of one kind that lasts: long outages, or processes that
+    wake up.
     """
-    events = [_event(chance, workers, horizon_s) for _ in range(chance.randint(3, 8) + workers // 4)]
+    events = [
+        _event(chance, workers, horizon_s) for _ in range(chance.randint(3, 8) + workers // 4)
+    ]
     kind = chance.choice((None, None, Mishap.NO_GATEWAY, Mishap.FROZEN))
     if kind is not None:
         events += [

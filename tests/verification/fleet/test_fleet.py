@@ -1,6 +1,8 @@
-"""Shards on up to a hundred workers in virtual time: the invariants of one machine hold; planted bugs are found.
+"""Shards on up to a hundred workers in virtual time: the invariants of one machine hold; planted
+bugs are found.
 
-Each play is judged twice: by ``judge.py``, which knows the simulation, and by ``contract_judge.py``, which does not.
+Each play is judged twice: by ``judge.py``, which knows the simulation, and by
+``contract_judge.py``, which does not.
 """
 
 from __future__ import annotations
@@ -80,8 +82,16 @@ def test_a_planted_bug_is_found_within_a_few_seeds(bug: str, tmp_path: Path) -> 
 
 def test_the_second_judge_uses_no_code_of_the_product() -> None:
     for module in (contract_judge, evidence):
-        imported = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.ImportFrom)]
-        assert not [node.module for node in imported if node.module and node.module.startswith("crucible_batch")]
+        imported = [
+            node
+            for node in ast.walk(ast.parse(inspect.getsource(module)))
+            if isinstance(node, ast.ImportFrom)
+        ]
+        assert not [
+            node.module
+            for node in imported
+            if node.module and node.module.startswith("crucible_batch")
+        ]
 
 
 def test_the_invariants_hold_and_the_second_judge_objects_to_each_change(tmp_path: Path) -> None:
@@ -98,10 +108,14 @@ def _changes_of_the_evidence_are_found(story: Story) -> None:
     reserve = next(row for row in seen.ledger if row.entry_type == "reserve")
     double = replace(seen.generations[0], job_id="another")
     changed = {
-        "a row is missing": replace(seen, ledger=[row for row in seen.ledger if row is not reserve]),
+        "a row is missing": replace(
+            seen, ledger=[row for row in seen.ledger if row is not reserve]
+        ),
         "a row is double": replace(seen, ledger=[*seen.ledger, reserve]),
         "a key is accepted twice": replace(seen, generations=[*seen.generations, double]),
-        "a job is dearer": replace(seen, ledger=[replace(row, amount=row.amount + 1) for row in seen.ledger]),
+        "a job is dearer": replace(
+            seen, ledger=[replace(row, amount=row.amount + 1) for row in seen.ledger]
+        ),
         "the budget is lower": replace(seen, budget=seen.budget / 100),
         "fewer attempts are allowed": replace(seen, attempts=0),
         "no key was sent": replace(seen, submits=[]),

@@ -1,4 +1,7 @@
-"""A run against a hostile gateway, at a speed that tests can bear: waits pass fast, exchanges take what they take."""
+"""A run against a hostile gateway, at a speed that tests can bear:
+
+waits pass fast, exchanges take what they take.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (tmp_path / "in.png").write_bytes(PICTURE)
     (tmp_path / "m.yaml").write_text(MANIFEST)
 
-    async def run(gateway: HostileGateway, *, timeout_s: float = 10.0, **options: Any) -> api.RunResult:
+    async def run(
+        gateway: HostileGateway, *, timeout_s: float = 10.0, **options: Any
+    ) -> api.RunResult:
         timeouts["timeout_s"] = timeout_s
         settings = Settings(api_key=KEY, base_url=gateway.url)
         async with asyncio.timeout(60):
@@ -86,7 +91,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture(autouse=True)
 def _collect_between_tests() -> Iterator[None]:
-    """As in the engine's tests: what a cancelled connection left open must not be collected within a run."""
+    """As in the engine's tests:
+
+    what a cancelled connection left open must not be collected within a run.
+    """
     gc.disable()
     yield
     gc.enable()

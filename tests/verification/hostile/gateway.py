@@ -1,4 +1,5 @@
-"""A small gateway on a port, honest but for one exchange; and what it took, by markers in what it was sent."""
+"""A small gateway on a port, honest but for one exchange; and what it took, by markers in what it
+was sent."""
 
 from __future__ import annotations
 
@@ -18,7 +19,17 @@ KEY = "moltazine_canary-key-that-goes-to-the-api-alone"
 SIGNATURE = "CANARY-SIGNATURE"
 JOB_PRICE, ASSET_PRICE = Decimal(2), Decimal("0.5")
 
-EXCHANGES = ("credits", "workflow", "assets", "create_asset", "upload", "asset", "generate", "job", "download")
+EXCHANGES = (
+    "credits",
+    "workflow",
+    "assets",
+    "create_asset",
+    "upload",
+    "asset",
+    "generate",
+    "job",
+    "download",
+)
 """The exchanges of a run that buys one job with one image."""
 CHANGES = ("create_asset", "upload", "generate")
 STORAGE = ("upload", "download")
@@ -36,7 +47,10 @@ _NOT_FOUND = json.dumps({"success": False, "code": "NOT_FOUND", "error": "no suc
 
 @dataclass
 class Reply:
-    """What an honest gateway would answer. ``data`` is the envelope's, None where storage answers."""
+    """What an honest gateway would answer.
+
+    ``data`` is the envelope's, None where storage answers.
+    """
 
     status: int
     data: Any = None
@@ -58,13 +72,18 @@ def envelope(data: str) -> bytes:
 
 
 def http(status: int | str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
-    lines = [f"HTTP/1.1 {status} OK", f"Content-Length: {len(body) if length is None else length}", *headers]
+    lines = [
+        f"HTTP/1.1 {status} OK",
+        f"Content-Length: {len(body) if length is None else length}",
+        *headers,
+    ]
     return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body
 
 
 @dataclass
 class HostileGateway:
-    """Does everything that it is asked for, and then answers as ``behave`` says wherever ``at`` is asked."""
+    """Does everything that it is asked for, and then answers as ``behave`` says wherever ``at`` is
+    asked."""
 
     at: str = ""
     behave: Behave | None = None
@@ -89,7 +108,11 @@ class HostileGateway:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+                lengths = [
+                    line[15:]
+                    for line in head.lower().split(b"\r\n")
+                    if line.startswith(b"content-length:")
+                ]
                 body = await reader.readexactly(int(lengths[0])) if lengths else b""
                 method, target = head.split(b" ", 2)[:2]
                 reply = self._answer(method.decode(), target.decode(), head, body)
@@ -98,7 +121,12 @@ class HostileGateway:
                 else:
                     writer.write(http(reply.status, reply.body))
                 await writer.drain()
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, asyncio.CancelledError):
+        except (
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            ConnectionError,
+            asyncio.CancelledError,
+        ):
             pass  # swallowed, as nobody awaits a connection's task: the loop would log it
         finally:
             writer.close()
@@ -107,7 +135,11 @@ class HostileGateway:
         path = target.partition("?")[0].removeprefix("/api/v1").strip("/").split("/")
         exchange = _exchange(method, path)
         self.requests.append((exchange, head + body))
-        reply = Reply(403, {}) if self.refuses and exchange == self.at else self._act(exchange, path[-1], path, body)
+        reply = (
+            Reply(403, {})
+            if self.refuses and exchange == self.at
+            else self._act(exchange, path[-1], path, body)
+        )
         reply.exchange, reply.seen = exchange, self.asked[exchange]
         self.asked[exchange] += 1
         return reply
@@ -115,7 +147,9 @@ class HostileGateway:
     def _act(self, exchange: str, last: str, path: list[str], body: bytes) -> Reply:
         match exchange:
             case "credits":
-                return Reply(200, {"balance": 100, "reserved": 0, "available": 100, "recent_entries": []})
+                return Reply(
+                    200, {"balance": 100, "reserved": 0, "available": 100, "recent_entries": []}
+                )
             case "workflows":
                 return Reply(200, {"workflows": [{"workflow_id": "w"}]})
             case "workflow":
@@ -126,7 +160,11 @@ class HostileGateway:
             case "create_asset":
                 return self._create(json.loads(body))
             case "asset":
-                return Reply(200, self.assets[last]) if last in self.assets else Reply(404, raw=_NOT_FOUND)
+                return (
+                    Reply(200, self.assets[last])
+                    if last in self.assets
+                    else Reply(404, raw=_NOT_FOUND)
+                )
             case "delete_asset":
                 return self._delete(last)
             case "generate":
@@ -149,13 +187,19 @@ class HostileGateway:
             "metadata": wanted["metadata"],
         }
         upload_url = f"{self.url}/storage/up/{asset_id}?sig={SIGNATURE}"
-        return Reply(201, {"asset_id": asset_id, "upload_url": upload_url, "credits_charged": float(ASSET_PRICE)})
+        return Reply(
+            201,
+            {"asset_id": asset_id, "upload_url": upload_url, "credits_charged": float(ASSET_PRICE)},
+        )
 
     def _delete(self, asset_id: str) -> Reply:
         is_there = self.assets[asset_id]["status"] != "deleted"
         self.assets[asset_id]["status"] = "deleted"
         self.rebates += ASSET_PRICE if is_there else 0
-        return Reply(200, {"asset_id": asset_id, "deleted": True, "credit_rebate": float(ASSET_PRICE) * is_there})
+        return Reply(
+            200,
+            {"asset_id": asset_id, "deleted": True, "credit_rebate": float(ASSET_PRICE) * is_there},
+        )
 
     def _generate(self, wanted: dict[str, Any]) -> Reply:
         key = wanted["idempotency_key"]

@@ -1,4 +1,7 @@
-"""What a hostile gateway can answer: sixty-odd behaviours, each with what it does to the honest reply."""
+"""What a hostile gateway can answer:
+
+sixty-odd behaviours, each with what it does to the honest reply.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ from typing import Any
 from tests.verification.hostile.gateway import Behave, Reply, envelope, http
 
 _GZIPPED = gzip.compress(b" " * 10_000_000)
-_WORDS = json.dumps({"success": False, "code": "ODD\x1b[31m", "error": "a\x1b]0;title\x07b\n\u202ec", "hint": "\x9bm"})
+_WORDS = json.dumps(
+    {
+        "success": False,
+        "code": "ODD\x1b[31m",
+        "error": "a\x1b]0;title\x07b\n\u202ec",
+        "hint": "\x9bm",
+    }
+)
 
 
 def body(content: bytes, *headers: str, status: int | str | None = None) -> Behave:
@@ -46,7 +56,9 @@ def literal(text: str) -> Behave:
     async def behave(reply: Reply, writer: asyncio.StreamWriter) -> None:
         content = reply.body
         if reply.data is not None:
-            data = {name: "HERE" if name in _AMOUNTS else value for name, value in reply.data.items()}
+            data = {
+                name: "HERE" if name in _AMOUNTS else value for name, value in reply.data.items()
+            }
             content = envelope(json.dumps(data).replace('"HERE"', text))
         writer.write(http(reply.status, content))
 
@@ -69,7 +81,9 @@ def raw(content: bytes) -> Behave:
     return wire(speak)
 
 
-async def _for_ever(writer: asyncio.StreamWriter, start: bytes, more: bytes, every_s: float) -> None:
+async def _for_ever(
+    writer: asyncio.StreamWriter, start: bytes, more: bytes, every_s: float
+) -> None:
     writer.write(start)
     while not writer.is_closing():
         writer.write(more)
@@ -90,7 +104,9 @@ async def _early_answers(_reply: Reply, writer: asyncio.StreamWriter) -> None:
 
 
 async def _dripping_body(reply: Reply, writer: asyncio.StreamWriter) -> None:
-    await _for_ever(writer, f"HTTP/1.1 {reply.status} OK\r\nContent-Length: 1000\r\n\r\n".encode(), b" ", 0.02)
+    await _for_ever(
+        writer, f"HTTP/1.1 {reply.status} OK\r\nContent-Length: 1000\r\n\r\n".encode(), b" ", 0.02
+    )
 
 
 async def _dripping_head(reply: Reply, writer: asyncio.StreamWriter) -> None:
@@ -120,7 +136,9 @@ async def _shorter_than_declared(reply: Reply, writer: asyncio.StreamWriter) -> 
 
 
 async def _cut_chunks(reply: Reply, writer: asyncio.StreamWriter) -> None:
-    writer.write(f"HTTP/1.1 {reply.status} OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n".encode())
+    writer.write(
+        f"HTTP/1.1 {reply.status} OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n".encode()
+    )
 
 
 async def _to_itself(reply: Reply, writer: asyncio.StreamWriter) -> None:
@@ -128,7 +146,14 @@ async def _to_itself(reply: Reply, writer: asyncio.StreamWriter) -> None:
 
 
 _IDS = ("job_id", "asset_id", "workflow_id")
-_AMOUNTS = ("balance", "reserved", "available", "credits_charged", "requested_credits", "credit_rebate")
+_AMOUNTS = (
+    "balance",
+    "reserved",
+    "available",
+    "credits_charged",
+    "requested_credits",
+    "credit_rebate",
+)
 
 
 def _ids(new: object) -> Behave:
@@ -260,7 +285,9 @@ MENU: dict[str, Behave] = {
     "shorter than declared": wire(_shorter_than_declared),
     "chunks cut short": wire(_cut_chunks),
     "chunks of no size": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n"),
-    "twenty thousand cookies": raw(b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=b\r\n" * 20_000 + b"\r\n"),
+    "twenty thousand cookies": raw(
+        b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=b\r\n" * 20_000 + b"\r\n"
+    ),
     "a header of a megabyte": raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000),
     "no http": raw(b"\x16\x03\x01\x02\x00\x01garbage\r\n\r\n"),
 }
@@ -269,5 +296,14 @@ REFUSING = {
     "400 in html", "400 with escapes", "401", "402", "403", "404 in html", "409", "429 asking for a billion seconds",
     "429 asking for minus five", "429 asking soon", "429 in arabic digits",
 }  # fmt: skip
-"""Answers that say no for good. To do what was asked and answer so is a theft that no client can see."""
-HANGING = {"silence", "100 and silence", "a flood of early answers", "a dripping body", "a dripping head"}
+"""Answers that say no for good.
+
+To do what was asked and answer so is a theft that no client can see.
+"""
+HANGING = {
+    "silence",
+    "100 and silence",
+    "a flood of early answers",
+    "a dripping body",
+    "a dripping head",
+}

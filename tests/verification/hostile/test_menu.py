@@ -1,4 +1,7 @@
-"""Every behaviour at every exchange: the run ends and says why, holds what may be spent, and buys nothing again."""
+"""Every behaviour at every exchange:
+
+the run ends and says why, holds what may be spent, and buys nothing again.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,14 @@ import pytest
 
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, ManifestError
 from crucible_batch.runs.running import RunResult
-from tests.verification.hostile.gateway import EXCHANGES, KEY, SIGNATURE, STORAGE, HostileGateway, serving
+from tests.verification.hostile.gateway import (
+    EXCHANGES,
+    KEY,
+    SIGNATURE,
+    STORAGE,
+    HostileGateway,
+    serving,
+)
 from tests.verification.hostile.menu import HANGING, MENU, REFUSING
 
 # See tests/integration/engine/test_resume.py: connections that are cancelled while they are made.
@@ -32,13 +42,20 @@ ONLY_THERE = {
 COMES_OUT_LATER = {"create_asset": ("asset", "upload")}
 """What can be told of a lie only where it is acted on."""
 ORPHANS = {("another id", "create_asset"): 1}
-"""An upload whose id the gateway lies about can't be given back; its image is bought once more, and never again."""
+"""An upload whose id the gateway lies about can't be given back; its image is bought once more, and
+never again."""
 FOR_EVER = {("ten thousand outputs", "job")}
-"""A job that once showed more outputs than it has: what it doesn't have is asked for, for nothing, by every run."""
+"""A job that once showed more outputs than it has:
+
+what it doesn't have is asked for, for nothing, by every run.
+"""
 
 
 def _table() -> Iterator[Any]:
-    """Each behaviour at each exchange. `make test` tries each behaviour at one, and so each exchange several times."""
+    """Each behaviour at each exchange.
+
+    `make test` tries each behaviour at one, and so each exchange several times.
+    """
     for row, behaviour in enumerate(MENU):
         for column, exchange in enumerate(EXCHANGES):
             is_quick = row % len(EXCHANGES) == column
@@ -73,7 +90,9 @@ async def test_no_answer_makes_a_run_hang_hide_or_buy_again(
     _kept_secrets(gateway, tmp_path, caplog.text)
 
 
-async def _tried(run, gateway: HostileGateway, *, timeout_s: float) -> RunResult | CrucibleBatchError:
+async def _tried(
+    run, gateway: HostileGateway, *, timeout_s: float
+) -> RunResult | CrucibleBatchError:
     try:
         return await run(gateway, timeout_s=timeout_s)
     except CrucibleBatchError as error:
@@ -97,10 +116,14 @@ def _ended_well(result: RunResult, gateway: HostileGateway, exchange: str) -> No
     if not result.ok:
         assert (row.name, row.status == "succeeded") == ("fox", False)
         # A job that waits for the end of an outage is explained by what stopped the run.
-        waits = row.error is not None and row.error.message.startswith("the gateway does not answer; the job is")
+        waits = row.error is not None and row.error.message.startswith(
+            "the gateway does not answer; the job is"
+        )
         error = result.report.stops["*"] if row.error is None or waits else row.error
         assert f"{error.code} {error.message} {error.hint}".isprintable()
-        names_job = row.error is not None or "fox" in error.message or str(row.job_id) in error.message
+        names_job = (
+            row.error is not None or "fox" in error.message or str(row.job_id) in error.message
+        )
         assert names_job or result.exit_code == ExitCode.KEY_REFUSED
         assert _names(exchange, error.code, error.message), error
     books = result.report.credits
@@ -117,8 +140,8 @@ def _names(exchange: str, code: str, message: str) -> bool:
 
 def _bought_once(gateway: HostileGateway, orphans: int) -> None:
     assert set(gateway.markers.values()) <= {1}
-    # What is of no use is given back. An image is bought twice a run; where all answers are lost and all is given back,
-    # until uploads hold half of the budget: five times.
+    # What is of no use is given back. An image is bought twice a run; where all answers are lost
+    # and all is given back, until uploads hold half of the budget: five times.
     assert sum(asset["status"] != "deleted" for asset in gateway.assets.values()) <= 1 + orphans
     assert len(gateway.assets) <= 6
 
@@ -132,4 +155,7 @@ def _kept_secrets(gateway: HostileGateway, directory: Path, log: str) -> None:
         content = path.read_bytes()
         assert KEY.encode() not in content, path
         assert SIGNATURE.encode() not in content, path
-    assert json.loads((directory / "out/report.json").read_bytes())["status"] in {"succeeded", "failed"}
+    assert json.loads((directory / "out/report.json").read_bytes())["status"] in {
+        "succeeded",
+        "failed",
+    }

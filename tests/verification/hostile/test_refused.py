@@ -1,4 +1,5 @@
-"""What is refused for what it is gets one fresh link at once; then it is said, and the next run pays for nothing."""
+"""What is refused for what it is gets one fresh link at once; then it is said, and the next run
+pays for nothing."""
 
 from __future__ import annotations
 
@@ -29,14 +30,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("exchange", "behave", "code"), REFUSED.values(), ids=REFUSED.keys())
-async def test_a_definite_refusal_gets_one_fresh_link_and_is_paid_for_once(run, exchange, behave, code) -> None:
+async def test_a_definite_refusal_gets_one_fresh_link_and_is_paid_for_once(
+    run, exchange, behave, code
+) -> None:
     gateway = HostileGateway(exchange, behave)
     async with serving(gateway):
         result = await run(gateway, max_output_bytes=100_000)
         (row,) = result.jobs()
         assert (result.exit_code, row.status, row.error.code) == (1, "failed", "OUTPUT_UNAVAILABLE")
         assert row.error.message.startswith(code)
-        assert gateway.asked["job"] == 3  # its price compared with the answer, its end, and its fresh link
+        assert (
+            gateway.asked["job"] == 3
+        )  # its price compared with the answer, its end, and its fresh link
         assert gateway.asked["download"] == (2 if exchange == "download" else 0)
         gateway.at = ""
         healed = await run(gateway)
@@ -55,9 +60,14 @@ async def test_a_page_in_place_of_a_picture_is_asked_for_again_as_often_as_a_cut
 
 @pytest.mark.parametrize(
     ("limits", "code"),
-    [({"max_output_bytes": len(PICTURE) - 1}, "OUTPUT_TOO_LARGE"), ({"max_pixels": 63}, "OUTPUT_TOO_MANY_PIXELS")],
+    [
+        ({"max_output_bytes": len(PICTURE) - 1}, "OUTPUT_TOO_LARGE"),
+        ({"max_pixels": 63}, "OUTPUT_TOO_MANY_PIXELS"),
+    ],
 )
-async def test_a_limit_is_the_callers_and_the_next_run_may_have_a_higher_one(run, limits, code) -> None:
+async def test_a_limit_is_the_callers_and_the_next_run_may_have_a_higher_one(
+    run, limits, code
+) -> None:
     gateway = HostileGateway()
     async with serving(gateway):
         (row,) = (await run(gateway, **limits)).jobs()

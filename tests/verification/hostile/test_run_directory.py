@@ -1,4 +1,7 @@
-"""A run directory that somebody else has prepared: whatever links it holds, nothing outside of it is touched."""
+"""A run directory that somebody else has prepared:
+
+whatever links it holds, nothing outside of it is touched.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,18 @@ def untouched(home: Path) -> bool:
 
 
 WRITTEN = ("report.json", "report.html", "fox/0.png.json")
-PLANTED = [(name, os.symlink) for name in (*WRITTEN, "receipts.jsonl")] + [(name, os.link) for name in WRITTEN]
+PLANTED = [(name, os.symlink) for name in (*WRITTEN, "receipts.jsonl")] + [
+    (name, os.link) for name in WRITTEN
+]
 """Receipts are appended to: a second name of their file can't be told from its first."""
 
 
-@pytest.mark.parametrize(("name", "kind"), PLANTED, ids=lambda each: getattr(each, "__name__", each))
-async def test_a_link_where_a_file_of_ours_goes_is_not_written_through(run, tmp_path, home, name, kind) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"), PLANTED, ids=lambda each: getattr(each, "__name__", each)
+)
+async def test_a_link_where_a_file_of_ours_goes_is_not_written_through(
+    run, tmp_path, home, name, kind
+) -> None:
     (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
     kind(home / "file", tmp_path / "out" / name)
     gateway = HostileGateway()

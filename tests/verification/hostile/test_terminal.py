@@ -1,4 +1,5 @@
-"""Every word that a gateway can say, with escapes in it, shown by every command that shows what it says."""
+"""Every word that a gateway can say, with escapes in it, shown by every command that shows what it
+says."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ SAID: dict[str, Any] = {
                            "original_filename": PAINT, "metadata": {PAINT: PAINT}, "created_at": PAINT}]},
     "other": {"workflows": [{"workflow_id": PAINT, "updated_at": PAINT}]},
 }  # fmt: skip
-REFUSAL = json.dumps({"success": False, "code": PAINT, "error": PAINT, "hint": PAINT, "request_id": PAINT}).encode()
+REFUSAL = json.dumps(
+    {"success": False, "code": PAINT, "error": PAINT, "hint": PAINT, "request_id": PAINT}
+).encode()
 COMMANDS = [("credits",), ("workflows",), ("workflows", "w"), ("assets",), ("plan", "m.yaml"), ("run", "m.yaml"),
             ("doctor",), ("credits", "--json"), ("workflows", "--json"),
             ("workflows", "w", "--json"), ("assets", "--json")]  # fmt: skip
@@ -67,9 +70,16 @@ class Painting(HostileGateway):
 
 async def shown(directory: Path, gateway: HostileGateway, *args: str) -> str:
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    environment |= {"MOLTAZINE_API_KEY": KEY, "CRUCIBLE_API_BASE": gateway.url, "NO_COLOR": "1", "TERM": "dumb"}
+    environment |= {
+        "MOLTAZINE_API_KEY": KEY,
+        "CRUCIBLE_API_BASE": gateway.url,
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }
     ours, theirs = os.pipe()
-    process = await asyncio.to_thread(start_command, args, cwd=directory, env=environment, stdout=theirs, stderr=theirs)
+    process = await asyncio.to_thread(
+        start_command, args, cwd=directory, env=environment, stdout=theirs, stderr=theirs
+    )
     os.close(theirs)
     with os.fdopen(ours, encoding="utf-8") as shown:
         out = await asyncio.to_thread(shown.read)
@@ -88,7 +98,9 @@ async def test_no_word_of_the_gateway_reaches_the_terminal_as_it_came(
     async with serving(gateway):
         text = await shown(tmp_path, gateway, *args)
     assert text.strip()
-    obeyed = {each for each in text if unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"}} - {"\n"}
+    obeyed = {
+        each for each in text if unicodedata.category(each) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    } - {"\n"}
     assert obeyed == set(), text
     assert KEY not in text
     assert "PAINTED" not in text.replace("\n", "").replace(" ", "")  # a table breaks long words

@@ -1,4 +1,7 @@
-"""Certificates that nobody should believe: nothing is sent to their holders, the key least of all."""
+"""Certificates that nobody should believe:
+
+nothing is sent to their holders, the key least of all.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ BAD = {
 
 @pytest.fixture(autouse=True)
 def _believed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have our authority believed, as if the system came with it. What is believed is read once a process."""
+    """Have our authority believed, as if the system came with it.
+
+    What is believed is read once a process.
+    """
     create = ssl.create_default_context
 
     def with_ours(*args: object, **options: object) -> ssl.SSLContext:
@@ -59,7 +65,10 @@ async def serving(certificate: trustme.LeafCert) -> AsyncIterator[tuple[str, lis
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.append(await reader.read(4096))
         body = b'{"success": true, "data": {"balance": 1, "reserved": 0, "available": 1}}'
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(body), body)
+        )
         writer.close()
 
     listener = await asyncio.start_server(answer, "localhost", 0, ssl=context(certificate))
@@ -70,7 +79,9 @@ async def serving(certificate: trustme.LeafCert) -> AsyncIterator[tuple[str, lis
 
 
 async def ask(url: str, exchange: str) -> None:
-    async with open_gateway(url, KEY, retry=Retrier(RetryPolicy(attempts=1)), timeout_s=10) as gateway:
+    async with open_gateway(
+        url, KEY, retry=Retrier(RetryPolicy(attempts=1)), timeout_s=10
+    ) as gateway:
         if exchange == "credits":
             await gateway.account()
         else:
@@ -96,13 +107,17 @@ async def test_a_bad_certificate_ends_the_exchange_before_a_byte_of_it_is_sent(
             await ask(url, exchange)
     assert caught.value.code == "NO_ANSWER"
     place = url.removeprefix("https://")
-    assert caught.value.message.startswith(f"no answer: can't connect to {place}: its certificate isn't valid: ")
+    assert caught.value.message.startswith(
+        f"no answer: can't connect to {place}: its certificate isn't valid: "
+    )
     assert "(" not in caught.value.message
     assert heard in ([], [b""])
 
 
 @pytest.mark.parametrize("exchange", ["credits", "download"])
-async def test_session_keys_are_written_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exchange: str) -> None:
+async def test_session_keys_are_written_nowhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exchange: str
+) -> None:
     log = tmp_path / "keys.log"
     monkeypatch.setenv("SSLKEYLOGFILE", str(log))
     async with serving(GOOD) as (url, heard):
@@ -113,7 +128,9 @@ async def test_session_keys_are_written_nowhere(monkeypatch: pytest.MonkeyPatch,
     assert os.environ["SSLKEYLOGFILE"] == str(log)  # it is the caller's process
 
 
-def test_no_setting_of_the_environment_makes_us_believe_more(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_no_setting_of_the_environment_makes_us_believe_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     AUTHORITY.cert_pem.write_to_path(tmp_path / "evil.pem")
     monkeypatch.undo()
     certificates.cache_clear()

@@ -1,4 +1,7 @@
-"""Bugs to be planted: each makes the nights go wrong in another way, and the judge has to notice it."""
+"""Bugs to be planted:
+
+each makes the nights go wrong in another way, and the judge has to notice it.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def _now() -> datetime:
     return datetime.fromtimestamp(loop.began + loop.time(), UTC)
 
 
-# -- times ------------------------------------------------------------------------------------------------------------
+# -- times
 
 
 @_bug
@@ -61,7 +64,9 @@ def missed_times_run_newest_first(stack: ExitStack) -> None:
 
 @_bug
 def a_killed_night_taken_for_finished(stack: ExitStack) -> None:
-    _set(stack, catch_up.KnownRun, "is_finished", property(lambda run: run.exit_code in (0, 1, None)))
+    _set(
+        stack, catch_up.KnownRun, "is_finished", property(lambda run: run.exit_code in (0, 1, None))
+    )
 
 
 @_bug
@@ -77,7 +82,9 @@ def a_blocked_night_taken_for_finished(stack: ExitStack) -> None:
 @_bug
 def the_run_id_of_the_present_time(stack: ExitStack) -> None:
     def at(self: PreparedRun, _due: Any) -> tuple[Any, Any]:
-        return replace(self.request, scheduled_at=_now(), run_id=None), replace(self.manifest, scheduled_at=_now())
+        return replace(self.request, scheduled_at=_now(), run_id=None), replace(
+            self.manifest, scheduled_at=_now()
+        )
 
     _set(stack, PreparedRun, "at", at)
 
@@ -102,7 +109,7 @@ def an_exit_code_that_hides_a_blocked_night(stack: ExitStack) -> None:
     _set(stack, play, "first_code", lambda codes: 0 if set(codes) <= {0, 4} else 5)
 
 
-# -- the budget -------------------------------------------------------------------------------------------------------
+# -- the budget
 
 
 @_bug
@@ -122,7 +129,10 @@ def an_allowance_of_the_month_before_that_is_not_counted(stack: ExitStack) -> No
         found = usage(*given)
         total = sum(found.by_period.values())
         first = min(found.by_period)
-        return replace(found, by_period={each: total if each == first else total * 0 for each in found.by_period})
+        return replace(
+            found,
+            by_period={each: total if each == first else total * 0 for each in found.by_period},
+        )
 
     _set(stack, BudgetAccount, "shares", of_this_month)
     _set(stack, period_budget, "usage_of", all_at_the_start)
@@ -144,7 +154,7 @@ def credits_that_others_have_set_aside_taken_for_free(stack: ExitStack) -> None:
     _set(stack, Allowance, "left", property(lambda self: max(self.limit * 0, self.limit)))
 
 
-# -- purchases and messages -------------------------------------------------------------------------------------------
+# -- purchases and messages
 
 
 @_bug
@@ -162,7 +172,9 @@ def a_run_id_that_changes_when_a_night_is_resumed(stack: ExitStack) -> None:
 def no_message_of_a_blocked_night(stack: ExitStack) -> None:
     end = RunNotices.end
 
-    async def silent(self: RunNotices, head: Any, codes: list[str], next_command: str | None) -> Sequence[Any]:
+    async def silent(
+        self: RunNotices, head: Any, codes: list[str], next_command: str | None
+    ) -> Sequence[Any]:
         if head.exit_code == 4:
             return []
         return await end(self, head, codes, next_command)
@@ -173,7 +185,12 @@ def no_message_of_a_blocked_night(stack: ExitStack) -> None:
 @_bug
 def a_blocked_night_reported_as_a_success(stack: ExitStack) -> None:
     event = notifying.event_of
-    _set(stack, notifying, "event_of", lambda code, succeeded: event(0 if code == 4 else code, succeeded))
+    _set(
+        stack,
+        notifying,
+        "event_of",
+        lambda code, succeeded: event(0 if code == 4 else code, succeeded),
+    )
 
 
 @_bug

@@ -1,4 +1,7 @@
-"""The gateway of the nights: the sandbox's API and storage without a socket, with outages and another client."""
+"""The gateway of the nights:
+
+the sandbox's API and storage without a socket, with outages and another client.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +41,18 @@ def plain_picture(job: Job, index: int, _source: bytes | None) -> bytes:
     shape = job.outputs[index]
     colour = hashlib.sha256(f"{job.job_id} {index}".encode()).digest()
     buffer = io.BytesIO()
-    Image.new("RGB", (shape.width, shape.height), (colour[0], colour[1], colour[2])).save(buffer, "PNG")
+    Image.new("RGB", (shape.width, shape.height), (colour[0], colour[1], colour[2])).save(
+        buffer, "PNG"
+    )
     return buffer.getvalue()
 
 
 @dataclass
 class Conditions:
-    """What the gateway and its account are like at a moment. The play changes them; the judge only reads them."""
+    """What the gateway and its account are like at a moment.
+
+    The play changes them; the judge only reads them.
+    """
 
     outages: list[tuple[datetime, datetime]] = field(default_factory=list)
 
@@ -53,7 +61,10 @@ class Conditions:
 
 
 class NightGateway(httpx.AsyncBaseTransport):
-    """A transport to the gateway, which outlives all processes. Its ledger is what the judge goes by."""
+    """A transport to the gateway, which outlives all processes.
+
+    Its ledger is what the judge goes by.
+    """
 
     def __init__(self, clock: NightClock, config: SandboxConfig) -> None:
         self._clock = clock
@@ -76,13 +87,19 @@ class NightGateway(httpx.AsyncBaseTransport):
 
     @property
     def violations(self) -> list[str]:
-        return [f"{each.kind}: {each.operation}: {each.detail}" for each in self._gateway.seen.violations]
+        return [
+            f"{each.kind}: {each.operation}: {each.detail}"
+            for each in self._gateway.seen.violations
+        ]
 
     def close(self) -> None:
         self._store.__exit__()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer as the sandbox does. What was sent arrives, even if its sender is killed meanwhile."""
+        """Answer as the sandbox does.
+
+        What was sent arrives, even if its sender is killed meanwhile.
+        """
         await request.aread()
         await asyncio.sleep(_ONE_WAY_S)
         self._count_down()
@@ -94,7 +111,9 @@ class NightGateway(httpx.AsyncBaseTransport):
         response = await self._origins[request.url.port].handle_async_request(request)
         await response.aread()
         await asyncio.sleep(_ONE_WAY_S)
-        return httpx.Response(response.status_code, headers=response.headers, content=response.content)
+        return httpx.Response(
+            response.status_code, headers=response.headers, content=response.content
+        )
 
     def after_requests(self, count: int, act: Callable[[], None] | None) -> None:
         """Call a function when the ``count``-th request from now on has been sent."""
@@ -109,7 +128,7 @@ class NightGateway(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Do nothing: each process closes its transport, and the gateway stays."""
 
-    # -- what happens to the account and the gateway ---------------------------------------------------------------
+    # -- what happens to the account and the gateway
 
     def available(self) -> Decimal:
         return self.world.credits(self._account, self._clock.now())[0].available
@@ -118,13 +137,19 @@ class NightGateway(httpx.AsyncBaseTransport):
         """Let another client of the account spend all that is available on one picture."""
         self.world.jobs.prices[STRANGERS_WORKFLOW] = self.available()
         self._strangers += 1
-        order = Order(STRANGERS_WORKFLOW, {"prompt.text": f"stranger {self._strangers}"}, f"stranger-{self._strangers}")
+        order = Order(
+            STRANGERS_WORKFLOW,
+            {"prompt.text": f"stranger {self._strangers}"},
+            f"stranger-{self._strangers}",
+        )
         self.world.submit(self._account, order, self._clock.now())
 
     def top_up(self, credits: Decimal) -> None:
         """Let somebody buy credits."""
         self.world.credits(self._account, self._clock.now())
-        self.world._ledger.post(self._account, "grant", credits, self._clock.now(), description="Top-up")
+        self.world._ledger.post(
+            self._account, "grant", credits, self._clock.now(), description="Top-up"
+        )
 
     def strike(self, faults: str) -> None:
         """Replace the faults of the sandbox; see ``parse_faults``."""
@@ -133,7 +158,7 @@ class NightGateway(httpx.AsyncBaseTransport):
     def price(self, workflow_id: str, credits: Decimal) -> None:
         self.world.jobs.prices[workflow_id] = credits
 
-    # -- what the judge reads ---------------------------------------------------------------------------------------
+    # -- what the judge reads
 
     def entries(self) -> list[Entry]:
         """Return the complete ledger, oldest row first, without the other client's rows."""

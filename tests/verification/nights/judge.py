@@ -1,8 +1,9 @@
-"""The judge of a play. It knows the contract and the documentation, and does not rely on what runs report.
+"""The judge of a play. It knows the contract and the documentation, and does not rely on what runs
+report.
 
-It reads the gateway's ledger and jobs, the messages that were received, exit codes, the pictures on the disk, and at
-the end what ``budget show`` shows as set aside. What a night should buy, when it should begin, and when the gateway was
-out is in ``scenario``.
+It reads the gateway's ledger and jobs, the messages that were received, exit codes, the pictures on
+the disk, and at the end what ``budget show`` shows as set aside. What a night should buy, when it
+should begin, and when the gateway was out is in ``scenario``.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class _Judge:
         if self._story.left_set_aside != 0:
             yield f"{self._story.left_set_aside} credits of the budget are still set aside, and no run is active"
 
-    # -- money --------------------------------------------------------------------------------------------------------
+    # -- money
 
     def _money(self) -> Iterator[str]:
         """Nothing is paid twice, and nothing is bought that no night asked for."""
@@ -83,16 +84,24 @@ class _Judge:
             if len(jobs) > ATTEMPTS:
                 yield f"{text!r} had {len(jobs)} attempts"
         keys = Counter(job.idempotency_key for job in self._story.jobs)
-        yield from (f"key {key} was used for {count} jobs" for key, count in keys.items() if count > 1)
+        yield from (
+            f"key {key} was used for {count} jobs" for key, count in keys.items() if count > 1
+        )
         if None in keys:
             yield "a job was bought without a key"
 
     def _budget(self) -> Iterator[str]:
-        """At each row of the ledger, the charges of each month minus their refunds are within its budget.
+        """At each row of the ledger, the charges of each month minus their refunds are within its
+        budget.
 
-        Without ``max_credits_per_job``, one job of unknown price may exceed what is left, as documented.
+        Without ``max_credits_per_job``, one job of unknown price may exceed what is left, as
+        documented.
         """
-        excess = Decimal(0) if self._scenario.ceiling is not None else max(map(self._highest_price, NIGHTLIES))
+        excess = (
+            Decimal(0)
+            if self._scenario.ceiling is not None
+            else max(map(self._highest_price, NIGHTLIES))
+        )
         for row, (entry, spent) in enumerate(self._spending):
             if spent > self._scenario.credits and spent >= self._scenario.credits + excess:
                 at = datetime.fromtimestamp(entry.created_at, UTC)
@@ -100,7 +109,10 @@ class _Judge:
 
     @cached_property
     def _spending(self) -> list[tuple[Entry, Decimal]]:
-        """Each row that changes what a month has spent, with its sum afterwards. Refunds belong to their charges."""
+        """Each row that changes what a month has spent, with its sum afterwards.
+
+        Refunds belong to their charges.
+        """
         sums: dict[str, Decimal] = defaultdict(Decimal)
         months: dict[str | None, str] = {}
         found: list[tuple[Entry, Decimal]] = []
@@ -125,7 +137,7 @@ class _Judge:
                 spent = after
         return spent
 
-    # -- times --------------------------------------------------------------------------------------------------------
+    # -- times
 
     def _due(self) -> Iterator[tuple[Nightly, datetime]]:
         for nightly in NIGHTLIES:
@@ -135,17 +147,23 @@ class _Judge:
     def _starts(self) -> Iterator[str]:
         """cron, while it is up, starts each manifest at each of its times, once, and at no other."""
         started = Counter(
-            (command.nightly.name, command.scheduled_at) for command in self._story.commands if command.by == "cron"
+            (command.nightly.name, command.scheduled_at)
+            for command in self._story.commands
+            if command.by == "cron"
         )
         for nightly, moment in self._due():
             count = started.pop((nightly.name, moment), 0)
             is_up = any(since < moment < until for since, until in self._story.uptimes)
             if count != is_up:
                 yield f"{nightly.name} of {moment} was started {count} times instead of {int(is_up)}"
-        yield from (f"{name} was started for {moment}, which is not one of its times" for name, moment in started)
+        yield from (
+            f"{name} was started for {moment}, which is not one of its times"
+            for name, moment in started
+        )
 
     def _catching_up(self) -> Iterator[str]:
-        """A command runs the missed times before its own, oldest first, up to its limit; and then its own."""
+        """A command runs the missed times before its own, oldest first, up to its limit; and then
+        its own."""
         for command in self._story.commands:
             if command.is_skipped or command.is_killed:
                 continue
@@ -158,21 +176,30 @@ class _Judge:
                 yield f"{_title(command)} caught up {_list(times[:-1])} instead of {_list(expected)}"
 
     def _missed(self, command: Command) -> list[datetime]:
-        """Return the times that a command should catch up: not run yet, or neither finished nor active."""
+        """Return the times that a command should catch up:
+
+        not run yet, or neither finished nor active.
+        """
         if not command.catch_up:
             return []
         earlier = [
-            ran for ran in self._runs_of(command.nightly) if ran.began < command.began and ran not in command.runs
+            ran
+            for ran in self._runs_of(command.nightly)
+            if ran.began < command.began and ran not in command.runs
         ]
         if not earlier:
             return []
-        times = list(command.nightly.times(self._scenario.begin, command.scheduled_at))[-command.catch_up :]
+        times = list(command.nightly.times(self._scenario.begin, command.scheduled_at))[
+            -command.catch_up :
+        ]
         found: list[datetime] = []
         for moment in times:
             of_it = [ran for ran in earlier if ran.scheduled_at == moment]
             newest = max(of_it, key=lambda ran: ran.began, default=None)
             if (newest is None and min(ran.began for ran in earlier) < moment) or (
-                newest is not None and newest.ended <= command.began and newest.exit_code not in _DONE
+                newest is not None
+                and newest.ended <= command.began
+                and newest.exit_code not in _DONE
             ):
                 found.append(moment)
         return found
@@ -180,7 +207,7 @@ class _Judge:
     def _runs_of(self, nightly: Nightly) -> list[Ran]:
         return [ran for ran in self._story.runs if ran.nightly is nightly]
 
-    # -- exit codes ---------------------------------------------------------------------------------------------------
+    # -- exit codes
 
     def _exit_code(self, ran: Ran) -> Iterator[str]:
         night = self._night(ran)
@@ -203,10 +230,15 @@ class _Judge:
         return _Night(succeeded, failed, len(texts) - succeeded - failed)
 
     def _expected(self, ran: Ran, night: _Night) -> set[int]:
-        """Return the exit codes that are right: only one, unless the outage began or ended at this very time."""
+        """Return the exit codes that are right:
+
+        only one, unless the outage began or ended at this very time.
+        """
         if night.open == 0:
             # An output may be missing still if the outage began before it was fetched.
-            return {1 if night.failed else 0} | ({5} if self._is_out(ran) and ran.pictures < night.succeeded else set())
+            return {1 if night.failed else 0} | (
+                {5} if self._is_out(ran) and ran.pictures < night.succeeded else set()
+            )
         if self._is_out(ran):
             return {5}
         return {4}
@@ -224,7 +256,9 @@ class _Judge:
         others = self._set_aside_by_others(ran)
         if others is None or left - others < max(needed, bound):
             return ""
-        return f"{left} credits of {month(ran.ended)} were left, others had set aside {others} at most"
+        return (
+            f"{left} credits of {month(ran.ended)} were left, others had set aside {others} at most"
+        )
 
     def _set_aside_by_others(self, ran: Ran) -> Decimal | None:
         """Return the most that other runs may have set aside meanwhile; None if that has no bound."""
@@ -236,7 +270,8 @@ class _Judge:
         return most
 
     def _holders(self, ran: Ran) -> Iterator[Ran]:
-        """Yield the runs that were active meanwhile, or were killed or stopped by an outage and not run again yet.
+        """Yield the runs that were active meanwhile, or were killed or stopped by an outage and not
+        run again yet.
 
         Both keep what they hold for jobs in flight.
         """
@@ -256,19 +291,25 @@ class _Judge:
 
     def _highest_price(self, nightly: Nightly) -> Decimal:
         return max(
-            (job.price for job in self._story.jobs if job.workflow_id == nightly.workflow), default=nightly.price
+            (job.price for job in self._story.jobs if job.workflow_id == nightly.workflow),
+            default=nightly.price,
         )
 
     def _available(self, at: datetime) -> Decimal:
         """Return what the account could spend at a moment, the other client's purchases included."""
         rows = self._story.all_entries
         place = bisect.bisect_right([entry.created_at for entry in rows], at.timestamp())
-        return rows[place - 1].balance_after - rows[place - 1].reserved_after if place else Decimal(0)
+        return (
+            rows[place - 1].balance_after - rows[place - 1].reserved_after if place else Decimal(0)
+        )
 
-    # -- the end ------------------------------------------------------------------------------------------------------
+    # -- the end
 
     def _in_the_end(self) -> Iterator[str]:
-        """Each night that was begun has each job exactly once, or is explained: failed for good, or blocked."""
+        """Each night that was begun has each job exactly once, or is explained:
+
+        failed for good, or blocked.
+        """
         newest: dict[tuple[str, datetime], Ran] = {}
         for ran in self._story.runs:
             newest[ran.nightly.name, ran.scheduled_at] = ran
@@ -280,7 +321,8 @@ class _Judge:
                 yield f"{nightly.name} of {moment} was never run, and a later command should have caught it up"
 
     def _is_out_of_reach(self, nightly: Nightly, moment: datetime) -> bool:
-        """Return whether no command of a scheduler could run a time, neither as its own nor as a missed one."""
+        """Return whether no command of a scheduler could run a time, neither as its own nor as a
+        missed one."""
         began = min((ran.began for ran in self._runs_of(nightly)), default=self._scenario.end)
         for command in self._story.commands:
             if command.nightly is not nightly or command.by != "cron":
@@ -292,7 +334,7 @@ class _Judge:
                 return False
         return True
 
-    # -- messages -----------------------------------------------------------------------------------------------------
+    # -- messages
 
     def _messages(self) -> Iterator[str]:
         """Each run that ended has sent one message about its end, the right one."""
@@ -323,7 +365,10 @@ class _Judge:
 
 
 def _code_of(command: Command) -> int:
-    """Return the exit code of a command by those of its runs: the first of 5, 4 and 1, as documented."""
+    """Return the exit code of a command by those of its runs:
+
+    the first of 5, 4 and 1, as documented.
+    """
     codes = {ran.exit_code for ran in command.runs}
     return next((code for code in (5, 4, 1) if code in codes), 0)
 

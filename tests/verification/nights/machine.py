@@ -1,8 +1,10 @@
-"""A computer in virtual time: processes that run side by side on one disk, and can be killed or frozen at any await.
+"""A computer in virtual time: processes that run side by side on one disk, and can be killed or
+frozen at any await.
 
-A killed process doesn't unwind: none of its callbacks runs any more, so no ``finally`` and no ``except`` of it has an
-effect. What a kernel does for a dead process is done here: its file locks are released. The callbacks of a frozen
-process run when it wakes up, in the order in which they were due.
+A killed process doesn't unwind: none of its callbacks runs any more, so no ``finally`` and no
+``except`` of it has an effect. What a kernel does for a dead process is done here: its file locks
+are released. The callbacks of a frozen process run when it wakes up, in the order in which they
+were due.
 """
 
 from __future__ import annotations
@@ -27,21 +29,31 @@ T = TypeVar("T")
 _CURRENT: ContextVar[Process | None] = ContextVar("process", default=None)
 _LONGEST_BURIAL_S = 3600.0
 _LOCKS: dict[int, Process] = {}
-"""The process that took the newest lock on each file descriptor. One that was closed meanwhile does no harm."""
+"""The process that took the newest lock on each file descriptor.
+
+One that was closed meanwhile does no harm.
+"""
 
 
 @dataclass(eq=False)
 class Process:
-    """One run of the command. ``steps_left`` counts the callbacks until it is killed; None: it lives to its end."""
+    """One run of the command.
+
+    ``steps_left`` counts the callbacks until it is killed; None: it lives to its end.
+    """
 
     name: str
     steps_left: int | None = None
     steps: int = 0
     is_dead: bool = False
     is_frozen: bool = False
-    frozen: list[tuple[asyncio.Handle, Context, Callable[..., object], Sequence[Any]]] = field(default_factory=list)
+    frozen: list[tuple[asyncio.Handle, Context, Callable[..., object], Sequence[Any]]] = field(
+        default_factory=list
+    )
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
-    dropped: list[tuple[Context, Callable[..., object], Sequence[Any]]] = field(default_factory=list)
+    dropped: list[tuple[Context, Callable[..., object], Sequence[Any]]] = field(
+        default_factory=list
+    )
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def kill(self) -> None:
@@ -52,7 +64,9 @@ class Process:
         self.dropped += [(context, callback, args) for _, context, callback, args in self.frozen]
         self.frozen.clear()
         # Kept, since a task that is collected as garbage would run its ``finally`` blocks.
-        self.tasks += [task for task in asyncio.all_tasks() if task.get_name().startswith(f"{id(self)} ")]
+        self.tasks += [
+            task for task in asyncio.all_tasks() if task.get_name().startswith(f"{id(self)} ")
+        ]
         for descriptor in [number for number, owner in _LOCKS.items() if owner is self]:
             with contextlib.suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -70,42 +84,58 @@ class Process:
             loop.call_soon(_unless_cancelled, handle, callback, args, context=context)
 
 
-def _unless_cancelled(handle: asyncio.Handle, callback: Callable[..., object], args: Sequence[Any]) -> None:
-    """Perform a callback that was due while its process was frozen; one before it may have cancelled it."""
+def _unless_cancelled(
+    handle: asyncio.Handle, callback: Callable[..., object], args: Sequence[Any]
+) -> None:
+    """Perform a callback that was due while its process was frozen; one before it may have
+    cancelled it."""
     if not handle.cancelled():
         callback(*args)
 
 
 class NightLoop(VirtualLoop):
-    """A virtual event loop that knows which process each callback belongs to, and drops those of the dead."""
+    """A virtual event loop that knows which process each callback belongs to, and drops those of
+    the dead."""
 
     def __init__(self, began: datetime) -> None:
         super().__init__()
         self.began = began.timestamp()
         self.set_task_factory(_named_task)
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+    def call_soon(
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:  # type: ignore[override]
         handle: list[asyncio.Handle] = []
         handle.append(super().call_soon(_step, handle, callback, args, True, context=context))
         return handle[0]
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:  # type: ignore[override]
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
         handle: list[asyncio.Handle] = []
         timer = super().call_at(when, _step, handle, callback, args, False, context=context)
         handle.append(timer)
         return timer
 
 
-def _named_task(loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None) -> asyncio.Task[Any]:
-    owner = (context.get(_CURRENT) if context is not None else None) or (_CURRENT.get() if context is None else None)
+def _named_task(
+    loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None
+) -> asyncio.Task[Any]:
+    owner = (context.get(_CURRENT) if context is not None else None) or (
+        _CURRENT.get() if context is None else None
+    )
     name = "world" if owner is None else f"{id(owner)} {owner.name}"
     return asyncio.Task(coro, loop=loop, name=name, context=context)
 
 
 def _step(
-    handle: Sequence[asyncio.Handle], callback: Callable[..., object], args: Sequence[Any], is_kept: bool
+    handle: Sequence[asyncio.Handle],
+    callback: Callable[..., object],
+    args: Sequence[Any],
+    is_kept: bool,
 ) -> None:
-    """Perform a callback, unless its process is dead or frozen. ``is_kept``: it is needed when the dead are buried.
+    """Perform a callback, unless its process is dead or frozen. ``is_kept``: it is needed when the
+    dead are buried.
 
     ``handle`` has the handle of the callback.
     """
@@ -147,13 +177,18 @@ class NightClock:
 
 
 class InlineWriter:
-    """The journal's group commit without its thread: a row is durable at once, and its writer learns of it later."""
+    """The journal's group commit without its thread:
+
+    a row is durable at once, and its writer learns of it later.
+    """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connection = connect()
         self._connection.execute("PRAGMA synchronous = OFF")
 
-    async def write(self, sql: str, values: Sequence[object], *following: tuple[str, Sequence[object]]) -> None:
+    async def write(
+        self, sql: str, values: Sequence[object], *following: tuple[str, Sequence[object]]
+    ) -> None:
         await asyncio.sleep(0.001)
         for statement in ((sql, values), *following):
             self._connection.execute(*statement)
@@ -167,13 +202,19 @@ class InlineWriter:
 
 
 class Computer:
-    """Runs processes. ``dead`` keeps those that were killed, so that nothing of them is ever collected or unwound."""
+    """Runs processes.
+
+    ``dead`` keeps those that were killed, so that nothing of them is ever collected or unwound.
+    """
 
     def __init__(self) -> None:
         self.dead: list[Process] = []
 
     async def run(self, process: Process, main: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Run a process to its end, and return its result; None if it was killed. Raises what it raised."""
+        """Run a process to its end, and return its result; None if it was killed.
+
+        Raises what it raised.
+        """
         context = Context()
         context.run(_CURRENT.set, process)
         task = asyncio.get_running_loop().create_task(main(), context=context)
@@ -197,7 +238,9 @@ class Computer:
         if tasks:
             _, living = await asyncio.wait(tasks, timeout=_LONGEST_BURIAL_S)
             if living:
-                raise AssertionError(f"tasks of dead processes go on although they were cancelled: {living}")
+                raise AssertionError(
+                    f"tasks of dead processes go on although they were cancelled: {living}"
+                )
         for task in tasks:
             with contextlib.suppress(BaseException):
                 task.result()
@@ -206,7 +249,10 @@ class Computer:
 
 @contextlib.contextmanager
 def virtual_kernel() -> Iterator[None]:
-    """Note which process takes which file lock, and leave out what costs time: threads, syncing, slow digests."""
+    """Note which process takes which file lock, and leave out what costs time:
+
+    threads, syncing, slow digests.
+    """
     flock = fcntl.flock
 
     def noting(descriptor: Any, operation: int) -> None:
@@ -234,7 +280,9 @@ def _one_round(derive: Callable[..., bytes]) -> Callable[..., bytes]:
     return lambda name, key, salt, _rounds: derive(name, key, salt, 1)
 
 
-def _without_syncing(connect: Callable[[Journal], sqlite3.Connection]) -> Callable[[Journal], sqlite3.Connection]:
+def _without_syncing(
+    connect: Callable[[Journal], sqlite3.Connection],
+) -> Callable[[Journal], sqlite3.Connection]:
     def connected(journal: Journal) -> sqlite3.Connection:
         connection = connect(journal)
         connection.execute("PRAGMA synchronous = OFF")

@@ -1,4 +1,7 @@
-"""The receiver of webhooks: it checks the signature, is out of order at times, and keeps each message once."""
+"""The receiver of webhooks:
+
+it checks the signature, is out of order at times, and keeps each message once.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ class Message:
 
 @dataclass
 class Mailbox:
-    """All messages, in the order of their arrival. A share of ``refusals`` of the requests is answered with 503."""
+    """All messages, in the order of their arrival.
+
+    A share of ``refusals`` of the requests is answered with 503.
+    """
 
     clock: NightClock
     chance: random.Random
@@ -60,24 +66,33 @@ class Mailbox:
             return 401
         message = json.loads(body)
         if all(each.identity != identity for each in self.messages):
-            self.messages.append(Message(self.clock.moment(), identity, message["type"], message["data"]))
+            self.messages.append(
+                Message(self.clock.moment(), identity, message["type"], message["data"])
+            )
         return 200
 
 
 @contextlib.contextmanager
 def delivering_to(mailbox: Mailbox) -> Iterator[None]:
     """Send what notifications send by HTTP to the mailbox."""
-    with patch("crucible_batch.features.notify.http_channels.new_channel", lambda **_: _Post(mailbox)):
+    with patch(
+        "crucible_batch.features.notify.http_channels.new_channel", lambda **_: _Post(mailbox)
+    ):
         yield
 
 
 class _Post:
-    """A ``Channel`` to the mailbox. A request that was sent arrives, even if its sender is killed meanwhile."""
+    """A ``Channel`` to the mailbox.
+
+    A request that was sent arrives, even if its sender is killed meanwhile.
+    """
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> _Answer:
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> _Answer:
         await asyncio.sleep(0.02)
         if method != "POST" or url != URL:
             raise httpx.ConnectError("there is no such receiver")

@@ -1,4 +1,7 @@
-"""One seed played: the scheduler starts runs at their times, mishaps happen, and an operator resumes what is left."""
+"""One seed played:
+
+the scheduler starts runs at their times, mishaps happen, and an operator resumes what is left.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,12 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode, RunBusyError
 from crucible_batch.features.periods.budgets import budget_states
 from crucible_batch.features.registry import kind_of
 from crucible_batch.features.schedule.catch_up import DueRun, ends_all, first_code
-from crucible_batch.features.schedule.scheduled_runs import PreparedRun, due_runs, hold_results, prepare_run
+from crucible_batch.features.schedule.scheduled_runs import (
+    PreparedRun,
+    due_runs,
+    hold_results,
+    prepare_run,
+)
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import run_request
 from crucible_batch.sandbox import pictures
@@ -29,7 +37,14 @@ from crucible_batch.sandbox.records import Entry, Job
 from crucible_batch.settings import Settings
 from tests.verification.nights.calendar import BERLIN
 from tests.verification.nights.gateway import API, KEY, NightGateway, plain_picture
-from tests.verification.nights.machine import Computer, NightClock, NightLoop, Process, in_the_world, virtual_kernel
+from tests.verification.nights.machine import (
+    Computer,
+    NightClock,
+    NightLoop,
+    Process,
+    in_the_world,
+    virtual_kernel,
+)
 from tests.verification.nights.mailbox import SECRET, URL, Mailbox, Message, delivering_to
 from tests.verification.nights.scenario import NIGHTLIES, Event, Mishap, Nightly, Scenario
 from tests.verification.nights.scheduler import Cron, Line, crontab
@@ -43,10 +58,12 @@ _POLLS_PER_S = 1 / 60
 
 @dataclass
 class Command:
-    """One process: the command of a line of the crontab, or ``run MANIFEST --scheduled-at TIME`` by hand.
+    """One process: the command of a line of the crontab, or ``run MANIFEST --scheduled-at TIME`` by
+    hand.
 
-    ``catch_up`` is that of the manifest for cron's commands, and 0 for those by hand. ``exit_code`` is None while it
-    runs, and if it was killed. ``is_skipped``: another run of the manifest was active.
+    ``catch_up`` is that of the manifest for cron's commands, and 0 for those by hand. ``exit_code``
+    is None while it runs, and if it was killed. ``is_skipped``: another run of the manifest was
+    active.
     """
 
     nightly: Nightly
@@ -63,7 +80,8 @@ class Command:
 
 @dataclass
 class Ran:
-    """One run of a command: that of its own time, or a missed one. ``exit_code`` is None if it was killed.
+    """One run of a command: that of its own time, or a missed one. ``exit_code`` is None if it was
+    killed.
 
     ``pictures`` are the outputs on the disk of this night when it ended.
     """
@@ -99,7 +117,9 @@ class Story:
     @property
     def runs(self) -> list[Ran]:
         """All runs, in the order of their ends."""
-        return sorted((ran for command in self.commands for ran in command.runs), key=lambda ran: ran.ended)
+        return sorted(
+            (ran for command in self.commands for ran in command.runs), key=lambda ran: ran.ended
+        )
 
 
 def play(scenario: Scenario, base: Path) -> Story:
@@ -118,7 +138,9 @@ def play(scenario: Scenario, base: Path) -> Story:
         with contextlib.closing(NightGateway(clock, config)) as gateway:
             mailbox = Mailbox(clock, random.Random(f"mailbox {scenario.seed}"))
             with delivering_to(mailbox), patch.object(pictures, "render", plain_picture):
-                return loop.run_until_complete(_Player(scenario, base, clock, gateway, mailbox).play())
+                return loop.run_until_complete(
+                    _Player(scenario, base, clock, gateway, mailbox).play()
+                )
 
 
 @contextlib.contextmanager
@@ -134,7 +156,12 @@ def _in_directory(base: Path) -> Iterator[None]:
 
 class _Player:
     def __init__(
-        self, scenario: Scenario, base: Path, clock: NightClock, gateway: NightGateway, mailbox: Mailbox
+        self,
+        scenario: Scenario,
+        base: Path,
+        clock: NightClock,
+        gateway: NightGateway,
+        mailbox: Mailbox,
     ) -> None:
         self._scenario = scenario
         self._base = base
@@ -147,7 +174,9 @@ class _Player:
         self._mailbox = mailbox
         self._commands: list[Command] = []
         self._complaints: list[str] = []
-        self._settings = Settings(KEY, API, state_directory=base / "state", accounts_directory=base / "accounts")
+        self._settings = Settings(
+            KEY, API, state_directory=base / "state", accounts_directory=base / "accounts"
+        )
         self._up_since: datetime | None = None
         self._uptimes: list[tuple[datetime, datetime]] = []
         self._cron: Cron | None = None
@@ -163,7 +192,12 @@ class _Player:
         await self._clock.sleep_until(self._scenario.end)
         self._stop_scheduler()
         await self._settle()
-        problems = [*self._complaints, *self._gateway.problems(), *self._gateway.violations, *self._mailbox.complaints]
+        problems = [
+            *self._complaints,
+            *self._gateway.problems(),
+            *self._gateway.violations,
+            *self._mailbox.complaints,
+        ]
         story = Story(
             scenario=self._scenario,
             commands=self._commands,
@@ -183,7 +217,7 @@ class _Player:
         states = budget_states(self._settings, now=self._clock.now())
         return sum((state.shares.set_aside for state in states), Decimal(0))
 
-    # -- mishaps ------------------------------------------------------------------------------------------------------
+    # -- mishaps
 
     async def _befall(self, event: Event) -> None:
         gateway = self._gateway
@@ -225,7 +259,8 @@ class _Player:
             self._cron = self._up_since = None
 
     async def _settle(self) -> None:
-        """Let all runs end in calm weather, and let an operator resume what is not finished, until nothing changes."""
+        """Let all runs end in calm weather, and let an operator resume what is not finished, until
+        nothing changes."""
         self._gateway.strike("")
         self._gateway.top_up(self._scenario.balance)
         await asyncio.sleep(60)
@@ -233,11 +268,16 @@ class _Player:
             await asyncio.sleep(3600)
         await self._resume_all("end")
 
-    # -- runs ---------------------------------------------------------------------------------------------------------
+    # -- runs
 
     async def _resume_all(self, by: str) -> None:
-        """Run again, one after the other, each night that was begun and is neither finished nor active."""
-        newest = {(ran.nightly.name, ran.scheduled_at): ran for command in self._commands for ran in command.runs}
+        """Run again, one after the other, each night that was begun and is neither finished nor
+        active."""
+        newest = {
+            (ran.nightly.name, ran.scheduled_at): ran
+            for command in self._commands
+            for ran in command.runs
+        }
         for ran in sorted(newest.values(), key=lambda ran: ran.scheduled_at):
             if ran.exit_code not in _FINISHED:
                 await self._start(Command(ran.nightly, ran.scheduled_at, by, self._clock.moment()))
@@ -249,7 +289,9 @@ class _Player:
 
     async def _by_cron(self, line: Line, moment: datetime) -> int | None:
         catch_up = self._scenario.catch_up
-        return await self._start(Command(line.nightly, moment, "cron", moment, catch_up, line.deadline_s))
+        return await self._start(
+            Command(line.nightly, moment, "cron", moment, catch_up, line.deadline_s)
+        )
 
     async def _start(self, command: Command) -> int | None:
         """Run a command as a process. Return its exit code; None if it was killed."""
@@ -257,7 +299,9 @@ class _Player:
         process = Process(f"{command.nightly.name} {command.scheduled_at.isoformat()}")
         self._processes.add(process)
         try:
-            command.exit_code = await self._computer.run(process, partial(self._run_command, command))
+            command.exit_code = await self._computer.run(
+                process, partial(self._run_command, command)
+            )
         except Exception:
             command.exit_code = _BUG
             self._complaints.append(f"{process.name} ended with a bug: {traceback.format_exc()}")
@@ -269,7 +313,10 @@ class _Player:
         return command.exit_code
 
     async def _run_command(self, command: Command) -> int:
-        """Do what the command line does: the lock of the manifest, the missed runs, and the current one."""
+        """Do what the command line does:
+
+        the lock of the manifest, the missed runs, and the current one.
+        """
         request = RunRequest(
             Path(f"{command.nightly.name}.yaml"),
             scheduled_at=command.scheduled_at,
@@ -317,5 +364,7 @@ class _Player:
         return ran.exit_code
 
     def _pictures(self, ran: Ran) -> int:
-        folder = self._base / "outputs" / ran.nightly.name / ran.nightly.name_of_run(ran.scheduled_at)
+        folder = (
+            self._base / "outputs" / ran.nightly.name / ran.nightly.name_of_run(ran.scheduled_at)
+        )
         return sum(1 for _ in folder.glob("*/*.png"))

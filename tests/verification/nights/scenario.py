@@ -1,4 +1,7 @@
-"""A month of nights, invented from a seed: three manifests on one account, and what happens to them."""
+"""A month of nights, invented from a seed:
+
+three manifests on one account, and what happens to them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ notify:
 
 @dataclass(frozen=True)
 class Nightly:
-    """A manifest, and what the judge has to know of it: its times and the prompts of one of its runs."""
+    """A manifest, and what the judge has to know of it:
+
+    its times and the prompts of one of its runs.
+    """
 
     name: str
     workflow: str
@@ -53,7 +59,9 @@ class Nightly:
             catch_up=scenario.catch_up,
             credits=scenario.credits,
             account=ACCOUNT,
-            ceiling=f", max_credits_per_job: {scenario.ceiling}" if scenario.ceiling is not None else "",
+            ceiling=f", max_credits_per_job: {scenario.ceiling}"
+            if scenario.ceiling is not None
+            else "",
             attempts=ATTEMPTS,
         )
         return head + self.body
@@ -144,7 +152,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Scenario:
-    """All that is decided before a play. ``credits`` is the month's budget, ``ceiling`` the bound of a job's price."""
+    """All that is decided before a play.
+
+    ``credits`` is the month's budget, ``ceiling`` the bound of a job's price.
+    """
 
     seed: int
     begin: datetime
@@ -160,11 +171,17 @@ class Scenario:
 
 
 def around(change: date, seed: int, *, before: int = 15, after: int = 12) -> Scenario:
-    """Invent the nights around a clock change: by default the last half of its month, and the begin of the next."""
+    """Invent the nights around a clock change:
+
+    by default the last half of its month, and the begin of the next.
+    """
     chance = random.Random(f"nights {change} {seed}")
     begin, end = _noon(change - timedelta(before)), _noon(change + timedelta(after))
     nights = [change - timedelta(before - 1 - number) for number in range(before + after)]
-    nightly = (len(list(each.times(begin, begin + timedelta(1)))) * _cost(each, begin) for each in NIGHTLIES)
+    nightly = (
+        len(list(each.times(begin, begin + timedelta(1)))) * _cost(each, begin)
+        for each in NIGHTLIES
+    )
     per_night = sum(nightly, Decimal(0))
     in_first_month = sum(night.month == begin.month for night in nights)
     # Enough for all but some of the last nights of the first month.
@@ -186,7 +203,10 @@ def around(change: date, seed: int, *, before: int = 15, after: int = 12) -> Sce
 
 
 def few_nights() -> Scenario:
-    """Return four nights for a quick play: clocks skip an hour, the host dies, the budget ends, and April begins."""
+    """Return four nights for a quick play:
+
+    clocks skip an hour, the host dies, the budget ends, and April begins.
+    """
     change = date(2026, 3, 29)
     begin, end = _noon(change - timedelta(1)), _noon(change + timedelta(3))
     return Scenario(
@@ -207,7 +227,8 @@ def few_nights() -> Scenario:
 
 
 def turn_of_the_month() -> Scenario:
-    """Return three nights around the end of a month, of which the last of March runs into April, which is short too."""
+    """Return three nights around the end of a month, of which the last of March runs into April,
+    which is short too."""
     last = date(2026, 3, 31)
     return Scenario(
         seed=1,
@@ -226,7 +247,10 @@ def turn_of_the_month() -> Scenario:
 
 
 def _add_mishaps(scenario: Scenario, free: list[date], chance: random.Random) -> None:
-    """Choose nights for the mishaps, so that no two of the long ones coincide. ``free`` are consecutive dates."""
+    """Choose nights for the mishaps, so that no two of the long ones coincide.
+
+    ``free`` are consecutive dates.
+    """
     add, slots = scenario.events.append, _slots(free, (4, 3, 3, 2, 2, 1, 1), chance)
     stopped, empty, slow, out, dies, failing, dear = slots
     add(Event(berlin(stopped, 0, 5), Mishap.SCHEDULER_STOPS))
@@ -245,7 +269,13 @@ def _add_mishaps(scenario: Scenario, free: list[date], chance: random.Random) ->
     add(Event(berlin(dies, 12), Mishap.SCHEDULER_STARTS))
     if chance.random() < 0.5:
         add(Event(berlin(dies, 13), Mishap.RESUME))
-    add(Event(berlin(failing, 0, 30), Mishap.FAULTS, text=chance.choice(("generate.fail:0.4", "generate.fail:1"))))
+    add(
+        Event(
+            berlin(failing, 0, 30),
+            Mishap.FAULTS,
+            text=chance.choice(("generate.fail:0.4", "generate.fail:1")),
+        )
+    )
     add(Event(berlin(failing, 12), Mishap.FAULTS))
     add(Event(berlin(dear, 12), Mishap.PRICE, Decimal(3), "zimage-base"))
     add(Event(berlin(dear + timedelta(1), 12), Mishap.PRICE, Decimal("1.5"), "zimage-base"))

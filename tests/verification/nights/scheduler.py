@@ -22,7 +22,10 @@ from tests.verification.nights.scenario import NIGHTLIES, Nightly
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the crontab: when it starts the run of which manifest, and the time limit of the run."""
+    """A line of the crontab:
+
+    when it starts the run of which manifest, and the time limit of the run.
+    """
 
     cron: str
     nightly: Nightly
@@ -34,7 +37,9 @@ Start = Callable[[Line, datetime], Coroutine[Any, Any, int | None]]
 
 def crontab(folder: Path, now: datetime) -> list[Line]:
     """Export the manifests of a folder, and read the lines as cron and a shell do."""
-    options = ExportOptions(directory=folder, command=("crucible-batch",), now=now, system_zone=BERLIN)
+    options = ExportOptions(
+        directory=folder, command=("crucible-batch",), now=now, system_zone=BERLIN
+    )
     (file,) = export(find_schedules([folder]).schedules, "cron", options)
     return [_read(line) for line in file.text.splitlines() if not line.startswith("#")]
 
@@ -43,7 +48,16 @@ def _read(line: str) -> Line:
     *fields, command = line.split(maxsplit=5)
     _, _, run = command.replace("\\%", "%").partition(" && ")
     match shlex.split(run):
-        case ["crucible-batch", "run", path, "--if-running", "skip", "--deadline", limit, "--quiet"]:
+        case [
+            "crucible-batch",
+            "run",
+            path,
+            "--if-running",
+            "skip",
+            "--deadline",
+            limit,
+            "--quiet",
+        ]:
             nightly = next(each for each in NIGHTLIES if each.name == Path(path).stem)
             return Line(" ".join(fields), nightly, parse_duration(limit))
     raise AssertionError(f"the play knows no such command: {run}")

@@ -10,7 +10,13 @@ import pytest
 from tests.verification.nights.bugs import BUGS, planted
 from tests.verification.nights.judge import judge
 from tests.verification.nights.play import Story, play
-from tests.verification.nights.scenario import Mishap, Scenario, around, few_nights, turn_of_the_month
+from tests.verification.nights.scenario import (
+    Mishap,
+    Scenario,
+    around,
+    few_nights,
+    turn_of_the_month,
+)
 
 CHANGES = [date(2026, 3, 29), date(2026, 10, 25)]
 SEEDS = range(4)

@@ -1,4 +1,7 @@
-"""A real S3 server, started once for all tests of a process: SeaweedFS, which the extra `store` installs."""
+"""A real S3 server, started once for all tests of a process:
+
+SeaweedFS, which the extra `store` installs.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @contextmanager
 def serving(directory: Path) -> Iterator[S3Server]:
-    """Start a server whose files are in an empty directory, and stop it. Its data are removed at the end."""
+    """Start a server whose files are in an empty directory, and stop it.
+
+    Its data are removed at the end.
+    """
     weed = Path(sys.executable).with_name("weed")
     assert weed.exists(), "install the server: make test-store"
     (directory / "s3.json").write_text(
@@ -125,7 +131,11 @@ def sockets_of(ports: Iterable[int]) -> list[Path]:
 
 
 def _identity(name: str, keys: tuple[str, str], actions: list[str]) -> dict[str, object]:
-    return {"name": name, "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}], "actions": actions}
+    return {
+        "name": name,
+        "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}],
+        "actions": actions,
+    }
 
 
 def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

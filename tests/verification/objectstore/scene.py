@@ -74,7 +74,9 @@ class Scene:
         """Start any program."""
         err, out = self._streams()
         with err.open("wb") as stderr, out.open("wb") as stdout:
-            started = subprocess.Popen(command, cwd=self.folder, env=self._env(more), stderr=stderr, stdout=stdout)
+            started = subprocess.Popen(
+                command, cwd=self.folder, env=self._env(more), stderr=stderr, stdout=stdout
+            )
         return self._started(Process(started, err, out))
 
     def _streams(self) -> tuple[Path, Path]:
@@ -110,7 +112,8 @@ class Scene:
                 each.kill()
 
     def check_ledger(self) -> None:
-        """No row of the gateway's ledger is above the budget, and the report has the ledger's figures."""
+        """No row of the gateway's ledger is above the budget, and the report has the ledger's
+        figures."""
         state, level = self.state(), Decimal(0)
         for row in state["ledger"]:
             level += _LEVEL[row["entry_type"]] * Decimal(row["amount"])

@@ -72,7 +72,9 @@ async def damaging(port: int) -> AsyncIterator[int]:
         await asyncio.gather(*handlers, return_exceptions=True)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes]) -> None:
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes]
+) -> None:
     while block := await reader.read(1 << 20):
         writer.write(change(block))
         await writer.drain()
@@ -93,15 +95,31 @@ async def test_bytes_that_are_damaged_on_the_way_are_refused_by_the_server(
 @pytest.mark.parametrize(
     ("changes", "message", "exit_code"),
     [
-        (dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), READER, strict=True)), "access is denied", 2),
-        ({"AWS_SECRET_ACCESS_KEY": CANARIES[1][::-1]}, r"rejects the credentials \(SignatureDoesNotMatch\)", 2),
-        ({"AWS_ACCESS_KEY_ID": "AKIACANARYNOBODY"}, r"rejects the credentials \(InvalidAccessKeyId\)", 2),
+        (
+            dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), READER, strict=True)),
+            "access is denied",
+            2,
+        ),
+        (
+            {"AWS_SECRET_ACCESS_KEY": CANARIES[1][::-1]},
+            r"rejects the credentials \(SignatureDoesNotMatch\)",
+            2,
+        ),
+        (
+            {"AWS_ACCESS_KEY_ID": "AKIACANARYNOBODY"},
+            r"rejects the credentials \(InvalidAccessKeyId\)",
+            2,
+        ),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "the object store is not usable", 5),
         ({"AWS_ALLOW_HTTP": ""}, "settings of the store can't be used", 2),
     ],
 )
 async def test_a_failure_has_its_cause_and_no_secret(
-    s3: S3Server, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str, exit_code: int
+    s3: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str],
+    message: str,
+    exit_code: int,
 ) -> None:
     monkeypatch.setattr(object_requests, "_PATIENCE_S", 0.5)
     with pytest.raises(ObjectStoreError, match=message) as caught:

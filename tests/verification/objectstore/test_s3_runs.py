@@ -109,7 +109,9 @@ def test_a_run_its_report_its_verification_and_its_recovery(command: Command, s3
     command.spent()
 
 
-def test_a_run_killed_at_any_moment_is_resumed_and_every_output_is_there_once(command: Command, s3: S3Server) -> None:
+def test_a_run_killed_at_any_moment_is_resumed_and_every_output_is_there_once(
+    command: Command, s3: S3Server
+) -> None:
     manifest = command.manifest(30)
     for kill_at in (1, 8, 20):
         process = command.start("run", manifest, "--out-dir", s3.url)
@@ -133,8 +135,16 @@ def test_refusals_spend_nothing_and_name_what_to_do(command: Command, s3: S3Serv
     manifest = command.manifest(1)
     run = ("run", manifest, "--out-dir")
     for changes, url, words in (
-        ({}, "s3://no-such-bucket/x", "the bucket no-such-bucket of s3://no-such-bucket/x doesn't exist"),
-        (dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), READER, strict=True)), s3.url, "access is denied"),
+        (
+            {},
+            "s3://no-such-bucket/x",
+            "the bucket no-such-bucket of s3://no-such-bucket/x doesn't exist",
+        ),
+        (
+            dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), READER, strict=True)),
+            s3.url,
+            "access is denied",
+        ),
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, s3.url, "rejects the credentials"),
         ({}, "s3://key:secret@bucket/x", "contains @, ? or #"),
     ):

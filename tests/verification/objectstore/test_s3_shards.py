@@ -50,7 +50,9 @@ class StoredScene(Scene):
         names = self.s3.names()
         assert len([name for name in names if name.endswith(".png")]) == jobs == len(self.bought())
         for job in self.report["jobs"]:
-            assert [output["path"] in names for output in job["outputs"]] == [True] * (job["status"] == "succeeded")
+            assert [output["path"] in names for output in job["outputs"]] == [True] * (
+                job["status"] == "succeeded"
+            )
 
     def check_silence(self) -> None:
         """No process printed a credential of the store, and no object of a log has one."""
@@ -68,12 +70,23 @@ def playing(folder: Path, budget: int, s3: S3Server) -> Iterator[StoredScene]:
             scene.end_processes()
 
 
-async def test_shards_of_lost_machines_are_continued_elsewhere_and_merged(tmp_path: Path, s3: S3Server) -> None:
+async def test_shards_of_lost_machines_are_continued_elsewhere_and_merged(
+    tmp_path: Path, s3: S3Server
+) -> None:
     """The allowance is not enough for all jobs."""
     with playing(tmp_path, 24, s3) as scene:
         scene.write(20)
         planned = scene.command(
-            "main", "plan", "spring.yaml", "--shards", "2", "--probe", "-o", "plan.json", "--out-dir", s3.url
+            "main",
+            "plan",
+            "spring.yaml",
+            "--shards",
+            "2",
+            "--probe",
+            "-o",
+            "plan.json",
+            "--out-dir",
+            s3.url,
         )
         assert await planned.ended() == 0, planned.log
         assert f"crucible-batch merge {s3.url}" in planned.out.read_text()

@@ -33,7 +33,9 @@ def needed(program: str, package: str) -> str:
     """Return where a program is. These tests are about it: without it they fail."""
     found = shutil.which(program)
     if found is None:
-        pytest.fail(f"this is tested with {program}, and there is none here (Debian: apt-get install {package})")
+        pytest.fail(
+            f"this is tested with {program}, and there is none here (Debian: apt-get install {package})"
+        )
     return found
 
 
@@ -56,11 +58,25 @@ def exported(folder: Path) -> Callable[..., Path]:
     ) -> Path:  # fmt: skip
         working = folder / place
         working.mkdir(exist_ok=True)
-        (working / file).write_text(MANIFEST.format(name="nightly", cron=cron, zone=zone), encoding="utf-8")
+        (working / file).write_text(
+            MANIFEST.format(name="nightly", cron=cron, zone=zone), encoding="utf-8"
+        )
         written = folder / f"exported-{to}"
-        command = [COMMAND, "schedule", "export", f"./{file}", "--to", to, "-o", str(written), *options]
+        command = [
+            COMMAND,
+            "schedule",
+            "export",
+            f"./{file}",
+            "--to",
+            to,
+            "-o",
+            str(written),
+            *options,
+        ]
         environment = {**os.environ, "TZ": "UTC"}
-        done = subprocess.run(command, cwd=working, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=working, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         return written
 

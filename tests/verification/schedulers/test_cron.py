@@ -18,7 +18,9 @@ _EXPRESSIONS = (
 
 
 def _accepts(file: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([needed("crontab", "cron"), "-n", str(file)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [needed("crontab", "cron"), "-n", str(file)], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("expression", _EXPRESSIONS)
@@ -32,8 +34,13 @@ def test_cron_accepts_the_fields(tmp_path: Path, expression: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", *HOSTILE])
-def test_a_line_starts_the_very_words(exported: Callable[..., Path], folder: Path, name: str) -> None:
-    written = exported("cron", "--env-file", f"{name}.env", place=name, file=f"{name}.yaml") / "crucible-batch.crontab"
+def test_a_line_starts_the_very_words(
+    exported: Callable[..., Path], folder: Path, name: str
+) -> None:
+    written = (
+        exported("cron", "--env-file", f"{name}.env", place=name, file=f"{name}.yaml")
+        / "crucible-batch.crontab"
+    )
     assert _accepts(written).returncode == 0
     line = written.read_text(encoding="utf-8").splitlines()[-1]
     command = line.split(maxsplit=5)[5]
@@ -46,7 +53,9 @@ def test_a_line_starts_the_very_words(exported: Callable[..., Path], folder: Pat
     (folder / "show").chmod(0o755)
     begin, _, rest = command.partition(" && ")
     words = f"{begin} && {folder / 'show'} {rest.partition(' ')[2]}"
-    done = subprocess.run(["/bin/sh", "-c", words], capture_output=True, text=True, check=True, cwd="/")
+    done = subprocess.run(
+        ["/bin/sh", "-c", words], capture_output=True, text=True, check=True, cwd="/"
+    )
     assert done.stdout.split("\0") == [
         str(folder / name), "run", f"{folder / name / name}.yaml", "--if-running", "skip", "--deadline", "6h",
         "--env-file", f"{folder / name / name}.env", "--quiet",

@@ -1,7 +1,7 @@
 """The crontab that ``schedule export`` prints, run by Debian's cron for two minutes.
 
-Cron runs in a mount namespace of its own, with an empty spool, no ``/etc/cron.d`` and a ``sendmail`` that keeps each
-mail: it neither reads nor changes a crontab of this machine.
+Cron runs in a mount namespace of its own, with an empty spool, no ``/etc/cron.d`` and a
+``sendmail`` that keeps each mail: it neither reads nor changes a crontab of this machine.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def _cron(base: Path, crontab: str) -> Iterator[Path]:
     if subprocess.run(
         [needed("unshare", "util-linux"), "--mount", "true"], capture_output=True, check=False
     ).returncode:
-        pytest.fail("cron is tested with a spool of its own, in a mount namespace, which takes root (CAP_SYS_ADMIN)")
+        pytest.fail(
+            "cron is tested with a spool of its own, in a mount namespace, which takes root (CAP_SYS_ADMIN)"
+        )
     mails = base / "mails"
     mails.mkdir()
     (base / "crontab").write_text(crontab)
@@ -122,7 +124,13 @@ def _reports(folder: Path) -> dict[str, str]:
 def _shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {"HOME": os.environ.get("HOME", "/"), "PATH": "/usr/bin:/bin"}
     return subprocess.run(
-        ["/bin/sh", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        ["/bin/sh", "-c", line],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -131,7 +139,9 @@ def crontab_of_this_user() -> Iterator[None]:
     """Fail if the test changes the crontab of the user who runs it."""
 
     def stands() -> tuple[int, str]:
-        listed = subprocess.run([needed("crontab", "cron"), "-l"], capture_output=True, text=True, check=False)
+        listed = subprocess.run(
+            [needed("crontab", "cron"), "-l"], capture_output=True, text=True, check=False
+        )
         return listed.returncode, listed.stdout
 
     before = stands()
@@ -159,7 +169,9 @@ def test_cron_buys_a_night_silently_and_mails_that_the_next_one_is_blocked(tmp_p
                 return "\n".join([str(_reports(folder)), *texts])
 
             _until(lambda: len(_reports(folder)) == 2, told)
-            mail = _until(lambda: [text for path in mails.iterdir() if (text := _text_of(path))], told)[0]
+            mail = _until(
+                lambda: [text for path in mails.iterdir() if (text := _text_of(path))], told
+            )[0]
 
         first, second = _reports(folder)
         assert _reports(folder) == {first: "succeeded", second: "blocked"}
@@ -171,10 +183,13 @@ def test_cron_buys_a_night_silently_and_mails_that_the_next_one_is_blocked(tmp_p
         state = _ask(url, "/_sandbox/state")
         assert [job["prompt"] for job in state["jobs"]] == [f"tick {first}"]
 
-        # The price falls, and the line of the crontab is run once more, for the night that was blocked.
+        # The price falls, and the line of the crontab is run once more, for the night that was
+        # blocked.
         _ask(url, "/_sandbox/config", {"prices": {"zimage-base": 1}})
         line = exported.splitlines()[-1].split(maxsplit=5)[5].replace("\\%", "%")
-        resumed = _shell(f"export CRUCIBLE_BATCH_SCHEDULED_AT={shlex.quote(second)}; {line}", folder)
+        resumed = _shell(
+            f"export CRUCIBLE_BATCH_SCHEDULED_AT={shlex.quote(second)}; {line}", folder
+        )
         assert (resumed.returncode, resumed.stdout) == (0, "")
         assert _reports(folder) == {first: "succeeded", second: "succeeded"}
         state = _ask(url, "/_sandbox/state")

@@ -21,15 +21,21 @@ from tests.verification.schedulers.conftest import HOSTILE, needed
 _NOBODY = 65534
 _PATIENCE_S = 60
 _SYSTEMD = "/usr/lib/systemd/systemd"
-_ELAPSE = re.compile(r"(?:Next elapse|Iteration #\d+|\(in UTC\)): \w{3} (\d{4}-\d\d-\d\d \d\d:\d\d):00 UTC")
+_ELAPSE = re.compile(
+    r"(?:Next elapse|Iteration #\d+|\(in UTC\)): \w{3} (\d{4}-\d\d-\d\d \d\d:\d\d):00 UTC"
+)
 
 
 def _elapses(expression: str, begin: datetime, count: int) -> list[datetime]:
     words = [needed("systemd-analyze", "systemd"), "calendar", f"--iterations={count}"]
     words += [f"--base-time={begin:%Y-%m-%d %H:%M:%S} UTC", expression]
     environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=_PATIENCE_S)
-    return [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in _ELAPSE.findall(done.stdout)]
+    done = subprocess.run(
+        words, env=environment, capture_output=True, text=True, check=True, timeout=_PATIENCE_S
+    )
+    return [
+        datetime.fromisoformat(text).replace(tzinfo=UTC) for text in _ELAPSE.findall(done.stdout)
+    ]
 
 
 EXPRESSIONS = (
@@ -53,14 +59,20 @@ EXPRESSIONS = (
 
 
 @pytest.mark.parametrize(("expression", "zone"), EXPRESSIONS)
-@pytest.mark.parametrize("begin", [datetime(2026, 3, 20, 11, tzinfo=UTC), datetime(2026, 10, 20, tzinfo=UTC)])
-def test_the_times_of_a_timer_are_those_of_the_schedule(expression: str, zone: str, begin: datetime) -> None:
+@pytest.mark.parametrize(
+    "begin", [datetime(2026, 3, 20, 11, tzinfo=UTC), datetime(2026, 10, 20, tzinfo=UTC)]
+)
+def test_the_times_of_a_timer_are_those_of_the_schedule(
+    expression: str, zone: str, begin: datetime
+) -> None:
     calendars = on_calendar(read_fields(expression), zone)
     found = {time for calendar in calendars for time in _elapses(calendar, begin, 40)}
     last = min(max(_elapses(calendar, begin, 40)) for calendar in calendars)
     expected = list(islice(times_after(expression, read_timezone(zone), begin), 40))
     until = min(last, expected[-1])
-    assert sorted(time for time in found if time <= until) == [time for time in expected if time <= until]
+    assert sorted(time for time in found if time <= until) == [
+        time for time in expected if time <= until
+    ]
     assert len(expected) == 40
 
 
@@ -70,9 +82,15 @@ def _loaded(units: Path, unit: str) -> str:
     (units / "runtime").mkdir()
     (units / "runtime").chmod(0o777)
     for each in units.glob("*.*"):
-        text = re.sub(r"^User=.*\n", "", each.read_text(), flags=re.MULTILINE)  # of another user than the test's
+        text = re.sub(
+            r"^User=.*\n", "", each.read_text(), flags=re.MULTILINE
+        )  # of another user than the test's
         (units / "user" / each.name).write_text(text)
-    environment = {"XDG_RUNTIME_DIR": str(units / "runtime"), "HOME": str(units), "SYSTEMD_UNIT_PATH": f"{units}/user:"}
+    environment = {
+        "XDG_RUNTIME_DIR": str(units / "runtime"),
+        "HOME": str(units),
+        "SYSTEMD_UNIT_PATH": f"{units}/user:",
+    }
     done = subprocess.run(
         [_SYSTEMD, "--user", "--test", f"--unit={unit}"],
         env=environment | {"LC_ALL": "C.UTF-8"},
@@ -82,13 +100,19 @@ def _loaded(units: Path, unit: str) -> str:
         check=False,
         timeout=_PATIENCE_S,
     )
-    found = re.search(rf"^\s*→ Unit {re.escape(unit)}:\n(.*?)(?=^\s*→ Unit |\Z)", done.stdout, re.DOTALL | re.MULTILINE)
+    found = re.search(
+        rf"^\s*→ Unit {re.escape(unit)}:\n(.*?)(?=^\s*→ Unit |\Z)",
+        done.stdout,
+        re.DOTALL | re.MULTILINE,
+    )
     assert found is not None, done.stderr
     return found[1]
 
 
 @pytest.mark.parametrize("name", ["plain", *HOSTILE])
-def test_a_service_starts_the_very_words(exported: Callable[..., Path], folder: Path, name: str) -> None:
+def test_a_service_starts_the_very_words(
+    exported: Callable[..., Path], folder: Path, name: str
+) -> None:
     written = exported("systemd", "--env-file", f"{name}.env", place=name, file=f"{name}.yaml")
     text = _loaded(written, "crucible-batch-nightly.service")
     words = shlex.split(re.findall(r"Command Line: (.*)", text)[0].replace("\\$", "$"))

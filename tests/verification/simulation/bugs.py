@@ -43,8 +43,8 @@ RARE = {
     "a cut behind the last pixel accepted": 137,
     "a key without the digest of its source": FIRST_SCENE + 270,
 }
-"""Rare weather, and prices that move: these are looked for from a seed on that has it, so that hundreds needn't be
-played for each."""
+"""Rare weather, and prices that move: these are looked for from a seed on that has it, so that
+hundreds needn't be played for each."""
 
 
 def first_seed(bug: str) -> int:
@@ -73,7 +73,7 @@ def _set(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
     stack.enter_context(patch.object(owner, name, value))
 
 
-# -- keys and attempts ------------------------------------------------------------------------------------------------
+# -- keys and attempts
 
 
 @_bug
@@ -83,7 +83,9 @@ def a_new_key_after_doubt(stack: ExitStack) -> None:
     async def again(self: JobWorker, subject: job.Job) -> Any:
         event = await send(self, subject)
         if isinstance(event, events.SubmitUnknown):
-            other = dataclasses.replace(subject.current, key=identity.idempotency_key(subject.identity, 99))
+            other = dataclasses.replace(
+                subject.current, key=identity.idempotency_key(subject.identity, 99)
+            )
             event = await send(self, dataclasses.replace(subject, attempts=(other,)))
         return event
 
@@ -93,7 +95,12 @@ def a_new_key_after_doubt(stack: ExitStack) -> None:
 @_bug
 def a_key_that_is_random(stack: ExitStack) -> None:
     numbers = iter(range(10**9))
-    _set(stack, job, "idempotency_key", lambda identity, attempt: f"cb1-{identity[:40]}-{next(numbers)}")
+    _set(
+        stack,
+        job,
+        "idempotency_key",
+        lambda identity, attempt: f"cb1-{identity[:40]}-{next(numbers)}",
+    )
 
 
 @_bug
@@ -110,7 +117,9 @@ def the_next_attempt_bought_without_a_failure(stack: ExitStack) -> None:
 
 @_bug
 def a_hopeless_failure_tried_again(stack: ExitStack) -> None:
-    _set(stack, job.RetryRule, "allows_another", lambda self, attempt, _code: attempt < self.attempts)
+    _set(
+        stack, job.RetryRule, "allows_another", lambda self, attempt, _code: attempt < self.attempts
+    )
 
 
 @_bug
@@ -145,7 +154,7 @@ def a_lost_job_taken_for_one_never_bought(stack: ExitStack) -> None:
     _set(stack, JobWorker, "_poll", forgiving)
 
 
-# -- money ------------------------------------------------------------------------------------------------------------
+# -- money
 
 
 @_bug
@@ -169,16 +178,24 @@ def holds_left_out_of_the_budget(stack: ExitStack) -> None:
 def a_hold_that_others_see_late(stack: ExitStack) -> None:
     """Between the decision and the durable fact others decide as if nothing were held."""
     _set(stack, Ledger, "hold_ahead", lambda self, subject, held: None)
-    _set(stack, PurchaseCheck, "hold_too_small", lambda self, subject: None)  # else the job would ask again for ever
+    _set(
+        stack, PurchaseCheck, "hold_too_small", lambda self, subject: None
+    )  # else the job would ask again for ever
 
 
 def _decided(
-    stack: ExitStack, change: Callable[[budget.HoldRequest, Ledger, budget.AdmissionState], budget.AdmissionState]
+    stack: ExitStack,
+    change: Callable[[budget.HoldRequest, Ledger, budget.AdmissionState], budget.AdmissionState],
 ) -> None:
     """Have each decision made in another situation than there is."""
     decide = budget.decide_admission
 
-    def decided(request: budget.HoldRequest, entries: Ledger, cap: Decimal | None, there: budget.AdmissionState) -> Any:
+    def decided(
+        request: budget.HoldRequest,
+        entries: Ledger,
+        cap: Decimal | None,
+        there: budget.AdmissionState,
+    ) -> Any:
         return decide(request, entries, cap, change(request, entries, there))
 
     _set(stack, admission, "decide_admission", decided)
@@ -186,7 +203,9 @@ def _decided(
 
 @_bug
 def one_alone_sent_beside_others(stack: ExitStack) -> None:
-    def change(request: budget.HoldRequest, entries: Ledger, there: budget.AdmissionState) -> budget.AdmissionState:
+    def change(
+        request: budget.HoldRequest, entries: Ledger, there: budget.AdmissionState
+    ) -> budget.AdmissionState:
         if budget.Need.of(request, entries.prices).bound is not None:
             return there
         return dataclasses.replace(there, unanswered=0, is_one_alone=False, alone_in_doubt=False)
@@ -250,7 +269,12 @@ def a_price_that_rose_not_taken_in(stack: ExitStack) -> None:
 @_bug
 def a_record_above_its_answer_ignored(stack: ExitStack) -> None:
     compare = JobWorker._compare_price
-    _set(stack, JobWorker, "_compare_price", lambda self, job, _recorded: compare(self, job, job.current.credits))
+    _set(
+        stack,
+        JobWorker,
+        "_compare_price",
+        lambda self, job, _recorded: compare(self, job, job.current.credits),
+    )
     _set(stack, job_records, "record_differs", lambda attempt, record, *, is_final: False)
     _set(stack, Ledger, "_repriced_to", lambda self, subject, record: None)
 
@@ -307,7 +331,7 @@ def an_append_that_is_not_awaited(stack: ExitStack) -> None:
     _set(stack, Journal, "append", hasty)
 
 
-# -- images -----------------------------------------------------------------------------------------------------------
+# -- images
 
 
 @_bug
@@ -346,7 +370,7 @@ def an_asset_used_before_it_is_ready(stack: ExitStack) -> None:
     _set(stack, AssetUploader, "_await", hasty)
 
 
-# -- outputs ----------------------------------------------------------------------------------------------------------
+# -- outputs
 
 
 @_bug
@@ -391,5 +415,7 @@ def a_list_of_outputs_taken_for_the_whole_at_once(stack: ExitStack) -> None:
 
 @_bug
 def an_output_recorded_that_is_not_there(stack: ExitStack) -> None:
-    _set(stack, store, "_publish", lambda temporary, directory, path, digest, accepted_digest: digest)
+    _set(
+        stack, store, "_publish", lambda temporary, directory, path, digest, accepted_digest: digest
+    )
     _set(stack, store, "link_into_place", lambda folder, temporary, path, digest: digest)

@@ -25,9 +25,11 @@ class Order:
 
 
 def invent_orders(chance: random.Random) -> tuple[Order, ...]:
-    """Draw the commands of one process. One that is paused is resumed, stopped or out of time in the end.
+    """Draw the commands of one process. One that is paused is resumed, stopped or out of time in
+    the end.
 
-    A third of them is paused and resumed again and again, so that pauses begin between any two steps of a job.
+    A third of them is paused and resumed again and again, so that pauses begin between any two
+    steps of a job.
     """
     pace_s = chance.choice((0.02, 0.5, 5.0, 60.0))
     actions = chance.choices(tuple(_MAKERS), weights=(4, 3, 1, 2, 1, 2), k=chance.randrange(1, 7))
@@ -37,8 +39,13 @@ def invent_orders(chance: random.Random) -> tuple[Order, ...]:
     orders = [_order(chance, action, pace_s) for action in actions]
     if chance.random() < 0.3:  # while it takes up what an earlier run has left
         orders.insert(0, Order(0.0, ControlCommand(ControlAction.PAUSE)))
-    last = chance.choice((ControlAction.RESUME, ControlAction.RESUME, ControlAction.STOP, ControlAction.DEADLINE))
-    return (*orders, Order(chance.choice((1.0, 60.0, 900.0)) * chance.random(), _MAKERS[last](chance)))
+    last = chance.choice(
+        (ControlAction.RESUME, ControlAction.RESUME, ControlAction.STOP, ControlAction.DEADLINE)
+    )
+    return (
+        *orders,
+        Order(chance.choice((1.0, 60.0, 900.0)) * chance.random(), _MAKERS[last](chance)),
+    )
 
 
 def _order(chance: random.Random, action: ControlAction, pace_s: float) -> Order:
@@ -52,7 +59,9 @@ _MAKERS: Mapping[ControlAction, Callable[[random.Random], ControlCommand]] = {
     ControlAction.CONCURRENCY: lambda chance: ControlCommand(
         ControlAction.CONCURRENCY, float(chance.choice((1, 1, 2, 6, 24)))
     ),
-    ControlAction.DEADLINE: lambda chance: ControlCommand(ControlAction.DEADLINE, chance.choice((0.5, 20.0, 600.0))),
+    ControlAction.DEADLINE: lambda chance: ControlCommand(
+        ControlAction.DEADLINE, chance.choice((0.5, 20.0, 600.0))
+    ),
     ControlAction.RETRY: lambda chance: ControlCommand(
         ControlAction.RETRY, names=(chance.choice(("*", "*", "*-1", "job-2", "edit-*")),)
     ),

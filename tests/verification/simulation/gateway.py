@@ -1,4 +1,7 @@
-"""The engine's port straight on the sandbox's world, under the weather: no HTTP, the product's own retries on top."""
+"""The engine's port straight on the sandbox's world, under the weather:
+
+no HTTP, the product's own retries on top.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ _ERROR_PAGE = b"<Error><Code>InternalError</Code></Error>"
 
 
 class SimulatedGateway(Gateway):
-    """The port as one process of ours sees it. ``purse`` is told of each purchase that leaves and is answered."""
+    """The port as one process of ours sees it.
+
+    ``purse`` is told of each purchase that leaves and is answered.
+    """
 
     def __init__(
         self,
@@ -67,7 +73,7 @@ class SimulatedGateway(Gateway):
         self._purse = purse
         self._pauses = purse.pauses
 
-    # -- the port -----------------------------------------------------------------------------------------------------
+    # -- the port
 
     async def submit(
         self,
@@ -81,7 +87,9 @@ class SimulatedGateway(Gateway):
         order = Order(workflow_id, dict(params), key)
 
         if not self._purse.hold_is_durable(key):
-            self._around.requests.complaints.append(f"{params} was sent before its hold was durable")
+            self._around.requests.complaints.append(
+                f"{params} was sent before its hold was durable"
+            )
 
         def effect(now: float) -> tuple[records.Job, bool]:
             if self._world.jobs.earlier(self._account_id, order) is None:
@@ -98,8 +106,12 @@ class SimulatedGateway(Gateway):
         if self._process.is_dead:
             raise Crashed("generate")
         with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
-            job, is_new = await self._call(Operation.GENERATE, effect, doubts, leaving, before_retry, key)
-        return Submission(job.job_id, job.answered_price, existing=not is_new, after_doubt=bool(doubts))
+            job, is_new = await self._call(
+                Operation.GENERATE, effect, doubts, leaving, before_retry, key
+            )
+        return Submission(
+            job.job_id, job.answered_price, existing=not is_new, after_doubt=bool(doubts)
+        )
 
     async def job(self, job_id: str, *, before_retry: BeforeRetry | None = None) -> JobSnapshot:
         def effect(now: float) -> JobSnapshot:
@@ -117,7 +129,9 @@ class SimulatedGateway(Gateway):
         def effect(now: float) -> Account:
             totals, rows = self._world.credits(self._account_id, now)
             entries = tuple(_listed_entry(row, id_in_text=self._around.ids_in_text) for row in rows)
-            return Account(totals.balance, totals.reserved, self._around.available(Operation.CREDITS), entries)
+            return Account(
+                totals.balance, totals.reserved, self._around.available(Operation.CREDITS), entries
+            )
 
         account = await self._call(Operation.CREDITS, effect)
         self._purse.shown({entry.entry_id for entry in account.entries})
@@ -137,7 +151,11 @@ class SimulatedGateway(Gateway):
 
     async def assets(self) -> Sequence[AssetSnapshot]:
         def effect(now: float) -> Sequence[AssetSnapshot]:
-            lag_s = self._chance.uniform(0.5, 6.0) if self._weather.strikes("list-lag", Operation.ASSETS) else 0.0
+            lag_s = (
+                self._chance.uniform(0.5, 6.0)
+                if self._weather.strikes("list-lag", Operation.ASSETS)
+                else 0.0
+            )
             listed = self._world.assets.listed(self._account_id)
             return tuple(_asset(asset, now) for asset in listed if asset.created_at <= now - lag_s)
 
@@ -145,11 +163,19 @@ class SimulatedGateway(Gateway):
 
     async def asset(self, asset_id: str) -> AssetSnapshot:
         return await self._call(
-            Operation.ASSET, lambda now: _asset(self._world.assets.get(self._account_id, asset_id), now)
+            Operation.ASSET,
+            lambda now: _asset(self._world.assets.get(self._account_id, asset_id), now),
         )
 
-    async def create_asset(self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend | None = None) -> UploadIntent:
-        intent = Intent(spec.mime_type, spec.byte_size, spec.filename, {"cb_sha256": spec.sha256, "cb_nonce": nonce})
+    async def create_asset(
+        self, spec: AssetSpec, *, nonce: str, before_send: BeforeSend | None = None
+    ) -> UploadIntent:
+        intent = Intent(
+            spec.mime_type,
+            spec.byte_size,
+            spec.filename,
+            {"cb_sha256": spec.sha256, "cb_nonce": nonce},
+        )
 
         def effect(now: float) -> records.Asset:
             _require(self._world.assets.price(now), self._around.available(Operation.CREATE_ASSET))
@@ -159,7 +185,9 @@ class SimulatedGateway(Gateway):
             raise Crashed("create asset")
         with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
             try:
-                asset = await self._call(Operation.CREATE_ASSET, effect, before_send=before_send, key=nonce)
+                asset = await self._call(
+                    Operation.CREATE_ASSET, effect, before_send=before_send, key=nonce
+                )
             except GatewayError as error:
                 if error.in_doubt:  # it is not sent again: from now on it is only searched for
                     self._purse.stakes.came_to_nothing(nonce)
@@ -172,7 +200,9 @@ class SimulatedGateway(Gateway):
 
         def effect(now: float) -> None:
             if sha256 != spec.sha256:
-                self._around.requests.complaints.append("other bytes were uploaded than were hashed")
+                self._around.requests.complaints.append(
+                    "other bytes were uploaded than were hashed"
+                )
             if intent.upload_url == "expired":
                 raise RefusedError(403, "AccessDenied", "Request has expired")
             self._world.receive(intent.asset_id, Arrival(sha256, 64, 64), now)
@@ -215,7 +245,10 @@ class SimulatedGateway(Gateway):
 
     @contextmanager
     def _answering(self, key: str, *, is_new: bool) -> Iterator[None]:
-        """Tell the purse of a definite answer. A refusal is none where an earlier try may have bought it."""
+        """Tell the purse of a definite answer.
+
+        A refusal is none where an earlier try may have bought it.
+        """
         try:
             yield
         except GatewayError as error:
@@ -224,7 +257,7 @@ class SimulatedGateway(Gateway):
             raise
         self._purse.stakes.answered(key)
 
-    # -- an exchange --------------------------------------------------------------------------------------------------
+    # -- an exchange
 
     async def _call(
         self,
@@ -270,7 +303,9 @@ class SimulatedGateway(Gateway):
         except RefusedError as error:
             refused = _refusal(operation, error)
         self._process.effect(f"{operation} in")
-        await asyncio.sleep(self._chance.uniform(0.001, _PATIENCE_S - 1 if moment is Moment.LATE else 0.05))
+        await asyncio.sleep(
+            self._chance.uniform(0.001, _PATIENCE_S - 1 if moment is Moment.LATE else 0.05)
+        )
         if fault is not None and moment is Moment.AFTER:
             raise _failure(operation, fault.status, fault.code, fault)
         if refused is not None:
@@ -287,7 +322,10 @@ class SimulatedGateway(Gateway):
             raise _failure(Operation.DOWNLOAD, None, "NO_ANSWER")
 
     def _listed(self, job: records.Job) -> int:
-        """How many outputs of a job that has succeeded are listed: for a while it may be some, at three looks none."""
+        """How many outputs of a job that has succeeded are listed:
+
+        for a while it may be some, at three looks none.
+        """
         empty, all_of_them = self._around.requests.empty_lists, len(job.outputs)
         if empty[job.job_id] >= 3 or not self._weather.strikes("no-outputs", Operation.JOB):
             return all_of_them
@@ -302,17 +340,29 @@ class SimulatedGateway(Gateway):
             status = JobStatus.UNKNOWN
         links: tuple[OutputLink, ...] = ()
         if status is JobStatus.SUCCEEDED:
-            until = true_now() + (-1.0 if self._weather.strikes("expired-download", Operation.JOB) else 300.0)
+            until = true_now() + (
+                -1.0 if self._weather.strikes("expired-download", Operation.JOB) else 300.0
+            )
             urls = [f"{job.job_id}/{index}/{until!r}" for index in range(self._listed(job))]
             bare = self._weather.strikes("no-links", Operation.JOB)
-            links = tuple(OutputLink(index, None if bare else url) for index, url in enumerate(urls))
+            links = tuple(
+                OutputLink(index, None if bare else url) for index, url in enumerate(urls)
+            )
         error = ErrorInfo(job.error_code, job.error_message or "") if job.error_code else None
-        return JobSnapshot(job.job_id, status, job.recorded_price, error if status is JobStatus.FAILED else None, links)
+        return JobSnapshot(
+            job.job_id,
+            status,
+            job.recorded_price,
+            error if status is JobStatus.FAILED else None,
+            links,
+        )
 
 
 def _require(price: Credits, available: Credits) -> None:
     if price > available:
-        raise RefusedError(402, "INSUFFICIENT_CREDITS", f"This costs {price} credits; {available} are available.")
+        raise RefusedError(
+            402, "INSUFFICIENT_CREDITS", f"This costs {price} credits; {available} are available."
+        )
 
 
 def _status(job: records.Job) -> JobStatus:
@@ -320,7 +370,10 @@ def _status(job: records.Job) -> JobStatus:
 
 
 def _listed_entry(row: records.Entry, *, id_in_text: bool) -> LedgerEntry:
-    """An entry as the contract shows it: without the id of an asset, and at times that of a job is in its text."""
+    """An entry as the contract shows it:
+
+    without the id of an asset, and at times that of a job is in its text.
+    """
     is_moved = id_in_text and row.job_id is not None
     return LedgerEntry(
         entry_id=row.entry_id,
@@ -345,10 +398,14 @@ def _asset(asset: records.Asset, now: float) -> AssetSnapshot:
 
 def _refusal(operation: Operation, refused: RefusedError) -> GatewayError:
     storage = operation in (Operation.UPLOAD, Operation.DOWNLOAD)
-    return _failure(operation, refused.status, f"HTTP_{refused.status}" if storage else refused.code)
+    return _failure(
+        operation, refused.status, f"HTTP_{refused.status}" if storage else refused.code
+    )
 
 
-def _failure(operation: Operation, status: int | None, code: str, fault: Fault | None = None) -> GatewayError:
+def _failure(
+    operation: Operation, status: int | None, code: str, fault: Fault | None = None
+) -> GatewayError:
     """The product's own table says what is in doubt, as it does for HTTP."""
     kind = KeyRefusedError if status == 401 else GatewayError
     return kind(

@@ -1,6 +1,8 @@
-"""Jobs that were begun and that the manifest has no longer: they are in the journal, and not in the report.
+"""Jobs that were begun and that the manifest has no longer: they are in the journal, and not in the
+report.
 
-What is in flight is collected, and nothing else: no submit of one is sent again, and a lost one is not looked for.
+What is in flight is collected, and nothing else: no submit of one is sent again, and a lost one is
+not looked for.
 """
 
 from __future__ import annotations
@@ -24,15 +26,18 @@ from crucible_batch.core.events import (
 from crucible_batch.report import JobRow
 
 LEDGER_KINDS = frozenset({"Refunded", "Consumed", "RefundForgotten"})
-"""Events that say what the gateway's ledger shows of an attempt, or doesn't: not what became of its job."""
+"""Events that say what the gateway's ledger shows of an attempt, or doesn't:
+
+not what became of its job.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftJobs:
     """Keys of their newest attempts, by what has become of them.
 
-    ``in_doubt``: it may have been sent and was never answered. ``unfinished``: the gateway has it, or its outputs are
-    not all saved. ``lost``: the gateway did not know it.
+    ``in_doubt``: it may have been sent and was never answered. ``unfinished``: the gateway has it,
+    or its outputs are not all saved. ``lost``: the gateway did not know it.
     """
 
     in_doubt: frozenset[str]
@@ -51,13 +56,19 @@ class LeftJobs:
             if isinstance(event, Held):
                 keys[subject] = event.key
         there = {row.idempotency_key for row in rows}
-        left = {keys[subject]: event for subject, event in newest.items() if keys.get(subject, "") not in {*there, ""}}
+        left = {
+            keys[subject]: event
+            for subject, event in newest.items()
+            if keys.get(subject, "") not in {*there, ""}
+        }
 
         def ending_in(*kinds: type[Event]) -> frozenset[str]:
             return frozenset(key for key, event in left.items() if isinstance(event, kinds))
 
         # With images, a submit is sent only after they are ready.
-        held = frozenset(key for key, event in left.items() if isinstance(event, Held) and not event.images)
+        held = frozenset(
+            key for key, event in left.items() if isinstance(event, Held) and not event.images
+        )
         return cls(
             in_doubt=held | ending_in(Prepared, SubmitUnknown),
             unfinished=ending_in(Accepted, Repriced, Succeeded, Saved, Missed),

@@ -29,7 +29,10 @@ class Stage(enum.Enum):
 
 
 class Process:
-    """Lives for ``effects`` effects (None: as long as it likes). ``on_death`` keeps what a kill leaves on the disk."""
+    """Lives for ``effects`` effects (None:
+
+    as long as it likes). ``on_death`` keeps what a kill leaves on the disk.
+    """
 
     def __init__(self, effects: int | None, on_death: Callable[[], None]) -> None:
         self.is_dead = False
@@ -52,9 +55,11 @@ Statement: TypeAlias = tuple[str, Sequence[Any]]
 
 
 class VirtualWriter:
-    """The journal's group commit without its thread: what gathers while a sync takes its time is durable together.
+    """The journal's group commit without its thread: what gathers while a sync takes its time is
+    durable together.
 
-    ``watch`` is told of each event three times: when it is asked for, durable, and known to be durable by its writer.
+    ``watch`` is told of each event three times: when it is asked for, durable, and known to be
+    durable by its writer.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """Commands to a running run, judged by what leaves for the gateway and by the rows of its ledger.
 
-From the answer to ``pause`` until ``resume`` is given, and from the answer to ``stop`` on, nothing new is bought: no
-job under a new key and no upload. Only a submit that left before in this run, and was not answered, is sent again.
+From the answer to ``pause`` until ``resume`` is given, and from the answer to ``stop`` on, nothing
+new is bought: no job under a new key and no upload. Only a submit that left before in this run, and
+was not answered, is sent again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from tests.verification.simulation.virtual_time import true_now
 
 @dataclass
 class Pauses:
-    """Follows the processes of one seed. ``complain`` is told of each purchase that is not allowed."""
+    """Follows the processes of one seed.
+
+    ``complain`` is told of each purchase that is not allowed.
+    """
 
     complain: Callable[[str], None]
     count: int = 0
@@ -26,7 +30,10 @@ class Pauses:
     _left_at: dict[str, float] = field(default_factory=dict)
 
     def born(self) -> None:
-        """A process begins: it is not paused, and what an earlier one left in doubt is new to it."""
+        """A process begins:
+
+        it is not paused, and what an earlier one left in doubt is new to it.
+        """
         self._is_final = False
         self.end()
         self._in_doubt.clear()
@@ -48,10 +55,15 @@ class Pauses:
         """A request that buys leaves under a key, or an upload's under its nonce."""
         self._left_at.setdefault(key, true_now())
         if self._since is not None and key not in self._in_doubt:
-            self.complain(f"{what} was sent {true_now() - self._since:.2f} s after the answer to a pause or a stop")
+            self.complain(
+                f"{what} was sent {true_now() - self._since:.2f} s after the answer to a pause or a stop"
+            )
 
     def failed(self, key: str, *, in_doubt: bool) -> None:
-        """It was not answered with success. ``in_doubt``: it may have been bought, and no later refusal ends that."""
+        """It was not answered with success.
+
+        ``in_doubt``: it may have been bought, and no later refusal ends that.
+        """
         if in_doubt:
             self._in_doubt.add(key)
 

@@ -1,4 +1,7 @@
-"""One seed played through: processes are born, die and are born again on the same directory, until the sky is clear."""
+"""One seed played through:
+
+processes are born, die and are born again on the same directory, until the sky is clear.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,12 @@ from crucible_batch.settings import Settings
 from tests.verification.simulation.commands import give
 from tests.verification.simulation.gateway import SimulatedGateway
 from tests.verification.simulation.judge import Finished, Judge
-from tests.verification.simulation.mortality import Crashed, Process, VirtualWriter, mortal_publishing
+from tests.verification.simulation.mortality import (
+    Crashed,
+    Process,
+    VirtualWriter,
+    mortal_publishing,
+)
 from tests.verification.simulation.scenario import NAME, Life, Mishap, Scenario
 from tests.verification.simulation.scenes import scene
 from tests.verification.simulation.stages import SeenDerivation, note
@@ -77,7 +85,9 @@ class Tally:
 
     @property
     def lost_outputs(self) -> int:
-        return sum(" has outputs " in text or "not what the gateway made" in text for text in self.broken)
+        return sum(
+            " has outputs " in text or "not what the gateway made" in text for text in self.broken
+        )
 
     @property
     def over_budget(self) -> int:
@@ -174,13 +184,22 @@ class _Player:
     def _sum_up(self, weather: Weather) -> None:
         tally = self.tally
         tally.virtual_s = asyncio.get_running_loop().time()
-        tally.faults = weather.fired + Counter({kind: n for (_, kind), n in self._around.faults.fired.items()})
+        tally.faults = weather.fired + Counter(
+            {kind: n for (_, kind), n in self._around.faults.fired.items()}
+        )
         tally.pauses = self._judge.pauses.count
-        tally.derived = sum(" from " in word for word in self._around.ours()) if self._judge.stages is not None else 0
+        tally.derived = (
+            sum(" from " in word for word in self._around.ours())
+            if self._judge.stages is not None
+            else 0
+        )
         tally.broken = self._judge.broken
 
     async def _calm(self) -> None:
-        """The faults end. The same command again and again comes to an end, and then buys nothing more."""
+        """The faults end.
+
+        The same command again and again comes to an end, and then buys nothing more.
+        """
         self._around.clear_up()
         if self._scenario.top_up is not None:
             self._around.grant(self._scenario.top_up)
@@ -194,14 +213,19 @@ class _Player:
         number = lives = 0
         while lives < _CALM_LIVES:
             before, answers = len(self._around.world.entries), self._judge.purse.answers()
-            # What failed is tried again a few times; a job that fails for good would else be bought for ever.
+            # What failed is tried again a few times; a job that fails for good would else be bought
+            # for ever.
             retry = number < _CALM_RETRIES and (last is None or last.head.counts.failed > 0)
             finished = await self._live(replace(calm, retry_failed=retry))
             if finished is None:
                 return
             number += 1
             lives += not self._judge.was_ended_by_the_ceiling(answers)
-            is_still = last is not None and len(self._around.world.entries) == before and finished.same_as(last)
+            is_still = (
+                last is not None
+                and len(self._around.world.entries) == before
+                and finished.same_as(last)
+            )
             last = finished
             if is_still and not retry:
                 break
@@ -258,7 +282,9 @@ class _Player:
         if finished is not None:
             self.tally.endings[finished.exit_code] += 1
             head = finished.head
-            self.tally.trace.append((f"exit {finished.exit_code}", str(head.credits), str(head.counts)))
+            self.tally.trace.append(
+                (f"exit {finished.exit_code}", str(head.credits), str(head.counts))
+            )
             self._judge.ended(finished)
         return finished
 
@@ -267,7 +293,9 @@ class _Player:
         if self._writer is not None and self._chance.random() < 0.5:
             self._writer.flush()
         if self._directory.exists():
-            shutil.copytree(self._directory, self._base / str(self._generation + 1) / "out", ignore=_NOT_COPIED)
+            shutil.copytree(
+                self._directory, self._base / str(self._generation + 1) / "out", ignore=_NOT_COPIED
+            )
 
     async def _run(self, life: Life, process: Process) -> Finished | None:
         """Run as a caller of the API does, with a world of our own."""
@@ -303,13 +331,18 @@ class _Player:
         )
 
     def _written_manifest(self, life: Life) -> Path:
-        """Write the manifest of a process. Without stages its jobs are those of the seed, whatever it has."""
+        """Write the manifest of a process.
+
+        Without stages its jobs are those of the seed, whatever it has.
+        """
         terms, staged = self._scenario.terms, self._scenario.staged
         ceilings = {
             "max_credits_per_job": terms.ceiling,
             "max_credits_per_upload": terms.upload_ceiling,
         }
-        declared = ", ".join(f"{name}: {format_credits(value)}" for name, value in ceilings.items() if value)
+        declared = ", ".join(
+            f"{name}: {format_credits(value)}" for name, value in ceilings.items() if value
+        )
         lines = [f"budget: {{{declared}}}", f"retry: {{attempts: {terms.attempts}}}"]
         if staged is not None and life.edition is not None:
             return staged.write(life.edition, self._base, lines)
@@ -319,25 +352,41 @@ class _Player:
         return path
 
     def _plant(self, stack: ExitStack, life: Life, process: Process) -> None:
-        """Put the gateway, the clock, the journal's writer and the jobs of the seed in the place of the real ones."""
+        """Put the gateway, the clock, the journal's writer and the jobs of the seed in the place of
+        the real ones."""
         purse, clock, chance = self._judge.purse, self._clock, self._chance
         started, run = Runner.__init__, Runner.run
         begin_run, connected, adopt = Journal.begin_run, Journal._connect, Journal.adopt
         fill, derive_key = PlanFile.fill, hashlib.pbkdf2_hmac
 
         @asynccontextmanager
-        async def open_gateway(*_given: object, retry: Retrier, **_named: object) -> AsyncIterator[SimulatedGateway]:
+        async def open_gateway(
+            *_given: object, retry: Retrier, **_named: object
+        ) -> AsyncIterator[SimulatedGateway]:
             retrier = Retrier(
-                life.retries, sleep=clock.sleep, clock=clock.monotonic, jitter=chance.random, outage=retry.outage
+                life.retries,
+                sleep=clock.sleep,
+                clock=clock.monotonic,
+                jitter=chance.random,
+                outage=retry.outage,
             )
             yield SimulatedGateway(self._around, process, retrier, chance, purse)
 
-        def start(runner: Runner, *, ports: RunnerPorts, options: EngineOptions, **rest: Any) -> None:
-            ports = replace(ports, nonce=lambda: f"{self._nonces.getrandbits(128):032x}", jitter=chance.random)
+        def start(
+            runner: Runner, *, ports: RunnerPorts, options: EngineOptions, **rest: Any
+        ) -> None:
+            ports = replace(
+                ports, nonce=lambda: f"{self._nonces.getrandbits(128):032x}", jitter=chance.random
+            )
             if ports.derivation is not None:
-                ports = replace(ports, derivation=SeenDerivation(ports.derivation, self._judge.jobs))
-            # Both would depend on the time that planning takes, or on how long outages are waited for.
-            options = replace(options, deadline_s=life.deadline_s, refund_patience_s=_REFUND_PATIENCE_S)
+                ports = replace(
+                    ports, derivation=SeenDerivation(ports.derivation, self._judge.jobs)
+                )
+            # Both would depend on the time that planning takes, or on how long outages are waited
+            # for.
+            options = replace(
+                options, deadline_s=life.deadline_s, refund_patience_s=_REFUND_PATIENCE_S
+            )
             started(runner, ports=ports, options=options, **rest)
 
         def begin(journal: Journal, *given: Any, **named: Any) -> int:
@@ -347,7 +396,10 @@ class _Player:
             return number
 
         async def run_to_end(runner: Runner) -> tuple[Ending, bool]:
-            """Note at its end whether it was interrupted: a stop may be given once more while that is written."""
+            """Note at its end whether it was interrupted:
+
+            a stop may be given once more while that is written.
+            """
             ending = await run(runner)
             return ending, bool(runner.stop.reasons & {ExitCode.SIGINT})
 
@@ -361,7 +413,9 @@ class _Player:
                 observer=Observers(),
                 on_deadline=lambda _seconds: None,
             )
-            ending, self._was_interrupted = await self._conduct(run_to_end(runner), runner, life, process, desk)
+            ending, self._was_interrupted = await self._conduct(
+                run_to_end(runner), runner, life, process, desk
+            )
             return ending
 
         def connect(journal: Journal) -> sqlite3.Connection:
@@ -388,7 +442,11 @@ class _Player:
             (SystemClock, "monotonic", lambda _clock: clock.monotonic()),
             (SystemClock, "sleep", lambda _clock, seconds: clock.sleep(seconds)),
             # A fingerprint of the key takes as long as a run.
-            (hashlib, "pbkdf2_hmac", lambda name, secret, salt, _rounds: derive_key(name, secret, salt, 1)),
+            (
+                hashlib,
+                "pbkdf2_hmac",
+                lambda name, secret, salt, _rounds: derive_key(name, secret, salt, 1),
+            ),
         ]
         if self._scenario.staged is None:
             replaced.append((PlanFile, "fill", lambda plan, _jobs: fill(plan, self._scenario.jobs)))
@@ -408,20 +466,32 @@ class _Player:
     ) -> tuple[Ending, bool]:
         """Return how the run ended, and whether it had been interrupted by then."""
         loop = asyncio.get_running_loop()
-        signals = [loop.call_later(at_s, runner.control.interrupt, ExitCode.SIGINT) for at_s in life.interrupt_at_s]
+        signals = [
+            loop.call_later(at_s, runner.control.interrupt, ExitCode.SIGINT)
+            for at_s in life.interrupt_at_s
+        ]
         try:
             async with asyncio.timeout(_LONGEST_RUN_S):
                 return await (self._commanded(run, life, process, desk) if life.orders else run)
         except TimeoutError:
-            raise AssertionError(f"a run has not ended after {_LONGEST_RUN_S} virtual seconds") from None
+            raise AssertionError(
+                f"a run has not ended after {_LONGEST_RUN_S} virtual seconds"
+            ) from None
         finally:
             for signal in signals:
                 signal.cancel()
 
     async def _commanded(
-        self, run: Coroutine[Any, Any, tuple[Ending, bool]], life: Life, process: Process, desk: ControlDesk
+        self,
+        run: Coroutine[Any, Any, tuple[Ending, bool]],
+        life: Life,
+        process: Process,
+        desk: ControlDesk,
     ) -> tuple[Ending, bool]:
-        """Run, and give commands meanwhile. A process that dies while it takes one is dead as a whole."""
+        """Run, and give commands meanwhile.
+
+        A process that dies while it takes one is dead as a whole.
+        """
         running = asyncio.ensure_future(run)
         giving = asyncio.ensure_future(give(life.orders, desk, self._judge))
         giving.add_done_callback(lambda _: running.cancel() if process.is_dead else None)
@@ -434,5 +504,9 @@ class _Player:
         finally:
             giving.cancel()
             await asyncio.wait({giving})
-            if not giving.cancelled() and (error := giving.exception()) is not None and not process.is_dead:
+            if (
+                not giving.cancelled()
+                and (error := giving.exception()) is not None
+                and not process.is_dead
+            ):
                 raise error

@@ -1,4 +1,7 @@
-"""What the prices of a seed do: they stay, depend on parameters, rise within a surge and beyond, or are misstated."""
+"""What the prices of a seed do:
+
+they stay, depend on parameters, rise within a surge and beyond, or are misstated.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from crucible_batch.sandbox.pricing import UPLOAD, Pricing, Rise
 FIRST_SEED = 10**9
 """From this seed on prices may move. Those below keep the stories for which they are remembered."""
 FIRST_SCENE = 2 * 10**9
-"""From this seed on, runs are given commands and manifests have stages (``scenes.py``), and prices stay again."""
+"""From this seed on, runs are given commands and manifests have stages (``scenes.py``), and prices
+stay again."""
 _SIDES = (256, 512, 1024, 2048)
 _STEPS = (5, 20, 80)
 _SIZED = frozenset({"zimage-base", "zimage-sheet"})
@@ -24,18 +28,23 @@ _CEILINGS = tuple(Decimal(factor) for factor in (1, 4, 16, 64))
 
 @dataclass(frozen=True, slots=True)
 class PriceWorld:
-    """How prices move, and what is declared of them, as factors of the highest price and of that of an upload."""
+    """How prices move, and what is declared of them, as factors of the highest price and of that of
+    an upload."""
 
     pricing: Mapping[str, Pricing]
     budget_factor: Decimal = Decimal(1)
     ceiling_factor: Decimal | None = None
     upload_factor: Decimal | None = None
     first_concurrency: int | None = None
-    """How many jobs a first process, that nothing befalls, has under way; None: there is no such one."""
+    """How many jobs a first process, that nothing befalls, has under way; None:
+
+    there is no such one.
+    """
 
 
 def price_world(seed: int, used: Sequence[str]) -> PriceWorld:
-    """Decide what the prices of the workflows that are used do; nothing below ``FIRST_SEED``, and at times above."""
+    """Decide what the prices of the workflows that are used do; nothing below ``FIRST_SEED``, and
+    at times above."""
     chance = random.Random(f"prices {seed}")
     if not FIRST_SEED <= seed < FIRST_SCENE or chance.random() < 0.2:
         return PriceWorld({})
@@ -49,8 +58,11 @@ def price_world(seed: int, used: Sequence[str]) -> PriceWorld:
     )
 
 
-def priced_jobs(seed: int, jobs: Sequence[PlannedJob], world: PriceWorld, *, manifest: str) -> list[PlannedJob]:
-    """Add jobs, so that many are under way when a price moves, and give them sizes and steps that it may depend on."""
+def priced_jobs(
+    seed: int, jobs: Sequence[PlannedJob], world: PriceWorld, *, manifest: str
+) -> list[PlannedJob]:
+    """Add jobs, so that many are under way when a price moves, and give them sizes and steps that
+    it may depend on."""
     if not world.pricing:
         return list(jobs)
     chance = random.Random(f"jobs {seed}")
@@ -61,7 +73,9 @@ def priced_jobs(seed: int, jobs: Sequence[PlannedJob], world: PriceWorld, *, man
 
 def _another(job: PlannedJob, number: int) -> PlannedJob:
     prompt = f"more {number}"
-    params = {name: prompt if name.startswith("prompt.") else value for name, value in job.params.items()}
+    params = {
+        name: prompt if name.startswith("prompt.") else value for name, value in job.params.items()
+    }
     return replace(job, params=params, prompt=prompt, repeat=1)
 
 
@@ -83,7 +97,9 @@ def placed(job: PlannedJob, position: int, manifest: str) -> PlannedJob:
         repeat=job.repeat,
     )
     name = f"job-{position}"
-    return replace(job, position=position, name=name, identity=identity, output=f"{name}/{{index}}{{ext}}")
+    return replace(
+        job, position=position, name=name, identity=identity, output=f"{name}/{{index}}{{ext}}"
+    )
 
 
 def _pricing(chance: random.Random, scope: str) -> Pricing:
@@ -118,7 +134,9 @@ def _free(chance: random.Random, pricing: Pricing) -> Pricing:
 
 
 def _jitter(chance: random.Random, pricing: Pricing) -> Pricing:
-    return replace(pricing, jitter=chance.choice((Decimal("0.3"), Decimal(3), Decimal(14), Decimal(30))))
+    return replace(
+        pricing, jitter=chance.choice((Decimal("0.3"), Decimal(3), Decimal(14), Decimal(30)))
+    )
 
 
 def _misstated(chance: random.Random, pricing: Pricing) -> Pricing:

@@ -1,7 +1,8 @@
-"""The purse: tells the stakes (``stakes.py``) what leaves, what comes back, what is durable and what the ledger took.
+"""The purse: tells the stakes (``stakes.py``) what leaves, what comes back, what is durable and
+what the ledger took.
 
-Of our journal only the kinds of its rows are looked at: that one is there shows that an answer was heard. Its amounts
-are not, but those that the gateway named and those of the world's own ledger.
+Of our journal only the kinds of its rows are looked at: that one is there shows that an answer was
+heard. Its amounts are not, but those that the gateway named and those of the world's own ledger.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _NO_PART_OF_A_SHAPE = ("prompt.", "sampler.seed", "image.")
 
 def shape(workflow_id: str, params: Mapping[str, object]) -> str:
     """Name the workflow and the parameters without prompt, seed and images."""
-    shaping = {name: value for name, value in params.items() if not name.startswith(_NO_PART_OF_A_SHAPE)}
+    shaping = {
+        name: value for name, value in params.items() if not name.startswith(_NO_PART_OF_A_SHAPE)
+    }
     return f"{workflow_id} {sorted(shaping.items())}"
 
 
@@ -43,7 +46,10 @@ class Purse:
     stakes: Stakes
     pauses: Pauses
     jobs: dict[str, PlannedJob]
-    """The jobs that are or were wanted, by identity. Of those with one name the last is the newest."""
+    """The jobs that are or were wanted, by identity.
+
+    Of those with one name the last is the newest.
+    """
     begin: int = 0
     _checked: int = 0
     _durable_keys: set[str] = field(default_factory=set)
@@ -59,10 +65,13 @@ class Purse:
     _due: set[str] = field(default_factory=set)
     """The refunds that were listed to a run that came to its end, after it knew of the failure."""
 
-    # -- what the simulation tells ------------------------------------------------------------------------------------
+    # -- what the simulation tells
 
     def opened(self, journal: Journal) -> None:
-        """A process reads what is durable: that is what the file holds, not what an earlier process believed."""
+        """A process reads what is durable:
+
+        that is what the file holds, not what an earlier process believed.
+        """
         self._durable_keys.clear()
         self._failed.clear()
         self._due_of_process.clear()
@@ -125,7 +134,10 @@ class Purse:
             del self._keys[subject]  # what is refused later is another upload, or none
 
     def _heard_of_refund(self, subject: str, attempt: int) -> None:
-        """Our books say that a refund was seen: what has come back is what the world's ledger has listed to us."""
+        """Our books say that a refund was seen:
+
+        what has come back is what the world's ledger has listed to us.
+        """
         key = self._attempts.get((subject, attempt))
         if key is not None:
             shown = (row for row in self._refunds(self._shown) if self._key_of(row) == key)
@@ -155,13 +167,16 @@ class Purse:
         return key in self._durable_keys
 
     def past_is_lost(self) -> None:
-        """The run directory was deleted or an old copy put back: what it bought since is not in its books."""
+        """The run directory was deleted or an old copy put back:
+
+        what it bought since is not in its books.
+        """
         self.check_rows()
         self.begin = len(self.around.world.entries)
         self._due.clear()
         self.stakes.past_is_lost()
 
-    # -- what the world knows -----------------------------------------------------------------------------------------
+    # -- what the world knows
 
     def _wish(self, subject: str, key: str) -> Wish:
         planned = self.jobs.get(subject)
@@ -173,7 +188,9 @@ class Purse:
         return next(job for job in self.around.world.jobs if job.idempotency_key == key)
 
     def _asset(self, nonce: str) -> Asset:
-        return next(asset for asset in self.around.world.assets if asset.metadata.get("cb_nonce") == nonce)
+        return next(
+            asset for asset in self.around.world.assets if asset.metadata.get("cb_nonce") == nonce
+        )
 
     def _rebate(self, nonce: str) -> Decimal:
         rows = (row for row in self.around.world.entries if row.entry_type == "rebate")
@@ -187,10 +204,13 @@ class Purse:
         asset = self.around.world.assets._assets.get(entry.asset_id or "")
         return None if asset is None else asset.metadata.get("cb_nonce")  # type: ignore[return-value]
 
-    # -- what holds ---------------------------------------------------------------------------------------------------
+    # -- what holds
 
     def check_rows(self) -> None:
-        """Walk the new rows of the world's ledger: what is gone and promised stays within what is stated."""
+        """Walk the new rows of the world's ledger:
+
+        what is gone and promised stays within what is stated.
+        """
         entries = self.around.world.entries
         for entry in entries[self._checked :]:
             key = self._key_of(entry)
@@ -224,11 +244,18 @@ class Purse:
         jobs = self.around.world.jobs
         rows = (row for row in self.around.world.entries[self.begin :] if row.entry_type == kind)
         keyed = ((row, self._key_of(row)) for row in rows)
-        ours = (jobs.find(row.job_id or "") for row, key in keyed if key is not None and (of is None or key in of))
+        ours = (
+            jobs.find(row.job_id or "")
+            for row, key in keyed
+            if key is not None and (of is None or key in of)
+        )
         return sum((max(job.answered_price, job.recorded_price) for job in ours), ZERO)
 
     def refunds_due(self) -> dict[str, Decimal]:
-        """The least that our books have to show as refunded, by key: what runs were shown, and what is listed now."""
+        """The least that our books have to show as refunded, by key:
+
+        what runs were shown, and what is listed now.
+        """
         _, listed = self.around.world.credits(self.around.account_id, true_now())
         return self._refunded(self._due | {row.entry_id for row in listed})
 
@@ -264,8 +291,14 @@ class Purse:
         return [row for row in rows if row.entry_type == "refund" and row.entry_id in entry_ids]
 
     def price_of(self, name: str) -> Decimal:
-        """What a job may cost as far as can be seen: what its workflow's jobs did at most, and what it would now."""
-        world, planned = self.around.world, next(job for job in reversed(self.jobs.values()) if job.name == name)
+        """What a job may cost as far as can be seen:
+
+        what its workflow's jobs did at most, and what it would now.
+        """
+        world, planned = (
+            self.around.world,
+            next(job for job in reversed(self.jobs.values()) if job.name == name),
+        )
         alike = [job for job in world.jobs if job.workflow_id == planned.workflow_id]
         paid = [max(job.price, job.answered_price, job.recorded_price) for job in alike]
         order = Order(planned.workflow_id, planned.params, None)
@@ -277,8 +310,11 @@ class Purse:
         return max([assets.price(true_now()), *(asset.charged for asset in assets)])
 
     def bound_of(self, name: str, *, images: int) -> Decimal | None:
-        """The most that a job and its images may cost by what was heard; None where nothing bounds it."""
-        identity = next(identity for identity, job in reversed(self.jobs.items()) if job.name == name)
+        """The most that a job and its images may cost by what was heard; None where nothing bounds
+        it."""
+        identity = next(
+            identity for identity, job in reversed(self.jobs.items()) if job.name == name
+        )
         job = self.stakes.bound(self._wish(identity, ""))
         upload = self.stakes.bound(Wish("", UPLOAD, UPLOAD)) if images else ZERO
         return None if job is None or upload is None else job + upload * images

@@ -1,4 +1,7 @@
-"""Planted bugs of refunds that have not been seen in the gateway's ledger: ``bugs.py`` plants them with the others."""
+"""Planted bugs of refunds that have not been seen in the gateway's ledger:
+
+``bugs.py`` plants them with the others.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,13 @@ class _Attempt:
     charge: Any = 0
 
 
-def _on_ledger(stack: ExitStack, change: Callable[[Apply, Ledger, str, events.Event, _Attempt], None]) -> None:
-    """Have events applied by ``change``. Its last argument is the job's attempt before the event."""
+def _on_ledger(
+    stack: ExitStack, change: Callable[[Apply, Ledger, str, events.Event, _Attempt], None]
+) -> None:
+    """Have events applied by ``change``.
+
+    Its last argument is the job's attempt before the event.
+    """
     apply = Ledger.apply
     attempts: dict[tuple[int, str], _Attempt] = {}
 
@@ -46,12 +54,16 @@ def _on_ledger(stack: ExitStack, change: Callable[[Apply, Ledger, str, events.Ev
 
 
 def _refunded(at: float, attempt: _Attempt) -> Any:
-    return events.Refunded(at=at, attempt=attempt.number, credits=attempt.charge, entry_id="believed")  # type: ignore[attr-defined]
+    return events.Refunded(
+        at=at, attempt=attempt.number, credits=attempt.charge, entry_id="believed"
+    )  # type: ignore[attr-defined]
 
 
 @_bug
 def a_refund_believed_without_being_seen(stack: ExitStack) -> None:
-    def change(apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt) -> None:
+    def change(
+        apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt
+    ) -> None:
         apply(ledger, subject, event)
         if isinstance(event, events.Failed):
             apply(ledger, subject, _refunded(event.at, attempt))
@@ -61,7 +73,9 @@ def a_refund_believed_without_being_seen(stack: ExitStack) -> None:
 
 @_bug
 def a_hold_that_replaces_that_of_the_failed_attempt(stack: ExitStack) -> None:
-    def change(apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt) -> None:
+    def change(
+        apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt
+    ) -> None:
         if isinstance(event, events.Held) and attempt.charge:
             apply(ledger, subject, _refunded(event.at, attempt))
         apply(ledger, subject, event)
@@ -71,11 +85,15 @@ def a_hold_that_replaces_that_of_the_failed_attempt(stack: ExitStack) -> None:
 
 @_bug
 def a_failed_attempt_counted_as_spent(stack: ExitStack) -> None:
-    def change(apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt) -> None:
+    def change(
+        apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt
+    ) -> None:
         apply(ledger, subject, event)
         if isinstance(event, events.Failed):
             consumed: Any = events.Consumed  # type: ignore[attr-defined]
-            booked = consumed(at=event.at, attempt=attempt.number, credits=attempt.charge, entry_id="believed")
+            booked = consumed(
+                at=event.at, attempt=attempt.number, credits=attempt.charge, entry_id="believed"
+            )
             apply(ledger, subject, booked)
 
     _on_ledger(stack, change)
@@ -83,7 +101,9 @@ def a_failed_attempt_counted_as_spent(stack: ExitStack) -> None:
 
 @_bug
 def a_part_of_a_refund_taken_for_all_of_it(stack: ExitStack) -> None:
-    def change(apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt) -> None:
+    def change(
+        apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt
+    ) -> None:
         if type(event).__name__ == "Refunded" and attempt.charge:
             event = dataclasses.replace(event, credits=attempt.charge)  # type: ignore[call-arg]
         apply(ledger, subject, event)
@@ -95,7 +115,9 @@ def a_part_of_a_refund_taken_for_all_of_it(stack: ExitStack) -> None:
 def a_refund_that_is_never_seen(stack: ExitStack) -> None:
     """Nothing is overspent then, and what a run may still buy is never bought."""
 
-    def change(apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt) -> None:
+    def change(
+        apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt
+    ) -> None:
         if type(event).__name__ != "Refunded":
             apply(ledger, subject, event)
 

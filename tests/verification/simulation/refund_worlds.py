@@ -1,4 +1,5 @@
-"""What becomes of the refunds of a seed's failed jobs, and what the list of the ledger shows of them."""
+"""What becomes of the refunds of a seed's failed jobs, and what the list of the ledger shows of
+them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,10 @@ class RefundWorld:
 
 
 def refund_world(seed: int) -> RefundWorld:
-    """Decide what refunds do; in half of the seeds they come when they should. Nothing else of a seed depends on it."""
+    """Decide what refunds do; in half of the seeds they come when they should.
+
+    Nothing else of a seed depends on it.
+    """
     chance = random.Random(f"refunds {seed}")
     if chance.random() < 0.5:
         return RefundWorld()

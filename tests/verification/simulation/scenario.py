@@ -1,4 +1,7 @@
-"""What a seed stands for: jobs, images, terms, weather, and the lives and deaths of the processes that run them."""
+"""What a seed stands for:
+
+jobs, images, terms, weather, and the lives and deaths of the processes that run them.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +69,8 @@ class Life:
 class Scenario:
     """All that a seed decides before anything happens.
 
-    ``staged`` is the manifest in stages whose jobs are run in place of ``jobs``, if there is one, and ``last`` its
-    edition once the faults have ended.
+    ``staged`` is the manifest in stages whose jobs are run in place of ``jobs``, if there is one,
+    and ``last`` its edition once the faults have ended.
     """
 
     seed: int
@@ -105,11 +108,15 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
     prices = {workflow: chance.choice(_PRICES) for workflow in _WORKFLOWS}
     upload_price = min(chance.choice(_PRICES), *prices.values())
     cost = sum((prices[job.workflow_id] for job in jobs), Decimal(0)) + upload_price * len(used)
-    budget = chance.choice((None, cost, cost * 3, cost, (cost * Decimal(chance.randrange(2, 11)) / 10)))
+    budget = chance.choice(
+        (None, cost, cost * 3, cost, (cost * Decimal(chance.randrange(2, 11)) / 10))
+    )
     budget = None if budget is None else budget * world.budget_factor
     dearest = max(prices.values())
     ceiling = chance.choice((None, dearest, dearest * 2, dearest * 3, dearest / 2))
-    credits = chance.choice((Decimal(1000), Decimal(1000), Decimal(1000), max(cost / 2, Decimal(1))))
+    credits = chance.choice(
+        (Decimal(1000), Decimal(1000), Decimal(1000), max(cost / 2, Decimal(1)))
+    )
     if world.pricing:
         credits *= 1000
     return Scenario(
@@ -124,7 +131,9 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
             ceiling=ceiling if world.ceiling_factor is None else dearest * world.ceiling_factor,
             attempts=chance.randrange(1, 4),
             never=HOPELESS_CODES,
-            upload_ceiling=None if world.upload_factor is None else upload_price * world.upload_factor,
+            upload_ceiling=None
+            if world.upload_factor is None
+            else upload_price * world.upload_factor,
         ),
         world=SandboxConfig(
             seed=seed,
@@ -143,12 +152,19 @@ def invent(seed: int, images: Sequence[InputImage]) -> Scenario:
             recent_entries=refunds.recent_entries,
         ),
         world_faults=",".join(
-            (*(f"{name}:{_rate(chance)}" for name in _some(chance, _WORLD_FAULTS, 2)), *refunds.faults)
+            (
+                *(f"{name}:{_rate(chance)}" for name in _some(chance, _WORLD_FAULTS, 2)),
+                *refunds.faults,
+            )
         ),
         weather={name: _rate(chance) for name in _some(chance, tuple(FAULTS), 12)},
         longest_partition_s=chance.choice((5.0, 600.0)),
         lives=_awaiting(
-            seed, (*_first_life(world, budget), *_lives(chance, budget, [job.workflow_id for job in jobs]))
+            seed,
+            (
+                *_first_life(world, budget),
+                *_lives(chance, budget, [job.workflow_id for job in jobs]),
+            ),
         ),
         clock_jumps=_clock_jumps(chance),
         known_images=tuple(image for image in used if chance.random() < 0.1),
@@ -186,7 +202,9 @@ def _jobs(chance: random.Random, images: Sequence[InputImage]) -> list[PlannedJo
     return jobs[:12]
 
 
-def _job(position: int, workflow: str, prompt: str, repeat: int, images: dict[str, InputImage]) -> PlannedJob:
+def _job(
+    position: int, workflow: str, prompt: str, repeat: int, images: dict[str, InputImage]
+) -> PlannedJob:
     params = {_PROMPTS.get(workflow, "prompt.text"): prompt}
     return PlannedJob(
         position=position,
@@ -233,7 +251,9 @@ def _lives(chance: random.Random, budget: Decimal | None, used: Sequence[str]) -
                 else Mishap.NONE,
                 dearer=chance.choice(used) if chance.random() < 0.2 else None,
                 job_timeout_s=chance.choice((1800.0, 1800.0, 60.0)),
-                retries=chance.choice((RetryPolicy(), RetryPolicy(attempts=2), RetryPolicy(attempts=1))),
+                retries=chance.choice(
+                    (RetryPolicy(), RetryPolicy(attempts=2), RetryPolicy(attempts=1))
+                ),
             )
         )
     return tuple(lives)
@@ -243,7 +263,8 @@ def _awaiting(seed: int, lives: Sequence[Life]) -> tuple[Life, ...]:
     """Let some lives wait for the end of an outage, without a change to what else a seed decides."""
     chance = random.Random(f"outage {seed}")
     return tuple(
-        replace(life, retries=replace(life.retries, outage_s=chance.choice((0.0, 30.0, 900.0)))) for life in lives
+        replace(life, retries=replace(life.retries, outage_s=chance.choice((0.0, 30.0, 900.0))))
+        for life in lives
     )
 
 

@@ -1,4 +1,7 @@
-"""Planted bugs of commands to running runs and of manifests in stages: ``bugs.py`` has the others, and plants all."""
+"""Planted bugs of commands to running runs and of manifests in stages:
+
+``bugs.py`` has the others, and plants all.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def _set(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
     stack.enter_context(patch.object(owner, name, value))
 
 
-# -- commands ---------------------------------------------------------------------------------------------------------
+# -- commands
 
 
 @_bug
@@ -58,10 +61,15 @@ def an_earlier_submit_in_doubt_sent_in_a_pause(stack: ExitStack) -> None:
 
 @_bug
 def a_stop_that_buys_on(stack: ExitStack) -> None:
-    _set(stack, run_control.RunControl, "interrupt", lambda self, code, error=None: self._stop.reasons.add(code))
+    _set(
+        stack,
+        run_control.RunControl,
+        "interrupt",
+        lambda self, code, error=None: self._stop.reasons.add(code),
+    )
 
 
-# -- stages -----------------------------------------------------------------------------------------------------------
+# -- stages
 
 
 @_bug

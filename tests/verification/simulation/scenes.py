@@ -1,4 +1,7 @@
-"""Seeds with commands to running runs and with manifests in stages: what they change of other scenarios."""
+"""Seeds with commands to running runs and with manifests in stages:
+
+what they change of other scenarios.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ _LOSSES = tuple(mishap for mishap in Mishap if mishap is not Mishap.NONE)
 
 
 def scene(seed: int, images: Sequence[InputImage]) -> Scenario:
-    """Decide everything that a seed stands for: from ``FIRST_SCENE`` on with commands, and mostly in stages."""
+    """Decide everything that a seed stands for:
+
+    from ``FIRST_SCENE`` on with commands, and mostly in stages.
+    """
     scenario = invent(seed, images)
     if seed < FIRST_SCENE:
         return scenario
@@ -34,7 +40,9 @@ def _commanded(life: Life, chance: random.Random) -> Life:
 def _staged(scenario: Scenario, chance: random.Random) -> Scenario:
     manifest = invent_manifest(chance)
     total = cost(manifest, scenario.world.prices, scenario.world.upload_price)
-    factor = chance.choice((None, *map(Decimal, (1, 2, 4, 40)), Decimal(chance.randrange(2, 11)) / 10))
+    factor = chance.choice(
+        (None, *map(Decimal, (1, 2, 4, 40)), Decimal(chance.randrange(2, 11)) / 10)
+    )
     budget = None if factor is None else total * factor
     lives = scenario.lives or (Life(),)
     *editions, last = invent_editions(chance, manifest, len(lives))
@@ -52,8 +60,13 @@ def _staged(scenario: Scenario, chance: random.Random) -> Scenario:
     )
 
 
-def _life(life: Life, edition: Edition, budget: Decimal | None, chance: random.Random, *, is_first: bool) -> Life:
-    """Return a process of a staged scene. It may live longer, since there is more to be done, and lose more."""
+def _life(
+    life: Life, edition: Edition, budget: Decimal | None, chance: random.Random, *, is_first: bool
+) -> Life:
+    """Return a process of a staged scene.
+
+    It may live longer, since there is more to be done, and lose more.
+    """
     effects = None if life.effects is None else life.effects * chance.choice((1, 2, 4))
     mishap = Mishap.NONE if is_first or chance.random() < 0.65 else chance.choice(_LOSSES)
     return replace(life, edition=edition, budget=budget, effects=effects, mishap=mishap)

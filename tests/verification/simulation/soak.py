@@ -1,4 +1,5 @@
-"""Seed after seed until the time is up; the first that breaks an invariant ends it, with the command that replays it.
+"""Seed after seed until the time is up; the first that breaks an invariant ends it, with the
+command that replays it.
 
     python -m tests.verification.simulation.soak SECONDS [SEED]
 
@@ -32,7 +33,9 @@ _PROCESSES = 2
 def workshop() -> Iterator[tuple[Path, list[InputImage]]]:
     """A directory in memory where there is one, with the input images."""
     memory = Path("/dev/shm")
-    base = Path(tempfile.mkdtemp(prefix="simulation-", dir=memory if os.access(memory, os.W_OK) else None))
+    base = Path(
+        tempfile.mkdtemp(prefix="simulation-", dir=memory if os.access(memory, os.W_OK) else None)
+    )
     try:
         yield base, make_images(base)
     finally:
@@ -51,7 +54,10 @@ def play_all(seeds: Sequence[int]) -> Tally:
 
 
 def judged(seed: int, directory: Path, images: Sequence[InputImage]) -> Tally:
-    """Play one seed. A bug that shows as an exception breaks an invariant too: that runs end by themselves."""
+    """Play one seed.
+
+    A bug that shows as an exception breaks an invariant too: that runs end by themselves.
+    """
     try:
         tally = play(seed, directory, images)
     except Exception as error:
@@ -63,17 +69,24 @@ def judged(seed: int, directory: Path, images: Sequence[InputImage]) -> Tally:
 
 
 def soak(seconds: float, first: int) -> Tally:
-    """Play seeds from ``first`` on, on two processes, until ``seconds`` are up or an invariant breaks."""
+    """Play seeds from ``first`` on, on two processes, until ``seconds`` are up or an invariant
+    breaks."""
     total = Tally()
     began = time.monotonic()
     batches = (range(first + n * _SEEDS_A_BATCH, first + (n + 1) * _SEEDS_A_BATCH) for n in count())
     with ProcessPoolExecutor(_PROCESSES) as pool:
-        running: set[Future[Tally]] = {pool.submit(play_all, next(batches)) for _ in range(_PROCESSES)}
+        running: set[Future[Tally]] = {
+            pool.submit(play_all, next(batches)) for _ in range(_PROCESSES)
+        }
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 total.add(future.result())
-            while len(running) < _PROCESSES and not total.broken and time.monotonic() - began < seconds:
+            while (
+                len(running) < _PROCESSES
+                and not total.broken
+                and time.monotonic() - began < seconds
+            ):
                 running.add(pool.submit(play_all, next(batches)))
     total.wall_s = time.monotonic() - began
     return total
@@ -101,7 +114,10 @@ def report(total: Tally) -> str:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: -item[1])) or "nothing"
+    return (
+        ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
+        or "nothing"
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -18,8 +18,11 @@ def is_by_source(row: JobRow) -> bool:
 
 
 def why_not_by_source(row: JobRow, rows: Sequence[JobRow]) -> str | None:
-    """Why a job should have been made although the report says that its source has no such output; None if so."""
-    source = next((other for other in rows if row.source is not None and other.name == row.source.name), None)
+    """Why a job should have been made although the report says that its source has no such output;
+    None if so."""
+    source = next(
+        (other for other in rows if row.source is not None and other.name == row.source.name), None
+    )
     if source is None or row.source is None:
         return "the report has no such source"
     is_there = any(output.index == row.source.index for output in source.outputs)
@@ -28,9 +31,18 @@ def why_not_by_source(row: JobRow, rows: Sequence[JobRow]) -> str | None:
     return "its source has succeeded" if source.status == "succeeded" else None
 
 
-def stage_faults(stages: Stages, jobs: Mapping[str, list[Job]], rows: Sequence[JobRow]) -> list[str]:
-    """What is wrong with the jobs of later stages, once nothing moves any more: one is missing, double, or too many."""
-    broken = [f"the report has {name} {n} times" for name, n in Counter(row.name for row in rows).items() if n > 1]
+def stage_faults(
+    stages: Stages, jobs: Mapping[str, list[Job]], rows: Sequence[JobRow]
+) -> list[str]:
+    """What is wrong with the jobs of later stages, once nothing moves any more:
+
+    one is missing, double, or too many.
+    """
+    broken = [
+        f"the report has {name} {n} times"
+        for name, n in Counter(row.name for row in rows).items()
+        if n > 1
+    ]
     by_name = {row.name: row for row in rows}
     by_id = {job.job_id: job for found in jobs.values() for job in found}
     expected = list(stages.expected(jobs, {row.job_id or "" for row in rows}))
@@ -39,10 +51,14 @@ def stage_faults(stages: Stages, jobs: Mapping[str, list[Job]], rows: Sequence[J
         source = next((other for other in rows if other.name == each.source), None)
         if row is None:
             if source is not None and source.status == "succeeded":
-                broken.append(f"{each.name} is not in the report, and its source {each.source} has succeeded")
+                broken.append(
+                    f"{each.name} is not in the report, and its source {each.source} has succeeded"
+                )
         elif row.status == "succeeded":
             job = by_id[row.job_id or ""]
             if job.source_sha256 != each.digest or row.prompt != each.prompt:
                 broken.append(f"{each.name} was not made from the present output of {each.source}")
-    extra = [row.name for row in by_name.values() if row.source is not None and not is_by_source(row)]
+    extra = [
+        row.name for row in by_name.values() if row.source is not None and not is_by_source(row)
+    ]
     return broken + [f"{name} is in the report, and nothing asks for it" for name in extra]

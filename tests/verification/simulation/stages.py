@@ -1,7 +1,9 @@
-"""Manifests in stages: what a seed decides of one, its text, its plan, and which jobs it may have bought.
+"""Manifests in stages: what a seed decides of one, its text, its plan, and which jobs it may have
+bought.
 
-The first stage are the drafts. ``edit`` is made from their outputs, of all or of those in a picks file, and ``finish``
-from those of ``edit``. Between two processes the picks and the prompts of drafts may change.
+The first stage are the drafts. ``edit`` is made from their outputs, of all or of those in a picks
+file, and ``finish`` from those of ``edit``. Between two processes the picks and the prompts of
+drafts may change.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ DERIVING = "qwen-edit"
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """The manifest's folder during one process. ``picks`` are the lines of the picks file; None: there is none."""
+    """The manifest's folder during one process.
+
+    ``picks`` are the lines of the picks file; None: there is none.
+    """
 
     revisions: tuple[int, ...]
     picks: tuple[str, ...] | None = None
@@ -35,7 +40,10 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class StagedManifest:
-    """What a seed decides of a staged manifest, for all its processes. ``drafts`` are the workflows of the drafts."""
+    """What a seed decides of a staged manifest, for all its processes.
+
+    ``drafts`` are the workflows of the drafts.
+    """
 
     drafts: tuple[str, ...]
     is_picked: bool
@@ -52,7 +60,9 @@ class StagedManifest:
                 "jobs:",
                 *(
                     f'  - {{name: draft-{number}, workflow: {workflow}, prompt: "{_draft(number, revision)}"}}'
-                    for number, (workflow, revision) in enumerate(zip(self.drafts, edition.revisions, strict=True))
+                    for number, (workflow, revision) in enumerate(
+                        zip(self.drafts, edition.revisions, strict=True)
+                    )
                 ),
                 _entry(EDIT, "draft-*", pick),
                 *([_entry(FINISH, f"{EDIT}-*", "")] if self.has_finish else []),
@@ -61,7 +71,8 @@ class StagedManifest:
         )
 
     def write(self, edition: Edition, folder: Path, terms: Sequence[str]) -> Path:
-        """Write the manifest, with the lines of its ``terms``, and its picks file; return the manifest's path."""
+        """Write the manifest, with the lines of its ``terms``, and its picks file; return the
+        manifest's path."""
         path = folder / "simulation.yaml"
         path.write_text(self.text(edition, terms), encoding="utf-8")
         picks = folder / PICKS
@@ -81,7 +92,7 @@ def _entry(name: str, sources: str, pick: str) -> str:
     return f'  - {{{named}, {pick}workflow: {DERIVING}, prompt: "{prompt}"}}'
 
 
-# -- what a seed decides ----------------------------------------------------------------------------------------------
+# -- what a seed decides
 
 
 def invent_manifest(chance: random.Random) -> StagedManifest:
@@ -89,8 +100,13 @@ def invent_manifest(chance: random.Random) -> StagedManifest:
     return StagedManifest(drafts, is_picked=chance.random() < 0.6, has_finish=chance.random() < 0.6)
 
 
-def invent_editions(chance: random.Random, manifest: StagedManifest, count: int) -> tuple[Edition, ...]:
-    """Draw the editions of so many processes. The last one is that of the calm end, with the newest prompts."""
+def invent_editions(
+    chance: random.Random, manifest: StagedManifest, count: int
+) -> tuple[Edition, ...]:
+    """Draw the editions of so many processes.
+
+    The last one is that of the calm end, with the newest prompts.
+    """
     editions: list[Edition] = []
     revisions = [0] * len(manifest.drafts)
     for _ in range(count + 1):
@@ -104,8 +120,13 @@ def invent_editions(chance: random.Random, manifest: StagedManifest, count: int)
 
 
 def _picks(chance: random.Random, drafts: int) -> tuple[str, ...]:
-    """Draw the lines of a picks file: jobs, single outputs, and seldom an output that there isn't."""
-    lines = [f"draft-{number}" + chance.choice(("", "", "/0", "/1", "/5")) for number in range(drafts)]
+    """Draw the lines of a picks file:
+
+    jobs, single outputs, and seldom an output that there isn't.
+    """
+    lines = [
+        f"draft-{number}" + chance.choice(("", "", "/0", "/1", "/5")) for number in range(drafts)
+    ]
     return tuple(chance.sample(lines, chance.randrange(len(lines) + 1)))
 
 
@@ -121,12 +142,15 @@ def _outputs(workflow: str) -> int:
     return 2 if workflow == "zimage-sheet" else 1
 
 
-# -- the plan ---------------------------------------------------------------------------------------------------------
+# -- the plan
 
 
 @dataclass(frozen=True, slots=True)
 class SeenDerivation:
-    """The later stages of a run. ``jobs`` is told of each job that they lead to, by its identity."""
+    """The later stages of a run.
+
+    ``jobs`` is told of each job that they lead to, by its identity.
+    """
 
     inner: Derivation
     jobs: dict[str, PlannedJob]
@@ -147,12 +171,15 @@ def note(jobs: dict[str, PlannedJob], made: Sequence[PlannedJob]) -> None:
         jobs[each.identity] = each
 
 
-# -- what may be bought -----------------------------------------------------------------------------------------------
+# -- what may be bought
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A job of a later stage that there must be: its name, its prompt, and the digest of its source's bytes."""
+    """A job of a later stage that there must be:
+
+    its name, its prompt, and the digest of its source's bytes.
+    """
 
     name: str
     prompt: str
@@ -162,7 +189,10 @@ class Expected:
 
 @dataclass
 class Stages:
-    """What the manifest of a seed wants, by the gateway's own jobs. ``jobs`` are all of them by their words."""
+    """What the manifest of a seed wants, by the gateway's own jobs.
+
+    ``jobs`` are all of them by their words.
+    """
 
     manifest: StagedManifest
     edition: Edition
@@ -176,7 +206,10 @@ class Stages:
 
     @staticmethod
     def word(job: Job) -> str:
-        """Return what a job was bought for: a prompt, and for later stages the digest of its image."""
+        """Return what a job was bought for:
+
+        a prompt, and for later stages the digest of its image.
+        """
         name = marker(job)
         return f"{name} from {job.source_sha256}" if job.source_sha256 is not None else name
 
@@ -189,23 +222,36 @@ class Stages:
         if stage == EDIT and self.manifest.is_picked and not self._was_picked(source, int(index)):
             return 0
         made_by = (job for found in jobs.values() for job in found if self._may_be(job, source))
-        return int(any(digest == digest_of(job, int(index)) for job in made_by if int(index) < len(job.outputs)))
+        return int(
+            any(
+                digest == digest_of(job, int(index))
+                for job in made_by
+                if int(index) < len(job.outputs)
+            )
+        )
 
-    def are_from_the_present(self, name: str, digest: str | None, jobs: Mapping[str, list[Job]]) -> bool:
-        """Whether the manifest has a draft with that prompt now, or such a job is made from a job that it has now.
+    def are_from_the_present(
+        self, name: str, digest: str | None, jobs: Mapping[str, list[Job]]
+    ) -> bool:
+        """Whether the manifest has a draft with that prompt now, or such a job is made from a job
+        that it has now.
 
         ``digest`` is that of the image that is sent. ``jobs`` are the gateway's, by their words.
         """
         stage, source, index = name.split(" ", 2)
         if stage not in (EDIT, FINISH):
-            return name in (_draft(number, revision) for number, revision in enumerate(self.edition.revisions))
+            return name in (
+                _draft(number, revision) for number, revision in enumerate(self.edition.revisions)
+            )
         number, _, output = source.removeprefix(f"{EDIT}-").removeprefix("draft-").partition(".")
         drafts = jobs.get(_draft(int(number), self.edition.revisions[int(number)]), [])
         sources = drafts
         if stage == FINISH:
             prompt = f"{EDIT} draft-{number} {output or 0}"
             words = (
-                f"{prompt} from {digest_of(job, int(output or 0))}" for job in drafts if _has(job, int(output or 0))
+                f"{prompt} from {digest_of(job, int(output or 0))}"
+                for job in drafts
+                if _has(job, int(output or 0))
             )
             sources = [job for word in words for job in jobs.get(word, [])]
         return any(digest == digest_of(job, int(index)) for job in sources if _has(job, int(index)))
@@ -223,10 +269,14 @@ class Stages:
         of, _, index = rest.partition(".")
         return name == f"{kind} {of} {index or 0}"
 
-    def expected(self, jobs: Mapping[str, list[Job]], reported: Container[str]) -> Iterator[Expected]:
-        """Yield the jobs that there must be in the end: of each output of each source that has succeeded.
+    def expected(
+        self, jobs: Mapping[str, list[Job]], reported: Container[str]
+    ) -> Iterator[Expected]:
+        """Yield the jobs that there must be in the end: of each output of each source that has
+        succeeded.
 
-        ``reported``: the ids of the jobs in the report. If a job was bought again, its output is of one of them.
+        ``reported``: the ids of the jobs in the report. If a job was bought again, its output is of
+        one of them.
         """
         sources = [
             (f"draft-{number}", _alive(jobs.get(_draft(number, revision), []), reported))

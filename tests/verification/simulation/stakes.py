@@ -35,7 +35,10 @@ UPLOAD = "upload"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Something to buy: its idempotency key (an upload's nonce), its workflow, and its parameters in short."""
+    """Something to buy:
+
+    its idempotency key (an upload's nonce), its workflow, and its parameters in short.
+    """
 
     key: str
     workflow: str
@@ -44,7 +47,8 @@ class Wish:
 
 @dataclass(slots=True)
 class _Purchase:
-    """``hold`` is what it may cost, ``told`` what was heard of its price; None as long as nothing was.
+    """``hold`` is what it may cost, ``told`` what was heard of its price; None as long as nothing
+    was.
 
     ``fits``: whether what was left when it was sent covered its bound.
     """
@@ -64,7 +68,10 @@ class _Purchase:
 
 @dataclass
 class Stakes:
-    """Follows one run directory. ``complain`` is told of each row that takes more than may be gone."""
+    """Follows one run directory.
+
+    ``complain`` is told of each row that takes more than may be gone.
+    """
 
     ceiling: Decimal | None
     upload_ceiling: Decimal | None
@@ -87,10 +94,13 @@ class Stakes:
     _lost: dict[str, Decimal] = field(default_factory=dict)
     """What a lost directory's purchases had cost by then. What they cost later nobody can know."""
 
-    # -- processes ----------------------------------------------------------------------------------------------------
+    # -- processes
 
     def born(self, budget: Decimal | None) -> None:
-        """A process begins. A budget that was lowered doesn't unmake what was bought under the old one."""
+        """A process begins.
+
+        A budget that was lowered doesn't unmake what was bought under the old one.
+        """
         self._lives += 1
         self.budget = budget
         if self._lives == 1:
@@ -99,14 +109,22 @@ class Stakes:
             self._cap = None if self._cap is None or budget is None else max(self._cap, budget)
 
     def past_is_lost(self) -> None:
-        """The run directory is gone, or an old copy came back: what is gone is beyond what anybody can know."""
+        """The run directory is gone, or an old copy came back:
+
+        what is gone is beyond what anybody can know.
+        """
         self._inherited = self._gone
-        self._lost |= {key: self._charges.get(key, ZERO) for key in (*self._charges, *self._purchases)}
+        self._lost |= {
+            key: self._charges.get(key, ZERO) for key in (*self._charges, *self._purchases)
+        }
         self._exposed.clear()
         self._purchases.clear()
 
     def forget(self) -> None:
-        """A process begins with what is durable: it is told all of it again, by ``held`` and the others, in order."""
+        """A process begins with what is durable:
+
+        it is told all of it again, by ``held`` and the others, in order.
+        """
         self._highest.clear()
         self._latest.clear()
         for purchase in self._purchases.values():
@@ -118,16 +136,19 @@ class Stakes:
     def told_all(self) -> None:
         """What is not durable was never sent, as far as the process can know."""
         self._answered = 0
-        self._exposed |= {key: most for key, most in self._exposed_before.items() if key in self._purchases}
+        self._exposed |= {
+            key: most for key, most in self._exposed_before.items() if key in self._purchases
+        }
         self._exposed = {key: most for key, most in self._exposed.items() if key in self._purchases}
 
-    # -- what leaves and what comes back ------------------------------------------------------------------------------
+    # -- what leaves and what comes back
 
     def sent(self, wish: Wish) -> bool:
         """A submit leaves; returns whether its key is a new one.
 
-        Under a key that left before it keeps its bound: the first may have been charged. One that a dead process only
-        held, together with its images, holds what those have left, as one under a new key does.
+        Under a key that left before it keeps its bound: the first may have been charged. One that a
+        dead process only held, together with its images, holds what those have left, as one under a
+        new key does.
         """
         before = self._purchases.get(wish.key)
         if before is not None and before.was_sent:
@@ -138,22 +159,35 @@ class Stakes:
         self._purchases.pop(wish.key, None)
         beside = [p for p in self._purchases.values() if p.unanswered]
         on_their_way = [p for p in beside if p.on_its_way]
-        purchase = self._held(wish, alone=not on_their_way and all(p.bounded and p.fits for p in beside))
+        purchase = self._held(
+            wish, alone=not on_their_way and all(p.bounded and p.fits for p in beside)
+        )
         is_beside = bool(on_their_way) and not all(p.bounded for p in (*on_their_way, purchase))
-        if self.budget is not None and (is_beside or not (purchase.bounded or all(p.bounded for p in beside))):
+        if self.budget is not None and (
+            is_beside or not (purchase.bounded or all(p.bounded for p in beside))
+        ):
             names = ", ".join(p.wish.workflow for p in beside)
-            self.complain(f"{wish.workflow} was sent beside {names}, unanswered, and one of them has no bound")
+            self.complain(
+                f"{wish.workflow} was sent beside {names}, unanswered, and one of them has no bound"
+            )
         jobs_beside = sum(p.wish.workflow != UPLOAD for p in on_their_way)
         is_new = before is None and wish.workflow != UPLOAD
         if is_new and self.budget is not None and jobs_beside >= max(1, 2 * self._answered):
-            self.complain(f"{wish.workflow} was sent beside {jobs_beside} others, after {self._answered} answers")
+            self.complain(
+                f"{wish.workflow} was sent beside {jobs_beside} others, after {self._answered} answers"
+            )
         purchase.on_its_way = purchase.was_sent = True
         self._purchases[wish.key] = purchase
-        self._exposed = {key: p.hold if p.told is None else p.told for key, p in self._purchases.items()}
+        self._exposed = {
+            key: p.hold if p.told is None else p.told for key, p in self._purchases.items()
+        }
         return before is None
 
     def held(self, wish: Wish) -> None:
-        """Credits were held for it by an earlier process: it may have been sent, and keeps the bound that it had."""
+        """Credits were held for it by an earlier process:
+
+        it may have been sent, and keeps the bound that it had.
+        """
         if wish.key not in self._purchases:
             self._purchases[wish.key] = self._before.get(wish.key) or self._held(wish, alone=True)
 
@@ -163,7 +197,10 @@ class Stakes:
             self._purchases[key].unanswered = self._purchases[key].on_its_way = False
 
     def came_to_nothing(self, key: str) -> None:
-        """Our books know that no answer came: it keeps its bound, and is not on its way any more."""
+        """Our books know that no answer came:
+
+        it keeps its bound, and is not on its way any more.
+        """
         if key in self._purchases:
             self._purchases[key].on_its_way = False
 
@@ -187,7 +224,10 @@ class Stakes:
             purchase.told -= purchase.told if credits is None else credits
 
     def returned_in_all(self, key: str, credits: Decimal) -> None:
-        """Our books know that so much of a failed job's price has come back since it failed: at most all of it."""
+        """Our books know that so much of a failed job's price has come back since it failed:
+
+        at most all of it.
+        """
         purchase = self._purchases.get(key)
         if purchase is not None and purchase.told is not None:
             price = purchase.told + purchase.returned
@@ -200,13 +240,16 @@ class Stakes:
         self._exposed.pop(key, None)
 
     def given_up(self, key: str) -> None:
-        """Our books know that the price of an upload will never be heard: without a bound it can't be counted."""
+        """Our books know that the price of an upload will never be heard:
+
+        without a bound it can't be counted.
+        """
         if (purchase := self._purchases.get(key)) is not None:
             purchase.unanswered = False
             purchase.hold = purchase.hold if purchase.bounded else ZERO
             self._exposed[key] = purchase.hold
 
-    # -- the ledger ---------------------------------------------------------------------------------------------------
+    # -- the ledger
 
     def charged(self, key: str, amount: Decimal, row: str) -> None:
         """The ledger took an amount, or gave it back where it is below 0."""
@@ -223,15 +266,23 @@ class Stakes:
 
     @property
     def allowance(self) -> Decimal:
-        """By how much the budget may be exceeded: what was exposed at the last new submit has cost so much more."""
-        late = (self._charges.get(key, ZERO) - gone for key, gone in self._lost.items() if key not in self._exposed)
+        """By how much the budget may be exceeded:
+
+        what was exposed at the last new submit has cost so much more.
+        """
+        late = (
+            self._charges.get(key, ZERO) - gone
+            for key, gone in self._lost.items()
+            if key not in self._exposed
+        )
         return self._beyond(self._exposed) + sum((more for more in late if more > 0), ZERO)
 
     @property
     def unheard(self) -> Decimal:
         """What nobody could know by now of what is gone.
 
-        Of one whose answer has come and isn't heard yet, the books may hold the bound or the figure that it named.
+        Of one whose answer has come and isn't heard yet, the books may hold the bound or the figure
+        that it named.
         """
         return self._beyond(
             {
@@ -241,25 +292,34 @@ class Stakes:
         )
 
     def _beyond(self, known: dict[str, Decimal]) -> Decimal:
-        return sum((max(ZERO, self._charges.get(key, ZERO) - most) for key, most in known.items()), ZERO)
+        return sum(
+            (max(ZERO, self._charges.get(key, ZERO) - most) for key, most in known.items()), ZERO
+        )
 
     def went_alone(self, key: str | None, uploads: Iterable[str] = ()) -> bool:
-        """Whether its price was never heard, and what was left didn't cover its bound when it was sent.
+        """Whether its price was never heard, and what was left didn't cover its bound when it was
+        sent.
 
-        Or that of one of its ``uploads``, by their nonces: then it went with all that was left, together with them.
+        Or that of one of its ``uploads``, by their nonces: then it went with all that was left,
+        together with them.
         """
         purchase = self._purchases.get(key or "")
         together = (self._purchases.get(nonce) for nonce in uploads)
         fits = all(each is None or each.fits for each in (purchase, *together))
         return purchase is not None and purchase.told is None and not fits
 
-    # -- bounds -------------------------------------------------------------------------------------------------------
+    # -- bounds
 
     def _held(self, wish: Wish, *, alone: bool) -> _Purchase:
-        """What a new submit may cost: its bound; where that doesn't fit, or there is none, all that is left."""
+        """What a new submit may cost:
+
+        its bound; where that doesn't fit, or there is none, all that is left.
+        """
         bound = self.bound(wish)
         expected = self._latest.get(wish.shape, self._latest.get(wish.workflow, ZERO))
-        if self.budget is None:  # then nothing needs to be held, so nothing is expected of the books
+        if (
+            self.budget is None
+        ):  # then nothing needs to be held, so nothing is expected of the books
             return _Purchase(wish, ZERO, bound is not None)
         left = max(ZERO, self.budget - sum(self._committed(), ZERO))
         fits = bound is not None and bound <= left

@@ -1,4 +1,5 @@
-"""The gateway's side of a simulation: the sandbox's world, strangers on the same account, requests that come late.
+"""The gateway's side of a simulation: the sandbox's world, strangers on the same account, requests
+that come late.
 
 It outlives every process of ours. What it writes down of the requests is what the judge goes by.
 """
@@ -34,7 +35,10 @@ from tests.verification.simulation.weather import Weather
 KEY = "moltazine_simulated"
 STRANGER = "stranger"
 _MOST_EXCHANGES = 400_000
-"""Of a seed. A queue that stands still is asked 24 times a second until the job timeout: 43,000 in half an hour."""
+"""Of a seed.
+
+A queue that stands still is asked 24 times a second until the job timeout: 43,000 in half an hour.
+"""
 
 T = TypeVar("T")
 
@@ -75,10 +79,16 @@ class Requests:
     complaints: list[str] = field(default_factory=list)
     lost_jobs: set[str] = field(default_factory=set)
     ever_lost: set[str] = field(default_factory=set)
-    """Jobs that were not known at some time: what one of them listed by then is all that could be read."""
+    """Jobs that were not known at some time:
+
+    what one of them listed by then is all that could be read.
+    """
     """Jobs that the gateway denies to know, some for ever."""
     conflicts: set[str] = field(default_factory=set)
-    """Keys that were refused, since they have a job with other parameters: of a lost directory, with another image."""
+    """Keys that were refused, since they have a job with other parameters:
+
+    of a lost directory, with another image.
+    """
     empty_lists: Counter[str] = field(default_factory=Counter)
     """How often a job that had succeeded listed no output."""
 
@@ -106,7 +116,13 @@ class Surroundings:
 
     @classmethod
     def of(
-        cls, config: SandboxConfig, world_faults: str, weather: Weather, chance: random.Random, *, forgets: bool
+        cls,
+        config: SandboxConfig,
+        world_faults: str,
+        weather: Weather,
+        chance: random.Random,
+        *,
+        forgets: bool,
     ) -> Surroundings:
         faults = Faults(parse_faults(world_faults), config.seed)
         world = World(config, faults, EPOCH)
@@ -142,11 +158,18 @@ class Surroundings:
                 effect(true_now())
 
     def available(self, operation: Operation) -> Decimal:
-        """What the account may spend. With a refund lag, refunds are booked and can't be spent for a while."""
+        """What the account may spend.
+
+        With a refund lag, refunds are booked and can't be spent for a while.
+        """
         totals, _ = self.world.credits(self.account_id, true_now())
         if self.weather.strikes("refund-lag", operation):
             since = true_now() - 20.0
-            late = (e.amount for e in self.world.entries if e.entry_type == "refund" and e.created_at > since)
+            late = (
+                e.amount
+                for e in self.world.entries
+                if e.entry_type == "refund" and e.created_at > since
+            )
             return max(Decimal(0), totals.available - sum(late, Decimal(0)))
         return totals.available
 
@@ -158,16 +181,21 @@ class Surroundings:
         if self._strangers_left and self.weather.strikes("stranger-buys", operation):
             self._strangers_left -= 1
             number = self._strangers_left
-            order = Order("zimage-base", {"prompt.text": f"{STRANGER} {number}"}, f"{STRANGER}-{number}")
+            order = Order(
+                "zimage-base", {"prompt.text": f"{STRANGER} {number}"}, f"{STRANGER}-{number}"
+            )
             with contextlib.suppress(RefusedError):
                 self.world.submit(self.account_id, order, true_now())
         if self.weather.strikes("stranger-deletes", operation):
             listed = self.world.assets.listed(self.account_id)
             if listed:
-                self.world.delete_asset(self.account_id, self.chance.choice(listed).asset_id, true_now())
+                self.world.delete_asset(
+                    self.account_id, self.chance.choice(listed).asset_id, true_now()
+                )
 
     def has_ready(self, sha256: str, byte_size: int) -> None:
-        """Let an earlier run directory have uploaded an image already, if the account could pay for it."""
+        """Let an earlier run directory have uploaded an image already, if the account could pay for
+        it."""
         intent = Intent("image/png", byte_size, None, {"cb_sha256": sha256})
         with contextlib.suppress(RefusedError):
             asset = self.world.create_asset(self.account_id, intent, true_now())

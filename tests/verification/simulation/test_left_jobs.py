@@ -30,7 +30,16 @@ WITH_IMAGES = Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workfl
 PREPARED = Prepared(at=2.0, assets={}, credits=D(2))
 ACCEPTED = Accepted(at=2.0, job_id="j", credits=D(2), reused=False)
 SUCCEEDED = Succeeded(at=3.0, outputs=1, numbers=(0,))
-SAVED = Saved(at=4.0, index=0, path="0.png", sha256="ab" * 32, byte_size=1, mime_type="image/png", width=1, height=1)
+SAVED = Saved(
+    at=4.0,
+    index=0,
+    path="0.png",
+    sha256="ab" * 32,
+    byte_size=1,
+    mime_type="image/png",
+    width=1,
+    height=1,
+)
 
 ENDS: list[tuple[list[Event], str | None]] = [
     ([HELD], "in_doubt"),
@@ -48,7 +57,9 @@ ENDS: list[tuple[list[Event], str | None]] = [
 
 
 @pytest.mark.parametrize(("events", "kind"), ENDS)
-def test_a_job_is_what_its_newest_event_shows_unless_the_report_has_it(events: list[Event], kind: str | None) -> None:
+def test_a_job_is_what_its_newest_event_shows_unless_the_report_has_it(
+    events: list[Event], kind: str | None
+) -> None:
     journal = [("a", event) for event in events]
     for key, is_left in (("other", True), ("k", False)):
         left = LeftJobs.of(journal, [SimpleNamespace(idempotency_key=key)])  # type: ignore[list-item]

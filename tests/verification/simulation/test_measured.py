@@ -1,4 +1,7 @@
-"""What was measured on a gateway whose prices move, played again: the budget holds as far as it is promised."""
+"""What was measured on a gateway whose prices move, played again:
+
+the budget holds as far as it is promised.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ LARGE = {"size.width": 2048, "size.height": 1024}
 
 
 def job(number: int, params: Mapping[str, object], image: InputImage | None = None) -> PlannedJob:
-    workflow, field = ("zimage-base", "prompt.text") if image is None else ("qwen-edit", "prompt.value")
+    workflow, field = (
+        ("zimage-base", "prompt.text") if image is None else ("qwen-edit", "prompt.value")
+    )
     prompt = f"picture {number}"
     planned = PlannedJob(
         position=number,
@@ -35,7 +40,11 @@ def job(number: int, params: Mapping[str, object], image: InputImage | None = No
 
 
 def scenario(
-    jobs: Sequence[PlannedJob], pricing: str, budget: str, ceiling: str | None, upload_ceiling: str | None
+    jobs: Sequence[PlannedJob],
+    pricing: str,
+    budget: str,
+    ceiling: str | None,
+    upload_ceiling: str | None,
 ) -> Scenario:
     return Scenario(
         seed=1,
@@ -51,7 +60,9 @@ def scenario(
             attempts=1,
             never=frozenset(),
         ),
-        world=SandboxConfig(accounts={KEY: Decimal(100_000)}, pricing=parse_pricing(pricing), runners=64),
+        world=SandboxConfig(
+            accounts={KEY: Decimal(100_000)}, pricing=parse_pricing(pricing), runners=64
+        ),
         world_faults="",
         weather={},
         longest_partition_s=1.0,
@@ -80,17 +91,57 @@ def edits(images: Sequence[InputImage]) -> list[PlannedJob]:
     [
         pytest.param(by_size, "zimage-base.size=512x512", "50", "16", None, id="by size, declared"),
         pytest.param(by_size, "zimage-base.size=512x512", "50", None, None, id="by size"),
-        pytest.param(alike, "zimage-base.base=100,zimage-base.free=1", "50", None, None, id="the first is free"),
-        pytest.param(alike, "zimage-base.rise-after=10x10", "200", None, None, id="ten times as much after ten jobs"),
-        pytest.param(edits, "qwen-edit.base=0.1,upload.rise-after=1x50", "60", None, None, id="uploads"),
-        pytest.param(edits, "qwen-edit.base=1,upload.rise-after=1x50", "60", None, "25", id="uploads, declared"),
-        pytest.param(edits, "qwen-edit.base=1,upload.rise-after=1x50", "60", None, "1", id="uploads above it"),
-        pytest.param(alike, "zimage-base.base=7,zimage-base.answer=1", "30", None, None, id="answer below the record"),
+        pytest.param(
+            alike,
+            "zimage-base.base=100,zimage-base.free=1",
+            "50",
+            None,
+            None,
+            id="the first is free",
+        ),
+        pytest.param(
+            alike,
+            "zimage-base.rise-after=10x10",
+            "200",
+            None,
+            None,
+            id="ten times as much after ten jobs",
+        ),
+        pytest.param(
+            edits, "qwen-edit.base=0.1,upload.rise-after=1x50", "60", None, None, id="uploads"
+        ),
+        pytest.param(
+            edits,
+            "qwen-edit.base=1,upload.rise-after=1x50",
+            "60",
+            None,
+            "25",
+            id="uploads, declared",
+        ),
+        pytest.param(
+            edits, "qwen-edit.base=1,upload.rise-after=1x50", "60", None, "1", id="uploads above it"
+        ),
+        pytest.param(
+            alike,
+            "zimage-base.base=7,zimage-base.answer=1",
+            "30",
+            None,
+            None,
+            id="answer below the record",
+        ),
     ],
 )
 def test_a_gateway_whose_prices_move_takes_no_more_than_is_stated(
-    tmp_path: Path, make: object, pricing: str, budget: str, ceiling: str | None, upload_ceiling: str | None
+    tmp_path: Path,
+    make: object,
+    pricing: str,
+    budget: str,
+    ceiling: str | None,
+    upload_ceiling: str | None,
 ) -> None:
     assert callable(make)
     jobs = make(make_images(tmp_path, 40))
-    assert play_out(scenario(jobs, pricing, budget, ceiling, upload_ceiling), tmp_path / "run").broken == []
+    assert (
+        play_out(scenario(jobs, pricing, budget, ceiling, upload_ceiling), tmp_path / "run").broken
+        == []
+    )

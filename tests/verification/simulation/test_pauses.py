@@ -17,7 +17,9 @@ def _played(play: Coroutine[Any, Any, None]) -> None:
         runner.run(play)
 
 
-def judged(*, key: str, is_in_doubt: bool | None, is_final: bool = False, resumes: bool = False) -> list[str]:
+def judged(
+    *, key: str, is_in_doubt: bool | None, is_final: bool = False, resumes: bool = False
+) -> list[str]:
     """Let a request leave before a pause, unless ``is_in_doubt`` is None, and again in it."""
     broken: list[str] = []
 

@@ -1,4 +1,7 @@
-"""The judge's own bound, on ledgers written by hand: what is within it, and what is one credit beyond."""
+"""The judge's own bound, on ledgers written by hand:
+
+what is within it, and what is one credit beyond.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ class Story:
 
     def __post_init__(self) -> None:
         self._numbers = count()
-        self.stakes = Stakes(_credits(self.ceiling), _credits(self.upload_ceiling), self.complaints.append)
+        self.stakes = Stakes(
+            _credits(self.ceiling), _credits(self.upload_ceiling), self.complaints.append
+        )
         self.stakes.born(_credits(self.budget))
 
     def send(self, shape: str = "w/small", key: str = "") -> str:
@@ -62,11 +67,15 @@ def _credits(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
-# -- within the bound, and the least more: each story ends with a purchase that should not have been sent -------------
+# -- within the bound, and the least more: each story ends with a purchase that should not have been
+# sent -------------
 
 
 def surge(story: Story, last: str) -> None:
-    """Three rise to sixteen times the highest price that was named. The fourth's bound no longer fits beside them."""
+    """Three rise to sixteen times the highest price that was named.
+
+    The fourth's bound no longer fits beside them.
+    """
     story.buy("1")
     keys = [story.send() for _ in range(4)]
     for key, price in zip(keys, ("16", "16", "16", last), strict=True):
@@ -74,7 +83,10 @@ def surge(story: Story, last: str) -> None:
 
 
 def beyond_surge(story: Story, last: str) -> None:
-    """Each of two unanswered ones costs 5 more than its bound: so much may be gone beyond the budget."""
+    """Each of two unanswered ones costs 5 more than its bound:
+
+    so much may be gone beyond the budget.
+    """
     story.buy("2")
     keys = [story.send() for _ in range(3)]
     for key, price in zip(keys, ("37", "37", last), strict=True):
@@ -105,7 +117,10 @@ def first_price(story: Story, last: str) -> None:
 
 
 def last_one_alone(story: Story, last: str) -> None:
-    """The bound of the last doesn't fit, the price that is expected does: alone it may cost more, with none beside."""
+    """The bound of the last doesn't fit, the price that is expected does:
+
+    alone it may cost more, with none beside.
+    """
     for _ in range(49):
         story.buy("1")
     alone, beside = story.send(), story.send()
@@ -138,7 +153,10 @@ def lies(story: Story, last: str) -> None:
 
 
 def records(story: Story, last: str) -> None:
-    """The records named 7: the four count so, and the bound is sixteen times 7, for which one has to be alone."""
+    """The records named 7:
+
+    the four count so, and the bound is sixteen times 7, for which one has to be alone.
+    """
     for number in range(4):
         story.buy("7", told="1")
         story.stakes.heard(f"key-{number}", Decimal(7))
@@ -148,7 +166,8 @@ def records(story: Story, last: str) -> None:
 
 
 def lost_directory(story: Story, last: str) -> None:
-    """What was gone when the directory was lost, and what arrives of it later, is beyond what anybody can know."""
+    """What was gone when the directory was lost, and what arrives of it later, is beyond what
+    anybody can know."""
     story.buy("30")
     late = story.send()
     story.stakes.past_is_lost()
@@ -160,7 +179,8 @@ def lost_directory(story: Story, last: str) -> None:
 
 
 def killed(story: Story, last: str) -> None:
-    """What was sent by a process that died is unanswered, and keeps its bound of 16 until it is answered."""
+    """What was sent by a process that died is unanswered, and keeps its bound of 16 until it is
+    answered."""
     story.buy("1")
     doubtful = story.send()
     story.die()
@@ -204,7 +224,8 @@ def refused(story: Story, last: str) -> None:
 
 
 def raised_budget(story: Story, last: str) -> None:
-    """A later process may have a higher budget; one that is lowered again doesn't unmake what was bought."""
+    """A later process may have a higher budget; one that is lowered again doesn't unmake what was
+    bought."""
     story.buy("40")
     for budget in (60, 20):
         story.stakes.born(Decimal(budget))
@@ -270,7 +291,9 @@ def test_a_shape_that_cost_nothing_is_expected_to_cost_nothing_and_a_new_one_wha
     assert len(story.complaints) == complaints
 
 
-def test_one_may_go_alone_beside_one_in_doubt_that_keeps_its_bound_and_not_beside_one_on_its_way() -> None:
+def test_one_may_go_alone_beside_one_in_doubt_that_keeps_its_bound_and_not_beside_one_on_its_way() -> (
+    None
+):
     for in_doubt, complaints in ((True, 0), (False, 1)):
         story = Story(budget="30")
         story.buy("1")
@@ -282,7 +305,7 @@ def test_one_may_go_alone_beside_one_in_doubt_that_keeps_its_bound_and_not_besid
         assert len(story.complaints) == complaints
 
 
-# -- one without a bound is alone -------------------------------------------------------------------------------------
+# -- one without a bound is alone
 
 
 def after_nothing(story: Story) -> None:
@@ -304,7 +327,9 @@ def after_a_death(story: Story) -> None:
     story.stakes.told_all()
 
 
-@pytest.mark.parametrize("before", [after_nothing, after_one_for_nothing, after_another_workflow, after_a_death])
+@pytest.mark.parametrize(
+    "before", [after_nothing, after_one_for_nothing, after_another_workflow, after_a_death]
+)
 def test_one_without_a_bound_is_alone_among_the_unanswered(before: Callable[[Story], None]) -> None:
     story = Story()
     before(story)
@@ -366,7 +391,10 @@ def test_a_shape_has_the_bound_of_its_own_prices_and_a_new_one_that_of_its_workf
 
 
 def test_what_nobody_could_know_of_what_is_gone() -> None:
-    """What books may show less than the ledger: beyond a bound, or beyond all figures that were named."""
+    """What books may show less than the ledger:
+
+    beyond a bound, or beyond all figures that were named.
+    """
     story = Story(budget="100")
     story.buy("7", told="1")
     assert story.stakes.unheard == 6
@@ -377,7 +405,8 @@ def test_what_nobody_could_know_of_what_is_gone() -> None:
 
 
 def test_a_job_that_never_left_holds_what_is_left_when_it_leaves() -> None:
-    """Credits are held for it and its image, the image takes a part of them, and a later process sends the job."""
+    """Credits are held for it and its image, the image takes a part of them, and a later process
+    sends the job."""
     story = Story()
     image = story.send(UPLOAD)
     story.charge(image, "2")
@@ -408,7 +437,9 @@ def test_a_job_that_left_keeps_what_was_held_for_it_then() -> None:
 
 
 @pytest.mark.parametrize(("budget", "complaints"), [("50", 0), ("49", 1)])
-def test_what_a_declared_ceiling_leaves_no_room_for_is_not_excused_by_being_alone(budget: str, complaints: int) -> None:
+def test_what_a_declared_ceiling_leaves_no_room_for_is_not_excused_by_being_alone(
+    budget: str, complaints: int
+) -> None:
     """The first upload's answer is lost, and it is bought again: its ceiling no longer fits."""
     story = Story(budget, upload_ceiling="25")
     lost = story.send(f"{UPLOAD}/{UPLOAD}")
@@ -449,14 +480,22 @@ def test_a_job_went_alone_with_an_upload_whose_bound_was_not_known() -> None:
     job = story.send()
     assert not story.stakes.went_alone(job), "its own bound fits"
     assert story.stakes.went_alone(job, [upload])
-    assert not story.stakes.went_alone(job, [story.buy("0.1", f"{UPLOAD}/{UPLOAD}")]), "that one is bounded and fits"
+    assert not story.stakes.went_alone(job, [story.buy("0.1", f"{UPLOAD}/{UPLOAD}")]), (
+        "that one is bounded and fits"
+    )
     story.answer(job, "1")
     assert not story.stakes.went_alone(job, [upload]), "its price is known"
 
 
 @pytest.mark.parametrize(
     ("booked", "shown", "next_price", "complaints"),
-    [("0", "0", "20", 0), ("0", "0", "21", 1), ("10", "10", "30", 0), ("10", "10", "31", 1), ("30", "30", "50", 0)],
+    [
+        ("0", "0", "20", 0),
+        ("0", "0", "21", 1),
+        ("10", "10", "30", 0),
+        ("10", "10", "31", 1),
+        ("30", "30", "50", 0),
+    ],
 )
 def test_a_failed_job_costs_its_price_less_the_refund_that_was_seen(
     booked: str, shown: str, next_price: str, complaints: int

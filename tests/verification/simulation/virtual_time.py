@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 EPOCH = 1_800_000_000.0
-"""The wall clock when a simulation begins. The loop itself counts from 0: near the epoch a float is too coarse."""
+"""The wall clock when a simulation begins.
+
+The loop itself counts from 0: near the epoch a float is too coarse.
+"""
 
 
 class DeadlockError(AssertionError):
@@ -30,7 +33,10 @@ class _Jumping(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in virtual time. Sleeping costs nothing, and calls for a thread are carried out on the spot."""
+    """An event loop in virtual time.
+
+    Sleeping costs nothing, and calls for a thread are carried out on the spot.
+    """
 
     def __init__(self) -> None:
         self._jumping = _Jumping()
@@ -40,20 +46,26 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now_s
 
     async def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
-        """Do the work before anybody else has a turn; whoever is cancelled meanwhile finds it done, as with threads."""
+        """Do the work before anybody else has a turn; whoever is cancelled meanwhile finds it done,
+        as with threads."""
         result = func(*args)
         await asyncio.sleep(0)
         return result
 
 
 class SimulatedClock:
-    """The engine's clock. Its wall time is wrong by what ``jumps`` say: (from this moment on, by so many seconds)."""
+    """The engine's clock.
+
+    Its wall time is wrong by what ``jumps`` say: (from this moment on, by so many seconds).
+    """
 
     def __init__(self, jumps: Sequence[tuple[float, float]] = ()) -> None:
         self._jumps = jumps
 
     def now(self) -> float:
-        wrong_s = next((skew for since, skew in reversed(self._jumps) if since <= self.monotonic()), 0.0)
+        wrong_s = next(
+            (skew for since, skew in reversed(self._jumps) if since <= self.monotonic()), 0.0
+        )
         return EPOCH + self.monotonic() + wrong_s
 
     def monotonic(self) -> float:

@@ -34,7 +34,10 @@ _JOB = frozenset({Operation.JOB})
 
 
 class Moment(enum.Enum):
-    """When a fault strikes an exchange; ASIDE: it bends the answer or the world, and the exchange itself goes well."""
+    """When a fault strikes an exchange; ASIDE:
+
+    it bends the answer or the world, and the exchange itself goes well.
+    """
 
     BEFORE = "before"
     AFTER = "after"
@@ -45,7 +48,10 @@ class Moment(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One kind of fault: when, at which operations, and what the answer looks like (``status`` None: none comes)."""
+    """One kind of fault:
+
+    when, at which operations, and what the answer looks like (``status`` None: none comes).
+    """
 
     name: str
     moment: Moment
@@ -67,7 +73,9 @@ _FAULTS = (
     Fault("402", Moment.BEFORE, _BUYING, 402, "INSUFFICIENT_CREDITS"),
     Fault("402-page", Moment.BEFORE, _BUYING, 402, "HTTP_402"),
     Fault("404-page", Moment.BEFORE, _API, 404, "HTTP_404"),
-    Fault("workflow-gone", Moment.BEFORE, frozenset({Operation.GENERATE}), 404, "WORKFLOW_NOT_FOUND"),
+    Fault(
+        "workflow-gone", Moment.BEFORE, frozenset({Operation.GENERATE}), 404, "WORKFLOW_NOT_FOUND"
+    ),
     Fault("409", Moment.BEFORE, frozenset({Operation.GENERATE}), 409, "CONFLICT"),
     Fault("late", Moment.LATE, _USED),
     Fault("overdue", Moment.OVERDUE, _USED - _DOWNLOAD),
@@ -86,15 +94,24 @@ _FAULTS = (
     Fault("padded", Moment.ASIDE, _DOWNLOAD),
     Fault("error-page", Moment.ASIDE, _DOWNLOAD),
     Fault("stranger-buys", Moment.ASIDE, _API),
-    Fault("stranger-deletes", Moment.ASIDE, frozenset({Operation.JOB, Operation.ASSET, Operation.ASSETS})),
+    Fault(
+        "stranger-deletes",
+        Moment.ASIDE,
+        frozenset({Operation.JOB, Operation.ASSET, Operation.ASSETS}),
+    ),
 )
 FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _FAULTS}
 
 
 class Weather:
-    """The faults in force. ``rates`` are probabilities by name; ``longest_partition_s`` bounds a silence."""
+    """The faults in force.
 
-    def __init__(self, rates: Mapping[str, float], chance: random.Random, *, longest_partition_s: float) -> None:
+    ``rates`` are probabilities by name; ``longest_partition_s`` bounds a silence.
+    """
+
+    def __init__(
+        self, rates: Mapping[str, float], chance: random.Random, *, longest_partition_s: float
+    ) -> None:
         self.fired: Counter[str] = Counter()
         self.cut_off = 0
         """Exchanges that fell into a partition which had begun before them."""
@@ -122,7 +139,9 @@ class Weather:
             fault = FAULTS[name]
             if fault.moment is not Moment.ASIDE and self.strikes(name, operation):
                 if name == "partition":
-                    self._cut_off_until_s = now_s + self._chance.uniform(0.1, self._longest_partition_s)
+                    self._cut_off_until_s = now_s + self._chance.uniform(
+                        0.1, self._longest_partition_s
+                    )
                 return fault
         return None
 

@@ -1,4 +1,5 @@
-"""What these share with ``tests/verification/crash``. They need what not every machine has: strace, root, loop devices.
+"""What these share with ``tests/verification/crash``. They need what not every machine has: strace,
+root, loop devices.
 
 ``make test-system`` names them; ``make test`` leaves them out, as it does those that need Chromium.
 """

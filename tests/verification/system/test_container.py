@@ -1,8 +1,10 @@
-"""What the container image runs, without a container: the wheel in an environment of its own, with a read-only root.
+"""What the container image runs, without a container: the wheel in an environment of its own, with
+a read-only root.
 
-The wheel is built from the files that the Dockerfile copies, and runs with its variables and its user id, which this
-machine does not know. Nothing but the data directory can be written. The scheduler of the Compose file runs in a tree
-with the changes that the Dockerfile makes. Requires root, for the mounts, and cron.
+The wheel is built from the files that the Dockerfile copies, and runs with its variables and its
+user id, which this machine does not know. Nothing but the data directory can be written. The
+scheduler of the Compose file runs in a tree with the changes that the Dockerfile makes. Requires
+root, for the mounts, and cron.
 """
 
 from __future__ import annotations
@@ -49,14 +51,27 @@ class Image:
     def variables(self) -> list[str]:
         """The variables of the Dockerfile, with the directories of this machine."""
         (line,) = instruction("ENV")
-        text = line.replace("/opt/crucible-batch", str(self.prefix)).replace("$PATH", os.environ["PATH"])
+        text = line.replace("/opt/crucible-batch", str(self.prefix)).replace(
+            "$PATH", os.environ["PATH"]
+        )
         return [re.sub(r"=/data\b", f"={self.data}", each) for each in text.split()]
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
         (user,) = instruction("USER")
         settings = [f"{name}={value}" for name, value in more.items()]
         return subprocess.Popen(
-            ["unshare", "--mount", "bash", "-c", _ENTER, "bash", *self.variables, *settings, "crucible-batch", *words],
+            [
+                "unshare",
+                "--mount",
+                "bash",
+                "-c",
+                _ENTER,
+                "bash",
+                *self.variables,
+                *settings,
+                "crucible-batch",
+                *words,
+            ],
             env={**os.environ, "DATA": str(self.data), "ID": user.partition(":")[0]},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -71,17 +86,24 @@ class Image:
 
 
 def _interpreter() -> str:
-    """Return an interpreter that every user may start. That of the tests may be in a user's home."""
+    """Return an interpreter that every user may start.
+
+    That of the tests may be in a user's home.
+    """
     for found in (os.path.realpath(sys.executable), "/usr/bin/python3", "/usr/local/bin/python3"):
         parents = [path.stat().st_mode & 0o001 for path in Path(found).parents if path.exists()]
         if os.access(found, os.X_OK) and all(parents):
             return found
-    return pytest.fail("there is no Python that every user may start (Debian: apt-get install python3)")
+    return pytest.fail(
+        "there is no Python that every user may start (Debian: apt-get install python3)"
+    )
 
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    folder = Path(tempfile.mkdtemp(prefix="crucible-image-", dir="/var/tmp"))  # readable for others, as pytest's is not
+    folder = Path(
+        tempfile.mkdtemp(prefix="crucible-image-", dir="/var/tmp")
+    )  # readable for others, as pytest's is not
     folder.chmod(0o755)
     try:
         for words in instruction(r"COPY(?! --from)"):
@@ -90,16 +112,29 @@ def image() -> Iterator[Image]:
                 ignore = shutil.ignore_patterns("__pycache__", ".env")
                 path, target = ROOT / source, folder / "src" / source
                 target.parent.mkdir(exist_ok=True)
-                shutil.copytree(path, target, ignore=ignore) if path.is_dir() else shutil.copy(path, target)
+                shutil.copytree(path, target, ignore=ignore) if path.is_dir() else shutil.copy(
+                    path, target
+                )
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         subprocess.run(
-            [*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "wheels", folder / "src"], check=True
+            [
+                *pip,
+                "wheel",
+                "--quiet",
+                "--no-deps",
+                "--wheel-dir",
+                folder / "wheels",
+                folder / "src",
+            ],
+            check=True,
         )
         (wheel,) = (folder / "wheels").iterdir()
         shutil.rmtree(folder / "src")
         prefix = folder / "opt"
         subprocess.run([_interpreter(), "-m", "venv", "--without-pip", prefix], check=True)
-        subprocess.run([*pip, "--python", prefix / "bin/python", "install", "--quiet", str(wheel)], check=True)
+        subprocess.run(
+            [*pip, "--python", prefix / "bin/python", "install", "--quiet", str(wheel)], check=True
+        )
         data = folder / "data"
         data.mkdir()
         uid, _, gid = instruction("USER")[0].partition(":")
@@ -113,7 +148,9 @@ def image() -> Iterator[Image]:
 @pytest.fixture(scope="module")
 def gateway(image: Image) -> Iterator[dict[str, str]]:
     """The local gateway, run as the image runs it, with the variables for it."""
-    process = image.start("sandbox", "--time-scale", "0", "--state", str(image.data / "sandbox.sqlite3"))
+    process = image.start(
+        "sandbox", "--time-scale", "0", "--state", str(image.data / "sandbox.sqlite3")
+    )
     assert process.stdout is not None
     exports = [process.stdout.readline().removeprefix("export ").strip() for _ in range(2)]
     yield dict(line.split("=", 1) for line in exports)
@@ -140,7 +177,9 @@ def test_nothing_else_can_be_written(image: Image) -> None:
 
 def test_a_run_writes_below_the_data_directory_only(image: Image, gateway: dict[str, str]) -> None:
     path = manifest(image, "contained")
-    code, out, err = image.run("run", path, CRUCIBLE_BATCH_METRICS_TEXTFILE=str(image.data), **gateway)
+    code, out, err = image.run(
+        "run", path, CRUCIBLE_BATCH_METRICS_TEXTFILE=str(image.data), **gateway
+    )
     assert code == 0, err
     assert "3 of 3 jobs succeeded" in out
     run_dir = image.data / "outputs/contained/default"
@@ -154,7 +193,9 @@ def test_a_run_writes_below_the_data_directory_only(image: Image, gateway: dict[
     assert (code, "0 spent by this run" in out) == (0, True)
 
 
-def test_other_commands_need_no_home_and_no_user_name(image: Image, gateway: dict[str, str]) -> None:
+def test_other_commands_need_no_home_and_no_user_name(
+    image: Image, gateway: dict[str, str]
+) -> None:
     manifest(image, "contained")
     assert image.run("doctor", **gateway)[0] == 0
     assert image.run("status", "outputs", **gateway)[0] == 0
@@ -201,7 +242,10 @@ exec chroot "$BASE/root" env --chdir "$DATA" setpriv \\
 
 
 def _build_steps() -> str:
-    """Return what the Dockerfile does in the final image, without the packages: this machine has cron."""
+    """Return what the Dockerfile does in the final image, without the packages:
+
+    this machine has cron.
+    """
     _, users, cron = instruction("RUN")
     return f"{users}; {re.sub(r'^.*lists/[*] *&&', '', cron)}"
 
@@ -209,13 +253,21 @@ def _build_steps() -> str:
 def test_the_scheduler_of_the_compose_file_runs_a_manifest_and_stops_it_in_good_order(
     image: Image, gateway: dict[str, str]
 ) -> None:
-    service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["scheduler"]
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"][
+        "scheduler"
+    ]
     folder, base = image.data.parent / "manifests", image.data.parent / "overlay"
     folder.mkdir()
     base.mkdir()
     path = Path(manifest(image, "scheduled")).rename(folder / "scheduled.yaml")
-    text = path.read_text().replace("repeat: 3", "repeat: 2000").replace("credits: 50", "credits: 9000")
-    path.write_text(text + "concurrency: 2\nrun_id: '{{ scheduled_at }}'\nschedule: {cron: '* * * * *'}\n")
+    text = (
+        path.read_text()
+        .replace("repeat: 3", "repeat: 2000")
+        .replace("credits: 50", "credits: 9000")
+    )
+    path.write_text(
+        text + "concurrency: 2\nrun_id: '{{ scheduled_at }}'\nschedule: {cron: '* * * * *'}\n"
+    )
     key = image.data.parent / "gateway.env"
     key.write_text("".join(f"{name}={value}\n" for name, value in gateway.items()))
     settings = [f"{name}={value}" for name, value in service["environment"].items()]

@@ -1,4 +1,5 @@
-"""File systems without hard links, mounted for real: all that is bought is saved, or nothing is bought.
+"""File systems without hard links, mounted for real: all that is bought is saved, or nothing is
+bought.
 
 It takes root, exFAT by the kernel or by FUSE, and FAT by a FUSE that renames over no file
 (``apt-get install exfatprogs exfat-fuse dosfstools fusefat``).
@@ -24,7 +25,9 @@ IMAGE_BYTES = 96 * 1024 * 1024
 
 
 def do(*command: str | Path) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{command} as user {os.geteuid()}: {done.stdout} {done.stderr}")
     return done.stdout.strip()
@@ -74,7 +77,13 @@ def run(disk: Path, *args: str) -> dict[str, object]:
     """Run a command there, and return what it says last. The demo needs no gateway but its own."""
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     done = subprocess.run(
-        [COMMAND, *args, "--json"], cwd=disk, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [COMMAND, *args, "--json"],
+        cwd=disk,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.stdout, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -17,18 +17,23 @@ def needed(program: str) -> str:
     """Return where a program is. These tests are about it: without it they fail."""
     found = shutil.which(program)
     if found is None:
-        pytest.fail(f"this is tested in {program}, and there is none here (Debian: apt-get install {program})")
+        pytest.fail(
+            f"this is tested in {program}, and there is none here (Debian: apt-get install {program})"
+        )
     return found
 
 
 class Terminal:
     """A window of tmux, in a server of its own."""
 
-    def __init__(self, socket: Path, command: Sequence[str], env: Mapping[str, str], cwd: Path, size: str) -> None:
+    def __init__(
+        self, socket: Path, command: Sequence[str], env: Mapping[str, str], cwd: Path, size: str
+    ) -> None:
         self._tmux = [needed("tmux"), "-S", str(socket), "-f", "/dev/null"]
         self._env = dict(env)
         width, height = size.split("x")
-        # tmux says what it is in TERM and TMUX; only a terminal that can do less has to be asked for.
+        # tmux says what it is in TERM and TMUX; only a terminal that can do less has to be asked
+        # for.
         told = ["env", "TERM=dumb", *command] if env["TERM"] == "dumb" else command
         self._run("new-session", "-d", "-x", width, "-y", height, "-c", str(cwd), *told)
         self._run("set-option", "remain-on-exit", "on")
@@ -59,7 +64,12 @@ class Terminal:
 
     def _run(self, *words: str) -> str:
         done = subprocess.run(
-            [*self._tmux, *words], capture_output=True, text=True, timeout=20, check=True, env=self._env
+            [*self._tmux, *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+            env=self._env,
         )
         return done.stdout
 

@@ -18,16 +18,27 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path, start: Start) -> Termi
     (tmp_path / "outputs/spring/default").mkdir(parents=True)
     (tmp_path / "spring.yaml").touch()
     path = f"{Path(COMMAND).parent}:/usr/local/bin:/usr/bin:/bin"
-    env = {**clean_environment(), "HOME": str(tmp_path), "PATH": path, "PS1": "$ ", "LC_ALL": "C.UTF-8"}
+    env = {
+        **clean_environment(),
+        "HOME": str(tmp_path),
+        "PATH": path,
+        "PS1": "$ ",
+        "LC_ALL": "C.UTF-8",
+    }
     program = needed(request.param)
-    # The shell is known by what the command is started from; the last word keeps it from being replaced by it.
+    # The shell is known by what the command is started from; the last word keeps it from being
+    # replaced by it.
     install = [program, "-c", "crucible-batch --install-completion; true"]
-    done = subprocess.run(install, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=40, check=True)
+    done = subprocess.run(
+        install, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=40, check=True
+    )
     assert f"{request.param} completion installed" in done.stdout
     return start([program, "-i"], env)
 
 
-def test_a_shells_first_tab_completes_a_command_and_the_next_its_run_directory(shell: Terminal) -> None:
+def test_a_shells_first_tab_completes_a_command_and_the_next_its_run_directory(
+    shell: Terminal,
+) -> None:
     shell.type("crucible-batch sta")
     shell.press("Tab")
     shell.wait_for("crucible-batch status")

@@ -185,7 +185,9 @@ class ToolBox:
         output = _output("plan")
         with recording(output):
             request = await asyncio.to_thread(self._planned, given)
-            summary = await plan_request(request, plan_kind_of, settings=self.settings, transport=self.transport)
+            summary = await plan_request(
+                request, plan_kind_of, settings=self.settings, transport=self.transport
+            )
             output.data = self._with_cap(plan_json(summary))
         return safe_envelope(output)
 

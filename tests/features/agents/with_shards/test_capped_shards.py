@@ -15,13 +15,19 @@ from crucible_batch.runs.request import RunRequest
 from tests.features.agents.client import Connect
 
 
-async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(connect: Connect) -> None:
+async def test_a_shard_is_refused_since_its_credits_were_set_aside_elsewhere(
+    connect: Connect,
+) -> None:
     async with connect(6) as agent:
-        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 2}", "{credits: 4, max_credits_per_job: 2}")
+        fox = agent.write(
+            "fox", "{name: fox, prompt: a fox, repeat: 2}", "{credits: 4, max_credits_per_job: 2}"
+        )
         await plan(fox, save_to="plan.json", shards=2, settings=agent.bench.settings)
         request = RunRequest(Path("plan.json"), features=(ShardChoice("1/2"),))
         with pytest.raises(UserError, match="runs no shards"):
             await running.run_request(
-                request, lambda request: kind_of(request, cap=agent.tools.cap), settings=agent.bench.settings
+                request,
+                lambda request: kind_of(request, cap=agent.tools.cap),
+                settings=agent.bench.settings,
             )
         assert await agent.billed() == 0

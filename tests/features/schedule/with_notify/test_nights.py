@@ -1,4 +1,7 @@
-"""A night: an outage before the first purchase, a run that did not start, and what cron mails of it."""
+"""A night:
+
+an outage before the first purchase, a run that did not start, and what cron mails of it.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def test_a_night_that_did_not_start_is_a_line_in_runs(broken: Cli) -> None:
     assert "run nightly.yaml" in listed.out  # what to do next
 
 
-def test_the_line_of_a_night_that_did_not_start_goes_when_it_has_run(broken: Cli, gateway: str) -> None:
+def test_the_line_of_a_night_that_did_not_start_goes_when_it_has_run(
+    broken: Cli, gateway: str
+) -> None:
     night(broken, broken.write("nightly", head=NIGHTLY))
     assert "did not start" in broken("status").out
     working = Cli(broken.cwd, gateway)
@@ -61,10 +66,14 @@ def _messages(receiver: Receiver) -> list[dict[str, object]]:
     return [json.loads(body)["data"] for _, _, body in receiver.requests]
 
 
-def test_a_notification_of_a_run_that_did_not_start_names_no_directory_that_does_not_exist(broken: Cli) -> None:
+def test_a_notification_of_a_run_that_did_not_start_names_no_directory_that_does_not_exist(
+    broken: Cli,
+) -> None:
     hook = 'notify: [{on: [failure], webhook: "env:HOOK", secret: "env:SECRET"}]\n'
     with receiving() as receiver:
-        done = night(broken, broken.write("told", head=NIGHTLY + hook), HOOK=receiver.url, SECRET=SECRET)
+        done = night(
+            broken, broken.write("told", head=NIGHTLY + hook), HOOK=receiver.url, SECRET=SECRET
+        )
         assert done.code == 5
         (data,) = _messages(receiver)
     for name in ("run_dir", "report"):
@@ -88,7 +97,9 @@ def _assert_short_mail(lines: list[str], name: str, code: str) -> None:
     assert all(len(line) <= 400 for line in lines)
 
 
-def test_the_mail_of_a_night_that_did_not_start_has_manifest_run_id_and_scheduled_time(broken: Cli) -> None:
+def test_the_mail_of_a_night_that_did_not_start_has_manifest_run_id_and_scheduled_time(
+    broken: Cli,
+) -> None:
     done = night(broken, broken.write("nightly", head=NIGHTLY), "--quiet", "--if-running", "skip")
     assert done.code == 5
     _assert_short_mail(_mail(done), "nightly", "INTERNAL_ERROR")
@@ -98,12 +109,20 @@ def test_the_mail_of_a_night_that_did_not_start_has_manifest_run_id_and_schedule
     ("name", "jobs", "budget", "exit_code", "code"),
     [
         ("poor", "- {name: fox, prompt: a fox, repeat: 3}", "{credits: 3}", 4, "BUDGET_EXHAUSTED"),
-        ("bad", "- {name: fox, prompt: nsfw}\n- {name: owl, prompt: an owl}", "{credits: 9}", 1, "MODERATION_REFUSED"),
+        (
+            "bad",
+            "- {name: fox, prompt: nsfw}\n- {name: owl, prompt: an owl}",
+            "{credits: 9}",
+            1,
+            "MODERATION_REFUSED",
+        ),
     ],
 )
 def test_the_mail_of_a_night_that_failed_is_short_too(
     cli: Cli, name: str, jobs: str, budget: str, exit_code: int, code: str
 ) -> None:
-    done = night(cli, cli.write(name, jobs, budget=budget, head=NIGHTLY), "--quiet", "--if-running", "skip")
+    done = night(
+        cli, cli.write(name, jobs, budget=budget, head=NIGHTLY), "--quiet", "--if-running", "skip"
+    )
     assert done.code == exit_code
     _assert_short_mail(_mail(done), name, code)

@@ -1,4 +1,5 @@
-"""The budget of a period for a run that is divided into shards, from the command line and against a real gateway."""
+"""The budget of a period for a run that is divided into shards, from the command line and against a
+real gateway."""
 
 from __future__ import annotations
 
@@ -98,7 +99,9 @@ def test_charges_of_shards_count_in_the_period_in_which_they_were_made(own_cli: 
     run_shards(cli, 1, 2)
     (shard,) = (cli.cwd / MAIN).glob("shards/*/1-of-2/.crucible/journal.sqlite3")
     with closing(sqlite3.connect(shard)) as connection, connection:
-        connection.execute("UPDATE events SET body = json_set(body, '$.at', json_extract(body, '$.at') - 40 * 86400)")
+        connection.execute(
+            "UPDATE events SET body = json_set(body, '$.at', json_extract(body, '$.at') - 40 * 86400)"
+        )
     (account,) = (cli.cwd / "state" / "crucible-batch" / "accounts").glob("*.sqlite3")
     with closing(sqlite3.connect(account)) as connection, connection:
         connection.execute("UPDATE shares SET since = since - 45 * 86400, first = '2026-01-01'")
@@ -109,7 +112,9 @@ def test_charges_of_shards_count_in_the_period_in_which_they_were_made(own_cli: 
     assert sorted(by_month.values(), key=Decimal)[-2:] == ["8", "8"]
 
 
-def test_a_probe_within_a_period_uploads_the_images_of_all_jobs_that_the_period_has_credits_for(own_cli: Cli) -> None:
+def test_a_probe_within_a_period_uploads_the_images_of_all_jobs_that_the_period_has_credits_for(
+    own_cli: Cli,
+) -> None:
     cli = own_cli
     for number in range(4):
         Image.new("RGB", (8, 8), (number * 50, 1, 2)).save(cli.cwd / f"{number}.png")
@@ -119,5 +124,6 @@ def test_a_probe_within_a_period_uploads_the_images_of_all_jobs_that_the_period_
     done = cli("plan", "probed.yaml", "--shards", "2", "--probe", "-o", "plan.json", "--json")
     assert done.code == 0, done.err
     assert sum(shard["admitted"] for shard in done.envelope["data"]["division"]["shards"]) == 2
-    # One job is bought with its image, and two more images are uploaded. The rest is set aside for the shards.
+    # One job is bought with its image, and two more images are uploaded. The rest is set aside for
+    # the shards.
     assert figures(cli) == ("4.5", "7.5", "0")

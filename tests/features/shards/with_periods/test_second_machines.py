@@ -1,4 +1,5 @@
-"""Copies of a run directory, an abandoned shard that runs after all, a clock that is set back: nothing is paid twice.
+"""Copies of a run directory, an abandoned shard that runs after all, a clock that is set back:
+nothing is paid twice.
 
 The judge is the sandbox's ledger, with the gateway's own times.
 """
@@ -63,11 +64,15 @@ def at_noon(bench: Any) -> None:
 
 async def run(bench: Any, manifest: Path, out: str, **options: Any) -> api.RunResult:
     settings = replace(bench.settings, accounts_directory=bench.path / "accounts")
-    result: api.RunResult = await bench.run(manifest, settings=settings, out_dir=bench.path / out, **options)
+    result: api.RunResult = await bench.run(
+        manifest, settings=settings, out_dir=bench.path / out, **options
+    )
     return result
 
 
-async def test_two_copies_of_a_directory_go_on_at_once_within_the_limit_of_the_day(start: Any) -> None:
+async def test_two_copies_of_a_directory_go_on_at_once_within_the_limit_of_the_day(
+    start: Any,
+) -> None:
     async with start(faults="fail:0.3") as bench:
         at_noon(bench)
         manifest = daily(bench, "copied", 14)
@@ -81,7 +86,9 @@ async def test_two_copies_of_a_directory_go_on_at_once_within_the_limit_of_the_d
     assert bought_twice(state) == []
 
 
-async def test_a_clock_that_is_set_back_over_the_start_of_a_day_buys_no_more_on_either(start: Any) -> None:
+async def test_a_clock_that_is_set_back_over_the_start_of_a_day_buys_no_more_on_either(
+    start: Any,
+) -> None:
     async with start() as bench:
         at_noon(bench)
         first, second = daily(bench, "first", 10), daily(bench, "second", 10)
@@ -106,9 +113,13 @@ async def test_an_abandoned_shard_that_runs_after_all_finds_what_was_bought(
     async with start(faults=faults) as bench:
         monkeypatch.chdir(bench.path)
         head = "budget: {credits: 40, max_credits_per_job: 4}\n"
-        manifest = bench.manifest('{name: a, prompt: "x {{ repeat }}", repeat: 8}', budget=None, head=head)
+        manifest = bench.manifest(
+            '{name: a, prompt: "x {{ repeat }}", repeat: 8}', budget=None, head=head
+        )
         plan, elsewhere = bench.path / "plan.json", bench.path / "elsewhere"
-        await api.plan(manifest, save_to=plan, out_dir=bench.path / "out", shards=2, settings=bench.settings)
+        await api.plan(
+            manifest, save_to=plan, out_dir=bench.path / "out", shards=2, settings=bench.settings
+        )
         elsewhere.mkdir()
         shutil.copy(plan, elsewhere)
         shutil.copy(manifest, elsewhere)
@@ -126,7 +137,10 @@ async def test_an_abandoned_shard_that_runs_after_all_finds_what_was_bought(
 async def test_a_directory_that_was_divided_while_consent_was_asked_is_not_run(start: Any) -> None:
     """Its shards may spend what the run would spend."""
     async with start() as bench:
-        manifest, out = bench.manifest("{name: t, prompt: text, repeat: 2}", budget=None), bench.path / "out"
+        manifest, out = (
+            bench.manifest("{name: t, prompt: text, repeat: 2}", budget=None),
+            bench.path / "out",
+        )
         binding = Binding(manifest.stem, "default", bench.settings.gateway)
 
         def divide(_plan: api.PlanSummary) -> bool:

@@ -1,4 +1,7 @@
-"""The budget of a period and a divided run: set aside once, settled by the merge, whenever either of them is killed."""
+"""The budget of a period and a divided run:
+
+set aside once, settled by the merge, whenever either of them is killed.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,9 @@ class PeriodGround:
 
     @property
     def settings(self) -> Settings:
-        return Settings(api_key="key", base_url=BINDING.gateway, accounts_directory=self.home / "accounts")
+        return Settings(
+            api_key="key", base_url=BINDING.gateway, accounts_directory=self.home / "accounts"
+        )
 
     @property
     def terms(self) -> RunTerms:
@@ -74,11 +79,22 @@ class PeriodGround:
 
         async def divided(journal: Journal) -> Decimal | None:
             request = RunRequest(manifest)
-            async with division_limit(request, basis, journal, self.settings, VirtualClock()) as limit:
-                set_aside(journal, Division(shards, [], [], ()), digest, limit.terms.budget, account=limit.account)
+            async with division_limit(
+                request, basis, journal, self.settings, VirtualClock()
+            ) as limit:
+                set_aside(
+                    journal,
+                    Division(shards, [], [], ()),
+                    digest,
+                    limit.terms.budget,
+                    account=limit.account,
+                )
             return limit.terms.budget
 
-        with Journal.open(self.ground.main, BINDING, now=NOON) as journal, PlanFile.temporary() as plan:
+        with (
+            Journal.open(self.ground.main, BINDING, now=NOON) as journal,
+            PlanFile.temporary() as plan,
+        ):
             plan.fill(planned(number) for number in range(4))
             journal.adopt(plan)
             return asyncio.run(divided(journal))
@@ -86,7 +102,9 @@ class PeriodGround:
     def run_shards(self) -> None:
         """Each job is bought for 2 credits."""
         for number in (1, 2):
-            self.ground.shard(number, [done(job, NOON + job) for job in self.ground.numbers_of(number)])
+            self.ground.shard(
+                number, [done(job, NOON + job) for job in self.ground.numbers_of(number)]
+            )
 
     def merge(self) -> None:
         merge([self.ground.main], html=False, clock=lambda: NOON + 60, settings=self.settings)
@@ -116,7 +134,9 @@ def period(tmp_path: Path) -> PeriodGround:
     return PeriodGround(tmp_path)
 
 
-def test_a_plan_is_divided_within_what_was_set_aside_and_the_merge_settles_it(period: PeriodGround) -> None:
+def test_a_plan_is_divided_within_what_was_set_aside_and_the_merge_settles_it(
+    period: PeriodGround,
+) -> None:
     assert period.divide() == WANTED
     assert period.figures() == (0, WANTED)
     period.run_shards()
@@ -131,7 +151,9 @@ def test_a_plan_is_divided_within_what_was_set_aside_and_the_merge_settles_it(pe
     assert period.figures() == (8, 0)
 
 
-def test_the_same_plan_again_sets_nothing_aside_and_has_the_same_budget(period: PeriodGround) -> None:
+def test_the_same_plan_again_sets_nothing_aside_and_has_the_same_budget(
+    period: PeriodGround,
+) -> None:
     """Otherwise what the shards may still spend would count in the new period only."""
     period.divide()
     before = period.allowances()
@@ -148,7 +170,10 @@ def test_a_plan_that_is_not_made_leaves_nothing_set_aside(
         raise UserError("no job can start", hint="raise the budget")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tests.features.shards.with_periods.test_shard_period.set_aside", lambda *_, **__: fail())
+        patch.setattr(
+            "tests.features.shards.with_periods.test_shard_period.set_aside",
+            lambda *_, **__: fail(),
+        )
         with pytest.raises(UserError, match="no job can start"):
             period.divide()
     assert budget_states(period.settings, now=NOON + 60)[0].runs == ()
@@ -181,7 +206,9 @@ def test_an_account_that_is_gone_does_not_prevent_the_merge(
     assert period.figures() == (8, 0)
 
 
-def test_a_journal_from_a_backup_does_not_settle_what_a_newer_one_has_set_aside(period: PeriodGround) -> None:
+def test_a_journal_from_a_backup_does_not_settle_what_a_newer_one_has_set_aside(
+    period: PeriodGround,
+) -> None:
     period.divide()
     shutil.copytree(period.ground.main / ".crucible", period.home / "backup")
     for number in (1, 2):
@@ -196,13 +223,14 @@ def test_a_journal_from_a_backup_does_not_settle_what_a_newer_one_has_set_aside(
     assert period.figures() == before
 
 
-# -- killed at any effect -------------------------------------------------------------------------------------------
+# -- killed at any effect
 
 PARTS = 12
 
 
 def in_a_process(step: Callable[[], object], point: int, *, after: bool) -> None:
-    """Take a step in a process of its own, which is killed at one of its effects, before it or after it."""
+    """Take a step in a process of its own, which is killed at one of its effects, before it or
+    after it."""
     child = os.fork()
     if not child:
         try:

@@ -25,10 +25,17 @@ class Controlled(Viewer):
 
     key_: str
 
-    def post(self, words: object, *, drop: str = "", content: bytes | None = None, **changed: str) -> tuple[int, str]:
-        """Give a command as the page does, but for what is dropped and changed; return the status and the text."""
+    def post(
+        self, words: object, *, drop: str = "", content: bytes | None = None, **changed: str
+    ) -> tuple[int, str]:
+        """Give a command as the page does, but for what is dropped and changed; return the status
+        and the text."""
         origin = str(self.client.base_url).rstrip("/")
-        headers = {"x-crucible-control": self.token, "origin": origin, "content-type": "application/json"}
+        headers = {
+            "x-crucible-control": self.token,
+            "origin": origin,
+            "content-type": "application/json",
+        }
         headers |= {name.replace("_", "-"): value for name, value in changed.items()}
         headers.pop(drop, None)
         body = json.dumps({"words": words}).encode() if content is None else content
@@ -56,9 +63,14 @@ def test_the_page_of_this_session_pauses_and_resumes_the_run(page: Controlled) -
     assert (live["paused"], live["commands"] > 0) == (True, True)
     assert live["standing"].startswith("paused by ")
     number = live["number"]
-    changes = page.events(f"/events/{page.key_}?edition={live['edition']}&after={number}&commands={live['commands']}")
+    changes = page.events(
+        f"/events/{page.key_}?edition={live['edition']}&after={number}&commands={live['commands']}"
+    )
     assert json.loads(page.post(["resume"])[1])["message"].startswith("resumed after ")
-    assert next(change for kind, change in changes if kind == "change")["live"]["standing"] == "running now"
+    assert (
+        next(change for kind, change in changes if kind == "change")["live"]["standing"]
+        == "running now"
+    )
     changes.close()
 
 
@@ -114,7 +126,12 @@ def test_commands_are_posted_only(page: Controlled, method: str) -> None:
 
 def test_nothing_else_can_be_posted_and_the_token_is_in_no_page(page: Controlled) -> None:
     headers = {"x-crucible-control": page.token, "origin": str(page.client.base_url).rstrip("/")}
-    for address in ("/", f"/runs/{page.key_}/", f"/data/{page.key_}", f"/runs/{page.key_}/control/x"):
+    for address in (
+        "/",
+        f"/runs/{page.key_}/",
+        f"/data/{page.key_}",
+        f"/runs/{page.key_}/control/x",
+    ):
         assert page.client.post(address, headers=headers).status_code == 405
         assert page.token not in page.get(address).text
 

@@ -1,7 +1,9 @@
-"""Make the journal that a release leaves behind, for later ones to read: ``python -m tests.unit.journal.kept.make``.
+"""Make the journal that a release leaves behind, for later ones to read: ``python -m
+tests.unit.journal.kept.make``.
 
-Run once for a release, never again for that one: what stands under its name is what users have on their disks. Two
-directories are kept: one whose run ended with every kind of job in it, one that was killed with jobs in flight.
+Run once for a release, never again for that one: what stands under its name is what users have on
+their disks. Two directories are kept: one whose run ended with every kind of job in it, one that
+was killed with jobs in flight.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ jobs:
 
 
 class _StopAt:
-    """Cancels the run once so many jobs were accepted: what is in the journal then is what a kill leaves."""
+    """Cancels the run once so many jobs were accepted:
+
+    what is in the journal then is what a kill leaves.
+    """
 
     def __init__(self, count: int) -> None:
         self._left = count
@@ -62,7 +67,9 @@ class _StopAt:
 async def make(target: Path) -> None:
     """Write both directories below ``target``."""
     faults = "generate.fail:0.2,asset-create.drop-after=1,generate.drop-after=2"
-    config = SandboxConfig(accounts={"moltazine_sandbox": Decimal(1000)}, faults=parse_faults(faults), seed=7)
+    config = SandboxConfig(
+        accounts={"moltazine_sandbox": Decimal(1000)}, faults=parse_faults(faults), seed=7
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "kept.yaml").write_text(MANIFEST)
@@ -75,7 +82,11 @@ async def make(target: Path) -> None:
             stop = _StopAt(8)
             stop.task = asyncio.ensure_future(
                 api.run(
-                    folder / "kept.yaml", out_dir=folder / "killed", run_id="killed", settings=settings, observer=stop
+                    folder / "kept.yaml",
+                    out_dir=folder / "killed",
+                    run_id="killed",
+                    settings=settings,
+                    observer=stop,
                 )
             )
             await asyncio.wait([stop.task])
@@ -93,7 +104,10 @@ def keep(run_dir: Path, target: Path) -> None:
 
 
 def understood(run_dir: Path) -> dict[str, object]:
-    """What a journal means: where each job stands and under which keys, and what was spent and held."""
+    """What a journal means:
+
+    where each job stands and under which keys, and what was spent and held.
+    """
     with Journal.read(run_dir) as journal:
         terms = journal.runs()[-1].terms
         jobs = [
@@ -102,7 +116,8 @@ def understood(run_dir: Path) -> dict[str, object]:
                 "identity": planned.identity,
                 "phase": job.phase.value,
                 "attempts": [
-                    [attempt.number, attempt.key, attempt.status.value, attempt.job_id] for attempt in job.attempts
+                    [attempt.number, attempt.key, attempt.status.value, attempt.job_id]
+                    for attempt in job.attempts
                 ],
                 "next_key": job.key,
                 "outputs": [saved.sha256 for _, saved in sorted(job.outputs.items())],

@@ -1,4 +1,7 @@
-"""The page: one file that holds all it shows, from which nothing hostile escapes, written piece by piece."""
+"""The page:
+
+one file that holds all it shows, from which nothing hostile escapes, written piece by piece.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +37,7 @@ from crucible_batch.report.models import (
 from tests.harness.case_table import each_case
 
 ZERO = Decimal(0)
-HOSTILE = (
-    "</script><img src=x onerror=alert(1)> <!--<script> & \u2028 \u2029 \u202eexe.png ]]> ' \" \x00\x1b[31m {{ 7*7 }}"
-)
+HOSTILE = "</script><img src=x onerror=alert(1)> <!--<script> & \u2028 \u2029 \u202eexe.png ]]> ' \" \x00\x1b[31m {{ 7*7 }}"  # noqa: E501
 
 
 def head(jobs: int = 1, **more: Any) -> ReportHead:
@@ -86,7 +87,9 @@ def written(
 ) -> Path:
     """Write the page of a report, with what to do next."""
     frame = Frame(advice(report, directory, enough, remedy), report_assets(), never=never)
-    return write_page(directory, directory, report, rows, Thumbnails(directory, report.counts.total), frame=frame)
+    return write_page(
+        directory, directory, report, rows, Thumbnails(directory, report.counts.total), frame=frame
+    )
 
 
 def page(directory: Path, *rows: JobRow, **more: Any) -> str:
@@ -107,7 +110,9 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.found:
-            self.text.setdefault(self.found[-1][0] + str(self.found[-1][1].get("id", "")), []).append(data)
+            self.text.setdefault(
+                self.found[-1][0] + str(self.found[-1][1].get("id", "")), []
+            ).append(data)
 
 
 def data_of(text: str) -> Any:
@@ -136,9 +141,18 @@ def test_hostile_words_stay_words_wherever_they_stand(tmp_path: Path) -> None:
     )
     elements = Elements(text).found
     assert [tag for tag, _ in elements].count("script") == 2
-    assert not [tag for tag, _ in elements if tag in {"img", "iframe", "object", "link", "base", "form"}]
-    assert not [name for _, attributes in elements for name in attributes if name.startswith("on") or name == "style"]
-    assert not set("\u2028\u2029") & set(text.partition('id="report">')[2].partition("</script>")[0])
+    assert not [
+        tag for tag, _ in elements if tag in {"img", "iframe", "object", "link", "base", "form"}
+    ]
+    assert not [
+        name
+        for _, attributes in elements
+        for name in attributes
+        if name.startswith("on") or name == "style"
+    ]
+    assert not set("\u2028\u2029") & set(
+        text.partition('id="report">')[2].partition("</script>")[0]
+    )
     (job,) = data_of(text)["jobs"]
     assert (job["name"], job["prompt"], job["error"]["message"], job["axes"]) == (
         HOSTILE,
@@ -151,7 +165,9 @@ def test_hostile_words_stay_words_wherever_they_stand(tmp_path: Path) -> None:
 def test_the_policy_names_exactly_what_is_in_the_page(tmp_path: Path) -> None:
     text = page(tmp_path, row())
     (policy,) = [
-        one["content"] for tag, one in Elements(text).found if one.get("http-equiv") == "Content-Security-Policy"
+        one["content"]
+        for tag, one in Elements(text).found
+        if one.get("http-equiv") == "Content-Security-Policy"
     ]
     assert policy is not None
     assert policy.startswith("default-src 'none'; img-src 'self' data: file:;")
@@ -159,7 +175,9 @@ def test_the_policy_names_exactly_what_is_in_the_page(tmp_path: Path) -> None:
     for tag in ("style", "script"):
         (inlined,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
         assert base64.b64encode(hashlib.sha256(inlined.encode()).digest()).decode() in policy
-    assert not re.findall(r"(?:src|href)=\"(?!#)", text.partition('<script type="application/json"')[0])
+    assert not re.findall(
+        r"(?:src|href)=\"(?!#)", text.partition('<script type="application/json"')[0]
+    )
     assert "innerHTML" not in text
     assert "http://" not in text
     assert "https://" not in text
@@ -207,26 +225,40 @@ def test_pictures_and_inputs_are_in_the_page_and_what_is_missing_is_told(tmp_pat
     (tmp_path / "job-0").mkdir()
     Image.new("RGB", (40, 30), "teal").save(tmp_path / "job-0/0.png")
     Image.new("RGB", (20, 20), "red").save(tmp_path / "photo.png")
-    fed = {"images": {"image.image": "cd" * 32}, "image_files": {"image.image": str(tmp_path / "photo.png")}}
+    fed = {
+        "images": {"image.image": "cd" * 32},
+        "image_files": {"image.image": str(tmp_path / "photo.png")},
+    }
     data = data_of(page(tmp_path, row(0, **fed), row(1)))
     first, second = data["jobs"]
     assert first["thumbnails"][0][0].startswith("data:image/webp;base64,")
     assert first["inputs"] == [["image.image", "photo.png", "cd" * 32]]
     assert data["inputs"]["cd" * 32][1:] == [20, 20]
     assert second["thumbnails"] == [[None, 40, 30]]
-    assert first["stages"] == [["upload", 1.0], ["send", 1.0], ["queue", 1.0], ["run", 1.0], ["download", 1.0]]
+    assert first["stages"] == [
+        ["upload", 1.0],
+        ["send", 1.0],
+        ["queue", 1.0],
+        ["run", 1.0],
+        ["download", 1.0],
+    ]
 
 
 @each_case(
     "more, command",
     [
         ({}, "crucible-batch run m.yaml --out-dir {} --retry-failed"),
-        ({"run_id": "tonight"}, "crucible-batch run m.yaml --run-id tonight --out-dir {} --retry-failed"),
+        (
+            {"run_id": "tonight"},
+            "crucible-batch run m.yaml --run-id tonight --out-dir {} --retry-failed",
+        ),
         ({"status": "blocked"}, "crucible-batch run m.yaml --out-dir {}"),
         ({"status": "succeeded"}, None),
     ],
 )
-def test_the_page_says_what_to_type_next(tmp_path: Path, more: dict[str, Any], command: str | None) -> None:
+def test_the_page_says_what_to_type_next(
+    tmp_path: Path, more: dict[str, Any], command: str | None
+) -> None:
     advice = data_of(page(tmp_path, row(), **more))["advice"]
     assert advice["command"] == (command and command.format(tmp_path))
     assert advice["text"]
@@ -235,9 +267,19 @@ def test_the_page_says_what_to_type_next(tmp_path: Path, more: dict[str, Any], c
 @each_case(
     "code, ending, text, command",
     [
-        ("BUDGET_EXHAUSTED", "budget too small for the next job", "The budget is too small for the next job", True),
+        (
+            "BUDGET_EXHAUSTED",
+            "budget too small for the next job",
+            "The budget is too small for the next job",
+            True,
+        ),
         ("INSUFFICIENT_CREDITS", "account out of credits", "The account is out of credits", False),
-        ("PRICE_ABOVE_CEILING", "price above the declared ceiling", "A price is above the declared ceiling", False),
+        (
+            "PRICE_ABOVE_CEILING",
+            "price above the declared ceiling",
+            "A price is above the declared ceiling",
+            False,
+        ),
         ("PRICE_ROSE", "price above every bound", "A price is above every bound", False),
     ],
 )
@@ -253,7 +295,9 @@ def test_the_page_tells_a_budget_that_is_too_small_from_an_account_without_credi
     assert "ran out" not in data["advice"]["text"]
 
 
-def test_after_a_budget_that_was_too_small_the_page_has_a_command_with_one_that_is_enough(tmp_path: Path) -> None:
+def test_after_a_budget_that_was_too_small_the_page_has_a_command_with_one_that_is_enough(
+    tmp_path: Path,
+) -> None:
     stops = {"workflow:z": ErrorRow(code="BUDGET_EXHAUSTED", message="why")}
     report = head(1, status="blocked", exit_code=4, stops=stops)
     written(tmp_path, report, iter([row()]), enough=Decimal("1240.50"))
@@ -262,16 +306,22 @@ def test_after_a_budget_that_was_too_small_the_page_has_a_command_with_one_that_
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path} --budget 1240.5"
 
 
-def test_a_command_of_the_page_has_the_budget_only_if_it_is_not_the_manifests(tmp_path: Path) -> None:
+def test_a_command_of_the_page_has_the_budget_only_if_it_is_not_the_manifests(
+    tmp_path: Path,
+) -> None:
     for source, option in (("command", " --budget 9"), ("manifest", ""), (None, "")):
         report = head(1, status="stopped", exit_code=5, budget_source=source)
-        report = report.model_copy(update={"credits": report.credits.model_copy(update={"budget": Decimal(9)})})
+        report = report.model_copy(
+            update={"credits": report.credits.model_copy(update={"budget": Decimal(9)})}
+        )
         written(tmp_path, report, iter([row()]))
         data = data_of((tmp_path / "report.html").read_text(encoding="utf-8"))
         assert data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}{option}"
 
 
-def test_after_a_period_without_credits_the_page_has_the_time_of_the_next_one(tmp_path: Path) -> None:
+def test_after_a_period_without_credits_the_page_has_the_time_of_the_next_one(
+    tmp_path: Path,
+) -> None:
     stops = {"workflow:z": ErrorRow(code="BUDGET_EXHAUSTED", message="why")}
     period = PeriodRow(
         account="studio",
@@ -282,8 +332,13 @@ def test_after_a_period_without_credits_the_page_has_the_time_of_the_next_one(tm
         until="2026-11-30 00:00 UTC",
         exhausted=True,
     )
-    advice = data_of(page(tmp_path, row(), status="blocked", exit_code=4, stops=stops, period=period))["advice"]
-    assert advice["text"] == "The budget of the week is used up. Resume after 2026-11-30 00:00 UTC with:"
+    advice = data_of(
+        page(tmp_path, row(), status="blocked", exit_code=4, stops=stops, period=period)
+    )["advice"]
+    assert (
+        advice["text"]
+        == "The budget of the week is used up. Resume after 2026-11-30 00:00 UTC with:"
+    )
     assert advice["command"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
 
 
@@ -296,8 +351,16 @@ def test_a_run_in_which_nothing_happened_has_a_page(tmp_path: Path) -> None:
 @each_case(
     "remedy, text, command",
     [
-        (Remedy.RETRY, "Retry the failed jobs", "crucible-batch run m.yaml --out-dir {} --retry-failed"),
-        (Remedy.GET_ACCESS, "The gateway denied access", "crucible-batch run m.yaml --out-dir {} --retry-failed"),
+        (
+            Remedy.RETRY,
+            "Retry the failed jobs",
+            "crucible-batch run m.yaml --out-dir {} --retry-failed",
+        ),
+        (
+            Remedy.GET_ACCESS,
+            "The gateway denied access",
+            "crucible-batch run m.yaml --out-dir {} --retry-failed",
+        ),
         (Remedy.CHANGE, "Another attempt cannot succeed", "crucible-batch run m.yaml --out-dir {}"),
         (Remedy.CONTINUE, "No new attempt is needed", "crucible-batch run m.yaml --out-dir {}"),
     ],
@@ -314,11 +377,16 @@ def test_the_page_proposes_another_attempt_only_where_one_may_succeed(
 
 def derived(number: int, source: SourceRow, **more: Any) -> JobRow:
     """Return a job that is made from an output of another one."""
-    fed = {"images": {"image.image": source.sha256 or "ab" * 32}, "image_files": {"image.image": "/out/s/1.png"}}
+    fed = {
+        "images": {"image.image": source.sha256 or "ab" * 32},
+        "image_files": {"image.image": "/out/s/1.png"},
+    }
     return row(number, source=source, **{**fed, **more})
 
 
-def test_a_job_of_a_later_stage_has_its_source_and_the_picture_is_in_the_page_once(tmp_path: Path) -> None:
+def test_a_job_of_a_later_stage_has_its_source_and_the_picture_is_in_the_page_once(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "job-0").mkdir()
     Image.new("RGB", (40, 30), "teal").save(tmp_path / "job-0/0.png")
     draft = row(0)
@@ -326,7 +394,12 @@ def test_a_job_of_a_later_stage_has_its_source_and_the_picture_is_in_the_page_on
     source = SourceRow(name="job-0", index=0, path=output.path, sha256=output.sha256)
     photo = {"mask": "cd" * 32}
     final = derived(1, source)
-    both = derived(2, source, images={**final.images, **photo}, image_files={**final.image_files, "mask": "/mask.png"})
+    both = derived(
+        2,
+        source,
+        images={**final.images, **photo},
+        image_files={**final.image_files, "mask": "/mask.png"},
+    )
     text = page(tmp_path, draft, final, both)
     data = data_of(text)
     assert data["jobs"][1]["source"] == source.model_dump()
@@ -350,7 +423,13 @@ def test_hostile_sources_are_text_and_their_commands_are_quoted(tmp_path: Path) 
     assert second["source"] == {"name": HOSTILE, "index": 0}
     assert second["inputs"] == [["image.image", "1.png", "ab" * 32]]
     assert shlex.split(data["pick"]) == ["crucible-batch", "pick", str(directory)]
-    assert shlex.split(data["again"]) == ["crucible-batch", "run", "m.yaml", "--out-dir", str(directory)]
+    assert shlex.split(data["again"]) == [
+        "crucible-batch",
+        "run",
+        "m.yaml",
+        "--out-dir",
+        str(directory),
+    ]
 
 
 def test_a_run_that_waits_for_picks_is_not_reported_as_done(tmp_path: Path) -> None:
@@ -359,8 +438,14 @@ def test_a_run_that_waits_for_picks_is_not_reported_as_done(tmp_path: Path) -> N
     assert data["waiting"] == [stage.model_dump()]
     assert data["ending"] == "waits for picks"
     assert f"The next stage waits for {HOSTILE}." in data["advice"]["text"]
-    assert data["advice"]["command"] == data["again"] == f"crucible-batch run m.yaml --out-dir {tmp_path}"
-    assert data_of(page(tmp_path, row(), status="succeeded", exit_code=0))["advice"]["command"] is None
+    assert (
+        data["advice"]["command"]
+        == data["again"]
+        == f"crucible-batch run m.yaml --out-dir {tmp_path}"
+    )
+    assert (
+        data_of(page(tmp_path, row(), status="succeeded", exit_code=0))["advice"]["command"] is None
+    )
 
 
 def test_a_run_that_was_denied_is_resumed_once_there_is_access(tmp_path: Path) -> None:

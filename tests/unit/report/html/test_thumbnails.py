@@ -31,18 +31,25 @@ def shown(content: bytes) -> Image.Image:
 
 
 def noise(width: int, height: int) -> Image.Image:
-    return Image.merge("RGB", [Image.effect_noise((width, height), 120 + channel) for channel in range(3)])
+    return Image.merge(
+        "RGB", [Image.effect_noise((width, height), 120 + channel) for channel in range(3)]
+    )
 
 
 def png_that_claims(width: int, height: int) -> bytes:
     """A valid head, and next to nothing behind it."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 999)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 999))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -66,7 +73,9 @@ def test_a_picture_keeps_its_shape_and_is_not_made_larger(tmp_path: Path) -> Non
 def test_a_photo_that_lies_on_its_side_is_set_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    made = make_miniature(saved(tmp_path / "p.jpg", Image.new("RGB", (400, 200), "red"), exif=exif), CAP)
+    made = make_miniature(
+        saved(tmp_path / "p.jpg", Image.new("RGB", (400, 200), "red"), exif=exif), CAP
+    )
     assert made is not None
     assert made.height == 2 * made.width
     assert not shown(made.content).getexif()
@@ -85,7 +94,9 @@ def test_transparency_is_kept(tmp_path: Path, name: str) -> None:
 
 def test_the_first_frame_stands_for_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (60, 60), color) for color in ("red", "blue")]
-    made = make_miniature(saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:]), CAP)
+    made = make_miniature(
+        saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:]), CAP
+    )
     assert made is not None
     red, _, blue = shown(made.content).convert("RGB").getpixel((30, 30))  # type: ignore[misc]
     assert red > 200 > blue
@@ -100,7 +111,9 @@ def test_the_first_frame_stands_for_an_animation(tmp_path: Path) -> None:
         ("1", 1, (255, 255, 255)),
     ],
 )
-def test_any_mode_keeps_its_colours(tmp_path: Path, mode: str, value: object, expected: tuple[int, int, int]) -> None:
+def test_any_mode_keeps_its_colours(
+    tmp_path: Path, mode: str, value: object, expected: tuple[int, int, int]
+) -> None:
     suffix = "jpg" if mode == "CMYK" else "png"
     made = make_miniature(saved(tmp_path / f"m.{suffix}", Image.new(mode, (50, 50), value)), CAP)  # type: ignore[arg-type]
     assert made is not None
@@ -132,7 +145,9 @@ def test_neither_a_link_nor_a_folder_nor_nothing_is_followed(tmp_path: Path) -> 
     saved(tmp_path / "real.png", Image.new("RGB", (9, 9)))
     (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
     (tmp_path / "folder.png").mkdir()
-    assert [make_miniature(tmp_path / name, CAP) for name in ("link.png", "folder.png", "none.png")] == [None] * 3
+    assert [
+        make_miniature(tmp_path / name, CAP) for name in ("link.png", "folder.png", "none.png")
+    ] == [None] * 3
 
 
 def test_a_thumbnail_is_made_once_and_found_again(tmp_path: Path) -> None:
@@ -163,7 +178,9 @@ def test_a_disk_that_takes_no_thumbnail_costs_a_picture_and_nothing_else(tmp_pat
     (tmp_path / "thumbnails").write_text("in the way")
     (tmp_path / ".crucible").write_text("in the way")
     with Thumbnails(tmp_path, 5000) as thumbnails:
-        placed = thumbnails.placed(thumbnails.begin("n.png", "ab" * 32)(), "ab" * 32, shown_size=(40, 30))
+        placed = thumbnails.placed(
+            thumbnails.begin("n.png", "ab" * 32)(), "ab" * 32, shown_size=(40, 30)
+        )
     assert (placed.source, placed.width, placed.height) == (None, 40, 30)
 
 
@@ -175,7 +192,9 @@ def test_no_thumbnail_is_written_through_a_link(tmp_path: Path) -> None:
     (run_dir / ".crucible/thumbnails").symlink_to(outside)
     saved(run_dir / "n.png", Image.new("RGB", (40, 30)))
     with Thumbnails(run_dir, 5000) as thumbnails:
-        placed = thumbnails.placed(thumbnails.begin("n.png", "ab" * 32)(), "ab" * 32, shown_size=(40, 30))
+        placed = thumbnails.placed(
+            thumbnails.begin("n.png", "ab" * 32)(), "ab" * 32, shown_size=(40, 30)
+        )
     assert (placed.source, list(outside.iterdir())) == (None, [])
 
 
@@ -201,7 +220,10 @@ def test_a_run_that_saves_faster_than_thumbnails_are_made_leaves_the_rest_to_the
     assert sorted(path.name for path in begun) == ["0.png", "1.png", "2.png", "last.png"]
 
 
-@each_case("path", ["../secret.png", "a/../../secret.png", "link/secret.png", "round/x.png", "a\0/x.png", ""])
+@each_case(
+    "path",
+    ["../secret.png", "a/../../secret.png", "link/secret.png", "round/x.png", "a\0/x.png", ""],
+)
 def test_nothing_outside_of_the_run_directory_is_shown(tmp_path: Path, path: str) -> None:
     run_dir = tmp_path / "run"
     (run_dir / "a").mkdir(parents=True)
