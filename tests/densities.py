@@ -1,7 +1,7 @@
 """How dense the code is, for each room: what a reader has to unfold, per 1,000 lines.
 
-    python -m tests.densities             of this project
-    python -m tests.densities PATH...     of others, to compare
+python -m tests.densities             of this project
+python -m tests.densities PATH...     of others, to compare
 """
 
 from __future__ import annotations

@@ -168,17 +168,17 @@ def _is_in_order(entry: LedgerEntry, refunds: Sequence[LedgerEntry]) -> bool:
 def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
     """Return what entries of other kinds take back of a refund, by their keys, or may take back.
 
-    The price may have been reserved in several entries, as long as all are from before the first
-    refund.
+    The price may have been reserved or charged in several entries, as long as all are from before
+    the first refund.
     """
     refunds, reserved = _refunds(entries), _reservations(entries)
-    original = [entry for entry in reserved if all(is_before(entry, refund) for refund in refunds)]
-    if reserved and not original:
-        original = [max(reserved, key=entry_amount)]
-    reversals = [
-        *(entry for entry in reserved if entry not in original),
-        *filter(takes_back, entries),
-    ]
+    counted = (*reserved, *_charges(entries))
+    others = [entry for entry in entries if takes_back(entry) and entry not in counted]
+    purchases = (*reserved, *others)
+    original = [entry for entry in purchases if all(is_before(entry, refund) for refund in refunds)]
+    if reserved and not any(entry in original for entry in reserved):
+        original.append(max(reserved, key=entry_amount))
+    reversals = [entry for entry in purchases if entry not in original]
     taken = {entry.key: entry_amount(entry) for entry in reversals}
     sign = -1 if _sum(refunds) < 0 else 1
     changes = [(entry, entry.amount * sign) for entry in refunds]

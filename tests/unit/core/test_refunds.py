@@ -563,3 +563,26 @@ def test_a_price_that_was_reserved_in_two_entries_is_refunded_whole() -> None:
     assert (is_unclear([*shown, refund]), is_unclear([shown[0], refund])) == (True, False)
     shown = [replace(each, at=1.0) for each in shown]
     assert [event.credits for event in refund_events(failed(), [*shown, refund], now=9.0)] == [2]
+
+
+@each_case("kind", ["debit", "job charge", "reserve"])
+def test_what_is_older_than_the_first_refund_takes_nothing_back(kind: str) -> None:
+    """It is that of the purchase, by whatever word."""
+    for at, expected in (
+        (1.0, [2]),
+        (2.0, [2] if kind == "reserve" else []),
+        (3.0, [2] if kind == "reserve" else []),
+    ):
+        shown = [entry(kind, -2, entry_id="a", at=at), entry("refund", entry_id="b", at=2.0)]
+        assert [event.credits for event in refund_events(failed(), shown, now=9.0)] == expected
+
+
+def test_a_charge_with_two_words_counts_once() -> None:
+    shown = [
+        entry("refund", 2, entry_id="a", at=1.0),
+        entry("consumed charge", 1, entry_id="b", at=2.0),
+    ]
+    attempt = after_entries(failed(), shown)
+    assert (attempt.spent, attempt.refunded) == (1, 1)
+    attempt = after_entries(failed(), [*shown, entry("consume", 1, entry_id="c", at=3.0)])
+    assert (attempt.spent, attempt.refunded) == (2, 0)
