@@ -1,6 +1,5 @@
-"""``python -m benchmarks [MODULE...] [--quick] [--keep]``:
-
-measure, print the table, and keep it in the docs.
+"""``python -m benchmarks [MODULE...] [--quick] [--keep]``: measure, print the table, and keep it in
+the docs.
 """
 
 from __future__ import annotations

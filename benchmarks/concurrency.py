@@ -1,6 +1,5 @@
-"""CPU a request as concurrency grows:
-
-a pool that looks at all its connections for each request would show here.
+"""CPU a request as concurrency grows: a pool that looks at all its connections for each request
+would show here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Downloads of 1 MiB, 32 at once:
-
-ours checked, hashed, synced and named, curl's hashed and renamed.
+"""Downloads of 1 MiB, 32 at once: ours checked, hashed, synced and named, curl's hashed and
+renamed.
 """
 
 from __future__ import annotations

@@ -166,10 +166,7 @@ def _makespan(seeds: Sequence[int]) -> Row:
 
 
 def _budget(seeds: Sequence[int]) -> Row:
-    """How far the polls ever were above the rate that was given:
-
-    by a bucket that holds one poll.
-    """
+    """How far the polls ever were above the rate that was given: by a bucket that holds one poll."""
     over = 0.0
     for seed in seeds:
         for in_flight in (40, 2000):

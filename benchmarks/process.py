@@ -1,6 +1,5 @@
-"""Processes and what they cost:
-
-wall and CPU seconds, and the peak of their memory, as the kernel counts them.
+"""Processes and what they cost: wall and CPU seconds, and the peak of their memory, as the kernel
+counts them.
 """
 
 from __future__ import annotations
@@ -75,9 +74,8 @@ def run(
 
 
 def _usual_environment() -> dict[str, str]:
-    """This process's, but that Python keeps what it compiled:
-
-    else each start compiles all of a program anew.
+    """This process's, but that Python keeps what it compiled: else each start compiles all of a
+    program anew.
     """
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 

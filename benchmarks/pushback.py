@@ -60,9 +60,8 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a scene went:
-
-    the share of the oracle's pace or of the limit, and the share of submits refused.
+    """How a scene went: the share of the oracle's pace or of the limit, and the share of submits
+    refused.
     """
 
     used: float

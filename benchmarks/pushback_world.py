@@ -97,9 +97,8 @@ class Record:
     accepted: list[float] = field(default_factory=list)
 
     def pace(self, begin: float = 0.15, end: float = 0.95) -> float:
-        """Return the jobs a second between these shares of the run:
-
-        without its ramp and its last jobs.
+        """Return the jobs a second between these shares of the run: without its ramp and its last
+        jobs.
         """
         times = self.made[int(len(self.made) * begin) : int(len(self.made) * end)]
         return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
@@ -190,9 +189,8 @@ class Client:
     """
 
     def __init__(self, world: World, rule: Rule, *, counts_polled: bool) -> None:
-        """``counts_polled``:
-
-        a job's place is free once its end is seen, as an oracle has it that knows the cap.
+        """``counts_polled``: a job's place is free once its end is seen, as an oracle has it that
+        knows the cap.
         """
         self._world, self._rule = world, rule
         self._counts_polled = counts_polled

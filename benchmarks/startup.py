@@ -1,6 +1,5 @@
-"""Start-up:
-
-how long the command takes to say something, beside a node process that has nothing to say.
+"""Start-up: how long the command takes to say something, beside a node process that has nothing to
+say.
 """
 
 from __future__ import annotations

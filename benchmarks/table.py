@@ -1,6 +1,5 @@
-"""What was measured, by module:
-
-the table in ``docs/performance.md``, missed goals in ``CONTRIBUTING.md``.
+"""What was measured, by module: the table in ``docs/performance.md``, missed goals in
+``CONTRIBUTING.md``.
 """
 
 from __future__ import annotations

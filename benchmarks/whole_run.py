@@ -95,9 +95,8 @@ def script(url: str, scratch: Path, jobs: int, path: Path, *more: str) -> Cost:
 
 
 def process_each(url: str, scratch: Path, jobs: int, program: Sequence[str]) -> Cost:
-    """Run a floor that takes a process for a job, as many at once as are best for it:
-
-    twice the cores.
+    """Run a floor that takes a process for a job, as many at once as are best for it: twice the
+    cores.
     """
     folder = Path(tempfile.mkdtemp(dir=scratch))
     line = f"seq {jobs} | xargs -P 4 -I NUMBER {' '.join(program)} {url} {folder} NUMBER"

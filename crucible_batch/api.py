@@ -1,6 +1,5 @@
-"""``run`` and ``plan``:
-
-a manifest run by a program, in three forms, and what that would do and cost.
+"""``run`` and ``plan``: a manifest run by a program, in three forms, and what that would do and
+cost.
 """
 
 from __future__ import annotations

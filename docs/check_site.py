@@ -1,6 +1,5 @@
-"""Looks at a built site:
-
-whatever a browser would load by itself has to come from the site. Run by ``make docs``.
+"""Looks at a built site: whatever a browser would load by itself has to come from the site. Run by
+``make docs``.
 """
 
 from __future__ import annotations

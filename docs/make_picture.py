@@ -1,6 +1,5 @@
-"""Writes the picture of the README:
-
-``report.html`` of a demo run in Chromium. Run by ``make picture``.
+"""Writes the picture of the README: ``report.html`` of a demo run in Chromium. Run by ``make
+picture``.
 """
 
 from __future__ import annotations

@@ -50,9 +50,8 @@ def shadow(image: Image.Image, box: tuple[float, float, float, float]) -> None:
 def turned(
     image: Image.Image, profile: Callable[[float], float], top: float, bottom: float, colour: Colour
 ) -> None:
-    """Draw a body of revolution:
-
-    ``profile`` gives its half width for each height from 0 (top) to 1.
+    """Draw a body of revolution: ``profile`` gives its half width for each height from 0 (top) to
+    1.
     """
     draw = ImageDraw.Draw(image)
     width, middle = image.width, image.width / 2

@@ -1,6 +1,5 @@
-"""What all tests share:
-
-how hard hypothesis tries, Ctrl-C, where temporary files are, and in which order tests run.
+"""What all tests share: how hard hypothesis tries, Ctrl-C, where temporary files are, and in which
+order tests run.
 """
 
 from __future__ import annotations

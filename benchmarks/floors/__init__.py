@@ -1,4 +1,3 @@
-"""The floors:
-
-what a person would write for the work alone. No journal, no budget, no retry, no check.
+"""The floors: what a person would write for the work alone. No journal, no budget, no retry, no
+check.
 """

@@ -1,6 +1,5 @@
-"""``aiohttp_uploads.py URL COUNT AT_ONCE BYTES``:
-
-the same three requests an image, by a bare aiohttp script.
+"""``aiohttp_uploads.py URL COUNT AT_ONCE BYTES``: the same three requests an image, by a bare
+aiohttp script.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""``downloads.py URL COUNT AT_ONCE FOLDER``:
-
-download pictures as a run does: checked, hashed, synced, then named.
+"""``downloads.py URL COUNT AT_ONCE FOLDER``: download pictures as a run does: checked, hashed,
+synced, then named.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""``looks.py URL REQUESTS IN_FLIGHT``:
-
-look at one job so often; prints the CPU seconds of a request.
+"""``looks.py URL REQUESTS IN_FLIGHT``: look at one job so often; prints the CPU seconds of a
+request.
 """
 
 from __future__ import annotations

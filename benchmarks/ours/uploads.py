@@ -1,6 +1,5 @@
-"""``uploads.py URL COUNT AT_ONCE BYTES``:
-
-for each image an intent, its bytes, and a look at the asset.
+"""``uploads.py URL COUNT AT_ONCE BYTES``: for each image an intent, its bytes, and a look at the
+asset.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The ``crucible-batch`` command:
-
-parses arguments, calls the API, renders. Commands are in ``*_commands`` modules.
+"""The ``crucible-batch`` command: parses arguments, calls the API, renders. Commands are in
+``*_commands`` modules.
 """
 
 # ruff: noqa: PLC0415 - --version loads as little as possible
@@ -13,6 +12,13 @@ from crucible_batch import __version__
 
 def main() -> None:
     """Run the command line and exit the process with its exit code."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # while the program is loaded; a command handles it itself
+        sys.exit(130)
+
+
+def _main() -> None:
     if sys.argv[1:] == ["--version"] and _show_version():
         return
     if sys.platform == "win32":

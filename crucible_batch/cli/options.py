@@ -305,9 +305,8 @@ def _panel_number(parameter: Parameter) -> int:
 
 
 class _OwnOptions:
-    """The options of a command beside those of its output:
-
-    groups of them, and those that features add.
+    """The options of a command beside those of its output: groups of them, and those that features
+    add.
     """
 
     def __init__(self, body: Callable[..., None]) -> None:

@@ -1,4 +1,3 @@
-"""What is decided about one run, as pure functions and immutable values:
-
-no I/O, no clock, no randomness.
+"""What is decided about one run, as pure functions and immutable values: no I/O, no clock, no
+randomness.
 """

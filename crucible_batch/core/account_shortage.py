@@ -1,6 +1,5 @@
-"""Why an account's credits end a run:
-
-it has too few, or the gateway refuses a purchase that it could pay for.
+"""Why an account's credits end a run: it has too few, or the gateway refuses a purchase that it
+could pay for.
 """
 
 from __future__ import annotations

@@ -136,9 +136,8 @@ def evolve_asset(asset: Asset, event: AssetEvent) -> Asset:
 
 
 def resume_asset(asset: Asset) -> Asset:
-    """Return the asset as a new run resumes it:
-
-    an unfinished upload is in doubt, a failed one may be retried.
+    """Return the asset as a new run resumes it: an unfinished upload is in doubt, a failed one may
+    be retried.
     """
     match asset.phase:
         case AssetPhase.INTENDED | AssetPhase.CREATED | AssetPhase.UPLOADED:

@@ -67,9 +67,8 @@ class _Charge:
         return self.last < math.inf
 
     def answer(self, at: float) -> None:
-        """Note when the answer came:
-
-        before ``first`` if the clock was set back, and then it was made at either.
+        """Note when the answer came: before ``first`` if the clock was set back, and then it was
+        made at either.
         """
         self.first, self.last = min(self.first, at), max(self.first, at)
 

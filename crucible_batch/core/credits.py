@@ -68,9 +68,8 @@ def _check_stored(amount: Decimal) -> Credits:
 
 
 StoredCredits = Annotated[Decimal, _Stored(_check_stored)]
-"""An amount in a file of ours, which is untrusted:
-
-reading it fails unless it is finite and not negative.
+"""An amount in a file of ours, which is untrusted: reading it fails unless it is finite and not
+negative.
 """
 
 
@@ -111,7 +110,6 @@ def _places(amount: Decimal) -> int:
 
 def format_credits(amount: Credits) -> str:
     """Write an amount as plain decimal text without trailing zeros, and negative zero as ``0``:
-
     ``12.5``, ``0``.
     """
     text = format(amount or ZERO, "f")

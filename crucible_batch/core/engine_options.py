@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 DEFAULT_JOB_TIMEOUT_S = 1800.0
 DEFAULT_KEY_TTL_S = 24 * 3600.0
-"""How long a gateway is trusted to honour an idempotency key:
-
-the contract doesn't define it, a day is usual.
+"""How long a gateway is trusted to honour an idempotency key: the contract doesn't define it, a day
+is usual.
 """
 
 DEFAULT_WAIT_FOR_GATEWAY_S = 600.0

@@ -71,9 +71,8 @@ class Accepted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReleased(_Event):
-    """Nothing was bought and the job may be sent again:
-
-    not sent, or answered 401, 402, 429 or 5xx without doubt.
+    """Nothing was bought and the job may be sent again: not sent, or answered 401, 402, 429 or 5xx
+    without doubt.
     """
 
     error: ErrorInfo
@@ -267,9 +266,8 @@ class Intended(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created(_Event):
-    """The intent was answered:
-
-    it cost ``credits``. ``assumed``: the answer was lost, and this is an estimate.
+    """The intent was answered: it cost ``credits``. ``assumed``: the answer was lost, and this is
+    an estimate.
     """
 
     asset_id: str
@@ -303,10 +301,7 @@ class NotCreated(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost(_Event):
-    """An intent was never answered, and its asset isn't listed:
-
-    whether it was charged is unknown.
-    """
+    """An intent was never answered, and its asset isn't listed: whether it was charged is unknown."""
 
     nonce: str
 

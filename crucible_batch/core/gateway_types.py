@@ -168,9 +168,8 @@ class AssetSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class UploadIntent:
-    """The answer to an asset intent:
-
-    the URL for the bytes, and the cost. The URL is a secret and is never kept.
+    """The answer to an asset intent: the URL for the bytes, and the cost. The URL is a secret and
+    is never kept.
     """
 
     asset_id: str

@@ -102,9 +102,8 @@ def job_identity(
 
 
 def idempotency_key(identity: str, attempt: int) -> str:
-    """Return the key of one attempt (from 1) at a job:
-
-    ``cb1-`` and 64 hexadecimal digits, 68 of the 128 allowed.
+    """Return the key of one attempt (from 1) at a job: ``cb1-`` and 64 hexadecimal digits, 68 of
+    the 128 allowed.
     """
     digest = hashlib.sha256(f"{KEY_PREFIX}{identity}:{attempt}".encode("ascii")).hexdigest()
     return KEY_PREFIX + digest

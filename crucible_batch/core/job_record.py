@@ -24,9 +24,8 @@ def matches_record(planned: PlannedJob, record: JobSnapshot) -> bool:
 
 
 def _differs(sent: object, recorded: object) -> bool:
-    """Compare by value:
-
-    a gateway may store 8 as 8.0, and trim texts. It replaces a negative number (a random seed).
+    """Compare by value: a gateway may store 8 as 8.0, and trim texts. It replaces a negative number
+    (a random seed).
     """
     if isinstance(sent, str) and isinstance(recorded, str):
         return sent.split() != recorded.split()

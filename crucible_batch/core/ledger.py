@@ -218,17 +218,11 @@ class Ledger:
 
     @property
     def awaits_refunds(self) -> bool:
-        """Whether a failed attempt has credits that may come back:
-
-        they are held, or were charged.
-        """
+        """Whether a failed attempt has credits that may come back: they are held, or were charged."""
         return any(failed.held or failed.spent for failed in self._failed.values())
 
     def job_ids(self) -> Iterator[str]:
-        """Yield the ids of the gateway jobs that may have entries yet:
-
-        in flight, lost, or failed.
-        """
+        """Yield the ids of the gateway jobs that may have entries yet: in flight, lost, or failed."""
         for attempt in self._attempts.values():
             if attempt.job_id:
                 yield attempt.job_id
@@ -279,9 +273,8 @@ class Ledger:
         return self.jobs + self._uploads - self._rebates + self._held_for_refunds
 
     def unpriced(self) -> Iterator[tuple[str, Credits]]:
-        """Yield each upload of unknown price:
-
-        the nonce of its intent, and its part of ``committed``.
+        """Yield each upload of unknown price: the nonce of its intent, and its part of
+        ``committed``.
         """
         price = self._upload_price
         for each in self._unpriced:
@@ -316,9 +309,8 @@ class Ledger:
 
     @property
     def alone(self) -> Set[str]:
-        """The unanswered jobs that were admitted alone, and their uploads:
-
-        they may cost more than is held.
+        """The unanswered jobs that were admitted alone, and their uploads: they may cost more than
+        is held.
         """
         return self._alone
 
@@ -382,9 +374,8 @@ class Ledger:
                 assert_never(event)
 
     def _apply_impossible(self, subject: str, event: Event) -> None:
-        """Apply an impossible event, or one that follows such an event:
-
-        charges count, releases don't.
+        """Apply an impossible event, or one that follows such an event: charges count, releases
+        don't.
         """
         self._impossible.add(subject)
         if isinstance(event, Held | Prepared | Accepted | Repriced | Intended):
@@ -537,9 +528,8 @@ class Ledger:
         self._return_to_payer(subject, hold - min(hold, self._highest_cost(upload)))
 
     def _rebated(self, subject: str, rebate: Credits) -> None:
-        """Count a rebate up to the amount that this directory was charged:
-
-        nothing for an image it didn't buy.
+        """Count a rebate up to the amount that this directory was charged: nothing for an image it
+        didn't buy.
         """
         self._rebates += min(rebate, self._charges.pop(subject, ZERO))
         for upload in self._unpriced:

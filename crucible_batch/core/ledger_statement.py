@@ -227,9 +227,8 @@ def _subjects(entry: LedgerEntry) -> set[str]:
 
 
 def names_several(entry: LedgerEntry) -> bool:
-    """Whether an entry without a job has several ids in its texts:
-
-    it doesn't show which of them it is about.
+    """Whether an entry without a job has several ids in its texts: it doesn't show which of them it
+    is about.
     """
     return entry.job_id is None and len(_ids(entry)) > 1
 
@@ -259,9 +258,8 @@ class Clocks:
     FINE_TICK_S = 0.001  # or, where it has a fraction, to the millisecond
 
     def __init__(self, samples: Iterable[tuple[float, float, float]]) -> None:
-        """``samples`` are (held, reserved, accepted):
-
-        the first and last by our clock, the second by the gateway's.
+        """``samples`` are (held, reserved, accepted): the first and last by our clock, the second
+        by the gateway's.
         """
         known = list(samples)
         bounds = (

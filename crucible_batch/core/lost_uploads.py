@@ -44,9 +44,8 @@ from crucible_batch.core.ledger_statement import (
 )
 
 LOST_UPLOAD_PATIENCE_S = 30.0
-"""How long after the last event of an upload its entry may still be missing:
-
-as long as an answer is waited for.
+"""How long after the last event of an upload its entry may still be missing: as long as an answer
+is waited for.
 """
 
 

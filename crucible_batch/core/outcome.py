@@ -57,9 +57,8 @@ class Ending:
 EVERYTHING = "*"
 """The key in ``Ending.stops`` of a stop that concerns all jobs of the run."""
 IN_DOUBT = "in_doubt"
-"""The key of why a submit that an earlier run left in doubt isn't sent again:
-
-it concerns no other job.
+"""The key of why a submit that an earlier run left in doubt isn't sent again: it concerns no other
+job.
 """
 
 SUBMIT_UNANSWERED = "SUBMIT_UNANSWERED"

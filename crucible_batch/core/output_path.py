@@ -46,9 +46,8 @@ def output_path(pattern: str, index: int, ext: str) -> PurePosixPath:
 
 
 def relocated_path(path: str, sha256: str) -> str:
-    """Return the path to which an output is moved if another takes ``path``:
-
-    the same, with 8 hex of its digest.
+    """Return the path to which an output is moved if another takes ``path``: the same, with 8 hex
+    of its digest.
     """
     place = PurePosixPath(path)
     return place.with_name(f"{place.stem}.{sha256[:8]}{place.suffix}").as_posix()

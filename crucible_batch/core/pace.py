@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 RATE_WINDOW = 200
-"""The number of jobs that the rate is computed over:
-
-enough to be stable, few enough to follow a change.
+"""The number of jobs that the rate is computed over: enough to be stable, few enough to follow a
+change.
 """
 
 _FOUR_OF_FIVE = 1.28

@@ -25,9 +25,8 @@ Scalar = str | int | float | bool | Decimal
 
 PROMPT_FIELDS = ("prompt.text", "prompt.value", "prompt")
 IMAGE_FIELDS = ("image.image", "image.value", "image")
-"""The parameters that ``prompt`` and ``image`` of a manifest fill:
-
-the first of them that the workflow lists.
+"""The parameters that ``prompt`` and ``image`` of a manifest fill: the first of them that the
+workflow lists.
 """
 
 _KINDS = {

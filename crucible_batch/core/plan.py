@@ -118,9 +118,8 @@ class PlannedJob:
 
     @property
     def is_expected(self) -> bool:
-        """Whether it would be made from an output that isn't there:
-
-        it counts in an estimate, and is not in a plan.
+        """Whether it would be made from an output that isn't there: it counts in an estimate, and
+        is not in a plan.
         """
         return self.source is not None and self.source.sha256 is None
 

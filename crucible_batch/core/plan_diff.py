@@ -130,9 +130,8 @@ class EarlierPlan:
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """The paths of a job's outputs that are not on disk as they were saved:
-
-    gone, or of another size.
+    """The paths of a job's outputs that are not on disk as they were saved: gone, or of another
+    size.
     """
 
     missing: tuple[str, ...] = ()
@@ -246,10 +245,7 @@ def _is_untouched(job: Job) -> bool:
 
 
 def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
-    """Yield the changed fields:
-
-    workflow, parameters, images (by their bytes) and the repeat index.
-    """
+    """Yield the changed fields: workflow, parameters, images (by their bytes) and the repeat index."""
     if before.workflow_id != now.workflow_id:
         yield Change("workflow", before.workflow_id, now.workflow_id)
     for name in sorted(before.params.keys() | now.params.keys()):

@@ -1,6 +1,5 @@
-"""The ports of the engine:
-
-the gateway, with the contract by which its implementations are tested, and derivations.
+"""The ports of the engine: the gateway, with the contract by which its implementations are tested,
+and derivations.
 """
 
 from __future__ import annotations

@@ -84,9 +84,8 @@ _Text = Annotated[str, Field(max_length=300)]
 
 @dataclass(frozen=True, slots=True)
 class PaidPrice:
-    """What one purchase of a shape cost last:
-
-    in a run of that name, at that time (seconds since the epoch).
+    """What one purchase of a shape cost last: in a run of that name, at that time (seconds since
+    the epoch).
     """
 
     price_class: _Text
@@ -108,9 +107,8 @@ class Certainty(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The price of one more job or upload:
-
-    the highest seen if LEARNED, the ceiling if BOUNDED, else None.
+    """The price of one more job or upload: the highest seen if LEARNED, the ceiling if BOUNDED,
+    else None.
     """
 
     certainty: Certainty

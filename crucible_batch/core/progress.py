@@ -1,6 +1,5 @@
-"""Progress:
-
-typed messages from the engine to an observer. The engine doesn't depend on their being received.
+"""Progress: typed messages from the engine to an observer. The engine doesn't depend on their being
+received.
 """
 
 from __future__ import annotations
@@ -130,9 +129,8 @@ class GatewayUnreachable:
 
 @dataclass(frozen=True, slots=True)
 class GatewayBack:
-    """The end of an outage that was reported:
-
-    the gateway answers again, after ``lasted_s`` seconds.
+    """The end of an outage that was reported: the gateway answers again, after ``lasted_s``
+    seconds.
     """
 
     at: float
@@ -155,9 +153,8 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The stop of a run:
-
-    no further jobs are started, and those in flight are awaited, ``grace_s`` seconds at most.
+    """The stop of a run: no further jobs are started, and those in flight are awaited, ``grace_s``
+    seconds at most.
     """
 
     at: float
@@ -224,9 +221,8 @@ Message = (
 
 
 class Observer(Protocol):
-    """The receiver of messages, called from the event loop:
-
-    it must return immediately and must not raise.
+    """The receiver of messages, called from the event loop: it must return immediately and must not
+    raise.
     """
 
     def notify(self, message: Message) -> None: ...

@@ -97,10 +97,7 @@ def receipts_of(job: Job, paths: Mapping[int, str]) -> Iterator[Receipt]:
 
 @dataclass(frozen=True, slots=True)
 class AttemptClaim:
-    """The receipts of one attempt:
-
-    their job ids, in the order of the lines, and the highest price.
-    """
+    """The receipts of one attempt: their job ids, in the order of the lines, and the highest price."""
 
     number: int
     key: str
@@ -224,9 +221,8 @@ def _accepted(checked: CheckedClaim) -> list[JobEvent]:
 
 
 def with_minimum_price(events: Sequence[Event], floor: Credits) -> list[Event]:
-    """Raise the price of a job that the gateway doesn't know to ``floor``:
-
-    its receipts are the only evidence of it.
+    """Raise the price of a job that the gateway doesn't know to ``floor``: its receipts are the
+    only evidence of it.
     """
     return [
         replace(event, credits=max(event.credits, floor)) if isinstance(event, Accepted) else event

@@ -135,9 +135,8 @@ def _character(found: re.Match[str]) -> str:
 
 
 def _shown(text: str) -> Iterator[bytes]:
-    """Yield the printable ASCII characters of a text:
-
-    without control characters, and without terminal escapes.
+    """Yield the printable ASCII characters of a text: without control characters, and without
+    terminal escapes.
     """
     yield _printable(text)
     if "\x1b" in text:

@@ -1,6 +1,5 @@
-"""What a new run does with a job that an earlier run has left:
-
-how it continues, and whether it may be sent again.
+"""What a new run does with a job that an earlier run has left: how it continues, and whether it may
+be sent again.
 """
 
 from __future__ import annotations

@@ -385,10 +385,7 @@ class RunOptions(ManifestOptions):
 
 
 class FeatureOptions:
-    """The options that a feature adds to a command, as they were given:
-
-    the base of its dataclass.
-    """
+    """The options that a feature adds to a command, as they were given: the base of its dataclass."""
 
     @property
     def title(self) -> str:

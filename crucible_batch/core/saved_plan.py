@@ -76,9 +76,8 @@ class PlanTotals:
 
 @dataclass(frozen=True, slots=True)
 class PlanAccount:
-    """The account in which a plan was divided:
-
-    a salted fingerprint of its API key, and what only it can read.
+    """The account in which a plan was divided: a salted fingerprint of its API key, and what only
+    it can read.
     """
 
     fingerprint: str

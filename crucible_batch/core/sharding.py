@@ -1,6 +1,5 @@
-"""Shards:
-
-the parts of a saved plan that machines run separately, each with an allowance of the plan's budget.
+"""Shards: the parts of a saved plan that machines run separately, each with an allowance of the
+plan's budget.
 """
 
 from __future__ import annotations
@@ -150,10 +149,7 @@ class OutstandingShards:
 
     @property
     def before(self) -> OutstandingShards | None:
-        """What was known before the plan was divided:
-
-        earlier plans, of which no shard is missing.
-        """
+        """What was known before the plan was divided: earlier plans, of which no shard is missing."""
         if not self.earlier:
             return None
         *earlier, newest = self.earlier

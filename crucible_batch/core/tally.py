@@ -1,6 +1,5 @@
-"""The jobs of a run by outcome, and what they have saved:
-
-for displays, metrics, the report and ``status`` alike.
+"""The jobs of a run by outcome, and what they have saved: for displays, metrics, the report and
+``status`` alike.
 """
 
 from __future__ import annotations

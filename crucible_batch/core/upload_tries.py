@@ -101,9 +101,8 @@ def _known_price(prices: PriceBook) -> Credits | None:
 
 
 def not_ready(filename: str, uploads: Sequence[FailedUpload], stop: UploadStop) -> ErrorInfo:
-    """Return the error of an image that is not uploaded again:
-
-    what was charged and refunded, and what to do.
+    """Return the error of an image that is not uploaded again: what was charged and refunded, and
+    what to do.
     """
     lost = sum(upload.charged is None for upload in uploads)
     known = sum((upload.charged for upload in uploads if upload.charged is not None), ZERO)

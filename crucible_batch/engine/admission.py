@@ -98,9 +98,8 @@ class Admission:
         self._active: set[str] = set()
         self._unanswered: dict[str, _Submit] = {}
         self._in_doubt: set[str] = set()
-        """Unanswered submits of an earlier run, not sent again yet:
-
-        the account shows less by their cost.
+        """Unanswered submits of an earlier run, not sent again yet: the account shows less by their
+        cost.
         """
         self._slow_start = SlowStart()
         self._upload_expected: dict[str, Credits | None] = {}
@@ -247,10 +246,7 @@ class Admission:
         return identity in self._unanswered
 
     def mark_compared(self, identity: str, charged: Credits) -> None:
-        """Count the submit of an accepted job as answered at ``charged``:
-
-        its record has been read.
-        """
+        """Count the submit of an accepted job as answered at ``charged``: its record has been read."""
         if (submit := self._unanswered.get(identity)) is not None:
             self._compared.add(submit.shape)
             self._slow_start = self._slow_start.after(submit.job_expected, charged)
@@ -413,9 +409,8 @@ class Admission:
             self._stop_above(UPLOAD, event.credits)
 
     def _stop_above(self, shape: Shape, charged: Credits) -> None:
-        """Stop the run where the gateway has charged more than the declared ceiling:
-
-        the bound holds no more.
+        """Stop the run where the gateway has charged more than the declared ceiling: the bound
+        holds no more.
         """
         ceiling = self._accounting.ledger.prices.ceiling_of(shape)
         if ceiling is not None and charged > ceiling:

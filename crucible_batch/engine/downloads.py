@@ -29,9 +29,8 @@ OUTPUT_UNAVAILABLE = "OUTPUT_UNAVAILABLE"
 OUTPUT_CHANGED = "OUTPUT_CHANGED"
 _TRIES = 4
 _TRIES_OF_DEFINITE = 2
-"""Tries of an output refused for its content or address:
-
-one more link, immediately, since waiting changes nothing.
+"""Tries of an output refused for its content or address: one more link, immediately, since waiting
+changes nothing.
 """
 _BASE_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0

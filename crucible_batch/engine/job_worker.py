@@ -1,6 +1,5 @@
-"""Performs a job's commands:
-
-each command becomes a request and then an event. All I/O of a job, and no policy.
+"""Performs a job's commands: each command becomes a request and then an event. All I/O of a job,
+and no policy.
 """
 
 from __future__ import annotations
@@ -82,9 +81,8 @@ def image_deleted(error: ErrorInfo) -> ErrorInfo:
 
 LOST_BY_GATEWAY = "LOST_BY_GATEWAY"
 _LESS_THAN_ANY = Credits(-1)
-"""A price below any:
-
-with it the first poll of a job interrupts the wait, so that its record is compared.
+"""A price below any: with it the first poll of a job interrupts the wait, so that its record is
+compared.
 """
 
 
@@ -97,10 +95,7 @@ class _NotSent(Exception):  # noqa: N818 - a decision, not an error
 
 
 class _HoldAgain(Exception):  # noqa: N818 - as above
-    """A submit that an earlier run left in doubt is not sent now:
-
-    its credits are held again first.
-    """
+    """A submit that an earlier run left in doubt is not sent now: its credits are held again first."""
 
 
 class JobWorker:
@@ -124,9 +119,8 @@ class JobWorker:
         )
         self._to_compare: PriceToCompare | None = None
         self._result: JobEvent | GatewayError | None = None
-        """The result of a command that is returned later:
-
-        a price that was read meanwhile is journalled first.
+        """The result of a command that is returned later: a price that was read meanwhile is
+        journalled first.
         """
         self._tried: GatewayError | None = None
         """The error of the latest try of a submit."""

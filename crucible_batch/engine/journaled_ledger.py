@@ -1,6 +1,5 @@
-"""Journal and ledger of a run:
-
-an event is journalled, applied to the ledger, then reported, always in this order.
+"""Journal and ledger of a run: an event is journalled, applied to the ledger, then reported, always
+in this order.
 """
 
 from __future__ import annotations

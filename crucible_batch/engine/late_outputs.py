@@ -1,6 +1,5 @@
-"""Reads a succeeded job's list of outputs again:
-
-the contract does not promise that it is complete at the job's end.
+"""Reads a succeeded job's list of outputs again: the contract does not promise that it is complete
+at the job's end.
 """
 
 from __future__ import annotations

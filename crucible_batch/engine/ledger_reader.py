@@ -109,9 +109,8 @@ class LedgerReader:
         self._about: dict[str, dict[str, LedgerEntry]] = {}
         """The entries about each job that is in flight or failed, by the job's id in lower case."""
         self._shown: Set[str] = frozenset()
-        """Such jobs that the newest reading has an entry about:
-
-        it has their later entries too, also late ones.
+        """Such jobs that the newest reading has an entry about: it has their later entries too,
+        also late ones.
         """
         self._ambiguous: set[str] = set()
         """Such jobs that an entry names beside other ids: it may be about any of them."""
@@ -129,9 +128,8 @@ class LedgerReader:
         self._changed = asyncio.Event()
         self._wait_s = _FIRST_WAIT_S
         self._most_bought: int | None = None
-        """How many jobs may be bought between readings while refunds are awaited; None:
-
-        as many as are wanted.
+        """How many jobs may be bought between readings while refunds are awaited; None: as many as
+        are wanted.
         """
         self._bought = self._ended = 0
         self._is_wanted = False
@@ -188,10 +186,7 @@ class LedgerReader:
         return self._store.ledger_entries()
 
     def first_seen(self) -> Mapping[str, float]:
-        """Return when each of ``entries`` was first seen, by its key:
-
-        the answer to that reading.
-        """
+        """Return when each of ``entries`` was first seen, by its key: the answer to that reading."""
         return self._store.ledger_entries_seen()
 
     def missing(self) -> ErrorInfo:

@@ -49,9 +49,8 @@ class LedgerReadings(Protocol):
         ...
 
     def first_seen(self) -> Mapping[str, float]:
-        """Return when each entry was first seen, by its key:
-
-        the start of that reading, in seconds since the epoch.
+        """Return when each entry was first seen, by its key: the start of that reading, in seconds
+        since the epoch.
         """
         ...
 

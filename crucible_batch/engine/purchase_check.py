@@ -36,9 +36,8 @@ class PurchaseCheck:
         return None if error is None else Refused(at=self._context.clock.now(), error=error)
 
     def reason_not_to_submit(self, job: Job) -> HoldReleased | Refused | None:
-        """The first try of a submit is not sent now:
-
-        any of the reasons below, or the gate is closed.
+        """The first try of a submit is not sent now: any of the reasons below, or the gate is
+        closed.
         """
         gate = self._context.gate
         return (

@@ -31,9 +31,8 @@ class Recovery:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until this job may be worked on:
-
-        one at a time until the gateway has shown that it remembers keys.
+        """Wait until this job may be worked on: one at a time until the gateway has shown that it
+        remembers keys.
         """
         if self._is_open:
             yield

@@ -46,9 +46,8 @@ class Reopening:
         self._taken.discard(identity)
 
     def waiting_in(self, *phases: Phase) -> int:
-        """Count the queued jobs in these phases:
-
-        those that an earlier run left there, and that have no slot yet.
+        """Count the queued jobs in these phases: those that an earlier run left there, and that
+        have no slot yet.
         """
         return sum(job.phase in phases for _, job in self._waiting)
 

@@ -1,6 +1,5 @@
-"""Restores a lost or outdated journal from receipts:
-
-events are rebuilt for each job that the gateway confirms.
+"""Restores a lost or outdated journal from receipts: events are rebuilt for each job that the
+gateway confirms.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""What can be changed in a run while it is active:
-
-its pause, its end, its deadline, its limit of concurrent jobs.
+"""What can be changed in a run while it is active: its pause, its end, its deadline, its limit of
+concurrent jobs.
 """
 
 from __future__ import annotations
@@ -52,9 +51,8 @@ class RunDeadline:
         return self._clock.monotonic() >= self._at
 
     def check(self) -> None:
-        """Stop the run if the deadline has passed:
-
-        its alarm is late in a process that was frozen, or is busy.
+        """Stop the run if the deadline has passed: its alarm is late in a process that was frozen,
+        or is busy.
         """
         if self.is_over and not self._stop.leaving.is_set():
             self._stop.leave(ExitCode.STOPPED, DEADLINE_PASSED)
@@ -67,9 +65,8 @@ class RunDeadline:
 
 
 class Workers:
-    """The tasks of a run:
-
-    workers that take one job after another, and what they leave to be done later.
+    """The tasks of a run: workers that take one job after another, and what they leave to be done
+    later.
     """
 
     def __init__(self) -> None:
@@ -144,10 +141,7 @@ class RunControl:
 
     @property
     def in_flight(self) -> int:
-        """How many jobs the gateway has, or may have:
-
-        those that a pause or a stop still collects.
-        """
+        """How many jobs the gateway has, or may have: those that a pause or a stop still collects."""
         return self._slots.at_gateway + self._reopening.waiting_in(
             Phase.SUBMITTING, Phase.IN_FLIGHT
         )

@@ -1,6 +1,5 @@
-"""The runner:
-
-resumes jobs of earlier runs, then starts the rest in manifest order, a bounded number at a time.
+"""The runner: resumes jobs of earlier runs, then starts the rest in manifest order, a bounded
+number at a time.
 """
 
 from __future__ import annotations
@@ -132,9 +131,8 @@ class Runner:
         self._rule = terms.rule
         self._retired: frozenset[str] = frozenset()
         self._waiting: deque[tuple[PlannedJob, Job]] = deque()
-        """Jobs before the rest of the plan:
-
-        left in flight by an earlier run, then those that returned their slot.
+        """Jobs before the rest of the plan: left in flight by an earlier run, then those that
+        returned their slot.
         """
         self._looking_later = asyncio.Semaphore(_LATER_LOOKS)
         self._settling = asyncio.Lock()
@@ -500,9 +498,8 @@ class Runner:
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:
-        """Record an error of a job as a reason to stop:
-
-        immediately if every other job would meet it.
+        """Record an error of a job as a reason to stop: immediately if every other job would meet
+        it.
         """
         try:
             yield

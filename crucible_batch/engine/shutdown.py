@@ -130,9 +130,8 @@ class Shutdown:
         self.leave(error.exit_code, error_info(error))
 
     def note(self, error: CrucibleBatchError, job: str = "") -> None:
-        """Note an error of a job (by name):
-
-        count it if the gateway or the connection failed, else leave.
+        """Note an error of a job (by name): count it if the gateway or the connection failed, else
+        leave.
         """
         if not isinstance(error, GatewayError) or isinstance(error, KeyRefusedError):
             self.failed(error)
@@ -144,9 +143,8 @@ class Shutdown:
             self.leave(ExitCode.STOPPED, self._last_unserved)
 
     def explain(self) -> None:
-        """At the end of the run:
-
-        if jobs are left and no reason is known, use the last error of the gateway.
+        """At the end of the run: if jobs are left and no reason is known, use the last error of the
+        gateway.
         """
         if self._last_unserved is not None:
             self.stops.setdefault(EVERYTHING, self._last_unserved)

@@ -21,9 +21,8 @@ from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.pace.concurrency import ConcurrencyLimit
 
 _REPORTED_BELOW = 0.75
-"""A lower limit is reported once it has fallen by a quarter:
-
-at a full gateway it always moves a little.
+"""A lower limit is reported once it has fallen by a quarter: at a full gateway it always moves a
+little.
 """
 
 
@@ -120,9 +119,8 @@ class Slots:
         self.wake()
 
     def left_gateway(self, slot: Slot) -> None:
-        """Note that the slot's job is no longer at the gateway:
-
-        it was not sent, was refused, or has ended.
+        """Note that the slot's job is no longer at the gateway: it was not sent, was refused, or
+        has ended.
         """
         self._unanswered.discard(slot)
         self._at_gateway.discard(slot)

@@ -1,6 +1,5 @@
-"""Jobs that an ended run left unfinished:
-
-not submitted, or submitted under a key that is too old to be sent again.
+"""Jobs that an ended run left unfinished: not submitted, or submitted under a key that is too old
+to be sent again.
 """
 
 from __future__ import annotations

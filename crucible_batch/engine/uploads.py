@@ -157,9 +157,8 @@ class AssetUploader:
         return all(map(self._is_there, images))
 
     def missing(self, identity: str, images: Iterable[InputImage]) -> int:
-        """Count the distinct images that this job would have to pay for:
-
-        not uploaded, not claimed by another job.
+        """Count the distinct images that this job would have to pay for: not uploaded, not claimed
+        by another job.
         """
         return len(self._to_buy(identity, images))
 
@@ -310,9 +309,8 @@ class AssetUploader:
         )
 
     def _share(self, payer: str) -> Credits:
-        """Return the part of the payer's hold that an upload may cost:
-
-        its bound, or all of it if there is none.
+        """Return the part of the payer's hold that an upload may cost: its bound, or all of it if
+        there is none.
         """
         bundle = self._accounting.ledger.hold_of(payer)
         bound = self._accounting.ledger.prices.bound(UPLOAD)
@@ -418,9 +416,8 @@ class AssetUploader:
         return Uploaded(at=self._clock.now())
 
     async def _settle_pending(self, asset: Asset) -> AssetEvent:
-        """Settle an asset whose upload URL is lost:
-
-        it becomes ready soon, or is deleted for its rebate.
+        """Settle an asset whose upload URL is lost: it becomes ready soon, or is deleted for its
+        rebate.
         """
         for wait_s in (0.0, _LAST_CHANCE_S):
             await self._clock.sleep(wait_s)

@@ -1,7 +1,4 @@
-"""The journal's store:
-
-one SQLite file in the run directory, in WAL mode, with every commit synced.
-"""
+"""The journal's store: one SQLite file in the run directory, in WAL mode, with every commit synced."""
 
 from __future__ import annotations
 
@@ -157,9 +154,8 @@ class Journal:
         await self._write((sql.APPEND, (subject, *encode_event(event))))
 
     async def append_control(self, run: int | None, entry: ControlEntry) -> None:
-        """Store a command to a run, None:
-
-        the newest, and return when it is durable. Raises ``JournalError``.
+        """Store a command to a run, None: the newest, and return when it is durable. Raises
+        ``JournalError``.
         """
         await self._write((sql.CREATE_CONTROLS, ()), (sql.ADD_CONTROL, (run, encode(entry))))
 
@@ -497,9 +493,8 @@ class Journal:
             )
 
     def plan(self, *, samples: bool = False) -> Iterator[PlannedJob]:
-        """Yield the plan's jobs in manifest order, without their events; ``samples``:
-
-        only those of ``sql.SAMPLES``.
+        """Yield the plan's jobs in manifest order, without their events; ``samples``: only those of
+        ``sql.SAMPLES``.
         """
         for (body,) in self._connection.execute(sql.SAMPLES if samples else sql.PLAN):
             yield decode(PlannedJob, body)

@@ -23,9 +23,7 @@ from crucible_batch.scheduled_time import check_cron, read_timezone
 _EXACT_DIGITS = 15
 _MAX_CREDITS = Decimal(10**12)
 _MAX_PLACES = 18
-"""The decimal places of ``core.credits``:
-
-an amount with more can't be read from the journal again.
+"""The decimal places of ``core.credits``: an amount with more can't be read from the journal again.
 """
 
 
@@ -70,9 +68,8 @@ def _as_budget(value: object) -> object:
 
 
 def given(value: object) -> object:
-    """Refuse a key without a value:
-
-    a key that is left out has a default, an empty one is a mistake.
+    """Refuse a key without a value: a key that is left out has a default, an empty one is a
+    mistake.
     """
     if value is None:
         raise ValueError("is empty; set a value or remove the key")

@@ -68,9 +68,8 @@ _NO_IMAGES: Mapping[str, Path] = MappingProxyType({})
 
 
 class ExpansionContext:
-    """The state shared by all entries of one expansion:
-
-    compiled templates, files, names taken and defaults.
+    """The state shared by all entries of one expansion: compiled templates, files, names taken and
+    defaults.
     """
 
     def __init__(self, manifest: Manifest) -> None:

@@ -60,9 +60,8 @@ class Manifest:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The template variables of the manifest:
-
-        those of the scheduled time, and ``vars``, which hide them.
+        """The template variables of the manifest: those of the scheduled time, and ``vars``, which
+        hide them.
         """
         times = {} if self.scheduled_at is None else time_variables(self.scheduled_at, self.zone)
         return {**times, **self.vars}

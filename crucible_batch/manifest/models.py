@@ -94,9 +94,8 @@ class Budget(Part):
 
     @property
     def period(self) -> str | None:
-        """What ``credits`` is the limit for, such as a month of several runs; None:
-
-        the runs of one directory.
+        """What ``credits`` is the limit for, such as a month of several runs; None: the runs of one
+        directory.
         """
         return None
 
@@ -212,9 +211,8 @@ class JobEntry(Part):
 
     @property
     def is_derived(self) -> bool:
-        """Whether a feature makes its jobs, from outputs of other jobs:
-
-        a run may then add jobs to its plan.
+        """Whether a feature makes its jobs, from outputs of other jobs: a run may then add jobs to
+        its plan.
         """
         return False
 
@@ -321,9 +319,8 @@ class Header(Part):
         return iter(())
 
     def sources(self) -> Iterator[str]:
-        """Yield where runs read values from that are not in the manifest:
-
-        ``env:NAME`` or ``file:PATH``.
+        """Yield where runs read values from that are not in the manifest: ``env:NAME`` or
+        ``file:PATH``.
         """
         return iter(())
 

@@ -170,9 +170,8 @@ def slug(text: str) -> str:
 
 
 def folded(name: str) -> str:
-    """Return the text that identifies a name:
-
-    on some file systems, case and compatibility characters don't count.
+    """Return the text that identifies a name: on some file systems, case and compatibility
+    characters don't count.
     """
     if name.isascii():
         return name.lower()  # same result as the line below, faster
@@ -206,10 +205,7 @@ _PATTERN_FAULTS = (
 
 
 def faults(pattern: str) -> list[tuple[str, str | None]]:
-    """Return the problems of a path pattern:
-
-    messages, each with the nearest known field or None.
-    """
+    """Return the problems of a path pattern: messages, each with the nearest known field or None."""
     fields = ", ".join(f"{{{field}}}" for field in FIELDS)
     unknown = [name for name in _FIELD.findall(pattern) if name not in FIELDS]
     found = [

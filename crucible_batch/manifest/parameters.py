@@ -1,6 +1,5 @@
-"""Parameters of a job:
-
-literal values are used unchanged, values with templates are rendered for each job.
+"""Parameters of a job: literal values are used unchanged, values with templates are rendered for
+each job.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""Run ids:
-
-the manifest's `run_id` and the option `--run-id`, which are templates that are rendered once for a
-run.
+"""Run ids: the manifest's `run_id` and the option `--run-id`, which are templates that are rendered
+once for a run.
 """
 
 from __future__ import annotations

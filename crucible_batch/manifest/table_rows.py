@@ -1,6 +1,5 @@
-"""Rows of ``foreach``:
-
-records of a CSV, TSV or JSONL file, lines of a text, read one at a time, or files of a glob.
+"""Rows of ``foreach``: records of a CSV, TSV or JSONL file, lines of a text, read one at a time, or
+files of a glob.
 """
 
 from __future__ import annotations
@@ -146,9 +145,8 @@ class _Delimited:
                 yield self._record_fault(path, bad)
 
     def _record_fault(self, path: Path, bad: _BadRecord) -> RowFault:
-        """Return the fault of a record, at its first line:
-
-        an open quote takes all lines up to the next one.
+        """Return the fault of a record, at its first line: an open quote takes all lines up to the
+        next one.
         """
         message, hint = f"not {self.name}: {bad.error}", None
         if bad.last > bad.first:

@@ -57,9 +57,8 @@ _STATEMENTS: tuple[type[nodes.Node], ...] = (nodes.Output, nodes.For, nodes.If, 
 
 
 class UnknownName(UndefinedError):  # noqa: N818 - it becomes a Problem
-    """An unknown ``name`` in a template:
-
-    an attribute or key of ``owner``, or a variable if ``owner`` is None.
+    """An unknown ``name`` in a template: an attribute or key of ``owner``, or a variable if
+    ``owner`` is None.
     """
 
     def __init__(self, message: str, name: object, owner: object) -> None:

@@ -106,9 +106,8 @@ def job_count(job: JobEntry, header: Header) -> int:
 def override_problems(
     overrides: Mapping[str, str], header: Header, site: SourceNode
 ) -> Iterator[Problem]:
-    """Yield the problems of ``--var`` options:
-
-    names that aren't in the manifest's ``vars``, values not in UTF-8.
+    """Yield the problems of ``--var`` options: names that aren't in the manifest's ``vars``, values
+    not in UTF-8.
     """
     for name, value in overrides.items():
         if name not in header.vars:

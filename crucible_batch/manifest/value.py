@@ -1,6 +1,5 @@
-"""A manifest that a program gives as a value, not as a file:
-
-written as YAML, it is read and checked as any other.
+"""A manifest that a program gives as a value, not as a file: written as YAML, it is read and
+checked as any other.
 """
 
 from __future__ import annotations

@@ -35,9 +35,8 @@ MAX_WARNINGS = 100
 MAX_VALUES = 500_000
 """Keys and values in one document: about 25,000 jobs. Each takes about 250 bytes of memory."""
 MAX_ALIASED_VALUES = 100_000
-"""Keys and values that all aliases of a document may expand to:
-
-nine lines of nine aliases make a billion values.
+"""Keys and values that all aliases of a document may expand to: nine lines of nine aliases make a
+billion values.
 """
 MAX_ANCHORS = 100_000
 USE_A_TABLE = "keep rows in a .csv or .jsonl file and use `foreach`, or raise the limit with --max-manifest-size"

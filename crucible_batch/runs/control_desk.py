@@ -1,6 +1,5 @@
-"""Commands to a running run:
-
-read from words, as typed or sent by a page, and performed, journalled and shown.
+"""Commands to a running run: read from words, as typed or sent by a page, and performed, journalled
+and shown.
 """
 
 from __future__ import annotations
@@ -141,9 +140,8 @@ class ControlDesk:
         )
 
     def suspend(self, is_suspended: bool) -> None:
-        """Begin or end a suspension:
-
-        the run buys nothing, whatever is commanded. It is not journalled.
+        """Begin or end a suspension: the run buys nothing, whatever is commanded. It is not
+        journalled.
         """
         self.control.pause.suspend(is_suspended)
 

@@ -1,6 +1,5 @@
-"""Access to a run directory for repair and cleaning:
-
-its lock, its journal for writing, and its gateway.
+"""Access to a run directory for repair and cleaning: its lock, its journal for writing, and its
+gateway.
 """
 
 from __future__ import annotations

@@ -192,9 +192,8 @@ def _examined(
 
 
 def _has_run(journal: Journal, directory: Path, manifest: Path) -> bool:
-    """Return whether a run in ``outputs/NAME/RUN_ID`` was of this manifest:
-
-    its path is relative to ``outputs/..``.
+    """Return whether a run in ``outputs/NAME/RUN_ID`` was of this manifest: its path is relative to
+    ``outputs/..``.
     """
     base = directory.parents[2]
     real = os.path.realpath(manifest)
@@ -280,9 +279,8 @@ def recall(file: Path | None, manifest: Path, run_id: str) -> Iterator[Path]:
 
 
 def remembered(file: Path | None) -> Iterator[RememberedRun]:
-    """Yield the entries of the list:
-
-    runs that have begun, then those that did not start, the newest of each first.
+    """Yield the entries of the list: runs that have begun, then those that did not start, the
+    newest of each first.
     """
     try:
         if file is None or not file.is_file():
@@ -299,9 +297,8 @@ def remembered(file: Path | None) -> Iterator[RememberedRun]:
 
 
 def _is_path(text: str) -> bool:
-    """Return whether a text can be the name of a file:
-
-    functions of ``os`` raise ``ValueError`` for any other.
+    """Return whether a text can be the name of a file: functions of ``os`` raise ``ValueError`` for
+    any other.
     """
     try:
         return b"\0" not in os.fsencode(text)

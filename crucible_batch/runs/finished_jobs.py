@@ -1,7 +1,4 @@
-"""The jobs of a run for programs:
-
-the rows of its report, with the absolute paths of their outputs.
-"""
+"""The jobs of a run for programs: the rows of its report, with the absolute paths of their outputs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Functions whose arguments are the fields of a dataclass:
-
-its options are declared once, and are typed.
+"""Functions whose arguments are the fields of a dataclass: its options are declared once, and are
+typed.
 """
 
 from __future__ import annotations

@@ -93,9 +93,8 @@ def find_known_jobs(draft: PlanFile, directory: Path, wanted: Binding) -> KnownJ
 
 
 def _newest_beside(directory: Path, wanted: Binding) -> list[Path]:
-    """Return the run directories beside this one:
-
-    those of the same run id first, then the newest first.
+    """Return the run directories beside this one: those of the same run id first, then the newest
+    first.
     """
     listed = islice(journals_beside(directory, wanted), MOST_LISTED)
     return sorted(

@@ -62,9 +62,8 @@ def waits_for_shards(directory: Path) -> bool:
 
 
 def refuse_outstanding(outstanding: OutstandingShards | None, directory: Path) -> None:
-    """Raise ``ShardsOutstandingError`` if shards of a run directory were not merged:
-
-    their allowances are set aside.
+    """Raise ``ShardsOutstandingError`` if shards of a run directory were not merged: their
+    allowances are set aside.
     """
     if outstanding is None or not outstanding.missing:
         return
@@ -115,9 +114,8 @@ def shards_in(folder: Path) -> Iterator[Path]:
 
 
 class ShardJournalError(JournalError):
-    """The journal of a shard can't be merged:
-
-    it is damaged, or doesn't fit to its plan. Names the directory.
+    """The journal of a shard can't be merged: it is damaged, or doesn't fit to its plan. Names the
+    directory.
     """
 
 

@@ -105,9 +105,8 @@ class ReportedRun:
 
 
 class RunPart:
-    """Takes part in one run:
-
-    a new object for each run. Each method does nothing unless a part overrides it.
+    """Takes part in one run: a new object for each run. Each method does nothing unless a part
+    overrides it.
     """
 
     def around(self, run: ReadRun) -> AbstractAsyncContextManager[object]:
@@ -135,9 +134,8 @@ class RunPart:
         return nullcontext()
 
     def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
-        """Enclose the work of the engine:
-
-        give commands to the run, or check right before each purchase.
+        """Enclose the work of the engine: give commands to the run, or check right before each
+        purchase.
         """
         return nullcontext()
 

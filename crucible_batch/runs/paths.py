@@ -56,9 +56,8 @@ def main_directory(plan: SavedPlan) -> Path:
 
 
 def plan_folder(main: Path, plan_digest: str) -> Path:
-    """Return the folder of a divided plan in its main run directory:
-
-    its shards have their directories there.
+    """Return the folder of a divided plan in its main run directory: its shards have their
+    directories there.
     """
     return main / SHARDS_FOLDER / plan_digest[:8]
 

@@ -1,6 +1,5 @@
-"""The comparison of a plan with the directory's last plan:
-
-jobs that are new, changed, done or gone, and groups.
+"""The comparison of a plan with the directory's last plan: jobs that are new, changed, done or
+gone, and groups.
 """
 
 from __future__ import annotations

@@ -57,9 +57,8 @@ class DraftedPlan:
 
 
 class PlanPart:
-    """Takes part in one plan:
-
-    a new object for each. Each method does nothing unless a part overrides it.
+    """Takes part in one plan: a new object for each. Each method does nothing unless a part
+    overrides it.
     """
 
     def refuse(self, plan: ReadPlan) -> None:
@@ -75,9 +74,8 @@ class PlanPart:
     async def saved(
         self, stack: AsyncExitStack, plan: DraftedPlan, save_to: Path
     ) -> PlanSummary | None:
-        """Save the plan in the way of the part, and return its summary; None:
-
-        it is saved as any other.
+        """Save the plan in the way of the part, and return its summary; None: it is saved as any
+        other.
         """
         return None
 
@@ -86,9 +84,8 @@ class PlanPart:
         return ()
 
     def budget(self, plan: ReadPlan) -> Credits | None:
-        """Return the budget that a run would get now; None:
-
-        that of its terms. At most one part has one.
+        """Return the budget that a run would get now; None: that of its terms. At most one part has
+        one.
         """
         return None
 

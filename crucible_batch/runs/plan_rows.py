@@ -1,7 +1,4 @@
-"""The rows and figures of a plan:
-
-how many jobs of each shape are to be bought, and their prices.
-"""
+"""The rows and figures of a plan: how many jobs of each shape are to be bought, and their prices."""
 
 from __future__ import annotations
 

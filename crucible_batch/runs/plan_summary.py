@@ -1,6 +1,5 @@
-"""A summary of a plan:
-
-what a run would do and cost, by the present state of its directory and of the account.
+"""A summary of a plan: what a run would do and cost, by the present state of its directory and of
+the account.
 """
 
 from __future__ import annotations
@@ -115,9 +114,8 @@ class PlanSummary:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a run would change nothing:
-
-        each job is done or failed, and no answer is outstanding.
+        """Whether a run would change nothing: each job is done or failed, and no answer is
+        outstanding.
         """
         return self.comparison.is_settled and not self.held
 
@@ -158,9 +156,8 @@ class PlanSummary:
 
     @property
     def later_lines(self) -> tuple[PriceLine, ...]:
-        """The price lines of the jobs that the run may add:
-
-        those of all stages that don't wait for picks.
+        """The price lines of the jobs that the run may add: those of all stages that don't wait for
+        picks.
         """
         return tuple(
             line for preview in self.stages if preview.stage.is_counted for line in preview.lines
@@ -188,9 +185,8 @@ class PlanSummary:
 
     @property
     def estimate(self) -> Credits:
-        """The sum of all prices that are not unknown, lower and upper bounds mixed:
-
-        see ``least`` and ``most``.
+        """The sum of all prices that are not unknown, lower and upper bounds mixed: see ``least``
+        and ``most``.
         """
         return sum((line.total for line in self.lines if line.total is not None), ZERO)
 

@@ -1,6 +1,5 @@
-"""Planning:
-
-what a run would do and cost. Uploads nothing, spends nothing and leaves no files behind.
+"""Planning: what a run would do and cost. Uploads nothing, spends nothing and leaves no files
+behind.
 """
 
 from __future__ import annotations

@@ -80,9 +80,8 @@ def _kept(journal: Journal) -> _Reported | None:
 
 
 def _content(directory: Path, head: ReportHead, rows: RowFile, *, html: bool) -> str:
-    """Return the digest of the content of report and page:
-
-    rows, head, and the directory in their commands.
+    """Return the digest of the content of report and page: rows, head, and the directory in their
+    commands.
     """
     text = head.model_dump_json(exclude={"finished_at"})
     return hashlib.sha256(

@@ -1,6 +1,5 @@
-"""The report of a run directory, by its journal:
-
-``report.json``, ``report.html``, sidecars, and a copy in a store.
+"""The report of a run directory, by its journal: ``report.json``, ``report.html``, sidecars, and a
+copy in a store.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The request of a run, a plan or a check:
-
-one value that the command line and the Python API both make.
+"""The request of a run, a plan or a check: one value that the command line and the Python API both
+make.
 """
 
 from __future__ import annotations
@@ -167,9 +166,8 @@ def check_run_directory(directory: Path) -> None:
 
 
 def check_saving(request: RunRequest, save_to: Path | None, *, force: bool) -> None:
-    """Raise ``UserError`` if the plan can't be saved:
-
-    ``save_to`` is unusable or another file, or the input a plan.
+    """Raise ``UserError`` if the plan can't be saved: ``save_to`` is unusable or another file, or
+    the input a plan.
     """
     check_path("the path of the plan", save_to)
     if save_to is None:
@@ -231,9 +229,8 @@ def _followed(request: RunRequest, plan: SavedPlan) -> RunRequest:
 
 
 def _cannot_run_shards(request: RunRequest) -> UserError:
-    """Return why a divided plan is refused where the feature is missing:
-
-    its budget is set aside for its shards.
+    """Return why a divided plan is refused where the feature is missing: its budget is set aside
+    for its shards.
     """
     assert request.plan is not None
     return UserError(

@@ -129,9 +129,8 @@ def directory_outputs_url(directory: Path) -> ObjectUrl | None:
 
 
 def run_outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
-    """Return the URL of a run's outputs:
-
-    that of ``--out-dir``, or else that of its journal. None if they are local.
+    """Return the URL of a run's outputs: that of ``--out-dir``, or else that of its journal. None
+    if they are local.
     """
     url = None if out_dir is None else ObjectUrl.parse(out_dir)
     return url or directory_outputs_url(directory)

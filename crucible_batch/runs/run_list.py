@@ -15,9 +15,7 @@ from crucible_batch.shell_command import DEFAULT_DIRECTORY
 
 DEFAULT_LIMIT = 100
 _DEPTH = 2
-"""Directory levels:
-
-``outputs/NAME/RUN_ID`` is two below ``outputs``. Below that are only pictures.
+"""Directory levels: ``outputs/NAME/RUN_ID`` is two below ``outputs``. Below that are only pictures.
 """
 _MOST_ENTRIES = 100_000
 """The number of directory entries that a search reads, so that it ends in a folder that isn't a
@@ -122,9 +120,8 @@ def state_of(status: Status) -> RunState:
 
 
 def order_of(status: Status | None) -> tuple[bool, float]:
-    """Return the sort key of a list of runs:
-
-    running ones first, then by last activity, then unreadable ones.
+    """Return the sort key of a list of runs: running ones first, then by last activity, then
+    unreadable ones.
     """
     return (True, 1.0) if status is None else (not status.running, -status.changed_at)
 

@@ -1,6 +1,5 @@
-"""Saved plans:
-
-how they are written, and the check before a run that terms and jobs are still the same.
+"""Saved plans: how they are written, and the check before a run that terms and jobs are still the
+same.
 """
 
 from __future__ import annotations
@@ -61,9 +60,8 @@ class PlanBasis:
         return self.source.scheduled_at if is_used else self.scheduled_at_of_jobs()
 
     def scheduled_at_of_jobs(self) -> datetime | None:
-        """Return the scheduled time if templates of the jobs use it:
-
-        at another time they would be other jobs.
+        """Return the scheduled time if templates of the jobs use it: at another time they would be
+        other jobs.
         """
         return self.source.scheduled_at if time_variables_in(self.source, self.names) else None
 

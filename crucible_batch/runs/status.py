@@ -1,6 +1,5 @@
-"""The state of a run directory, read from its journal:
-
-also during a run, and after a run was killed.
+"""The state of a run directory, read from its journal: also during a run, and after a run was
+killed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The workflows of a manifest:
-
-fetching them from the gateway, and planning and checking jobs against them.
+"""The workflows of a manifest: fetching them from the gateway, and planning and checking jobs
+against them.
 """
 
 from __future__ import annotations
@@ -41,9 +40,8 @@ def workflows_of(manifest: Manifest) -> Mapping[str, Problem]:
 
 
 def _rendered_workflows(manifest: Manifest) -> Mapping[str, Problem]:
-    """Return what ``workflows_of`` does, from the expanded jobs:
-
-    needed if a workflow id is a template.
+    """Return what ``workflows_of`` does, from the expanded jobs: needed if a workflow id is a
+    template.
     """
     used: dict[str, Problem] = {}
     for item in expand(manifest):

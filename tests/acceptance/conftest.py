@@ -1,6 +1,5 @@
-"""What the acceptance tests stand on:
-
-a gateway that isn't ours, a folder as a user has it, and the command.
+"""What the acceptance tests stand on: a gateway that isn't ours, a folder as a user has it, and the
+command.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The product as a user has it, against a gateway that we did not write:
-
-every clause of the acceptance criterion.
+"""The product as a user has it, against a gateway that we did not write: every clause of the
+acceptance criterion.
 """
 
 from __future__ import annotations

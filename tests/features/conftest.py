@@ -44,8 +44,7 @@ __all__ = [
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out the tests of several features of which one was deleted:
-
-    ``shards/with_periods``, and ``together``.
+    """Leave out the tests of several features of which one was deleted: ``shards/with_periods``,
+    and ``together``.
     """
     return None if all(map(has_feature, features_of(collection_path / "tests"))) else True

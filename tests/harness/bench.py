@@ -98,9 +98,8 @@ class Tampered(httpx.AsyncBaseTransport):
 
 
 class FastRuns:
-    """What differs in the runs of a bench from those of a user:
-
-    the clock, and what costs time but decides nothing.
+    """What differs in the runs of a bench from those of a user: the clock, and what costs time but
+    decides nothing.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch, clock: FastClock) -> None:
@@ -152,9 +151,8 @@ class FastRuns:
 def _bound_without_delay(
     bind: Callable[[str, int], socket.socket], host: str, port: int
 ) -> socket.socket:
-    """A listening socket whose connections answer at once:
-
-    else each answer waits 40 ms for a delayed ACK.
+    """A listening socket whose connections answer at once: else each answer waits 40 ms for a
+    delayed ACK.
     """
     bound = bind(host, port)
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

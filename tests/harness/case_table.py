@@ -19,9 +19,8 @@ _WORDS = 60
 
 
 class EachCase:
-    """Whether each case is a test of its own, which ``-k`` selects:
-
-    the option ``--cases`` (``tests/conftest.py``).
+    """Whether each case is a test of its own, which ``-k`` selects: the option ``--cases``
+    (``tests/conftest.py``).
     """
 
     is_a_test = False
@@ -29,9 +28,8 @@ class EachCase:
 
 @dataclass(frozen=True)
 class _Case:
-    """A case:
-
-    its numbers in its tables, such as ``text-3:``, and its values by the names of the arguments.
+    """A case: its numbers in its tables, such as ``text-3:``, and its values by the names of the
+    arguments.
     """
 
     numbers: tuple[str, ...]
@@ -48,9 +46,8 @@ class _Case:
 
 
 def _word(value: Any) -> str:
-    """Return text for a value that is the same in each worker:
-
-    other representations have addresses, or no order.
+    """Return text for a value that is the same in each worker: other representations have
+    addresses, or no order.
     """
     if isinstance(value, str | bytes | int | float | Decimal | None):
         return f"{value!r:.{_WORDS}}"
@@ -98,9 +95,8 @@ def _values(case: Any, count: int) -> Iterable[Any]:
 
 
 def _case(number: int, values: Mapping[str, Any]) -> _Case:
-    """Return a case of a table, whose number has the name of its first argument:
-
-    other tables may be stacked on it.
+    """Return a case of a table, whose number has the name of its first argument: other tables may
+    be stacked on it.
     """
     return _Case((f"{next(iter(values))}-{number}:",), values)
 

@@ -185,9 +185,8 @@ def answering(
 
 @pytest.fixture(scope="session", autouse=True)
 def one_command_tree() -> Iterator[None]:
-    """Build the tree of commands once for all that run in this process, as the forks do:
-
-    it takes 70 ms.
+    """Build the tree of commands once for all that run in this process, as the forks do: it takes
+    70 ms.
     """
     build = functools.cache(typer.main.get_command)
     with pytest.MonkeyPatch.context() as patch:

@@ -35,7 +35,6 @@ def has_feature(name: str) -> bool:
 
 def features_of(path: Path) -> set[str]:
     """Return the features that a file of tests needs, by its folders:
-
     ``features/shards/with_periods`` needs both.
     """
     folders = path.relative_to(_TESTS).parts[:-1]

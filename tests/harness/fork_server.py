@@ -1,6 +1,5 @@
-"""The server of ``forked_commands.py``:
-
-a process that has loaded the program, and forks a command for each request.
+"""The server of ``forked_commands.py``: a process that has loaded the program, and forks a command
+for each request.
 """
 
 from __future__ import annotations
@@ -183,9 +182,8 @@ def _open_streams() -> None:
 
 
 def _exit(code: int) -> None:
-    """Exit as the interpreter does, but don't destroy its objects:
-
-    in a fork, that takes longer than the command.
+    """Exit as the interpreter does, but don't destroy its objects: in a fork, that takes longer
+    than the command.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()

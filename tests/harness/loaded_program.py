@@ -1,6 +1,5 @@
-"""The program as the server of forks has it in memory:
-
-loaded, and prepared as far as all commands are alike.
+"""The program as the server of forks has it in memory: loaded, and prepared as far as all commands
+are alike.
 """
 
 from __future__ import annotations
@@ -102,9 +101,8 @@ def _wait_less() -> None:
 
 
 def _prepare_features() -> None:
-    """Have each feature prepare itself:
-
-    ``prepare`` in ``tests/features/<name>/in_forks.py``, where there is one.
+    """Have each feature prepare itself: ``prepare`` in ``tests/features/<name>/in_forks.py``, where
+    there is one.
     """
     for path in sorted(_FEATURES.glob("*/in_forks.py")):
         importlib.import_module(f"tests.features.{path.parent.name}.in_forks").prepare()

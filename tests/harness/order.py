@@ -1,6 +1,5 @@
-"""The order of the tests in several workers:
-
-each worker always has tests that wait beside those that compute.
+"""The order of the tests in several workers: each worker always has tests that wait beside those
+that compute.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Ground for merges:
-
-a main run directory whose plan was divided, and shard directories made by hand.
+"""Ground for merges: a main run directory whose plan was divided, and shard directories made by
+hand.
 """
 
 from __future__ import annotations

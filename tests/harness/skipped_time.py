@@ -107,9 +107,8 @@ _write = GroupCommitWriter.write
 
 
 async def write_in_no_time(self: GroupCommitWriter, sql: str, values: Any, *following: Any) -> None:
-    """Write to the journal while time stands still:
-
-    the loop doesn't know of its thread. To replace its ``write``.
+    """Write to the journal while time stands still: the loop doesn't know of its thread. To replace
+    its ``write``.
     """
     loop = asyncio.get_running_loop()
     with loop.work() if isinstance(loop, TimeSkippingLoop) else nullcontext():
@@ -119,9 +118,8 @@ async def write_in_no_time(self: GroupCommitWriter, sql: str, values: Any, *foll
 def loops_for(
     item: pytest.Item, fixture: str
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Answer ``pytest_asyncio_loop_factories``:
-
-    tests that use ``fixture`` run in a loop that skips time.
+    """Answer ``pytest_asyncio_loop_factories``: tests that use ``fixture`` run in a loop that skips
+    time.
     """
     is_skipping = fixture in getattr(item, "fixturenames", ())
     return {"skipping": TimeSkippingLoop} if is_skipping else plain_loops()

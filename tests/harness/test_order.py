@@ -1,6 +1,5 @@
-"""The order of the tests in several workers:
-
-none is left out, and each worker mixes tests that wait with others.
+"""The order of the tests in several workers: none is left out, and each worker mixes tests that
+wait with others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The page of the harness is true:
-
-its examples are in the tests that it names, and its files exist.
+"""The page of the harness is true: its examples are in the tests that it names, and its files
+exist.
 """
 
 from __future__ import annotations

@@ -53,9 +53,8 @@ OTHERS = {
 
 
 def _texts(node: ast.AST, constants: dict[str, str]) -> Iterator[str]:
-    """What an expression can come to:
-
-    its strings, names of constants resolved, a placeholder for what is filled in.
+    """What an expression can come to: its strings, names of constants resolved, a placeholder for
+    what is filled in.
     """
     match node:
         case ast.Constant(value=str(text)):
@@ -89,9 +88,8 @@ def _constants(tree: ast.AST) -> dict[str, str]:
 
 
 def _given(nodes: list[ast.AST], constants: dict[str, str]) -> Iterator[str]:
-    """Yield what stands where a code is given:
-
-    ``code = ``, ``code=``, and the first argument of what takes one.
+    """Yield what stands where a code is given: ``code = ``, ``code=``, and the first argument of
+    what takes one.
     """
     for node in nodes:
         match node:
@@ -136,9 +134,8 @@ def nodes() -> dict[Path, list[ast.AST]]:
 
 @pytest.fixture(scope="module")
 def constants(nodes: dict[Path, list[ast.AST]]) -> dict[str, str]:
-    """Constants that hold a code, whichever module has them:
-
-    they are imported under their own names.
+    """Constants that hold a code, whichever module has them: they are imported under their own
+    names.
     """
     found = {
         name: text for of_file in nodes.values() for name, text in _constants(of_file[0]).items()

@@ -1,7 +1,4 @@
-"""The layers hold:
-
-arrows between rooms only go down, and rooms side by side don't know each other.
-"""
+"""The layers hold: arrows between rooms only go down, and rooms side by side don't know each other."""
 
 from __future__ import annotations
 

@@ -66,9 +66,8 @@ FILLED = {"z": {"prompt": "prompt.value", "image": "image.value"}}
 def test_what_the_former_plan_filled_is_filled_again(
     desk: Desk, listed: tuple[str, ...] | None
 ) -> None:
-    """The list is missing, or has a name that comes first:
-
-    the job is the same, and not bought again.
+    """The list is missing, or has a name that comes first: the job is the same, and not bought
+    again.
     """
     before = desk.lists("prompt.value", "image.value").job(IMAGE_JOB)
     desk.workflows["z"] = Workflow("z", listed)

@@ -1,6 +1,5 @@
-"""Where outputs go is planned:
-
-what would collide on some disk, or with what the run keeps for itself, is a problem.
+"""Where outputs go is planned: what would collide on some disk, or with what the run keeps for
+itself, is a problem.
 """
 
 from __future__ import annotations

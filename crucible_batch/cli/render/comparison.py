@@ -1,6 +1,5 @@
-"""What a plan changes, compared with the directory's last plan:
-
-jobs by mark, with reasons, as text and JSON.
+"""What a plan changes, compared with the directory's last plan: jobs by mark, with reasons, as text
+and JSON.
 """
 
 from __future__ import annotations

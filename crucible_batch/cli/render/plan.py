@@ -1,6 +1,5 @@
-"""A plan as text and JSON:
-
-the remaining jobs, their cost as far as it can be known, and the budget.
+"""A plan as text and JSON: the remaining jobs, their cost as far as it can be known, and the
+budget.
 """
 
 from __future__ import annotations
@@ -109,9 +108,8 @@ def _of_features(plan: PlanSummary) -> dict[str, Json]:
 
 
 def cost_words(lines: Iterable[PriceLine]) -> str:
-    """Return the sum of price lines:
-
-    exact, a range, at least or at most; lines without any price by their names.
+    """Return the sum of price lines: exact, a range, at least or at most; lines without any price
+    by their names.
     """
     lines = list(lines)
     priced = [line for line in lines if line.each is not None]
@@ -180,9 +178,8 @@ def _each(line: PriceLine, each: Credits) -> str:
 
 
 def _what(line: PriceLine) -> Text:
-    """Return what is bought:
-
-    the workflow, and the parameters that distinguish it from others in the plan.
+    """Return what is bought: the workflow, and the parameters that distinguish it from others in
+    the plan.
     """
     params = _params(line)
     return Text.assemble(

@@ -1,6 +1,5 @@
-"""The summary of a run in at most twelve lines:
-
-counts, credits, the place of the results, the next command.
+"""The summary of a run in at most twelve lines: counts, credits, the place of the results, the next
+command.
 """
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-"""Divided plans:
-
-runs of shards on several machines, without a database, and their merge into one run directory.
+"""Divided plans: runs of shards on several machines, without a database, and their merge into one
+run directory.
 """

@@ -1,6 +1,5 @@
-"""Plans that are divided into shards:
-
-what is required of them, their rows, and the note in the main run directory.
+"""Plans that are divided into shards: what is required of them, their rows, and the note in the
+main run directory.
 """
 
 from __future__ import annotations
@@ -40,9 +39,8 @@ from crucible_batch.shell_command import run_command
 
 _IN_DOUBT = {AssetPhase.INTENDED, AssetPhase.CREATED, AssetPhase.UPLOADED}
 _LEFT_ALONE = {Phase.SUCCEEDED, Phase.FAILED, Phase.UNAVAILABLE, Phase.UNREADABLE}
-"""Phases of jobs that stay in the main run directory:
-
-nothing more is bought for them, or nothing without a request.
+"""Phases of jobs that stay in the main run directory: nothing more is bought for them, or nothing
+without a request.
 """
 
 
@@ -193,9 +191,8 @@ class PlanToDivide:
         return found
 
     def _check_images(self, division: Division) -> None:
-        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway:
-
-        no shard uploads one.
+        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway: no
+        shard uploads one.
         """
         if not division.missing:
             return

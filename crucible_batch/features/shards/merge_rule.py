@@ -1,6 +1,5 @@
-"""The merge of shards into their main run directory:
-
-which shards, which events, and how the merged run ended. Pure.
+"""The merge of shards into their main run directory: which shards, which events, and how the merged
+run ended. Pure.
 """
 
 from __future__ import annotations

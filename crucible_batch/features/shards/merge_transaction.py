@@ -1,7 +1,4 @@
-"""The events of shards into the main journal:
-
-collected and checked, then added in one transaction.
-"""
+"""The events of shards into the main journal: collected and checked, then added in one transaction."""
 
 from __future__ import annotations
 
@@ -114,9 +111,8 @@ class ShardMerge:
             forget_report(self.journal)
 
     def _budget(self) -> Credits:
-        """Return the plan's budget:
-
-        what was committed when it was divided and all allowances, if it wasn't noted.
+        """Return the plan's budget: what was committed when it was divided and all allowances, if
+        it wasn't noted.
         """
         if self.outstanding.budget is not None:
             return self.outstanding.budget

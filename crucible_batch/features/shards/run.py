@@ -85,9 +85,8 @@ def shard_run(request: RunRequest, parts: Parts) -> RunKind:
 
 
 class ShardJobs:
-    """The jobs of one shard, as ``JobSource`` describes:
-
-    those of the plan, in a directory of their own.
+    """The jobs of one shard, as ``JobSource`` describes: those of the plan, in a directory of their
+    own.
     """
 
     may_delete_images = False
@@ -214,9 +213,8 @@ def _check_directory(directory: Path, plan: SavedPlan, shard: ShardId) -> None:
 
 
 def _begin(journal: Journal, plan: SavedPlan, shard: ShardId, rows: ShardRows, now: float) -> None:
-    """Note the shard, and store which images are at the gateway:
-
-    the first events of its journal, once.
+    """Note the shard, and store which images are at the gateway: the first events of its journal,
+    once.
     """
     if journal.last_number():
         return

@@ -57,9 +57,8 @@ class Division:
 
     @property
     def left_out(self) -> int:
-        """The number of jobs in no shard:
-
-        they are not admitted, and need images that are not uploaded.
+        """The number of jobs in no shard: they are not admitted, and need images that are not
+        uploaded.
         """
         return sum(number == NO_SHARD for number in self.numbers)
 
@@ -146,9 +145,8 @@ class Divider:
         return min(fitting, key=lambda shard: (shard.jobs, shard.number), default=None)
 
     def _add_margins(self) -> None:
-        """Divide what is left over evenly, up to one bound each:
-
-        with it, jobs needn't be submitted one at a time.
+        """Divide what is left over evenly, up to one bound each: with it, jobs needn't be submitted
+        one at a time.
         """
         if not self._open:
             return

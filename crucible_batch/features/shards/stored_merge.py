@@ -169,9 +169,8 @@ def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, 
 
 
 def refuse_unfinished(shards: Iterable[ShardDirectory]) -> None:
-    """Raise ``UserError`` if the newest run of a shard has no end:
-
-    it was killed, or is running on another machine.
+    """Raise ``UserError`` if the newest run of a shard has no end: it was killed, or is running on
+    another machine.
     """
     for shard in shards:
         if shard.ending is None:

@@ -71,9 +71,8 @@ async def list_plan(objects: ObjectPort, digest: str, *, after: int | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is needed to list a plan:
-
-    the store, and the list's last entry before its budget was known.
+    """What is needed to list a plan: the store, and the list's last entry before its budget was
+    known.
     """
 
     objects: ObjectPort

@@ -19,9 +19,8 @@ from crucible_batch.runs.object_runs import claim_prefix, note_url
 from crucible_batch.saved_plan import SavedPlan
 
 _WRITERS = "log_writers"
-"""The newest processes that wrote the local journal to the log:
-
-the last one that did, and one that may not have.
+"""The newest processes that wrote the local journal to the log: the last one that did, and one that
+may not have.
 """
 
 

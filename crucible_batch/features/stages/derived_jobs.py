@@ -142,7 +142,6 @@ class DerivedJobs:
         self._derived: set[OutputKey] = set()
         self.owners = saved.owners()
         """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest:
-
         see the planner.
         """
         self._planner: Planner
@@ -374,9 +373,8 @@ class DerivedJobs:
         )
 
     def _order_of(self, planned: PlannedJob) -> _Order:
-        """Return where a job stands:
-
-        its entry; then its position, or where its source stands, and the output.
+        """Return where a job stands: its entry; then its position, or where its source stands, and
+        the output.
         """
         entry, source = self._entry_of(planned.name), planned.source
         if source is None:

@@ -1,6 +1,5 @@
-"""An entry of ``jobs`` with ``from``:
-
-which outputs of other jobs it takes, and the jobs that it makes from them.
+"""An entry of ``jobs`` with ``from``: which outputs of other jobs it takes, and the jobs that it
+makes from them.
 """
 
 from __future__ import annotations
@@ -74,9 +73,8 @@ class DerivingEntry:
         return self._picks is None or self._picks.takes(source.name, index)
 
     def expected(self, source: SourceJob) -> Sequence[int]:
-        """Return the outputs that are expected of a job that has not run:
-
-        one, unless the picks name others.
+        """Return the outputs that are expected of a job that has not run: one, unless the picks
+        name others.
         """
         return [0] if self._picks is None else self._picks.indexes(source.name)
 
@@ -87,9 +85,8 @@ class DerivingEntry:
                 yield job
 
     def make(self, source: Source) -> Iterator[MadeJob]:
-        """Yield the jobs of one output:
-
-        a job, or None and its problems, for each combination and repeat.
+        """Yield the jobs of one output: a job, or None and its problems, for each combination and
+        repeat.
         """
         copy = 0
         for combination in self._combinations:
@@ -107,9 +104,8 @@ class DerivingEntry:
             return ""
 
     def _check_picks(self) -> None:
-        """Add a problem for each pick that names no source:
-
-        a typo would otherwise be a picture that is missing.
+        """Add a problem for each pick that names no source: a typo would otherwise be a picture
+        that is missing.
         """
         if self._picks is None:
             return

@@ -1,6 +1,5 @@
-"""The picks of a run:
-
-which outputs its next stage takes, in the picks file that the manifest names.
+"""The picks of a run: which outputs its next stage takes, in the picks file that the manifest
+names.
 """
 
 from __future__ import annotations

@@ -61,9 +61,8 @@ def parse_pick(text: str) -> tuple[str, int | None]:
 
 
 def parse_picks(text: str) -> Picks:
-    """Return the entries of a picks file:
-
-    one a line; blank lines and lines that begin with ``#`` are ignored.
+    """Return the entries of a picks file: one a line; blank lines and lines that begin with ``#``
+    are ignored.
     """
     chosen: dict[str, frozenset[int | None]] = {}
     lines: dict[tuple[str, int | None], int] = {}

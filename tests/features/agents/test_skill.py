@@ -1,6 +1,5 @@
-"""The guide for agents is true:
-
-its commands run as printed, with the exit codes and results that it shows.
+"""The guide for agents is true: its commands run as printed, with the exit codes and results that
+it shows.
 """
 
 from __future__ import annotations

@@ -311,9 +311,8 @@ class World:
         return next((job for job, (now, _, _) in directory.open.items() if now == state), None)
 
     def answer(self, directory: Directory, _price: Decimal) -> None:
-        """The answer of a submit, or of the same submit sent again by the server:
-
-        then it may be bought only now.
+        """The answer of a submit, or of the same submit sent again by the server: then it may be
+        bought only now.
         """
         if (job := self._next(directory, "sent")) is not None:
             _, price, is_servers = directory.open[job]

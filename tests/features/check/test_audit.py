@@ -1,6 +1,5 @@
-"""The audit:
-
-whatever happened, honest books and an honest ledger agree, and no altered amount gets by.
+"""The audit: whatever happened, honest books and an honest ledger agree, and no altered amount gets
+by.
 """
 
 from __future__ import annotations

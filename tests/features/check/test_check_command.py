@@ -213,9 +213,8 @@ def set_list(cli: Cli, entries: int) -> None:
 
 
 def test_a_tick_is_shown_only_if_all_purchases_were_checked(tmp_path: Path) -> None:
-    """The first run saw the ledger, the second one did not:
-
-    a gateway of today may list nothing tomorrow.
+    """The first run saw the ledger, the second one did not: a gateway of today may list nothing
+    tomorrow.
     """
     with running_sandbox("--time-scale", "0") as url:
         cli = Cli(tmp_path, url)

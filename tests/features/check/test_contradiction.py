@@ -1,6 +1,5 @@
-"""A journal that contradicts itself about one job:
-
-its outputs are checked and restored, and its ledger is audited.
+"""A journal that contradicts itself about one job: its outputs are checked and restored, and its
+ledger is audited.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Outputs that are listed after the end of a run:
-
-an audit finds them, and ``check --fix`` saves them.
+"""Outputs that are listed after the end of a run: an audit finds them, and ``check --fix`` saves
+them.
 """
 
 from __future__ import annotations

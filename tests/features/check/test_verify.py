@@ -1,7 +1,4 @@
-"""Outputs held against the journal, and brought back for no credits:
-
-the recorded bytes or nothing.
-"""
+"""Outputs held against the journal, and brought back for no credits: the recorded bytes or nothing."""
 
 from __future__ import annotations
 

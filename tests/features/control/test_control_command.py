@@ -62,9 +62,8 @@ def ctl(cli: Cli, name: str, *words: str) -> Done:
 
 
 def bought(url: str, name: str) -> int:
-    """How many jobs of a manifest the gateway has accepted:
-
-    the budget of each test's jobs is its own.
+    """How many jobs of a manifest the gateway has accepted: the budget of each test's jobs is its
+    own.
     """
     state = httpx.get(f"{url}/_sandbox/state", trust_env=False).json()
     return sum(name in job["params"].values() for job in state["jobs"])

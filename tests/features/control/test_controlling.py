@@ -1,6 +1,5 @@
-"""The connections to a run's socket:
-
-who may give commands, and those that say nothing cost the run nothing.
+"""The connections to a run's socket: who may give commands, and those that say nothing cost the run
+nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Apprise as a channel:
-
-sent in a thread, to a server of Apprise's own JSON service; nothing of the URL is shown.
+"""Apprise as a channel: sent in a thread, to a server of Apprise's own JSON service; nothing of the
+URL is shown.
 """
 
 from __future__ import annotations

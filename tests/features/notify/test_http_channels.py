@@ -1,6 +1,5 @@
-"""Heartbeats and webhooks over real connections:
-
-what is sent, what each answer means, and that nothing hangs.
+"""Heartbeats and webhooks over real connections: what is sent, what each answer means, and that
+nothing hangs.
 """
 
 from __future__ import annotations

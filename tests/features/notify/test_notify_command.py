@@ -1,6 +1,5 @@
-"""Notifications from the command line:
-
-``doctor MANIFEST``, the options of ``run``, and that no secret is shown.
+"""Notifications from the command line: ``doctor MANIFEST``, the options of ``run``, and that no
+secret is shown.
 """
 
 from __future__ import annotations

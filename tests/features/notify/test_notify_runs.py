@@ -1,6 +1,5 @@
-"""Notifications of complete runs:
-
-which messages, when, what they contain, and that the run does not depend on them.
+"""Notifications of complete runs: which messages, when, what they contain, and that the run does
+not depend on them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Addresses and secrets:
-
-where they are read from, what is refused, and that no message repeats them.
+"""Addresses and secrets: where they are read from, what is refused, and that no message repeats
+them.
 """
 
 from __future__ import annotations

@@ -104,9 +104,8 @@ class Run:
     uploading: set[str] = field(default_factory=set)
     created: set[str] = field(default_factory=set)
     allowance: Decimal | None = None
-    """Of a shard:
-
-    the part of its main run's credits that it may spend. Its process may be killed, and run again.
+    """Of a shard: the part of its main run's credits that it may spend. Its process may be killed,
+    and run again.
     """
     is_divided: bool = False
     """Shards have the credits, so that this run neither buys nor is settled."""
@@ -204,9 +203,8 @@ class AccountWorld:
         run.sent[job] = held.key
 
     def _may_send(self, run: Run) -> bool:
-        """Whether the oldest submit may be sent, or sent again:
-
-        as at admission, unless it was charged already.
+        """Whether the oldest submit may be sent, or sent again: as at admission, unless it was
+        charged already.
         """
         if run.budget is None or not run.sent:
             return False
@@ -326,9 +324,8 @@ class AccountWorld:
         self.runs[name].budget = None
 
     def end(self, name: str) -> None:
-        """End a run in good order:
-
-        settle from its journal. What is in flight or in doubt stays for a later run.
+        """End a run in good order: settle from its journal. What is in flight or in doubt stays for
+        a later run.
         """
         run = self.runs[name]
         if run.budget is not None and name not in self.shards:
@@ -359,9 +356,8 @@ class AccountWorld:
         run.budget, run.is_divided = None, True
 
     def merge(self, name: str, *, is_killed: bool) -> None:
-        """Merge the shards of a run as they are, and settle it; ``is_killed``:
-
-        the merge is killed in between.
+        """Merge the shards of a run as they are, and settle it; ``is_killed``: the merge is killed
+        in between.
         """
         run = self.runs[name]
         if not run.is_divided:

@@ -1,6 +1,5 @@
-"""Whether a run uses what it has set aside, as the account knows it:
-
-by a lock that ends with the process.
+"""Whether a run uses what it has set aside, as the account knows it: by a lock that ends with the
+process.
 """
 
 from __future__ import annotations

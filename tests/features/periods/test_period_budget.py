@@ -358,9 +358,8 @@ def test_what_was_bought_while_the_clock_was_ahead_counts_today(place: Place) ->
 
 
 def test_jobs_in_flight_since_an_earlier_period_are_no_credit_for_this_one(place: Place) -> None:
-    """If they fail, their refunds belong to the earlier period:
-
-    what was set aside covers what is bought instead.
+    """If they fail, their refunds belong to the earlier period: what was set aside covers what is
+    bought instead.
     """
     journal = place.journal("a")
     write(journal, *bought("a", NOON - 86_400, 12, ended=()))

@@ -1,6 +1,5 @@
-"""The budget of a period:
-
-manifests that share an account, from the command line and against a real gateway.
+"""The budget of a period: manifests that share an account, from the command line and against a real
+gateway.
 """
 
 from __future__ import annotations

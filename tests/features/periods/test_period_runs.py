@@ -1,6 +1,5 @@
-"""The budget that a run gets of its account's period:
-
-what it may buy, what is recorded, and how it is explained.
+"""The budget that a run gets of its account's period: what it may buy, what is recorded, and how it
+is explained.
 """
 
 from __future__ import annotations
@@ -110,9 +109,8 @@ async def test_a_job_that_the_period_has_no_credits_for_is_explained_by_the_peri
 async def test_a_journal_from_a_backup_is_another_one_although_its_jobs_are_restored(
     start: Any,
 ) -> None:
-    """What is restored are events of the run that restores:
-
-    they don't make the journal the account's newest one.
+    """What is restored are events of the run that restores: they don't make the journal the
+    account's newest one.
     """
     unlimited = "{credits: 100}"
     async with start() as bench:

@@ -1,6 +1,5 @@
-"""The question before a run without a budget:
-
-the prices that earlier runs paid are what it asks consent for.
+"""The question before a run without a budget: the prices that earlier runs paid are what it asks
+consent for.
 """
 
 from dataclasses import replace

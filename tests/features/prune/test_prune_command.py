@@ -1,7 +1,4 @@
-"""``prune`` on real run directories:
-
-what goes, what stays, and that nothing is ever bought again.
-"""
+"""``prune`` on real run directories: what goes, what stays, and that nothing is ever bought again."""
 
 from __future__ import annotations
 
@@ -37,9 +34,8 @@ OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def three_runs(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Path:
-    """A folder with a manifest and three finished runs of it:
-
-    ``a``, and later copies with other run ids.
+    """A folder with a manifest and three finished runs of it: ``a``, and later copies with other
+    run ids.
     """
     cli = Cli(tmp_path_factory.mktemp("runs"), gateway)
     cli.write("nightly", "- {name: fox, prompt: a fox, repeat: 2}")

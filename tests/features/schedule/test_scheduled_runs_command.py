@@ -92,9 +92,8 @@ SCHEDULED = BERLIN + 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", catch
 
 
 def _night(cli: Cli, name: str, day: int, *options: str, **environment: str) -> Done:
-    """Run the manifest on a night in January 2040:
-
-    each begins before its scheduled time, so none is too old.
+    """Run the manifest on a night in January 2040: each begins before its scheduled time, so none
+    is too old.
     """
     at = f"2040-01-{day:02}T03:15:00+01:00"
     return cli("run", f"{name}.yaml", *options, CRUCIBLE_BATCH_SCHEDULED_AT=at, **environment)
@@ -175,10 +174,7 @@ def _lines_until(process: subprocess.Popen[str], kind: str) -> str:
 def test_the_next_command_has_the_time_that_the_prompts_use(
     cli: Cli, options: tuple[str, ...]
 ) -> None:
-    """Without it, the same command would buy all jobs again on another day:
-
-    their prompts differ.
-    """
+    """Without it, the same command would buy all jobs again on another day: their prompts differ."""
     head = DATED + 'schedule: {cron: "15 3 * * *"}\n'
     cli.write("dated", '- {name: fox, prompt: "a fox on {{ date }}", repeat: 2}', head=head)
     at = "2026-11-20T02:15:00Z"

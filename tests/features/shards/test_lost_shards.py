@@ -1,6 +1,5 @@
-"""The journal of a main run directory is lost while its shards are out:
-
-nothing is bought until they are merged.
+"""The journal of a main run directory is lost while its shards are out: nothing is bought until
+they are merged.
 """
 
 from __future__ import annotations

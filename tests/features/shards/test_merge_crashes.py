@@ -33,9 +33,8 @@ class StoppedError(BaseException):
 
 
 class Boundaries:
-    """Counts the effects of a merge on files and databases, and stops it at one of them:
-
-    before it, or after it.
+    """Counts the effects of a merge on files and databases, and stops it at one of them: before it,
+    or after it.
     """
 
     def __init__(self, stop_at: int | None, stop: Callable[[], None], *, after: bool) -> None:

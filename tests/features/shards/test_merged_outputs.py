@@ -1,7 +1,4 @@
-"""What a merge takes from the directories of shards:
-
-their outputs, and nothing that is not theirs.
-"""
+"""What a merge takes from the directories of shards: their outputs, and nothing that is not theirs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Shards are merged into their main run directory:
-
-each once, all of them, and nothing of another file is lost.
+"""Shards are merged into their main run directory: each once, all of them, and nothing of another
+file is lost.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""``plan --probe`` from the command line:
-
-shown as a run, then a plan; or no plan, and the exit code of a run.
+"""``plan --probe`` from the command line: shown as a run, then a plan; or no plan, and the exit
+code of a run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Before a plan is divided:
-
-each price is learned, each image uploaded once, and no job submitted for its image.
+"""Before a plan is divided: each price is learned, each image uploaded once, and no job submitted
+for its image.
 """
 
 from __future__ import annotations
@@ -63,10 +62,7 @@ async def probed(bench: Any, manifest: Path, **options: Any) -> ProbeResult:
 
 
 class Left:
-    """What a run directory has for its shards:
-
-    the new jobs, their missing images, and the prices.
-    """
+    """What a run directory has for its shards: the new jobs, their missing images, and the prices."""
 
     def __init__(self, bench: Any, out: Path | None = None) -> None:
         with Journal.read(out or bench.path / "out") as journal:
@@ -106,9 +102,8 @@ class Left:
 
 
 def check(bench: Any) -> Left:
-    """The property that matters:
-
-    what is left can be run by shards that upload nothing and know each price.
+    """The property that matters: what is left can be run by shards that upload nothing and know
+    each price.
     """
     left = Left(bench)
     assert left.missing == set()
@@ -265,10 +260,7 @@ def check_with_lost(bench: Any, out: Path | None = None) -> Left:
 
 @pytest.mark.parametrize("price", ["0.5", "20"])
 async def test_the_budget_is_kept_at_every_row_where_uploads_cost_what_nobody_knew(start, price):
-    """Uploads at once, on a budget for some of them:
-
-    what is charged and reserved never exceeds it.
-    """
+    """Uploads at once, on a budget for some of them: what is charged and reserved never exceeds it."""
     budget = Decimal(60)
     async with start(upload_price=Decimal(price)) as bench:
         pictures(bench, 8)

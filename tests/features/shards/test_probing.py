@@ -1,6 +1,5 @@
-"""What a probe buys and uploads:
-
-one job of each shape without a price, then each missing image once.
+"""What a probe buys and uploads: one job of each shape without a price, then each missing image
+once.
 """
 
 from __future__ import annotations

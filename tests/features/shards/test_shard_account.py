@@ -1,6 +1,5 @@
-"""The account of a shard:
-
-that in which its plan was divided, by the key or by what the key can read.
+"""The account of a shard: that in which its plan was divided, by the key or by what the key can
+read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The division of a plan into shards:
-
-each line of the table at the head of ``features/shards/shard_division.py``.
+"""The division of a plan into shards: each line of the table at the head of
+``features/shards/shard_division.py``.
 """
 
 from __future__ import annotations
@@ -193,10 +192,7 @@ def test_the_allowances_are_never_more_than_what_is_left(
 def test_each_admitted_job_fits_its_shards_allowance_at_the_expected_prices(
     plan: tuple[PriceBook, list[tuple[Shape, set[str]]], int, Credits],
 ) -> None:
-    """Played as a shard does:
-
-    in order, each held at its need, then settled at the expected price.
-    """
+    """Played as a shard does: in order, each held at its need, then settled at the expected price."""
     prices, jobs, shards, left = plan
     division = divided(list(jobs), shards=shards, left=str(left), prices=prices)
     spent = dict.fromkeys(range(1, shards + 1), ZERO)

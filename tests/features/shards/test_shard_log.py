@@ -1,6 +1,5 @@
-"""The log of a shard in an object store:
-
-one process at a time can continue it, and nothing in it is lost.
+"""The log of a shard in an object store: one process at a time can continue it, and nothing in it
+is lost.
 """
 
 from __future__ import annotations

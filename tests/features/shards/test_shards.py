@@ -1,6 +1,5 @@
-"""Shards of a saved plan:
-
-their rows are checked like a manifest's jobs, and their allowances are set aside once.
+"""Shards of a saved plan: their rows are checked like a manifest's jobs, and their allowances are
+set aside once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Plans that are divided into shards, from the command line:
-
-divided, run shard by shard, refused in words.
+"""Plans that are divided into shards, from the command line: divided, run shard by shard, refused
+in words.
 """
 
 import json

@@ -136,9 +136,8 @@ def killing(*_given: object, **_named: object) -> None:
 
 
 def stopping_at(count: int, *, answered: bool) -> httpx.AsyncBaseTransport:
-    """A transport whose process is killed at a submit:
-
-    before its answer, and after it was sent if ``answered``.
+    """A transport whose process is killed at a submit: before its answer, and after it was sent if
+    ``answered``.
     """
     seen = [0]
 

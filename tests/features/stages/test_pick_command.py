@@ -1,6 +1,5 @@
-"""Stages and picks from the command line:
-
-what waits, the commands that go on, and what ``pick`` refuses.
+"""Stages and picks from the command line: what waits, the commands that go on, and what ``pick``
+refuses.
 """
 
 from __future__ import annotations

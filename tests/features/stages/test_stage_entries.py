@@ -1,6 +1,5 @@
-"""Entries with ``from``:
-
-which jobs they make of which outputs, and what is refused before anything is bought.
+"""Entries with ``from``: which jobs they make of which outputs, and what is refused before anything
+is bought.
 """
 
 from __future__ import annotations

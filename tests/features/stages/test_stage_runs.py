@@ -1,6 +1,5 @@
-"""Jobs that are made from the outputs of other jobs:
-
-one run, runs that are killed, and directories that are lost.
+"""Jobs that are made from the outputs of other jobs: one run, runs that are killed, and directories
+that are lost.
 """
 
 from __future__ import annotations

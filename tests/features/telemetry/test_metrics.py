@@ -1,6 +1,5 @@
-"""The metrics of a run:
-
-their names, values and labels, and the docs, alerts and dashboard that use them.
+"""The metrics of a run: their names, values and labels, and the docs, alerts and dashboard that use
+them.
 """
 
 from __future__ import annotations

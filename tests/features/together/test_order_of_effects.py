@@ -170,9 +170,8 @@ async def run_by_server(bench: Any, effects: Effects, cap: WatchedCap) -> Mappin
 
 
 def assert_order(effects: Effects, expected: Sequence[str]) -> None:
-    """Check the order, and that the run was listed before it could buy:
-
-    between the lock and the period.
+    """Check the order, and that the run was listed before it could buy: between the lock and the
+    period.
     """
     assert effects.without("list entry") == expected
     seen = effects.seen

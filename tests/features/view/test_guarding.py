@@ -1,6 +1,5 @@
-"""Who may ask, for what, and how:
-
-names made to lead here, paths that lead away, methods that would change.
+"""Who may ask, for what, and how: names made to lead here, paths that lead away, methods that would
+change.
 """
 
 from __future__ import annotations

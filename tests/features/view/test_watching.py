@@ -1,6 +1,5 @@
-"""Looking again and again comes to the same as reading everything anew:
-
-after each event of real runs.
+"""Looking again and again comes to the same as reading everything anew: after each event of real
+runs.
 """
 
 from __future__ import annotations

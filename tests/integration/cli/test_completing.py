@@ -1,6 +1,5 @@
-"""The Tab key:
-
-in a real bash, and what zsh and fish are told; they are pressed in ``tests/verification/terminal``.
+"""The Tab key: in a real bash, and what zsh and fish are told; they are pressed in
+``tests/verification/terminal``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""A journal that is damaged, or was edited by hand:
-
-every command ends with a documented exit code and says why.
+"""A journal that is damaged, or was edited by hand: every command ends with a documented exit code
+and says why.
 """
 
 from __future__ import annotations

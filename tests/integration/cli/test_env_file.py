@@ -1,6 +1,5 @@
-"""Where the key and the address come from:
-
-``--env-file``, and a ``.env`` beside the manifest that is not read.
+"""Where the key and the address come from: ``--env-file``, and a ``.env`` beside the manifest that
+is not read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Threads share one heap once that was said, and have one each where it wasn't:
-
-asked of the C library itself.
+"""Threads share one heap once that was said, and have one each where it wasn't: asked of the C
+library itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""What an unattended run prints and logs:
-
-nothing with -q if all is well, and otherwise why, in one line.
+"""What an unattended run prints and logs: nothing with -q if all is well, and otherwise why, in one
+line.
 """
 
 from __future__ import annotations

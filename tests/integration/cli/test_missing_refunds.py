@@ -1,6 +1,5 @@
-"""Refunds that don't come, at the installed command:
-
-what it says, what it exits with, and the person's way out.
+"""Refunds that don't come, at the installed command: what it says, what it exits with, and the
+person's way out.
 """
 
 from __future__ import annotations

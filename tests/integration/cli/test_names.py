@@ -1,6 +1,5 @@
-"""Names that text or the file system can't hold:
-
-refused with exit code 2 before anything is bought.
+"""Names that text or the file system can't hold: refused with exit code 2 before anything is
+bought.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Outages with real processes:
-
-a gateway that is started after the run, and one that is restarted in the middle.
+"""Outages with real processes: a gateway that is started after the run, and one that is restarted
+in the middle.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ JOBS = 12
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free, and stay so while nobody listens:
-
-    below those that the system gives to connections.
+    """Ports that are free, and stay so while nobody listens: below those that the system gives to
+    connections.
     """
     with ExitStack() as stack:
         found = list[int]()

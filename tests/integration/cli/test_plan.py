@@ -1,6 +1,5 @@
-"""What ``plan`` says:
-
-as a diff against the directory's last plan, with honest figures, in words and in JSON.
+"""What ``plan`` says: as a diff against the directory's last plan, with honest figures, in words
+and in JSON.
 """
 
 import io
@@ -207,9 +206,8 @@ def summary(budget: int | None, *lines: PriceLine) -> PlanSummary:
 def test_a_budget_with_room_for_all_at_their_bounds_is_not_said_to_be_exceeded(
     budget: int | None, beyond: int
 ) -> None:
-    """Three at 2, held at 32 each until they are answered, and 2 are spent:
-
-    with 98 none has to go alone.
+    """Three at 2, held at 32 each until they are answered, and 2 are spent: with 98 none has to go
+    alone.
     """
     price = PriceLine("w", 3, Certainty.LEARNED, Decimal(2), None, Decimal(32))
     assert summary(budget, price).may_exceed == beyond

@@ -1,6 +1,5 @@
-"""A start loads what its command needs:
-
-counted in modules, since milliseconds are another machine's.
+"""A start loads what its command needs: counted in modules, since milliseconds are another
+machine's.
 """
 
 from __future__ import annotations

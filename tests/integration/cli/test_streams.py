@@ -1,6 +1,5 @@
-"""Streams that are closed, or whose readers have gone:
-
-a command ends as it would have, and a run loses nothing.
+"""Streams that are closed, or whose readers have gone: a command ends as it would have, and a run
+loses nothing.
 """
 
 from __future__ import annotations

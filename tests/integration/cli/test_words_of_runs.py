@@ -1,6 +1,5 @@
-"""What a run says about credits and about the next step is so:
-
-judged by the gateway's ledger, and by doing it.
+"""What a run says about credits and about the next step is so: judged by the gateway's ledger, and
+by doing it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""A machine whose clock is wrong:
-
-after 2999, no time can be scheduled. It is the user's problem, and not a bug.
+"""A machine whose clock is wrong: after 2999, no time can be scheduled. It is the user's problem,
+and not a bug.
 """
 
 from __future__ import annotations

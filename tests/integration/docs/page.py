@@ -1,6 +1,5 @@
-"""A page of the documentation, as its blocks:
-
-what stands between two fences, and what the page calls it.
+"""A page of the documentation, as its blocks: what stands between two fences, and what the page
+calls it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""A reader who types what a page says:
-
-a folder as a clone has it, a gateway, and a shell that remembers ``$?``.
+"""A reader who types what a page says: a folder as a clone has it, a gateway, and a shell that
+remembers ``$?``.
 """
 
 from __future__ import annotations
@@ -43,9 +42,8 @@ class Reader:
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Give the reader an environment of a reader's:
-
-        the command by its name, no colors, no proxy.
+        """Give the reader an environment of a reader's: the command by its name, no colors, no
+        proxy.
         """
         shutil.copytree(ROOT / "manifests", self.folder / "manifests")
         kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}

@@ -1,6 +1,5 @@
-"""The page about the architecture is true:
-
-its names exist, and a job takes the path that it describes.
+"""The page about the architecture is true: its names exist, and a job takes the path that it
+describes.
 """
 
 from __future__ import annotations

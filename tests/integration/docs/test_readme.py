@@ -1,6 +1,5 @@
-"""The README is true:
-
-its commands exist, its Python runs, its manifest loads, its table is the program's.
+"""The README is true: its commands exist, its Python runs, its manifest loads, its table is the
+program's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The judge of the pages is judged:
-
-it sees what a page leaves out, invents, or puts in another order.
+"""The judge of the pages is judged: it sees what a page leaves out, invents, or puts in another
+order.
 """
 
 from __future__ import annotations

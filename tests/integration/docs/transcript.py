@@ -1,6 +1,5 @@
-"""What a page shows of a terminal, and whether a command's output is that:
-
-times, ids and sizes are masked.
+"""What a page shows of a terminal, and whether a command's output is that: times, ids and sizes are
+masked.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Credits are held before they are spent:
-
-whole runs against the judge, at the edges of budgets and accounts.
+"""Credits are held before they are spent: whole runs against the judge, at the edges of budgets and
+accounts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Any manifest, budget, faults and ends:
-
-run after run until nothing is left, and the judge looks at every row.
+"""Any manifest, budget, faults and ends: run after run until nothing is left, and the judge looks
+at every row.
 """
 
 from __future__ import annotations

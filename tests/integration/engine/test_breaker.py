@@ -1,6 +1,5 @@
-"""A run ends with one answer and not with as many failures as it has jobs:
-
-whole runs, by the breaker's table.
+"""A run ends with one answer and not with as many failures as it has jobs: whole runs, by the
+breaker's table.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""A journal from somebody else:
-
-where it says that outputs stand is a claim, and no file but an output is touched.
+"""A journal from somebody else: where it says that outputs stand is a claim, and no file but an
+output is touched.
 """
 
 from __future__ import annotations

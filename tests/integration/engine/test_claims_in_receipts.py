@@ -1,6 +1,5 @@
-"""The journal is lost and the receipts were edited:
-
-none of their lines frees a credit that the gateway has taken.
+"""The journal is lost and the receipts were edited: none of their lines frees a credit that the
+gateway has taken.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""A journal that contradicts itself about one job costs that job:
-
-all else is run, read, verified and audited.
+"""A journal that contradicts itself about one job costs that job: all else is run, read, verified
+and audited.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""What a job costs in things that can be counted:
-
-a regression of speed that shows whatever the machine is doing.
+"""What a job costs in things that can be counted: a regression of speed that shows whatever the
+machine is doing.
 """
 
 from __future__ import annotations

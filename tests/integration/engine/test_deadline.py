@@ -1,6 +1,5 @@
-"""A deadline covers the whole command:
-
-what comes before the first purchase, and the cleaning up behind the last.
+"""A deadline covers the whole command: what comes before the first purchase, and the cleaning up
+behind the last.
 """
 
 from __future__ import annotations

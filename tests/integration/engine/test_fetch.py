@@ -1,6 +1,5 @@
-"""Outputs that come late, short, or under links that have expired:
-
-fetched again for nothing, or said to be missing.
+"""Outputs that come late, short, or under links that have expired: fetched again for nothing, or
+said to be missing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""A workflow whose parameters are listed differently in a later run:
-
-what is done stays done, and is not paid twice.
+"""A workflow whose parameters are listed differently in a later run: what is done stays done, and
+is not paid twice.
 """
 
 from __future__ import annotations

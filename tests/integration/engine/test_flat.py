@@ -1,6 +1,5 @@
-"""A run keeps nothing of a job that is over, and asks little of its journal:
-
-counted, since seconds differ.
+"""A run keeps nothing of a job that is over, and asks little of its journal: counted, since seconds
+differ.
 """
 
 from __future__ import annotations

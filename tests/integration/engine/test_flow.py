@@ -1,7 +1,4 @@
-"""How a run finds the pace that the gateway takes:
-
-whole runs against gateways that ask for less.
-"""
+"""How a run finds the pace that the gateway takes: whole runs against gateways that ask for less."""
 
 from __future__ import annotations
 

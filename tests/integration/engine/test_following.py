@@ -1,6 +1,5 @@
-"""A saved plan is run as it is or not at all:
-
-what differs is named, and the judge saw nothing bought.
+"""A saved plan is run as it is or not at all: what differs is named, and the judge saw nothing
+bought.
 """
 
 from __future__ import annotations

@@ -47,9 +47,8 @@ def jobs(bench) -> str:
 
 
 async def goes_on(bench, manifest: Path, **options) -> None:
-    """The same call again:
-
-    all is there, each job and each image was bought once, and the disk is as it should be.
+    """The same call again: all is there, each job and each image was bought once, and the disk is
+    as it should be.
     """
     result = await bench.run(manifest, **options)
     state = await bench.state()
@@ -120,9 +119,8 @@ async def test_a_disk_that_fills_up_under_the_journal_costs_nothing_twice(
 async def test_a_commit_that_fails_costs_nothing_twice_whatever_it_would_have_held(
     start, monkeypatch, commits
 ):
-    """Intents are durable before credits move, and a lost result is asked for again:
-
-    no commit is worth a reserve.
+    """Intents are durable before credits move, and a lost result is asked for again: no commit is
+    worth a reserve.
     """
     original, count = group_commit._commit, itertools.count()
 

@@ -1,6 +1,5 @@
-"""A manifest with a new name buys its jobs again:
-
-a plan and a run warn of the directory that knows them.
+"""A manifest with a new name buys its jobs again: a plan and a run warn of the directory that knows
+them.
 """
 
 from __future__ import annotations

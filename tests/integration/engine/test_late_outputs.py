@@ -1,6 +1,5 @@
-"""A job that lists some of its outputs later than it says that it has succeeded:
-
-all are saved in the end.
+"""A job that lists some of its outputs later than it says that it has succeeded: all are saved in
+the end.
 """
 
 from __future__ import annotations

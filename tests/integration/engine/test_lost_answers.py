@@ -1,6 +1,5 @@
-"""Answers to uploads that are lost:
-
-what is limited is what is spent in vain, and not how often the line was cut.
+"""Answers to uploads that are lost: what is limited is what is spent in vain, and not how often the
+line was cut.
 """
 
 from __future__ import annotations
@@ -40,9 +39,8 @@ async def test_an_image_whose_answers_are_lost_and_given_back_is_uploaded_in_the
 
 @pytest.mark.parametrize("cuts", [2, 3, 6])
 async def test_so_it_is_where_the_price_is_known_and_none_is_declared(start, tally, cuts):
-    """Each stays held at its bound, 16 times the price:
-
-    so much more may have been charged than came back.
+    """Each stays held at its bound, 16 times the price: so much more may have been charged than
+    came back.
     """
     async with start() as bench:
         await knows_the_price(bench)

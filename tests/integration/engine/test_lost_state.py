@@ -1,6 +1,5 @@
-"""The journal is gone, or a key is old:
-
-what was bought comes back, and nothing is bought on a guess.
+"""The journal is gone, or a key is old: what was bought comes back, and nothing is bought on a
+guess.
 """
 
 from __future__ import annotations

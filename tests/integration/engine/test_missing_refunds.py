@@ -1,6 +1,5 @@
-"""Refunds that are late, partial, missing or not listed:
-
-the judge is the sandbox's ledger, row by row.
+"""Refunds that are late, partial, missing or not listed: the judge is the sandbox's ledger, row by
+row.
 """
 
 from __future__ import annotations
@@ -40,10 +39,7 @@ def foxes(count: int) -> str:
 
 
 async def most_net(bench: Any) -> Decimal:
-    """The highest net charges at any row of the ledger:
-
-    a failed job's count until it is refunded.
-    """
+    """The highest net charges at any row of the ledger: a failed job's count until it is refunded."""
     state = await bench.state()
     assert state["audit"]["problems"] == []
     net = most = D(0)

@@ -1,6 +1,5 @@
-"""Runs with their outputs in an object store:
-
-what is where, and that a failing store costs nothing twice.
+"""Runs with their outputs in an object store: what is where, and that a failing store costs nothing
+twice.
 """
 
 from __future__ import annotations
@@ -234,9 +233,8 @@ async def test_receipts_of_another_machine_are_kept_in_the_store(start, store):
 
 
 async def test_what_another_machine_bought_for_a_job_that_had_failed_here_counts_here(start, store):
-    """One machine after another:
-
-    the second tries again what failed on the first, which then goes on.
+    """One machine after another: the second tries again what failed on the first, which then goes
+    on.
     """
     async with start(faults="fail=2") as bench:
         jobs = TWO + "\n{name: c, prompt: c}"

@@ -1,6 +1,5 @@
-"""A submit was never answered, and its key grows old:
-
-it is sent again only while the gateway is trusted to know it.
+"""A submit was never answered, and its key grows old: it is sent again only while the gateway is
+trusted to know it.
 """
 
 from __future__ import annotations

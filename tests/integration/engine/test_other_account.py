@@ -1,6 +1,5 @@
-"""A run directory belongs to one account:
-
-another's key is refused before anything is bought a second time.
+"""A run directory belongs to one account: another's key is refused before anything is bought a
+second time.
 """
 
 from __future__ import annotations

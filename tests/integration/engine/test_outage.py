@@ -1,6 +1,5 @@
-"""Runs through an outage of the gateway:
-
-what is bought meanwhile and afterwards, what is kept, and how they end.
+"""Runs through an outage of the gateway: what is bought meanwhile and afterwards, what is kept, and
+how they end.
 """
 
 from __future__ import annotations

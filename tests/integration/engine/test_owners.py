@@ -1,6 +1,5 @@
-"""A gateway that answers two keys with one job:
-
-its picture is one job's; the other is in doubt, its credits held.
+"""A gateway that answers two keys with one job: its picture is one job's; the other is in doubt,
+its credits held.
 """
 
 from __future__ import annotations

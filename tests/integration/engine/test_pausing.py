@@ -29,9 +29,8 @@ def jobs(count: int, more: str = "") -> str:
 
 
 class Log:
-    """The requests that buy, as they reach the gateway:
-
-    the key or digest of each, and whether the run was paused.
+    """The requests that buy, as they reach the gateway: the key or digest of each, and whether the
+    run was paused.
     """
 
     def __init__(

@@ -1,6 +1,5 @@
-"""What an answer, or the lack of one, makes of a job:
-
-by whole runs, judged by the sandbox's ledger.
+"""What an answer, or the lack of one, makes of a job: by whole runs, judged by the sandbox's
+ledger.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Prices that move:
-
-budgets that are exact, holds that a rise has outgrown, submits in doubt at another day's price.
+"""Prices that move: budgets that are exact, holds that a rise has outgrown, submits in doubt at
+another day's price.
 """
 
 from __future__ import annotations
@@ -138,9 +137,8 @@ def understating(tampered, price: int):
 async def test_the_record_is_read_before_the_next_submit_where_it_has_differed(
     start, tampered, tally
 ):
-    """Answered 1, recorded and charged 7:
-
-    four fit a budget of 30, however many jobs may be in flight.
+    """Answered 1, recorded and charged 7: four fit a budget of 30, however many jobs may be in
+    flight.
     """
     async with start(prices={"zimage-base": Decimal(7)}) as bench:
         result = await bench.run(
@@ -158,9 +156,8 @@ async def test_the_record_is_read_before_the_next_submit_where_it_has_differed(
 
 
 async def test_prices_by_parameters_are_held_by_shape(start, tally):
-    """The case that charged 386 of 50:
-
-    one job at 2, then 80 at 16, with a ceiling that is declared.
+    """The case that charged 386 of 50: one job at 2, then 80 at 16, with a ceiling that is
+    declared.
     """
     from crucible_batch.sandbox import parse_pricing
 

@@ -1,6 +1,5 @@
-"""Whatever ended a run, the same command goes on:
-
-nothing is bought twice, and the books agree with the judge's.
+"""Whatever ended a run, the same command goes on: nothing is bought twice, and the books agree with
+the judge's.
 """
 
 from __future__ import annotations
@@ -59,9 +58,8 @@ async def test_a_run_with_a_filter_buys_no_other_job_that_a_killed_run_left_unse
 
 
 def unseen_rebates(state) -> Decimal:
-    """What may have come back unseen:
-
-    a DELETE whose answer was lost is a 404 the next time, which names no rebate.
+    """What may have come back unseen: a DELETE whose answer was lost is a 404 the next time, which
+    names no rebate.
     """
     return sum(
         (Decimal("0.5") for asset in state["assets"] if asset["deleted_at"] is not None), Decimal(0)
@@ -168,10 +166,7 @@ async def test_a_worker_does_not_wait_for_credits_in_front_of_jobs_in_flight(
 async def test_a_job_that_failed_meanwhile_does_not_wait_for_credits_before_the_others_are_settled(
     start, watcher, tampered, tally
 ):
-    """One worker, no credit to spare, and a failed job at the head:
-
-    its retry comes after the rest.
-    """
+    """One worker, no credit to spare, and a failed job at the head: its retry comes after the rest."""
     async with start(credits=6, faults="generate.fail=1") as bench:
 
         async def unseen(request: httpx.Request, send):

@@ -1,6 +1,5 @@
-"""How runs end before their work is done:
-
-signals, deadlines, timeouts, failing gateways, and a choice of jobs.
+"""How runs end before their work is done: signals, deadlines, timeouts, failing gateways, and a
+choice of jobs.
 """
 
 from __future__ import annotations
@@ -265,9 +264,8 @@ LEAVING = {
 async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is_read_back(
     start, watcher, runners, monkeypatch, leave
 ):
-    """A refusal whose commit is under way, and whose worker is cancelled:
-
-    the job is failed, and declines nothing.
+    """A refusal whose commit is under way, and whose worker is cancelled: the job is failed, and
+    declines nothing.
     """
     on_disk = threading.Event()
     write, commit = GroupCommitWriter.write, group_commit._commit

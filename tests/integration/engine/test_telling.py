@@ -1,6 +1,5 @@
-"""What a run tells of itself:
-
-which jobs it is about, which it only collects, and how far a long download is.
+"""What a run tells of itself: which jobs it is about, which it only collects, and how far a long
+download is.
 """
 
 from __future__ import annotations

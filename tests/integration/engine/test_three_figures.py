@@ -1,6 +1,5 @@
-"""Three figures for one job:
-
-the answer to its submit, its own record, the ledger. Books take the highest at once.
+"""Three figures for one job: the answer to its submit, its own record, the ledger. Books take the
+highest at once.
 """
 
 from __future__ import annotations

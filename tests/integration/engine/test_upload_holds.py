@@ -1,6 +1,5 @@
-"""What an upload may cost is held when it is sent:
-
-also the second of an image, and one that another job claimed.
+"""What an upload may cost is held when it is sent: also the second of an image, and one that
+another job claimed.
 """
 
 from __future__ import annotations
@@ -82,9 +81,8 @@ async def test_an_image_is_bought_a_second_time_where_the_budget_has_room(start,
 async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_the_other(
     start, tally
 ):
-    """No answer to an upload ever comes, and nothing bounds its price:
-
-    each counts 0, so two are enough.
+    """No answer to an upload ever comes, and nothing bounds its price: each counts 0, so two are
+    enough.
     """
     faults = "asset-create.drop-after=99"
     async with start(upload_price=Decimal(25), rebate_share=Decimal(0), faults=faults) as bench:

@@ -1,6 +1,5 @@
-"""``run`` without the feature that schedules runs:
-
-one run of the request, whose command can be repeated.
+"""``run`` without the feature that schedules runs: one run of the request, whose command can be
+repeated.
 """
 
 from __future__ import annotations

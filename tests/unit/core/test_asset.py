@@ -1,6 +1,5 @@
-"""An image's life:
-
-each row of the table at the head of ``core/asset.py``, and what a new run makes of it.
+"""An image's life: each row of the table at the head of ``core/asset.py``, and what a new run makes
+of it.
 """
 
 from __future__ import annotations

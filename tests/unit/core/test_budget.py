@@ -1,6 +1,5 @@
-"""Admission:
-
-each line of the tables at the head of ``core/budget.py``, and the words in which a job is blocked.
+"""Admission: each line of the tables at the head of ``core/budget.py``, and the words in which a
+job is blocked.
 """
 
 from __future__ import annotations

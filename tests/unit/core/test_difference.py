@@ -1,6 +1,5 @@
-"""A plan held against what was planned and done:
-
-every row of the table, and that no job is lost on the way.
+"""A plan held against what was planned and done: every row of the table, and that no job is lost on
+the way.
 """
 
 from dataclasses import replace

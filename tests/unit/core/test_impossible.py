@@ -1,6 +1,5 @@
-"""A journal that contradicts itself:
-
-every story can be folded, and none that is impossible frees credits.
+"""A journal that contradicts itself: every story can be folded, and none that is impossible frees
+credits.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The life of a job:
-
-each row of the table at the head of ``core/job.py``, and what holds in any life.
+"""The life of a job: each row of the table at the head of ``core/job.py``, and what holds in any
+life.
 """
 
 from __future__ import annotations
@@ -237,9 +236,8 @@ def test_retrying_what_failed_opens_one_more_attempt() -> None:
 def test_no_number_is_skipped_however_often_a_job_is_opened_again(
     events: list[JobEvent], attempt: int
 ) -> None:
-    """An attempt that was never sent has used no key up:
-
-    the next one is it, and is what a rerun asks for first.
+    """An attempt that was never sent has used no key up: the next one is it, and is what a rerun
+    asks for first.
     """
     assert replay(Job(ID), events).attempt == attempt
 

@@ -1,6 +1,5 @@
-"""Coverage of the gateway's ledger:
-
-readings that overlap have missed nothing, and a gap never extends it.
+"""Coverage of the gateway's ledger: readings that overlap have missed nothing, and a gap never
+extends it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The order of entries of one time:
-
-what shows which end of a list is the newest, and the places that keep it.
+"""The order of entries of one time: what shows which end of a list is the newest, and the places
+that keep it.
 """
 
 from __future__ import annotations

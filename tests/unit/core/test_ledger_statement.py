@@ -1,6 +1,5 @@
-"""The gateway's statement:
-
-kinds, states and subjects of its entries, and what it would surely show.
+"""The gateway's statement: kinds, states and subjects of its entries, and what it would surely
+show.
 """
 
 from __future__ import annotations

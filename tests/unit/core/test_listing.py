@@ -1,6 +1,5 @@
-"""A list of outputs that grows, shrinks or has gaps:
-
-each row of the table at the head of ``core/output_list.py``.
+"""A list of outputs that grows, shrinks or has gaps: each row of the table at the head of
+``core/output_list.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""An upload without an answer was not charged only if assets and ledger prove it:
-
-each line of the table.
+"""An upload without an answer was not charged only if assets and ledger prove it: each line of the
+table.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""What a workflow's metadata has of a parameter:
-
-what is read, what is ignored, and which values are refused.
+"""What a workflow's metadata has of a parameter: what is read, what is ignored, and which values
+are refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
-"""Refunds:
-
-what a failed attempt still holds, which entries release it, and the message for one that is
-missing.
+"""Refunds: what a failed attempt still holds, which entries release it, and the message for one
+that is missing.
 """
 
 from __future__ import annotations

@@ -50,9 +50,8 @@ def test_replaying_is_stepping(life: tuple[Job, list[JobEvent]]) -> None:
 def test_a_job_whose_workflow_went_away_between_two_attempts_is_read_under_any_rule(
     attempts: int,
 ) -> None:
-    """Refused before its second attempt was held:
-
-    under a rule of one attempt it had failed already.
+    """Refused before its second attempt was held: under a rule of one attempt it had failed
+    already.
     """
     job = Job("a" * 64, rule=RetryRule(attempts=attempts))
     story: list[JobEvent] = [

@@ -1,6 +1,5 @@
-"""An amount that comes from a file is a claim:
-
-finite, not negative, of a sane size, or not read at all.
+"""An amount that comes from a file is a claim: finite, not negative, of a sane size, or not read at
+all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Text from outside:
-
-whatever it holds, nothing of it paints a terminal, hides, or is without end.
-"""
+"""Text from outside: whatever it holds, nothing of it paints a terminal, hides, or is without end."""
 
 from __future__ import annotations
 

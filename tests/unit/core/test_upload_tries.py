@@ -1,7 +1,4 @@
-"""When an image is uploaded again:
-
-each row of the tables at the head of ``core/upload_tries.py``.
-"""
+"""When an image is uploaded again: each row of the tables at the head of ``core/upload_tries.py``."""
 
 from __future__ import annotations
 

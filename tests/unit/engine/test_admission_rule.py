@@ -356,9 +356,8 @@ async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_job
 async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_keep_it_from_being_sent() -> (
     None
 ):
-    """The job may come first:
-
-    a submit in doubt waits at the gate of an outage that has ended for the others.
+    """The job may come first: a submit in doubt waits at the gate of an outage that has ended for
+    the others.
     """
     async with desk("10") as at:
         doubted = in_doubt(at, "old", "10", alone=True)

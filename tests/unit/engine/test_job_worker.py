@@ -1,6 +1,5 @@
-"""A job's commands by themselves, without a gateway:
-
-what is compared right before a submit, and what answers mean.
+"""A job's commands by themselves, without a gateway: what is compared right before a submit, and
+what answers mean.
 """
 
 from __future__ import annotations
@@ -180,9 +179,8 @@ def refused_once(bench: Bench, meanwhile: Callable[[], None]) -> None:
 
 
 async def test_a_submit_in_doubt_that_was_refused_now_is_not_sent_in_a_pause() -> None:
-    """An earlier run may not have bought it, and this try bought nothing:
-
-    to send it again may buy it.
+    """An earlier run may not have bought it, and this try bought nothing: to send it again may buy
+    it.
     """
     bench = Bench()
     leave_in_doubt(bench, "32")

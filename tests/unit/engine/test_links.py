@@ -1,6 +1,5 @@
-"""Links are secrets and expire:
-
-the fetcher forgets a job's with its last output, and with any that fails.
+"""Links are secrets and expire: the fetcher forgets a job's with its last output, and with any that
+fails.
 """
 
 from __future__ import annotations
@@ -155,9 +154,8 @@ def failing(status: int | None, code: str, *, key: bool = False) -> GatewayError
 async def test_an_output_is_unavailable_only_by_its_link_or_its_content(
     tmp_path: Path, error: GatewayError | OutputError, is_unavailable: bool, tries: int
 ) -> None:
-    """Any other failure shows nothing of an output:
-
-    the run ends with the error, and the next one fetches it.
+    """Any other failure shows nothing of an output: the run ends with the error, and the next one
+    fetches it.
     """
     planned = Desk(tmp_path).job("jobs: [{name: a, prompt: one}]")
     gateway = Gateway(1)

@@ -26,9 +26,8 @@ ASSET = "asset:" + "a" * 64
 
 
 class World(SystemClock):
-    """A gateway, its ledger, a journal and a clock in one:
-
-    an image was uploaded twice, the first time unanswered.
+    """A gateway, its ledger, a journal and a clock in one: an image was uploaded twice, the first
+    time unanswered.
     """
 
     def __init__(self) -> None:

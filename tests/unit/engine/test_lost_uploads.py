@@ -1,6 +1,5 @@
-"""An image whose uploads come to nothing, again and again:
-
-what is bought, and what is held when it is sent.
+"""An image whose uploads come to nothing, again and again: what is bought, and what is held when it
+is sent.
 """
 
 from __future__ import annotations

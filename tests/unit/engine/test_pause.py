@@ -1,6 +1,5 @@
-"""A pause:
-
-nothing is held or sent in it, what waits has no slot, and a stopping run does not wait for its end.
+"""A pause: nothing is held or sent in it, what waits has no slot, and a stopping run does not wait
+for its end.
 """
 
 from __future__ import annotations

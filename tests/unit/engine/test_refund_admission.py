@@ -1,6 +1,5 @@
-"""Admission beside credits that are held for refunds:
-
-who waits, who is blocked, and which replay is sent.
+"""Admission beside credits that are held for refunds: who waits, who is blocked, and which replay
+is sent.
 """
 
 from __future__ import annotations

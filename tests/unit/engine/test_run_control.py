@@ -1,6 +1,5 @@
-"""What a run says of its jobs in the answer to a command:
-
-those at the gateway, and those that are being saved.
+"""What a run says of its jobs in the answer to a command: those at the gateway, and those that are
+being saved.
 """
 
 from __future__ import annotations

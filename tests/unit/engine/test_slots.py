@@ -1,7 +1,4 @@
-"""Slots:
-
-how many jobs are active, who is next, and what a job does whose submit was pushed back.
-"""
+"""Slots: how many jobs are active, who is next, and what a job does whose submit was pushed back."""
 
 from __future__ import annotations
 

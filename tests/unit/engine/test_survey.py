@@ -1,6 +1,5 @@
-"""What a run takes up of the past:
-
-of a job that the plan no longer asks for, only what can't buy anything.
+"""What a run takes up of the past: of a job that the plan no longer asks for, only what can't buy
+anything.
 """
 
 from __future__ import annotations

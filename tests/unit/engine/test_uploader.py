@@ -221,9 +221,8 @@ async def test_jobs_that_need_one_image_at_the_same_time_upload_it_once_and_one_
 
 
 async def test_an_upload_that_is_not_sent_is_missing_for_the_next_job(image: InputImage) -> None:
-    """Its claim was held for with credits that do not suffice:
-
-    the next job must hold for it as well.
+    """Its claim was held for with credits that do not suffice: the next job must hold for it as
+    well.
     """
     world = World(image)
     world.hold("first")
@@ -315,9 +314,8 @@ async def test_an_image_whose_intent_was_not_answered_is_not_bought_again_before
 
 
 def interrupted(world: World, error: BaseException, *, at: str) -> None:
-    """Let an upload be interrupted:
-
-    while its intent is journalled, while its file is read, or once it is sent.
+    """Let an upload be interrupted: while its intent is journalled, while its file is read, or once
+    it is sent.
     """
 
     async def load(_image: InputImage) -> bytes:

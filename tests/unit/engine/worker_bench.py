@@ -1,6 +1,5 @@
-"""One job, its worker and its gateway in a world of their own:
-
-accounting, admission and stop are the product's.
+"""One job, its worker and its gateway in a world of their own: accounting, admission and stop are
+the product's.
 """
 
 from __future__ import annotations
@@ -115,10 +114,7 @@ def _ignored(*_args: object) -> None:
 
 
 class Bench:
-    """A worker of one job in a world of its own:
-
-    accounting, admission and stop are the product's.
-    """
+    """A worker of one job in a world of its own: accounting, admission and stop are the product's."""
 
     def __init__(
         self, budget: str = "1000", prices: PriceBook | None = None, image: InputImage | None = None

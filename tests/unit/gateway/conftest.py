@@ -1,6 +1,5 @@
-"""What the gateway's tests share:
-
-a fake clock to sleep on, clients on handlers, and well-formed answers.
+"""What the gateway's tests share: a fake clock to sleep on, clients on handlers, and well-formed
+answers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The whole stack against the project's sandbox, which shares no code with it:
-
-both read the contract alike.
+"""The whole stack against the project's sandbox, which shares no code with it: both read the
+contract alike.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The caller's check right before a try is sent:
-
-after the wait for a slot, for each try, and without a trace.
+"""The caller's check right before a try is sent: after the wait for a slot, for each try, and
+without a trace.
 """
 
 from __future__ import annotations

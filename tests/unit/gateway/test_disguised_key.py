@@ -1,6 +1,5 @@
-"""A gateway that says the key back in disguise:
-
-nothing that the client returns, raises or logs holds it.
+"""A gateway that says the key back in disguise: nothing that the client returns, raises or logs
+holds it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The guard of storage links:
-
-what a host resolves to, and that the connection goes there and nowhere else.
+"""The guard of storage links: what a host resolves to, and that the connection goes there and
+nowhere else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""A traceback with the values of all variables shows no key:
-
-not one that the planted bug of a library makes.
+"""A traceback with the values of all variables shows no key: not one that the planted bug of a
+library makes.
 """
 
 from __future__ import annotations

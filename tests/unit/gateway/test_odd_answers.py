@@ -1,6 +1,5 @@
-"""Odd answers to every operation:
-
-each ends in a GatewayError with the right code, and in doubt where money may be.
+"""Odd answers to every operation: each ends in a GatewayError with the right code, and in doubt
+where money may be.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Real sockets:
-
-what each channel and the kernel make of servers that hang up, drip, cut, or say too much.
+"""Real sockets: what each channel and the kernel make of servers that hang up, drip, cut, or say
+too much.
 """
 
 from __future__ import annotations
@@ -399,9 +398,8 @@ async def test_a_proxy_that_is_named_carries_all_requests(waiting):
 
 
 async def test_hundreds_of_requests_at_once_are_carried_at_once(waiting):
-    """Each of 256 in flight has a connection of its own:
-
-    a pool with fewer would hold some up behind others.
+    """Each of 256 in flight has a connection of its own: a pool with fewer would hold some up
+    behind others.
     """
     arrived = 0
     all_there = asyncio.Event()

@@ -1,6 +1,5 @@
-"""Retries:
-
-what is sent again, when, how often, and how doubt sticks. Nobody sleeps here but a fake clock.
+"""Retries: what is sent again, when, how often, and how doubt sticks. Nobody sleeps here but a fake
+clock.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Outages:
-
-what is waited for, how long, in what pauses, and what is reported. Only a fake clock sleeps.
+"""Outages: what is waited for, how long, in what pauses, and what is reported. Only a fake clock
+sleeps.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The wire models:
-
-exact where it is money, liberal where it is a hint, and close to the contract.
-"""
+"""The wire models: exact where it is money, liberal where it is a hint, and close to the contract."""
 
 from __future__ import annotations
 

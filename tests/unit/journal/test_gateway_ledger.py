@@ -1,6 +1,5 @@
-"""What runs saw of the gateway's ledger:
-
-kept in the journal, also where one is continued or merged.
+"""What runs saw of the gateway's ledger: kept in the journal, also where one is continued or
+merged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The journal's file:
-
-bound to one run, read while it is written, refused where it can't be trusted.
+"""The journal's file: bound to one run, read while it is written, refused where it can't be
+trusted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Journals that earlier releases wrote mean today what they meant then:
-
-keys, phases, credits, to the last digit.
+"""Journals that earlier releases wrote mean today what they meant then: keys, phases, credits, to
+the last digit.
 """
 
 from __future__ import annotations

@@ -255,9 +255,8 @@ async def test_a_connection_that_can_not_be_made_fails_the_writes_and_hangs_nobo
 
 
 async def test_an_error_that_is_no_database_error_hangs_nobody_either():
-    """Text with half of a surrogate pair, say:
-
-    the thread that dies of it must not leave its writers waiting.
+    """Text with half of a surrogate pair, say: the thread that dies of it must not leave its
+    writers waiting.
     """
     writer = GroupCommitWriter(lambda: sqlite3.connect(":memory:", isolation_level=None))
     try:

@@ -56,10 +56,7 @@ def _writes(path: object, _mode: object, flags: object) -> bool:
 
 
 def outcome(path: Path) -> str:
-    """Say how a manifest ended:
-
-    ``taken``, ``refused``, or the exception that it must not end in.
-    """
+    """Say how a manifest ended: ``taken``, ``refused``, or the exception that it must not end in."""
     try:
         validate(path)
     except ManifestError as error:

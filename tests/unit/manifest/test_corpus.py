@@ -1,6 +1,5 @@
-"""Thousands of manifests that mean harm end as a manifest should:
-
-taken or refused, soon, in little memory, unseen.
+"""Thousands of manifests that mean harm end as a manifest should: taken or refused, soon, in little
+memory, unseen.
 """
 
 from __future__ import annotations

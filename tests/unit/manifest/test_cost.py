@@ -1,6 +1,5 @@
-"""What reading and planning cost, in counts:
-
-of passes, of statements, of templates compiled, and of memory.
+"""What reading and planning cost, in counts: of passes, of statements, of templates compiled, and
+of memory.
 """
 
 from __future__ import annotations
@@ -63,9 +62,8 @@ def test_ten_times_the_rows_take_hardly_more_memory(folder: Any) -> None:
 def test_ten_thousand_jobs_in_yaml_take_little_memory_and_no_more_time_a_job_than_two_thousand(
     folder: Any, order: str
 ) -> None:
-    """How many seconds they take is in docs/performance.md:
-
-    a busy machine would fail any limit here.
+    """How many seconds they take is in docs/performance.md: a busy machine would fail any limit
+    here.
     """
     few_s = cost(manifest(folder, 2_000, order), 2_000)[1]
     peak_mb, many_s = cost(manifest(folder, 10_000, order), 10_000)

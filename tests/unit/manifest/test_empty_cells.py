@@ -1,6 +1,5 @@
-"""Notes about empty cells:
-
-those that a template inserts as they are, each once, and only the first ones.
+"""Notes about empty cells: those that a template inserts as they are, each once, and only the first
+ones.
 """
 
 from pathlib import Path

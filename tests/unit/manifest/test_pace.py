@@ -1,6 +1,5 @@
-"""The manifest's concurrency and deadline:
-
-their values, their places, and that no job depends on them.
+"""The manifest's concurrency and deadline: their values, their places, and that no job depends on
+them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The JSON Schema describes what may be written:
-
-it takes what loads and refuses what has the wrong shape.
+"""The JSON Schema describes what may be written: it takes what loads and refuses what has the wrong
+shape.
 """
 
 from __future__ import annotations

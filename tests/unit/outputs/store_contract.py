@@ -1,6 +1,5 @@
-"""The promises of an output store, as tests that run on every kind of store:
-
-local, in memory, and a real S3 server.
+"""The promises of an output store, as tests that run on every kind of store: local, in memory, and
+a real S3 server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Outputs of a shard get their names in the main run directory:
-
-checked, never over another file, through no link.
+"""Outputs of a shard get their names in the main run directory: checked, never over another file,
+through no link.
 """
 
 from __future__ import annotations

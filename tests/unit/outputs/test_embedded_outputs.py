@@ -1,6 +1,5 @@
-"""An output that carries a text is saved, adopted and restored as any other:
-
-whole, under its own digest, or not.
+"""An output that carries a text is saved, adopted and restored as any other: whole, under its own
+digest, or not.
 """
 
 from __future__ import annotations

@@ -26,9 +26,8 @@ from tests.unit.outputs.making import PNG
 async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The number of a closed descriptor is given to the next file that is opened:
-
-    a report, or the journal.
+    """The number of a closed descriptor is given to the next file that is opened: a report, or the
+    journal.
     """
     writing, go_on = threading.Event(), threading.Event()
     original = part_module._write_all
@@ -64,9 +63,8 @@ async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_f
 async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_what_may_not_be_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cancelled between its last byte and its sync:
-
-    the file is closed, and its name isn't taken away yet.
+    """Cancelled between its last byte and its sync: the file is closed, and its name isn't taken
+    away yet.
     """
     looking, go_on, over = threading.Event(), threading.Event(), threading.Event()
     examined, land, remove = (

@@ -1,7 +1,4 @@
-"""What an object store adds to the contract of output stores:
-
-its failures, and what is sent along.
-"""
+"""What an object store adds to the contract of output stores: its failures, and what is sent along."""
 
 from __future__ import annotations
 

@@ -20,9 +20,8 @@ def examine(path: Path, *, whole: bool) -> Picture:
 
 
 def drawn(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
-    """Return a picture of noise, the same each time:
-
-    by chance, the bytes before a cut look like GIF's end marker.
+    """Return a picture of noise, the same each time: by chance, the bytes before a cut look like
+    GIF's end marker.
     """
     buffer = io.BytesIO()
     noise = Random(1).randbytes(size[0] * size[1])

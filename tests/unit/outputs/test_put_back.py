@@ -1,6 +1,5 @@
-"""An output that was saved once is put back:
-
-the same bytes or none, and what stood in its place is kept.
+"""An output that was saved once is put back: the same bytes or none, and what stood in its place is
+kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A name that was given is synced in its folder:
-
-after a power cut it would else stand for nothing.
-"""
+"""A name that was given is synced in its folder: after a power cut it would else stand for nothing."""
 
 from __future__ import annotations
 

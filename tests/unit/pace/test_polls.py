@@ -1,6 +1,5 @@
-"""Which job is polled, and when:
-
-never more than the rate, and each job again and again, whatever the answers.
+"""Which job is polled, and when: never more than the rate, and each job again and again, whatever
+the answers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The rate of requests of all kinds:
-
-limited once polls are refused by more than chance, and found again.
+"""The rate of requests of all kinds: limited once polls are refused by more than chance, and found
+again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Runs that did not start:
-
-which are recorded, what `runs` shows of them, and when they are gone.
-"""
+"""Runs that did not start: which are recorded, what `runs` shows of them, and when they are gone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""What a run knows of shards without the feature that divides plans:
-
-it is refused until all of them are merged.
+"""What a run knows of shards without the feature that divides plans: it is refused until all of
+them are merged.
 """
 
 from __future__ import annotations

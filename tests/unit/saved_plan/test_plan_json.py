@@ -1,6 +1,5 @@
-"""A saved plan's file:
-
-written whole, read back equal, and refused in words whatever was done to it.
+"""A saved plan's file: written whole, read back equal, and refused in words whatever was done to
+it.
 """
 
 from __future__ import annotations

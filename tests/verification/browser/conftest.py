@@ -154,9 +154,8 @@ jobs:
 
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a table of eight rows:
-
-    two products in two styles, two photos, and a cell of hostile words.
+    """The page of a table of eight rows: two products in two styles, two photos, and a cell of
+    hostile words.
     """
     folder = tmp_path_factory.mktemp("catalogue")
     lines = [COLUMNS]

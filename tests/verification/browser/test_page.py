@@ -1,6 +1,5 @@
-"""report.html as the art director has it:
-
-opened from the disk, filtered, compared, walked through by keyboard.
+"""report.html as the art director has it: opened from the disk, filtered, compared, walked through
+by keyboard.
 """
 
 from __future__ import annotations

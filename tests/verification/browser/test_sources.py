@@ -1,6 +1,5 @@
-"""Stages in the page:
-
-a picture beside its source, what was made of a picture, and the picks for the next stage.
+"""Stages in the page: a picture beside its source, what was made of a picture, and the picks for
+the next stage.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""The tests are judged:
-
-a mistake of one line, made on purpose, has to be noticed by those of its own room.
+"""The tests are judged: a mistake of one line, made on purpose, has to be noticed by those of its
+own room.
 """
 
 from __future__ import annotations

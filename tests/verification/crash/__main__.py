@@ -54,9 +54,8 @@ class Task:
 
 
 def tasks_of(scene: Scene, seed: int, kinds: dict[str, int], only: str) -> Iterator[Task]:
-    """Yield a scene's trials:
-
-    of each kind so many, 0 for one at each place. ``only`` picks places by label.
+    """Yield a scene's trials: of each kind so many, 0 for one at each place. ``only`` picks places
+    by label.
     """
     places = {find: find(scene) for find in {KINDS[kind].places for kind in kinds}}
     for kind, count in kinds.items():

@@ -77,9 +77,8 @@ class FastClock:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended (negative:
-
-    by that signal), the effects that it reached, and those at which it was struck.
+    """How a command ended (negative: by that signal), the effects that it reached, and those at
+    which it was struck.
     """
 
     code: int

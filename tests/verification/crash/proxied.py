@@ -1,7 +1,4 @@
-"""Trials on a bad line:
-
-one exchange of a run goes wrong in one of the ways of ``wire_faults.py``.
-"""
+"""Trials on a bad line: one exchange of a run goes wrong in one of the ways of ``wire_faults.py``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Scenes:
-
-what a manifest asks for, worked out beside it, so that a judge knows what should have been bought.
+"""Scenes: what a manifest asks for, worked out beside it, so that a judge knows what should have
+been bought.
 """
 
 from __future__ import annotations
@@ -111,9 +110,8 @@ class Scene:
 
 
 def steady_scene() -> Scene:
-    """The scene of the test suite:
-
-    two images, one of them for two jobs, a sheet, a repeat, failures of both kinds.
+    """The scene of the test suite: two images, one of them for two jobs, a sheet, a repeat,
+    failures of both kinds.
     """
     return Scene(
         wants=(

@@ -1,6 +1,5 @@
-"""One exchange goes wrong, in any way in which a line can:
-
-nothing is bought twice, lost, or told to a stranger.
+"""One exchange goes wrong, in any way in which a line can: nothing is bought twice, lost, or told
+to a stranger.
 """
 
 from __future__ import annotations

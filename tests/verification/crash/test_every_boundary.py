@@ -1,6 +1,5 @@
-"""Killed at any effect, twice, or with its state lost:
-
-the same command ends it, and nothing is bought twice.
+"""Killed at any effect, twice, or with its state lost: the same command ends it, and nothing is
+bought twice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Asked to stop at any effect, started several times at once, killed at any time:
-
-one run, one purchase, true codes.
+"""Asked to stop at any effect, started several times at once, killed at any time: one run, one
+purchase, true codes.
 """
 
 from __future__ import annotations

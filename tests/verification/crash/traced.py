@@ -50,9 +50,8 @@ def stopped(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
 
 
 def refused(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
-    """A call that writes is refused, once or from then on:
-
-    a disk that is full, broken, over quota or read-only.
+    """A call that writes is refused, once or from then on: a disk that is full, broken, over quota
+    or read-only.
     """
     call, error, ever = at.label.split(" ")
     ended, calls = _run(

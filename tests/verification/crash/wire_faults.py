@@ -85,9 +85,8 @@ class WireFault:
     deliver: Deliver
     codes: frozenset[int] = frozenset({5})
     spares: str | None = None
-    """The exchange that it isn't tried at:
-
-    nothing in the contract lets a client see what came of it there.
+    """The exchange that it isn't tried at: nothing in the contract lets a client see what came of
+    it there.
     """
 
 
@@ -117,9 +116,8 @@ def half(cut: Callable[[bytes], bytes], end: End) -> Deliver:
 
 
 def unsized(missing: int) -> Deliver:
-    """The answer without its length and its last bytes:
-
-    where it ends, only the end of the connection tells.
+    """The answer without its length and its last bytes: where it ends, only the end of the
+    connection tells.
     """
     return lambda answer, _before: Delivery(
         (answer.raw(answer.body[: len(answer.body) - missing], sized=False),), End.CLOSE

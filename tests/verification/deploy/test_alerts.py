@@ -1,6 +1,5 @@
-"""The alerts in Prometheus' own checker:
-
-their syntax, when they fire, and the names of the metrics.
+"""The alerts in Prometheus' own checker: their syntax, when they fire, and the names of the
+metrics.
 """
 
 from __future__ import annotations

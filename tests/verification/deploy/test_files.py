@@ -1,6 +1,5 @@
-"""The files below ``docs/deploy`` in the tools that read them:
-
-the schema of Kubernetes, ShellCheck.
+"""The files below ``docs/deploy`` in the tools that read them: the schema of Kubernetes,
+ShellCheck.
 """
 
 from __future__ import annotations

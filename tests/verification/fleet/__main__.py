@@ -1,6 +1,5 @@
-"""``python -m tests.verification.fleet SEED [WORKERS]``:
-
-replay a seed, and print what happened and what is broken.
+"""``python -m tests.verification.fleet SEED [WORKERS]``: replay a seed, and print what happened and
+what is broken.
 """
 
 from __future__ import annotations

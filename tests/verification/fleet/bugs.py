@@ -1,6 +1,5 @@
-"""Planted bugs:
-
-each takes one rule out of the product. The judges have to find each, at least one of the two.
+"""Planted bugs: each takes one rule out of the product. The judges have to find each, at least one
+of the two.
 """
 
 from __future__ import annotations

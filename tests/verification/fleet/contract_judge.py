@@ -32,9 +32,8 @@ _Report = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Wave:
-    """A divided plan:
-
-    the allowance of each shard, the shard of each job, and the report of each shard.
+    """A divided plan: the allowance of each shard, the shard of each job, and the report of each
+    shard.
     """
 
     digest: str

@@ -1,6 +1,5 @@
-"""What was seen of a play from outside the product, as plain data:
-
-all that ``contract_judge.py`` may look at.
+"""What was seen of a play from outside the product, as plain data: all that ``contract_judge.py``
+may look at.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""What must hold of every play:
-
-the invariants of one machine, by the gateway's ledger and the files on the disk.
+"""What must hold of every play: the invariants of one machine, by the gateway's ledger and the
+files on the disk.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""What a seed decides:
-
-the workers, the jobs, the budget, and what happens to the processes and their network.
+"""What a seed decides: the workers, the jobs, the budget, and what happens to the processes and
+their network.
 """
 
 from __future__ import annotations

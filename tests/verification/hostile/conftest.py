@@ -1,6 +1,5 @@
-"""A run against a hostile gateway, at a speed that tests can bear:
-
-waits pass fast, exchanges take what they take.
+"""A run against a hostile gateway, at a speed that tests can bear: waits pass fast, exchanges take
+what they take.
 """
 
 from __future__ import annotations
@@ -91,9 +90,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture(autouse=True)
 def _collect_between_tests() -> Iterator[None]:
-    """As in the engine's tests:
-
-    what a cancelled connection left open must not be collected within a run.
+    """As in the engine's tests: what a cancelled connection left open must not be collected within
+    a run.
     """
     gc.disable()
     yield

@@ -1,6 +1,5 @@
-"""What a hostile gateway can answer:
-
-sixty-odd behaviours, each with what it does to the honest reply.
+"""What a hostile gateway can answer: sixty-odd behaviours, each with what it does to the honest
+reply.
 """
 
 from __future__ import annotations

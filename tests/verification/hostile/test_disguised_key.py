@@ -1,6 +1,5 @@
-"""A gateway that says the key, or a signed link, in disguise:
-
-no file of a run and no line of a command holds it.
+"""A gateway that says the key, or a signed link, in disguise: no file of a run and no line of a
+command holds it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Every behaviour at every exchange:
-
-the run ends and says why, holds what may be spent, and buys nothing again.
+"""Every behaviour at every exchange: the run ends and says why, holds what may be spent, and buys
+nothing again.
 """
 
 from __future__ import annotations
@@ -45,9 +44,8 @@ ORPHANS = {("another id", "create_asset"): 1}
 """An upload whose id the gateway lies about can't be given back; its image is bought once more, and
 never again."""
 FOR_EVER = {("ten thousand outputs", "job")}
-"""A job that once showed more outputs than it has:
-
-what it doesn't have is asked for, for nothing, by every run.
+"""A job that once showed more outputs than it has: what it doesn't have is asked for, for nothing,
+by every run.
 """
 
 

@@ -1,6 +1,5 @@
-"""A run directory that somebody else has prepared:
-
-whatever links it holds, nothing outside of it is touched.
+"""A run directory that somebody else has prepared: whatever links it holds, nothing outside of it
+is touched.
 """
 
 from __future__ import annotations

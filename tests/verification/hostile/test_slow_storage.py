@@ -1,6 +1,5 @@
-"""A storage that is slower than the gateway:
-
-what is bought waits for nothing that is bought after it.
+"""A storage that is slower than the gateway: what is bought waits for nothing that is bought after
+it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Bugs to be planted:
-
-each makes the nights go wrong in another way, and the judge has to notice it.
+"""Bugs to be planted: each makes the nights go wrong in another way, and the judge has to notice
+it.
 """
 
 from __future__ import annotations

@@ -33,9 +33,8 @@ def berlin(day: date, hour: int, minute: int = 0) -> datetime:
 
 
 def at_fixed_time(hour: int, minute: int, begin: datetime, end: datetime) -> Iterator[datetime]:
-    """Yield the times of ``minute hour * * *`` from ``begin`` until before ``end``:
-
-    one for each date.
+    """Yield the times of ``minute hour * * *`` from ``begin`` until before ``end``: one for each
+    date.
     """
     day = begin.astimezone(BERLIN).date() - _DAY
     while (moment := berlin(day, hour, minute)) < end:
@@ -45,9 +44,8 @@ def at_fixed_time(hour: int, minute: int, begin: datetime, end: datetime) -> Ite
 
 
 def each_half_hour(hour: int, begin: datetime, end: datetime) -> Iterator[datetime]:
-    """Yield the times of ``*/30 hour * * *``, by real time:
-
-    none in a skipped hour, all of a repeated one.
+    """Yield the times of ``*/30 hour * * *``, by real time: none in a skipped hour, all of a
+    repeated one.
     """
     moment = begin.replace(minute=0, second=0, microsecond=0)
     while moment < end:

@@ -1,6 +1,5 @@
-"""The gateway of the nights:
-
-the sandbox's API and storage without a socket, with outages and another client.
+"""The gateway of the nights: the sandbox's API and storage without a socket, with outages and
+another client.
 """
 
 from __future__ import annotations

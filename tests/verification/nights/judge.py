@@ -176,9 +176,8 @@ class _Judge:
                 yield f"{_title(command)} caught up {_list(times[:-1])} instead of {_list(expected)}"
 
     def _missed(self, command: Command) -> list[datetime]:
-        """Return the times that a command should catch up:
-
-        not run yet, or neither finished nor active.
+        """Return the times that a command should catch up: not run yet, or neither finished nor
+        active.
         """
         if not command.catch_up:
             return []
@@ -230,9 +229,8 @@ class _Judge:
         return _Night(succeeded, failed, len(texts) - succeeded - failed)
 
     def _expected(self, ran: Ran, night: _Night) -> set[int]:
-        """Return the exit codes that are right:
-
-        only one, unless the outage began or ended at this very time.
+        """Return the exit codes that are right: only one, unless the outage began or ended at this
+        very time.
         """
         if night.open == 0:
             # An output may be missing still if the outage began before it was fetched.
@@ -306,9 +304,8 @@ class _Judge:
     # -- the end
 
     def _in_the_end(self) -> Iterator[str]:
-        """Each night that was begun has each job exactly once, or is explained:
-
-        failed for good, or blocked.
+        """Each night that was begun has each job exactly once, or is explained: failed for good, or
+        blocked.
         """
         newest: dict[tuple[str, datetime], Ran] = {}
         for ran in self._story.runs:
@@ -365,9 +362,8 @@ class _Judge:
 
 
 def _code_of(command: Command) -> int:
-    """Return the exit code of a command by those of its runs:
-
-    the first of 5, 4 and 1, as documented.
+    """Return the exit code of a command by those of its runs: the first of 5, 4 and 1, as
+    documented.
     """
     codes = {ran.exit_code for ran in command.runs}
     return next((code for code in (5, 4, 1) if code in codes), 0)

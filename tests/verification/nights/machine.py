@@ -177,9 +177,8 @@ class NightClock:
 
 
 class InlineWriter:
-    """The journal's group commit without its thread:
-
-    a row is durable at once, and its writer learns of it later.
+    """The journal's group commit without its thread: a row is durable at once, and its writer
+    learns of it later.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -249,9 +248,8 @@ class Computer:
 
 @contextlib.contextmanager
 def virtual_kernel() -> Iterator[None]:
-    """Note which process takes which file lock, and leave out what costs time:
-
-    threads, syncing, slow digests.
+    """Note which process takes which file lock, and leave out what costs time: threads, syncing,
+    slow digests.
     """
     flock = fcntl.flock
 

@@ -1,6 +1,5 @@
-"""The receiver of webhooks:
-
-it checks the signature, is out of order at times, and keeps each message once.
+"""The receiver of webhooks: it checks the signature, is out of order at times, and keeps each
+message once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""One seed played:
-
-the scheduler starts runs at their times, mishaps happen, and an operator resumes what is left.
+"""One seed played: the scheduler starts runs at their times, mishaps happen, and an operator
+resumes what is left.
 """
 
 from __future__ import annotations
@@ -313,9 +312,8 @@ class _Player:
         return command.exit_code
 
     async def _run_command(self, command: Command) -> int:
-        """Do what the command line does:
-
-        the lock of the manifest, the missed runs, and the current one.
+        """Do what the command line does: the lock of the manifest, the missed runs, and the current
+        one.
         """
         request = RunRequest(
             Path(f"{command.nightly.name}.yaml"),

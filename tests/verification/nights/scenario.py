@@ -1,6 +1,5 @@
-"""A month of nights, invented from a seed:
-
-three manifests on one account, and what happens to them.
+"""A month of nights, invented from a seed: three manifests on one account, and what happens to
+them.
 """
 
 from __future__ import annotations
@@ -34,9 +33,8 @@ notify:
 
 @dataclass(frozen=True)
 class Nightly:
-    """A manifest, and what the judge has to know of it:
-
-    its times and the prompts of one of its runs.
+    """A manifest, and what the judge has to know of it: its times and the prompts of one of its
+    runs.
     """
 
     name: str
@@ -171,9 +169,8 @@ class Scenario:
 
 
 def around(change: date, seed: int, *, before: int = 15, after: int = 12) -> Scenario:
-    """Invent the nights around a clock change:
-
-    by default the last half of its month, and the begin of the next.
+    """Invent the nights around a clock change: by default the last half of its month, and the begin
+    of the next.
     """
     chance = random.Random(f"nights {change} {seed}")
     begin, end = _noon(change - timedelta(before)), _noon(change + timedelta(after))
@@ -203,9 +200,8 @@ def around(change: date, seed: int, *, before: int = 15, after: int = 12) -> Sce
 
 
 def few_nights() -> Scenario:
-    """Return four nights for a quick play:
-
-    clocks skip an hour, the host dies, the budget ends, and April begins.
+    """Return four nights for a quick play: clocks skip an hour, the host dies, the budget ends, and
+    April begins.
     """
     change = date(2026, 3, 29)
     begin, end = _noon(change - timedelta(1)), _noon(change + timedelta(3))

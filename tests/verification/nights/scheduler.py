@@ -22,9 +22,8 @@ from tests.verification.nights.scenario import NIGHTLIES, Nightly
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the crontab:
-
-    when it starts the run of which manifest, and the time limit of the run.
+    """A line of the crontab: when it starts the run of which manifest, and the time limit of the
+    run.
     """
 
     cron: str

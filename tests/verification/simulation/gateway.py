@@ -1,6 +1,5 @@
-"""The engine's port straight on the sandbox's world, under the weather:
-
-no HTTP, the product's own retries on top.
+"""The engine's port straight on the sandbox's world, under the weather: no HTTP, the product's own
+retries on top.
 """
 
 from __future__ import annotations
@@ -322,9 +321,8 @@ class SimulatedGateway(Gateway):
             raise _failure(Operation.DOWNLOAD, None, "NO_ANSWER")
 
     def _listed(self, job: records.Job) -> int:
-        """How many outputs of a job that has succeeded are listed:
-
-        for a while it may be some, at three looks none.
+        """How many outputs of a job that has succeeded are listed: for a while it may be some, at
+        three looks none.
         """
         empty, all_of_them = self._around.requests.empty_lists, len(job.outputs)
         if empty[job.job_id] >= 3 or not self._weather.strikes("no-outputs", Operation.JOB):
@@ -370,9 +368,8 @@ def _status(job: records.Job) -> JobStatus:
 
 
 def _listed_entry(row: records.Entry, *, id_in_text: bool) -> LedgerEntry:
-    """An entry as the contract shows it:
-
-    without the id of an asset, and at times that of a job is in its text.
+    """An entry as the contract shows it: without the id of an asset, and at times that of a job is
+    in its text.
     """
     is_moved = id_in_text and row.job_id is not None
     return LedgerEntry(

@@ -129,9 +129,8 @@ class Judge:
         self.broken += self.around.requests.complaints[:3]
 
     def conclude(self, last: Finished) -> None:
-        """The sky is clear and nothing moves any more:
-
-        everything that can be had is there, and the books agree.
+        """The sky is clear and nothing moves any more: everything that can be had is there, and the
+        books agree.
         """
         for row in last.rows:
             reason = self._why_not(row, last)
@@ -178,9 +177,8 @@ class Judge:
             self._check_order(word, jobs, most)
 
     def _check_source(self, params: Mapping[str, object]) -> None:
-        """A submit leaves:
-
-        it is of the manifest as it is now, or of an output of a job that the manifest has now.
+        """A submit leaves: it is of the manifest as it is now, or of an output of a job that the
+        manifest has now.
         """
         assert self.stages is not None
         assets = self.around.world.assets
@@ -492,9 +490,8 @@ def _uploads_for(key: str | None, last: Finished) -> list[str]:
 
 
 def _is_refused_in_doubt(row: JobRow) -> bool:
-    """Whether it was sent in doubt, and again with an asset that is gone:
-
-    a refusal proves nothing, its hold stays.
+    """Whether it was sent in doubt, and again with an asset that is gone: a refusal proves nothing,
+    its hold stays.
     """
     return (
         row.status == "unknown"
@@ -505,9 +502,8 @@ def _is_refused_in_doubt(row: JobRow) -> bool:
 
 
 def _uploads_are_uncounted(last: Finished) -> bool:
-    """Whether two uploads were never answered, and no answer has named the price of one:
-
-    no other is bought then.
+    """Whether two uploads were never answered, and no answer has named the price of one: no other
+    is bought then.
     """
     created = [event for _, event in last.events if isinstance(event, Created)]
     lost = sum(isinstance(event, Lost) for _, event in last.events) + sum(

@@ -26,9 +26,8 @@ from crucible_batch.core.events import (
 from crucible_batch.report import JobRow
 
 LEDGER_KINDS = frozenset({"Refunded", "Consumed", "RefundForgotten"})
-"""Events that say what the gateway's ledger shows of an attempt, or doesn't:
-
-not what became of its job.
+"""Events that say what the gateway's ledger shows of an attempt, or doesn't: not what became of its
+job.
 """
 
 

@@ -29,9 +29,8 @@ class Stage(enum.Enum):
 
 
 class Process:
-    """Lives for ``effects`` effects (None:
-
-    as long as it likes). ``on_death`` keeps what a kill leaves on the disk.
+    """Lives for ``effects`` effects (None: as long as it likes). ``on_death`` keeps what a kill
+    leaves on the disk.
     """
 
     def __init__(self, effects: int | None, on_death: Callable[[], None]) -> None:

@@ -30,10 +30,7 @@ class Pauses:
     _left_at: dict[str, float] = field(default_factory=dict)
 
     def born(self) -> None:
-        """A process begins:
-
-        it is not paused, and what an earlier one left in doubt is new to it.
-        """
+        """A process begins: it is not paused, and what an earlier one left in doubt is new to it."""
         self._is_final = False
         self.end()
         self._in_doubt.clear()

@@ -1,6 +1,5 @@
-"""One seed played through:
-
-processes are born, die and are born again on the same directory, until the sky is clear.
+"""One seed played through: processes are born, die and are born again on the same directory, until
+the sky is clear.
 """
 
 from __future__ import annotations
@@ -396,9 +395,8 @@ class _Player:
             return number
 
         async def run_to_end(runner: Runner) -> tuple[Ending, bool]:
-            """Note at its end whether it was interrupted:
-
-            a stop may be given once more while that is written.
+            """Note at its end whether it was interrupted: a stop may be given once more while that
+            is written.
             """
             ending = await run(runner)
             return ending, bool(runner.stop.reasons & {ExitCode.SIGINT})

@@ -1,6 +1,5 @@
-"""What the prices of a seed do:
-
-they stay, depend on parameters, rise within a surge and beyond, or are misstated.
+"""What the prices of a seed do: they stay, depend on parameters, rise within a surge and beyond, or
+are misstated.
 """
 
 from __future__ import annotations
@@ -36,9 +35,8 @@ class PriceWorld:
     ceiling_factor: Decimal | None = None
     upload_factor: Decimal | None = None
     first_concurrency: int | None = None
-    """How many jobs a first process, that nothing befalls, has under way; None:
-
-    there is no such one.
+    """How many jobs a first process, that nothing befalls, has under way; None: there is no such
+    one.
     """
 
 

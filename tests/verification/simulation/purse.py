@@ -68,9 +68,8 @@ class Purse:
     # -- what the simulation tells
 
     def opened(self, journal: Journal) -> None:
-        """A process reads what is durable:
-
-        that is what the file holds, not what an earlier process believed.
+        """A process reads what is durable: that is what the file holds, not what an earlier process
+        believed.
         """
         self._durable_keys.clear()
         self._failed.clear()
@@ -134,9 +133,8 @@ class Purse:
             del self._keys[subject]  # what is refused later is another upload, or none
 
     def _heard_of_refund(self, subject: str, attempt: int) -> None:
-        """Our books say that a refund was seen:
-
-        what has come back is what the world's ledger has listed to us.
+        """Our books say that a refund was seen: what has come back is what the world's ledger has
+        listed to us.
         """
         key = self._attempts.get((subject, attempt))
         if key is not None:
@@ -167,9 +165,8 @@ class Purse:
         return key in self._durable_keys
 
     def past_is_lost(self) -> None:
-        """The run directory was deleted or an old copy put back:
-
-        what it bought since is not in its books.
+        """The run directory was deleted or an old copy put back: what it bought since is not in its
+        books.
         """
         self.check_rows()
         self.begin = len(self.around.world.entries)
@@ -207,9 +204,8 @@ class Purse:
     # -- what holds
 
     def check_rows(self) -> None:
-        """Walk the new rows of the world's ledger:
-
-        what is gone and promised stays within what is stated.
+        """Walk the new rows of the world's ledger: what is gone and promised stays within what is
+        stated.
         """
         entries = self.around.world.entries
         for entry in entries[self._checked :]:
@@ -252,9 +248,8 @@ class Purse:
         return sum((max(job.answered_price, job.recorded_price) for job in ours), ZERO)
 
     def refunds_due(self) -> dict[str, Decimal]:
-        """The least that our books have to show as refunded, by key:
-
-        what runs were shown, and what is listed now.
+        """The least that our books have to show as refunded, by key: what runs were shown, and what
+        is listed now.
         """
         _, listed = self.around.world.credits(self.around.account_id, true_now())
         return self._refunded(self._due | {row.entry_id for row in listed})
@@ -291,9 +286,8 @@ class Purse:
         return [row for row in rows if row.entry_type == "refund" and row.entry_id in entry_ids]
 
     def price_of(self, name: str) -> Decimal:
-        """What a job may cost as far as can be seen:
-
-        what its workflow's jobs did at most, and what it would now.
+        """What a job may cost as far as can be seen: what its workflow's jobs did at most, and what
+        it would now.
         """
         world, planned = (
             self.around.world,

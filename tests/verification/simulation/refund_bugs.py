@@ -1,6 +1,5 @@
-"""Planted bugs of refunds that have not been seen in the gateway's ledger:
-
-``bugs.py`` plants them with the others.
+"""Planted bugs of refunds that have not been seen in the gateway's ledger: ``bugs.py`` plants them
+with the others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""What a seed stands for:
-
-jobs, images, terms, weather, and the lives and deaths of the processes that run them.
+"""What a seed stands for: jobs, images, terms, weather, and the lives and deaths of the processes
+that run them.
 """
 
 from __future__ import annotations

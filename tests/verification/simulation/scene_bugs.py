@@ -1,6 +1,5 @@
-"""Planted bugs of commands to running runs and of manifests in stages:
-
-``bugs.py`` has the others, and plants all.
+"""Planted bugs of commands to running runs and of manifests in stages: ``bugs.py`` has the others,
+and plants all.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
-"""Seeds with commands to running runs and with manifests in stages:
-
-what they change of other scenarios.
+"""Seeds with commands to running runs and with manifests in stages: what they change of other
+scenarios.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ _LOSSES = tuple(mishap for mishap in Mishap if mishap is not Mishap.NONE)
 
 
 def scene(seed: int, images: Sequence[InputImage]) -> Scenario:
-    """Decide everything that a seed stands for:
-
-    from ``FIRST_SCENE`` on with commands, and mostly in stages.
+    """Decide everything that a seed stands for: from ``FIRST_SCENE`` on with commands, and mostly
+    in stages.
     """
     scenario = invent(seed, images)
     if seed < FIRST_SCENE:

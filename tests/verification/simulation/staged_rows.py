@@ -34,9 +34,8 @@ def why_not_by_source(row: JobRow, rows: Sequence[JobRow]) -> str | None:
 def stage_faults(
     stages: Stages, jobs: Mapping[str, list[Job]], rows: Sequence[JobRow]
 ) -> list[str]:
-    """What is wrong with the jobs of later stages, once nothing moves any more:
-
-    one is missing, double, or too many.
+    """What is wrong with the jobs of later stages, once nothing moves any more: one is missing,
+    double, or too many.
     """
     broken = [
         f"the report has {name} {n} times"

@@ -120,10 +120,7 @@ def invent_editions(
 
 
 def _picks(chance: random.Random, drafts: int) -> tuple[str, ...]:
-    """Draw the lines of a picks file:
-
-    jobs, single outputs, and seldom an output that there isn't.
-    """
+    """Draw the lines of a picks file: jobs, single outputs, and seldom an output that there isn't."""
     lines = [
         f"draft-{number}" + chance.choice(("", "", "/0", "/1", "/5")) for number in range(drafts)
     ]
@@ -176,9 +173,8 @@ def note(jobs: dict[str, PlannedJob], made: Sequence[PlannedJob]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A job of a later stage that there must be:
-
-    its name, its prompt, and the digest of its source's bytes.
+    """A job of a later stage that there must be: its name, its prompt, and the digest of its
+    source's bytes.
     """
 
     name: str
@@ -206,10 +202,7 @@ class Stages:
 
     @staticmethod
     def word(job: Job) -> str:
-        """Return what a job was bought for:
-
-        a prompt, and for later stages the digest of its image.
-        """
+        """Return what a job was bought for: a prompt, and for later stages the digest of its image."""
         name = marker(job)
         return f"{name} from {job.source_sha256}" if job.source_sha256 is not None else name
 

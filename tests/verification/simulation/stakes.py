@@ -35,9 +35,8 @@ UPLOAD = "upload"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Something to buy:
-
-    its idempotency key (an upload's nonce), its workflow, and its parameters in short.
+    """Something to buy: its idempotency key (an upload's nonce), its workflow, and its parameters
+    in short.
     """
 
     key: str
@@ -109,9 +108,8 @@ class Stakes:
             self._cap = None if self._cap is None or budget is None else max(self._cap, budget)
 
     def past_is_lost(self) -> None:
-        """The run directory is gone, or an old copy came back:
-
-        what is gone is beyond what anybody can know.
+        """The run directory is gone, or an old copy came back: what is gone is beyond what anybody
+        can know.
         """
         self._inherited = self._gone
         self._lost |= {
@@ -121,9 +119,8 @@ class Stakes:
         self._purchases.clear()
 
     def forget(self) -> None:
-        """A process begins with what is durable:
-
-        it is told all of it again, by ``held`` and the others, in order.
+        """A process begins with what is durable: it is told all of it again, by ``held`` and the
+        others, in order.
         """
         self._highest.clear()
         self._latest.clear()
@@ -184,9 +181,8 @@ class Stakes:
         return before is None
 
     def held(self, wish: Wish) -> None:
-        """Credits were held for it by an earlier process:
-
-        it may have been sent, and keeps the bound that it had.
+        """Credits were held for it by an earlier process: it may have been sent, and keeps the
+        bound that it had.
         """
         if wish.key not in self._purchases:
             self._purchases[wish.key] = self._before.get(wish.key) or self._held(wish, alone=True)
@@ -197,10 +193,7 @@ class Stakes:
             self._purchases[key].unanswered = self._purchases[key].on_its_way = False
 
     def came_to_nothing(self, key: str) -> None:
-        """Our books know that no answer came:
-
-        it keeps its bound, and is not on its way any more.
-        """
+        """Our books know that no answer came: it keeps its bound, and is not on its way any more."""
         if key in self._purchases:
             self._purchases[key].on_its_way = False
 
@@ -224,9 +217,8 @@ class Stakes:
             purchase.told -= purchase.told if credits is None else credits
 
     def returned_in_all(self, key: str, credits: Decimal) -> None:
-        """Our books know that so much of a failed job's price has come back since it failed:
-
-        at most all of it.
+        """Our books know that so much of a failed job's price has come back since it failed: at
+        most all of it.
         """
         purchase = self._purchases.get(key)
         if purchase is not None and purchase.told is not None:
@@ -240,9 +232,8 @@ class Stakes:
         self._exposed.pop(key, None)
 
     def given_up(self, key: str) -> None:
-        """Our books know that the price of an upload will never be heard:
-
-        without a bound it can't be counted.
+        """Our books know that the price of an upload will never be heard: without a bound it can't
+        be counted.
         """
         if (purchase := self._purchases.get(key)) is not None:
             purchase.unanswered = False
@@ -266,9 +257,8 @@ class Stakes:
 
     @property
     def allowance(self) -> Decimal:
-        """By how much the budget may be exceeded:
-
-        what was exposed at the last new submit has cost so much more.
+        """By how much the budget may be exceeded: what was exposed at the last new submit has cost
+        so much more.
         """
         late = (
             self._charges.get(key, ZERO) - gone
@@ -311,9 +301,8 @@ class Stakes:
     # -- bounds
 
     def _held(self, wish: Wish, *, alone: bool) -> _Purchase:
-        """What a new submit may cost:
-
-        its bound; where that doesn't fit, or there is none, all that is left.
+        """What a new submit may cost: its bound; where that doesn't fit, or there is none, all that
+        is left.
         """
         bound = self.bound(wish)
         expected = self._latest.get(wish.shape, self._latest.get(wish.workflow, ZERO))

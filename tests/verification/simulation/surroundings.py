@@ -79,15 +79,13 @@ class Requests:
     complaints: list[str] = field(default_factory=list)
     lost_jobs: set[str] = field(default_factory=set)
     ever_lost: set[str] = field(default_factory=set)
-    """Jobs that were not known at some time:
-
-    what one of them listed by then is all that could be read.
+    """Jobs that were not known at some time: what one of them listed by then is all that could be
+    read.
     """
     """Jobs that the gateway denies to know, some for ever."""
     conflicts: set[str] = field(default_factory=set)
-    """Keys that were refused, since they have a job with other parameters:
-
-    of a lost directory, with another image.
+    """Keys that were refused, since they have a job with other parameters: of a lost directory,
+    with another image.
     """
     empty_lists: Counter[str] = field(default_factory=Counter)
     """How often a job that had succeeded listed no output."""

@@ -51,9 +51,8 @@ def test_without_a_planted_bug_the_same_seeds_hold() -> None:
 def test_one_alone_in_doubt_excuses_those_only_whose_bound_does_not_fit(
     bound: str | None, went_alone: bool, is_excused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the rule itself:
-
-    since runs wait for the end of an outage, no seed is known that ends like this.
+    """By the rule itself: since runs wait for the end of an outage, no seed is known that ends like
+    this.
     """
     doubt = SimpleNamespace(status="unknown", idempotency_key="key", workflow_id="other")
     blocked = SimpleNamespace(

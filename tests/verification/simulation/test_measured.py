@@ -1,6 +1,5 @@
-"""What was measured on a gateway whose prices move, played again:
-
-the budget holds as far as it is promised.
+"""What was measured on a gateway whose prices move, played again: the budget holds as far as it is
+promised.
 """
 
 from __future__ import annotations

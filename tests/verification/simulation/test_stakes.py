@@ -1,6 +1,5 @@
-"""The judge's own bound, on ledgers written by hand:
-
-what is within it, and what is one credit beyond.
+"""The judge's own bound, on ledgers written by hand: what is within it, and what is one credit
+beyond.
 """
 
 from __future__ import annotations
@@ -83,9 +82,8 @@ def surge(story: Story, last: str) -> None:
 
 
 def beyond_surge(story: Story, last: str) -> None:
-    """Each of two unanswered ones costs 5 more than its bound:
-
-    so much may be gone beyond the budget.
+    """Each of two unanswered ones costs 5 more than its bound: so much may be gone beyond the
+    budget.
     """
     story.buy("2")
     keys = [story.send() for _ in range(3)]
@@ -117,9 +115,8 @@ def first_price(story: Story, last: str) -> None:
 
 
 def last_one_alone(story: Story, last: str) -> None:
-    """The bound of the last doesn't fit, the price that is expected does:
-
-    alone it may cost more, with none beside.
+    """The bound of the last doesn't fit, the price that is expected does: alone it may cost more,
+    with none beside.
     """
     for _ in range(49):
         story.buy("1")
@@ -153,9 +150,8 @@ def lies(story: Story, last: str) -> None:
 
 
 def records(story: Story, last: str) -> None:
-    """The records named 7:
-
-    the four count so, and the bound is sixteen times 7, for which one has to be alone.
+    """The records named 7: the four count so, and the bound is sixteen times 7, for which one has
+    to be alone.
     """
     for number in range(4):
         story.buy("7", told="1")
@@ -391,9 +387,8 @@ def test_a_shape_has_the_bound_of_its_own_prices_and_a_new_one_that_of_its_workf
 
 
 def test_what_nobody_could_know_of_what_is_gone() -> None:
-    """What books may show less than the ledger:
-
-    beyond a bound, or beyond all figures that were named.
+    """What books may show less than the ledger: beyond a bound, or beyond all figures that were
+    named.
     """
     story = Story(budget="100")
     story.buy("7", told="1")

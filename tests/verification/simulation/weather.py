@@ -34,9 +34,8 @@ _JOB = frozenset({Operation.JOB})
 
 
 class Moment(enum.Enum):
-    """When a fault strikes an exchange; ASIDE:
-
-    it bends the answer or the world, and the exchange itself goes well.
+    """When a fault strikes an exchange; ASIDE: it bends the answer or the world, and the exchange
+    itself goes well.
     """
 
     BEFORE = "before"
@@ -48,9 +47,8 @@ class Moment(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One kind of fault:
-
-    when, at which operations, and what the answer looks like (``status`` None: none comes).
+    """One kind of fault: when, at which operations, and what the answer looks like (``status``
+    None: none comes).
     """
 
     name: str

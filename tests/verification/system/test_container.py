@@ -242,9 +242,8 @@ exec chroot "$BASE/root" env --chdir "$DATA" setpriv \\
 
 
 def _build_steps() -> str:
-    """Return what the Dockerfile does in the final image, without the packages:
-
-    this machine has cron.
+    """Return what the Dockerfile does in the final image, without the packages: this machine has
+    cron.
     """
     _, users, cron = instruction("RUN")
     return f"{users}; {re.sub(r'^.*lists/[*] *&&', '', cron)}"

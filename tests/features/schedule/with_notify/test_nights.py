@@ -1,6 +1,5 @@
-"""A night:
-
-an outage before the first purchase, a run that did not start, and what cron mails of it.
+"""A night: an outage before the first purchase, a run that did not start, and what cron mails of
+it.
 """
 
 from __future__ import annotations

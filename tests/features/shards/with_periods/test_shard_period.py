@@ -1,6 +1,5 @@
-"""The budget of a period and a divided run:
-
-set aside once, settled by the merge, whenever either of them is killed.
+"""The budget of a period and a divided run: set aside once, settled by the merge, whenever either
+of them is killed.
 """
 
 from __future__ import annotations

@@ -48,9 +48,8 @@ jobs:
 
 
 class _StopAt:
-    """Cancels the run once so many jobs were accepted:
-
-    what is in the journal then is what a kill leaves.
+    """Cancels the run once so many jobs were accepted: what is in the journal then is what a kill
+    leaves.
     """
 
     def __init__(self, count: int) -> None:
@@ -104,9 +103,8 @@ def keep(run_dir: Path, target: Path) -> None:
 
 
 def understood(run_dir: Path) -> dict[str, object]:
-    """What a journal means:
-
-    where each job stands and under which keys, and what was spent and held.
+    """What a journal means: where each job stands and under which keys, and what was spent and
+    held.
     """
     with Journal.read(run_dir) as journal:
         terms = journal.runs()[-1].terms

@@ -1,6 +1,5 @@
-"""The page:
-
-one file that holds all it shows, from which nothing hostile escapes, written piece by piece.
+"""The page: one file that holds all it shows, from which nothing hostile escapes, written piece by
+piece.
 """
 
 from __future__ import annotations
