@@ -203,13 +203,14 @@ def test_no_public_class_name_stands_twice() -> None:
     assert [name for name, times in Counter(found).items() if times > 1] == []
 
 
-def test_a_function_has_at_most_60_lines() -> None:
+def test_a_function_has_at_most_72_lines() -> None:
+    """That is as much as 60 lines of 120 columns, which they had before."""
     functions = [
         f"{path}:{node.lineno}: {node.name}"
         for path in PATHS
         for node in _nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or 0) - node.lineno >= 60
+        and (node.end_lineno or 0) - node.lineno >= 72
     ]
     assert functions == [], "\n".join(functions)
 
