@@ -40,7 +40,7 @@ from crucible_batch.features.shards.directories import (
     read_shard,
 )
 from crucible_batch.features.shards.divided_plan import is_untouched
-from crucible_batch.features.shards.merge_rule import Abandoned, choose_shards
+from crucible_batch.features.shards.merge_rule import Abandoned, MergeChoice, choose_shards
 from crucible_batch.features.shards.merge_transaction import ShardMerge
 from crucible_batch.features.shards.period_budget import settle_merged
 from crucible_batch.features.shards.stored_merge import (
@@ -245,9 +245,7 @@ def merge(
         journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
         if stored is not None:
             note_url(journal, stored.store)
-        directories = [
-            found for path in sources.shards if (found := read_shard(path, binding)) is not None
-        ]
+        directories = _read_shards(sources, binding)
         outstanding = _outstanding(journal, sources.main, directories)
         if stored is not None:
             refuse_unfinished(each for each in directories if each.number in outstanding.missing)
@@ -255,10 +253,7 @@ def merge(
             [each.found for each in directories], outstanding, abandon, command=command
         )
         lock_abandoned(stack, sources, outstanding, () if stored is not None else choice.abandoned)
-        shards = sorted(
-            (each for each in directories if each.number in choice.found),
-            key=lambda each: each.number,
-        )
+        shards = _chosen(directories, choice)
         if stored is not None:
             stored.close(choice)
         merging = ShardMerge(
@@ -268,9 +263,9 @@ def merge(
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
-        head, page = (
-            write_results(journal, sources.main, html=html) if journal.is_begun() else (None, None)
-        )
+        head, page = None, None
+        if journal.is_begun():
+            head, page = write_results(journal, sources.main, html=html)
         if stored is not None and head is not None:
             stored.note_merged()
     return MergeResult(
@@ -286,6 +281,18 @@ def merge(
         page=page,
         outputs_at=None if stored is None else str(stored.store.url),
     )
+
+
+def _read_shards(sources: MergeSources, binding: Binding) -> list[ShardDirectory]:
+    """Return the directories of the shards that have begun."""
+    read = (read_shard(path, binding) for path in sources.shards)
+    return [found for found in read if found is not None]
+
+
+def _chosen(directories: Sequence[ShardDirectory], choice: MergeChoice) -> list[ShardDirectory]:
+    """Return those that are merged now, in the order of their numbers."""
+    chosen = [each for each in directories if each.number in choice.found]
+    return sorted(chosen, key=lambda each: each.number)
 
 
 def _exit_code(head: ReportHead | None, *, is_over: bool) -> ExitCode:
