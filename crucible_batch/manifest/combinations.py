@@ -41,7 +41,9 @@ class Combinations:
             _choices(values, suffixed=name not in named) for name, values in matrix.items()
         ]
         columns = [_choices(values, suffixed=name not in named) for name, values in zipped.items()]
-        self._zipped = list(zip(*columns, strict=True)) if columns else [()]
+        self._zipped: list[tuple[tuple[Any, str, str], ...]] = [()]
+        if columns:
+            self._zipped = list(zip(*columns, strict=True))
 
     def __iter__(self) -> Iterator[Combination]:
         if not self._names:

@@ -166,7 +166,7 @@ class JobTemplate:
         return self._text(prompt[1:], ("prompt",), MAX_VALUE)
 
     def _workflow_field(self, workflow: str | None) -> TextField | None:
-        """Return the workflow of the entry, or the manifest's if the entry has none."""
+        """Return the workflow of the entry, or the manifest's if the entry doesn't name one."""
         if workflow is None and self._context.workflow is not None:
             return self._context.workflow
         written = workflow or self._context.manifest.header.workflow or ""
@@ -417,7 +417,7 @@ class JobTemplate:
     def _same_entry(self, name: str, ours: str, claim: NameClaim) -> tuple[str, str]:
         """Return message and hint for a name that another job of this entry has.
 
-        ``ours`` is the row of the job in words, empty if it has none.
+        ``ours`` is the row of the job in words, empty without a row.
         """
         theirs = row_words(self._context.manifest.site, claim.entry, claim.row, claim.line)
         rows = "; ".join(dict.fromkeys(words for words in (theirs, ours) if words))

@@ -74,7 +74,9 @@ class NameClaims:
     def get(self, text: str) -> NameClaim | None:
         query = "SELECT name, entry, row, line FROM claims WHERE key = ? AND rest = ?"
         found = self._cursor.execute(query, _key(text)).fetchone()
-        return None if found is None else NameClaim(*found)
+        if found is None:
+            return None
+        return NameClaim(*found)
 
 
 def _key(text: str) -> tuple[int, int]:
@@ -161,7 +163,9 @@ def slug(text: str) -> str:
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).lower())
     dashed = _DASHES.sub("-", _DIVIDERS.sub("-", folded))
     is_number = re.fullmatch(r"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?", folded) is not None
-    short = dashed if is_number else dashed.strip("-.")
+    short = dashed
+    if not is_number:
+        short = dashed.strip("-.")
     if not short:
         return digest(text)
     if len(short) > MAX_SLUG_LENGTH:
@@ -259,7 +263,8 @@ MAX_PART_BYTES = 255
 
 def path_fault(path: str) -> tuple[str, str] | None:
     """Return the problem of a path and its remedy, or None if the path can be used."""
-    if (fault := text_fault(path)) is not None:
+    fault = text_fault(path)
+    if fault is not None:
         return fault
     if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in PurePath(path).parts):
         return (
@@ -277,9 +282,8 @@ def text_fault(path: str) -> tuple[str, str] | None:
     if path.isascii():  # fast path for nearly all paths
         return None
     try:
-        path.encode(
-            "utf-8"
-        )  # fails if a byte that the locale can't decode was kept as a lone surrogate
+        # Fails if a byte that the locale can't decode was kept as a lone surrogate.
+        path.encode("utf-8")
         os.fsencode(path)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()

@@ -46,7 +46,8 @@ def resolve(text: str) -> Scalar:
     for pattern, base in ((_DECIMAL, 10), (_OCTAL, 8), (_HEXADECIMAL, 16)):
         if pattern.fullmatch(text):
             _check_length(text)
-            return int(text if base == 10 else text[2:], base)
+            digits = text if base == 10 else text[2:]
+            return int(digits, base)
     if _FLOAT.fullmatch(text):
         _check_length(text)
         return _finite(text)
