@@ -98,7 +98,8 @@ Budget = Annotated[
     credits_option(
         "--budget",
         "--max-cost",
-        help="Spend at most N credits, over all runs in the directory. Overrides the manifest's budget.",
+        help="Spend at most N credits, over all runs in the directory. "
+        "Overrides the manifest's budget.",
         rich_help_panel="Spending",
     ),
 ]
@@ -168,7 +169,8 @@ class GatewayOptions:
         _gateway(
             "--env-file",
             metavar="FILE",
-            help="Read the API key and the gateway URL from FILE instead of .env. The environment takes precedence.",
+            help="Read the API key and the gateway URL from FILE instead of .env. "
+            "The environment takes precedence.",
         ),
     ] = None
 
@@ -197,8 +199,8 @@ class TargetOptions:
         _jobs(
             "--run-id",
             metavar="ID",
-            help="Id of the run, also a template such as {{ date }}; a new id is a new run that pays for all its jobs"
-            " again.  \\[default: the manifest's run_id, else default]",
+            help="Id of the run, also a template such as {{ date }}; a new id is a new run that "
+            "pays for all its jobs again.  \\[default: the manifest's run_id, else default]",
         ),
     ] = None
     retry_failed: Annotated[

@@ -167,7 +167,7 @@ class RunOnScreen:
 def showing(
     output: CommandOutput, request: RunRequest, display_mode: DisplayMode
 ) -> Iterator[RunOnScreen]:
-    """Show the run of the block on the streams of ``answer``, and log it if ``answer`` has a log."""
+    """Show the run of the block on the streams of ``output``, and log it if it has a log."""
     share_one_heap()
     title = request.manifest.name
     if request.run_id:

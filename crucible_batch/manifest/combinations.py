@@ -13,7 +13,10 @@ from crucible_batch.manifest.template_filters import text_of
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """One value of each axis, as template variables and as text, and the suffix for the job's name."""
+    """One value of each axis, as template variables and as text.
+
+    ``suffix`` is appended to the job's name.
+    """
 
     values: Mapping[str, Any]
     texts: Mapping[str, str]

@@ -129,7 +129,8 @@ def _secret_source(value: object) -> object:
     """Refuse an address or a secret itself. The message doesn't repeat it."""
     if isinstance(value, str) and re.match(_SOURCE, value) is None:
         raise ValueError(
-            "must be env:NAME or file:PATH, since addresses and secrets are not written in a manifest"
+            "must be env:NAME or file:PATH, "
+            "since addresses and secrets are not written in a manifest"
         )
     return value
 

@@ -1,4 +1,4 @@
-"""Jobs of a manifest with templates rendered and files found, and the problems that prevent them."""
+"""Jobs of a manifest with templates rendered and files found, and problems that prevent jobs."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ class NameClaims:
     def __init__(self) -> None:
         connection = temporary_database(
             f"PRAGMA cache_size = -{_CACHE_KIB}",
-            "CREATE TABLE claims (key INTEGER PRIMARY KEY, rest INTEGER NOT NULL, name TEXT NOT NULL,"
+            "CREATE TABLE claims (key INTEGER PRIMARY KEY, rest INTEGER NOT NULL, "
+            "name TEXT NOT NULL,"
             " entry INTEGER NOT NULL, row INTEGER NOT NULL, line INTEGER NOT NULL)",
             "BEGIN",
         )
@@ -63,7 +64,7 @@ class NameClaims:
     def take(
         self, text: str, name: str, entry: int, row: int = 0, line: int = 0
     ) -> NameClaim | None:
-        """Claim ``text`` for a job and return None, or return the existing claim if there is one."""
+        """Claim ``text`` for a job and return None, or return the claim that another has."""
         claim = (*_key(text), name, entry, row, line)
         if self._cursor.execute(
             "INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?, ?)", claim
@@ -110,7 +111,8 @@ def check(rendered: str) -> None:
         raise NameFault("the name is empty")
     if any(unicodedata.category(character) == "Cs" for character in rendered):
         raise NameFault(
-            f"the name {rendered[:100]!r} contains half of a surrogate pair, which is not a character"
+            f"the name {rendered[:100]!r} contains half of a surrogate pair, "
+            "which is not a character"
         )
     if rendered in {".", ".."}:
         raise NameFault(f"the name {rendered!r} denotes a directory")

@@ -18,7 +18,10 @@ from crucible_batch.scheduled_time import TIME_VARIABLES
 DEFAULT_RUN_ID = "default"
 _CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+:")
 _MAX_LENGTH = 100
-_RULE = f"use up to {_MAX_LENGTH} letters, digits and the characters . _ - + :, and do not begin with . or -"
+_RULE = (
+    f"use up to {_MAX_LENGTH} letters, digits and the characters . _ - + :, "
+    "and do not begin with . or -"
+)
 
 
 def render_run_id(manifest: Manifest, given: str | None) -> str:

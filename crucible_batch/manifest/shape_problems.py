@@ -33,9 +33,13 @@ _MESSAGES = {
     "literal_error": "must be {expected}, got {got}",
 }
 _PATTERNS = {
-    "account": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
+    "account": (
+        "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _"
+    ),
     "name": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
-    "[key]": "must be a valid template variable: letters A-Z, digits and _, not beginning with a digit",
+    "[key]": (
+        "must be a valid template variable: letters A-Z, digits and _, not beginning with a digit"
+    ),
 }
 
 
@@ -92,7 +96,7 @@ def _unknown_key(
 
 
 def _is_table(name: str, value: object) -> bool:
-    """Whether a key or its value names a kind of table, such as ``from_csv`` or ``products.csv``."""
+    """Whether a key or its value names a kind of table: ``from_csv``, ``products.csv``."""
     return any(isinstance(text, str) and text.lower().endswith(_TABLES) for text in (name, value))
 
 

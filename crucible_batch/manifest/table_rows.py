@@ -91,12 +91,14 @@ def _reader(source: str) -> Callable[[Path], Iterator[TableRow | RowFault]]:
     if suffix in SPREADSHEETS:
         raise FileFault(
             f"{quoted(source)} is a spreadsheet, which is not supported",
-            hint=f"export the sheet as CSV (UTF-8) and use {quoted(str(PurePosixPath(source).with_suffix('.csv')))}",
+            hint="export the sheet as CSV (UTF-8) and use "
+            f"{quoted(str(PurePosixPath(source).with_suffix('.csv')))}",
         )
     reader = _READERS.get(suffix)
     if reader is None:
         raise FileFault(
-            f"{quoted(source)} is not a {', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]} file or a glob",
+            f"{quoted(source)} is not a {', '.join(list(_READERS)[:-1])} or "
+            f"{list(_READERS)[-1]} file or a glob",
             hint="for the files of a folder, write folder/*",
         )
     return reader

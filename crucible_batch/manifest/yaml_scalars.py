@@ -73,7 +73,10 @@ def _finite(text: str) -> float:
 def misreading(text: str) -> str | None:
     """Return a warning if YAML 1.1 gives an unquoted scalar another value, otherwise None."""
     if text.lower() in _SWITCHES:
-        return f"{text} is read as the text {text!r}; write true or false if it is a boolean, or put it in quotes"
+        return (
+            f"{text} is read as the text {text!r}; "
+            "write true or false if it is a boolean, or put it in quotes"
+        )
     if _LEADING_ZERO.fullmatch(text):
         return f"{text} is read as the number {int(text)}; put it in quotes to keep the zeros"
     return None

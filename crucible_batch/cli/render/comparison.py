@@ -107,9 +107,13 @@ _SENTENCES = {
     ChangeCause.IN_FLIGHT: "in flight since an earlier run; resumed, not bought again",
     ChangeCause.NOT_FETCHED: "succeeded; its outputs are downloaded at no cost",
     ChangeCause.UNANSWERED: "sent but never answered; sent again with the same idempotency key",
-    ChangeCause.UNAVAILABLE: "paid for, but its output couldn't be downloaded ({code}); retried at no cost",
+    ChangeCause.UNAVAILABLE: (
+        "paid for, but its output couldn't be downloaded ({code}); retried at no cost"
+    ),
     ChangeCause.VANISHED: "the gateway had no record of it; polled again, not bought again",
-    ChangeCause.UNREADABLE: "its journal entries contradict each other ({code}); nothing more is bought for it",
+    ChangeCause.UNREADABLE: (
+        "its journal entries contradict each other ({code}); nothing more is bought for it"
+    ),
     ChangeCause.FAILED: "failed with {code}; only --retry-failed buys another attempt",
     ChangeCause.GONE: "no longer in the manifest; nothing was bought for it",
 }
