@@ -39,7 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=f"[bold]First steps[/bold]\n  crucible-batch demo\n  crucible-batch init my-batch\n\n{_EXIT_CODES}",
+    epilog="[bold]First steps[/bold]\n"
+    "  crucible-batch demo\n"
+    "  crucible-batch init my-batch\n\n"
+    f"{_EXIT_CODES}",
 )
 
 

@@ -98,7 +98,8 @@ Budget = Annotated[
     credits_option(
         "--budget",
         "--max-cost",
-        help="Spend at most N credits, over all runs in the directory. Overrides the manifest's budget.",
+        help="Spend at most N credits, over all runs in the directory. "
+        "Overrides the manifest's budget.",
         rich_help_panel="Spending",
     ),
 ]
@@ -168,7 +169,8 @@ class GatewayOptions:
         _gateway(
             "--env-file",
             metavar="FILE",
-            help="Read the API key and the gateway URL from FILE instead of .env. The environment takes precedence.",
+            help="Read the API key and the gateway URL from FILE instead of .env. "
+            "The environment takes precedence.",
         ),
     ] = None
 
@@ -197,8 +199,8 @@ class TargetOptions:
         _jobs(
             "--run-id",
             metavar="ID",
-            help="Id of the run, also a template such as {{ date }}; a new id is a new run that pays for all its jobs"
-            " again.  \\[default: the manifest's run_id, else default]",
+            help="Id of the run, also a template such as {{ date }}; a new id is a new run that "
+            "pays for all its jobs again.  \\[default: the manifest's run_id, else default]",
         ),
     ] = None
     retry_failed: Annotated[
@@ -286,8 +288,12 @@ def command(
 
         vars(answered)["__signature__"] = Signature(parameters)
         answered.__doc__ = "\n".join([getdoc(body) or "", *own.more_help()])
-        own_name = name.rpartition(" ")[2] if name else None
-        own_class = with_everyday(everyday) if everyday else PlainCommand
+        own_name = None
+        if name:
+            own_name = name.rpartition(" ")[2]
+        own_class = PlainCommand
+        if everyday:
+            own_class = with_everyday(everyday)
         described = epilog(*examples, *own.more_examples(), codes=codes)
         group.command(own_name, cls=own_class, rich_help_panel=panel, epilog=described)(answered)
         return body
@@ -316,7 +322,8 @@ class _OwnOptions:
         _output, *own = signature(body, eval_str=True).parameters.values()
         for parameter in own:
             kind = parameter.annotation
-            if (mark := _mark_of(kind)) is not None:
+            mark = _mark_of(kind)
+            if mark is not None:
                 self._of_features[parameter.name] = mark
                 for options in mark.kinds:
                     self.parameters += _parameters_of(options)
@@ -335,9 +342,9 @@ class _OwnOptions:
 
         def take(kind: Any) -> Any:
             values = {field.name: rest.pop(field.name) for field in fields(kind)}
-            return (
-                options_from(kind, values) if issubclass(kind, ManifestOptions) else kind(**values)
-            )
+            if issubclass(kind, ManifestOptions):
+                return options_from(kind, values)
+            return kind(**values)
 
         taken = {name: take(kind) for name, kind in self._groups.items()}
         for name, mark in self._of_features.items():

@@ -60,7 +60,9 @@ def show_what_a_run_would_do(
             for view in found("plan_view")
         ):
             return
-        plan_again = again("--dry-run") if for_run else again()
+        plan_again = again()
+        if for_run:
+            plan_again = again("--dry-run")
         what_next = next_after_plan(
             summary, save_to, again(instead_of="run"), plan_again=plan_again
         )
@@ -89,21 +91,20 @@ def next_after_plan(
     ``command`` runs the plan, and ``plan_again`` makes it again. If something else has to be done
     first, the result is a sentence, with the command at its end if there is one that works.
     """
+    is_saved = save_to is not None or summary.digest is not None
+    plans = summary.remake or plan_again
     if summary.blocked is not None:
-        is_saved = save_to is not None or summary.digest is not None
-        return _once_no_job_can_start(
-            summary, (summary.remake or plan_again) if is_saved else command
-        )
+        return _once_no_job_can_start(summary, plans if is_saved else command)
     is_unlimited = summary.budget is None and summary.digest is None
     needs_budget = is_unlimited and "--yes" not in command and "-y" not in command.split()
     if summary.is_settled:
-        is_saved = save_to is not None or summary.digest is not None
-        plans = summary.remake or plan_again
         if summary.remedy is Remedy.BUY_AGAIN:
-            return _buying_again(
-                plans, run_command(save_to) if save_to is not None else command, is_saved=is_saved
-            )
-        return _once_settled(summary, plans if is_saved or needs_budget else command)
+            if save_to is not None:
+                command = run_command(save_to)
+            return _buying_again(plans, command, is_saved=is_saved)
+        if is_saved or needs_budget:
+            command = plans
+        return _once_settled(summary, command)
     if save_to is not None:
         return run_command(save_to)
     if needs_budget:
@@ -115,26 +116,24 @@ def next_after_plan(
 
 def _once_paid_jobs_can_succeed(summary: PlanSummary, step: str) -> str:
     first = first_steps(dict.fromkeys(summary.comparison.paid_codes, ""))
-    return (
-        f"{' and '.join(first)}, then: {step}"
-        if first and step.startswith("crucible-batch run ")
-        else step
-    )
+    if not first or not step.startswith("crucible-batch run "):
+        return step
+    return f"{' and '.join(first)}, then: {step}"
 
 
 def once_there_is_a_key(step: str, env_file: Path | None) -> str:
     """Return the next command after a plan that was made without an API key, which only ``run``
     needs."""
-    where = (
-        f"in {shlex.quote(str(env_file))}"
-        if env_file is not None
-        else "in the environment or in .env"
-    )
     first, comma, command = step.rpartition(", then: ")
     if not command.startswith("crucible-batch run "):
         return step
-    before = f"{first} and " if comma else ""
-    return f"{before}set {KEY_VARIABLE} {where}, then: {command}"
+    where = "in the environment or in .env"
+    if env_file is not None:
+        where = f"in {shlex.quote(str(env_file))}"
+    set_key = f"set {KEY_VARIABLE} {where}"
+    if comma:
+        set_key = f"{first} and {set_key}"
+    return f"{set_key}, then: {command}"
 
 
 def _once_no_job_can_start(summary: PlanSummary, command: str) -> str | None:
@@ -155,11 +154,11 @@ def _buying_again(plans: str, runs: str, *, is_saved: bool) -> str:
     A saved plan has to be one of failed jobs already: ``plans`` makes such a plan, and ``runs``
     runs what was planned.
     """
-    has_option = "--retry-failed" in (plans if is_saved else runs)
-    if is_saved and not has_option:
+    if is_saved and "--retry-failed" not in plans:
         return f"{plans} --retry-failed"
-    option = "" if is_saved or has_option else " --retry-failed"
-    return f"{runs}{option} --resubmit-unknown{BUYS_AGAIN}"
+    if not is_saved and "--retry-failed" not in runs:
+        runs = f"{runs} --retry-failed"
+    return f"{runs} --resubmit-unknown{BUYS_AGAIN}"
 
 
 def _once_settled(summary: PlanSummary, command: str) -> str | None:

@@ -67,6 +67,7 @@ class LogOptions:
         LogFormat | None,
         _output(
             "--log-format",
-            help="Format of the log; without --log-file, log to stderr instead of showing progress.  \\[default: text]",
+            help="Format of the log; without --log-file, "
+            "log to stderr instead of showing progress.  \\[default: text]",
         ),
     ] = None

@@ -62,8 +62,9 @@ def run_and_show(
         command = with_option(command, "--out-dir", str(directory))
         request = replace(request, out_dir=directory)
         ran = asyncio.run(run_showing(output, request, settings, display, manifest=manifest))
-    if request.plan is None and (time := ran.result.report.scheduled_at) is not None:
-        command = with_option(command, "--scheduled-at", time)
+    scheduled_at = ran.result.report.scheduled_at
+    if request.plan is None and scheduled_at is not None:
+        command = with_option(command, "--scheduled-at", scheduled_at)
     for options in request.features:
         for option, value in options.repeated.items():
             command = with_option(command, option, value)
@@ -98,9 +99,7 @@ def _choose_directory(
     say_sentence(output.err, (f"An earlier run of this manifest is in {error.found}.", "warn"))
     say(output.err, f"A new run in {clean_path(error.new)} could buy them again.")
     question = "Continue the earlier run, or begin a new one? [c]ontinue/[n]ew/[S]top"
-    choice = ask(
-        output.err, question, end=None if within_s is None else time.monotonic() + within_s
-    )
+    choice = ask(output.err, question, end=_end_of(within_s))
     if choice in {"c", "continue"}:
         return error.earlier
     if choice in {"n", "new"}:
@@ -117,11 +116,14 @@ async def run_showing(
     manifest: Manifest | None = None,
 ) -> FinishedRun:
     with showing(output, request, display_mode) as shown:
+        confirm = None
+        if can_ask(output.err):
+            confirm = partial(_consents, output, shown.display)
         result = await run_request(
             request,
             kind_of,
             manifest=manifest,
-            confirm=partial(_consents, output, shown.display) if can_ask(output.err) else None,
+            confirm=confirm,
             handle_signals=True,
             observer=shown,
             settings=settings,
@@ -165,13 +167,15 @@ class RunOnScreen:
 def showing(
     output: CommandOutput, request: RunRequest, display_mode: DisplayMode
 ) -> Iterator[RunOnScreen]:
-    """Show the run of the block on the streams of ``answer``, and log it if ``answer`` has a log."""
+    """Show the run of the block on the streams of ``output``, and log it if it has a log."""
     share_one_heap()
-    title = (
-        f"{request.manifest.name} · {request.run_id}" if request.run_id else request.manifest.name
-    )
+    title = request.manifest.name
+    if request.run_id:
+        title += f" · {request.run_id}"
     title += "".join(options.title for options in request.features)
-    others: list[Observer] = [JsonLines(output)] if output.json else []
+    others: list[Observer] = []
+    if output.json:
+        others.append(JsonLines(output))
     if output.log is not None:
         others.append(output.log)
     with _choose_display(display_mode, output, title) as display:
@@ -195,16 +199,18 @@ def _choose_display(mode: DisplayMode, output: CommandOutput, title: str) -> Dis
         ):
             mode = DisplayMode.NONE
         else:
-            mode = DisplayMode.RICH if lively else DisplayMode.PLAIN
+            mode = DisplayMode.RICH
+    if mode is DisplayMode.NONE:
+        return Display()
     if mode is DisplayMode.RICH and lively:
         return LiveDisplay(output.err, title)
-    return Display() if mode is DisplayMode.NONE else PlainDisplay(output.err)
+    return PlainDisplay(output.err)
 
 
 def _consents(output: CommandOutput, display: Display, summary: PlanSummary) -> bool:
     """Ask on the terminal for consent to a run without a budget, and wait for an answer until the
     run's deadline."""
-    end = None if summary.left_s is None else time.monotonic() + summary.left_s
+    end = _end_of(summary.left_s)
     display.pause()
     show_plan(output.err, summary)
     say(output.err, "")
@@ -212,6 +218,13 @@ def _consents(output: CommandOutput, display: Display, summary: PlanSummary) -> 
     is_agreed = agrees(output.err, _question(summary), end=end)
     display.resume()
     return is_agreed
+
+
+def _end_of(seconds: float | None) -> float | None:
+    """Return the monotonic time after so many seconds, for an answer; None if there is no limit."""
+    if seconds is None:
+        return None
+    return time.monotonic() + seconds
 
 
 def _question(summary: PlanSummary) -> str:
@@ -230,6 +243,7 @@ def _question(summary: PlanSummary) -> str:
     if not amounts:
         return f"Spend up to {balance}?"
     unknown = dict.fromkeys(clean(line.what, 60) for line in lines if line.likely_each is None)
-    more = f", more for {' and '.join(unknown)}" if unknown else ""
-    likely = format_credits(sum(amounts, Decimal()))
-    return f"Spend about {likely} credits at the last known prices{more}, and at most {balance}?"
+    likely = f"about {format_credits(sum(amounts, Decimal()))} credits at the last known prices"
+    if unknown:
+        likely += f", more for {' and '.join(unknown)}"
+    return f"Spend {likely}, and at most {balance}?"

@@ -27,7 +27,8 @@ def demo(
         typer.Option(
             "--out-dir",
             metavar="DIR",
-            help="Run directory; a number is added if it exists.  \\[default: outputs/demo/default]",
+            help="Run directory; a number is added if it exists.  "
+            "\\[default: outputs/demo/default]",
             show_default=False,
         ),
     ] = None,
@@ -35,7 +36,8 @@ def demo(
         bool | None,
         typer.Option(
             "--open/--no-open",
-            help="Open the comparison grid in a browser.  \\[default: only on a terminal with a display]",
+            help="Open the comparison grid in a browser.  "
+            "\\[default: only on a terminal with a display]",
             show_default=False,
         ),
     ] = None,

@@ -18,7 +18,9 @@ def grouped(number: int, noun: str) -> str:
 
 
 def _plural(noun: str, number: int) -> str:
-    return noun if number == 1 else f"{noun}s"
+    if number == 1:
+        return noun
+    return f"{noun}s"
 
 
 def paid_before(reused: Decimal) -> str:

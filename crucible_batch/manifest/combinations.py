@@ -13,7 +13,10 @@ from crucible_batch.manifest.template_filters import text_of
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """One value of each axis, as template variables and as text, and the suffix for the job's name."""
+    """One value of each axis, as template variables and as text.
+
+    ``suffix`` is appended to the job's name.
+    """
 
     values: Mapping[str, Any]
     texts: Mapping[str, str]
@@ -41,7 +44,9 @@ class Combinations:
             _choices(values, suffixed=name not in named) for name, values in matrix.items()
         ]
         columns = [_choices(values, suffixed=name not in named) for name, values in zipped.items()]
-        self._zipped = list(zip(*columns, strict=True)) if columns else [()]
+        self._zipped: list[tuple[tuple[Any, str, str], ...]] = [()]
+        if columns:
+            self._zipped = list(zip(*columns, strict=True))
 
     def __iter__(self) -> Iterator[Combination]:
         if not self._names:

@@ -66,8 +66,9 @@ def expand(
     count = 0
     for entry in manifest.jobs:
         seen: set[tuple[Place, str, str]] = set()
-        makes = expander if entry.job.is_derived else None
-        made = _jobs(context, entry) if makes is None else makes.jobs(entry)
+        made = _jobs(context, entry)
+        if expander is not None and entry.job.is_derived:
+            made = expander.jobs(entry)
         for job, problems in made:
             if job is not None:
                 count += 1
@@ -90,7 +91,10 @@ def _jobs(context: ExpansionContext, entry: ManifestEntry) -> Iterator[MadeJob]:
     template = JobTemplate(context, entry)
     yield None, template.faults.problems
     for item in _combined(context, entry, template):
-        yield (None, [item]) if isinstance(item, Problem) else template.make(*item)
+        if isinstance(item, Problem):
+            yield None, [item]
+        else:
+            yield template.make(*item)
 
 
 def _new(problems: Sequence[Problem], seen: set[tuple[Place, str, str]]) -> Iterator[Problem]:
@@ -128,7 +132,10 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
             context.variables
         )
         for row in table_rows.read(source, context.files, manifest.max_jobs):
-            yield _fault(row, site, manifest) if isinstance(row, RowFault) else row
+            if isinstance(row, RowFault):
+                yield _fault(row, site, manifest)
+            else:
+                yield row
     except TemplateFault as fault:
         faults.template(site, ("foreach",), fault)
     except FileFault as fault:

@@ -47,6 +47,7 @@ def manifest_model() -> type[Header]:
     return create_model(
         "ManifestV1",
         __base__=header_model(),
-        __doc__="A crucible-batch manifest: prompts and input images that are run as jobs on a gateway.",
+        __doc__="A crucible-batch manifest: prompts and input images "
+        "that are run as jobs on a gateway.",
         jobs=(entries, Field(min_length=1, description="The jobs, in order.")),
     )

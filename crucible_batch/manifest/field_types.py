@@ -31,11 +31,7 @@ def _credits(value: object) -> Decimal:
     """Read credits exactly, from a YAML number or from decimal text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError('must be a number of credits, such as 250 or "12.5"')  # noqa: TRY004 - for pydantic
-    text = value if isinstance(value, str) else repr(value)
-    try:
-        amount = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
-    except InvalidOperation:
-        amount = Decimal("NaN")
+    amount = _decimal(str(value))
     if not amount.is_finite():
         raise ValueError('must be a number of credits, such as 250 or "12.5"')
     if not 0 < amount <= _MAX_CREDITS:
@@ -47,6 +43,19 @@ def _credits(value: object) -> Decimal:
     if isinstance(value, float) and len(digits) > _EXACT_DIGITS:
         raise ValueError("has more digits than a YAML number keeps; put it in quotes")
     return amount
+
+
+def _decimal(text: str) -> Decimal:
+    """Return the number in ``text``, or NaN if there is none.
+
+    ``Decimal`` would also accept underscores and the digits of other scripts.
+    """
+    if not text.isascii() or "_" in text:
+        return Decimal("NaN")
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("NaN")
 
 
 class OrCredits:
@@ -64,7 +73,9 @@ class OrCredits:
 
 
 def _as_budget(value: object) -> object:
-    return {"credits": value} if isinstance(value, bool | int | float | str) else value
+    if isinstance(value, bool | int | float | str):
+        return {"credits": value}
+    return value
 
 
 def given(value: object) -> object:
@@ -115,7 +126,8 @@ def _secret_source(value: object) -> object:
     """Refuse an address or a secret itself. The message doesn't repeat it."""
     if isinstance(value, str) and re.match(_SOURCE, value) is None:
         raise ValueError(
-            "must be env:NAME or file:PATH, since addresses and secrets are not written in a manifest"
+            "must be env:NAME or file:PATH, "
+            "since addresses and secrets are not written in a manifest"
         )
     return value
 

@@ -54,8 +54,9 @@ class Files:
 
     def find_optional(self, text: str) -> Path | None:
         """Return what ``find`` does; None if nothing is there yet. Raises ``FileFault``."""
-        path = self.target(text)
-        return self.find(text) if os.path.lexists(path) else None
+        if not os.path.lexists(self.target(text)):
+            return None
+        return self.find(text)
 
     def target(self, text: str) -> Path:
         """Return the path of a file that may be missing, with its folder's links resolved.
@@ -63,7 +64,8 @@ class Files:
         Raises ``FileFault``.
         """
         joined = self._joined(text)
-        return Path(os.path.realpath(os.path.dirname(joined)), os.path.basename(joined))  # noqa: PTH119, PTH120
+        folder, name = os.path.split(joined)
+        return Path(os.path.realpath(folder), name)
 
     def is_inside(self, path: str) -> bool:
         """Return whether the manifest may use a path, with links resolved."""
@@ -73,9 +75,11 @@ class Files:
         return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
 
     def _joined(self, text: str) -> str:
-        if (fault := text_fault(text)) is not None:
+        fault = text_fault(text)
+        if fault is not None:
             raise FileFault(f"the path {quoted(text)} {fault[0]}", hint=fault[1])
-        joined = os.path.join(self.directory, text)  # noqa: PTH118 - pathlib takes twice the time, for every job
+        # With pathlib this takes twice the time, for every job.
+        joined = os.path.join(self.directory, text)  # noqa: PTH118
         if not self.is_inside(joined):
             message = f"{quoted(text)} is outside the manifest's directory"
             raise FileFault(message, hint="--allow-outside permits it")
@@ -86,21 +90,20 @@ class Files:
         try:
             status = os.stat(joined)  # noqa: PTH116
         except OSError as error:
-            nearest = (
-                self._spelled_otherwise(text)
-                if isinstance(error, FileNotFoundError | NotADirectoryError)
-                else None
-            )
-            raise FileFault(
-                f"{quoted(text)} can't be read: {_reason(error)}", nearest=nearest
-            ) from None
+            nearest = None
+            if isinstance(error, FileNotFoundError | NotADirectoryError):
+                nearest = self._spelled_otherwise(text)
+            message = f"{quoted(text)} can't be read: {_reason(error)}"
+            raise FileFault(message, nearest=nearest) from None
+        if stat.S_ISDIR(status.st_mode):
+            raise FileFault(f"{quoted(text)} is a directory")
         if not stat.S_ISREG(status.st_mode):
-            what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise FileFault(f"{quoted(text)} is {what}")
+            raise FileFault(f"{quoted(text)} is not a regular file")
         if not os.access(joined, os.R_OK):
             raise FileFault(f"{quoted(text)} can't be read: permission denied")
         real = os.path.realpath(joined)
-        if (fault := text_fault(real)) is not None:
+        fault = text_fault(real)
+        if fault is not None:
             raise FileFault(
                 f"{quoted(text)} is the file {quoted(real)}, whose path {fault[0]}", hint=fault[1]
             )
@@ -114,12 +117,16 @@ class Files:
             folder = os.path.join(self.directory, found)  # noqa: PTH118
             if not self.is_inside(folder):
                 return None
-            name = part if part in {"", ".", ".."} else self._entries(folder).get(folded(part))
+            name: str | None = part
+            if part not in {"", ".", ".."}:
+                name = self._entries(folder).get(folded(part))
             if name is None:
                 return None
             found = os.path.join(found, name)  # noqa: PTH118
         path = os.path.join(self.directory, found)  # noqa: PTH118
-        return found if self.is_inside(path) and os.path.isfile(path) else None  # noqa: PTH113
+        if self.is_inside(path) and os.path.isfile(path):  # noqa: PTH113
+            return found
+        return None
 
     def _entries(self, folder: str) -> dict[str, str]:
         """Return the names in a folder by what identifies them; none if it can't be read."""
@@ -163,7 +170,9 @@ def read_text(path: Path, text: str, most: int, limit: str) -> str:
 
 def quoted(text: str) -> str:
     """Quote and shorten a path for a message."""
-    return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}..."
+    if len(text) > _MAX_SHOWN:
+        return f"{text[:_MAX_SHOWN]!r}..."
+    return repr(text)
 
 
 def _too_large(text: str, limit: str) -> FileFault:

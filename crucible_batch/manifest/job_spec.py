@@ -1,4 +1,4 @@
-"""A job of a manifest with templates rendered and files found, and the problems that prevent one."""
+"""Jobs of a manifest with templates rendered and files found, and problems that prevent jobs."""
 
 from __future__ import annotations
 
@@ -91,52 +91,54 @@ class JobSpec:
         a parameter or axis the place is that of its key, since the problem is about its name.
         """
         site, steps = self._find(field)
-        found = site.field(steps) if steps else f"{site.field(())}.{field}"
+        found = site.field(steps)
+        if not steps:  # there is no such value
+            found = f"{found}.{field}"
         place = site.place(steps, key=len(steps) > 1)
-        row = self.made_for.place if of_row and self.made_for is not None else None
+        row = None
+        if of_row and self.made_for is not None:
+            row = self.made_for.place
         return Problem(place, found, message, nearest=nearest, hint=hint, row=row)
 
     def place_of(self, entry: int, field: str | None) -> Place:
         """Return the place of another entry of ``jobs``, or of a field of it."""
-        return self.root.place(("jobs", entry) if field is None else ("jobs", entry, field))
+        if field is None:
+            return self.root.place(("jobs", entry))
+        return self.root.place(("jobs", entry, field))
 
     def claim(self, claims: NameClaims, text: str) -> NameClaim | None:
-        """Claim ``text`` for this job and return None, or return the existing claim if there is
-        one.
+        """Claim ``text`` for this job and return None, or return the claim that another job has.
 
         A job from a source claims twice: once when its output is expected, and again when it is
         there.
         """
         if self.source is not None:
             return take_again(claims, text, claim_of(self.name, self.entry, self.source, self.copy))
-        row = self.made_for
-        return claims.take(
-            text, self.name, self.entry, row.number if row else 0, row.line if row else 0
-        )
+        if self.made_for is None:
+            return claims.take(text, self.name, self.entry)
+        return claims.take(text, self.name, self.entry, self.made_for.number, self.made_for.line)
 
     def place_of_claim(self, claim: NameClaim, field: str | None = None) -> str:
-        """Return the place of another job's entry or of a field of it, and the job's row if it has
-        one."""
+        """Return the place of another job's entry or of one of its fields, with the job's row if it
+        has one."""
+        place = str(self.place_of(claim.entry, field))
         row = row_words(self.root, claim.entry, claim.row, claim.line)
-        return (
-            f"{self.place_of(claim.entry, field)}, {row}"
-            if row
-            else str(self.place_of(claim.entry, field))
-        )
+        if row:
+            return f"{place}, {row}"
+        return place
 
     @property
     def own_row(self) -> str:
         """The job's row in parentheses, to be appended to its name; empty if there is none."""
         row = self.made_for
-        return (
-            f" ({row_words(self.root, self.entry, row.number, row.line)})"
-            if row is not None
-            else ""
-        )
+        if row is None:
+            return ""
+        return f" ({row_words(self.root, self.entry, row.number, row.line)})"
 
     def _find(self, field: str) -> tuple[SourceNode, list[str | int]]:
         for site, candidate in self._candidates(field):
-            if (steps := site.steps(candidate)) is not None:
+            steps = site.steps(candidate)
+            if steps is not None:
                 return site, steps
         outer = field.partition(".")[0]
         steps = self.site.steps(outer)
@@ -157,10 +159,14 @@ def claim_of(name: str, entry: int, source: Source, copy: int) -> NameClaim:
 
 
 def take_again(claims: NameClaims, text: str, own: NameClaim) -> NameClaim | None:
-    """Claim ``text``, which the same job may have claimed when its output was expected; return
-    another job's claim."""
+    """Claim ``text``, which the same job may have claimed when its output was expected.
+
+    Returns None, or the claim that another job has.
+    """
     claim = claims.take(text, own.name, own.entry, own.row, own.line)
-    return None if claim == own else claim
+    if claim == own:
+        return None
+    return claim
 
 
 def row_words(root: SourceNode, entry: int, row: int, line: int) -> str:
@@ -169,8 +175,14 @@ def row_words(root: SourceNode, entry: int, row: int, line: int) -> str:
     table = root.value["jobs"][entry].get("foreach")
     if not row or table is None:
         return ""
-    source = shown(str(table))
-    return f"row {row} of {source}, line {line}" if line else f"row {row} of {source}"
+    return _row_text(str(table), row, line)
+
+
+def _row_text(table: str, row: int, line: int) -> str:
+    words = f"row {row} of {shown(table)}"
+    if line:
+        return f"{words}, line {line}"
+    return words
 
 
 class JobProblems:
@@ -220,10 +232,11 @@ class JobProblems:
         If all rows have it, the row is in the hint, so that it is reported once.
         """
         if self._row is not None:
-            line = f", line {self._row.line}" if self._row.line else ""
-            where = f"row {self._row.number} of {shown(self._source)}{line}"
+            where = _row_text(self._source, self._row.number, self._row.line)
             if is_of_all_rows:
-                hint = f"{problem.hint} ({where})" if problem.hint else f"seen in {where}"
+                hint = f"seen in {where}"
+                if problem.hint:
+                    hint = f"{problem.hint} ({where})"
                 problem = dataclasses.replace(problem, hint=hint)
             else:
                 message = f"{problem.message} ({where})"

@@ -14,7 +14,7 @@ from crucible_batch.manifest.files import FileFault, Files
 from crucible_batch.manifest.job_spec import JobProblems, JobSpec, row_words
 from crucible_batch.manifest.manifest import Manifest, ManifestEntry
 from crucible_batch.manifest.models import Fields
-from crucible_batch.manifest.names import NameClaims, NameFault, text_fault
+from crucible_batch.manifest.names import NameClaim, NameClaims, NameFault, text_fault
 from crucible_batch.manifest.table_rows import TableRow
 from crucible_batch.manifest.template_filters import TemplateFault, Variables
 from crucible_batch.manifest.templates import MAX_PROMPT, MAX_VALUE, Json, Templates, is_template
@@ -45,7 +45,8 @@ class EmptyCells:
             self._count += 1
             if len(self._first) < MOST_NOTED:
                 self._first.append(
-                    f"{row}: the cell in column {column!r} is empty; the job is made without its text"
+                    f"{row}: the cell in column {column!r} is empty; "
+                    "the job is made without its text"
                 )
 
     @property
@@ -97,7 +98,8 @@ class ExpansionContext:
     def defaults(self, workflow_id: str) -> tuple[parameters.Compiled, Sequence[Problem]]:
         """Return the compiled default parameters of a workflow, and the problems of those that
         can't be compiled."""
-        if (known := self._defaults.get(workflow_id)) is not None:
+        known = self._defaults.get(workflow_id)
+        if known is not None:
             return known
         manifest, faults = self.manifest, JobProblems()
         made = parameters.Compiled({}, {})
@@ -131,17 +133,16 @@ class JobTemplate:
         self.faults = JobProblems()
         job = entry.job
         self._name = self._text(job.name, ("name",))
-        prompt = job.prompt or ""
-        self._prompt_is_file = prompt.startswith("@") and not prompt.startswith("@@")
-        literal = prompt[1:] if prompt.startswith("@") else prompt
-        limit = MAX_VALUE if self._prompt_is_file else MAX_PROMPT
-        self._prompt = self._text(literal, ("prompt",), limit) if job.prompt is not None else None
-        image = job.image if job.image is not None else self.default_image
-        self._image = self._text(image, ("image",)) if image is not None else None
+        self._prompt_is_file = False
+        self._prompt = self._prompt_field(job.prompt)
+        image = job.image
+        if image is None:
+            image = self.default_image
+        self._image = None
+        if image is not None:
+            self._image = self._text(image, ("image",))
         self._images = {key: self._text(text, ("images", key)) for key, text in job.images.items()}
-        shared = context.workflow if job.workflow is None else None
-        written = job.workflow or context.manifest.header.workflow or ""
-        self._workflow = shared or self._text(written, ("workflow",))
+        self._workflow = self._workflow_field(job.workflow)
         self._own = parameters.compiled(
             job.params, entry.site, ("params",), context.templates, self.faults.template
         )
@@ -149,32 +150,58 @@ class JobTemplate:
         self._merged: dict[str, tuple[parameters.Compiled, Sequence[Problem]]] = {}
         self._fields = _given(job.fields)
 
+    def _prompt_field(self, prompt: str | None) -> TextField | None:
+        """Return the text of ``prompt``, or the path after ``@`` if it is in a file.
+
+        ``@@`` begins a text that itself begins with ``@``.
+        """
+        if prompt is None:
+            return None
+        if not prompt.startswith("@"):
+            return self._text(prompt, ("prompt",), MAX_PROMPT)
+        if prompt.startswith("@@"):
+            return self._text(prompt[1:], ("prompt",), MAX_PROMPT)
+        self._prompt_is_file = True
+        return self._text(prompt[1:], ("prompt",), MAX_VALUE)
+
+    def _workflow_field(self, workflow: str | None) -> TextField | None:
+        """Return the workflow of the entry, or the manifest's if the entry doesn't name one."""
+        if workflow is None and self._context.workflow is not None:
+            return self._context.workflow
+        written = workflow or self._context.manifest.header.workflow or ""
+        return self._text(written, ("workflow",))
+
     def combinations(self) -> Combinations:
         job = self._entry.job
         matrix = validation.axes_of(job, self._context.manifest.header.matrix)
         if not matrix and not job.zip:
             return NO_AXES
-        return Combinations(matrix, job.zip, self._name.names if self._name else ())
+        if self._name is None:  # its template can't be compiled
+            return Combinations(matrix, job.zip, ())
+        return Combinations(matrix, job.zip, self._name.names)
 
     def make(self, row: TableRow | None, combination: Combination, repeat: int) -> MadeJob:
         """Return one job, or None and the job's problems in addition to ``faults``."""
-        faults, blank = (
-            JobProblems(row, self._entry.job.foreach or ""),
-            self._context.templates.blank,
-        )
+        faults = JobProblems(row, self._entry.job.foreach or "")
+        blank = self._context.templates.blank
         blank.clear()
         variables = {**self._context.variables, **combination.values, "repeat": repeat}
         if row is not None:
             variables["row"] = row.values
         name = self._full_name(row, combination, repeat, variables, faults)
-        if name and (taken := self._taken(name, row)) is not None:
-            faults.problems.append(taken)
-            name = ""
+        if name:
+            taken = self._taken(name, row)
+            if taken is not None:
+                faults.problems.append(taken)
+                name = ""
         job = self._made(name, combination, repeat, variables, faults)
         if job is None:
             return None, faults.problems
-        job.row, job.made_for = (row.number if row else None), row
-        if blank and row is not None:
+        if row is None:
+            return job, ()
+        job.row = row.number
+        job.made_for = row
+        if blank:
             where = row_words(self._context.manifest.site, self._entry.index, row.number, row.line)
             self._context.empty_cells.add(where, blank)
         return job, ()
@@ -191,10 +218,16 @@ class JobTemplate:
         context = self._context
         workflow_id = self._rendered(self._workflow, variables, faults)
         prompt = self._prompt_text(variables, faults)
-        image = self._file(self._image, variables, faults) if self._image is not None else None
-        images = self._image_files(variables, faults) if self._images else _NO_IMAGES
-        parameters = self._parameters(workflow_id, variables, faults) if workflow_id else {}
-        output = self._output(name, workflow_id, faults) if name and workflow_id else ""
+        image = self._file(self._image, variables, faults)
+        images = _NO_IMAGES
+        if self._images:
+            images = self._image_files(variables, faults)
+        parameters: Mapping[str, Json] = {}
+        output = ""
+        if workflow_id:
+            parameters = self._parameters(workflow_id, variables, faults)
+            if name:
+                output = self._output(name, workflow_id, faults)
         if faults.problems or self.faults.problems:
             return None
         return JobSpec(
@@ -261,9 +294,12 @@ class JobTemplate:
         except NameFault as fault:
             faults.other(self._entry.site, ("name",), str(fault))
             return ""
-        number = f"-{row.number}" if row is not None and "row" not in self._name.names else ""
-        again = f"-{repeat}" if self._entry.job.repeat > 1 else ""
-        return names.safe(f"{rendered}{combination.suffix}{number}{again}")
+        name = rendered + combination.suffix
+        if row is not None and "row" not in self._name.names:
+            name += f"-{row.number}"
+        if self._entry.job.repeat > 1:
+            name += f"-{repeat}"
+        return names.safe(name)
 
     def _prompt_text(self, variables: Variables, faults: JobProblems) -> str | None:
         if self._prompt is None:
@@ -288,17 +324,18 @@ class JobTemplate:
         return text
 
     def _image_files(self, variables: Variables, faults: JobProblems) -> Mapping[str, Path]:
-        return {
-            key: path
-            for key, text in self._images.items()
-            if (path := self._file(text, variables, faults))
-        }
+        found = {key: self._file(text, variables, faults) for key, text in self._images.items()}
+        return {key: path for key, path in found.items() if path is not None}
 
     def _file(
         self, text: TextField | None, variables: Variables, faults: JobProblems
     ) -> Path | None:
+        if text is None:
+            return None
         rendered = self._rendered(text, variables, faults)
-        return None if text is None or not rendered else self._found(text, rendered, faults)
+        if not rendered:
+            return None
+        return self._found(text, rendered, faults)
 
     def _found(self, text: TextField, rendered: str, faults: JobProblems) -> Path | None:
         """Return the file with a rendered path; None if there is a problem, which is reported."""
@@ -340,50 +377,81 @@ class JobTemplate:
 
     def _field_names(self, workflow_id: str) -> Mapping[str, str]:
         defaults = self._context.manifest.header.workflows.get(workflow_id)
-        return {**_given(defaults.fields), **self._fields} if defaults else self._fields
+        if defaults is None:
+            return self._fields
+        return {**_given(defaults.fields), **self._fields}
 
     def _output(self, name: str, workflow_id: str, faults: JobProblems) -> str:
         manifest = self._context.manifest
         pattern = names.filled(manifest.header.output.path, workflow_id).replace("{name}", name)
-        if len(pattern) > _MAX_PART_BYTES // 4 and any(
-            len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/")
-        ):
-            faults.other(
-                manifest.site,
-                ("output", "path"),
-                f"a file name in it is too long with the job name {name!r}",
-            )
-        elif (fault := text_fault(pattern)) is not None:
-            faults.other(
-                manifest.site, ("output", "path"), f"{pattern!r} {fault[0]}", hint=fault[1]
-            )
+        place = ("output", "path")
+        if _has_long_part(pattern):
+            message = f"a file name in it is too long with the job name {name!r}"
+            faults.other(manifest.site, place, message)
+            return pattern
+        fault = text_fault(pattern)
+        if fault is not None:
+            faults.other(manifest.site, place, f"{pattern!r} {fault[0]}", hint=fault[1])
         return pattern
 
     def _taken(self, name: str, row: TableRow | None) -> Problem | None:
-        index, site, root = self._entry.index, self._entry.site, self._context.manifest.site
-        number, line = (row.number, row.line) if row is not None else (0, 0)
+        """Claim ``name`` for a job and return None, or return the problem if another job has it."""
+        index = self._entry.index
+        number = line = 0
+        if row is not None:
+            number, line = row.number, row.line
         claim = self._context.claims.take(names.folded(name), name, index, number, line)
         if claim is None:
             return None
-        ours, theirs = (
-            row_words(root, index, number, line),
-            row_words(root, claim.entry, claim.row, claim.line),
-        )
+        ours = row_words(self._context.manifest.site, index, number, line)
         if claim.entry == index:
-            rows = "; ".join(dict.fromkeys(words for words in (theirs, ours) if words))
-            message = f"two jobs of this entry are named {name!r}{': ' if rows else ''}{rows}"
-            hint = "use columns or axes that differ in `name`, or `repeat` for several images of one job"
+            message, hint = self._same_entry(name, ours, claim)
         else:
-            other = root.place(("jobs", claim.entry, "name"))
-            at = ", ".join(
-                part for part in (f"line {other.line}, column {other.column}", theirs) if part
+            message, hint = self._other_entry(name, ours, claim)
+        problem = self._entry.site.problem(("name",), message, hint=hint)
+        if row is None:
+            return problem
+        return replace(problem, row=row.place)
+
+    def _same_entry(self, name: str, ours: str, claim: NameClaim) -> tuple[str, str]:
+        """Return message and hint for a name that another job of this entry has.
+
+        ``ours`` is the row of the job in words, empty without a row.
+        """
+        theirs = row_words(self._context.manifest.site, claim.entry, claim.row, claim.line)
+        rows = "; ".join(dict.fromkeys(words for words in (theirs, ours) if words))
+        message = f"two jobs of this entry are named {name!r}"
+        if rows:
+            message += f": {rows}"
+        hint = (
+            "use columns or axes that differ in `name`, or `repeat` for several images of one job"
+        )
+        return message, hint
+
+    def _other_entry(self, name: str, ours: str, claim: NameClaim) -> tuple[str, str]:
+        """Return message and hint for a name that a job of another entry has; ``ours`` as above."""
+        root = self._context.manifest.site
+        other = root.place(("jobs", claim.entry, "name"))
+        at = f"line {other.line}, column {other.column}"
+        theirs = row_words(root, claim.entry, claim.row, claim.line)
+        if theirs:
+            at += f", {theirs}"
+        named = f"the name {name!r}"
+        if ours:
+            named += f" of {ours}"
+        hint = "give one of them another name"
+        if claim.name != name:
+            hint += (
+                f"; {claim.name!r} counts as the same name, "
+                "since a file system may not distinguish them"
             )
-            message = f"the name {name!r}{f' of {ours}' if ours else ''} is already used by the job at {at}"
-            hint = "give one of them another name"
-            if claim.name != name:
-                hint += f"; {claim.name!r} counts as the same name, since a file system may not distinguish them"
-        problem = site.problem(("name",), message, hint=hint)
-        return problem if row is None else replace(problem, row=row.place)
+        return f"{named} is already used by the job at {at}", hint
+
+
+def _has_long_part(pattern: str) -> bool:
+    if len(pattern) <= _MAX_PART_BYTES // 4:  # fast path: a character has at most 4 bytes
+        return False
+    return any(len(part.encode()) > _MAX_PART_BYTES for part in pattern.split("/"))
 
 
 def _given(fields: Fields) -> dict[str, str]:

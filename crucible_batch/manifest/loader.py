@@ -67,7 +67,10 @@ def parse_manifest(
     document = yaml_reader.parse(_text(content, path), path, max_values=max_values, watch=watch)
     root = document.root
     if not isinstance(root.value, dict):
-        message = f"a manifest must be a mapping with keys such as `name` and `jobs`, got {kind(root.value)}"
+        message = (
+            "a manifest must be a mapping with keys such as `name` and `jobs`, "
+            f"got {kind(root.value)}"
+        )
         document.problems.add(root.problem((), message))
         raise document.problems.error()
     check = FormCheck(document, overrides, allow_outside=allow_outside, max_jobs=max_jobs)

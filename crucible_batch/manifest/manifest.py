@@ -63,8 +63,9 @@ class Manifest:
         """The template variables of the manifest: those of the scheduled time, and ``vars``, which
         hide them.
         """
-        times = {} if self.scheduled_at is None else time_variables(self.scheduled_at, self.zone)
-        return {**times, **self.vars}
+        if self.scheduled_at is None:
+            return {**self.vars}
+        return {**time_variables(self.scheduled_at, self.zone), **self.vars}
 
     def place(self, field: str) -> Place:
         """Return the place of a field, such as ``budget.credits`` or ``jobs[2].params.size.width``.
@@ -73,7 +74,8 @@ class Manifest:
         the file.
         """
         while field:
-            if (steps := self.site.steps(field)) is not None:
+            steps = self.site.steps(field)
+            if steps is not None:
                 return self.site.place(steps)
             field = field[: max(field.rfind("."), field.rfind("["), 0)]
         return Place(self.path)

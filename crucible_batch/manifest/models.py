@@ -65,7 +65,8 @@ class WorkflowDefaults(Part):
 
     params: Parameters = Field(
         default_factory=dict,
-        description="Default parameters for jobs of this workflow; parameters of a job override them.",
+        description="Default parameters for jobs of this workflow; "
+        "parameters of a job override them.",
     )
     fields: Fields = Field(
         default_factory=Fields, description="Parameters that receive the prompt and the image."
@@ -77,13 +78,14 @@ class Budget(Part):
 
     credits: OptionalCredits = Field(
         None,
-        description="Limit on credits for uploads and jobs together, over all runs in one run directory.",
+        description="Limit on credits for uploads and jobs together, "
+        "over all runs in one run directory.",
         examples=[250, "12.5"],
     )
     max_credits_per_job: OptionalCredits = Field(
         None,
-        description="Maximum price of one job. It is held for each job until the gateway returns the price."
-        " No more jobs are submitted after a price above it.",
+        description="Maximum price of one job. It is held for each job until the gateway returns "
+        "the price. No more jobs are submitted after a price above it.",
         examples=[4],
     )
     max_credits_per_upload: OptionalCredits = Field(
@@ -137,8 +139,8 @@ class Assets(Part):
 
     cleanup: Literal["never", "on_success"] = Field(
         "never",
-        description="on_success: delete the images that this run uploaded when every job has succeeded. The gateway"
-        " refunds a part of their price.",
+        description="on_success: delete the images that this run uploaded when every job has "
+        "succeeded. The gateway refunds a part of their price.",
     )
 
 
@@ -150,7 +152,8 @@ class Provenance(Part):
     )
     embed: bool = Field(
         False,
-        description="Embed it in the output as well: PNG text, XMP of JPEG and WebP. Pixels are not changed.",
+        description="Embed it in the output as well: PNG text, XMP of JPEG and WebP. "
+        "Pixels are not changed.",
     )
 
 
@@ -158,7 +161,8 @@ class JobEntry(Part):
     """An entry of `jobs`: one job, or several with matrix, zip, foreach and repeat."""
 
     name: Text = Field(
-        description="Name of the job and its outputs; a template. Values of axes that it does not use are appended.",
+        description="Name of the job and its outputs; a template. "
+        "Values of axes that it does not use are appended.",
         examples=["hero", "sku-{{ row.sku }}"],
     )
     prompt: OptionalText = Field(
@@ -181,13 +185,14 @@ class JobEntry(Part):
     )
     params: Parameters = Field(
         default_factory=dict,
-        description="Parameters of this job. A string that is one {{ expression }} keeps the type of its value.",
+        description="Parameters of this job. A string that is one {{ expression }} keeps "
+        "the type of its value.",
         examples=[{"sampler.seed": "{{ row.seed | int }}", "size.width": 1024}],
     )
     matrix: OptionalAxes = Field(
         None,
-        description="One job for each combination of values; the last axis varies fastest. Replaces the top-level"
-        " matrix; {} disables it.",
+        description="One job for each combination of values; the last axis varies fastest. "
+        "Replaces the top-level matrix; {} disables it.",
         examples=[{"style": ["noir", "watercolor"]}],
     )
     zip: Axes = Field(
@@ -197,8 +202,8 @@ class JobEntry(Part):
     )
     foreach: OptionalText = Field(
         None,
-        description="A .csv, .tsv or .jsonl file, a .txt file with one prompt per line (`row.line`), or a glob of"
-        " files: one job per row, as `row` in templates.",
+        description="A .csv, .tsv or .jsonl file, a .txt file with one prompt per line "
+        "(`row.line`), or a glob of files: one job per row, as `row` in templates.",
         examples=["products.csv", "prompts.txt", "photos/*.jpg"],
     )
     repeat: int = Field(
@@ -243,7 +248,8 @@ class Header(Part):
     )
     budget: Annotated[Budget, OrCredits()] = Field(
         default_factory=Budget,
-        description="Limits on spending. With a budget, `run` does not ask for confirmation. A number is `credits`.",
+        description="Limits on spending. With a budget, "
+        "`run` does not ask for confirmation. A number is `credits`.",
         examples=[250],
     )
     vars: dict[Identifier, Any] = Field(
@@ -256,20 +262,21 @@ class Header(Part):
     )
     concurrency: Concurrency = Field(
         None,
-        description="Maximum number of jobs in flight, or `auto`, which adapts it to what the gateway accepts."
-        " The option `--concurrency` overrides it.",
+        description="Maximum number of jobs in flight, or `auto`, which adapts it to what the "
+        "gateway accepts. The option `--concurrency` overrides it.",
         examples=[16, "auto"],
     )
     deadline: Duration = Field(
         None,
-        description="Stop a run after this time, planning included; the same command resumes. Plain numbers are"
-        " seconds. The option `--deadline` overrides it.",
+        description="Stop a run after this time, planning included; the same command resumes. "
+        "Plain numbers are seconds. The option `--deadline` overrides it.",
         examples=["6h", "1h30m"],
     )
     run_id: OptionalText = Field(
         None,
-        description="Run id, if the option `--run-id` is not given; a template with date, week, month and scheduled_at."
-        " The same id resumes a run, and with a new one, its jobs are bought again.",
+        description="Run id, if the option `--run-id` is not given; a template with date, week, "
+        "month and scheduled_at. The same id resumes a run, and with a new one, its jobs are "
+        "bought again.",
         examples=["{{ date }}"],
     )
     timezone: Timezone = Field(
@@ -287,7 +294,8 @@ class Header(Part):
     )
     duplicates: Literal["error", "once", "each"] = Field(
         "error",
-        description="What happens to jobs with the same content: report an error, run one of them, or run each.",
+        description="What happens to jobs with the same content: report an error, "
+        "run one of them, or run each.",
     )
 
     @property

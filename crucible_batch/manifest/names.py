@@ -51,7 +51,8 @@ class NameClaims:
     def __init__(self) -> None:
         connection = temporary_database(
             f"PRAGMA cache_size = -{_CACHE_KIB}",
-            "CREATE TABLE claims (key INTEGER PRIMARY KEY, rest INTEGER NOT NULL, name TEXT NOT NULL,"
+            "CREATE TABLE claims (key INTEGER PRIMARY KEY, rest INTEGER NOT NULL, "
+            "name TEXT NOT NULL,"
             " entry INTEGER NOT NULL, row INTEGER NOT NULL, line INTEGER NOT NULL)",
             "BEGIN",
         )
@@ -63,7 +64,7 @@ class NameClaims:
     def take(
         self, text: str, name: str, entry: int, row: int = 0, line: int = 0
     ) -> NameClaim | None:
-        """Claim ``text`` for a job and return None, or return the existing claim if there is one."""
+        """Claim ``text`` for a job and return None, or return the claim that another has."""
         claim = (*_key(text), name, entry, row, line)
         if self._cursor.execute(
             "INSERT OR IGNORE INTO claims VALUES (?, ?, ?, ?, ?, ?)", claim
@@ -74,7 +75,9 @@ class NameClaims:
     def get(self, text: str) -> NameClaim | None:
         query = "SELECT name, entry, row, line FROM claims WHERE key = ? AND rest = ?"
         found = self._cursor.execute(query, _key(text)).fetchone()
-        return None if found is None else NameClaim(*found)
+        if found is None:
+            return None
+        return NameClaim(*found)
 
 
 def _key(text: str) -> tuple[int, int]:
@@ -108,7 +111,8 @@ def check(rendered: str) -> None:
         raise NameFault("the name is empty")
     if any(unicodedata.category(character) == "Cs" for character in rendered):
         raise NameFault(
-            f"the name {rendered[:100]!r} contains half of a surrogate pair, which is not a character"
+            f"the name {rendered[:100]!r} contains half of a surrogate pair, "
+            "which is not a character"
         )
     if rendered in {".", ".."}:
         raise NameFault(f"the name {rendered!r} denotes a directory")
@@ -161,7 +165,9 @@ def slug(text: str) -> str:
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).lower())
     dashed = _DASHES.sub("-", _DIVIDERS.sub("-", folded))
     is_number = re.fullmatch(r"-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?", folded) is not None
-    short = dashed if is_number else dashed.strip("-.")
+    short = dashed
+    if not is_number:
+        short = dashed.strip("-.")
     if not short:
         return digest(text)
     if len(short) > MAX_SLUG_LENGTH:
@@ -255,7 +261,8 @@ MAX_PART_BYTES = 255
 
 def path_fault(path: str) -> tuple[str, str] | None:
     """Return the problem of a path and its remedy, or None if the path can be used."""
-    if (fault := text_fault(path)) is not None:
+    fault = text_fault(path)
+    if fault is not None:
         return fault
     if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in PurePath(path).parts):
         return (
@@ -273,9 +280,8 @@ def text_fault(path: str) -> tuple[str, str] | None:
     if path.isascii():  # fast path for nearly all paths
         return None
     try:
-        path.encode(
-            "utf-8"
-        )  # fails if a byte that the locale can't decode was kept as a lone surrogate
+        # Fails if a byte that the locale can't decode was kept as a lone surrogate.
+        path.encode("utf-8")
         os.fsencode(path)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()

@@ -16,7 +16,10 @@ from crucible_batch.scheduled_time import TIME_VARIABLES
 DEFAULT_RUN_ID = "default"
 _CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+:")
 _MAX_LENGTH = 100
-_RULE = f"use up to {_MAX_LENGTH} letters, digits and the characters . _ - + :, and do not begin with . or -"
+_RULE = (
+    f"use up to {_MAX_LENGTH} letters, digits and the characters . _ - + :, "
+    "and do not begin with . or -"
+)
 
 
 def render_run_id(manifest: Manifest, given: str | None) -> str:
@@ -30,13 +33,15 @@ def render_run_id(manifest: Manifest, given: str | None) -> str:
     if source is None:
         return DEFAULT_RUN_ID
     try:
-        run_id = (
-            Templates().compile(source).text(manifest.variables) if is_template(source) else source
-        )
+        run_id = source
+        if is_template(source):
+            run_id = Templates().compile(source).text(manifest.variables)
     except TemplateFault as fault:
         if given:
-            near = f"did you mean {fault.nearest!r}?" if fault.nearest else None
-            raise UserError(f"--run-id: {fault.message}", hint=near or fault.hint) from None
+            hint = fault.hint
+            if fault.nearest:
+                hint = f"did you mean {fault.nearest!r}?"
+            raise UserError(f"--run-id: {fault.message}", hint=hint) from None
         faults = JobProblems()
         faults.template(manifest.site, ("run_id",), fault)
         raise ManifestError(faults.problems) from None

@@ -33,9 +33,13 @@ _MESSAGES = {
     "literal_error": "must be {expected}, got {got}",
 }
 _PATTERNS = {
-    "account": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
+    "account": (
+        "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _"
+    ),
     "name": "must consist of letters A-Z, digits, . _ and -, and begin with a letter, a digit or _",
-    "[key]": "must be a valid template variable: letters A-Z, digits and _, not beginning with a digit",
+    "[key]": (
+        "must be a valid template variable: letters A-Z, digits and _, not beginning with a digit"
+    ),
 }
 
 
@@ -69,28 +73,30 @@ def _unknown_key(
     model: type[BaseModel], location: NodePath, site: SourceNode, other_keys: Collection[str]
 ) -> Problem:
     name = str(location[-1])
-    known = [*_known_keys(model, location[:-1]), *(other_keys if len(location) == 1 else ())]
+    known = _known_keys(model, location[:-1])
+    if len(location) == 1:
+        known.extend(other_keys)
     siblings: Any = site.value
     for step in location[:-1]:
         siblings = siblings[step]
     # Prefer keys that are not present yet, since a misspelling of a present key is unlikely.
     absent = [key for key in known if key not in siblings]
     near = nearest(name, absent) or nearest(name, known)
-    if "foreach" in absent and _is_table(
-        name, siblings.get(name)
-    ):  # rather than the key with the nearest spelling
-        near = "foreach"
-    hint = None if near or not known else f"known keys: {', '.join(sorted(known))}"
+    if "foreach" in absent and _is_table(name, siblings.get(name)):
+        near = "foreach"  # rather than the key with the nearest spelling
+    hint = None
+    if known and not near:
+        hint = f"known keys: {', '.join(sorted(known))}"
     if name.lower() in _NAMES_OF_KEYS:
-        near, hint = (
-            None,
-            "a manifest has no API key: set MOLTAZINE_API_KEY, in the environment or in a .env file",
+        near = None
+        hint = (
+            "a manifest has no API key: set MOLTAZINE_API_KEY, in the environment or in a .env file"
         )
     return site.problem(location, f"unknown key {name[:100]!r}", key=True, nearest=near, hint=hint)
 
 
 def _is_table(name: str, value: object) -> bool:
-    """Whether a key or its value names a kind of table, such as ``from_csv`` or ``products.csv``."""
+    """Whether a key or its value names a kind of table: ``from_csv``, ``products.csv``."""
     return any(isinstance(text, str) and text.lower().endswith(_TABLES) for text in (name, value))
 
 
@@ -104,7 +110,8 @@ def _wrong_value(detail: ErrorDetails, site: SourceNode) -> Problem:
 def _message(detail: ErrorDetails, location: tuple[int | str, ...], value: object) -> str:
     error_type = detail["type"]
     if error_type == "string_pattern_mismatch":
-        return f"{str(value)[:100]!r} {_PATTERNS.get(str(location[-1]), 'does not have the required form')}"
+        rule = _PATTERNS.get(str(location[-1]), "does not have the required form")
+        return f"{str(value)[:100]!r} {rule}"
     if value is None:
         return "is empty; set a value or remove the key"
     if error_type == "value_error":  # raised by a function of ``field_types``
@@ -117,10 +124,10 @@ def _got(value: object) -> str:
     """Return a value as YAML has it, text in quotes and shortened; only the kind of a list or a
     mapping."""
     match value:
+        case str() if len(value) > _LONGEST_VALUE:
+            return f"the text {value[:_LONGEST_VALUE]!r}..."
         case str():
-            return (
-                f"the text {value[:_LONGEST_VALUE]!r}{'...' if len(value) > _LONGEST_VALUE else ''}"
-            )
+            return f"the text {value!r}"
         case bool():
             return "true" if value else "false"
         case int() | float():
@@ -155,11 +162,9 @@ def _known_keys(model: type[BaseModel], path: NodePath) -> list[str]:
             current = _field(current, str(step)).annotation
         else:
             current = next(_models_in(current), None)
-    return (
-        [field.alias or name for name, field in current.model_fields.items()]
-        if isinstance(current, type) and issubclass(current, BaseModel)
-        else []
-    )
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return [field.alias or name for name, field in current.model_fields.items()]
+    return []
 
 
 def _field(model: type[BaseModel], key: str) -> FieldInfo:

@@ -28,9 +28,11 @@ class SourceMap:
     children: dict[str, SourceMap] | list[SourceMap] | tuple[()] = ()
 
     def child(self, step: str | int) -> SourceMap | None:
-        if isinstance(self.children, dict):
-            return self.children.get(step) if isinstance(step, str) else None
-        return self.children[step] if isinstance(step, int) and step < len(self.children) else None
+        if isinstance(step, str):
+            return self.children.get(step) if isinstance(self.children, dict) else None
+        if isinstance(self.children, dict) or step >= len(self.children):
+            return None
+        return self.children[step]
 
     def find(self, path: Path) -> tuple[SourceMap, bool]:
         """Return the source map at ``path`` and True, or the nearest one around it and False."""
@@ -63,8 +65,11 @@ def dotted(path: Path) -> str:
 def shown(text: str) -> str:
     """Return an untrusted name shortened to 100 characters, and escaped if it contains unprintable
     characters."""
-    cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
-    return cut if cut.isprintable() else repr(cut)[1:-1]
+    if len(text) > _MAX_SHOWN:
+        text = text[:_MAX_SHOWN] + "..."
+    if text.isprintable():
+        return text
+    return repr(text)[1:-1]
 
 
 def kind(value: object) -> str:
@@ -76,7 +81,9 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     """Return the known name that ``name`` most likely misspells, or None."""
     folded = {candidate.casefold(): candidate for candidate in sorted(known, reverse=True)}
     close = difflib.get_close_matches(name[:200].casefold(), folded, n=1, cutoff=0.6)
-    return folded[close[0]] if close else None
+    if not close:
+        return None
+    return folded[close[0]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +108,9 @@ class SourceNode:
         If there is no such value, returns the place of the innermost value that encloses it.
         """
         found, is_exact = self.source_map.find(path)
-        return Place(self.file, *(found.key if key and is_exact and found.key else found.span))
+        if key and is_exact and found.key is not None:
+            return Place(self.file, *found.key)
+        return Place(self.file, *found.span)
 
     def items(self, key: str) -> Iterator[SourceNode]:
         """Yield the items of the list at ``key``."""
@@ -142,9 +151,8 @@ class SourceNode:
 
 def _longest_step(value: Any, rest: str) -> tuple[str | int, str] | None:
     if isinstance(value, dict):
-        ends = [position for position, character in enumerate(rest) if character in ".["] + [
-            len(rest)
-        ]
+        ends = [position for position, character in enumerate(rest) if character in ".["]
+        ends.append(len(rest))
         for end in reversed(ends):
             if rest[:end] in value:
                 return rest[:end], rest[end:].removeprefix(".")

@@ -39,7 +39,9 @@ class TableRow:
 
     @property
     def place(self) -> Place | None:
-        return Place(self.file, self.line) if self.file is not None and self.line else None
+        if self.file is None or not self.line:
+            return None
+        return Place(self.file, self.line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,14 @@ def _reader(source: str) -> Callable[[Path], Iterator[TableRow | RowFault]]:
     if suffix in SPREADSHEETS:
         raise FileFault(
             f"{quoted(source)} is a spreadsheet, which is not supported",
-            hint=f"export the sheet as CSV (UTF-8) and use {quoted(str(PurePosixPath(source).with_suffix('.csv')))}",
+            hint="export the sheet as CSV (UTF-8) and use "
+            f"{quoted(str(PurePosixPath(source).with_suffix('.csv')))}",
         )
     reader = _READERS.get(suffix)
     if reader is None:
         raise FileFault(
-            f"{quoted(source)} is not a {', '.join(list(_READERS)[:-1])} or {list(_READERS)[-1]} file or a glob",
+            f"{quoted(source)} is not a {', '.join(list(_READERS)[:-1])} or "
+            f"{list(_READERS)[-1]} file or a glob",
             hint="for the files of a folder, write folder/*",
         )
     return reader
@@ -131,7 +135,8 @@ class _Delimited:
             try:
                 records = _records(lines)
                 _, header = next(records, (1, []))
-                if fault := self._header_fault(path, header):
+                fault = self._header_fault(path, header)
+                if fault is not None:
                     yield fault
                     return
                 yield from self._rows(path, records, header)
@@ -155,7 +160,10 @@ class _Delimited:
             )
             hint = 'close the quotation mark of each cell, and double the marks in it: ""'
         elif "limit" not in str(bad.error):
-            hint = 'put cells that contain quotation marks in double quotes, and double the marks in them: ""'
+            hint = (
+                "put cells that contain quotation marks in double quotes, "
+                'and double the marks in them: ""'
+            )
         return RowFault(path, bad.first, message, hint)
 
     def _header_fault(self, path: Path, header: list[str]) -> RowFault | None:
@@ -190,11 +198,9 @@ class _Delimited:
             else:
                 columns = _counted(len(names), "column")
                 message = f"{_counted(len(cells), 'cell')} in the row, but {columns} in the table"
-                hint = (
-                    f"put cells that contain {self.dividers} in double quotes"
-                    if len(cells) > len(names)
-                    else None
-                )
+                hint = None
+                if len(cells) > len(names):
+                    hint = f"put cells that contain {self.dividers} in double quotes"
                 yield RowFault(path, line, message, hint)
 
 
@@ -210,8 +216,10 @@ def _csv(path: Path) -> Iterator[TableRow | RowFault]:
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline(MAX_LINE_BYTES)
-    has_semicolons = _cell_count(first, ",") == 1 and _cell_count(first, ";") > 1
-    yield from (_SEMICOLONS if has_semicolons else _COMMAS).read(path)
+    if _cell_count(first, ",") == 1 and _cell_count(first, ";") > 1:
+        yield from _SEMICOLONS.read(path)
+    else:
+        yield from _COMMAS.read(path)
 
 
 def _cell_count(line: str, delimiter: str) -> int:
@@ -257,7 +265,7 @@ class _LongLine(Exception):  # noqa: N818 - it becomes a RowFault
 
 
 def _short_lines(file: TextIO, most: int = MAX_LINE_BYTES) -> Iterator[str]:
-    while line := file.readline(most + 1):
+    for line in iter(lambda: file.readline(most + 1), ""):
         if len(line) > most:
             raise _LongLine
         yield line
@@ -271,7 +279,8 @@ def _text(path: Path) -> Iterator[TableRow | RowFault]:
     with path.open(encoding="utf-8-sig") as file:
         try:
             for line, content in enumerate(_short_lines(file, most), 1):
-                if text := content.strip():
+                text = content.strip()
+                if text:
                     number += 1
                     yield TableRow(number, line, {"line": text}, path)
         except _LongLine:
@@ -285,7 +294,8 @@ def _jsonl(path: Path) -> Iterator[TableRow | RowFault]:
             if len(content) > MAX_LINE_BYTES:
                 yield RowFault(path, line, f"the line has more than {MAX_LINE_BYTES:,} bytes")
                 return
-            whole = content.decode("utf-8-sig" if line == 1 else "utf-8").rstrip(" \t\r\n")
+            encoding = "utf-8-sig" if line == 1 else "utf-8"
+            whole = content.decode(encoding).rstrip(" \t\r\n")
             text = whole.lstrip(" \t")
             if not text:
                 continue
@@ -340,7 +350,8 @@ _READERS: Mapping[str, Callable[[Path], Iterator[TableRow | RowFault]]] = {
 
 def _globbed(pattern: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
     parts = PurePosixPath(pattern).parts
-    if (fault := text_fault(pattern)) is not None:
+    fault = text_fault(pattern)
+    if fault is not None:
         raise FileFault(f"{quoted(pattern)} {fault[0]}", hint=fault[1])
     if not files.allow_outside and (pattern.startswith("/") or ".." in parts):
         raise FileFault(
@@ -362,7 +373,8 @@ def _globbed(pattern: str, files: Files, most: int) -> Iterator[TableRow | RowFa
 
 def _file_row(number: int, match: str, files: Files) -> TableRow | RowFault:
     path = PurePosixPath(match.replace(os.sep, "/"))
-    if (fault := text_fault(match)) is not None:
+    fault = text_fault(match)
+    if fault is not None:
         return RowFault(
             files.directory, 0, f"the file name {os.fsencode(match)!r} {fault[0]}", fault[1]
         )

@@ -204,8 +204,9 @@ def concat(*parts: object) -> str:
 
 
 def to_int(value: Any, default: Any = _REQUIRED, base: int = 10) -> Any:
-    convert = (lambda text: int(text, base)) if isinstance(value, str) else int
-    return _converted(value, default, convert, "an integer")
+    if isinstance(value, str):
+        return _converted(value, default, lambda text: int(text, base), "an integer")
+    return _converted(value, default, int, "an integer")
 
 
 def to_float(value: Any, default: Any = _REQUIRED) -> Any:

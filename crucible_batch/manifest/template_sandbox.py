@@ -76,7 +76,8 @@ class _Missing(StrictUndefined):
         self, hint: str | None = None, obj: Any = missing, name: str | None = None, exc: Any = None
     ) -> None:
         def fault(message: str) -> UnknownName:
-            return UnknownName(message, name, None if obj is missing else obj)
+            owner = None if obj is missing else obj
+            return UnknownName(message, name, owner)
 
         super().__init__(hint, obj, name, exc or fault)  # type: ignore[arg-type]
 
@@ -98,7 +99,9 @@ class _Bounding(NodeTransformer):
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return _filtered(node, "_bounded") if node.ctx == "load" else node
+        if node.ctx != "load":
+            return node
+        return _filtered(node, "_bounded")
 
     def visit_List(self, node: nodes.List | nodes.Dict) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
@@ -150,11 +153,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             reason = _first_lower(error.message).rstrip(".")
             raise TemplateFault(f"not a template: {reason}", **_advice(error, line)) from None
         except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
-            reason = (
-                str(error)
-                if isinstance(error, LimitError)
-                else "it is nested too deeply or has a huge number"
-            )
+            reason = "it is nested too deeply or has a huge number"
+            if isinstance(error, LimitError):
+                reason = str(error)
             raise TemplateFault(f"not a template: {reason}") from None
 
     def _compiled(self, source: str) -> TemplatePart:
@@ -221,11 +222,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         try:
             item: object = obj[argument]
         except (TypeError, LookupError):
-            return (
-                self.getattr(obj, argument)
-                if isinstance(argument, str)
-                else self.undefined(obj=obj, name=argument)
-            )
+            if isinstance(argument, str):
+                return self.getattr(obj, argument)
+            return self.undefined(obj=obj, name=argument)
         return item
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -304,7 +303,8 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
         owned = (f"`{owner}`" for owner in ("row", "source") if error.owner is variables.get(owner))
         owner = next(owned, "the mapping")
         message, near = f"{owner} has no {name!r}", nearest(name, known)
-        hint = f"available: {', '.join(shown(key) for key in known[:20])}" if known else None
+        if known:
+            hint = f"available: {', '.join(shown(key) for key in known[:20])}"
     elif error.owner is not None:
         message = f"{kind(error.owner)} has no {name!r} in templates"
     elif name == "row":
@@ -316,21 +316,23 @@ def _unknown(error: UnknownName, variables: Variables) -> TemplateFault:
         )
     else:
         message, near = f"the variable {name!r} is unknown", nearest(name, [*variables, "range"])
-        hint = None if near else _known(variables)
+        if not near:
+            hint = _known(variables)
     return TemplateFault(message, nearest=near, hint=hint, is_unknown_name=True)
 
 
 def _known(variables: Variables) -> str:
     own = sorted(variables, key=lambda name: name in TIME_VARIABLES)  # the manifest's own first
     names = [shown(name) for name in own]
-    rest = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return (
-        f"available: {', '.join(names[:12])}{rest}"
-        if names
-        else "`vars`, `matrix` and `foreach` define variables"
-    )
+    if not names:
+        return "`vars`, `matrix` and `foreach` define variables"
+    if len(names) > 12:
+        return f"available: {', '.join(names[:12])} and {len(names) - 12} more"
+    return f"available: {', '.join(names)}"
 
 
 def _first_lower(message: str | None) -> str:
     text = message or "no reason given"
-    return text[0].lower() + text[1:] if text[1:2].islower() else text
+    if text[1:2].islower():
+        return text[0].lower() + text[1:]
+    return text

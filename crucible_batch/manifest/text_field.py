@@ -19,15 +19,19 @@ class TextField:
         self.path = path
         self._limit = limit
         self.literal = text
-        self._template = templates.compile(text) if is_template(text) else None
-        if self._template is None and len(text) > limit // 4 and len(text.encode()) > limit:
+        self._template = None
+        if is_template(text):
+            self._template = templates.compile(text)
+        elif len(text) > limit // 4 and len(text.encode()) > limit:
             raise TemplateFault(f"longer than {limit // 1024} KiB, the limit for this field")
 
     @property
     def names(self) -> frozenset[str]:
-        return self._template.names if self._template else _NO_NAMES
+        if self._template is None:
+            return _NO_NAMES
+        return self._template.names
 
     def render(self, variables: Variables) -> str:
-        return (
-            self.literal if self._template is None else self._template.text(variables, self._limit)
-        )
+        if self._template is None:
+            return self.literal
+        return self._template.text(variables, self._limit)

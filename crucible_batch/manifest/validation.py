@@ -88,7 +88,9 @@ def axes_of(job: JobEntry, shared: Mapping[str, list[Any]]) -> Mapping[str, list
     """
     if job.matrix is not None:
         return job.matrix
-    return {} if job.is_derived else shared
+    if job.is_derived:
+        return {}
+    return shared
 
 
 def job_count(job: JobEntry, header: Header) -> int:
@@ -98,7 +100,7 @@ def job_count(job: JobEntry, header: Header) -> int:
         return 0
     if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
         return 1
-    axes = header.matrix if job.matrix is None else job.matrix
+    axes = axes_of(job, header.matrix)
     rows = len(next(iter(job.zip.values()), (None,)))
     return math.prod(len(values) for values in axes.values()) * rows * job.repeat
 
@@ -111,9 +113,9 @@ def override_problems(
     """
     for name, value in overrides.items():
         if name not in header.vars:
-            hint = (
-                f"its variables are {', '.join(header.vars)}" if header.vars else "it has no `vars`"
-            )
+            hint = "it has no `vars`"
+            if header.vars:
+                hint = f"its variables are {', '.join(header.vars)}"
             message = f"--var {name}: the manifest has no such variable"
             yield site.problem(
                 ("vars",), message, key=True, nearest=nearest(name, header.vars), hint=hint
@@ -240,10 +242,9 @@ class FormCheck:
         if isinstance(jobs, list) and jobs:
             self._check_jobs(header)
         elif "jobs" in self._site.value:
-            is_empty = jobs is None or jobs == []
-            message = (
-                "is empty; add a job" if is_empty else f"must be a list of jobs, got {kind(jobs)}"
-            )
+            message = f"must be a list of jobs, got {kind(jobs)}"
+            if jobs is None or jobs == []:
+                message = "is empty; add a job"
             self._report([self._site.problem(("jobs",), message)])
         elif all(problem.nearest != "jobs" for problem in self._problems.error().problems):
             self._report([self._site.problem(("jobs",), "`jobs` is missing")])
@@ -282,7 +283,9 @@ class FormCheck:
     def _check_jobs(self, header: Header | None) -> None:
         """Check each entry, and the rules between it and the header if the header has the right
         shape."""
-        used = {header.workflow} if header is not None and header.workflow else set[str]()
+        used = set[str]()
+        if header is not None and header.workflow:
+            used.add(header.workflow)
         count = 0
         for index, site in enumerate(self._site.items("jobs")):
             job = self._validated(job_entry_model(), site)

@@ -39,7 +39,10 @@ MAX_ALIASED_VALUES = 100_000
 billion values.
 """
 MAX_ANCHORS = 100_000
-USE_A_TABLE = "keep rows in a .csv or .jsonl file and use `foreach`, or raise the limit with --max-manifest-size"
+USE_A_TABLE = (
+    "keep rows in a .csv or .jsonl file and use `foreach`, "
+    "or raise the limit with --max-manifest-size"
+)
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -111,13 +114,15 @@ class _TreeBuilder:
         self._next = loader.get_event
         try:
             self._next()  # the start of the stream
-            if isinstance(event := self._next(), StreamEndEvent):
-                self._stop(event, "the file is empty")
+            start = self._next()
+            if isinstance(start, StreamEndEvent):
+                self._stop(start, "the file is empty")
             root = self._node(self._next(), 1)
             self._next()  # the end of the document
-            if isinstance(event := self._next(), DocumentStartEvent):
+            after = self._next()
+            if isinstance(after, DocumentStartEvent):
                 self._complain(
-                    event, "a manifest is one YAML document, but a second one begins here"
+                    after, "a manifest is one YAML document, but a second one begins here"
                 )
         finally:
             loader.dispose()
@@ -145,11 +150,9 @@ class _TreeBuilder:
         if depth > MAX_DEPTH:
             self._stop(event, f"lists and mappings are nested more than {MAX_DEPTH} deep")
         self._watch()
-        return (
-            self._mapping(node, depth)
-            if type(event) is MappingStartEvent
-            else self._sequence(node, depth)
-        )
+        if type(event) is MappingStartEvent:
+            return self._mapping(node, depth)
+        return self._sequence(node, depth)
 
     def _scalar(self, event: Any) -> yaml_scalars.Scalar:
         text: str = event.value
@@ -160,7 +163,8 @@ class _TreeBuilder:
         except ValueError as error:
             self._complain(event, str(error))
             return text
-        if (doubt := yaml_scalars.misreading(text)) and len(self.warnings) < MAX_WARNINGS:
+        doubt = yaml_scalars.misreading(text)
+        if doubt and len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(Problem(self._place(event), "", doubt))
         return value
 
@@ -168,22 +172,26 @@ class _TreeBuilder:
         values: list[Any] = []
         children: list[SourceMap] = []
         node.children = children
-        while type(event := self._next()) is not SequenceEndEvent:
+        event = self._next()
+        while type(event) is not SequenceEndEvent:
             value, child = self._node(event, depth + 1)
             values.append(value)
             children.append(child)
+            event = self._next()
         return values
 
     def _mapping(self, node: SourceMap, depth: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
         children: dict[str, SourceMap] = {}
         node.children = children
-        while type(event := self._next()) is not MappingEndEvent:
+        event = self._next()
+        while type(event) is not MappingEndEvent:
             key = self._key(event, children, depth)
             value, child = self._node(self._next(), depth + 1)
             if key is not None:
                 child.key = _span(event)
                 values[key], children[key] = value, child
+            event = self._next()
         return values
 
     def _key(self, event: Any, siblings: dict[str, SourceMap], depth: int) -> str | None:
@@ -214,7 +222,8 @@ class _TreeBuilder:
             self._complain(
                 event,
                 "the merge key << is not supported (it is YAML 1.1)",
-                "put shared values into `params`, `workflows` or `vars`, or use an alias for a complete value",
+                "put shared values into `params`, `workflows` or `vars`, "
+                "or use an alias for a complete value",
             )
             return None
         try:
@@ -222,14 +231,10 @@ class _TreeBuilder:
         except ValueError:
             is_text = False
         if not is_text:
-            decimals = (
-                "; decimals are written with a point, such as 12.5" if key.isdecimal() else ""
-            )
-            self._complain(
-                event,
-                f"the key {key or 'nothing'} is not text",
-                f'put it in quotes: "{key}"{decimals}',
-            )
+            hint = f'put it in quotes: "{key}"'
+            if key.isdecimal():  # as in `12,5: ...` in braces
+                hint += "; decimals are written with a point, such as 12.5"
+            self._complain(event, f"the key {key or 'nothing'} is not text", hint)
             return None
         self._plain_keys[key] = key  # jobs repeat their keys, so they share one string
         return key
@@ -286,23 +291,25 @@ def _span(event: Any) -> Span:
     otherwise 0."""
     start, end = event.start_mark, event.end_mark
     is_text = type(event) is ScalarEvent or type(event) is AliasEvent
-    return (
-        start.line + 1,
-        start.column + 1,
-        end.column + 1 if is_text and start.line == end.line else 0,
-    )
+    if is_text and start.line == end.line:
+        return start.line + 1, start.column + 1, end.column + 1
+    return start.line + 1, start.column + 1, 0
 
 
 def _extent(value: Any) -> tuple[int, int]:
     """Return the number of keys and values within a value, itself included, and its levels of lists
     and mappings."""
-    if not isinstance(value, dict | list):
+    if isinstance(value, dict):
+        within = [_extent(member) for member in value.values()]
+        keys = len(value)
+    elif isinstance(value, list):
+        within = [_extent(member) for member in value]
+        keys = 0
+    else:
         return 1, 0
-    within = [_extent(member) for member in (value.values() if isinstance(value, dict) else value)]
-    keys = len(value) if isinstance(value, dict) else 0
-    return 1 + keys + sum(values for values, _ in within), 1 + max(
-        (levels for _, levels in within), default=0
-    )
+    values = sum(values for values, _ in within)
+    levels = max((levels for _, levels in within), default=0)
+    return 1 + keys + values, 1 + levels
 
 
 _TAB = "found a tab character that violates"
@@ -371,17 +378,21 @@ _CANT_BEGIN = {
 def _explained(error: yaml.YAMLError, text: str, file: Path) -> Problem:
     """Return an error of the YAML parser about ``text`` as a problem with its place."""
     if isinstance(error, ReaderError):
-        code: Any = error.character  # a code point from libyaml, a character from the pure parser
-        return _forbidden(chr(code) if isinstance(code, int) else str(code), text, file)
+        character: Any = error.character
+        if isinstance(character, int):  # from libyaml; the pure parser has it as text
+            character = chr(character)
+        return _forbidden(character, text, file)
     phrase = str(getattr(error, "problem", None) or "")
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    place = Place(file) if mark is None else Place(file, mark.line + 1, mark.column + 1)
-    for beginning, message, hint in _PHRASES:
+    place = Place(file)
+    if mark is not None:
+        place = Place(file, mark.line + 1, mark.column + 1)
+    for beginning, reason, hint in _PHRASES:
         if phrase.startswith(beginning):
-            opened = "" if beginning == _TAB else _opened(error)
-            return Problem(
-                place, "", f"not YAML: {message}{opened}", hint=hint or _character_hint(text, mark)
-            )
+            message = f"not YAML: {reason}"
+            if beginning != _TAB:
+                message += _opened(error)
+            return Problem(place, "", message, hint=hint or _character_hint(text, mark))
     return Problem(place, "", f"not YAML: {phrase or 'the parser gave no reason'}{_opened(error)}")
 
 
@@ -400,7 +411,9 @@ def _character_hint(text: str, mark: Any) -> str | None:
     if mark is None:
         return None
     lines = text.split("\n", mark.line + 1)
-    line = lines[mark.line] if mark.line < len(lines) else ""
+    if mark.line >= len(lines):
+        return None
+    line = lines[mark.line]
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return _CANT_BEGIN["\t"]
     return _CANT_BEGIN.get(line[mark.column : mark.column + 1])

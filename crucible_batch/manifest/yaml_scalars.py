@@ -46,7 +46,8 @@ def resolve(text: str) -> Scalar:
     for pattern, base in ((_DECIMAL, 10), (_OCTAL, 8), (_HEXADECIMAL, 16)):
         if pattern.fullmatch(text):
             _check_length(text)
-            return int(text if base == 10 else text[2:], base)
+            digits = text if base == 10 else text[2:]
+            return int(digits, base)
     if _FLOAT.fullmatch(text):
         _check_length(text)
         return _finite(text)
@@ -72,7 +73,10 @@ def _finite(text: str) -> float:
 def misreading(text: str) -> str | None:
     """Return a warning if YAML 1.1 gives an unquoted scalar another value, otherwise None."""
     if text.lower() in _SWITCHES:
-        return f"{text} is read as the text {text!r}; write true or false if it is a boolean, or put it in quotes"
+        return (
+            f"{text} is read as the text {text!r}; "
+            "write true or false if it is a boolean, or put it in quotes"
+        )
     if _LEADING_ZERO.fullmatch(text):
         return f"{text} is read as the number {int(text)}; put it in quotes to keep the zeros"
     return None

@@ -55,12 +55,16 @@ def show_comparison(console: Console, found: Comparison) -> None:
 
 
 def count_words(found: Comparison) -> str:
-    """Return the number of jobs of each mark; jobs no longer in the manifest come last, separately."""
-    words = {
-        mark: f"{count} {_word(mark)}" for mark in ChangeKind if (count := found.counts.get(mark))
-    }
-    gone = words.pop(ChangeKind.GONE, None)
-    return "; ".join(part for part in (", ".join(words.values()) or "none", gone) if part)
+    """Return the number of jobs of each mark.
+
+    Jobs no longer in the manifest come last, separately.
+    """
+    counts = {mark: found.counts.get(mark, 0) for mark in ChangeKind}
+    gone = counts.pop(ChangeKind.GONE)
+    words = ", ".join(f"{count} {_word(mark)}" for mark, count in counts.items() if count) or "none"
+    if gone:
+        words += f"; {gone} {_word(ChangeKind.GONE)}"
+    return words
 
 
 def why_words(row: ComparedJob) -> str:
@@ -68,14 +72,19 @@ def why_words(row: ComparedJob) -> str:
     code, cost = clean(reason.code or "an error", 60), format_credits(reason.credits)
     match reason.why:
         case ChangeCause.CHANGED:
-            before = f"  (the old one cost {cost})" if reason.credits else ""
-            return "; ".join(map(change_words, reason.changes)) + before
+            words = "; ".join(map(change_words, reason.changes))
+            if reason.credits:
+                words += f"  (the old one cost {cost})"
+            return words
         case ChangeCause.GONE if reason.credits:
             return f"no longer in the manifest; it cost {cost}, and its files are kept"
         case ChangeCause.MISSING_OUTPUT:
-            return f"output missing: {_paths(reason.missing + reason.resized)} downloaded again at no cost"
+            paths = _paths(reason.missing + reason.resized)
+            return f"output missing: {paths} downloaded again at no cost"
         case ChangeCause.CHANGED_OUTPUT:
-            return f"output changed: {_paths(reason.resized)} downloaded again at no cost; the changed file is kept"
+            paths = _paths(reason.resized)
+            again = f"{paths} downloaded again at no cost"
+            return f"output changed: {again}; the changed file is kept"
         case ChangeCause.DONE:
             return f"done for {cost}; there is nothing to do"
         case _:
@@ -84,11 +93,10 @@ def why_words(row: ComparedJob) -> str:
 
 def _paths(paths: Sequence[str]) -> str:
     """Return the subject and the verb of a sentence on outputs."""
-    return (
-        f"{clean(paths[0], 200)} is"
-        if len(paths) == 1
-        else f"{clean(paths[0], 200)} and {len(paths) - 1} more are"
-    )
+    first = clean(paths[0], 200)
+    if len(paths) == 1:
+        return f"{first} is"
+    return f"{first} and {len(paths) - 1} more are"
 
 
 _SENTENCES = {
@@ -98,9 +106,13 @@ _SENTENCES = {
     ChangeCause.IN_FLIGHT: "in flight since an earlier run; resumed, not bought again",
     ChangeCause.NOT_FETCHED: "succeeded; its outputs are downloaded at no cost",
     ChangeCause.UNANSWERED: "sent but never answered; sent again with the same idempotency key",
-    ChangeCause.UNAVAILABLE: "paid for, but its output couldn't be downloaded ({code}); retried at no cost",
+    ChangeCause.UNAVAILABLE: (
+        "paid for, but its output couldn't be downloaded ({code}); retried at no cost"
+    ),
     ChangeCause.VANISHED: "the gateway had no record of it; polled again, not bought again",
-    ChangeCause.UNREADABLE: "its journal entries contradict each other ({code}); nothing more is bought for it",
+    ChangeCause.UNREADABLE: (
+        "its journal entries contradict each other ({code}); nothing more is bought for it"
+    ),
     ChangeCause.FAILED: "failed with {code}; only --retry-failed buys another attempt",
     ChangeCause.GONE: "no longer in the manifest; nothing was bought for it",
 }
@@ -150,11 +162,14 @@ def _row_json(row: ComparedJob) -> dict[str, Json]:
 
 def _group(group: PlanGroup) -> tuple[ChangeKind, str, str]:
     names = ", ".join(shorten(clean(name, 300), _NAME) for name in group.names)
-    more = f" and {group.count - len(group.names)} more" if group.count > len(group.names) else ""
-    paid = f"  ({format_credits(group.credits)} paid)" if group.credits else ""
-    head = f"{group.count} {_word(group.mark)}"
-    fields = f"  {', '.join(clean(name, 60) for name in group.fields)}" if group.fields else ""
-    return group.mark, head, f"{clean(group.workflow_id, 60)}: {names}{more}{fields}{paid}"
+    text = f"{clean(group.workflow_id, 60)}: {names}"
+    if group.count > len(group.names):
+        text += f" and {group.count - len(group.names)} more"
+    if group.fields:
+        text += f"  {', '.join(clean(name, 60) for name in group.fields)}"
+    if group.credits:
+        text += f"  ({format_credits(group.credits)} paid)"
+    return group.mark, f"{group.count} {_word(group.mark)}", text
 
 
 def _word(mark: ChangeKind) -> str:

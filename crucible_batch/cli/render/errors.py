@@ -52,7 +52,8 @@ def excerpt(line: str, column: int, end_column: int, width: int) -> Excerpt:
     take one cell, so that the mark is in the right place.
     """
     width = max(width, NARROWEST)
-    column = column if column <= len(line) + 1 else 0  # the file has changed since
+    if column > len(line) + 1:  # the file has changed since
+        column = 0
     at = max(column - 1, 0)
     before, after = (
         _printable(part) for part in (line[max(0, at - 2 * width) : at], line[at : at + 2 * width])
@@ -65,7 +66,10 @@ def excerpt(line: str, column: int, end_column: int, width: int) -> Excerpt:
     if cell_len(after) > room:
         after, rest = chop_cells(after, room - 1)[0], "…"
     marked = max(1, cell_len(after[: max(end_column - column, 0)]))
-    return Excerpt(before + after + rest, " " * cell_len(before) + "^" * marked if column else "")
+    mark = ""
+    if column:
+        mark = " " * cell_len(before) + "^" * marked
+    return Excerpt(before + after + rest, mark)
 
 
 def _printable(text: str) -> str:
@@ -92,7 +96,9 @@ def _lines(file: Path) -> list[str]:
         text = file.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError:
         return []
-    return (_BREAKS if file.suffix.lower() in _NO_YAML else _YAML_BREAKS).split(text)
+    if file.suffix.lower() in _NO_YAML:
+        return _BREAKS.split(text)
+    return _YAML_BREAKS.split(text)
 
 
 _LONGEST_PATH = 4000
@@ -111,12 +117,20 @@ def show_problems(console: Console, error: ManifestError) -> None:
     )
     for problem in error.problems:
         _show_problem(console, problem, source)
-    count = len(error.problems) + error.omitted
-    more = f", {error.omitted} of them not shown" if error.omitted else ""
-    say_sentence(console, (f"{counted(count, 'problem')}{more}; nothing was spent", "bad"))
+    _show_count(console, "problem", len(error.problems), error.omitted)
+
+
+def _show_count(console: Console, noun: str, shown: int, omitted: int) -> None:
+    words = counted(shown + omitted, noun)
+    if omitted:
+        words += f", {omitted} of them not shown"
+    say_sentence(console, (f"{words}; nothing was spent", "bad"))
 
 
 def problem_json(problem: Problem) -> Json:
+    row: Json = None
+    if problem.row is not None:
+        row = {"file": str(problem.row.file), "line": problem.row.line}
     return {
         "file": str(problem.place.file),
         "line": problem.place.line,
@@ -126,9 +140,7 @@ def problem_json(problem: Problem) -> Json:
         "message": problem.message,
         "nearest": problem.nearest,
         "hint": problem.hint,
-        "row": None
-        if problem.row is None
-        else {"file": str(problem.row.file), "line": problem.row.line},
+        "row": row,
     }
 
 
@@ -157,8 +169,10 @@ class _Source:
         gutter = f"{place.line:>{self._digits}} │ "
         column, end_column = place.column, place.end_column
         safe = mask_source_line(line, entirely=is_secret)
-        if safe != line and column > (hidden := safe.rfind("***") + 1):
-            column, end_column = hidden, hidden + 3
+        if safe != line:
+            hidden = safe.rfind("***") + 1
+            if column > hidden:
+                column, end_column = hidden, hidden + 3
         shown = excerpt(
             safe, column, min(end_column, len(safe) + 1), self._console.width - len(gutter)
         )
@@ -193,8 +207,10 @@ def _shown(place: Place) -> str:
     """Format a place relative to the working directory, since a table's file name is an absolute
     path."""
     file = place.file
-    if file.is_absolute() and file.is_relative_to(here := Path.cwd()):
-        file = file.relative_to(here)
+    if file.is_absolute():
+        here = Path.cwd()
+        if file.is_relative_to(here):
+            file = file.relative_to(here)
     return clean_path(Place(file, place.line, place.column))
 
 
@@ -205,13 +221,10 @@ def show_error(console: Console, error: CrucibleBatchError) -> None:
     if isinstance(error, StalePlanError):
         _show_changes(console, error)
         return
-    where = f" [HTTP {error.status}]" if isinstance(error, GatewayError) and error.status else ""
-    say_sentence(
-        console,
-        ("error ", "bad"),
-        (f"{clean(error.code, 60)}: ", "strong"),
-        f"{clean(error.message)}{where}",
-    )
+    message = clean(error.message)
+    if isinstance(error, GatewayError) and error.status:
+        message += f" [HTTP {error.status}]"
+    say_sentence(console, ("error ", "bad"), (f"{clean(error.code, 60)}: ", "strong"), message)
     if error.hint:
         advise(console, "hint", clean(error.hint))
     if isinstance(error, KeyRefusedError) and KEY_VARIABLE not in (error.hint or ""):
@@ -256,8 +269,6 @@ def _show_changes(console: Console, error: StalePlanError) -> None:
     )
     for change in error.changes:
         say(console, f"  {_MARKS.get(change.kind, '')}", clean(str(change)))
-    count = len(error.changes) + error.omitted
-    more = f", {error.omitted} of them not shown" if error.omitted else ""
-    say_sentence(console, (f"{counted(count, 'change')}{more}; nothing was spent", "bad"))
+    _show_count(console, "change", len(error.changes), error.omitted)
     if error.hint:
         advise(console, "hint", clean(error.hint))

@@ -96,7 +96,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "period": _period_json(plan.period),
         "notes": list(plan.notes),
         **_of_features(plan),
-        "saved": None if saved is None else str(saved),
+        "saved": str(saved) if saved is not None else None,
         "digest": plan.digest,
     }
 
@@ -113,15 +113,17 @@ def cost_words(lines: Iterable[PriceLine]) -> str:
     """
     lines = list(lines)
     priced = [line for line in lines if line.each is not None]
+    if not lines:
+        return "0"
     if not priced:
-        return _NOT_KNOWN if lines else "0"
+        return _NOT_KNOWN
     least = sum((line.least_each * line.count for line in priced), start=Credits(0))
-    tops = [None if line.most_each is None else line.most_each * line.count for line in priced]
-    known = [top for top in tops if top is not None]
-    most = sum(known, start=Credits(0)) if len(known) == len(tops) else None
-    return " + ".join(
-        [_span(least, most), *(clean(line.what) for line in lines if line.each is None)]
-    )
+    tops = [line.most_each * line.count for line in priced if line.most_each is not None]
+    most = None
+    if len(tops) == len(priced):
+        most = sum(tops, start=Credits(0))
+    unpriced = [clean(line.what) for line in lines if line.each is None]
+    return " + ".join([_span(least, most), *unpriced])
 
 
 def _span(least: Credits, most: Credits | None) -> str:
@@ -129,11 +131,9 @@ def _span(least: Credits, most: Credits | None) -> str:
         return f"at least {format_credits(least)}"
     if least == most:
         return format_credits(most)
-    return (
-        f"{format_credits(least)} to {format_credits(most)}"
-        if least
-        else f"at most {format_credits(most)}"
-    )
+    if not least:
+        return f"at most {format_credits(most)}"
+    return f"{format_credits(least)} to {format_credits(most)}"
 
 
 def _jobs(plan: PlanSummary) -> Text:
@@ -156,35 +156,35 @@ def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:
         table.add_column("price", style="dim")
         table.add_column("bound", justify="right", style="dim")
     for line in plan.lines:
-        each = Text(_NOT_KNOWN, style="dim") if line.each is None else Text(_each(line, line.each))
-        total = Text("?" if line.each is None else cost_words([line]))
-        bound = "none" if line.bound is None else format_credits(line.bound)
-        table.add_row(
-            _what(line),
-            str(line.count),
-            each,
-            total,
-            *((_HOW_SURE[line.certainty], bound) if is_wide else ()),
-        )
+        cells = _price_cells(line)
+        if is_wide:
+            cells += [Text(_HOW_SURE[line.certainty]), Text(_amount(line.bound) or "none")]
+        table.add_row(*cells)
     return table
 
 
+def _price_cells(line: PriceLine) -> list[Text]:
+    cells = [_what(line), Text(str(line.count))]
+    if line.each is None:
+        return [*cells, Text(_NOT_KNOWN, style="dim"), Text("?")]
+    return [*cells, Text(_each(line, line.each)), Text(cost_words([line]))]
+
+
 def _each(line: PriceLine, each: Credits) -> str:
-    return (
-        f"at most {format_credits(each)}"
-        if line.certainty is Certainty.BOUNDED
-        else format_credits(each)
-    )
+    if line.certainty is Certainty.BOUNDED:
+        return f"at most {format_credits(each)}"
+    return format_credits(each)
 
 
 def _what(line: PriceLine) -> Text:
     """Return what is bought: the workflow, and the parameters that distinguish it from others in
     the plan.
     """
+    text = Text(clean(line.what))
     params = _params(line)
-    return Text.assemble(
-        clean(line.what), (f" {clean(params, _LONGEST_PARAMS)}" if params else "", "dim")
-    )
+    if params:
+        text.append(f" {clean(params, _LONGEST_PARAMS)}", style="dim")
+    return text
 
 
 def _params(line: PriceLine) -> str:
@@ -196,8 +196,10 @@ def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
     if any(line.ceiling is None and line.bound is not None for line in plan.lines):
         facts.append(("bound", Text(f"{SURGE} times the highest seen, the most that one may cost")))
     if plan.to_upload or plan.reused_images:
-        there = f", {plan.reused_images} there already" if plan.reused_images else ""
-        facts.append(("images", Text(f"{plan.to_upload} to upload{there}")))
+        images = f"{plan.to_upload} to upload"
+        if plan.reused_images:
+            images += f", {plan.reused_images} there already"
+        facts.append(("images", Text(images)))
     facts += _stage_facts(plan)
     facts.append(("budget", _budget(plan)))
     if plan.period is not None:
@@ -217,28 +219,45 @@ def _budget(plan: PlanSummary) -> Text:
     if plan.blocked is not None:
         return Text(f"no job can start: {clean(plan.blocked.message)}", style="yellow")
     used = plan.spent + plan.held
-    before = f"; {format_credits(used)} spent or held by earlier runs" if used else ""
-    allowance = (
-        "" if plan.period is None else ", the allowance of this run"
-    )  # the next fact has the period's budget
-    text = Text(
-        f"{'none' if plan.budget is None else f'{format_credits(plan.budget)} credits{allowance}'}{before}"
-    )
-    if plan.budget is None or not (
-        plan.lines or plan.later_lines
-    ):  # without lines there is nothing to buy
+    text = Text(_budget_words(plan))
+    if used:
+        text.append(f"; {format_credits(used)} spent or held by earlier runs")
+    if plan.budget is None or not _has_anything_to_buy(plan):
         return text
-    short = _short_by(
-        plan.budget - used, plan.least, plan.most, "falls short by", "may fall short by"
-    )
-    if with_stages := _stage_shortfall(plan):
-        short = f"{short}, and {with_stages}" if plan.least > plan.budget - used else with_stages
-    if short or (
-        short := _known_prices_above(plan.budget - used, plan, "is left" if used else "the budget")
-    ):
-        more = "a higher budget" if plan.period is None else "the credits of the next period"
+    short = _shortfall(plan, plan.budget - used)
+    if short:
+        more = "a higher budget"
+        if plan.period is not None:
+            more = "the credits of the next period"
         text.append(f"; {short}: the run stops there, and resumes with {more}", style="yellow")
     return text
+
+
+def _budget_words(plan: PlanSummary) -> str:
+    if plan.budget is None:
+        return "none"
+    words = f"{format_credits(plan.budget)} credits"
+    if plan.period is not None:  # the next fact has the period's budget
+        words += ", the allowance of this run"
+    return words
+
+
+def _has_anything_to_buy(plan: PlanSummary) -> bool:
+    return bool(plan.lines or plan.later_lines)
+
+
+def _shortfall(plan: PlanSummary, left: Credits) -> str:
+    """Return by how much what is left of the budget falls short of the plan; '' if it doesn't."""
+    short = _short_by(left, plan.least, plan.most, "falls short by", "may fall short by")
+    with_stages = _stage_shortfall(plan)
+    if with_stages and plan.least > left:
+        return f"{short}, and {with_stages}"
+    if with_stages or short:
+        return with_stages or short
+    than = "the budget"
+    if plan.spent + plan.held:
+        than = "is left"
+    return _known_prices_above(left, plan, than)
 
 
 def _known_prices_above(left: Credits, plan: PlanSummary, than: str) -> str:
@@ -255,27 +274,25 @@ def _account(plan: PlanSummary, balance: Credits) -> Text:
     """Return what the account has, and whether that is too little for what the budget lets the run
     spend."""
     text = Text(f"{format_credits(balance)} credits")
-    if not (plan.lines or plan.later_lines) or plan.blocked is not None:
-        return text
-    left = None if plan.budget is None else plan.budget - plan.spent - plan.held
-    if left is not None and plan.least > left:  # the budget ends the run first
-        if left > balance:
-            text.append(
-                f"; it may be too little by up to {format_credits(left - balance)}", style="yellow"
-            )
+    if plan.blocked is not None or not _has_anything_to_buy(plan):
         return text
     most = plan.most_with_stages
-    most = most if left is None or most is None else min(most, left)
-    if short := _short_by(
-        balance, plan.least, most, "it is too little by", "it may be too little by"
-    ):
+    if plan.budget is not None:
+        left = plan.budget - plan.spent - plan.held
+        if plan.least > left:  # the budget ends the run first
+            if left > balance:
+                short = f"it may be too little by up to {format_credits(left - balance)}"
+                text.append(f"; {short}", style="yellow")
+            return text
+        if most is not None:
+            most = min(most, left)
+    short = _short_by(balance, plan.least, most, "it is too little by", "it may be too little by")
+    if short:
         return text.append(f"; {short}", style="yellow")
     if most is None:
-        return (
+        if plan.least:
             text.append(f" → at most {format_credits(balance - plan.least)} afterwards")
-            if plan.least
-            else text
-        )
+        return text
     return text.append(f" → {_span(balance - most, balance - plan.least)} afterwards")
 
 
@@ -285,7 +302,10 @@ def _short_by(
     """Return by how much ``left`` falls short of a cost between ``least`` and ``most``; '' if it
     doesn't."""
     if least > left:
-        return f"{surely} {format_credits(least - left)}{'' if least == most else ' or more'}"
+        short = f"{surely} {format_credits(least - left)}"
+        if least == most:
+            return short
+        return f"{short} or more"
     if most is not None and most > left:
         return f"{perhaps} up to {format_credits(most - left)}"
     return ""
@@ -319,14 +339,20 @@ def _period_json(period: PlannedPeriod | None) -> Json:
 def cap_words(plan: PlanSummary) -> Text:
     """Return by how much the budget may be exceeded, and what would prevent that."""
     beyond = plan.may_exceed
-    open_lines = [line.what == UPLOADS for line in plan.lines if line.ceiling is None]
+    without_ceiling = {line.what for line in plan.lines if line.ceiling is None}
     if beyond == 0:
-        most = f"{SURGE} times the highest seen" if open_lines else "the declared ceilings"
+        most = "the declared ceilings"
+        if without_ceiling:
+            most = f"{SURGE} times the highest seen"
         return Text(f"the budget can't be exceeded at prices up to {most}")
-    keys = ["budget.max_credits_per_job"] if False in open_lines else []
-    keys += ["budget.max_credits_per_upload"] if True in open_lines else []
+    keys = []
+    what, one = "upload", "an upload"
+    if without_ceiling - {UPLOADS}:
+        keys.append("budget.max_credits_per_job")
+        what, one = "job", "a job"
+    if UPLOADS in without_ceiling:
+        keys.append("budget.max_credits_per_upload")
     missing = " and ".join(keys)
-    what, one = ("job", "a job") if False in open_lines else ("upload", "an upload")
     if beyond is None:
         reason = f"may be exceeded by {one} whose price is unknown, if it costs more than is left"
     else:
@@ -342,7 +368,9 @@ def _paid_facts(lines: Sequence[PriceLine]) -> list[tuple[str, Text]]:
     known = [line for line in lines if line.paid is not None]
     facts = [("estimate", _paid_words(line)) for line in known[:_PRICES_SHOWN]]
     more = len(known) - _PRICES_SHOWN
-    return [*facts, ("estimate", Text(f"and {more} more"))] if more > 0 else facts
+    if more > 0:
+        facts.append(("estimate", Text(f"and {more} more")))
+    return facts
 
 
 def _paid_words(line: PriceLine) -> Text:
@@ -350,20 +378,17 @@ def _paid_words(line: PriceLine) -> Text:
     each, day = line.paid.credits, time.strftime("%Y-%m-%d", time.localtime(line.paid.at))
     what = clean(f"{line.what} {_params(line)}".strip(), 60)
     total = f"{line.count} × {format_credits(each)} = {format_credits(each * line.count)}"
-    return Text(
-        f"{what}: {total}; last paid {format_credits(each)} on {day} (run {clean(line.paid.run, 80)})"
-    )
+    last = f"last paid {format_credits(each)} on {day} (run {clean(line.paid.run, 80)})"
+    return Text(f"{what}: {total}; {last}")
 
 
 def _paid_json(line: PriceLine) -> Json:
     """Return what an earlier run paid for one, when, and in which run; None if nothing is
     remembered."""
     paid = line.paid
-    return (
-        None
-        if paid is None
-        else {"credits": format_credits(paid.credits), "at": rfc3339(paid.at), "run": paid.run}
-    )
+    if paid is None:
+        return None
+    return {"credits": format_credits(paid.credits), "at": rfc3339(paid.at), "run": paid.run}
 
 
 def _stage_facts(plan: PlanSummary) -> Iterator[tuple[str, Text]]:
@@ -388,7 +413,9 @@ def _stage_words(preview: StagePreview) -> str:
 
 
 def _price_words(line: PriceLine) -> str:
-    what = counted(line.count, "upload") if line.what == UPLOADS else clean(line.what, 60)
+    what = clean(line.what, 60)
+    if line.what == UPLOADS:
+        what = counted(line.count, "upload")
     if line.each is None:
         return f"{what} (price not known yet)"
     unit = "credit" if line.each == 1 else "credits"
@@ -400,13 +427,14 @@ def _stage_shortfall(plan: PlanSummary) -> str:
     it doesn't."""
     if plan.budget is None or not plan.later_lines:
         return ""
-    most = plan.most_with_stages
-    missing = plan.over_budget if most is None else plan.spent + plan.held + most - plan.budget
+    if plan.most_with_stages is None:
+        missing = plan.over_budget
+        amount = f"{format_credits(missing)} or more"
+    else:
+        missing = plan.spent + plan.held + plan.most_with_stages - plan.budget
+        amount = f"up to {format_credits(missing)}"
     if missing <= 0:
         return ""
-    amount = (
-        f"{format_credits(missing)} or more" if most is None else f"up to {format_credits(missing)}"
-    )
     return f"with the next stages it may fall short by {amount}"
 
 
@@ -434,4 +462,6 @@ def _stages_json(plan: PlanSummary) -> Json:
 
 
 def _amount(amount: Credits | None) -> str | None:
-    return None if amount is None else format_credits(amount)
+    if amount is None:
+        return None
+    return format_credits(amount)

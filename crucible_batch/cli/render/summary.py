@@ -94,14 +94,14 @@ def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGrou
     lack of credits. Reads only as many rows as needed.
     """
     groups: dict[tuple[str, str], FailureGroup] = {}
-    shown = (
-        {"failed", "unknown"}
-        if head.exit_code != ExitCode.SOME_FAILED
-        else {"failed", "unknown", "blocked"}
-    )
+    shown = {"failed", "unknown"}
+    if head.exit_code == ExitCode.SOME_FAILED:
+        shown.add("blocked")
     counts = head.counts.model_dump()
     left = sum(counts[status] for status in shown)
-    for row in rows if left else ():
+    if not left:
+        return []
+    for row in rows:
         if row.status not in shown:
             continue
         left -= 1
@@ -155,18 +155,19 @@ def show_summary(
 
 
 def waiting_words(stage: WaitingRow) -> str:
+    choices = f"{counted(stage.choices, 'job')} named {clean(stage.sources, 80)}"
     return (
-        f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: pick from {counted(stage.choices, 'job')} named"
-        f" {clean(stage.sources, 80)}, then run the same command again"
+        f"{clean(stage.name, 80)} waits for {clean(stage.pick, 200)}: "
+        f"pick from {choices}, then run the same command again"
     )
 
 
 def _failures(console: Console, failures: list[FailureGroup]) -> None:
     """Print the largest groups of failures; of a single one also the message of its first job."""
     for group in failures[:FAILURES_SHOWN]:
-        names = ", ".join(clean(name, 60) for name in group.names) + (
-            " …" if group.count > len(group.names) else ""
-        )
+        names = ", ".join(clean(name, 60) for name in group.names)
+        if group.count > len(group.names):
+            names += " …"
         text = f"{clean(group.code, 60)} × {group.count}: {names}"
         fact(console, group.status, (text, "bad" if group.status == "failed" else "warn"))
         if len(failures) == 1:
@@ -177,7 +178,9 @@ def _stops(console: Console, stops: list[ErrorRow]) -> None:
     """Print why the run stopped, and the first stop's hint."""
     for stop in stops[:STOPS_SHOWN]:
         fact(console, "stopped", (f"{clean(stop.code, 60)}: {clean(stop.message, 200)}", "warn"))
-    hint = stops[0].hint if stops else None
+    if not stops:
+        return
+    hint = stops[0].hint
     if hint and not hint.startswith(_SAME_COMMAND):
         fact(console, "hint", clean(hint, 300))
 
@@ -207,7 +210,8 @@ def next_step(
             f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
         )
     if any(stop.code == "NOT_REMEMBERED" for stop in head.stops.values()):
-        return f"{shlex.join(word for word in shlex.split(command) if word != '--recover')}   # buys the missing jobs"
+        words = [word for word in shlex.split(command) if word != "--recover"]
+        return f"{shlex.join(words)}   # buys the missing jobs"
     match head.exit_code:
         case ExitCode.OK | ExitCode.USER_ERROR:
             return None
@@ -232,10 +236,12 @@ def next_of_run(
 ) -> str | None:
     """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what
     its journal has."""
-    enough = (
-        budget_for_rest(run_dir, job_filter or JobFilter()) if head.is_short_of_budget else None
-    )
-    never = codes_never_retried(run_dir) if failures else frozenset()
+    enough = None
+    if head.is_short_of_budget:
+        enough = budget_for_rest(run_dir, job_filter or JobFilter())
+    never: Set[str] = frozenset()
+    if failures:
+        never = codes_never_retried(run_dir)
     return next_step(
         head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never
     )
@@ -297,7 +303,9 @@ def _once_some_failed(
         again = f"{without_option(again, '--only')} --retry-failed"
     if "DERIVED_JOB_INVALID" in blocked:
         first.append("change the entry of the blocked jobs")
-    return f"{' and '.join(first)}, then: {again}{comment}" if first else f"{again}{comment}"
+    if first:
+        again = f"{' and '.join(first)}, then: {again}"
+    return again + comment
 
 
 def _steps_of_features(
@@ -318,19 +326,14 @@ def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | 
             return f"set budget.max_credits_per_upload, then: {other}"
         if budget is None or enough > budget:
             return with_budget(other, format_credits(enough))
-        return (
-            command
-            if head.exit_code == ExitCode.OUT_OF_CREDITS
-            else f"raise the budget, then: {other}"
-        )
+        if head.exit_code == ExitCode.OUT_OF_CREDITS:
+            return command
+        return f"raise the budget, then: {other}"
     if "REFUND_MISSING" in codes:
-        is_invisible = any("not visible" in stop.message for stop in head.stops.values())
-        way_out = (
-            "; or run --forget-refunds if the account shows that the credits came back"
-            if is_invisible
-            else ""
-        )
-        return f"{command}   # later{way_out}"
+        later = f"{command}   # later"
+        if any("not visible" in stop.message for stop in head.stops.values()):
+            later += "; or run --forget-refunds if the account shows that the credits came back"
+        return later
     if "PRICE_ABOVE_CEILING" in codes:
         return f"raise the ceiling in the manifest, then: {other}"
     if "PRICE_ROSE" in codes:
@@ -356,12 +359,11 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
             f"{format_credits(amounts.bought)} by all runs",
         ]
     if amounts.uploads:
-        jobs, uploads = (
-            format_credits(amounts.jobs - amounts.reused),
-            format_credits(amounts.uploads),
-        )
-        less = f", less {format_credits(amounts.rebates)} in rebates" if amounts.rebates else ""
-        parts[-1] += f" ({jobs} for jobs, {uploads} for uploads{less})"
+        jobs = format_credits(amounts.jobs - amounts.reused)
+        bought = f"{jobs} for jobs, {format_credits(amounts.uploads)} for uploads"
+        if amounts.rebates:
+            bought += f", less {format_credits(amounts.rebates)} in rebates"
+        parts[-1] += f" ({bought})"
     if amounts.reused:
         parts.append(paid_before(amounts.reused))
     if amounts.refunded:
@@ -370,10 +372,10 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
         parts.append(held_words(amounts.held, amounts.held_for_refunds))
     if amounts.forgotten_refunds:
         parts.append(f"{format_credits(amounts.forgotten_refunds)} released by --forget-refunds")
-    if head.period is None or amounts.budget is None:
-        parts.append(
-            "no budget" if amounts.budget is None else f"budget {format_credits(amounts.budget)}"
-        )
+    if amounts.budget is None:
+        parts.append("no budget")
+    elif head.period is None:
+        parts.append(f"budget {format_credits(amounts.budget)}")
     else:
         parts.append(
             f"allowance {format_credits(amounts.budget)} within the budget of the {head.period.per}"
@@ -382,12 +384,14 @@ def credits_words(head: ReportHead, earlier: EarlierRuns | None = None) -> str:
         parts.append(_period_words(head.period))
     if amounts.over_budget:
         parts.append(f"{format_credits(amounts.over_budget)} OVER BUDGET")
-    if count := amounts.price_differs_jobs:
-        jobs = "1 job differs" if count == 1 else f"{count} jobs differ"
-        parts.append(
-            f"price of {jobs} by {format_credits(amounts.price_differs)} IN THE GATEWAY'S RECORD"
-        )
+    if amounts.price_differs_jobs:
+        parts.append(_difference_words(amounts.price_differs_jobs, amounts.price_differs))
     return " · ".join(parts)
+
+
+def _difference_words(count: int, credits: Decimal) -> str:
+    jobs = "1 job differs" if count == 1 else f"{count} jobs differ"
+    return f"price of {jobs} by {format_credits(credits)} IN THE GATEWAY'S RECORD"
 
 
 _PERIODS = {"day": "today", "week": "this week", "month": "this month"}
@@ -396,40 +400,41 @@ _PERIODS = {"day": "today", "week": "this week", "month": "this month"}
 def allowance_of(head: ReportHead) -> str | None:
     """Return which budget the run's is an allowance of, as in ``Balance``; None if it is not that
     of a period."""
-    return None if head.period is None else f"{head.period.account}, {_PERIODS[head.period.per]}"
+    if head.period is None:
+        return None
+    return f"{head.period.account}, {_PERIODS[head.period.per]}"
 
 
 def _period_words(period: PeriodRow) -> str:
-    aside = f", {format_credits(period.set_aside)} set aside" if period.set_aside else ""
     spent, limit = format_credits(period.spent), format_credits(period.limit)
-    return f"{clean(period.account)}: {spent} of {limit} spent {_PERIODS[period.per]}{aside}"
+    words = f"{clean(period.account)}: {spent} of {limit} spent {_PERIODS[period.per]}"
+    if period.set_aside:
+        words += f", {format_credits(period.set_aside)} set aside"
+    return words
 
 
 def _headline(head: ReportHead, tail: str, earlier: EarlierRuns | None) -> Text:
-    counts = (
-        earlier.counts
-        if earlier is not None and earlier.counts is not None
-        else head.counts.model_dump()
-    )
+    counts: Mapping[str, int] = head.counts.model_dump()
+    if earlier is not None and earlier.counts is not None:
+        counts = earlier.counts
     words = ("succeeded", "failed", "blocked", "unknown", "pending")
     succeeded, total = counts.get("succeeded", 0), sum(counts.get(word, 0) for word in words)
     is_whole = total == head.counts.total
     mark, style = _MARKS.get(head.exit_code, ("✗", "bad"))
-    text = Text.assemble(
-        (f"{mark} ", style),
-        (f"{succeeded} of {total} {'' if is_whole else 'selected '}jobs succeeded", "bold"),
-    )
+    jobs = "jobs" if is_whole else "selected jobs"
+    text = Text.assemble((f"{mark} ", style), (f"{succeeded} of {total} {jobs} succeeded", "bold"))
     if earlier is not None and earlier.succeeded:
-        all_of_them = earlier.succeeded == total
-        text.append(
-            ", all of them earlier" if all_of_them else f", {earlier.succeeded} of them earlier",
-            style="dim",
-        )
+        of_them = str(earlier.succeeded)
+        if earlier.succeeded == total:
+            of_them = "all"
+        text.append(f", {of_them} of them earlier", style="dim")
     for word in words[1:]:
-        if count := counts.get(word, 0):
+        count = counts.get(word, 0)
+        if count:
             text.append(f", {count} {word}", style="bad" if word == "failed" else "warn")
-    shard = "" if head.shard is None else f" · shard {clean(head.shard)}"
-    whole = "" if is_whole else f" · {head.counts.total} jobs in total"
-    return text.append(
-        f"   {clean(head.manifest.name)} · {clean(head.run_id)}{shard}{whole}{tail}", style="dim"
-    )
+    run = f"{clean(head.manifest.name)} · {clean(head.run_id)}"
+    if head.shard is not None:
+        run += f" · shard {clean(head.shard)}"
+    if not is_whole:
+        run += f" · {head.counts.total} jobs in total"
+    return text.append(f"   {run}{tail}", style="dim")
