@@ -139,11 +139,11 @@ def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple
         stays = keep_reason(
             asset, needed=asset.sha256 in needed, shared=elsewhere is not None, found_too=found_too
         )
-        because = (
-            {KeepReason.NEEDED: needed.get(asset.sha256), KeepReason.SHARED: elsewhere}.get(stays)
-            if stays
-            else None
-        )
+        because = None
+        if stays is KeepReason.NEEDED:
+            because = needed.get(asset.sha256)
+        elif stays is KeepReason.SHARED:
+            because = elsewhere
         filename = names.get(asset.sha256)
         fates.append(
             AssetFate(asset.sha256, asset.asset_id, filename, asset.charged, stays, because)
