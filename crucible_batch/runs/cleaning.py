@@ -79,7 +79,9 @@ class Cleaning:
 
     @property
     def exit_code(self) -> ExitCode:
-        return ExitCode.OK if self.failure is None else self.failure.exit_code
+        if self.failure is None:
+            return ExitCode.OK
+        return self.failure.exit_code
 
 
 async def delete_assets(
