@@ -148,10 +148,10 @@ class JobWorker:
                 result = await self._carry_out(job, command)
             except GatewayError as error:
                 result = error
-            if (
-                job.attempts
-                and (recorded := self._context.records.differing(job.current)) is not None
-            ):
+            recorded = None
+            if job.attempts:
+                recorded = self._context.records.differing(job.current)
+            if recorded is not None:
                 self._result = result
                 return self._repriced(job, recorded)
         if isinstance(result, GatewayError):
@@ -181,7 +181,8 @@ class JobWorker:
     async def _hold(self, job: Job) -> Held | Refused | None:
         if not self._may_buy:
             return None
-        if (gone := self._check.workflow_gone()) is not None:
+        gone = self._check.workflow_gone()
+        if gone is not None:
             return gone
         await self._context.gate.wait_until_open()
         uploader = self._context.assets
@@ -201,7 +202,8 @@ class JobWorker:
 
     async def _prepare(self, job: Job) -> Prepared | HoldReleased | Refused:
         context = self._context
-        if (kept := self._check.stopped_or_workflow_gone()) is not None:
+        kept = self._check.stopped_or_workflow_gone()
+        if kept is not None:
             return kept
         ready: dict[str, str] = {}
         try:
@@ -289,7 +291,8 @@ class JobWorker:
         """
         check, tried = self._check, self._tried
         if not job.in_doubt and not (tried is not None and tried.in_doubt):
-            if (event := check.reason_not_to_submit(job)) is not None:
+            event = check.reason_not_to_submit(job)
+            if event is not None:
                 raise _NotSent(event)
         elif tried is None or not tried.in_doubt:
             if not check.may_resend(job):
@@ -386,7 +389,8 @@ class JobWorker:
             self._note_refusal(job, error)
             return Refused(at=context.clock.now(), error=info)
         if error.status == 429:
-            if (withdrawn := self._check.reason_not_to_submit(job)) is not None:
+            withdrawn = self._check.reason_not_to_submit(job)
+            if withdrawn is not None:
                 return withdrawn
             if context.slots.limit.is_silent:
                 context.stop.pushed_back(error)
@@ -423,7 +427,8 @@ class JobWorker:
                 return repriced
         while isinstance(found := await self._wait_for_end(job, job_id), PriceToCompare):
             self._to_compare = found
-            if (repriced := self._compare_price(job, found.credits)) is not None:
+            repriced = self._compare_price(job, found.credits)
+            if repriced is not None:
                 return repriced
         if not isinstance(found, JobSnapshot):
             return found

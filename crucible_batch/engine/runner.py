@@ -127,7 +127,8 @@ class Runner:
     ) -> None:
         self._ports = ports
         self._history = history = ports.history
-        self._store, self._clock = ports.store, (clock := ports.clock)
+        self._store = ports.store
+        self._clock = clock = ports.clock
         self._options = options
         self._rule = terms.rule
         self._retired: frozenset[str] = frozenset()
@@ -586,7 +587,8 @@ class Runner:
         """Return the job after a journalled event, which is reported, and written as a receipt if
         it has one."""
         advanced = evolve(job, event)
-        if (receipt := receipt_for(advanced, event)) is not None:
+        receipt = receipt_for(advanced, event)
+        if receipt is not None:
             self._ports.receipts.add(receipt)
         self._tell.job(planned, job, event, advanced)
         return advanced
