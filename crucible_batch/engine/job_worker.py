@@ -259,9 +259,10 @@ class JobWorker:
         await self._context.gate.wait_until_open(holds_credits=True)
         ledger, admission = self._context.accounting.ledger, self._context.admission
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
-        while (
-            error := self._check.key_too_old(job) or await admission.hold_again(job, self._shape)
-        ) is None:
+        while True:
+            error = self._check.key_too_old(job) or await admission.hold_again(job, self._shape)
+            if error is not None:
+                break
             await self._context.slots.wait_for_turn(self._slot)
             with suppress(_HoldAgain):
                 event = await self._send(job)
@@ -425,11 +426,13 @@ class JobWorker:
             repriced = None if record is None else self._compare_price(job, record.credits)
             if repriced is not None:
                 return repriced
-        while isinstance(found := await self._wait_for_end(job, job_id), PriceToCompare):
+        found = await self._wait_for_end(job, job_id)
+        while isinstance(found, PriceToCompare):
             self._to_compare = found
             repriced = self._compare_price(job, found.credits)
             if repriced is not None:
                 return repriced
+            found = await self._wait_for_end(job, job_id)
         if not isinstance(found, JobSnapshot):
             return found
         if found.credits <= job.current.credits:

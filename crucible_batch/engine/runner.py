@@ -367,10 +367,12 @@ class Runner:
 
     def _take(self, rest: Iterator[tuple[PlannedJob, Job]]) -> tuple[PlannedJob, Job] | None:
         """Return the next job that this run may advance; None if there is none."""
-        while (found := self._waiting.popleft() if self._waiting else next(rest, None)) is not None:
+        while True:
+            found = self._waiting.popleft() if self._waiting else next(rest, None)
+            if found is None:
+                return None
             if not (self.stop.no_more and found[1].phase is Phase.READY):
                 return found
-        return None
 
     def _queue(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         # A job without images asks the gateway for the least: it is the one to find out with.
