@@ -18,16 +18,17 @@ _AGAIN = "run the same command again; completed jobs are not paid for again"
 def account_step(hints: Iterable[str | None]) -> str:
     """Return what has to be done about the account before the run is resumed, by the hints of the
     run's stops."""
-    shows_enough = any(hint is not None and hint.startswith(CHECK_IT) for hint in hints)
-    return CHECK_IT if shows_enough else "add credits to the account"
+    if any(hint is not None and hint.startswith(CHECK_IT) for hint in hints):
+        return CHECK_IT
+    return "add credits to the account"
 
 
 def account_exhausted(account: Credits | None, expected: Credits, *, is_open: bool) -> ErrorInfo:
     """Return the error of an account whose credits don't cover ``expected``, or more if
     ``is_open``."""
-    needs = f"needs {'more than ' if is_open else ''}{format_credits(expected)}"
-    if is_open and not expected:
-        needs = "costs more"
+    needs = f"needs {format_credits(expected)}"
+    if is_open:
+        needs = f"needs more than {format_credits(expected)}" if expected else "costs more"
     return ErrorInfo(
         INSUFFICIENT_CREDITS,
         f"the account has {_available(account)} available; the next job {needs}",
@@ -49,4 +50,6 @@ def purchase_refused(account: Credits, refusal: str) -> ErrorInfo:
 
 
 def _available(account: Credits | None) -> str:
-    return "too few credits" if account is None else f"{format_credits(max(account, ZERO))} credits"
+    if account is None:
+        return "too few credits"
+    return f"{format_credits(max(account, ZERO))} credits"

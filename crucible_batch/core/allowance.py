@@ -79,8 +79,10 @@ class Allowance:
 
         Return the amount, which may be 0.
         """
-        left = self.without(party).left - request.certain
-        amount = max(ZERO, left if request.wanted is None else min(left, request.wanted))
+        amount = self.without(party).left - request.certain
+        if request.wanted is not None:
+            amount = min(amount, request.wanted)
+        amount = max(ZERO, amount)
         aside = max(amount, request.used - request.certain)
         return self.settled(party, Share(request.certain, aside)), amount
 

@@ -61,9 +61,8 @@ def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Att
     count the price twice, or not at all.
     """
     if has_succeeded is not (attempt.status is AttemptStatus.SUCCEEDED):
-        raise ValueError(
-            f"a price that {'has' if has_succeeded else 'has not'} been spent can't be that of the job"
-        )
+        spent = "has" if has_succeeded else "has not"
+        raise ValueError(f"a price that {spent} been spent can't be that of the job")
     answered = attempt.credits if attempt.answered is None else attempt.answered
     return replace(
         attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded
@@ -123,9 +122,12 @@ def credits_committed(attempts: Iterable[Attempt]) -> Credits:
 def _paid(attempt: Attempt) -> Credits:
     if attempt.status is AttemptStatus.FAILED:
         return min(attempt.consumed, attempt.credits - attempt.refunded)
-    return attempt.credits if attempt.status in _PAID else ZERO
+    if attempt.status in _PAID:
+        return attempt.credits
+    return ZERO
 
 
 def _held_for_refund(attempt: Attempt) -> Credits:
-    is_failed = attempt.status is AttemptStatus.FAILED
-    return attempt.credits - attempt.refunded - attempt.forgotten if is_failed else ZERO
+    if attempt.status is not AttemptStatus.FAILED:
+        return ZERO
+    return attempt.credits - attempt.refunded - attempt.forgotten

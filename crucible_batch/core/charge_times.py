@@ -101,7 +101,8 @@ class DatedLedger:
 
         ``at`` replaces the event's own time.
         """
-        at = event.at if at is None else at
+        if at is None:
+            at = event.at
         before = self.ledger.beside_holds
         self.ledger.apply(subject, event)
         change = self.ledger.beside_holds - before
@@ -130,7 +131,8 @@ class DatedLedger:
                 )
                 return charge
             case Intended(nonce=nonce):
-                if (former := self._newest.get(subject)) is not None:
+                former = self._newest.get(subject)
+                if former is not None:
                     former.is_certain = True  # it can't be deleted any more
                 charge = self._uploads[nonce] = self._newest[subject] = _Charge(subject, at)
                 return charge
@@ -221,11 +223,10 @@ class DatedLedger:
 
     def _span(self, period: BudgetPeriod) -> tuple[float, float]:
         """Return a period with the tolerance of the clocks. One that has not ended has no end."""
-        has_ended = period.end <= self._now
-        return (
-            period.start - CLOCK_TOLERANCE_S,
-            period.end + CLOCK_TOLERANCE_S if has_ended else math.inf,
-        )
+        end = math.inf
+        if period.end <= self._now:
+            end = period.end + CLOCK_TOLERANCE_S
+        return period.start - CLOCK_TOLERANCE_S, end
 
     def _charges(self) -> Iterator[_Charge]:
         """Yield all charges but those of jobs and assets with an impossible event, which count in
@@ -234,8 +235,6 @@ class DatedLedger:
             yield from (each for each in charges if not self.ledger.is_contradictory(each.subject))
 
     def _held_for(self, charge: _Charge) -> Credits:
-        return (
-            self.ledger.hold_of(charge.subject)
-            if self._newest.get(charge.subject) is charge
-            else ZERO
-        )
+        if self._newest.get(charge.subject) is not charge:
+            return ZERO
+        return self.ledger.hold_of(charge.subject)

@@ -60,11 +60,9 @@ def failure_scope(status: int | None, code: str, never: Container[str]) -> Failu
         return FailureScope.EVERYONE
     if status in _JOBS_STATUSES:
         return FailureScope.JOB
-    return (
-        FailureScope.WORKFLOW
-        if status == 404 or code.startswith("WORKFLOW_")
-        else FailureScope.EVERYONE
-    )
+    if status == 404 or code.startswith("WORKFLOW_"):
+        return FailureScope.WORKFLOW
+    return FailureScope.EVERYONE
 
 
 class ConsecutiveCounter:
@@ -78,8 +76,9 @@ class ConsecutiveCounter:
     def count_reaches_limit(self, kind: Hashable = "") -> bool:
         """Count a failure, from 1 again for another kind than the last; True once ``most`` is
         reached."""
-        self._count = self._count + 1 if kind == self._kind else 1
-        self._kind = kind
+        if kind != self._kind:
+            self._kind, self._count = kind, 0
+        self._count += 1
         return self._count >= self._most
 
     def reset(self) -> None:

@@ -86,7 +86,7 @@ def parse_figure(value: object) -> Credits:
     figure = _finite(value)
     if _places(figure) > _FIGURE_PLACES:
         figure = figure.quantize(Decimal(1).scaleb(-_FIGURE_PLACES), context=_EXACT)
-    return figure if figure else ZERO
+    return figure or ZERO
 
 
 def _finite(value: object) -> Decimal:

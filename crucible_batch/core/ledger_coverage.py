@@ -79,5 +79,6 @@ def in_order(entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
     times may be cut to the second.
     """
     times = [entry.at for entry in entries if entry.at is not None]
-    oldest_first = entries[::-1] if times and times[0] > times[-1] else entries
-    return sorted(oldest_first, key=lambda entry: entry.at or 0.0)
+    if times and times[0] > times[-1]:
+        entries = entries[::-1]
+    return sorted(entries, key=lambda entry: entry.at or 0.0)

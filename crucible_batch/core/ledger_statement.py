@@ -136,7 +136,10 @@ def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
     The kind of one that undoes a reservation or a charge of a job isn't known: it may be a refund.
     """
     kinds = _OF_JOBS if of_job else _OF_UPLOADS
-    for text in (entry.entry_type,) if of_job else (entry.entry_type, entry.description):
+    texts = [entry.entry_type]
+    if not of_job:
+        texts.append(entry.description)
+    for text in texts:
         words = set(_WORD.findall(text.lower()))
         if of_job and words & _OF_BOUGHT and words & _WORDS_OF_UNDOING:
             return EntryKind.OTHER
@@ -262,14 +265,12 @@ class Clocks:
         by the gateway's.
         """
         known = list(samples)
-        bounds = (
-            (
+        bounds = -self.UNKNOWN_S, self.UNKNOWN_S
+        if known:
+            bounds = (
                 max(reserved - accepted for _, reserved, accepted in known),
-                min(at - held for held, at, _ in known),
+                min(reserved - held for held, reserved, _ in known),
             )
-            if known
-            else (-self.UNKNOWN_S, self.UNKNOWN_S)
-        )
         # A clock that was set in the meantime crosses the bounds; then the offset is anywhere
         # between them.
         self.low, self.high = min(bounds), max(bounds)

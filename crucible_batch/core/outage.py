@@ -79,18 +79,20 @@ class Outage:
 
     def waiting(self, now: float, reason: str) -> None:
         """Note that a request waits for the end of the outage. Reported once a minute."""
-        due_at = (
-            FIRST_TOLD_S + (self._began_at or 0.0)
-            if self._told_at is None
-            else self._told_at + TOLD_EVERY_S
-        )
-        if self._began_at is not None and now >= due_at:
+        if self._began_at is None:
+            return
+        due_at = self._began_at + FIRST_TOLD_S
+        if self._told_at is not None:
+            due_at = self._told_at + TOLD_EVERY_S
+        if now >= due_at:
             self._told_at = now
             self._tell(self.lasted_s(now), reason)
 
     def lasted_s(self, now: float) -> float:
         """Return how long the present outage has lasted; 0 if there is none."""
-        return 0.0 if self._began_at is None else now - self._began_at
+        if self._began_at is None:
+            return 0.0
+        return now - self._began_at
 
     def total_s(self, now: float) -> float:
         """Return how long all outages have lasted, the present one included."""

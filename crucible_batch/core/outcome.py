@@ -51,7 +51,9 @@ class Ending:
     @property
     def all_stops(self) -> Mapping[str, ErrorInfo]:
         """The stops by identity, price class, or ``*``, as ``outcome_of`` takes them."""
-        return {**self.stops, **self.job_stops} if self.job_stops else self.stops
+        if not self.job_stops:
+            return self.stops
+        return {**self.stops, **self.job_stops}
 
 
 EVERYTHING = "*"

@@ -104,11 +104,15 @@ def first_output_pattern(pattern: str) -> str | None:
     head, slash, last = pattern.rpartition("/")
     stem, dot, suffix = _split_extension(last)
     numbered = _NUMBERED.fullmatch(stem)
-    return None if numbered is None else f"{head}{slash}{numbered[1]}{dot}{suffix}"
+    if numbered is None:
+        return None
+    return f"{head}{slash}{numbered[1]}{dot}{suffix}"
 
 
 def _split_extension(name: str) -> tuple[str, str, str]:
     if name.endswith(_EXT):
         return name[: -len(_EXT)], "", _EXT
     stem, dot, suffix = name.rpartition(".")
-    return (stem, dot, suffix) if stem else (name, "", "")
+    if not stem:
+        return name, "", ""
+    return stem, dot, suffix

@@ -46,9 +46,13 @@ class Pace:
         """Return jobs per minute; None while too few data exist."""
         if not self._ended_at:
             return None
-        whole = len(self._ended_at) < RATE_WINDOW
-        since = now - (self._began_at if whole else self._ended_at[0])
-        return len(self._ended_at) * 60 / since if since > 0.5 else None
+        began_at = self._ended_at[0]
+        if len(self._ended_at) < RATE_WINDOW:
+            began_at = self._began_at
+        lasted_s = now - began_at
+        if lasted_s <= 0.5:
+            return None
+        return len(self._ended_at) * 60 / lasted_s
 
     def left(self, jobs: int, now: float) -> TimeLeft | None:
         """Estimate how long ``jobs`` more jobs will take; None if there are none, or if there is no
@@ -62,6 +66,5 @@ class Pace:
             return None
         likely_s = jobs * 60 / rate
         spread = _FOUR_OF_FIVE / math.sqrt(len(self._ended_at))
-        return TimeLeft(
-            likely_s, likely_s / (1 + spread), likely_s / (1 - spread) if spread < 0.9 else None
-        )
+        most_s = likely_s / (1 - spread) if spread < 0.9 else None
+        return TimeLeft(likely_s, likely_s / (1 + spread), most_s)

@@ -74,21 +74,11 @@ class ParameterInfo:
         if value is None:
             return None
         if self.values:
-            return (
-                None
-                if _is_among(value, self.values)
-                else f"must be one of {self.shown_values()}, {_got(value)}"
-            )
-        if isinstance(value, list | dict):
-            return (
-                f"must be {_a(self.kind)}, {_got(value)}" if self.kind in _KINDS.values() else None
-            )
-        if isinstance(value, bool):
-            return (
-                f"must be {_a(self.kind)}, {_got(value)}"
-                if self.kind in {"integer", "number"}
-                else None
-            )
+            if _is_among(value, self.values):
+                return None
+            return f"must be one of {self.shown_values()}, {_got(value)}"
+        if self._is_other_kind(value):
+            return f"must be {_a(self.kind)}, {_got(value)}"
         number = _number(value)
         if number is None:
             return None
@@ -100,10 +90,17 @@ class ParameterInfo:
             return f"must be at most {self.maximum:f}, {_got(value)}"
         return None
 
+    def _is_other_kind(self, value: object) -> bool:
+        if isinstance(value, list | dict):
+            return self.kind in _KINDS.values()
+        return isinstance(value, bool) and self.kind in {"integer", "number"}
+
     def shown_values(self) -> str:
         """Return the allowed values as text, the first ones if there are many."""
-        more = f", ... ({len(self.values)})" if len(self.values) > 12 else ""
-        return ", ".join(shown_value(value) for value in self.values[:12]) + more
+        shown = ", ".join(shown_value(value) for value in self.values[:12])
+        if len(self.values) > 12:
+            shown += f", ... ({len(self.values)})"
+        return shown
 
 
 def read_parameter(details: Mapping[str, object]) -> ParameterInfo:
@@ -112,10 +109,14 @@ def read_parameter(details: Mapping[str, object]) -> ParameterInfo:
     Whatever the metadata holds, nothing is raised.
     """
     named = details.get("type")
-    word = clean_message(named, _SHOWN) if isinstance(named, str) else ""
+    word = ""
+    if isinstance(named, str):
+        word = clean_message(named, _SHOWN)
     kind = _KINDS.get(word.lower(), word)
     default = _scalar(details.get("default"))
-    minimum, maximum = _bounds(details) if kind in _NUMERIC else (None, None)
+    minimum = maximum = None
+    if kind in _NUMERIC:
+        minimum, maximum = _bounds(details)
     number = _number(default)
     if number is not None and not (
         (minimum is None or number >= minimum) and (maximum is None or number <= maximum)
@@ -138,8 +139,11 @@ def _values(details: Mapping[str, object]) -> tuple[Scalar, ...]:
     listed = _first(details, _VALUES)
     if not isinstance(listed, list) or not 0 < len(listed) <= _MOST_VALUES:
         return ()
-    values = tuple(value for each in listed if (value := _scalar(each)) is not None)
-    return values if len(values) == len(listed) else ()
+    scalars = [_scalar(each) for each in listed]
+    values = tuple(value for value in scalars if value is not None)
+    if len(values) < len(listed):
+        return ()
+    return values
 
 
 def _first(details: Mapping[str, object], names: tuple[str, ...]) -> object:
@@ -151,9 +155,9 @@ def _scalar(value: object) -> Scalar | None:
         return clean_message(value)
     if isinstance(value, bool):
         return value
-    return (
-        value if isinstance(value, int | float | Decimal) and _number(value) is not None else None
-    )
+    if isinstance(value, int | float | Decimal) and _number(value) is not None:
+        return value
+    return None
 
 
 def _number(value: object) -> Decimal | None:
@@ -163,8 +167,11 @@ def _number(value: object) -> Decimal | None:
     if isinstance(value, int) and abs(value) >= 10**_MOST_DIGITS:
         return None
     number = Decimal(str(value))
-    is_short = number.is_finite() and len(str(number.normalize())) <= 2 * _MOST_DIGITS
-    return number if is_short and abs(number.adjusted()) <= _MOST_DIGITS else None
+    if not number.is_finite() or len(str(number.normalize())) > 2 * _MOST_DIGITS:
+        return None
+    if abs(number.adjusted()) > _MOST_DIGITS:
+        return None
+    return number
 
 
 def _is_among(value: object, values: tuple[Scalar, ...]) -> bool:
@@ -180,14 +187,18 @@ def shown_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     number = _number(value)
-    return f"{number.normalize():f}" if number is not None else clean_message(str(value), _SHOWN)
+    if number is None:
+        return clean_message(str(value), _SHOWN)
+    return f"{number.normalize():f}"
 
 
 def _got(value: object) -> str:
-    if isinstance(value, list | dict):
-        return f"got a {'list' if isinstance(value, list) else 'mapping'}"
+    if isinstance(value, list):
+        return "got a list"
+    if isinstance(value, dict):
+        return "got a mapping"
     return f"got {shown_value(value)}"
 
 
 def _a(kind: str) -> str:
-    return "an integer" if kind == "integer" else "text" if kind == "text" else f"a {kind}"
+    return {"integer": "an integer", "text": "text"}.get(kind, f"a {kind}")

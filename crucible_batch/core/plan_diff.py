@@ -31,9 +31,10 @@ from typing import TypeVar
 
 from crucible_batch.core.attempt import AttemptStatus, credits_paid
 from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import InputImage, PlannedJob
-from crucible_batch.core.redaction import clean
+from crucible_batch.core.redaction import clean, truncate
 
 
 class ChangeKind(enum.StrEnum):
@@ -157,7 +158,9 @@ def diff_jobs(
     """
     for planned, job in jobs:
         key = dropped.pop(planned.name, None)
-        before = earlier(key) if key is not None and _is_untouched(job) else None
+        before = None
+        if key is not None and _is_untouched(job):
+            before = earlier(key)
         found = change_reason(
             planned, job, before, to_fetch=to_fetch(job), retry_failed=retries(job)
         )
@@ -196,8 +199,11 @@ def change_reason(
 
 def _reason_of_done(job: Job, to_fetch: OutputPaths) -> ChangeReason:
     missing, resized = to_fetch.missing, to_fetch.resized
-    why = ChangeCause.CHANGED_OUTPUT if resized else ChangeCause.DONE
-    why = ChangeCause.MISSING_OUTPUT if missing else why
+    why = ChangeCause.DONE
+    if missing:
+        why = ChangeCause.MISSING_OUTPUT
+    elif resized:
+        why = ChangeCause.CHANGED_OUTPUT
     return ChangeReason(why, missing=missing, resized=resized, credits=credits_paid(job.attempts))
 
 
@@ -214,11 +220,11 @@ _CAUSES = {
 
 
 def _with_code(why: ChangeCause, job: Job) -> ChangeReason:
-    return ChangeReason(
-        why,
-        code=job.error.code if job.error is not None else None,
-        credits=credits_paid(job.attempts),
-    )
+    return ChangeReason(why, code=_code(job.error), credits=credits_paid(job.attempts))
+
+
+def _code(error: ErrorInfo | None) -> str | None:
+    return None if error is None else error.code
 
 
 def _reason_of_unsent(planned: PlannedJob, job: Job, before: EarlierPlan | None) -> ChangeReason:
@@ -226,9 +232,7 @@ def _reason_of_unsent(planned: PlannedJob, job: Job, before: EarlierPlan | None)
         (each for each in reversed(job.attempts) if each.status is AttemptStatus.FAILED), None
     )
     if failed is not None:
-        return ChangeReason(
-            ChangeCause.RETRIED, code=failed.error.code if failed.error is not None else None
-        )
+        return ChangeReason(ChangeCause.RETRIED, code=_code(failed.error))
     if not _is_untouched(job):
         return _with_code(ChangeCause.NOT_SENT, job)
     if before is not None:
@@ -297,6 +301,10 @@ def contrast(before: str, after: str) -> tuple[str, str]:
 
 
 def _value(value: object) -> str:
-    text = clean(value if isinstance(value, str) else repr(value), 10_000)
-    text = text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
-    return f"'{text}'" if isinstance(value, str) else text
+    if isinstance(value, str):
+        return f"'{_shortened(value)}'"
+    return _shortened(repr(value))
+
+
+def _shortened(text: str) -> str:
+    return truncate(clean(text, 10_000), _LONGEST_VALUE)

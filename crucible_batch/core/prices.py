@@ -151,7 +151,9 @@ class PriceBook:
         """Return the highest price seen for the shape, else for its price class; None if none was
         seen."""
         seen = self._highest.get(shape)
-        return seen if seen is not None else self._highest.get(Shape(shape.price_class))
+        if seen is not None:
+            return seen
+        return self._highest.get(Shape(shape.price_class))
 
     def seen(self, shape: Shape) -> Credits | None:
         """Return the highest price seen for exactly this shape; None if none was seen."""
@@ -187,8 +189,9 @@ class PriceBook:
         return SURGE * seen if seen else None
 
     def quote(self, shape: Shape) -> Quote:
-        if (seen := self.expected(shape)) is not None:
+        seen, ceiling = self.expected(shape), self.ceiling_of(shape)
+        if seen is not None:
             return Quote(Certainty.LEARNED, seen)
-        if (ceiling := self.ceiling_of(shape)) is not None:
+        if ceiling is not None:
             return Quote(Certainty.BOUNDED, ceiling)
         return Quote(Certainty.UNKNOWN, None)

@@ -38,7 +38,9 @@ class Balance:
 
     @property
     def left(self) -> Credits | None:
-        return None if self.budget is None else self.budget - self.spent - self.held
+        if self.budget is None:
+            return None
+        return self.budget - self.spent - self.held
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,9 @@ def receipts_of(job: Job, paths: Mapping[int, str]) -> Iterator[Receipt]:
             at=attempt.held_at if attempt.accepted_at is None else attempt.accepted_at,
         )
         yield accepted
-        for index, saved in sorted(job.outputs.items()) if attempt is job.attempts[-1] else ():
+        if attempt is not job.attempts[-1]:
+            continue
+        for index, saved in sorted(job.outputs.items()):
             if index in paths:
                 output = replace(saved, path=paths[index])
                 yield replace(accepted, at=saved.at, outputs=job.expected, saved=output)
@@ -145,7 +147,9 @@ def attempt_claims(receipts: Iterable[Receipt]) -> list[AttemptClaim]:
 
 
 def _is_possible(receipt: Receipt) -> bool:
-    times = [receipt.at] + ([] if receipt.saved is None else [receipt.saved.at])
+    times = [receipt.at]
+    if receipt.saved is not None:
+        times.append(receipt.saved.at)
     return (
         receipt.attempt >= 1
         and receipt.key == idempotency_key(receipt.identity, receipt.attempt)

@@ -47,8 +47,10 @@ def clean_path(path: object) -> str:
 
 def listed(names: Sequence[str], most: int) -> str:
     """Return the first ``most`` names, separated by commas, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    shown = ", ".join(names[:most])
+    if len(names) > most:
+        shown += f" and {len(names) - most} more"
+    return shown
 
 
 def strip_invisible(text: str) -> str:
@@ -61,7 +63,9 @@ def strip_invisible(text: str) -> str:
 
 def truncate(text: str, limit: int) -> str:
     """Truncate to ``limit`` characters, with an ellipsis."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    if len(text) <= limit:
+        return text
+    return text[: limit - 1] + "…"
 
 
 def strip_escapes(text: str) -> str:

@@ -109,7 +109,8 @@ def remedy_for(codes: Iterable[str], never: Set[str]) -> Remedy | None:
         if code.upper() == KEY_REUSED:
             remedy = Remedy.BUY_AGAIN
         elif code.upper() in PAID_CODES:
-            remedy = Remedy.CONTINUE if remedy is not Remedy.BUY_AGAIN else remedy
+            if remedy is not Remedy.BUY_AGAIN:
+                remedy = Remedy.CONTINUE
         elif code.upper() in never:
             remedy = remedy or Remedy.CHANGE
         elif is_access_denied(code):

@@ -65,13 +65,15 @@ def shard_from(environ: Mapping[str, str], count: int) -> ShardId | None:
     arrays count only for a divided plan: another run may be in an array as well. Raises
     ``ValueError``.
     """
-    if named := environ.get(SHARD_VARIABLE):
+    named = environ.get(SHARD_VARIABLE)
+    if named:
         try:
             return ShardId.parse(named)
         except ValueError as error:
             raise ValueError(f"{SHARD_VARIABLE}: {error}") from None
     for variable, first in _ARRAY_VARIABLES.items():
-        if count and (index := environ.get(variable)):
+        index = environ.get(variable)
+        if count and index:
             return _indexed(variable, index, first, count)
     return None
 
@@ -79,14 +81,10 @@ def shard_from(environ: Mapping[str, str], count: int) -> ShardId | None:
 def _indexed(variable: str, index: str, first: int, count: int) -> ShardId:
     last = first + count - 1
     if not re.fullmatch("[0-9]{1,9}", index) or not first <= int(index) <= last:
-        array = (
-            f", so number the array from {first}: --array={first}-{last}"
-            if variable.startswith("SLURM")
-            else ""
-        )
-        raise ValueError(
-            f"{variable}={index}: the indexes of {count} shards are {first} to {last}{array}"
-        )
+        reason = f"{variable}={index}: the indexes of {count} shards are {first} to {last}"
+        if variable.startswith("SLURM"):
+            reason += f", so number the array from {first}: --array={first}-{last}"
+        raise ValueError(reason)
     return ShardId(int(index) - first + 1, count)
 
 

@@ -121,11 +121,9 @@ def _hint(stop: UploadStop, *, is_unknown: bool) -> str:
     again = "run the same command again with --retry-failed (the job itself was not bought)"
     match stop:
         case UploadStop.IN_VAIN:
-            return (
-                f"crucible-batch check shows the cost of the uploads; {again}"
-                if is_unknown
-                else again
-            )
+            if not is_unknown:
+                return again
+            return f"crucible-batch check shows the cost of the uploads; {again}"
         case UploadStop.TOO_OFTEN:
             return (
                 f"check the connection to the gateway, which fails during each upload; then {again}"

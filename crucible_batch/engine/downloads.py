@@ -255,7 +255,8 @@ class Downloader:
         )
 
     async def _try(self, job_id: str, index: int, number: int | None, take: Take[T]) -> T:
-        if (snapshot := self._snapshots.get(job_id)) is None:
+        snapshot = self._snapshots.get(job_id)
+        if snapshot is None:
             snapshot = await self._gateway.job(job_id)
             self._on_record(snapshot)
         url = _url(snapshot, index, number)

@@ -142,10 +142,10 @@ class JobWorker:
                 result = await self._carry_out(job, command)
             except GatewayError as error:
                 result = error
-            if (
-                job.attempts
-                and (recorded := self._context.records.differing(job.current)) is not None
-            ):
+            recorded = None
+            if job.attempts:
+                recorded = self._context.records.differing(job.current)
+            if recorded is not None:
                 self._result = result
                 return self._repriced(job, recorded)
         if isinstance(result, GatewayError):
@@ -175,7 +175,8 @@ class JobWorker:
     async def _hold(self, job: Job) -> Held | Refused | None:
         if not self._may_buy:
             return None
-        if (gone := self._check.workflow_gone()) is not None:
+        gone = self._check.workflow_gone()
+        if gone is not None:
             return gone
         await self._context.gate.wait_until_open()
         uploader = self._context.assets
@@ -195,7 +196,8 @@ class JobWorker:
 
     async def _prepare(self, job: Job) -> Prepared | HoldReleased | Refused:
         context = self._context
-        if (kept := self._check.stopped_or_workflow_gone()) is not None:
+        kept = self._check.stopped_or_workflow_gone()
+        if kept is not None:
             return kept
         ready: dict[str, str] = {}
         try:
@@ -251,9 +253,10 @@ class JobWorker:
         await self._context.gate.wait_until_open(holds_credits=True)
         ledger, admission = self._context.accounting.ledger, self._context.admission
         self._held_before = (ledger.hold_of(job.identity), job.identity in ledger.alone)
-        while (
-            error := self._check.key_too_old(job) or await admission.hold_again(job, self._shape)
-        ) is None:
+        while True:
+            error = self._check.key_too_old(job) or await admission.hold_again(job, self._shape)
+            if error is not None:
+                break
             await self._context.slots.wait_for_turn(self._slot)
             with suppress(_HoldAgain):
                 event = await self._send(job)
@@ -283,7 +286,8 @@ class JobWorker:
         """
         check, tried = self._check, self._tried
         if not job.in_doubt and not (tried is not None and tried.in_doubt):
-            if (event := check.reason_not_to_submit(job)) is not None:
+            event = check.reason_not_to_submit(job)
+            if event is not None:
                 raise _NotSent(event)
         elif tried is None or not tried.in_doubt:
             if not check.may_resend(job):
@@ -380,7 +384,8 @@ class JobWorker:
             self._note_refusal(job, error)
             return Refused(at=context.clock.now(), error=info)
         if error.status == 429:
-            if (withdrawn := self._check.reason_not_to_submit(job)) is not None:
+            withdrawn = self._check.reason_not_to_submit(job)
+            if withdrawn is not None:
                 return withdrawn
             if context.slots.limit.is_silent:
                 context.stop.pushed_back(error)
@@ -415,10 +420,13 @@ class JobWorker:
             repriced = None if record is None else self._compare_price(job, record.credits)
             if repriced is not None:
                 return repriced
-        while isinstance(found := await self._wait_for_end(job, job_id), PriceToCompare):
+        found = await self._wait_for_end(job, job_id)
+        while isinstance(found, PriceToCompare):
             self._to_compare = found
-            if (repriced := self._compare_price(job, found.credits)) is not None:
+            repriced = self._compare_price(job, found.credits)
+            if repriced is not None:
                 return repriced
+            found = await self._wait_for_end(job, job_id)
         if not isinstance(found, JobSnapshot):
             return found
         if found.credits <= job.current.credits:

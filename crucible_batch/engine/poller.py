@@ -152,7 +152,8 @@ class Poller:
 
     async def _out_of_turn(self) -> None:
         now = self._clock.monotonic()
-        if (at := self._scheduler.reserve(now)) > now:
+        at = self._scheduler.reserve(now)
+        if at > now:
             await self._clock.sleep(at - now)
 
     async def keep_time(self) -> None:

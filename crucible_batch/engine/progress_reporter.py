@@ -110,7 +110,8 @@ class ProgressReporter:
         )
 
     def added(self, source: PlannedJob, planned: Sequence[PlannedJob]) -> None:
-        if count := sum(not self._is_beside(each) for each in planned):
+        count = sum(not self._is_beside(each) for each in planned)
+        if count:
             self._observer.notify(JobsAdded(self._clock.now(), count, source.name))
 
     def stopping(self, error: ErrorInfo, grace_s: float) -> None:

@@ -97,7 +97,8 @@ async def restore(
         if unknown.count and not rebuilder.highest and not is_ours:
             raise OtherAccountError(store.directory)
         for identity, unproven in unknown:
-            if (floor := rebuilder.least_price(unproven, ceiling)) is not None:
+            floor = rebuilder.least_price(unproven, ceiling)
+            if floor is not None:
                 rebuilt.add(identity, with_minimum_price(unproven, floor))
         journal.restore(rebuilt)
     return rebuilt.count

@@ -126,7 +126,8 @@ class Runner:
     ) -> None:
         self._ports = ports
         self._history = history = ports.history
-        self._store, self._clock = ports.store, (clock := ports.clock)
+        self._store = ports.store
+        self._clock = clock = ports.clock
         self._options = options
         self._rule = terms.rule
         self._retired: frozenset[str] = frozenset()
@@ -364,10 +365,12 @@ class Runner:
 
     def _take(self, rest: Iterator[tuple[PlannedJob, Job]]) -> tuple[PlannedJob, Job] | None:
         """Return the next job that this run may advance; None if there is none."""
-        while (found := self._waiting.popleft() if self._waiting else next(rest, None)) is not None:
+        while True:
+            found = self._waiting.popleft() if self._waiting else next(rest, None)
+            if found is None:
+                return None
             if not (self.stop.no_more and found[1].phase is Phase.READY):
                 return found
-        return None
 
     def _queue(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         # A job without images asks the gateway for the least: it is the one to find out with.
@@ -583,7 +586,8 @@ class Runner:
         """Return the job after a journalled event, which is reported, and written as a receipt if
         it has one."""
         advanced = evolve(job, event)
-        if (receipt := receipt_for(advanced, event)) is not None:
+        receipt = receipt_for(advanced, event)
+        if receipt is not None:
             self._ports.receipts.add(receipt)
         self._tell.job(planned, job, event, advanced)
         return advanced

@@ -88,9 +88,10 @@ class Slots:
         A run that is stopping does not wait.
         """
         async with self._sending:
-            while (
-                not self._stop.no_more and (at := self._next_submit_at()) > self._clock.monotonic()
-            ):
+            while not self._stop.no_more:
+                at = self._next_submit_at()
+                if at <= self._clock.monotonic():
+                    break
                 await wait_for_change(self._changed, self._clock, at)
             slot.submitted_at, slot.is_accepted = self._clock.monotonic(), False
             self._at_gateway.add(slot)

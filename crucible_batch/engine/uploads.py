@@ -214,7 +214,8 @@ class AssetUploader:
             raise
         finally:
             self._unsent.discard(asset.sha256)
-        if (reason := self._other_errors.pop(image.spec.sha256, None)) is not None:
+        reason = self._other_errors.pop(image.spec.sha256, None)
+        if reason is not None:
             self._assets[image.spec.sha256] = Asset(image.spec.sha256)
             raise reason
         if (
@@ -296,9 +297,8 @@ class AssetUploader:
         if found is not None and found.byte_size == image.spec.byte_size:
             return Found(at=self._clock.now(), asset_id=found.asset_id)
         uploads = self._failed_uploads.get(digest, [])
-        if (
-            stop := upload_stop(uploads, self._accounting.ledger, self._accounting.budget)
-        ) is not None:
+        stop = upload_stop(uploads, self._accounting.ledger, self._accounting.budget)
+        if stop is not None:
             return NotCreated(at=self._clock.now(), error=not_ready(image.path.name, uploads, stop))
         # The first job that gets here uploads it; the job that claimed it pays.
         payer = self._claims.get(digest, payer)

@@ -82,7 +82,8 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
 
     Raises ``RunDirectoryError`` if the key may not be used.
     """
-    if (job_id := journal.newest_gateway_job()) is not None:
+    job_id = journal.newest_gateway_job()
+    if job_id is not None:
         if not await _is_found(gateway.job(job_id)):
             raise OtherAccountError(journal.path.parent.parent)
         return True
@@ -140,7 +141,8 @@ async def _is_found(look: Awaitable[object]) -> bool:
 
 
 def _fingerprint(key: str, salt: bytes | None = None) -> str:
-    salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
+    if salt is None:
+        salt = secrets.token_bytes(_SALT_BYTES)
     return f"{_KIND}:{salt.hex()}:{key_digest(key.encode(), salt).hex()}"
 
 

@@ -42,7 +42,9 @@ class Deadline:
     @property
     def left_s(self) -> float | None:
         """The seconds left, 0 or more; None without a limit."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
+        if self._end is None:
+            return None
+        return max(0.0, self._end - time.monotonic())
 
     def check(self) -> None:
         """Raise ``DeadlineError`` if the deadline has passed.

@@ -79,7 +79,9 @@ class Cleaning:
 
     @property
     def exit_code(self) -> ExitCode:
-        return ExitCode.OK if self.failure is None else self.failure.exit_code
+        if self.failure is None:
+            return ExitCode.OK
+        return self.failure.exit_code
 
 
 async def delete_assets(
@@ -139,11 +141,11 @@ def decide_fates(journal: Journal, directory: Path, *, found_too: bool) -> tuple
         stays = keep_reason(
             asset, needed=asset.sha256 in needed, shared=elsewhere is not None, found_too=found_too
         )
-        because = (
-            {KeepReason.NEEDED: needed.get(asset.sha256), KeepReason.SHARED: elsewhere}.get(stays)
-            if stays
-            else None
-        )
+        because = None
+        if stays is KeepReason.NEEDED:
+            because = needed.get(asset.sha256)
+        elif stays is KeepReason.SHARED:
+            because = elsewhere
         filename = names.get(asset.sha256)
         fates.append(
             AssetFate(asset.sha256, asset.asset_id, filename, asset.charged, stays, because)

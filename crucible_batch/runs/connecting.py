@@ -46,13 +46,15 @@ def current_settings(
         for name in (KEY_VARIABLE, BASE_VARIABLE)
         if name in os.environ
     }
+    if env_file is not None:
+        env_file = Path(env_file)
     found = resolve(
         environ,
         base_url=base_url,
         proxy=proxy,
         storage_hosts=storage_hosts,
         dotenv=DOTENV,
-        env_file=None if env_file is None else Path(env_file),
+        env_file=env_file,
     )
     return replace(
         found,

@@ -156,7 +156,8 @@ class ControlDesk:
 
     async def _pause(self, command: ControlCommand, source: ControlSource) -> str:
         self._refuse_if_stopping()
-        if (paused := self._paused) is not None:
+        paused = self._paused
+        if paused is not None:
             return f"already paused by {paused.source.by}, since {_time(paused.at)}"
         self.control.pause.begin()  # first, so that nothing is bought while it is written
         entry = await self._enter(command, source)
@@ -164,7 +165,8 @@ class ControlDesk:
         return f"paused; {self._collected()}"
 
     async def _resume(self, command: ControlCommand, source: ControlSource) -> str:
-        if (paused := self._paused) is None:
+        paused = self._paused
+        if paused is None:
             return "the run is not paused"
         entry = await self._enter(command, source)
         self._paused = None
@@ -208,8 +210,9 @@ class ControlDesk:
             )
         await self._enter(command, source)
         shown = ", ".join(clean(name, 80) for name in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        return f"tried again: {shown}{more}"
+        if len(found) > _SHOWN:
+            shown += f" and {len(found) - _SHOWN} more"
+        return f"tried again: {shown}"
 
     def _refuse_if_stopping(self) -> None:
         if self.control.is_stopping:
@@ -220,10 +223,13 @@ class ControlDesk:
 
     def _collected(self) -> str:
         count, saving = self.control.in_flight, self.control.saving
-        words = f"{_jobs(count)} in flight {'are' if count != 1 else 'is'} being collected"
         if not count:
             words = "no job is in flight"
-        return f"{words}, the outputs of {_jobs(saving)} are being saved" if saving else words
+        else:
+            words = f"{_jobs(count)} in flight {'is' if count == 1 else 'are'} being collected"
+        if saving:
+            words += f", the outputs of {_jobs(saving)} are being saved"
+        return words
 
     async def _enter(self, command: ControlCommand, source: ControlSource) -> ControlEntry:
         entry = ControlEntry(self.clock.now(), command, source)
@@ -253,7 +259,7 @@ def user_name(user: int) -> str:
 
 
 def _jobs(count: int) -> str:
-    return f"{count} job{'s' if count != 1 else ''}"
+    return "1 job" if count == 1 else f"{count} jobs"
 
 
 def _duration(seconds: float) -> str:

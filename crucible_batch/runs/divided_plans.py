@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -78,9 +79,10 @@ def plan_key(digest: str) -> str:
 async def read_list(objects: ObjectPort) -> PlanList:
     """Read the divided plans of the run. Raises ``RunDirectoryError`` if an entry can't be read."""
     plans: dict[str, ListedPlan] = {}  # each in the place that it has
-    position = 0
-    while (content := await objects.read(_entry_key(position + 1))) is not None:
-        position += 1
+    for position in count(1):
+        content = await objects.read(_entry_key(position))
+        if content is None:
+            break
         try:
             plan = _ENTRY.validate_json(content).plan
         except ValidationError as error:
@@ -90,7 +92,7 @@ async def read_list(objects: ObjectPort) -> PlanList:
                 hint="it was edited or is damaged: restore it; nothing was spent",
             ) from error
         plans[plan.digest] = plan
-    return PlanList(tuple(plans.values()), position)
+    return PlanList(tuple(plans.values()), position - 1)
 
 
 def _entry_key(number: int) -> str:
@@ -112,9 +114,8 @@ async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShard
     if not isinstance(store, ObjectOutputStore):
         return
     listed = await read_list(store.objects)
-    known = () if outstanding is None else outstanding.plans
     for digest in listed.unmerged:
-        if digest not in known:
+        if outstanding is None or digest not in outstanding.plans:
             raise ShardsUnknownError(store.url, store.objects.address(plan_key(digest)))
     digests = {plan.digest[:8] for plan in listed.plans}
     for path in unknown_shards(store.directory, outstanding):

@@ -14,9 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
+from crucible_batch.core.credits import Credits
 from crucible_batch.core.filled_fields import FilledFields
 from crucible_batch.core.gateway_types import Workflow
-from crucible_batch.core.plan import InputImage, NotifyOption, PlannedJob, RunTerms
+from crucible_batch.core.plan import BudgetSource, InputImage, NotifyOption, PlannedJob, RunTerms
 from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.core.run_options import ManifestOptions, RunOptions, declared
@@ -154,7 +155,9 @@ def path_of(manifest: ManifestInput) -> Path:
     """Return the path of a manifest, that of a value as messages show it."""
     if isinstance(manifest, Manifest):
         return manifest.path
-    return Path(manifest) if isinstance(manifest, str | Path) else VALUE_PATH
+    if isinstance(manifest, str | Path):
+        return Path(manifest)
+    return VALUE_PATH
 
 
 def _reading(request: RunRequest) -> dict[str, Any]:
@@ -188,14 +191,14 @@ def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
 
     Raises ``UserError`` as ``render_run_id`` does.
     """
-    is_given, is_set = request.budget is not None, manifest.header.budget.credits is not None
+    budget, budget_source = _budget(manifest, request)
     return RunTerms(
         manifest_name=manifest.name,
         manifest_path=str(manifest.path),
         manifest_sha256=manifest.sha256,
         run_id=render_run_id(manifest, request.run_id),
-        budget=request.budget if is_given else manifest.header.budget.credits,
-        budget_source="command" if is_given else "manifest" if is_set else None,
+        budget=budget,
+        budget_source=budget_source,
         ceiling=manifest.header.budget.max_credits_per_job,
         upload_ceiling=manifest.header.budget.max_credits_per_upload,
         attempts=manifest.header.retry.attempts,
@@ -207,10 +210,21 @@ def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
     )
 
 
+def _budget(manifest: Manifest, request: RunRequest) -> tuple[Credits | None, BudgetSource | None]:
+    """Return the budget of a run, and where it is from; None for both if there is none."""
+    if request.budget is not None:
+        return request.budget, "command"
+    if manifest.header.budget.credits is not None:
+        return manifest.header.budget.credits, "manifest"
+    return None, None
+
+
 def _notify_option(manifest: Manifest, request: RunRequest) -> NotifyOption | None:
     if not request.notify and manifest.header.sends_messages:
         return "--no-notify"
-    return "--allow-command" if request.allow_command and any(manifest.header.programs()) else None
+    if request.allow_command and any(manifest.header.programs()):
+        return "--allow-command"
+    return None
 
 
 def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
@@ -220,7 +234,8 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     ``state_directory_of`` and ``check_run_directory`` do.
     """
     directory = out_dir or DEFAULT_DIRECTORY / terms.manifest_name / terms.run_id
-    if (url := ObjectUrl.parse(directory)) is not None:
+    url = ObjectUrl.parse(directory)
+    if url is not None:
         directory = state_directory_of(url)
     check_run_directory(directory)
     return directory
@@ -242,12 +257,10 @@ def check_filter(plan: PlanFile, chosen: JobFilter, later: ExpectedJobs | None) 
             return
         names.append(name)
     for pattern in sorted(unmatched):
+        hint = f"there is {names[0]!r}; patterns such as 'hero-*' are accepted"
         near = difflib.get_close_matches(pattern, names, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?"
-            if near
-            else f"there is {names[0]!r}; patterns such as 'hero-*' are accepted"
-        )
+        if near:
+            hint = f"did you mean {near[0]!r}?"
         raise UserError(f"no job is named {pattern!r}", hint=hint)
 
 
@@ -275,20 +288,22 @@ def fill_plan(
     problems = ProblemCollector()
     problems.extend(found)
     read = _image_reader()
+    owners: Mapping[str, OutputKey] = {}
+    expander: EntryExpander | None = None
+    if later is not None:
+        read, owners, expander = later.reader(read), later.owners, later.expander
     planner = Planner(
         manifest_name=manifest.name,
         run_id=run_id,
         duplicates=manifest.header.duplicates,
         workflows=workflows,
-        read_image=read if later is None else later.reader(read),
-        owners={} if later is None else later.owners,
+        read_image=read,
+        owners=owners,
         filled=filled,
     )
     if later is not None:
         later.begin(planner)
-    specs = expand(
-        manifest, note_names, note_empty, expander=None if later is None else later.expander
-    )
+    specs = expand(manifest, note_names, note_empty, expander=expander)
 
     def planned() -> Iterator[PlannedJob]:
         for item in planner.plan(specs):
@@ -308,11 +323,9 @@ def expected_jobs(manifest: Manifest, run_id: str, *outputs: object) -> Any:
     ``outputs`` are the further arguments of ``later_jobs``; without them no output is known. Their
     feature isn't loaded without need.
     """
-    return (
-        load("stages.derived_jobs:derived_jobs")(manifest, run_id, *outputs)
-        if manifest.may_grow
-        else None
-    )
+    if not manifest.may_grow:
+        return None
+    return load("stages.derived_jobs:derived_jobs")(manifest, run_id, *outputs)
 
 
 def _image_reader() -> ReadImage:

@@ -110,11 +110,9 @@ class EarlierRunsPart(RunPart, PlanPart):
             )
 
     def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:
-        return (
-            summary
-            if self._earlier is None
-            else replace(summary, earlier_dir=self._earlier.directory)
-        )
+        if self._earlier is None:
+            return summary
+        return replace(summary, earlier_dir=self._earlier.directory)
 
 
 def refuse_if_run_elsewhere(
@@ -231,7 +229,9 @@ class RememberedRun:
 def list_file(environ: Mapping[str, str]) -> Path | None:
     """Return the path of the list; None if the environment names no home directory."""
     directory = state_directory(environ)
-    return None if directory is None else directory / "runs.json"
+    if directory is None:
+        return None
+    return directory / "runs.json"
 
 
 def remember_run(manifest: Path, run_id: str, run_dir: Path) -> None:
@@ -289,9 +289,12 @@ def remembered(file: Path | None) -> Iterator[RememberedRun]:
             found = json.loads(source.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return
-    for entry in found if isinstance(found, list) else ():
-        found_texts = entry.values() if isinstance(entry, dict) else ()
-        if all(isinstance(each, str) and _is_path(each) for each in found_texts):
+    if not isinstance(found, list):
+        return
+    for entry in found:
+        if not isinstance(entry, dict):
+            continue
+        if all(isinstance(each, str) and _is_path(each) for each in entry.values()):
             with contextlib.suppress(TypeError):  # other names
                 yield RememberedRun(**{"run_id": "", **entry})
 

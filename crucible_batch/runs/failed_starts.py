@@ -114,20 +114,25 @@ def record_failed_start(
     at, scheduled = datetime.fromtimestamp(now, UTC).astimezone(), request.scheduled_at
     if manifest is not None and has_scheduled_time(manifest, scheduled, os.environ):
         scheduled = manifest.scheduled_at
+    path, zone = request.manifest, None
+    if manifest is not None:
+        path, zone = manifest.path, manifest.zone
+    run_id, name = request.run_id or "", ""
+    if terms is not None:
+        run_id, name = terms.run_id, terms.manifest_name
+    scheduled_at = ""
     if scheduled is not None:
-        at = scheduled.astimezone(None if manifest is None else manifest.zone)
-    run_id = (request.run_id or "") if terms is None else terms.run_id
-    run = RememberedRun.of(
-        request.manifest if manifest is None else manifest.path, run_id, directory
-    )
+        at = scheduled.astimezone(zone)
+        scheduled_at = scheduled.isoformat().replace("+00:00", "Z")
+    run = RememberedRun.of(path, run_id, directory)
     found = replace(
         run,
         code=error.code,
         message=clean(error.message, _MESSAGE_LIMIT),
         hint=clean(error.hint or ""),
         at=at.isoformat(timespec="seconds"),
-        scheduled_at="" if scheduled is None else scheduled.isoformat().replace("+00:00", "Z"),
-        name="" if terms is None else terms.manifest_name,
+        scheduled_at=scheduled_at,
+        name=name,
         options=shlex.join(_options(request, terms)),
         plan="" if request.plan is None else os.path.realpath(request.plan.path),
     )
@@ -164,10 +169,13 @@ def failed_starts(directory: Path) -> Iterator[FailedStart]:
 def _options(request: RunRequest, terms: RunTerms | None) -> list[str]:
     """Return the options that the command has to repeat, apart from those of its run id and
     directory."""
-    options = ["--yes"] if request.yes else []
+    options = []
+    if request.yes:
+        options.append("--yes")
     if request.plan is None and request.budget is not None:
         options += ["--budget", format_credits(request.budget)]
-    if request.out_dir is not None and (url := ObjectUrl.parse(request.out_dir)) is not None:
+    url = ObjectUrl.parse(request.out_dir or "")
+    if url is not None:
         options += ["--out-dir", str(url)]
     if terms is not None and terms.notify_option is not None:
         options.append(terms.notify_option)
@@ -182,7 +190,9 @@ def _command(run: RememberedRun) -> str:
     is_default = not run.name or run.run_dir == os.path.realpath(
         DEFAULT_DIRECTORY / run.name / run.run_id
     )
-    out_dir = None if is_default or "--out-dir" in options else relative_to_here(Path(run.run_dir))
+    out_dir = None
+    if not is_default and "--out-dir" not in options:
+        out_dir = relative_to_here(Path(run.run_dir))
     return run_command(
         manifest,
         *options,

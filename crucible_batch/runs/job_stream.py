@@ -32,10 +32,12 @@ class RunningJobs:
         running.add_done_callback(lambda _: finished.put_nowait(None))
         names: set[str] = set()
         try:
-            while (job := await finished.get()) is not None:
+            job = await finished.get()
+            while job is not None:
                 if job.name not in names:
                     names.add(job.name)
                     yield job
+                job = await finished.get()
             self.result = await running
             for job in self.result.jobs():
                 if job.name not in names:

@@ -35,7 +35,8 @@ def taking(arguments: Callable[P, A]) -> Callable[[Callable[[A], R]], Callable[P
     def decorate(function: Callable[[A], R]) -> Callable[P, R]:
         @wraps(function)
         def called(*given: P.args, **named: P.kwargs) -> R:
-            if unknown := missing.intersection(named):
+            unknown = missing.intersection(named)
+            if unknown:
                 raise TypeError(
                     f"{function.__name__}() got an unexpected keyword argument {min(unknown)!r}"
                 )

@@ -50,7 +50,8 @@ class KnownJobs:
 
     def __str__(self) -> str:
         name, where = clean(self.manifest_name, 200), clean_path(relative_to_here(self.directory))
-        jobs = f"{self.count} of {'the first ' if self.is_part else ''}{self.compared} jobs"
+        compared = f"the first {self.compared}" if self.is_part else str(self.compared)
+        jobs = f"{self.count} of {compared} jobs"
         return (
             f"{jobs} were bought before under the manifest name {name!r}, in {where}; under another name they are"
             f" bought again. To reuse the images, set name: {name} in the manifest and use --out-dir"
@@ -85,11 +86,14 @@ def find_known_jobs(draft: PlanFile, directory: Path, wanted: Binding) -> KnownJ
         if Journal.exists(directory):
             return None
         others = _newest_beside(directory, wanted)[:MOST_JOURNALS]
-        jobs = list(islice(draft.jobs(), MOST_JOBS + 1)) if others else []
-        found = [known for other in others if (known := _known_in(other, jobs, wanted)) is not None]
+        if not others:
+            return None
+        jobs = list(islice(draft.jobs(), MOST_JOBS + 1))
+        found = [_known_in(other, jobs, wanted) for other in others]
     except (CrucibleBatchError, OSError):  # only the warning is lost
         return None
-    return max(found, key=lambda known: known.count, default=None)
+    known = [each for each in found if each is not None]
+    return max(known, key=lambda each: each.count, default=None)
 
 
 def _newest_beside(directory: Path, wanted: Binding) -> list[Path]:

@@ -39,9 +39,12 @@ class ManifestCall:
 
         ``of_features`` is the name of the modules with the options of features.
         """
+        out_dir = None
+        if self.out_dir is not None:
+            out_dir = Path(self.out_dir)
         return RunRequest(
             path_of(self.manifest),
-            out_dir=None if self.out_dir is None else Path(self.out_dir),
+            out_dir=out_dir,
             run_id=self.run_id,
             budget=read_budget(self.budget),
             job_filter=JobFilter(tuple(self.only), self.retry_failed),

@@ -155,7 +155,9 @@ class ManifestJobs:
         return True
 
     def derivation(self, journal: Journal) -> Derivation | None:
-        return None if self._later is None else self._later.derivation(journal)
+        if self._later is None:
+            return None
+        return self._later.derivation(journal)
 
     async def take_log(self, journal: Journal) -> None:
         """A journal is enough."""
@@ -179,7 +181,8 @@ def _log_warnings(manifest: Manifest, ignored: str | None, notes: Sequence[str])
     warnings = list(dict.fromkeys([*map(str, manifest.warnings), *notes]))
     for warning in warnings[:_MOST_WARNINGS]:
         logger.warning("%s", clean(warning))
-    if (more := len(warnings) - _MOST_WARNINGS) > 0:
+    more = len(warnings) - _MOST_WARNINGS
+    if more > 0:
         logger.warning(
             "%d more like these: crucible-batch validate %s", more, clean(str(manifest.path))
         )

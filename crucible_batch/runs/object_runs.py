@@ -120,7 +120,9 @@ def image_loader(store: OutputStore) -> Callable[[InputImage], Awaitable[bytes]]
         if not image.path.is_relative_to(directory):
             return await load_input(image)
         key = image.path.relative_to(directory).as_posix()
-        content = await store.objects.read(key) if may_hold_output(key) else None
+        content = None
+        if may_hold_output(key):
+            content = await store.objects.read(key)
         if content is None:
             restored = f"crucible-batch check {store.url} --fix restores it at no cost"
             raise InputError(f"{store.objects.address(key)} is not in the store; {restored}")
@@ -212,12 +214,10 @@ async def publish_files(store: OutputStore) -> None:
             if not await _publish(store, name)
         ]
         await _publish_thumbnails(store)
-    except (ObjectStoreError, OSError) as error:
-        message = error.message if isinstance(error, ObjectStoreError) else str(error.strerror)
-        raise ReportError(
-            f"the report can't be written to {store.url}: {message}",
-            hint=f"its local copy is in {store.directory}; to try again: crucible-batch report {store.url}",
-        ) from None
+    except ObjectStoreError as error:
+        raise _not_published(store, error.message) from None
+    except OSError as error:
+        raise _not_published(store, str(error.strerror)) from None
     if taken:
         raise ReportError(
             f"{store.url} has {', '.join(taken)} of another program, which is not replaced",
@@ -231,13 +231,22 @@ def in_thread(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
+def _not_published(store: ObjectOutputStore, reason: str) -> ReportError:
+    return ReportError(
+        f"the report can't be written to {store.url}: {reason}",
+        hint=f"its local copy is in {store.directory}; to try again: crucible-batch report {store.url}",
+    )
+
+
 async def _publish(store: ObjectOutputStore, name: str) -> bool:
     """Write a file of the run to the store, or delete its object if there is no file.
 
     Returns False if the object there is not of a run.
     """
     file = store.directory / name
-    content = await asyncio.to_thread(file.read_bytes) if file.is_file() else None
+    content = None
+    if file.is_file():
+        content = await asyncio.to_thread(file.read_bytes)
     for _ in range(3):  # it may be replaced by another process meanwhile
         if content is not None and await store.objects.create(name, content):
             return True

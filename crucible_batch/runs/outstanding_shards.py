@@ -92,7 +92,9 @@ def unknown_shards(main: Path, outstanding: OutstandingShards | None) -> list[Pa
     folder = main / SHARDS_FOLDER
     if not is_directory(folder):
         return []
-    digests = {digest[:8] for digest in (() if outstanding is None else outstanding.plans)}
+    digests: set[str] = set()
+    if outstanding is not None:
+        digests = {digest[:8] for digest in outstanding.plans}
     listed = sorted(os.listdir(folder))  # noqa: PTH208 - names
     names = [name for name in listed if _PLAN_FOLDER.fullmatch(name) and name not in digests]
     plans = (folder / name for name in names if is_directory(folder / name))
@@ -105,11 +107,8 @@ def shards_in(folder: Path) -> Iterator[Path]:
     Raises ``RunDirectoryError`` for links.
     """
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names
-        if (
-            SHARD_FOLDER.fullmatch(name)
-            and is_directory(path := folder / name)
-            and Journal.exists(path)
-        ):
+        path = folder / name
+        if SHARD_FOLDER.fullmatch(name) and is_directory(path) and Journal.exists(path):
             yield path
 
 
@@ -128,7 +127,9 @@ def shard_errors(path: Path) -> Iterator[None]:
         raise
     except JournalError as error:
         folder = SHARD_FOLDER.match(path.name)
-        shard = "N/M" if folder is None else folder[0].replace("-of-", "/")
+        shard = "N/M"
+        if folder is not None:
+            shard = folder[0].replace("-of-", "/")
         raise ShardJournalError(
             f"the journal of the shard in {path} can't be read, so nothing was merged: {error.message}",
             hint="restore it from a backup; or move its folder .crucible away and run the shard there again, which"

@@ -71,4 +71,6 @@ def relative_to_here(path: Path) -> Path:
     """Return the path relative to the working directory if it is below it; otherwise unchanged but
     normalised."""
     relative = os.path.relpath(path)
-    return Path(os.path.normpath(path) if relative.startswith(os.pardir) else relative)
+    if relative.startswith(os.pardir):
+        return Path(os.path.normpath(path))
+    return Path(relative)

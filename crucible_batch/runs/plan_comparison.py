@@ -141,17 +141,17 @@ def compare(
     ``all_rows`` keeps the row of each job.
     """
     comparer = _Comparer(all_rows=all_rows)
-    store = OutputStore(directory) if directory_outputs_url(directory) is None else None
+    store = None  # objects are only read to verify them
+    if directory_outputs_url(directory) is None:
+        store = OutputStore(directory)
 
     def earlier(planned: PlannedJob) -> EarlierPlan:
-        return EarlierPlan(
-            planned, Job(planned.identity) if journal is None else journal.job(planned, rule)
-        )
+        if journal is None:
+            return EarlierPlan(planned, Job(planned.identity))
+        return EarlierPlan(planned, journal.job(planned, rule))
 
     def to_fetch(job: Job) -> OutputPaths:
-        if (
-            job.phase is not Phase.SUCCEEDED or store is None
-        ):  # objects are only read to verify them
+        if job.phase is not Phase.SUCCEEDED or store is None:
             return OutputPaths()
         wrong = [
             each.path for each in job.outputs.values() if not store.has(each.path, each.byte_size)
@@ -160,14 +160,13 @@ def compare(
         return OutputPaths(tuple(path for path in wrong if path not in resized), resized)
 
     # A blocked job is in the plan for the report only: the next run decides about it again.
-    before = (
-        (each for each in journal.plan() if each.obstacle is None) if journal is not None else ()
-    )
-    dropped = {
-        each.name: each
-        for each in before
-        if choice.takes(each.name) and not draft.holds(each.identity)
-    }
+    dropped = {}
+    if journal is not None:
+        dropped = {
+            each.name: each
+            for each in journal.plan()
+            if each.obstacle is None and choice.takes(each.name) and not draft.holds(each.identity)
+        }
     for row in diff_jobs(
         jobs, dropped, earlier=earlier, to_fetch=to_fetch, retries=partial(retries, choice)
     ):

@@ -117,7 +117,8 @@ class PlanParts:
     ) -> PlanSummary | None:
         """Let the first part that has a way of its own save the plan."""
         for part in self._parts:
-            if (summary := await part.saved(stack, plan, save_to)) is not None:
+            summary = await part.saved(stack, plan, save_to)
+            if summary is not None:
                 return summary
         return None
 
@@ -126,7 +127,8 @@ class PlanParts:
             yield from part.job_notes(plan, draft)
 
     def budget(self, plan: ReadPlan) -> Credits | None:
-        found = [budget for part in self._parts if (budget := part.budget(plan)) is not None]
+        budgets = [part.budget(plan) for part in self._parts]
+        found = [budget for budget in budgets if budget is not None]
         assert len(found) <= 1
         return found[0] if found else None
 

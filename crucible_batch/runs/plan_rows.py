@@ -50,12 +50,9 @@ def filled_in(directory: Path, manifest: Manifest) -> FilledFields:
     named = frozenset(name for entry in manifest.jobs for name in entry.job.images)
     try:
         with journal_of(directory) as journal:
-            is_planned = journal is not None and journal.is_created()
-            return (
-                filled_fields(journal.plan(samples=True), named)
-                if journal is not None and is_planned
-                else {}
-            )
+            if journal is None or not journal.is_created():
+                return {}
+            return filled_fields(journal.plan(samples=True), named)
     except CrucibleBatchError:
         return {}
 
@@ -65,8 +62,11 @@ def job_states(
 ) -> Iterator[tuple[PlannedJob, Job]]:
     """Yield the draft's jobs in manifest order, each with its state from the journal."""
     for planned in draft.jobs():
-        fresh = Job(planned.identity, has_images=bool(planned.images), rule=rule)
-        yield planned, fresh if journal is None else journal.job(planned, rule)
+        if journal is None:
+            job = Job(planned.identity, has_images=bool(planned.images), rule=rule)
+        else:
+            job = journal.job(planned, rule)
+        yield planned, job
 
 
 def state_of(job: Job) -> PlannedState:
@@ -107,13 +107,15 @@ def plan_row(
 ) -> PlanRow:
     """Return the row of one job. ``base`` is the real path of the manifest's directory."""
     state = state_of(job)
-    buys = state is PlannedState.NEW or retries(choice, job)
+    price: Credits | None = ZERO
+    if state is PlannedState.NEW or retries(choice, job):
+        price = prices.quote(shape_of(planned)).credits
     return PlanRow(
         name=planned.name,
         identity=planned.identity,
         workflow_id=planned.workflow_id,
         state=state,
-        credits=prices.quote(shape_of(planned)).credits if buys else ZERO,
+        credits=price,
         params=planned.params,
         images={param: _image(image, base) for param, image in planned.images.items()},
         repeat=planned.repeat,
@@ -157,19 +159,23 @@ class PriceLine:
 
     @property
     def total(self) -> Credits | None:
-        return None if self.each is None else self.each * self.count
+        if self.each is None:
+            return None
+        return self.each * self.count
 
     @property
     def least_each(self) -> Credits:
         """The lowest expected cost of one purchase."""
-        return (
-            self.each if self.each is not None and self.certainty is not Certainty.BOUNDED else ZERO
-        )
+        if self.each is None or self.certainty is Certainty.BOUNDED:
+            return ZERO
+        return self.each
 
     @property
     def most_each(self) -> Credits | None:
         """The highest possible cost of one purchase; None if no ceiling is declared."""
-        return None if self.ceiling is None else max(self.each or ZERO, self.ceiling)
+        if self.ceiling is None:
+            return None
+        return max(self.each or ZERO, self.ceiling)
 
     @property
     def likely_each(self) -> Credits | None:
@@ -185,7 +191,9 @@ class PriceLine:
         has no bound."""
         if self.ceiling is not None:
             return ZERO
-        return None if self.bound is None or self.each is None else self.bound - self.each
+        if self.bound is None or self.each is None:
+            return None
+        return self.bound - self.each
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +217,8 @@ def starts_of(
     """
     first: ErrorInfo | None = None
     for shape, images in tally.least_images.items():
-        error = _blocked(shape, images if no_image_is_there else 0, ledger, budget)
+        uploads = images if no_image_is_there else 0
+        error = _blocked(shape, uploads, ledger, budget)
         if error is None:
             break
         first = first or error
@@ -256,16 +265,18 @@ def stage_lines(
     counts: Counter[str] = Counter()
     for shape, count in shapes.items():
         counts[shape.price_class] += count
-    by_class = {shape.price_class: shape for shape in shapes}
-    jobs = [
-        _line(prices, by_class[each] if len(shapes) == 1 else Shape(each), count, {})
-        for each, count in counts.items()
-    ]
-    return (*jobs, _line(prices, UPLOAD, uploads, {})) if uploads else tuple(jobs)
+    if len(shapes) == 1:
+        lines = [_line(prices, shape, count, {}) for shape, count in shapes.items()]
+    else:
+        lines = [_line(prices, Shape(each), count, {}) for each, count in counts.items()]
+    if uploads:
+        lines.append(_line(prices, UPLOAD, uploads, {}))
+    return tuple(lines)
 
 
 def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, object]) -> PriceLine:
-    quote, what = prices.quote(shape), UPLOADS if shape == UPLOAD else shape.name
+    quote = prices.quote(shape)
+    what = UPLOADS if shape == UPLOAD else shape.name
     ceiling, bound = prices.ceiling_of(shape), prices.bound(shape)
     return PriceLine(
         what, count, quote.certainty, quote.credits, ceiling, bound, params, shape=shape
@@ -275,12 +286,14 @@ def _line(prices: PriceBook, shape: Shape, count: int, params: Mapping[str, obje
 def with_paid(lines: Iterable[PriceLine], paid: Mapping[Shape, PaidPrice]) -> tuple[PriceLine, ...]:
     """Return the lines with the prices that earlier runs paid, if this directory has no price of
     its own."""
-    return tuple(
-        line
-        if line.certainty is Certainty.LEARNED
-        else replace(line, paid=paid.get(line.shape) or paid.get(Shape(line.shape.price_class)))
-        for line in lines
-    )
+
+    def completed(line: PriceLine) -> PriceLine:
+        if line.certainty is Certainty.LEARNED:
+            return line
+        price = paid.get(line.shape) or paid.get(Shape(line.shape.price_class))
+        return replace(line, paid=price)
+
+    return tuple(map(completed, lines))
 
 
 def _apart(every: Sequence[Mapping[str, object]]) -> set[str]:

@@ -263,7 +263,7 @@ async def summarise(
         budget=terms.budget,
         spent=ledger.spent,
         held=ledger.held,
-        balance=(await gateway.account()).available if gateway is not None else None,
+        balance=await _balance(gateway),
         notes=notes,
         comparison=comparison,
         book=prices,
@@ -272,11 +272,18 @@ async def summarise(
         enough=budget_for(ledger, to_buy, uploads),
         remedy=remedy_for(comparison.failed_codes, terms.never),
         is_waiting=waits_for_shards(directory),
-        stages=tuple(
-            StagePreview(stage, tuple(stage_lines(prices, stage.shapes, stage.uploads)))
-            for stage in stages
-        ),
+        stages=tuple(_preview(stage, prices) for stage in stages),
     )
+
+
+def _preview(stage: NextStage, prices: PriceBook) -> StagePreview:
+    return StagePreview(stage, tuple(stage_lines(prices, stage.shapes, stage.uploads)))
+
+
+async def _balance(gateway: Gateway | None) -> Credits | None:
+    if gateway is None:
+        return None
+    return (await gateway.account()).available
 
 
 def _most(lines: Iterable[PriceLine]) -> Credits | None:

@@ -89,10 +89,8 @@ async def plan_request(
             hint="write the manifest to a file; nothing was saved",
         )
     deadline = Deadline(request.deadline_s)
-    request, settings = (
-        follow_plan(request, os.environ if for_run else None),
-        settings or current_settings(),
-    )
+    request = follow_plan(request, os.environ if for_run else None)
+    settings = settings or current_settings()
     async with deadline.kept(), AsyncExitStack() as stack:
         if save_to is not None or request.plan is not None:
             check_saving(request, save_to, force=force)
@@ -131,11 +129,10 @@ class ManifestPlan:
         check_plan(request, basis, draft)
         check_filter(draft, request.job_filter, later)
         drafted = DraftedPlan(read, draft, gateway, (*notes, *basis.notes))
-        if (
-            call.save_to is not None
-            and (made := await parts.saved(stack, drafted, call.save_to)) is not None
-        ):
-            return made
+        if call.save_to is not None:
+            made = await parts.saved(stack, drafted, call.save_to)
+            if made is not None:
+                return made
         summary = await self._summarise(drafted, later, all_rows=call.all_rows)
         if call.save_to is None:
             return replace(summary, digest=terms.plan_digest, remake=request.remake)
@@ -151,9 +148,11 @@ class ManifestPlan:
         read, parts, terms = plan.read, self._parts, plan.read.basis.terms
         notes = (*plan.notes, *parts.job_notes(read, plan.draft))
         budget = parts.budget(read)
+        if budget is not None:
+            terms = replace(terms, budget=budget)
         summary = await summarise(
             plan.draft,
-            terms if budget is None else replace(terms, budget=budget),
+            terms,
             read.directory,
             plan.gateway,
             choice=read.request.choice,
@@ -171,5 +170,6 @@ def _notes_of(manifest: Manifest, settings: Settings) -> Iterator[str]:
         yield settings.ignored
     if settings.api_key is None:
         yield "no API key: parameters, balance and uploaded images were not checked"
-        if (hint := unread_env_file(settings, manifest.path)) is not None:
+        hint = unread_env_file(settings, manifest.path)
+        if hint is not None:
             yield hint

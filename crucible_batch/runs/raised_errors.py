@@ -26,4 +26,6 @@ def failure_of(error: BaseException) -> tuple[str, int]:
             return "INTERRUPTED", int(ExitCode.SIGTERM)
         case _:
             lack = resource_error(error)
-            return ("BUG", BUG_EXIT_CODE) if lack is None else (lack.code, int(lack.exit_code))
+            if lack is None:
+                return "BUG", BUG_EXIT_CODE
+            return lack.code, int(lack.exit_code)

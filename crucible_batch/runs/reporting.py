@@ -85,7 +85,9 @@ def row_collector(
 def collect_rows(journal: Journal, directory: Path, rows: RowFile) -> None:
     """Add a row for each job of an open journal, and write missing sidecars."""
     newest = newest_run(journal)
-    sidecars = Sidecars(directory) if journal_outputs_url(journal) is None else None
+    sidecars = None
+    if journal_outputs_url(journal) is None:
+        sidecars = Sidecars(directory)
     collect = row_collector(sidecars, newest.terms, rows)
     for planned, job in journal.jobs(newest.terms.rule):
         collect(planned, job, newest.stops)
@@ -107,12 +109,12 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
 
 def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
     """Return what to do next in a run directory, as its page shows it."""
-    return advice(
-        head,
-        _location(journal, directory),
-        budget_for_remaining(journal) if head.is_short_of_budget else None,
-        remedy_of(journal) if head.counts.failed else None,
-    )
+    budget = remedy = None
+    if head.is_short_of_budget:
+        budget = budget_for_remaining(journal)
+    if head.counts.failed:
+        remedy = remedy_of(journal)
+    return advice(head, _location(journal, directory), budget, remedy)
 
 
 def _location(journal: Journal, directory: Path) -> str | Path:
@@ -166,9 +168,8 @@ def write_results(journal: Journal, main: Path, *, html: bool) -> tuple[ReportHe
     with RowFile(main) as rows:
         collect_rows(journal, main, rows)
         head = write_report_of(journal, main, rows)
-        page = update_page(
-            journal, main, head, rows, thumbnails_of(store, journal) if html else None
-        )
+        thumbnails = thumbnails_of(store, journal) if html else None
+        page = update_page(journal, main, head, rows, thumbnails)
     in_thread(publish_files(store))
     return head, page
 
@@ -199,7 +200,8 @@ def write_report_of(
 
 def thumbnails_of(store: OutputStore, journal: Journal) -> Thumbnails:
     """Return the thumbnails for a page, which are made from the outputs in the store."""
-    return Thumbnails(store.directory, journal.planned(), None if store.url is None else store.open)
+    opened = None if store.url is None else store.open
+    return Thumbnails(store.directory, journal.planned(), opened)
 
 
 def write_page_of(
@@ -245,11 +247,9 @@ def update_page(
         else:
             page = write_page_of(journal, directory, head, rows, thumbnails)
     except Exception as error:  # noqa: BLE001 - the jobs are done and reported; the page must not make that fail
-        reason = (
-            error
-            if isinstance(error, CrucibleBatchError)
-            else f"{PAGE_FILE} can't be written: {error}"
-        )
+        reason = str(error)
+        if not isinstance(error, CrucibleBatchError):
+            reason = f"{PAGE_FILE} can't be written: {error}"
         logger.warning("%s; to write it: %s", reason, restore_hint(head, directory))
         return None
     with contextlib.suppress(sqlite3.Error):  # the next run then rewrites the report needlessly

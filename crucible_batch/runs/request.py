@@ -112,8 +112,10 @@ class RunRequest(RunOptions):
 
 def read_budget(budget: Credits | int | str | None) -> Credits | None:
     """Return the budget as an exact amount. Raises ``UserError`` if it can't be parsed."""
+    if budget is None:
+        return None
     try:
-        return None if budget is None else parse_credits(budget)
+        return parse_credits(budget)
     except ValueError as error:
         raise UserError(
             f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'"
@@ -123,7 +125,8 @@ def read_budget(budget: Credits | int | str | None) -> Credits | None:
 def check_request(request: RunRequest) -> None:
     """Raise ``UserError`` for options that are out of range, naming each of them, or for an invalid
     manifest path."""
-    if faults := list(_faults(request)):
+    faults = list(_faults(request))
+    if faults:
         raise UserError("; ".join(faults), hint="correct the value; nothing was started")
     check_path("the path of the manifest", request.manifest)
 
@@ -143,7 +146,9 @@ def check_path(what: str, path: Path | None) -> None:
 
     None is accepted.
     """
-    fault = None if path is None else path_fault(str(path))
+    if path is None:
+        return
+    fault = path_fault(str(path))
     if fault is not None:
         raise UserError(
             f"{what} {str(path)[:300]!r} {fault[0]}", hint=f"{fault[1]}; nothing was spent"
@@ -194,8 +199,10 @@ def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -
     """
     if request.plan is not None:
         return request
-    plan = read_saved_plan(request.manifest) if is_saved_plan(request.manifest) else None
-    followed = request if plan is None else _followed(request, plan)
+    plan, followed = None, request
+    if is_saved_plan(request.manifest):
+        plan = read_saved_plan(request.manifest)
+        followed = _followed(request, plan)
     choices = list(found("followed_plan"))
     if followed.is_of_divided_plan and not choices:
         raise _cannot_run_shards(followed)
@@ -253,10 +260,9 @@ def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None)
 
     ``budget`` is the plan's effective budget, which may come from the manifest.
     """
-    if given.out_dir is not None and os.path.realpath(given.out_dir) != os.path.realpath(
-        plan.out_dir or ""
-    ):
-        yield f"--out-dir {ObjectUrl.parse(plan.out_dir or '') or plan.out_dir}"
+    out_dir = plan.out_dir or ""
+    if given.out_dir is not None and os.path.realpath(given.out_dir) != os.path.realpath(out_dir):
+        yield f"--out-dir {ObjectUrl.parse(out_dir) or plan.out_dir}"
     if given.run_id is not None and given.run_id != plan.run_id:
         yield f"--run-id {plan.run_id}"
     if given.budget is not None and given.budget != budget:
@@ -267,10 +273,8 @@ def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None)
     if given.job_filter.only and given.job_filter.only != only:
         yield f"--only {' --only '.join(only)}" if only else "no --only"
     if given.variables and dict(given.variables) != dict(plan.variables):
-        yield (
-            " ".join(f"--var {name}={value}" for name, value in plan.variables.items())
-            or "no --var"
-        )
+        words = [f"--var {name}={value}" for name, value in plan.variables.items()]
+        yield " ".join(words) or "no --var"
     for name, (option, default) in declared(ManifestOptions).items():
         planned = getattr(plan, name)
         if getattr(given, name) not in (default, planned):

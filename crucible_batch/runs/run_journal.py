@@ -29,7 +29,9 @@ pruned any more."""
 
 def journal_of(directory: Path) -> AbstractContextManager[Journal | None]:
     """Open the directory's journal for reading; None if there is no journal yet."""
-    return Journal.read(directory) if Journal.exists(directory) else nullcontext()
+    if not Journal.exists(directory):
+        return nullcontext()
+    return Journal.read(directory)
 
 
 @contextmanager
@@ -58,7 +60,8 @@ def newest_run(journal: Journal) -> RunRecord:
     """
     runs = journal.runs()
     if not runs:
-        if (shards := outstanding_shards(journal)) is not None:
+        shards = outstanding_shards(journal)
+        if shards is not None:
             raise ShardsOutstandingError(journal.path.parents[1], describe_shards(shards))
         raise RunDirectoryError(
             "no run has begun in this directory yet", hint="start one: crucible-batch run MANIFEST"
@@ -73,7 +76,9 @@ def changed_at_of(run: RunRecord) -> float:
 
 def manifest_of(terms: RunTerms) -> Path | None:
     """Return the manifest's path as given to a run; None if the run followed a saved plan."""
-    return Path(terms.manifest_path) if terms.plan_digest is None else None
+    if terms.plan_digest is not None:
+        return None
+    return Path(terms.manifest_path)
 
 
 def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
@@ -90,8 +95,9 @@ def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
 def ledger_of(journal: Journal | None, prices: PriceBook | None = None) -> Ledger:
     """Replay the journal's events into a ledger, with these prices; an empty one without a journal."""
     ledger = Ledger(prices)
-    for subject, event in journal.events() if journal is not None else ():
-        ledger.apply(subject, event)
+    if journal is not None:
+        for subject, event in journal.events():
+            ledger.apply(subject, event)
     return ledger
 
 
@@ -117,23 +123,23 @@ def local_directory(run_dir: str | Path) -> Path:
 def journal_outputs_url(journal: Journal) -> ObjectUrl | None:
     """Return the URL in an object store that a journal has noted for its outputs; None if they are
     in its directory."""
-    text = journal.noted(OUTPUTS_AT)
-    return None if text is None else ObjectUrl.parse(text)
+    return ObjectUrl.parse(journal.noted(OUTPUTS_AT) or "")
 
 
 def directory_outputs_url(directory: Path) -> ObjectUrl | None:
     """Return the URL that the journal of a run directory has noted for its outputs; None without a
     journal, too."""
     with journal_of(directory) as journal:
-        return None if journal is None else journal_outputs_url(journal)
+        if journal is None:
+            return None
+        return journal_outputs_url(journal)
 
 
 def run_outputs_url(out_dir: Path | None, directory: Path) -> ObjectUrl | None:
     """Return the URL of a run's outputs: that of ``--out-dir``, or else that of its journal. None
     if they are local.
     """
-    url = None if out_dir is None else ObjectUrl.parse(out_dir)
-    return url or directory_outputs_url(directory)
+    return ObjectUrl.parse(out_dir or "") or directory_outputs_url(directory)
 
 
 def refuse_if_pruned(directory: Path) -> None:
@@ -142,7 +148,10 @@ def refuse_if_pruned(directory: Path) -> None:
     Does nothing without a journal.
     """
     with journal_of(directory) as journal:
-        if journal is not None and journal.is_begun() and (day := pruned_on(journal)):
+        if journal is None or not journal.is_begun():
+            return
+        day = pruned_on(journal)
+        if day:
             raise RunPrunedError(directory, day)
 
 

@@ -62,13 +62,11 @@ class ListedRun:
     def state(self) -> RunState:
         if self.failed_start is not None:
             return RunState.NOT_STARTED
-        if self.status is None:
-            return (
-                RunState.WAITING
-                if isinstance(self.error, ShardsOutstandingError)
-                else RunState.UNREADABLE
-            )
-        return state_of(self.status)
+        if self.status is not None:
+            return state_of(self.status)
+        if isinstance(self.error, ShardsOutstandingError):
+            return RunState.WAITING
+        return RunState.UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +121,15 @@ def order_of(status: Status | None) -> tuple[bool, float]:
     """Return the sort key of a list of runs: running ones first, then by last activity, then
     unreadable ones.
     """
-    return (True, 1.0) if status is None else (not status.running, -status.changed_at)
+    if status is None:
+        return True, 1.0
+    return not status.running, -status.changed_at
 
 
 def _order(run: ListedRun) -> tuple[tuple[bool, float], str]:
-    order = (
-        order_of(run.status)
-        if run.failed_start is None
-        else (True, -run.failed_start.at.timestamp())
-    )
+    order = order_of(run.status)
+    if run.failed_start is not None:
+        order = (True, -run.failed_start.at.timestamp())
     return order, str(run.run_dir)
 
 

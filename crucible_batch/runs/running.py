@@ -101,11 +101,9 @@ async def run_request(
     test gives another.
     """
     check_request(request)
-    deadline, clock, settings = (
-        Deadline(request.deadline_s),
-        clock or SystemClock(),
-        settings or current_settings(),
-    )
+    deadline = Deadline(request.deadline_s)
+    clock = clock or SystemClock()
+    settings = settings or current_settings()
     request = follow_plan(request, os.environ)
     early = interruptible_immediately if handle_signals else nullcontext
     with early():
@@ -220,8 +218,10 @@ async def _report(
     """
     journal, directory, html = started.journal, context.directory, thumbnails is not None
     head = head_of(journal, rows.counts)
-    unchanged = head if report_stands(journal, directory, head, rows, html=html) else None
-    if unchanged is None:
+    unchanged = None
+    if report_stands(journal, directory, head, rows, html=html):
+        unchanged = head
+    else:
         write_report_of(journal, directory, rows, head)
     if signals is not None:
         await signals.pass_on()
@@ -257,6 +257,9 @@ class ThumbnailObserver:
 
 def engine_options(request: RunRequest, *, deadline_s: float | None) -> EngineOptions:
     """Return the engine's options, with the seconds that are left until the deadline."""
+    forget_refunds_by = None
+    if request.forget_refunds:
+        forget_refunds_by = user_name(os.geteuid())
     return EngineOptions(
         concurrency=None if request.concurrency == AUTO else request.concurrency,
         polls_per_s=request.polls_per_s,
@@ -266,7 +269,7 @@ def engine_options(request: RunRequest, *, deadline_s: float | None) -> EngineOp
         recover=request.recover,
         resubmit_unknown=request.resubmit_unknown,
         refund_patience_s=request.wait_for_gateway_s,
-        forget_refunds_by=user_name(os.geteuid()) if request.forget_refunds else None,
+        forget_refunds_by=forget_refunds_by,
         key_ttl_s=request.key_ttl_s,
         only=request.job_filter.takes,
         uploads_only=request.uploads_only,

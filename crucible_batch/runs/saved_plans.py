@@ -57,13 +57,17 @@ class PlanBasis:
         """Return the scheduled time if it was given, or the run id or the jobs depend on it;
         otherwise None."""
         is_used = depends_on_time(self.source, request.run_id) or request.scheduled_at is not None
-        return self.source.scheduled_at if is_used else self.scheduled_at_of_jobs()
+        if not is_used:
+            return self.scheduled_at_of_jobs()
+        return self.source.scheduled_at
 
     def scheduled_at_of_jobs(self) -> datetime | None:
         """Return the scheduled time if templates of the jobs use it: at another time they would be
         other jobs.
         """
-        return self.source.scheduled_at if time_variables_in(self.source, self.names) else None
+        if not time_variables_in(self.source, self.names):
+            return None
+        return self.source.scheduled_at
 
     def note_empty(self, notes: Sequence[str]) -> None:
         self.notes[:] = notes
@@ -101,19 +105,19 @@ def check_plan_of_shard(request: RunRequest, basis: PlanBasis) -> None:
     The jobs of a shard are read from the plan and not made again, so the manifest's bytes are
     compared in their place.
     """
-    if (plan := request.plan) is not None:
-        saved, now = plan.head.manifest, basis.source.sha256
-        changed = (
-            []
-            if saved.sha256 == now
-            else [PlanChange("term", saved.path, f"{saved.path}: content changed")]
-        )
-        _refuse(request, plan, chain(changed, _changed_terms(plan, basis)))
+    plan = request.plan
+    if plan is None:
+        return
+    saved, changed = plan.head.manifest, list[PlanChange]()
+    if saved.sha256 != basis.source.sha256:
+        changed.append(PlanChange("term", saved.path, f"{saved.path}: content changed"))
+    _refuse(request, plan, chain(changed, _changed_terms(plan, basis)))
 
 
 def _refuse(request: RunRequest, plan: SavedPlan, changes: Iterator[PlanChange]) -> None:
     """Raise ``StalePlanError`` if there is any change."""
-    if named := list(islice(changes, MAX_CHANGES)):
+    named = list(islice(changes, MAX_CHANGES))
+    if named:
         omitted = sum(1 for _ in changes)
         raise StalePlanError(
             plan.path, named, omitted=omitted, hint=f"make a new plan: {request.remake}"
@@ -164,10 +168,11 @@ def _changed_jobs(request: RunRequest, draft: PlanFile) -> Iterator[PlanChange]:
                 del saved[each.identity], made[each.identity]
     new = {planned.name: planned for planned in made.values()}
     for row in saved.values():
-        if (planned := new.pop(row.name, None)) is None:
+        found = new.pop(row.name, None)
+        if found is None:
             yield PlanChange(ChangeKind.GONE, row.name, "no longer in the manifest")
         else:
-            words = "; ".join(map(change_words, field_changes(_job_of(row), planned)))
+            words = "; ".join(map(change_words, field_changes(_job_of(row), found)))
             yield PlanChange(ChangeKind.CHANGED, row.name, words or "its identity has changed")
     for name in new:
         yield PlanChange(ChangeKind.NEW, name, "not in the plan")

@@ -49,7 +49,8 @@ def find_scheduled_time(
             raise UserError(
                 f"scheduled_at: {error}", hint="give a datetime with a time zone"
             ) from None
-    if text := environ.get(TIME_VARIABLE):
+    text = environ.get(TIME_VARIABLE)
+    if text:
         try:
             return parse_time(text)
         except ValueError as error:

@@ -46,12 +46,17 @@ def outstanding_shards(journal: Journal) -> OutstandingShards | None:
     """Return the shards of the newest divided plan; None if all of them are merged, or no plan was
     divided."""
     shards = noted_shards(journal)
-    return shards if shards is not None and shards.missing else None
+    if shards is None or not shards.missing:
+        return None
+    return shards
 
 
 def note_shards(journal: Journal, shards: OutstandingShards | None) -> None:
     """Store the shards, replacing those of an earlier plan. None: no plan was divided."""
-    journal.note(_SHARDS, "" if shards is None else _ADAPTER.dump_json(shards).decode())
+    text = ""
+    if shards is not None:
+        text = _ADAPTER.dump_json(shards).decode()
+    journal.note(_SHARDS, text)
 
 
 def noted_shard(journal: Journal) -> ShardOf | None:

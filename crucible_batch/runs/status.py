@@ -93,7 +93,8 @@ def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Prog
         for output in job.outputs.values():
             if output.at >= began_at:
                 tally.add_output(output.byte_size)
-        if (end := _ended_at(job)) is not None and end >= began_at:
+        end = _ended_at(job)
+        if end is not None and end >= began_at:
             ended.append(end)
     return Progress(
         began_at=began_at,
@@ -108,7 +109,9 @@ def progress_of(jobs: Iterable[tuple[PlannedJob, Job]], began_at: float) -> Prog
 def _ended_at(job: Job) -> float | None:
     if job.phase is Phase.SUCCEEDED:
         return max(output.at for output in job.outputs.values())
-    return job.current.ended_at if job.attempts and job.phase is not Phase.READY else None
+    if not job.attempts or job.phase is Phase.READY:
+        return None
+    return job.current.ended_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +157,13 @@ def read_status(run_dir: str | Path) -> Status:
     with Journal.read(directory) as journal:
         newest, running = newest_run(journal), is_locked(directory)
         jobs = journal.jobs(newest.terms.rule)
-        progress = (
-            progress_of(jobs, newest.started_at) if running and newest.ending is None else None
-        )
+        progress = paused = None
+        if running and newest.ending is None:
+            progress = progress_of(jobs, newest.started_at)
+            paused = pause_of(journal.controls())
         manifest = manifest_of(newest.terms)
         shards = outstanding_shards(journal)
         changed_at, head = changed_at_of(newest), head_of(journal)
-        paused = pause_of(journal.controls()) if progress is not None else None
         url = journal_outputs_url(journal)
         return Status(
             directory,

@@ -91,11 +91,9 @@ async def _no_such_workflows(gateway: Gateway, missing: Mapping[str, Problem]) -
     if not missing:
         return []
     known = await _known_workflows(gateway)
-    hint = (
-        f"active workflows: {', '.join(known)}"
-        if known
-        else "crucible-batch workflows lists those that there are"
-    )
+    hint = "crucible-batch workflows lists those that there are"
+    if known:
+        hint = f"active workflows: {', '.join(known)}"
     return [
         replace(
             problem,

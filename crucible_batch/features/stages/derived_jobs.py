@@ -66,28 +66,32 @@ class SavedOutputs:
 
         self._journal = journal
         self.url = url
-        self._store = None if url is not None else OutputStore(directory)
+        self._store = OutputStore(directory) if url is None else None
         self._directory = directory.resolve()
 
     def job(self, planned: PlannedJob) -> Job:
-        rule = RetryRule()
-        return Job(planned.identity) if self._journal is None else self._journal.job(planned, rule)
+        if self._journal is None:
+            return Job(planned.identity)
+        return self._journal.job(planned, RetryRule())
 
     def of(self, planned: PlannedJob) -> list[Saved]:
         """Return the saved outputs of a job, in order, without those at a path where no output can
         be."""
-        found = self.job(planned).outputs.values() if self._journal is not None else ()
-        return sorted(
-            (each for each in found if _is_ours(planned, each)), key=lambda each: each.index
-        )
+        if self._journal is None:
+            return []
+        found = self.job(planned).outputs.values()
+        ours = [each for each in found if _is_ours(planned, each)]
+        return sorted(ours, key=lambda each: each.index)
 
     def owners(self) -> dict[str, OutputKey]:
         """Return the outputs from which the jobs of the former plan were made, by the identities of
         these jobs."""
-        plan = self._journal.plan() if self._journal is not None else ()
-        made = ((each.identity, each.source) for each in plan if each.obstacle is None)
+        if self._journal is None:
+            return {}
         return {
-            identity: (source.name, source.index) for identity, source in made if source is not None
+            each.identity: (each.source.name, each.source.index)
+            for each in self._journal.plan()
+            if each.obstacle is None and each.source is not None
         }
 
     def file(self, saved: Saved) -> Path:
@@ -162,7 +166,9 @@ class DerivedJobs:
         planned = self._planned.get(name)
         if planned is None or planned.obstacle is not None:
             return None
-        saved = [] if planned.is_expected else self._saved.of(planned)
+        if planned.is_expected:
+            return [expected_output(name, 0)]
+        saved = self._saved.of(planned)
         if not saved:
             return [expected_output(name, 0)]
         return [self._source_file(name, each) for each in saved]
@@ -175,12 +181,14 @@ class DerivedJobs:
         """
         if not self.owners:
             return sources
-        known = ((source.name, self._planned.get(source.name)) for source in sources)
-        digests = {
-            name: [] if job is None else [each.sha256 for each in self._saved.of(job)]
-            for name, job in known
-        }
-        count = Counter(digest for each in digests.values() for digest in set(each))
+        digests: dict[str, set[str]] = {}
+        for source in sources:
+            planned = self._planned.get(source.name)
+            if planned is None:
+                digests[source.name] = set()
+            else:
+                digests[source.name] = {each.sha256 for each in self._saved.of(planned)}
+        count = Counter(digest for each in digests.values() for digest in each)
         owning = {name for name, _ in self.owners.values()}
 
         def is_later(source: SourceJob) -> bool:
@@ -243,7 +251,9 @@ class DerivedJobs:
 
     def _entry_of(self, name: str) -> int:
         job = self.expander.jobs_so_far.named(name)
-        return self._entries.get(name, -1) if job is None else job.entry
+        if job is None:
+            return self._entries.get(name, -1)
+        return job.entry
 
     def expected_names(self) -> Iterator[str]:
         """Yield the names of the jobs that the run may add to the plan."""
@@ -380,7 +390,10 @@ class DerivedJobs:
         if source is None:
             return (entry, planned.position)
         of = self._planned.get(source.name)
-        return (entry, () if of is None else self._order_of(of), source.index, planned.position)
+        order: _Order = ()
+        if of is not None:
+            order = self._order_of(of)
+        return (entry, order, source.index, planned.position)
 
     def _without_source(self) -> Iterator[PlannedJob]:
         """Yield the jobs of outputs that their sources do not have."""

@@ -42,7 +42,9 @@ class DerivingEntry:
         faults = JobProblems()
         keys = stage_keys(entry.job)
         self.pattern = self._rendered(context, "from", keys.source or "", faults)
-        self.picks_file = self._rendered(context, "pick", keys.pick, faults) if keys.pick else None
+        self.picks_file: str | None = None
+        if keys.pick:
+            self.picks_file = self._rendered(context, "pick", keys.pick, faults)
         self.sources: Sequence[SourceJob] = list(sources.matching(self.pattern, entry.index))
         self._picks: Picks | None = None
         if self.picks_file:
@@ -76,7 +78,9 @@ class DerivingEntry:
         """Return the outputs that are expected of a job that has not run: one, unless the picks
         name others.
         """
-        return [0] if self._picks is None else self._picks.indexes(source.name)
+        if self._picks is None:
+            return [0]
+        return self._picks.indexes(source.name)
 
     def expected_jobs(self, source: SourceJob, index: int) -> Iterator[JobSpec]:
         """Yield the jobs that an output would lead to, if it were there."""

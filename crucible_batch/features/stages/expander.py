@@ -71,12 +71,14 @@ class StageExpander:
         yield from ((None, [problem]) for problem in stage.problems)
         for source in self._order(stage.sources):
             outputs = self._outputs_of(source.name)
-            for output in () if outputs is None else outputs:
+            if outputs is None:
+                continue
+            for output in outputs:
                 if stage.is_waiting and output.sha256 is not None:  # it may be picked later
                     yield from stage.make(Source(source, replace(output, sha256=None)))
                 elif output.sha256 is not None and stage.takes(source, output.index):
                     yield from stage.make(Source(source, output))
-            if outputs is not None and all(output.sha256 is None for output in outputs):
+            if all(output.sha256 is None for output in outputs):
                 for index in stage.expected(source):
                     yield from stage.make(Source(source, expected_output(source.name, index)))
 

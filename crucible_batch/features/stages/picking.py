@@ -59,8 +59,9 @@ def pick(
         if file is not None:
             stages = _chosen(stages, file)
         wanted = dict.fromkeys(names)
-        everywhere = {path: list(wanted) for path in _by_file(stages)}
-        plans = everywhere if remove else _assigned(journal, stages, wanted)
+        plans = {path: list(wanted) for path in _by_file(stages)}
+        if not remove:
+            plans = _assigned(journal, stages, wanted)
     groups = _by_file(stages)
     found = [
         _changed(path, _names(groups[path]), entries, remove=remove)
@@ -178,12 +179,11 @@ def _assigned(
         if not paths:
             known = list(dict.fromkeys(each for names in candidates.values() for each in names))
             near = difflib.get_close_matches(name, known, n=1)
-            others = (
-                f"there is {known[0]!r}"
-                if known
-                else "no job that may be picked is in the run's plan"
-            )
-            hint = f"did you mean {near[0]!r}?" if near else others
+            hint = "no job that may be picked is in the run's plan"
+            if near:
+                hint = f"did you mean {near[0]!r}?"
+            elif known:
+                hint = f"there is {known[0]!r}"
             raise UserError(f"no job that may be picked is named {name!r}", hint=hint)
         if len(paths) > 1:
             raise UserError(
@@ -212,7 +212,9 @@ def _read(path: Path) -> str:
                 f"{path} is not a regular file",
                 hint="edit the file that the manifest names by hand",
             )
-        content = path.read_bytes() if path.stat().st_size <= MAX_PICKS_BYTES else None
+        content = None
+        if path.stat().st_size <= MAX_PICKS_BYTES:
+            content = path.read_bytes()
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -255,8 +257,10 @@ def _append(path: Path, lines: Sequence[str]) -> None:
     descriptor = os.open(path, flags, 0o666)
     try:
         size = os.fstat(descriptor).st_size
-        start = "" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else "\n"
-        os.write(descriptor, (start + "".join(f"{line}\n" for line in lines)).encode())
+        text = "".join(f"{line}\n" for line in lines)
+        if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
+            text = f"\n{text}"
+        os.write(descriptor, text.encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

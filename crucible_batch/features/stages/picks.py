@@ -34,7 +34,9 @@ class Picks:
         """
         indexes = self.chosen.get(name, frozenset())
         named = sorted(index for index in indexes if index is not None)
-        return named if None not in indexes or named else [0]
+        if None in indexes and not named:
+            return [0]
+        return named
 
     def unknown(self, names: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Yield the entries whose job is not among ``names``, each with its line."""
@@ -92,7 +94,8 @@ def read_picks(text: str, files: Files) -> Picks | None:
 def unknown_pick(text: str, line: int, names: Sequence[str]) -> tuple[str, str | None]:
     """Return the message for an entry that names no source of the stage, and the nearest name."""
     name, index = parse_pick(text)
+    message = f"line {line}: no job of this stage's `from` is named {shown(name)!r}"
     near = nearest(name, names)
-    return f"line {line}: no job of this stage's `from` is named {shown(name)!r}", (
-        None if near is None else pick_text(near, index)
-    )
+    if near is None:
+        return message, None
+    return message, pick_text(near, index)

@@ -35,12 +35,15 @@ def missing_outputs(
     has run. ``is_picked``: these were chosen by their numbers.
     """
     if job.phase in _FAILED:
-        wanted = expected if is_picked or job.expected is None else range(job.expected)
+        wanted = expected
+        if job.expected is not None and not is_picked:
+            wanted = range(job.expected)
         error = source_failed(name, None if job.error is None else job.error.code)
         yield from ((index, error) for index in wanted if index not in job.outputs)
     elif job.phase is Phase.SUCCEEDED and is_picked:
         count = len(job.outputs)
-        message = f"{name} has {count} output{'s' if count != 1 else ''}, numbered from 0"
+        outputs = "1 output" if count == 1 else f"{count} outputs"
+        message = f"{name} has {outputs}, numbered from 0"
         hint = "correct the picks file, and run the same command again"
         yield from (
             (index, ErrorInfo(PICK_NOT_FOUND, f"there is no output {index}: {message}", hint))
@@ -50,9 +53,11 @@ def missing_outputs(
 
 
 def source_failed(name: str, code: str | None) -> ErrorInfo:
-    why = f" ({code})" if code is not None else ""
+    message = f"the job {name}, from whose output it is made, has no such output"
+    if code is not None:
+        message += f" ({code})"
     return ErrorInfo(
         SOURCE_FAILED,
-        f"the job {name}, from whose output it is made, has no such output{why}",
+        message,
         hint="run the same command with --retry-failed to try failed jobs again",
     )

@@ -63,9 +63,9 @@ class DerivedTemplate(JobTemplate):
             return ""
         suffix = "" if SOURCE in self._name.names else f"-{source.job.name}"
         is_numbered = "source.index" in self._name.literal or "source.path" in self._name.literal
-        return (
-            suffix if source.output.index == 0 or is_numbered else f"{suffix}.{source.output.index}"
-        )
+        if source.output.index == 0 or is_numbered:
+            return suffix
+        return f"{suffix}.{source.output.index}"
 
     def _found(self, text: TextField, rendered: str, faults: JobProblems) -> Path | None:
         if self._output_now is not None and rendered == self._output_now.path:
