@@ -484,7 +484,7 @@ SLIPS: Mapping[str, Slip] = {
         _PERIOD,
     ),
     "a period's budget not explained": Slip(
-        _rewritten(PeriodPart.begin, ("allowance.granted.explain)", "lambda error: error)")),
+        _rewritten(PeriodPart.begin, ("allowance.granted.explain\n", "lambda error: error\n")),
         _PERIOD,
     ),
 }
