@@ -45,6 +45,7 @@ from crucible_batch.features.shards.merge_transaction import ShardMerge
 from crucible_batch.features.shards.period_budget import settle_merged
 from crucible_batch.features.shards.stored_merge import (
     StoredShards,
+    binding_of,
     bring_shards,
     main_of,
     refuse_unfinished,
@@ -240,14 +241,17 @@ def merge(
     given, out_dir = [Path(path) for path in run_dirs], None if out_dir is None else Path(out_dir)
     command, (sources, stored) = _command(given, out_dir), _sources(given, out_dir, clock())
     with ExitStack() as stack:
-        _lock(stack, sources)
-        binding = _binding(sources)
+        plan = None if stored is None else stored.plan
+        _lock(stack, sources, may_be_lost=plan is not None)
+        binding = binding_of(plan) if plan is not None else _binding(sources)
         journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
         if stored is not None:
             note_url(journal, stored.store)
         directories = _read_shards(sources, binding)
-        outstanding = _outstanding(journal, sources.main, directories)
-        if stored is not None:
+        if stored is None:
+            outstanding = _outstanding(journal, sources.main, directories)
+        else:
+            outstanding = _stored_outstanding(journal, stored, directories)
             refuse_unfinished(each for each in directories if each.number in outstanding.missing)
         choice = choose_shards(
             [each.found for each in directories], outstanding, abandon, command=command
@@ -266,7 +270,7 @@ def merge(
         head, page = None, None
         if journal.is_begun():
             head, page = write_results(journal, sources.main, html=html)
-        if stored is not None and head is not None:
+        if stored is not None:
             stored.note_merged()
     return MergeResult(
         run_dir=sources.main,
@@ -315,15 +319,17 @@ def _sources(
     return stored.sources, stored
 
 
-def _lock(stack: ExitStack, sources: MergeSources) -> None:
+def _lock(stack: ExitStack, sources: MergeSources, *, may_be_lost: bool) -> None:
     """Lock the main run directory and those of the shards, in an order that is the same for every
-    caller."""
+    caller.
+
+    ``may_be_lost``: the main run directory needs no journal.
+    """
     allow_locks(len(sources.shards))
+    may_be_lost = may_be_lost or (bool(sources.shards) and is_lost(sources.main))
     for directory in (sources.main, *sorted(sources.shards)):
         is_main = directory is sources.main
-        if not Journal.exists(directory) and not (
-            is_main and sources.shards and is_lost(directory)
-        ):
+        if not Journal.exists(directory) and not (is_main and may_be_lost):
             raise RunDirectoryError(
                 f"{directory} is not a run directory: it has no journal",
                 hint="name the directory of a run",
@@ -367,6 +373,24 @@ def _outstanding(
             f"{main} has no shards: no plan of it was divided",
             hint="name the directory in which the plan was divided: --out-dir DIR",
         )
+    return outstanding
+
+
+def _stored_outstanding(
+    journal: Journal, stored: StoredShards, shards: Sequence[ShardDirectory]
+) -> OutstandingShards:
+    """Return the shards of a run in an object store that the merge is of, as ``_outstanding``
+    does."""
+    outstanding, plan = noted_shards(journal), stored.plan
+    if plan is not None and (outstanding is None or plan.digest not in outstanding.plans):
+        logger.warning(
+            "the journal of %s doesn't know its shards: it is restored", stored.sources.main
+        )
+        if shards:
+            _adopt_jobs(journal, shards)
+        allowances = {shard.number: shard.allowance for shard in plan.head.shards}
+        return OutstandingShards(plan.digest, allowances, earlier=stored.earlier)
+    assert outstanding is not None  # without a plan and a note, there was nothing to bring
     return outstanding
 
 

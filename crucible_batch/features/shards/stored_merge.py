@@ -29,7 +29,7 @@ from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_director
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore
 from crucible_batch.runs.concurrent_work import for_each
-from crucible_batch.runs.divided_plans import read_list
+from crucible_batch.runs.divided_plans import PlanList, read_list
 from crucible_batch.runs.object_runs import in_thread, open_store
 from crucible_batch.runs.outstanding_shards import shards_in, unknown_shards
 from crucible_batch.runs.paths import plan_folder, state_directory_of
@@ -46,13 +46,14 @@ class StoredShards:
     """The shards of ``plan`` in an object store; None if no plan waits for its merge.
 
     ``logs`` are those of its shards, by number. ``sources`` are their directories, brought or run
-    here.
+    here. ``earlier`` are the digests of the plans that were listed before.
     """
 
     sources: MergeSources
     store: ObjectOutputStore
     plan: SavedPlan | None
     logs: Mapping[int, ShardLog]
+    earlier: tuple[str, ...] = ()
 
     def close(self, choice: MergeChoice) -> None:
         """Close the logs of the shards that are merged or abandoned: nothing more is bought for
@@ -111,7 +112,8 @@ def bring_shards(main: Path, url: ObjectUrl, *, now: float) -> StoredShards:
 
 
 async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredShards:
-    digest = await _waiting_plan(main, store)
+    listed = await read_list(store.objects)
+    digest = _waiting_plan(main, store, listed)
     if digest is None:
         return StoredShards(MergeSources(main, ()), store, None, {})
     folder = plan_folder(main, digest)
@@ -124,10 +126,15 @@ async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredSh
 
     shards = [ShardId(planned.number, len(plan.head.shards)) for planned in plan.head.shards]
     await for_each(shards, bring, at_once=_AT_ONCE)
-    return StoredShards(MergeSources(main, tuple(shards_in(folder))), store, plan, logs)
+    known = listed.of(digest)
+    if known is not None and known.merged:
+        _refuse_deleted(logs.values(), main)
+    sources = MergeSources(main, tuple(shards_in(folder)))
+    earlier = tuple(before.digest for before in listed.plans if before.digest != digest)
+    return StoredShards(sources, store, plan, logs, earlier)
 
 
-async def _waiting_plan(main: Path, store: ObjectOutputStore) -> str | None:
+def _waiting_plan(main: Path, store: ObjectOutputStore, listed: PlanList) -> str | None:
     """Return the plan whose shards are to be merged: that of the journal, else the one that is
     listed.
 
@@ -137,28 +144,46 @@ async def _waiting_plan(main: Path, store: ObjectOutputStore) -> str | None:
     outstanding = noted_in(main)
     if outstanding is not None and outstanding.missing:
         return outstanding.plan_digest
-    waiting = (await read_list(store.objects)).unmerged
-    if outstanding is None and not waiting:
+    if outstanding is None and not listed.unmerged:
         raise RunDirectoryError(
             f"no shard of {store.url} waits for its merge: all are merged, or no plan was divided",
             hint=f"continue the run here: crucible-batch run MANIFEST --out-dir {store.url}",
         )
-    return next(iter(waiting), None)
+    return next(iter(listed.unmerged), None)
+
+
+def _refuse_deleted(logs: Iterable[ShardLog], main: Path) -> None:
+    """Raise ``RunDirectoryError`` if a log of a plan that another machine has merged is deleted.
+
+    That merge has closed all logs. Without one, its shard would seem to have bought nothing.
+    """
+    for log in logs:
+        if not log.closed:
+            raise RunDirectoryError(
+                f"the log of shard {log.shard} in {log.objects.url} was deleted: the shard was merged"
+                " on another machine, and the journal here has nothing of it",
+                hint=f"move {main} away; the next run restores what was bought from the receipts"
+                " in the store",
+            )
+
+
+def binding_of(plan: SavedPlan) -> Binding:
+    """Return what the run directories of a plan and its shards belong to."""
+    head = plan.head
+    return Binding(head.manifest.name, head.options.run_id, head.gateway)
 
 
 def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, now: float) -> None:
     """Make the journal of a shard from its log, unless the local one has all of it."""
     if not any(rows.runs for rows in state.entries):
         return  # claimed, and never begun
-    head = plan.head
-    binding = Binding(head.manifest.name, head.options.run_id, head.gateway)
     with lock_run_directory(directory):
         if Journal.exists(directory):
             if is_current(directory, state):
                 return
             set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
         with (
-            Journal.open(directory, binding, now=now) as journal,
+            Journal.open(directory, binding_of(plan), now=now) as journal,
             PlanFile.temporary() as draft,
             journal.transaction(),
         ):

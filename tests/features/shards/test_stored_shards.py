@@ -409,6 +409,59 @@ async def test_without_the_journal_of_the_main_run_nothing_is_bought_until_its_s
         await run.check(Decimal(100))
 
 
+async def test_a_main_run_lost_before_a_shard_has_begun_is_restored_by_a_merge(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        shutil.rmtree(bench.path / "main")
+        with pytest.raises(UserError, match="shards 1, 2 of 2 are missing") as caught:
+            run.merge(machine="new")
+        assert f"merge {URL} --abandon 1 --abandon 2" in (caught.value.hint or "")
+        with pytest.raises(ShardsUnknownError):
+            await run.run("new")
+        merged = run.merge(machine="new", abandon="all")
+        assert (merged.merged, merged.abandoned) == ((), (1, 2))
+        with pytest.raises(RunDirectoryError, match=r"all shards of plan .* are merged"):
+            await run.shard(1, "one")
+        run.plan.unlink()
+        await run.divide(machine="new")  # another plan, though it has the same jobs
+        await run.shard(1, "one")
+        await run.shard(2, "two")
+        assert run.merge(machine="new").report.counts.succeeded == JOBS
+        await run.check(Decimal(100))
+
+
+async def test_a_shard_that_was_merged_elsewhere_is_not_abandoned_once_its_log_is_deleted(
+    start: Any, ground: Any
+) -> None:
+    """The machine that divided comes back, and its journal still waits for the shards."""
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        await run.shard(2, "two")
+        run.merge(machine="other")
+        kept = {key: run.store.content.pop(key) for key in run.log(1)}
+        for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
+            with pytest.raises(
+                RunDirectoryError, match=r"log of shard 1/2 .* was merged"
+            ) as caught:
+                run.merge(**options)
+        with pytest.raises(ShardsOutstandingError):
+            await run.run()
+        assert str(bench.path / "main") in (caught.value.hint or "")
+        before = await run.keys()
+        (bench.path / "main").rename(bench.path / "away")  # what the hint says
+        assert (await run.run()).report.counts.succeeded == JOBS
+        (bench.path / "main").rename(bench.path / "new")
+        (bench.path / "away").rename(bench.path / "main")
+        run.store.content.update(kept)
+        assert run.merge().merged == (1, 2)
+        assert await run.keys() == before
+
+
 async def test_a_machine_that_ran_a_shard_continues_the_run_that_another_one_has_merged(
     start: Any, ground: Any
 ) -> None:
@@ -462,9 +515,8 @@ async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed
         run.plan.unlink()
         await run.divide(1)
         shutil.rmtree(bench.path / "main")
-        for options in ({}, {"abandon": "all"}):
-            with pytest.raises(RunDirectoryError, match="has no journal"):
-                run.merge(machine="one", **options)
+        with pytest.raises(UserError, match="shard 1 of 1 is missing"):
+            run.merge(machine="one")
         await run.shard(1, "one", 1)
         with pytest.raises(ShardsUnknownError):
             await run.run("one")
