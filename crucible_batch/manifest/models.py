@@ -6,7 +6,7 @@ files or templates in ``expand``. Messages of pydantic never reach the author: `
 them for the manifest.
 
 A feature adds keys with a subclass of ``Header``, ``Budget`` or ``JobEntry`` in its
-``manifest_keys.py``, which ``extended`` finds. Methods without effect here are what such a class
+``manifest_keys.py``, which ``extension.py`` finds. Methods without effect here are what such a class
 may override.
 """
 

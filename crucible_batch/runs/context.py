@@ -35,7 +35,7 @@ class RunContext:
 
     ``terms`` are those of the manifest or the shard: a part may grant another budget. ``confirm``
     is called for consent if there is no budget; None if that isn't possible. ``outage`` is waited
-    for once the manifest has been checked (``run_start``).
+    for once the manifest has been checked (``start.py``).
     """
 
     request: RunRequest

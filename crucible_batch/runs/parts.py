@@ -1,7 +1,7 @@
 """What takes part in a run without the run knowing it: notifications, telemetry, caps, periods,
 commands.
 
-A run is one path in a fixed order (``running.py``, ``run_start.py``). A part takes part in it at
+A run is one path in a fixed order (``running.py``, ``start.py``). A part takes part in it at
 these moments:
 
     moment       what is true then
@@ -14,7 +14,7 @@ these moments:
     ended        the end of the run is in the journal; nothing is reported
     reported     report and page are written, and not published
 
-Parts are asked in the order of one list (``features.py``), and left in reverse.
+Parts are asked in the order of one list (``features/registry.py``), and left in reverse.
 """
 
 from __future__ import annotations
