@@ -346,6 +346,8 @@ _READERS: Mapping[str, Callable[[Path], Iterator[TableRow | RowFault]]] = {
     ".txt": _text,
     ".jsonl": _jsonl,
 }
+SUFFIXES = tuple(_READERS)
+"""The kinds of files that have rows."""
 
 
 def _globbed(pattern: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.cli.render import errors
 from crucible_batch.errors import Place
+from crucible_batch.manifest import manifest_schema
+from crucible_batch.manifest.table_rows import SUFFIXES
 from tests.harness.case_table import each_case
 
 JOB = "jobs:\n  - name: '{{ row.n }}'\n    foreach: %s\n    params: {row: '{{ row }}'}\n"
@@ -19,6 +22,15 @@ JOB = "jobs:\n  - name: '{{ row.n }}'\n    foreach: %s\n    params: {row: '{{ ro
 def rows(folder: Any, source: str, **options: Any) -> list[Any]:
     text = f"jobs: [{{name: x, foreach: {source!r}, params: {{row: '{{{{ row }}}}'}}}}]"
     return [job.params["row"] for job in folder.jobs(text, **options)]
+
+
+def test_each_kind_of_table_is_known_wherever_kinds_are_named() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text(encoding="utf-8")
+    foreach = manifest_schema()["$defs"]["JobEntry"]["properties"]["foreach"]["description"]
+    for suffix in SUFFIXES:
+        assert suffix in foreach, f"name {suffix} at JobEntry.foreach (manifest/models.py)"
+        assert f"`{suffix}`" in manual, f"name {suffix} in the table of docs/manifest.md"
+        assert suffix in errors._NO_YAML, f"add {suffix} to _NO_YAML (cli/render/errors.py)"
 
 
 CSVS: list[tuple[bytes, list[dict[str, str]]]] = [
