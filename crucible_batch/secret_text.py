@@ -42,6 +42,7 @@ def registered_secrets() -> tuple[str, ...]:
 
 
 _CHANNEL = r"heartbeat|webhook|secret|apprise"
+"""The keys of ``notify`` whose values are secret."""
 _AFTER_CHANNEL = re.compile(
     rf"(?i)\b((?:{_CHANNEL})[\"']?\s*[:=]\s*)(?![\"']?(?:env|file):)[\"']?[^\s'\"]+"
 )

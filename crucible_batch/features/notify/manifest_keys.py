@@ -13,6 +13,8 @@ from crucible_batch.manifest.models import Header, Part
 from crucible_batch.manifest.source_map import SourceNode
 
 _CHANNELS = ("heartbeat", "webhook", "command", "apprise")
+HIDDEN = ("heartbeat", "webhook", "secret", "apprise")
+"""The keys whose values are read from elsewhere, and shown nowhere: ``secret_text.py`` has them, too."""
 
 
 class Notification(Part):
@@ -83,7 +85,7 @@ class NotifyKeys(Header):
 
     def sources(self) -> Iterator[str]:
         for each in self.notify:
-            yield from filter(None, (each.heartbeat, each.webhook, each.secret, each.apprise))
+            yield from filter(None, (getattr(each, key) for key in HIDDEN))
 
     def problems(self, site: SourceNode) -> Iterator[Problem]:
         yield from super().problems(site)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.errors import ManifestError
+from crucible_batch.features.notify.manifest_keys import HIDDEN, Notification
+from crucible_batch.secret_text import mask_source_line
 from tests.harness.case_table import each_case
 from tests.unit.manifest.test_operations import load
 
@@ -38,7 +40,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
     assert message in str(caught.value)
 
 
-@each_case("key", ["heartbeat", "webhook", "secret", "apprise"])
+@each_case("key", HIDDEN)
 def test_an_address_or_a_secret_in_the_manifest_is_refused_and_not_repeated(
     tmp_path: Path, key: str
 ) -> None:
@@ -47,3 +49,16 @@ def test_an_address_or_a_secret_in_the_manifest_is_refused_and_not_repeated(
     messages = [problem.message for problem in caught.value.problems]
     assert any("must be env:NAME or file:PATH" in message for message in messages)
     assert not any("canary" in message for message in messages)
+
+
+def test_each_address_and_secret_is_hidden_wherever_a_line_of_a_manifest_is_shown() -> None:
+    fields = Notification.model_json_schema()["properties"]
+    read = {
+        name for name, field in fields.items() if str(field.get("pattern")).startswith("^(env:")
+    }
+    assert read == set(HIDDEN), (
+        "HIDDEN (manifest_keys.py) must have each field that is a SecretSource"
+    )
+    for key in HIDDEN:
+        shown = mask_source_line(f"{{notify: [{{{key}: CANARY}}]}}", entirely=False)
+        assert "CANARY" not in shown, f"add {key} to _CHANNEL (secret_text.py)"
