@@ -15,6 +15,8 @@ from crucible_batch.option_values import parse_duration
 
 
 class SchedulerName(enum.StrEnum):
+    """What can be exported to, each with a function in ``export/writing.py``."""
+
     CRON = "cron"
     SYSTEMD = "systemd"
     KUBERNETES = "kubernetes"

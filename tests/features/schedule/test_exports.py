@@ -15,7 +15,8 @@ import yaml
 
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.export.target import ExportOptions, deadline_text, own_command
-from crucible_batch.features.schedule.export.writing import export, write_files
+from crucible_batch.features.schedule.export.writing import _EXPORTS, export, write_files
+from crucible_batch.features.schedule.options import SchedulerName
 from crucible_batch.features.schedule.schedules import ScheduledManifest, read_schedule
 from crucible_batch.scheduled_time import read_timezone
 from tests.features.schedule.conftest import schedule
@@ -28,7 +29,7 @@ OPTIONS = ExportOptions(
     system_zone=read_timezone("UTC"),
     image="registry.example/batch:1",
 )
-SCHEDULERS = ("cron", "systemd", "kubernetes", "github-actions")
+SCHEDULERS = tuple(SchedulerName)
 
 
 @pytest.fixture
@@ -79,6 +80,13 @@ def test_a_schedule_without_an_expression_there_is_refused(
 ) -> None:
     with pytest.raises(UserError, match="can't run the schedule"):
         export([_in(repository, cron)], to, OPTIONS)
+
+
+def test_each_scheduler_of_the_option_has_an_export_and_a_section_in_the_manual() -> None:
+    assert set(_EXPORTS) == set(SchedulerName), "SchedulerName (options.py), _EXPORTS (writing.py)"
+    manual = (Path(__file__).parents[3] / "docs" / "schedule.md").read_text(encoding="utf-8")
+    for name in SchedulerName:
+        assert f"`crucible-batch schedule export nightly.yaml --to {name}" in manual
 
 
 @pytest.mark.parametrize("to", SCHEDULERS)
