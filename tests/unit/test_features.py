@@ -92,3 +92,10 @@ def test_a_name_of_the_package_is_unknown_without_its_feature(
     assert "SocketPart" not in names()
     with pytest.raises(AttributeError, match="has no attribute 'SocketPart'"):
         find("SocketPart")
+
+
+def test_each_feature_is_in_the_table_of_the_architecture() -> None:
+    text = (FOLDER.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    there = {path.parent.name for path in FOLDER.glob("*/__init__.py")}
+    missing = {name for name in there if f"\n| `features/{name}/` |" not in text}
+    assert missing == set(), "add a row under *Features and parts of a run*"

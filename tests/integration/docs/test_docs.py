@@ -50,7 +50,7 @@ def test_a_schema_in_the_docs_is_todays(file: str, options: list[str]) -> None:
     if tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 14):
         # Older releases describe no dataclass, and give a pattern for amounts in plans.
         kept, made = _without_texts(kept), _without_texts(made)
-    assert kept == made
+    assert kept == made, f"docs/{file}: run make schema"
 
 
 def _without_texts(schema: Any) -> Any:
@@ -108,7 +108,8 @@ def _page(name: str) -> str:
 def test_the_page_of_error_codes_is_todays() -> None:
     """Made by ``make reference``, too."""
     made = runpy.run_path(str(DOCS / "make_reference.py"))
-    assert (DOCS / "errors.md").read_text(encoding="utf-8") == made["error_codes"]()
+    kept = (DOCS / "errors.md").read_text(encoding="utf-8")
+    assert kept == made["error_codes"](), "docs/errors.md: run make reference"
 
 
 def test_every_line_of_json_is_in_the_docs() -> None:
