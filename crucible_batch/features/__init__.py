@@ -8,7 +8,8 @@ folder:
     file                what it has                    what it adds
     commands.py         add_to(app)                    commands of the command line
     manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
-    report_fields.py    fields(journal)                fields of a report, by the notes of its journal
+    report_fields.py    fields(journal)                fields of the head of a report (ReportHead), by the notes
+                                                       of its journal
     run_options.py      Options, EXAMPLES, HELP        options of `run`: a dataclass of FeatureOptions
     run_command.py      run(...)                       how `run` makes its runs; at most one feature has it
     plan_options.py     Options, EXAMPLES, HELP        options of `plan`, likewise
