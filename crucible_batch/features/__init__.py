@@ -50,9 +50,13 @@ def found(name: str) -> Iterator[Any]:
 
 
 def exists(feature: str) -> bool:
-    """Return whether a feature was not deleted, and neither was one that it needs."""
+    """Return whether a feature was not deleted, and neither was one that it needs.
+
+    A folder may be left without modules: git and pip keep one that has bytecode in it.
+    """
     needed = NEEDS.get(feature, frozenset())
-    return (_FOLDER / feature).is_dir() and all(map(exists, needed))
+    is_there = (_FOLDER / feature / "__init__.py").is_file()
+    return is_there and all(map(exists, needed))
 
 
 def load(reference: str) -> Any:

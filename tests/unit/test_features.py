@@ -40,6 +40,15 @@ def test_a_feature_is_there_with_all_that_it_needs(
     assert (features.load("view.commands:add_to") is None) is ("view" not in there)
 
 
+def test_a_folder_that_was_left_with_bytecode_only_is_not_a_feature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "control" / "__pycache__").mkdir(parents=True)
+    monkeypatch.setattr(features, "_FOLDER", tmp_path)
+    assert not features.exists("control")
+    assert features.load("control.part:SocketPart") is None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     name: str
@@ -72,6 +81,7 @@ def test_an_argument_is_known_with_its_feature(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "control").mkdir()
+    (tmp_path / "control" / "__init__.py").touch()
     monkeypatch.setattr(features, "_FOLDER", tmp_path)
     called = function()
     assert callable(called)
