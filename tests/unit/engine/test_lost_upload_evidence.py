@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -173,6 +174,16 @@ async def test_a_clock_that_is_put_forward_does_not_end_its_patience() -> None:
     assert world.settled == []
     await world.lost.settle_at_end()
     assert (world.settled, world.time) == (["n1"], OVER)
+
+
+async def test_its_patience_begins_when_its_answer_is_given_up() -> None:
+    world = World()
+    world.charge_listed_at = math.inf
+    await world.accounting.record(ASSET, Intended(at=1000.0, nonce="n1", credits=D(1), payer="job"))
+    world.time = 1029.0
+    await world.accounting.record(ASSET, Lost(at=1029.0, nonce="n1"))
+    await world.lost.settle_at_end()
+    assert (world.settled, world.time) == (["n1"], 1029.0 + LOST_UPLOAD_PATIENCE_S)
 
 
 async def test_the_patience_of_an_upload_of_an_earlier_run_begins_with_the_run() -> None:
