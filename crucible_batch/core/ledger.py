@@ -33,6 +33,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from crucible_batch.core.attempt import RefundEvent
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.event_order import EventOrder
 from crucible_batch.core.events import (
@@ -70,7 +71,7 @@ from crucible_batch.core.events import (
     Uploaded,
 )
 from crucible_batch.core.prices import SURGE, UPLOAD, PriceBook, Shape
-from crucible_batch.core.refunds import FailedAttempt, RefundEvent
+from crucible_batch.core.refunds import FailedAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,7 +487,13 @@ class Ledger:
         if not price:
             return
         failed = FailedAttempt(
-            subject, attempt.number, attempt.job_id, price, attempt.held_at, at, attempt.found
+            subject,
+            attempt.number,
+            attempt.job_id,
+            attempt.held_at,
+            failed_at=at,
+            found=attempt.found,
+            credits=price,
         )
         self._failed[subject, attempt.number] = failed
         self._held_for_refunds += failed.held

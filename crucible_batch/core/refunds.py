@@ -20,10 +20,11 @@ about it whose type, status, subject or order is not understood.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from crucible_batch.core.attempt import Refundable
 from crucible_batch.core.credits import ZERO, Credits, format_credits
-from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
+from crucible_batch.core.events import Consumed, Refunded
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger_order import is_before
 from crucible_batch.core.ledger_statement import (
@@ -34,59 +35,26 @@ from crucible_batch.core.ledger_statement import (
     takes_back,
 )
 
-RefundEvent = Refunded | Consumed | RefundForgotten
-
 REFUND_MISSING = "REFUND_MISSING"
 _NAMED = 10
 """Jobs that a message names. The report has the credits that are held for each."""
 
 
 @dataclass(frozen=True, slots=True)
-class FailedAttempt:
+class FailedAttempt(Refundable):
     """An attempt that has failed, and what is known of its refund.
 
-    ``subject`` is the identity of its job, ``price`` the credits that were held for it when it
-    failed. ``found``: it was found by its key, and not bought by this run directory. Times are of
-    our clock: ``held_at`` is before its purchase, unless it was found. ``refunds_seen`` and
-    ``charges_seen`` are the ids of the entries that count already.
+    ``subject`` is the identity of its job, ``credits`` what was held for it when it failed.
+    ``found``: it was found by its key, and not bought by this run directory. Times are of our
+    clock: ``held_at`` is before its purchase, unless it was found.
     """
 
     subject: str
     number: int
     job_id: str
-    price: Credits
     held_at: float
     failed_at: float
     found: bool = False
-    refunded: Credits = ZERO
-    consumed: Credits = ZERO
-    forgotten: Credits = ZERO
-    refunds_seen: frozenset[str] = frozenset()
-    charges_seen: frozenset[str] = frozenset()
-
-    @property
-    def spent(self) -> Credits:
-        return min(self.consumed, self.price - self.refunded)
-
-    @property
-    def held(self) -> Credits:
-        return max(ZERO, self.price - self.refunded - self.spent - self.forgotten)
-
-    def after(self, event: RefundEvent) -> FailedAttempt:
-        """Return the attempt after an event. An entry that counts already changes nothing."""
-        seen = self
-        match event:
-            case RefundForgotten(credits=amount):
-                seen = replace(self, forgotten=self.forgotten + amount)
-            case Refunded(credits=amount, entry_id=entry_id) if entry_id not in self.refunds_seen:
-                refunded = max(ZERO, min(self.price, self.refunded + amount))
-                seen = replace(self, refunded=refunded, refunds_seen=self.refunds_seen | {entry_id})
-            case Consumed(credits=amount, entry_id=entry_id) if entry_id not in self.charges_seen:
-                consumed = min(self.price, self.consumed + amount)
-                seen = replace(self, consumed=consumed, charges_seen=self.charges_seen | {entry_id})
-            case _:
-                return self
-        return replace(seen, forgotten=min(seen.forgotten, seen.price - seen.refunded - seen.spent))
 
 
 def refund_events(
@@ -113,7 +81,7 @@ def refund_events(
         if key not in attempt.refunds_seen
     ]
     total = abs(_sum(refunds)) - sum(taken_back.values(), ZERO)
-    change = max(ZERO, min(attempt.price, total)) - attempt.refunded
+    change = max(ZERO, min(attempt.credits, total)) - attempt.refunded
     if change:
         # An entry that counts already may have changed: its amount, whether it is booked, or its
         # order.
