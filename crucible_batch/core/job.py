@@ -302,7 +302,7 @@ _ENDED_BY: Mapping[type[JobEvent], tuple[AttemptStatus, Phase]] = {
     SubmitUnknown: (AttemptStatus.UNKNOWN, Phase.UNKNOWN),
     JobLost: (AttemptStatus.VANISHED, Phase.VANISHED),
 }
-"""What becomes of the current attempt and its job by an event that gives the attempt up."""
+"""The states of the attempt and of its job after an event that gives the attempt up."""
 
 
 def _job_id(job: Job) -> str:
