@@ -46,23 +46,20 @@ from crucible_batch.core.ledger_statement import (
 )
 
 LOST_UPLOAD_PATIENCE_S = 30.0
-"""How long after the last event of an upload its entry may still be missing: as long as an answer
-is waited for.
-"""
+"""How long an upload's entry may be missing after its last event: as long as for an answer."""
 
 
 def patience_ends(claim: UploadClaim) -> float:
-    """Return when the patience of an upload of unknown charge is over, in seconds since the epoch."""
+    """Return when the patience of an upload of unknown charge is over, since the epoch."""
     last = max(claim.begun_at, claim.answered_at or 0.0, claim.deleted_at or 0.0)
     return last + LOST_UPLOAD_PATIENCE_S
 
 
 class SetBacks:
-    """Uploads since which the clock was set back: it isn't known when they were sent, so nothing is
-    shown by time.
+    """Uploads since which the clock was set back: it isn't known when they were sent.
 
-    ``nonces`` are theirs. Less than ``Clocks.TICK_S`` does not count: events of one moment may be
-    in any order.
+    ``nonces`` are theirs: nothing is shown by time. Less than ``Clocks.TICK_S`` does not count:
+    events of one moment may be in any order.
     """
 
     def __init__(self) -> None:
@@ -129,26 +126,19 @@ def uncharged_uploads(
     if not open_claims:
         return ()
     others, clocks = _beside_jobs(Statement(entries), jobs)
-    answered = [claim for claim in uploads if claim.state is UploadState.KNOWN]
     unnamed = [
         claim
-        for claim in answered
-        if claim.charge
+        for claim in uploads
+        if claim.state is UploadState.KNOWN
+        and claim.charge
         and not named(claim, others)
         and is_over(claim)
         and (covers(claim.begun_at) or _was_read_before(claim, coverages))
     ]
-    explained = {entry.key: entry for claim in uploads for entry in named(claim, others)}
     seen_at = {entry.key: first_seen.get(entry.key, math.inf) for entry in others.entries}
-    possible = [entry for entry in others.entries if entry.key not in explained]
+    possible = _possible_charges(uploads, others, is_any_known=bool(unnamed))
     if not _are_shown(unnamed, possible, clocks, seen_at):
         return ()
-    # As long as no charge of an upload of ours is recognised, any entry may be one.
-    if unnamed or any(map(_is_upload, explained.values())):
-        charges = {claim.charge for claim in answered}
-        possible = [
-            entry for entry in possible if entry.job_id is None and may_be_upload(entry, charges)
-        ]
     return tuple(
         claim
         for claim in open_claims
@@ -169,6 +159,21 @@ def _beside_jobs(statement: Statement, jobs: Sequence[JobClaim]) -> tuple[Statem
     ours = {entry.key for found in about_jobs for entry in found}
     others = Statement(entry for entry in statement.entries if entry.key not in ours)
     return others, Clocks(clock_samples(jobs, about_jobs))
+
+
+def _possible_charges(
+    uploads: Sequence[UploadClaim], others: Statement, *, is_any_known: bool
+) -> list[LedgerEntry]:
+    """Return the entries without an asset's id that may be charges of uploads.
+
+    As long as no charge of an upload of ours is recognised, any entry may be one.
+    """
+    explained = {entry.key: entry for claim in uploads for entry in named(claim, others)}
+    left = [entry for entry in others.entries if entry.key not in explained]
+    if not is_any_known and not any(map(_is_upload, explained.values())):
+        return left
+    charges = {claim.charge for claim in uploads if claim.state is UploadState.KNOWN}
+    return [entry for entry in left if entry.job_id is None and may_be_upload(entry, charges)]
 
 
 def _was_read_before(claim: UploadClaim, coverages: Sequence[LedgerCoverage]) -> bool:

@@ -7,9 +7,11 @@ attempt's price stays held, beside the holds of later attempts at the same job:
 
     event             effect
     Failed            the price is held for the refund; nothing, if the price is 0
-    Refunded          that part of the price is refunded, never more than the price in all; below 0: it was taken back
+    Refunded          that part of the price is refunded, never more than the price in all;
+                      below 0: it was taken back
     Consumed          the part that isn't refunded is spent, until a refund follows
-    RefundForgotten   a person releases what is held; what is seen later counts all the same, and is no longer forgotten
+    RefundForgotten   a person releases what is held; what is seen later counts all the same,
+                      and is no longer forgotten
 
 A refund that is missing *did not come* if the newest reading of the ledger has an entry about the
 job: it would have its refund too, also one that is listed late at the place of its time. Otherwise
@@ -34,6 +36,7 @@ from crucible_batch.core.ledger_statement import (
     is_booked_refund,
     takes_back,
 )
+from crucible_batch.core.redaction import listed
 
 REFUND_MISSING = "REFUND_MISSING"
 _NAMED = 10
@@ -71,7 +74,7 @@ def refund_events(
     refunds = _refunds(entries)
     events: list[Refunded | Consumed] = [
         Consumed(at=now, attempt=attempt.number, credits=entry_amount(entry), entry_id=entry.key)
-        for entry in _charges(entries)
+        for entry in _of_kind(entries, EntryKind.CONSUME)
         if entry.key not in attempt.charges_seen and _is_in_order(entry, refunds)
     ]
     taken_back = _taken_back(entries)
@@ -85,43 +88,34 @@ def refund_events(
     if change:
         # An entry that counts already may have changed: its amount, whether it is booked, or its
         # order.
-        entry_id = fresh[-1] if fresh else f"changed entry {len(attempt.refunds_seen)}"
+        entry_id = f"changed entry {len(attempt.refunds_seen)}"
+        if fresh:
+            entry_id = fresh[-1]
         events.append(Refunded(at=now, attempt=attempt.number, credits=change, entry_id=entry_id))
     return events
 
 
 def is_unclear(entries: Sequence[LedgerEntry]) -> bool:
-    """Whether an entry about an attempt may be its refund but is not understood, or may be older or
-    newer than it."""
-    is_other = any(
-        entry_kind(entry, of_job=True) in {EntryKind.OTHER, EntryKind.REFUND}
-        and not is_booked_refund(entry)
-        for entry in entries
-        if entry.amount
-    )
-    refunds, reserved = _refunds(entries), _reservations(entries)
-    ordered = [*_charges(entries), *(reserved if len(reserved) > 1 else ())]
-    return is_other or not all(_is_in_order(entry, refunds) for entry in ordered)
+    """Whether an entry about an attempt may be its refund but isn't understood, or has no order.
+
+    An entry without an order may be older or newer than the refund.
+    """
+    refunds, reserved = _refunds(entries), _of_kind(entries, EntryKind.RESERVE)
+    unknown = _of_kind(entries, EntryKind.OTHER)
+    if unknown or len(refunds) < len(_of_kind(entries, EntryKind.REFUND)):
+        return True
+    ordered = _of_kind(entries, EntryKind.CONSUME)
+    if len(reserved) > 1:
+        ordered += reserved
+    return not all(_is_in_order(entry, refunds) for entry in ordered)
 
 
 def _refunds(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     return [entry for entry in entries if is_booked_refund(entry) and entry.amount]
 
 
-def _charges(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    return [
-        entry
-        for entry in entries
-        if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount
-    ]
-
-
-def _reservations(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    return [
-        entry
-        for entry in entries
-        if entry_kind(entry, of_job=True) is EntryKind.RESERVE and entry.amount
-    ]
+def _of_kind(entries: Sequence[LedgerEntry], kind: EntryKind) -> list[LedgerEntry]:
+    return [entry for entry in entries if entry_kind(entry, of_job=True) is kind and entry.amount]
 
 
 def _sum(entries: Sequence[LedgerEntry]) -> Credits:
@@ -139,8 +133,9 @@ def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
     The price may have been reserved or charged in several entries, as long as all are from before
     the first refund.
     """
-    refunds, reserved = _refunds(entries), _reservations(entries)
-    counted = (*reserved, *_charges(entries))
+    refunds, reserved = _refunds(entries), _of_kind(entries, EntryKind.RESERVE)
+    charges = _of_kind(entries, EntryKind.CONSUME)
+    counted = (*reserved, *charges)
     others = [entry for entry in entries if takes_back(entry) and entry not in counted]
     purchases = (*reserved, *others)
     original = [entry for entry in purchases if all(is_before(entry, refund) for refund in refunds)]
@@ -148,11 +143,13 @@ def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
         original.append(max(reserved, key=entry_amount))
     reversals = [entry for entry in purchases if entry not in original]
     taken = {entry.key: entry_amount(entry) for entry in reversals}
-    sign = -1 if _sum(refunds) < 0 else 1
+    sign = 1
+    if _sum(refunds) < 0:
+        sign = -1
     changes = [(entry, entry.amount * sign) for entry in refunds]
     changes += [(entry, -entry_amount(entry)) for entry in reversals]
     by_charges = ZERO
-    for charge in _charges(entries):
+    for charge in charges:
         # At most what was refunded before. Where the order is uncertain, that is as much as
         # possible.
         refunded = sum(
@@ -165,7 +162,9 @@ def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
 
 def _may_count_for(charge: LedgerEntry, entry: LedgerEntry, refunded: Credits) -> bool:
     """Whether a refund may be older than a charge, or its reversal is certainly older."""
-    return is_before(entry, charge) if refunded < 0 else not is_before(charge, entry)
+    if refunded < 0:
+        return is_before(entry, charge)
+    return not is_before(charge, entry)
 
 
 def missing_refunds(
@@ -183,22 +182,23 @@ def missing_refunds(
     ):
         concerned = [attempt for attempt, covered in attempts if covered is would_be_seen]
         if concerned:
-            amount = sum((attempt.held for attempt in concerned), ZERO)
-            parts.append(
-                f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}"
-            )
-    hint = "run the same command again later, ask the gateway's operator for the refund, or raise the budget"
+            amount = format_credits(sum((attempt.held for attempt in concerned), ZERO))
+            jobs = _jobs(concerned, name_of)
+            parts.append(f"the refund of {amount} credits for {jobs} {what}")
+    hint = (
+        "run the same command again later, ask the gateway's operator for the refund, "
+        "or raise the budget"
+    )
     if not all(covered for _, covered in attempts):
         hint = (
-            "run the same command again later; if the account shows that the credits came back, a person can release"
-            " those that are not visible"
+            "run the same command again later; if the account shows that the credits came back, "
+            "a person can release those that are not visible"
         )
     return ErrorInfo(REFUND_MISSING, "; ".join(parts), hint=hint)
 
 
 def _jobs(attempts: Sequence[FailedAttempt], name_of: Callable[[str], str]) -> str:
-    found = list(dict.fromkeys(each.subject for each in attempts))
-    shown = ", ".join(map(name_of, found[:_NAMED]))
-    more = len(found) - _NAMED
-    word = "job" if len(found) == 1 else "jobs"
-    return f"{word} {shown}" if more <= 0 else f"{word} {shown} and {more} more"
+    names = [name_of(subject) for subject in dict.fromkeys(each.subject for each in attempts)]
+    if len(names) == 1:
+        return f"job {names[0]}"
+    return f"jobs {listed(names, _NAMED)}"
