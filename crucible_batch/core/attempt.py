@@ -52,7 +52,7 @@ class Refundable:
         return max(ZERO, self.credits - self.refunded - self.spent - self.forgotten)
 
     def after(self, event: RefundEvent) -> Self:
-        """Return the attempt after an event about it. An entry that counts already changes nothing."""
+        """Return the attempt after an event about it; an entry that counts changes nothing."""
         seen = self
         match event:
             case RefundForgotten(credits=amount):
@@ -101,10 +101,11 @@ def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Att
     if has_succeeded is not (attempt.status is AttemptStatus.SUCCEEDED):
         spent = "has" if has_succeeded else "has not"
         raise ValueError(f"a price that {spent} been spent can't be that of the job")
-    answered = attempt.credits if attempt.answered is None else attempt.answered
-    return replace(
-        attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded
-    )
+    answered = attempt.answered
+    if answered is None:
+        answered = attempt.credits
+    highest = max(attempt.credits, recorded)
+    return replace(attempt, credits=highest, answered=answered, recorded=recorded)
 
 
 def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool:
