@@ -44,7 +44,8 @@ def purchase_refused(account: Credits, refusal: str) -> ErrorInfo:
     said = f"402: {refusal}" if refusal else "402"
     return ErrorInfo(
         INSUFFICIENT_CREDITS,
-        f"the gateway refused a purchase for lack of credits ({said}), and shows {_available(account)} available",
+        f"the gateway refused a purchase for lack of credits ({said}), "
+        f"and shows {_available(account)} available",
         hint=f"{CHECK_IT} with the gateway's operator, and {_AGAIN}",
     )
 

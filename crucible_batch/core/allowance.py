@@ -14,8 +14,9 @@ may fail and be refunded, and the run may then buy for the same credits again. S
 built on what can't come back:
 
     budget of the run  =  certainly spent  +  set aside
-    set aside         <=  limit - shares of the others - what the run has certainly spent in this period
-    share of the run   =  certainly spent in this period + set aside, at least what it has spent and holds in it
+    set aside         <=  limit - shares of the others - certainly spent in this period
+    share of the run   =  certainly spent in this period + set aside,
+                          at least what it has spent and holds in it
 
 ``certainly spent`` are the credits of finished jobs and usable images. If less can be set aside
 than the run holds for jobs in flight, they are still collected, and nothing is bought until enough

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Self
 
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
@@ -22,15 +23,58 @@ class AttemptStatus(enum.StrEnum):
     VANISHED = "vanished"
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One idempotency key and its status.
+RefundEvent = Refunded | Consumed | RefundForgotten
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refundable:
+    """The price of an attempt and, if it has failed, what is known of its refund.
 
     ``credits`` is the highest price that the gateway has named for it, 0 until it has named one.
+    ``refunded`` and ``consumed`` are what the gateway's ledger has shown, in the entries
+    ``refunds_seen`` and ``charges_seen``. ``forgotten`` is what a person has released. At any time,
+    the price is the sum of what is held, spent, refunded and forgotten (``core/refunds.py``).
+    """
+
+    credits: Credits = ZERO
+    refunded: Credits = ZERO
+    consumed: Credits = ZERO
+    forgotten: Credits = ZERO
+    refunds_seen: frozenset[str] = frozenset()
+    charges_seen: frozenset[str] = frozenset()
+
+    @property
+    def spent(self) -> Credits:
+        return min(self.consumed, self.credits - self.refunded)
+
+    @property
+    def held(self) -> Credits:
+        return max(ZERO, self.credits - self.refunded - self.spent - self.forgotten)
+
+    def after(self, event: RefundEvent) -> Self:
+        """Return the attempt after an event about it; an entry that counts changes nothing."""
+        seen = self
+        match event:
+            case RefundForgotten(credits=amount):
+                seen = replace(self, forgotten=self.forgotten + amount)
+            case Refunded(credits=amount, entry_id=entry_id) if entry_id not in self.refunds_seen:
+                refunded = max(ZERO, min(self.credits, self.refunded + amount))
+                seen = replace(self, refunded=refunded, refunds_seen=self.refunds_seen | {entry_id})
+            case Consumed(credits=amount, entry_id=entry_id) if entry_id not in self.charges_seen:
+                consumed = min(self.credits, self.consumed + amount)
+                seen = replace(self, consumed=consumed, charges_seen=self.charges_seen | {entry_id})
+            case _:
+                return self
+        most = seen.credits - seen.refunded - seen.spent
+        return replace(seen, forgotten=min(seen.forgotten, most))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Refundable):
+    """One idempotency key and its status.
+
     ``answered`` and ``recorded`` are the prices in the answer to the submit and in the job's
-    record, if they differ. ``refunded`` and ``consumed`` are what the gateway's ledger has shown of
-    an attempt that failed, in the entries ``refunds_seen`` and ``charges_seen``. ``forgotten`` is
-    what a person has released of it.
+    record, if they differ.
     """
 
     number: int
@@ -38,7 +82,6 @@ class Attempt:
     held_at: float
     status: AttemptStatus = AttemptStatus.HELD
     job_id: str | None = None
-    credits: Credits = ZERO
     reused: bool = False
     error: ErrorInfo | None = None
     accepted_at: float | None = None
@@ -47,11 +90,6 @@ class Attempt:
     running_at: float | None = None
     answered: Credits | None = None
     recorded: Credits | None = None
-    refunded: Credits = ZERO
-    consumed: Credits = ZERO
-    forgotten: Credits = ZERO
-    refunds_seen: frozenset[str] = frozenset()
-    charges_seen: frozenset[str] = frozenset()
 
 
 def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Attempt:
@@ -63,10 +101,11 @@ def repriced(attempt: Attempt, recorded: Credits, *, has_succeeded: bool) -> Att
     if has_succeeded is not (attempt.status is AttemptStatus.SUCCEEDED):
         spent = "has" if has_succeeded else "has not"
         raise ValueError(f"a price that {spent} been spent can't be that of the job")
-    answered = attempt.credits if attempt.answered is None else attempt.answered
-    return replace(
-        attempt, credits=max(attempt.credits, recorded), answered=answered, recorded=recorded
-    )
+    answered = attempt.answered
+    if answered is None:
+        answered = attempt.credits
+    highest = max(attempt.credits, recorded)
+    return replace(attempt, credits=highest, answered=answered, recorded=recorded)
 
 
 def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool:
@@ -80,33 +119,11 @@ def record_differs(attempt: Attempt, record: Credits, *, is_final: bool) -> bool
     )
 
 
-def after_refund(attempt: Attempt, event: Refunded | Consumed | RefundForgotten) -> Attempt:
-    """Return the attempt after an event about the refund of one of its job's attempts."""
-    if event.attempt != attempt.number:
-        return attempt
-    match event:
-        case Refunded(credits=amount, entry_id=entry_id) if entry_id not in attempt.refunds_seen:
-            refunded = max(ZERO, min(attempt.credits, attempt.refunded + amount))
-            forgotten = min(attempt.forgotten, attempt.credits - refunded)
-            seen = attempt.refunds_seen | {entry_id}
-            return replace(attempt, refunded=refunded, forgotten=forgotten, refunds_seen=seen)
-        case Consumed(credits=amount, entry_id=entry_id) if entry_id not in attempt.charges_seen:
-            consumed = min(attempt.credits, attempt.consumed + amount)
-            return replace(
-                attempt, consumed=consumed, charges_seen=attempt.charges_seen | {entry_id}
-            )
-        case RefundForgotten(credits=amount):
-            return replace(attempt, forgotten=attempt.forgotten + amount)
-        case _:
-            return attempt
-
-
 _PAID = {AttemptStatus.ACCEPTED, AttemptStatus.SUCCEEDED, AttemptStatus.VANISHED}
 
 
 def credits_paid(attempts: Iterable[Attempt]) -> Credits:
-    """Return the credits that the attempts at a job have cost, one in flight included, net of
-    refunds.
+    """Return what the attempts at a job have cost, net of refunds, one in flight included.
 
     A failed attempt has cost what the gateway's ledger shows as charged and not refunded.
     """
@@ -114,20 +131,19 @@ def credits_paid(attempts: Iterable[Attempt]) -> Credits:
 
 
 def credits_committed(attempts: Iterable[Attempt]) -> Credits:
-    """Return what the attempts at a job have cost, and what is held for the refunds of those that
-    failed."""
-    return sum((max(_paid(attempt), _held_for_refund(attempt)) for attempt in attempts), ZERO)
+    """Return what the attempts at a job have cost, and what is held for refunds of failed ones."""
+    return sum((_paid(each) + _held_for_refund(each) for each in attempts), ZERO)
 
 
 def _paid(attempt: Attempt) -> Credits:
     if attempt.status is AttemptStatus.FAILED:
-        return min(attempt.consumed, attempt.credits - attempt.refunded)
+        return attempt.spent
     if attempt.status in _PAID:
         return attempt.credits
     return ZERO
 
 
 def _held_for_refund(attempt: Attempt) -> Credits:
-    if attempt.status is not AttemptStatus.FAILED:
-        return ZERO
-    return attempt.credits - attempt.refunded - attempt.forgotten
+    if attempt.status is AttemptStatus.FAILED:
+        return attempt.held
+    return ZERO

@@ -89,10 +89,10 @@ BLOCKING_CODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HoldRequest:
-    """A request to hold the credits of a job and of ``uploads`` images that are not uploaded or
-    being uploaded.
+    """A request to hold the credits of a job and of its ``uploads``.
 
-    ``held`` are the credits held already for a submit in doubt that is sent again.
+    These are the images that are neither uploaded nor being uploaded. ``held`` are the credits held
+    already for a submit in doubt that is sent again.
     """
 
     shape: Shape
@@ -102,7 +102,9 @@ class HoldRequest:
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """The shapes whose prices the request depends on."""
-        return (self.shape, UPLOAD) if self.uploads else (self.shape,)
+        if not self.uploads:
+            return (self.shape,)
+        return self.shape, UPLOAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,13 @@ class SlowStart:
         return max(1, 2 * self.answered)
 
     def after(self, expected: Credits | None, charged: Credits) -> SlowStart:
-        """Return the limit after an answer; ``expected`` is the highest price seen before, None if
-        none was."""
-        surprise = expected is not None and charged > expected
-        return SlowStart() if surprise else SlowStart(self.answered + 1)
+        """Return the limit after an answer.
+
+        ``expected`` is the highest price seen before, None if none was.
+        """
+        if expected is not None and charged > expected:
+            return SlowStart()
+        return SlowStart(self.answered + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,8 @@ def decide_admission(
     ``budget`` is None if there is no cap.
     """
     need = Need.of(request, ledger.prices)
-    if (error := price_above_ceiling(request, ledger.prices)) is not None:
+    error = price_above_ceiling(request, ledger.prices)
+    if error is not None:
         return Block(error)
     if state.unanswered >= state.limit or state.is_one_alone:
         return Wait()
@@ -200,8 +206,10 @@ def decide_admission(
         return _beside_refunds(request, ledger, budget, state)
     if state.unanswered:
         return Wait()
+    if state.alone_in_doubt and state.others_active:
+        return Wait()
     if state.alone_in_doubt:
-        return Wait() if state.others_active else Block(_price_in_doubt(request))
+        return Block(_price_in_doubt(request))
     return _ask_account(request, need, Admit(left, alone=True), state)
 
 
@@ -225,20 +233,20 @@ def _beside_refunds(
 
 def _ask_account(request: HoldRequest, need: Need, admit: Admit, state: AdmissionState) -> Decision:
     account = state.account_left
-    if not state.account_closed and (account is None or need.fits_account(account)):
+    is_too_small = account is not None and not need.fits_account(account)
+    if not state.account_closed and not is_too_small:
         return admit
     if state.others_active:
         return Wait()
-    if state.account_closed or request.uploads:
-        if account is not None and need.fits_account(account):
-            return Block(purchase_refused(account, state.refusal))
+    if not state.account_closed and not request.uploads:
+        return admit
+    if account is None or is_too_small:
         return Block(account_exhausted(account, need.expected, is_open=need.is_open))
-    return admit
+    return Block(purchase_refused(account, state.refusal))
 
 
 def uploads_are_uncounted(ledger: Ledger) -> bool:
-    """Whether too many uploads went unanswered before any answer had named a price, so their cost
-    is unknown."""
+    """Whether too many uploads were never answered before any answer had named a price."""
     return ledger.uncounted_uploads >= _MOST_UNCOUNTED
 
 
@@ -252,11 +260,13 @@ def budget_for(
     """
     total = ledger.committed
     for shape, count in with_uploads(jobs, uploads).items():
-        need = Need.of(HoldRequest(shape), ledger.prices)
-        price = guess if need.is_open else need.least
-        if price is None:
+        need = Need.of_one(shape, ledger.prices)
+        if not need.is_open:
+            total += need.least * count
+        elif guess is not None:
+            total += guess * count
+        else:
             return None
-        total += price * count
     return total
 
 
@@ -287,10 +297,12 @@ def hold_for_submit(
     Returns None if the bundle no longer covers the bound or, for a job admitted alone, the expected
     price: the images cost more than expected, and the job has to be admitted again.
     """
-    need = Need.of(HoldRequest(shape), prices)
+    need = Need.of_one(shape, prices)
     if need.bound is not None and need.bound <= bundle:
         return need.bound
-    return bundle if alone and need.fits(bundle) else None
+    if alone and need.fits(bundle):
+        return bundle
+    return None
 
 
 def hold_is_too_small(
@@ -309,7 +321,7 @@ def hold_is_too_small(
     """
     if ledger.committed - uncounted > budget:
         return True
-    return not _covers_submit(Need.of(HoldRequest(shape), ledger.prices), hold, alone=alone)
+    return not Need.of_one(shape, ledger.prices).is_covered(hold, alone=alone)
 
 
 def may_resend(
@@ -327,14 +339,8 @@ def may_resend(
     the hold is at least what the earlier try may have cost, so it may be larger than the request
     needs now.
     """
-    need = Need.of(HoldRequest(shape), ledger.prices)
-    return _covers_submit(
-        need, min(hold, budget - ledger.committed + uncounted + hold), alone=alone
-    )
-
-
-def _covers_submit(need: Need, credits: Credits, *, alone: bool) -> bool:
-    return need.fits(credits) if alone else need.bound is not None and need.bound <= credits
+    left = budget - ledger.committed + uncounted + hold
+    return Need.of_one(shape, ledger.prices).is_covered(min(hold, left), alone=alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,47 +360,54 @@ class Need:
     @classmethod
     def of(cls, request: HoldRequest, prices: PriceBook) -> Need:
         """Add up the job and its uploads."""
-        job = cls._of_one(prices, request.shape)
+        job = cls.of_one(request.shape, prices)
         if not request.uploads:
             return job
-        upload, count = cls._of_one(prices, UPLOAD), request.uploads
+        upload, count = cls.of_one(UPLOAD, prices), request.uploads
+        bound = None
+        if job.bound is not None and upload.bound is not None:
+            bound = job.bound + upload.bound * count
         return cls(
-            bound=None
-            if job.bound is None or upload.bound is None
-            else job.bound + upload.bound * count,
+            bound,
             least=job.least + upload.least * count,
             expected=job.expected + upload.expected * count,
             is_open=job.is_open or upload.is_open,
         )
 
-    def fits(self, left: Credits) -> bool:
-        """Whether the rest of the budget covers the expected price, or the ceiling if one is
-        declared."""
-        return _covers(left, self.least, is_open=self.is_open)
-
-    def fits_account(self, available: Credits) -> bool:
-        return _covers(available, self.expected, is_open=self.is_open)
-
     @classmethod
-    def _of_one(cls, prices: PriceBook, shape: Shape) -> Need:
+    def of_one(cls, shape: Shape, prices: PriceBook) -> Need:
         """Return the need of one job without its uploads, or of one upload."""
         ceiling, seen = prices.ceiling_of(shape), prices.expected(shape)
-        least = ceiling if ceiling is not None else seen
-        expected = seen if seen is not None else ceiling
+        least, expected = ceiling, seen
+        if least is None:
+            least = seen
+        if expected is None:
+            expected = ceiling
         return cls(prices.bound(shape), least or ZERO, expected or ZERO, is_open=least is None)
 
+    def fits(self, left: Credits) -> bool:
+        """Whether the rest of the budget covers the ceiling, or else the expected price."""
+        return left > self.least or (left == self.least and not self.is_open)
 
-def _covers(available: Credits, amount: Credits, *, is_open: bool) -> bool:
-    return available > amount if is_open else available >= amount
+    def fits_account(self, available: Credits) -> bool:
+        return available > self.expected or (available == self.expected and not self.is_open)
+
+    def is_covered(self, hold: Credits, *, alone: bool) -> bool:
+        """Whether a submit may be sent on a hold of this size."""
+        if alone:
+            return self.fits(hold)
+        return self.bound is not None and self.bound <= hold
 
 
 def ceiling_error(shape: Shape, charged: Credits, ceiling: Credits) -> ErrorInfo:
     """Return the error for a price above the declared ceiling."""
-    what, key = "an upload" if shape == UPLOAD else "a job", _ceiling_key(shape)
-    where = "" if shape == UPLOAD else f" on {shape.name}"
+    key = _ceiling_key(shape)
+    what = f"a job on {shape.name}"
+    if shape == UPLOAD:
+        what = "an upload"
     return ErrorInfo(
         PRICE_ABOVE_CEILING,
-        f"{what}{where} costs {format_credits(charged)} credits, above {key} ({format_credits(ceiling)})",
+        f"{what} costs {format_credits(charged)} credits, above {key} ({format_credits(ceiling)})",
         hint=f"raise budget.{key} if the price is acceptable, and run the same command again",
     )
 
@@ -407,30 +420,29 @@ def repricing_error(
     *,
     seen_before: Credits | None = None,
 ) -> ErrorInfo | None:
-    """Return the error that ends all buying if the price in a job's record exceeds its bound; None
-    if it doesn't.
+    """Return the error that ends all buying if the price in a job's record exceeds its bound.
 
     The bound is the declared ceiling, else ``SURGE`` times the highest price seen. ``seen_before``
     is the price that bounded the submit: for a new shape that of its workflow, until an answer
     names one for the shape.
     """
     ceiling = prices.ceiling_of(shape)
-    if ceiling is not None:
-        return ceiling_error(shape, recorded, ceiling) if recorded > ceiling else None
+    if ceiling is not None and recorded > ceiling:
+        return ceiling_error(shape, recorded, ceiling)
     known = max(answered, prices.expected(shape) or ZERO, seen_before or ZERO)
-    if not known or recorded <= SURGE * known:
+    if ceiling is not None or not known or recorded <= SURGE * known:
         return None
     return ErrorInfo(
         PRICE_ROSE,
         f"a job on {shape.name} costs {format_credits(recorded)} credits by its record, but cost"
         f" {format_credits(answered)} by the answer to its submit",
-        hint="compare both with the gateway's ledger (crucible-batch check), and set budget.max_credits_per_job",
+        hint="compare both with the gateway's ledger (crucible-batch check), "
+        "and set budget.max_credits_per_job",
     )
 
 
 def price_above_ceiling(request: HoldRequest, prices: PriceBook) -> ErrorInfo | None:
-    """Return the error if the highest price seen, of the job or an upload, exceeds the declared
-    ceiling."""
+    """Return the error if the highest price seen of the job or an upload exceeds its ceiling."""
     for shape in request.shapes:
         ceiling, expected = prices.ceiling_of(shape), prices.expected(shape)
         if ceiling is not None and expected is not None and expected > ceiling:
@@ -441,43 +453,60 @@ def price_above_ceiling(request: HoldRequest, prices: PriceBook) -> ErrorInfo | 
 def _budget_exhausted(
     request: HoldRequest, ledger: Ledger, budget: Credits, need: Need
 ) -> ErrorInfo:
-    used, cap, least = (format_credits(amount) for amount in (ledger.committed, budget, need.least))
-    held = f" ({format_credits(ledger.held)} of them held)" if ledger.held else ""
+    used = f"{format_credits(ledger.committed)} of {format_credits(budget)} credits used"
+    if ledger.held:
+        used += f" ({format_credits(ledger.held)} of them held)"
+    message = f"{used}; the next job {_needed(request, ledger.prices, need)}"
+    return ErrorInfo(BUDGET_EXHAUSTED, message, hint=_hint(request, ledger, budget, need))
+
+
+def _needed(request: HoldRequest, prices: PriceBook, need: Need) -> str:
+    least = format_credits(need.least)
+    if need.bound == need.least and _ceilings_above_prices(request, prices):
+        if not request.uploads:
+            return f"may cost up to {least}, its declared ceiling"
+        uploads = "upload"
+        if request.uploads > 1:
+            uploads = "uploads"
+        return f"may cost up to {least} with its {uploads}, by the declared ceilings"
+    if need.is_open:
+        return f"needs more than {least}"
+    return f"needs {least}"
+
+
+def _hint(request: HoldRequest, ledger: Ledger, budget: Credits, need: Need) -> str:
     ceilings = _ceilings_above_prices(request, ledger.prices)
-    needs = f"needs {'more than ' if need.is_open else ''}{least}"
-    if ceilings and need.bound == need.least:
-        with_uploads = (
-            f" with its upload{'s' if request.uploads > 1 else ''}, by the declared ceilings"
-        )
-        needs = (
-            f"may cost up to {least}{with_uploads if request.uploads else ', its declared ceiling'}"
-        )
     left = budget - ledger.committed + request.held
-    lower = f"lower {' or '.join(ceilings)}"
     can_lower = bool(ceilings) and Need.of(request, ledger.prices.without_ceilings()).fits(left)
+    ways = "or raise the budget"
+    if can_lower:
+        ways = f"raise the budget, or lower {' or '.join(ceilings)}"
     if ledger.held and need.fits(budget - ledger.spent):
-        ways = f", raise the budget, or {lower}" if can_lower else ", or raise the budget"
-        what = "unanswered requests" + (
-            " and refunds that were not seen" if ledger.held_for_refunds else ""
-        )
-        hint = f"credits are held for {what}: run the same command again{_IF_GONE}{ways}"
-        if ledger.held_for_uploads and ledger.prices.upload_ceiling is None:
-            uploads = format_credits(ledger.held_for_uploads)
-            hint += f"; {uploads} are held for uploads: set budget.max_credits_per_upload to count each at that price"
-    elif can_lower:
-        hint = f"raise the budget, or {lower}, and run the same command again"
-    else:
-        hint = (
-            "raise the budget and run the same command again; completed jobs are not paid for again"
-        )
-    return ErrorInfo(
-        BUDGET_EXHAUSTED, f"{used} of {cap} credits used{held}; the next job {needs}", hint=hint
+        return f"{_held_for(ledger)}: run the same command again{_IF_GONE}, {ways}{_bound(ledger)}"
+    if can_lower:
+        return f"{ways}, and run the same command again"
+    return "raise the budget and run the same command again; completed jobs are not paid for again"
+
+
+def _held_for(ledger: Ledger) -> str:
+    if ledger.held_for_refunds:
+        return "credits are held for unanswered requests and refunds that were not seen"
+    return "credits are held for unanswered requests"
+
+
+def _bound(ledger: Ledger) -> str:
+    """Return how to lower what is held for uploads, if that is possible."""
+    if not ledger.held_for_uploads or ledger.prices.upload_ceiling is not None:
+        return ""
+    uploads = format_credits(ledger.held_for_uploads)
+    return (
+        f"; {uploads} are held for uploads: "
+        "set budget.max_credits_per_upload to count each at that price"
     )
 
 
 def _ceilings_above_prices(request: HoldRequest, prices: PriceBook) -> list[str]:
-    """Return the keys of the declared ceilings that are above every price seen, and so decide the
-    request."""
+    """Return the keys of the declared ceilings that decide: those above every price seen."""
     quoted = ((shape, prices.ceiling_of(shape), prices.expected(shape)) for shape in request.shapes)
     return [
         f"budget.{_ceiling_key(shape)}"
@@ -487,23 +516,26 @@ def _ceilings_above_prices(request: HoldRequest, prices: PriceBook) -> list[str]
 
 
 def _ceiling_key(shape: Shape) -> str:
-    return "max_credits_per_upload" if shape == UPLOAD else "max_credits_per_job"
+    if shape == UPLOAD:
+        return "max_credits_per_upload"
+    return "max_credits_per_job"
 
 
 def _uploads_uncounted(ledger: Ledger) -> ErrorInfo:
     return ErrorInfo(
         BUDGET_EXHAUSTED,
-        f"the answers to {ledger.uncounted_uploads} uploads were lost before the price of an upload was known, so their"
-        " cost is unknown",
-        hint="set budget.max_credits_per_upload, so that each counts at that price, and run the same command again",
+        f"the answers to {ledger.uncounted_uploads} uploads were lost before the price of an "
+        "upload was known, so their cost is unknown",
+        hint="set budget.max_credits_per_upload, so that each counts at that price, "
+        "and run the same command again",
     )
 
 
 def _price_in_doubt(request: HoldRequest) -> ErrorInfo:
     return ErrorInfo(
         BUDGET_EXHAUSTED,
-        f"the price of a job on {request.shape.name} has no upper limit within the budget, and an earlier submit is"
-        " still unanswered",
-        hint=f"run the same command again{_IF_GONE}, with --resubmit-unknown if it suggests that; or set"
-        " budget.max_credits_per_job",
+        f"the price of a job on {request.shape.name} has no upper limit within the budget, "
+        "and an earlier submit is still unanswered",
+        hint=f"run the same command again{_IF_GONE}, with --resubmit-unknown if it suggests that; "
+        "or set budget.max_credits_per_job",
     )

@@ -1,22 +1,22 @@
 """The circuit breaker: consecutive failures that end a run early.
 
-    answer                                scope           consecutive   effect
-    no answer, 5xx, after all tries       the gateway     5             stop immediately, exit 5
-    no answer for as long as is allowed   the gateway     1             stop immediately, exit 5 (``core.outage``)
-    a page of the edge, 430 to 499        the gateway     1             buy nothing more, exit 5
-    429 after all tries                   the gateway     5             buy nothing more, exit 5
-    403, 405, other 4xx below 429 (**)    every job       5 alike       buy nothing more, exit 5
-    ACCOUNT_..., FORBIDDEN, by any 4xx    every job       5 alike       buy nothing more, exit 5
-    404, or a code WORKFLOW_... (***)     the workflow    1             fail the workflow's other jobs unsent
-    400, 409, 413, 415, 422               the job         never         none
-    ASSET_..., or a code never retried    the job         never         none
-    no record of a job just bought (*)    the gateway     5             buy nothing more, exit 5
-    a job failed after all attempts       unknown         20 alike      buy nothing more, exit 5
-    ... by a code never retried           the job         never         none
+    answer                               scope         consecutive  effect
+    no answer, 5xx, after all tries      the gateway   5            stop immediately, exit 5
+    no answer for as long as is allowed  the gateway   1            stop immediately, exit 5 (+)
+    a page of the edge, 430 to 499       the gateway   1            buy nothing more, exit 5
+    429 after all tries                  the gateway   5            buy nothing more, exit 5
+    403, 405, other 4xx below 429 (**)   every job     5 alike      buy nothing more, exit 5
+    ACCOUNT_..., FORBIDDEN, by any 4xx   every job     5 alike      buy nothing more, exit 5
+    404, or a code WORKFLOW_... (***)    the workflow  1            fail its other jobs unsent
+    400, 409, 413, 415, 422              the job       never        none
+    ASSET_..., or a code never retried   the job       never        none
+    no record of a job just bought (*)   the gateway   5            buy nothing more, exit 5
+    a job failed after all attempts      unknown       20 alike     buy nothing more, exit 5
+    ... by a code never retried          the job       never        none
 
-(*) Only if the record is to be compared with the answer to the submit: ``core.budget``. (**) Not
-401, which ends the run with exit code 3, nor 402, which stops all purchases until a refund. (***)
-With another status than 400, 409, 413, 415 and 422.
+(+) By ``core.outage``. (*) Only if the record is to be compared with the answer to the submit:
+``core.budget``. (**) Not 401, which ends the run with exit code 3, nor 402, which stops all
+purchases until a refund. (***) With another status than 400, 409, 413, 415 and 422.
 
 A 429 counts only while the gateway refuses every submit (``ConcurrencyLimit.is_silent``). *Alike*
 is the same status and code.

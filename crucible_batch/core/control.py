@@ -1,4 +1,4 @@
-"""Commands to a running run, given from outside: what they are, and what the journal keeps of them."""
+"""Commands to a running run, given from outside, and what the journal keeps of them."""
 
 from __future__ import annotations
 

@@ -91,7 +91,8 @@ def parse_figure(value: object) -> Credits:
 
 def _finite(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
-        raise ValueError(f"{value!r} is not an amount of credits")  # noqa: TRY004 - one error for all invalid amounts
+        # One error for all invalid amounts.
+        raise ValueError(f"{value!r} is not an amount of credits")  # noqa: TRY004
     try:
         amount = Decimal(value)
     except InvalidOperation:

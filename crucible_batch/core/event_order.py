@@ -57,7 +57,7 @@ class EventOrder:
         self._created: set[str] = set()
 
     def accept(self, subject: str, event: Event) -> bool:
-        """Record an event and return True; return False, and record nothing, if it is impossible."""
+        """Record an event and return True, or return False if it is impossible."""
         if isinstance(event, AssetEvent):
             return subject.startswith(ASSET_PREFIX) and self._accept_asset_event(subject, event)
         return not subject.startswith(ASSET_PREFIX) and self._accept_job_event(subject, event)
@@ -71,7 +71,9 @@ class EventOrder:
             # It changes no phase; only for a job whose hold has ended does it carry the amount
             # spent.
             return (event.settled is None) is (subject in self._jobs)
-        after = _AFTER_HELD[event.images] if isinstance(event, Held) else _AFTER.get(type(event))
+        after = _AFTER.get(type(event))
+        if isinstance(event, Held):
+            after = _AFTER_HELD[event.images]
         if after is not None:
             self._jobs[subject] = after
         else:

@@ -177,7 +177,7 @@ class Consumed(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundForgotten(_Event):
-    """A person, ``by``, has released ``credits`` that were held for the refund of a failed attempt."""
+    """A person, ``by``, has released ``credits`` held for the refund of a failed attempt."""
 
     attempt: int
     credits: StoredCredits
@@ -301,7 +301,7 @@ class NotCreated(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost(_Event):
-    """An intent was never answered, and its asset isn't listed: whether it was charged is unknown."""
+    """An intent was never answered, and its asset isn't listed: it may have been charged."""
 
     nonce: str
 

@@ -10,7 +10,8 @@ The phases of a job. ``decide`` reads nothing but the job:
     PREPARING    Prepare           Prepared -> SUBMITTING; HoldReleased -> READY; Refused -> FAILED
     SUBMITTING   Submit            Accepted -> IN_FLIGHT; HoldReleased -> READY; Refused -> FAILED;
                                    SubmitUnknown -> UNKNOWN
-    IN_FLIGHT    Poll              Succeeded -> FETCHING; Failed -> READY (next attempt) or FAILED; JobLost -> VANISHED
+    IN_FLIGHT    Poll              Succeeded -> FETCHING; JobLost -> VANISHED;
+                                   Failed -> READY (next attempt) or FAILED
     FETCHING     Fetch (an output) Saved -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
                  or RecheckOutputs Listed -> FETCHING or SUCCEEDED; Unavailable -> UNAVAILABLE
     SUCCEEDED    -                 Missed, Listed (more) -> FETCHING; Relocated -> SUCCEEDED
@@ -35,8 +36,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, repriced
+from crucible_batch.core.attempt import Attempt, AttemptStatus, RefundEvent, repriced
 from crucible_batch.core.events import (
     Accepted,
     AssetEvent,
@@ -124,7 +126,9 @@ class Job:
 
     def number_of(self, index: int) -> int | None:
         """Return the gateway's number of an output, None if it wasn't recorded."""
-        return self.numbers[index] if self.numbers is not None else None
+        if self.numbers is None:
+            return None
+        return self.numbers[index]
 
     @property
     def is_settled(self) -> bool:
@@ -184,10 +188,10 @@ def decide(job: Job) -> Command | None:
         case Phase.IN_FLIGHT:
             return Poll(_job_id(job))
         case Phase.FETCHING:
-            index = next(
-                (index for index in range(job.expected or 0) if index not in job.outputs), None
-            )
-            return RecheckOutputs(_job_id(job)) if index is None else Fetch(_job_id(job), index)
+            for index in range(job.expected or 0):
+                if index not in job.outputs:
+                    return Fetch(_job_id(job), index)
+            return RecheckOutputs(_job_id(job))
         case (
             Phase.SUCCEEDED
             | Phase.FAILED
@@ -195,9 +199,8 @@ def decide(job: Job) -> Command | None:
             | Phase.UNAVAILABLE
             | Phase.VANISHED
             | Phase.UNREADABLE
+            | Phase.BLOCKED
         ):
-            return None
-        case Phase.BLOCKED:
             return None
 
 
@@ -214,48 +217,23 @@ def evolve(job: Job, event: JobEvent) -> Job:
         case Held():
             return _held(job, event)
         case Prepared(assets=assets):
-            attempt = replace(job.current, prepared_at=event.at)
-            return replace(
-                job, phase=Phase.SUBMITTING, assets=assets, attempts=_ending_in(job, attempt)
-            )
+            attempts = _with_current(job, prepared_at=event.at)
+            return replace(job, phase=Phase.SUBMITTING, assets=assets, attempts=attempts)
         case Accepted():
-            attempt = replace(
-                job.current,
-                status=AttemptStatus.ACCEPTED,
-                job_id=event.job_id,
-                credits=event.credits,
-                reused=event.reused,
-                accepted_at=event.at,
-            )
-            attempts = _ending_in(job, attempt)
-            return replace(
-                job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None
-            )
-        case HoldReleased(error=error):
-            return _closed(job, AttemptStatus.DECLINED, error, event.at, Phase.READY)
-        case Refused(error=error):
-            return _closed(job, AttemptStatus.REFUSED, error, event.at, Phase.FAILED)
-        case SubmitUnknown(error=error):
-            return replace(
-                _closed(job, AttemptStatus.UNKNOWN, error, event.at, Phase.UNKNOWN), in_doubt=True
-            )
+            return _accepted(job, event)
+        case HoldReleased() | Refused() | SubmitUnknown() | JobLost():
+            status, phase = _ENDED_BY[type(event)]
+            ended = _closed(job, status, event.error, event.at, phase)
+            return replace(ended, in_doubt=ended.in_doubt or isinstance(event, SubmitUnknown))
         case Repriced(credits=recorded, settled=settled):
             attempt = repriced(job.current, recorded, has_succeeded=settled is not None)
-            return replace(job, attempts=_ending_in(job, attempt))
-        case Succeeded(outputs=expected, numbers=numbers):
-            ended = _closed(
-                job,
-                AttemptStatus.SUCCEEDED,
-                None,
-                event.at,
-                Phase.FETCHING,
-                running_at=event.running_at,
-            )
-            return replace(ended, expected=expected, numbers=numbers, may_grow=numbers is not None)
-        case Failed() | Refunded() | Consumed() | RefundForgotten():
-            return _after_failure(job, event)
-        case JobLost(error=error):
-            return _closed(job, AttemptStatus.VANISHED, error, event.at, Phase.VANISHED)
+            return replace(job, attempts=(*job.attempts[:-1], attempt))
+        case Succeeded():
+            return _succeeded(job, event)
+        case Failed():
+            return _failed(job, event)
+        case Refunded() | Consumed() | RefundForgotten():
+            return _after_refund(job, event)
         case Saved() | Missed() | Relocated() | Listed():
             return _about_output(job, event)
         case Unavailable(error=error):
@@ -265,8 +243,10 @@ def evolve(job: Job, event: JobEvent) -> Job:
 
 
 def replay(job: Job, events: Iterable[Event]) -> Job:
-    """Return the job after a journal's events. With the first impossible event it becomes
-    unreadable and keeps the state before it."""
+    """Return the job after a journal's events.
+
+    With the first impossible event it becomes unreadable and keeps the state before it.
+    """
     for event in events:
         if isinstance(event, AssetEvent):
             return _unreadable(job, f"the event {event_name(event)} is impossible for a job")
@@ -280,9 +260,10 @@ def replay(job: Job, events: Iterable[Event]) -> Job:
 def _unreadable(job: Job, why: str) -> Job:
     error = ErrorInfo(
         IMPOSSIBLE_HISTORY,
-        f"the journal contradicts itself about this job ({why}); nothing more is bought for it, and its holds are kept",
-        hint="restore the run directory from a backup; or search for the job with crucible-batch check,"
-        " and if it is missing there, run it with another --run-id",
+        f"the journal contradicts itself about this job ({why}); "
+        "nothing more is bought for it, and its holds are kept",
+        hint="restore the run directory from a backup; or search for the job with "
+        "crucible-batch check, and if it is missing there, run it with another --run-id",
     )
     return replace(job, phase=Phase.UNREADABLE, error=error)
 
@@ -315,6 +296,15 @@ ALLOWED_PHASES: Mapping[type[JobEvent], frozenset[Phase]] = {
 }
 
 
+_ENDED_BY: Mapping[type[JobEvent], tuple[AttemptStatus, Phase]] = {
+    HoldReleased: (AttemptStatus.DECLINED, Phase.READY),
+    Refused: (AttemptStatus.REFUSED, Phase.FAILED),
+    SubmitUnknown: (AttemptStatus.UNKNOWN, Phase.UNKNOWN),
+    JobLost: (AttemptStatus.VANISHED, Phase.VANISHED),
+}
+"""The states of the attempt and of its job after an event that gives the attempt up."""
+
+
 def _job_id(job: Job) -> str:
     job_id = job.current.job_id
     if job_id is None:
@@ -322,9 +312,9 @@ def _job_id(job: Job) -> str:
     return job_id
 
 
-def _ending_in(job: Job, attempt: Attempt) -> tuple[Attempt, ...]:
-    """Return the job's attempts with ``attempt`` in place of the newest."""
-    return (*job.attempts[:-1], attempt)
+def _with_current(job: Job, **changes: Any) -> tuple[Attempt, ...]:
+    """Return the job's attempts with changed fields of the newest."""
+    return (*job.attempts[:-1], replace(job.current, **changes))
 
 
 def _held(job: Job, event: Held) -> Job:
@@ -352,14 +342,40 @@ def _closed(
     """End the current attempt, if one was begun, and change to ``phase``."""
     if not job.attempts or job.phase in {Phase.READY, Phase.FAILED}:
         return replace(job, phase=phase, error=error)
-    attempt = replace(job.current, status=status, error=error, ended_at=at, running_at=running_at)
-    return replace(job, phase=phase, error=error, attempts=_ending_in(job, attempt))
+    attempts = _with_current(job, status=status, error=error, ended_at=at, running_at=running_at)
+    return replace(job, phase=phase, error=error, attempts=attempts)
 
 
-def _after_failure(job: Job, event: Failed | Refunded | Consumed | RefundForgotten) -> Job:
-    if isinstance(event, Failed):
-        return _failed(job, event)
-    return replace(job, attempts=tuple(after_refund(attempt, event) for attempt in job.attempts))
+def _accepted(job: Job, event: Accepted) -> Job:
+    attempts = _with_current(
+        job,
+        status=AttemptStatus.ACCEPTED,
+        job_id=event.job_id,
+        credits=event.credits,
+        reused=event.reused,
+        accepted_at=event.at,
+    )
+    return replace(job, phase=Phase.IN_FLIGHT, attempts=attempts, in_doubt=False, error=None)
+
+
+def _succeeded(job: Job, event: Succeeded) -> Job:
+    ended = _closed(
+        job, AttemptStatus.SUCCEEDED, None, event.at, Phase.FETCHING, running_at=event.running_at
+    )
+    return replace(
+        ended,
+        expected=event.outputs,
+        numbers=event.numbers,
+        may_grow=event.numbers is not None,
+    )
+
+
+def _after_refund(job: Job, event: RefundEvent) -> Job:
+    attempts = [
+        attempt.after(event) if attempt.number == event.attempt else attempt
+        for attempt in job.attempts
+    ]
+    return replace(job, attempts=tuple(attempts))
 
 
 def _failed(job: Job, event: Failed) -> Job:
@@ -380,7 +396,9 @@ def _next_number(job: Job) -> int:
     if not job.attempts or job.current.number != job.attempt:
         return job.attempt
     is_known = job.current.error is not None and job.current.error.code == KEY_REUSED
-    return job.attempt + 1 if job.current.job_id is not None or is_known else job.attempt
+    if job.current.job_id is not None or is_known:
+        return job.attempt + 1
+    return job.attempt
 
 
 def _about_output(job: Job, event: Saved | Missed | Relocated | Listed) -> Job:
@@ -397,11 +415,11 @@ def _about_output(job: Job, event: Saved | Missed | Relocated | Listed) -> Job:
 
 def _saved(job: Job, event: Saved) -> Job:
     outputs = {**job.outputs, event.index: event}
-    done = len(outputs) >= (job.expected or 0) and not job.may_grow
-    phase = Phase.SUCCEEDED if done else Phase.FETCHING
-    return replace(
-        job, outputs=outputs, missed=_without(job.missed, event.index), phase=phase, error=None
-    )
+    phase = Phase.FETCHING
+    if len(outputs) >= (job.expected or 0) and not job.may_grow:
+        phase = Phase.SUCCEEDED
+    missed = _without(job.missed, event.index)
+    return replace(job, outputs=outputs, missed=missed, phase=phase, error=None)
 
 
 def _listed(job: Job, listed: tuple[int, ...]) -> Job:
@@ -413,15 +431,15 @@ def _listed(job: Job, listed: tuple[int, ...]) -> Job:
 
 
 def _missed(job: Job, index: int) -> Job:
-    gone = {**job.missed, index: job.outputs[index]} if index in job.outputs else job.missed
-    return replace(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=gone)
+    missed = dict(job.missed)
+    if index in job.outputs:
+        missed[index] = job.outputs[index]
+    return replace(job, phase=Phase.FETCHING, outputs=_without(job.outputs, index), missed=missed)
 
 
 def _relocated(job: Job, event: Relocated) -> Job:
-    if (
-        event.index not in job.outputs
-    ):  # missed in the meantime: it is saved again at its planned path
-        return job
+    if event.index not in job.outputs:
+        return job  # missed in the meantime: it is saved again at its planned path
     moved = replace(job.outputs[event.index], path=event.path)
     return replace(job, outputs={**job.outputs, event.index: moved})
 

@@ -5,21 +5,23 @@ crash gives the same ledger. A hold ends only with a definite answer; without an
 
     Held         the attempt's credits are held
     Intended     part of the payer's hold becomes the image's
-    Created      the image's hold ends: the charge is spent, the rest returns to the payer's hold; if the charge is
-                 assumed, the rest of the bound stays held, as after Lost
+    Created      the image's hold ends: the charge is spent, the rest returns to the payer's hold;
+                 if the charge is assumed, the rest of the bound stays held, as after Lost
     NotCreated   the image's hold returns to its payer
     Prepared     the attempt's hold is trimmed to the job alone
     Accepted     the hold becomes the gateway's own price
-    Repriced     the hold rises to the price in the job's record, if that is higher; so does the amount spent for a job
-                 that has vanished or succeeded
+    Repriced     the hold rises to the price in the job's record, if that is higher; so does the
+                 amount spent for a job that has vanished or succeeded
     Succeeded    held -> spent
-    Failed       the price stays held for the refund, beside the hold of the next attempt (``core/refunds.py``)
+    Failed       the price stays held for the refund, beside the hold of the next attempt
+                 (``core/refunds.py``)
     Refunded     held for the refund -> refunded
     Consumed     held for the refund -> spent, until a refund follows
     RefundForgotten   what is held for the refund is released by a person
-    JobLost      held -> spent (no refund was reported; held again if the job is later found to have failed)
+    JobLost      held -> spent (no refund was reported; held again if the job is later found to
+                 have failed)
     HoldReleased, Refused   the hold ends: nothing was bought
-    Deleted      the rebate is refunded, up to the amount that this directory was charged for the image
+    Deleted      the rebate is refunded, up to what this directory was charged for the image
     Lost         the image stays held at its bound; the rest of its hold returns to its payer
     NotCharged   what is held or assumed for an upload without an answer ends
     all others   no change
@@ -33,6 +35,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from crucible_batch.core.attempt import RefundEvent
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.event_order import EventOrder
 from crucible_batch.core.events import (
@@ -70,7 +73,7 @@ from crucible_batch.core.events import (
     Uploaded,
 )
 from crucible_batch.core.prices import SURGE, UPLOAD, PriceBook, Shape
-from crucible_batch.core.refunds import FailedAttempt, RefundEvent
+from crucible_batch.core.refunds import FailedAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +118,11 @@ class _Intent:
 
 @dataclass(slots=True)
 class _Unpriced:
-    """An upload of unknown price. ``was_made``: the gateway lists it; otherwise it may not have
-    been charged.
+    """An upload of unknown price.
 
-    ``bound`` is the most that it may have cost by the prices seen when it was held, 0 if none was
-    seen, and ``maximum`` the declared maximum by which it was held. ``rebate`` is the gateway's own
-    figure.
+    ``was_made``: the gateway lists it; otherwise it may not have been charged. ``bound`` is the
+    most that it may have cost by the prices seen when it was held, 0 if none was seen, and
+    ``maximum`` the declared maximum by which it was held. ``rebate`` is the gateway's own figure.
     """
 
     subject: str
@@ -132,15 +134,14 @@ class _Unpriced:
 
 
 class Ledger:
-    """The ledger of one run directory. ``jobs`` is net of refunds; ``spent`` is jobs + uploads -
-    rebates.
+    """The ledger of one run directory.
 
-    A job takes memory only while credits are held for it, while it is lost at the gateway, or if an
-    attempt has failed.
+    ``jobs`` is net of refunds; ``spent`` is jobs + uploads - rebates. A job takes memory only while
+    credits are held for it, while it is lost at the gateway, or if an attempt has failed.
     """
 
     def __init__(self, prices: PriceBook | None = None) -> None:
-        self.prices = prices if prices is not None else PriceBook()
+        self.prices = prices or PriceBook()
         self.jobs: Credits = ZERO
         self._uploads: Credits = ZERO
         self._rebates: Credits = ZERO
@@ -185,16 +186,13 @@ class Ledger:
 
         One that was made at an unknown price counts at the highest price seen.
         """
-        return (
-            self._uploads + self.assumed_uploads * self._upload_price
-            if self._unpriced
-            else self._uploads
-        )
+        if not self._unpriced:
+            return self._uploads
+        return self._uploads + self.assumed_uploads * self._upload_price
 
     @property
     def rebates(self) -> Credits:
-        """The rebates for images, each capped at the amount in ``uploads``, whatever the gateway's
-        figure is."""
+        """The rebates for images, each at most the amount in ``uploads``."""
         if not self._unpriced:
             return self._rebates
         price = self._upload_price
@@ -202,10 +200,11 @@ class Ledger:
 
     @property
     def held(self) -> Credits:
-        """The credits that may still be spent, ``held_for_uploads`` and ``held_for_refunds``
-        included."""
+        """What may still be spent, ``held_for_uploads`` and ``held_for_refunds`` included."""
         held = self._held + self._held_for_refunds
-        return held + self.held_for_uploads if self._unpriced else held
+        if not self._unpriced:
+            return held
+        return held + self.held_for_uploads
 
     @property
     def held_for_refunds(self) -> Credits:
@@ -218,11 +217,11 @@ class Ledger:
 
     @property
     def awaits_refunds(self) -> bool:
-        """Whether a failed attempt has credits that may come back: they are held, or were charged."""
+        """Whether a failed attempt has credits held, or charged ones that may come back."""
         return any(failed.held or failed.spent for failed in self._failed.values())
 
     def job_ids(self) -> Iterator[str]:
-        """Yield the ids of the gateway jobs that may have entries yet: in flight, lost, or failed."""
+        """Yield the ids of the gateway jobs that are in flight, lost or failed."""
         for attempt in self._attempts.values():
             if attempt.job_id:
                 yield attempt.job_id
@@ -231,21 +230,24 @@ class Ledger:
 
     @property
     def held_for_uploads(self) -> Credits:
-        """The most that uploads of unknown price may have cost, beyond the amount in ``uploads``."""
+        """The most that uploads of unknown price may have cost beyond ``uploads``."""
         return (
             sum(map(self._highest_cost, self._unpriced), ZERO)
             - self.assumed_uploads * self._upload_price
         )
 
     def _highest_cost(self, upload: _Unpriced) -> Credits:
-        """Return the maximum declared when it was held, else that of this run, else the bound when
-        it was held.
+        """Return the most that an upload may have cost: at least the highest price seen.
 
-        At least the highest price seen. A maximum that is lowered later has no effect on what was
-        charged before.
+        That is the maximum declared when it was held, else that of this run, else the bound when it
+        was held. A maximum that is lowered later has no effect on what was charged before.
         """
-        ceiling = self.prices.upload_ceiling if upload.maximum is None else upload.maximum
-        return max(upload.bound if ceiling is None else ceiling, self._upload_price)
+        most = upload.maximum
+        if most is None:
+            most = self.prices.upload_ceiling
+        if most is None:
+            most = upload.bound
+        return max(most, self._upload_price)
 
     @property
     def _upload_price(self) -> Credits:
@@ -268,14 +270,11 @@ class Ledger:
 
     @property
     def beside_holds(self) -> Credits:
-        """The part of ``committed`` that is neither held for a job or an asset, nor for an upload
-        of unknown price."""
+        """``committed`` less what is held for jobs, assets, and uploads of unknown price."""
         return self.jobs + self._uploads - self._rebates + self._held_for_refunds
 
     def unpriced(self) -> Iterator[tuple[str, Credits]]:
-        """Yield each upload of unknown price: the nonce of its intent, and its part of
-        ``committed``.
-        """
+        """Yield the nonce of each upload of unknown price, and its part of ``committed``."""
         price = self._upload_price
         for each in self._unpriced:
             yield each.nonce, self._highest_cost(each) - min(each.rebate, price)
@@ -291,13 +290,14 @@ class Ledger:
 
     @property
     def uncounted_uploads(self) -> int:
-        """The number of unanswered uploads that count as 0, since nothing bounds the price of an
-        upload yet."""
-        return len(self._unpriced) if self.prices.bound(UPLOAD) is None else 0
+        """The number of unanswered uploads that count as 0, since their price has no bound yet."""
+        if self.prices.bound(UPLOAD) is not None:
+            return 0
+        return len(self._unpriced)
 
     @property
     def surprises(self) -> tuple[PriceSurprise, ...]:
-        """The largest difference for each price class, by an answer and by a record."""
+        """The largest difference of each price class, by an answer and by a record."""
         return tuple(self._surprises.values())
 
     def hold_of(self, subject: str) -> Credits:
@@ -309,9 +309,7 @@ class Ledger:
 
     @property
     def alone(self) -> Set[str]:
-        """The unanswered jobs that were admitted alone, and their uploads: they may cost more than
-        is held.
-        """
+        """The unanswered jobs and uploads that were admitted alone: they may exceed their holds."""
         return self._alone
 
     def set_hold(self, subject: str, credits: Credits, *, alone: bool) -> None:
@@ -320,7 +318,9 @@ class Ledger:
         Not journalled: lasts for this run only.
         """
         self._set_hold(subject, credits)
-        (self._alone.add if alone else self._alone.discard)(subject)
+        self._alone.discard(subject)
+        if alone:
+            self._alone.add(subject)
 
     def apply(self, subject: str, event: Event) -> None:
         """Apply one event. ``subject`` is the identity of its job or asset."""
@@ -374,9 +374,7 @@ class Ledger:
                 assert_never(event)
 
     def _apply_impossible(self, subject: str, event: Event) -> None:
-        """Apply an impossible event, or one that follows such an event: charges count, releases
-        don't.
-        """
+        """Apply an impossible event, or one after it: charges count, releases don't."""
         self._impossible.add(subject)
         if isinstance(event, Held | Prepared | Accepted | Repriced | Intended):
             self._set_hold(subject, max(event.credits, self.hold_of(subject)))
@@ -439,10 +437,13 @@ class Ledger:
             self._vanished[subject] = figure
             return
         self._set_hold(subject, figure)
-        if record > known and (shape := self._shapes.get(subject)) is not None:
-            self.prices.learn(shape, record)
-            if subject not in self._found_again:
-                self._note_surprise(shape, known, record, by_record=True)
+        shape = self._shapes.get(subject)
+        if shape is None:
+            return
+        # A lower price than the known one is neither a new highest price nor a surprise.
+        self.prices.learn(shape, record)
+        if subject not in self._found_again:
+            self._note_surprise(shape, known, record, by_record=True)
 
     def _repriced_after(self, settled: Settled, record: Credits) -> None:
         """Take the higher price of a job that has succeeded."""
@@ -460,8 +461,10 @@ class Ledger:
             self._note_surprise(shape, settled.spent, record, by_record=True)
 
     def _job_ended(self, subject: str, event: Succeeded | JobLost | Failed) -> None:
-        """Spend the hold, or keep it for the refund, and settle what counted as spent while the job
-        was lost."""
+        """Spend the hold, or keep it for the refund.
+
+        What counted as spent while the job was lost is settled.
+        """
         attempt = self._attempts.get(subject)
         amount = self._end_hold(subject)
         vanished = self._vanished.pop(subject, ZERO)
@@ -471,7 +474,8 @@ class Ledger:
         match event:
             case Succeeded():
                 self.jobs += amount
-                self.reused += amount if was_reused else ZERO
+                if was_reused:
+                    self.reused += amount
             case JobLost():
                 self.jobs += amount
                 self._vanished[subject] = amount + vanished
@@ -486,7 +490,13 @@ class Ledger:
         if not price:
             return
         failed = FailedAttempt(
-            subject, attempt.number, attempt.job_id, price, attempt.held_at, at, attempt.found
+            subject,
+            attempt.number,
+            attempt.job_id,
+            attempt.held_at,
+            failed_at=at,
+            found=attempt.found,
+            credits=price,
         )
         self._failed[subject, attempt.number] = failed
         self._held_for_refunds += failed.held
@@ -516,21 +526,18 @@ class Ledger:
 
     def _keep_bound(self, subject: str, *, was_made: bool) -> None:
         """Keep an upload at its bound, since its cost is not known. No price is learned from it."""
-        intent, was_alone = (
-            self._intents.get(subject, _Intent("", ZERO, "")),
-            subject in self._alone,
-        )
+        intent = self._intents.get(subject, _Intent("", ZERO, ""))
+        was_alone = subject in self._alone
         hold, bound = self._end_hold(subject), intent.bound
-        # One admitted alone held the rest of the budget, which may be less than its bound.
-        bound = min(bound, hold) if was_alone else bound
+        if was_alone:
+            # It held the rest of the budget, which may be less than its bound.
+            bound = min(bound, hold)
         upload = _Unpriced(subject, intent.nonce, bound, was_made, intent.maximum)
         self._unpriced.append(upload)
         self._return_to_payer(subject, hold - min(hold, self._highest_cost(upload)))
 
     def _rebated(self, subject: str, rebate: Credits) -> None:
-        """Count a rebate up to the amount that this directory was charged: nothing for an image it
-        didn't buy.
-        """
+        """Count a rebate up to what this directory was charged: 0 for an image that was found."""
         self._rebates += min(rebate, self._charges.pop(subject, ZERO))
         for upload in self._unpriced:
             if upload.was_made and upload.subject == subject:
@@ -538,21 +545,18 @@ class Ledger:
 
     def _return_to_payer(self, subject: str, amount: Credits) -> None:
         intent = self._intents.pop(subject, None)
-        # Only a payer that still has a hold takes it back; after a run that ended in between there
-        # is none.
+        # After a run that ended in between, the payer has no hold any more.
         if intent is not None and intent.payer in self._holds:
             self._set_hold(intent.payer, max(ZERO, self._holds[intent.payer] + amount))
 
     def _note_surprise(
         self, shape: Shape, held: Credits, charged: Credits, *, by_record: bool = False
     ) -> None:
-        if (
-            not held and not by_record
-        ):  # a first price in a run without a budget, which holds no bound
-            return
+        if not held and not by_record:
+            return  # a first price in a run without a budget, which holds no bound
         name = shape.price_class
-        worst = self._surprises.get((name, by_record))
-        if charged - held > (worst.charged - worst.held if worst is not None else ZERO):
+        worst = self._surprises.get((name, by_record), PriceSurprise(name, ZERO, ZERO))
+        if charged - held > worst.charged - worst.held:
             self._surprises[name, by_record] = PriceSurprise(name, held, charged, by_record)
 
     def _set_hold(self, subject: str, amount: Credits) -> None:

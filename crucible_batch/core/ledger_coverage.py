@@ -16,8 +16,7 @@ from crucible_batch.core.gateway_types import LedgerEntry
 
 @dataclass(frozen=True, slots=True)
 class LedgerCoverage:
-    """Readings that overlap, from the one begun at ``since`` to the one begun at ``until``, by our
-    clock.
+    """Readings that overlap: the first begun at ``since``, the last at ``until``, by our clock.
 
     ``keys`` are the entries of the last one (``LedgerEntry.key``), the oldest first, and ``states``
     what may change of each.
@@ -39,13 +38,15 @@ class LedgerCoverage:
         return cls(asked_at, asked_at, tuple(shown), states)
 
     def after(self, reading: LedgerCoverage) -> LedgerCoverage:
-        """Return the coverage with another reading, which has that of its own. After a gap it
-        begins again.
+        """Return the coverage with another reading, which has that of its own.
 
-        A clock that was set back in between doesn't make it begin earlier.
+        After a gap it begins again. A clock that was set back in between doesn't make it begin
+        earlier.
         """
         until = max(reading.until, self.until)
-        since = self.since if self.overlaps(reading) else until
+        since = until
+        if self.overlaps(reading):
+            since = self.since
         return LedgerCoverage(since, until, reading.keys, reading.states)
 
     def overlaps(self, reading: LedgerCoverage) -> bool:
@@ -53,8 +54,7 @@ class LedgerCoverage:
         return self._ends_within(reading) or reading._ends_within(self)
 
     def _ends_within(self, other: LedgerCoverage) -> bool:
-        """Whether another reading has the newest entries of this one, down to one that is the same
-        in both, or all."""
+        """Whether another reading has all newest entries of this one, down to an unchanged one."""
         states = dict(zip(other.keys, other.states, strict=True))
         for key, state in zip(reversed(self.keys), reversed(self.states), strict=True):
             if key not in states:
@@ -68,7 +68,7 @@ class LedgerCoverage:
         return self.since <= moment
 
     def has_lasted(self, begun: float, ended: float) -> bool:
-        """Whether all entries were seen that were made and listed between two times of our clock."""
+        """Whether all entries were seen that were made and listed between two of our times."""
         return self.since <= begun and self.until >= ended
 
 

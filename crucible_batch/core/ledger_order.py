@@ -22,7 +22,7 @@ from crucible_batch.core.ledger_statement import EntryKind, entry_kind, job_of
 
 
 def is_before(first: LedgerEntry, second: LedgerEntry) -> bool:
-    """Whether an entry is certainly older than another one, by their times or else by their places."""
+    """Whether an entry is certainly older than another, by their times or else their places."""
     if first.at is not None and second.at is not None and first.at != second.at:
         return first.at < second.at
     return first.place is not None and second.place is not None and first.place < second.place
@@ -42,7 +42,9 @@ def with_places(
     is_continued = places[: len(kept)] == kept and all(
         first < second for first, second in pairwise(kept)
     )
-    fresh = ordered[len(kept) if is_continued else 0 :]
+    fresh = ordered
+    if is_continued:
+        fresh = ordered[len(kept) :]
     new = {key: last + number for number, key in enumerate(fresh, start=1)}
     return [replace(entry, place=new.get(entry.key, known.get(entry.key))) for entry in entries]
 
@@ -52,7 +54,9 @@ def _oldest_first(entries: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
     signs = {*_signs_of_times(entries)}
     if len(signs) != 1 or not signs.issuperset(_signs_of_reservations(entries)):
         return ()
-    return entries if signs == {True} else entries[::-1]
+    if signs == {False}:
+        return entries[::-1]
+    return entries
 
 
 def _signs_of_times(entries: Sequence[LedgerEntry]) -> Iterator[bool]:
@@ -68,8 +72,10 @@ def _signs_of_reservations(entries: Sequence[LedgerEntry]) -> Iterator[bool]:
     for number, entry in enumerate(entries):
         job_id, kind = job_of(entry), entry_kind(entry, of_job=True)
         if job_id is not None and kind is not EntryKind.OTHER:
-            places = reserved if kind is EntryKind.RESERVE else later
-            places[job_id, entry.at].append(number)
+            by_name = later
+            if kind is EntryKind.RESERVE:
+                by_name = reserved
+            by_name[job_id, entry.at].append(number)
     for name in reserved.keys() & later.keys():
         if reserved[name][-1] < later[name][0]:
             yield True

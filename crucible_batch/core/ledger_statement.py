@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import LedgerEntry
@@ -34,158 +34,103 @@ class EntryKind(enum.StrEnum):
     OTHER = "other"
 
 
-_OF_JOBS = (
-    (EntryKind.RESERVE, {"reserve", "reserved", "reservation"}),
-    (EntryKind.CONSUME, {"consume", "consumed", "consumption"}),
-    (EntryKind.REFUND, {"refund", "refunded"}),
-)
-_OF_BOUGHT = _OF_JOBS[0][1] | _OF_JOBS[1][1]
-_WORDS_OF_UNDOING = frozenset(
-    (
-        *(
-            "refund",
-            "refunded",
-            "release",
-            "released",
-            "return",
-            "returned",
-            "reversal",
-            "reversed",
-            "reverse",
-        ),
-        *(
-            "cancel",
-            "canceled",
-            "cancelled",
-            "cancellation",
-            "void",
-            "voided",
-            "undo",
-            "undone",
-            "expired",
-        ),
-    )
-)
-# An entry without a job may be booked under a job's words: a rebate as "refund", an upload as
-# "consume".
-_OF_UPLOADS = (
-    (EntryKind.REBATE, {"rebate", "refund", "refunded", "delete", "deleted", "deletion"}),
-    (
-        EntryKind.UPLOAD,
-        {"upload", "uploads", "asset", "image", "consume", "consumed", "charge", "debit"},
-    ),
-)
-_WORDS_OF_REFUNDS = frozenset(
-    (
-        *("refund", "refunded", "refunds", "issued", "auto", "automatic", "full", "partial"),
-        *("job", "jobs", "generation", "credit", "credits"),
-    )
-)
-"""The words that the type of a refund may have: not a "refund_fee" or a "refund_requested"."""
-_WORDS_OF_REVERSALS = frozenset(
-    (
-        "reversal",
-        "reversed",
-        "reverse",
-        "revoked",
-        "clawback",
-        "chargeback",
-        "recharge",
-        "charge",
-        "debit",
-    )
-)
-_FINAL = frozenset(
-    (
-        *(
-            "posted",
-            "settled",
-            "completed",
-            "complete",
-            "done",
-            "final",
-            "finalized",
-            "succeeded",
-            "success",
-        ),
-        *(
-            "successful",
-            "ok",
-            "booked",
-            "applied",
-            "confirmed",
-            "cleared",
-            "closed",
-            "committed",
-            "credited",
-        ),
-        *("granted", "issued", "paid", "processed", "recorded", "refunded", "released", "returned"),
-    )
-)
-"""The words of a status that has taken effect. The contract has no list of them, so any other is
-not final: what it would release stays held."""
 _WORD = re.compile(r"[a-z]+")
 _ID = re.compile(r"[\w-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
-    """Return an entry's kind by its type; by its description if it has no job and the type has no
-    known word.
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
 
-    The kind of one that undoes a reservation or a charge of a job isn't known: it may be a refund.
+
+_RESERVED = _words("reserve reserved reservation")
+_CONSUMED = _words("consume consumed consumption")
+_UNDONE = _words(
+    "refund refunded release released return returned reversal reversed reverse cancel canceled "
+    "cancelled cancellation void voided undo undone expired"
+)
+_OF_JOBS = (
+    (EntryKind.RESERVE, _RESERVED),
+    (EntryKind.CONSUME, _CONSUMED),
+    (EntryKind.REFUND, _words("refund refunded")),
+)
+# An entry without a job may be booked under a job's words: a rebate as "refund", an upload as
+# "consume".
+_GIVEN_BACK = _words("rebate refund refunded delete deleted deletion")
+_UPLOADED = _words("upload uploads asset image consume consumed charge debit")
+_OF_UPLOADS = ((EntryKind.REBATE, _GIVEN_BACK), (EntryKind.UPLOAD, _UPLOADED))
+_OF_REFUNDS = _words(
+    "refund refunded refunds issued auto automatic full partial job jobs generation credit credits"
+)
+"""The words that the type of a refund may have: not a "refund_fee" or a "refund_requested"."""
+_OF_REVERSALS = _words(
+    "reversal reversed reverse revoked clawback chargeback recharge charge debit"
+)
+_FINAL = _words(
+    "posted settled completed complete done final finalized succeeded success successful ok booked "
+    "applied confirmed cleared closed committed credited granted issued paid processed recorded "
+    "refunded released returned"
+)
+"""The words of a status that has taken effect.
+
+The contract has no list of them, so any other is not final: what it would release stays held.
+"""
+
+
+def entry_kind(entry: LedgerEntry, *, of_job: bool) -> EntryKind:
+    """Return an entry's kind by its type.
+
+    That of one without a job is in its description if its type has no known word. The kind of one
+    that undoes a reservation or a charge of a job isn't known: it may be a refund.
     """
-    kinds = _OF_JOBS if of_job else _OF_UPLOADS
-    texts = [entry.entry_type]
+    words = _words(entry.entry_type)
     if not of_job:
-        texts.append(entry.description)
-    for text in texts:
-        words = set(_WORD.findall(text.lower()))
-        if of_job and words & _OF_BOUGHT and words & _WORDS_OF_UNDOING:
-            return EntryKind.OTHER
-        for kind, known in kinds:
-            if words & known:
-                return kind
+        words = words & (_GIVEN_BACK | _UPLOADED) or _words(entry.description)
+        return _kind(words, _OF_UPLOADS)
+    if words & (_RESERVED | _CONSUMED) and words & _UNDONE:
+        return EntryKind.OTHER
+    return _kind(words, _OF_JOBS)
+
+
+def _kind(words: Set[str], kinds: Iterable[tuple[EntryKind, Set[str]]]) -> EntryKind:
+    for kind, known in kinds:
+        if words & known:
+            return kind
     return EntryKind.OTHER
 
 
 def may_be_upload(entry: LedgerEntry, charges: Collection[Credits]) -> bool:
-    """Whether an entry without a job may be the charge of an upload. ``charges`` are those of known
-    uploads.
+    """Whether an entry without a job may be the charge of an upload.
 
-    A rebate is one by its type only: its description may have the words of a file's name. An entry
-    with other words is one if it reserves credits, or has the amount of a known charge.
+    ``charges`` are those of known uploads. A rebate is one by its type only: its description may
+    have the words of a file's name. An entry with other words is one if it reserves credits, or has
+    the amount of a known charge.
     """
-    by_type = set(_WORD.findall(entry.entry_type.lower()))
-    is_rebate = bool(by_type & _OF_UPLOADS[0][1]) and not by_type & _OF_UPLOADS[1][1]
+    by_type = _words(entry.entry_type)
+    if by_type & _GIVEN_BACK and not by_type & _UPLOADED:
+        return False
     is_known = entry_kind(entry, of_job=False) is not EntryKind.OTHER
-    return not is_rebate and (
-        is_known or is_hold(entry.entry_type) or entry_amount(entry) in charges
-    )
+    return is_known or is_hold(entry.entry_type) or entry_amount(entry) in charges
 
 
 def is_booked_refund(entry: LedgerEntry) -> bool:
-    """Whether an entry about a job certainly shows a refund that has taken effect, by its type and
-    its status.
+    """Whether an entry about a job certainly shows a refund that has taken effect.
 
-    An empty status counts as one that has taken effect.
+    That is seen by its type and its status; an empty status counts as one that has taken effect.
     """
     if entry_kind(entry, of_job=True) is not EntryKind.REFUND:
         return False
-    status = set(_WORD.findall(entry.status.lower()))
-    return (
-        _WORDS_OF_REFUNDS.issuperset(_WORD.findall(entry.entry_type.lower())) and status <= _FINAL
-    )
+    return _words(entry.entry_type) <= _OF_REFUNDS and _words(entry.status) <= _FINAL
 
 
 def takes_back(entry: LedgerEntry) -> bool:
     """Whether an entry about a job may take a refund back, by its type."""
-    return not _WORDS_OF_REVERSALS.isdisjoint(_WORD.findall(entry.entry_type.lower()))
+    return bool(_words(entry.entry_type) & _OF_REVERSALS)
 
 
 def is_hold(entry_type: str) -> bool:
     """Return whether an entry of a job reserves credits, by its type."""
-    return not _OF_JOBS[0][1].isdisjoint(_WORD.findall(entry_type.lower()))
+    return bool(_words(entry_type) & _RESERVED)
 
 
 def entry_amount(entry: LedgerEntry) -> Credits:
@@ -230,19 +175,18 @@ def _subjects(entry: LedgerEntry) -> set[str]:
 
 
 def names_several(entry: LedgerEntry) -> bool:
-    """Whether an entry without a job has several ids in its texts: it doesn't show which of them it
-    is about.
-    """
+    """Whether an entry without a job has several ids in its texts: it may be about any of them."""
     return entry.job_id is None and len(_ids(entry)) > 1
 
 
 def job_of(entry: LedgerEntry) -> str | None:
-    """Return the id of an entry's job, or the only one in its texts, in lower case; None without
-    one."""
+    """Return the id of an entry's job, or else the only one in its texts, in lower case."""
     if entry.job_id is not None:
         return entry.job_id.lower()
     ids = _ids(entry)
-    return ids.pop() if len(ids) == 1 else None
+    if len(ids) != 1:
+        return None
+    return ids.pop()
 
 
 def _ids(entry: LedgerEntry) -> set[str]:
@@ -261,8 +205,8 @@ class Clocks:
     FINE_TICK_S = 0.001  # or, where it has a fraction, to the millisecond
 
     def __init__(self, samples: Iterable[tuple[float, float, float]]) -> None:
-        """``samples`` are (held, reserved, accepted): the first and last by our clock, the second
-        by the gateway's.
+        """Take (held, reserved, accepted): first and last by our clock, the second by the
+        gateway's.
         """
         known = list(samples)
         bounds = -self.UNKNOWN_S, self.UNKNOWN_S
@@ -276,8 +220,7 @@ class Clocks:
         self.low, self.high = min(bounds), max(bounds)
 
     def surely_shown(self, statement: Statement, begun: float, ended: float | None = None) -> bool:
-        """Whether the statement certainly has an entry that was made between two times of our
-        clock.
+        """Whether the statement certainly has an entry made between two times of our clock.
 
         ``ended`` is ``begun`` by default. The readings of a run have it if they lasted
         ``LISTED_AFTER_S`` longer.
@@ -287,9 +230,11 @@ class Clocks:
             return True
         if statement.oldest is None:
             return False
-        tick = self.FINE_TICK_S if statement.oldest % 1 else self.TICK_S
+        tick = self.TICK_S
+        if statement.oldest % 1:
+            tick = self.FINE_TICK_S
         return begun + self.low > statement.oldest + tick
 
     def may_lie_between(self, at: float | None, begun: float, ended: float) -> bool:
-        """Whether an entry's time may be between two times of our clock; True if it has no time."""
+        """Whether an entry's time, if it has one, may be between two times of our clock."""
         return at is None or begun + self.low - self.TICK_S <= at <= ended + self.high + self.TICK_S

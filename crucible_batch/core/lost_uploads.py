@@ -4,17 +4,17 @@ An upload without an answer keeps its bound until it is known that it cost nothi
 (``core/ledger.py``). That is known if the gateway's assets and its ledger were read after the
 upload's patience, and neither shows it:
 
-    assets           readings of the ledger              charge in its time         decision
-    show its nonce   -                                   -                          stays held
-    have shown it    -                                   -                          stays held
-    -                begun before its patience was over  -                          stays held
-    -                with a gap since it was sent        -                          stays held
-    -                without a gap                       one that is not explained  stays held
-    -                without a gap                       not one that must be there stays held
-    -                without a gap                       none                       not charged
+    assets           readings of the ledger              charge seen first after it  decision
+    show its nonce   -                                   -                           stays held
+    have shown it    -                                   -                           stays held
+    -                begun before its patience was over  -                           stays held
+    -                with a gap since it was sent        -                           stays held
+    -                without a gap                       one that is not explained   stays held
+    -                without a gap                       not one that must be there  stays held
+    -                without a gap                       none                        not charged
 
 One since which the clock was set back stays held, and its charge explains nothing: it isn't known
-when it was sent.
+when it was sent. A clock that was behind and is put right keeps the order of readings and uploads.
 
 The charge of an upload with an answer must be there, if readings lasted from then until it was
 listed: a ledger without it may not list uploads. A charge is explained if it names an asset or a
@@ -27,10 +27,12 @@ an entry that was seen before the upload was sent.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from crucible_batch.core.audit_claims import JobClaim, UploadClaim, UploadState, clock_samples
+from crucible_batch.core.credits import Credits
 from crucible_batch.core.events import Event, Intended
 from crucible_batch.core.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
@@ -44,23 +46,20 @@ from crucible_batch.core.ledger_statement import (
 )
 
 LOST_UPLOAD_PATIENCE_S = 30.0
-"""How long after the last event of an upload its entry may still be missing: as long as an answer
-is waited for.
-"""
+"""How long an upload's entry may be missing after its last event: as long as for an answer."""
 
 
 def patience_ends(claim: UploadClaim) -> float:
-    """Return when the patience of an upload of unknown charge is over, in seconds since the epoch."""
+    """Return when the patience of an upload of unknown charge is over, since the epoch."""
     last = max(claim.begun_at, claim.answered_at or 0.0, claim.deleted_at or 0.0)
     return last + LOST_UPLOAD_PATIENCE_S
 
 
 class SetBacks:
-    """Uploads since which the clock was set back: it isn't known when they were sent, so nothing is
-    shown by time.
+    """Uploads since which the clock was set back: it isn't known when they were sent.
 
-    ``nonces`` are theirs. Less than ``Clocks.TICK_S`` does not count: events of one moment may be
-    in any order.
+    ``nonces`` are theirs: nothing is shown by time. Less than ``Clocks.TICK_S`` does not count:
+    events of one moment may be in any order.
     """
 
     def __init__(self) -> None:
@@ -105,16 +104,15 @@ def uncharged_uploads(
     covers: Callable[[float], bool],
     coverages: Sequence[LedgerCoverage],
     first_seen: Mapping[str, float],
-    read_at: float,
+    is_over: Callable[[UploadClaim], bool],
 ) -> tuple[UploadClaim, ...]:
-    """Return the lost uploads that were certainly not charged, by the table at the head of this
-    file.
+    """Return the lost uploads that were certainly not charged, by the table of this file.
 
     ``covers`` returns whether readings of the ledger without a gap include all entries since a time
     of our clock, also those that were listed late. ``coverages`` are the times of all readings, and
     ``first_seen`` is when the first reading with an entry was answered, by the entry's key.
-    ``read_at`` is when the last of them and the list of assets were asked for, whichever was
-    earlier.
+    ``is_over`` returns whether the last reading and the list of assets were asked for after the
+    patience of an upload.
     """
     listed = {text for asset in assets for text in (asset.nonce, asset.asset_id) if text}
     open_claims = [
@@ -122,43 +120,29 @@ def uncharged_uploads(
         for claim in uploads
         if claim.state is UploadState.LOST
         and covers(claim.begun_at)
-        and patience_ends(claim) <= read_at
+        and is_over(claim)
         and not {claim.nonce, claim.asset_id} & listed
     ]
     if not open_claims:
         return ()
-    statement = Statement(entries)
-    about_jobs = [statement.about(job.job_id) for job in jobs]
-    samples = list(clock_samples(jobs, about_jobs))
-    clocks = Clocks(samples)
-    ours = {id(entry) for found in about_jobs for entry in found}
-    others = Statement(entry for entry in statement.entries if id(entry) not in ours)
-    answered = [claim for claim in uploads if claim.state is UploadState.KNOWN]
-    read_since = [
-        claim for claim in answered if covers(claim.begun_at) and patience_ends(claim) <= read_at
+    others, clocks = _beside_jobs(Statement(entries), jobs)
+    unnamed = [
+        claim
+        for claim in uploads
+        if claim.state is UploadState.KNOWN
+        and claim.charge
+        and not named(claim, others)
+        and is_over(claim)
+        and (covers(claim.begun_at) or _was_read_before(claim, coverages))
     ]
-    must_be_there = {*read_since, *_read_before(answered, coverages)}
-    known = [claim for claim in uploads if claim in must_be_there or named(claim, others)]
-    explained = _explained(known, others, clocks)
-    charged = [claim for claim in known if claim.state is UploadState.KNOWN and claim.charge]
-    if len(explained) < len(charged):
+    seen_at = {entry.key: first_seen.get(entry.key, math.inf) for entry in others.entries}
+    possible = _possible_charges(uploads, others, is_any_known=bool(unnamed))
+    if not _are_shown(unnamed, possible, clocks, seen_at):
         return ()
-    unexplained = _unexplained(known, others, explained)
-
-    def may_be_charged(claim: UploadClaim) -> bool:
-        """Whether an entry that was not seen before the upload was sent may be its charge."""
-        # Without an entry of a job of ours the gateway's clock is unknown, and no time shows
-        # anything.
-        begun = claim.begun_at if samples else -math.inf
-        ended = read_at if samples else math.inf
-        return any(
-            first_seen.get(entry.key, read_at) > claim.begun_at
-            for entry in unexplained
-            if clocks.may_lie_between(entry.at, begun, ended)
-        )
-
     return tuple(
-        claim for claim in open_claims if not named(claim, others) and not may_be_charged(claim)
+        claim
+        for claim in open_claims
+        if not named(claim, others) and not _may_be_charged(claim, possible, unnamed, seen_at)
     )
 
 
@@ -169,69 +153,97 @@ def named(claim: UploadClaim, statement: Statement) -> list[LedgerEntry]:
     return [entry for entry in statement.about(claim.asset_id) if entry.job_id is None]
 
 
-def _read_before(
-    claims: Sequence[UploadClaim], coverages: Sequence[LedgerCoverage]
-) -> list[UploadClaim]:
-    """Return the uploads of which earlier readings would have the charge, if the gateway's ledger
-    lists uploads."""
-    return [
-        claim
-        for claim in claims
-        if any(each.has_lasted(claim.begun_at, patience_ends(claim)) for each in coverages)
-    ]
+def _beside_jobs(statement: Statement, jobs: Sequence[JobClaim]) -> tuple[Statement, Clocks]:
+    """Return the entries that aren't about jobs of ours, and the clocks by those that are."""
+    about_jobs = [statement.about(job.job_id) for job in jobs]
+    ours = {entry.key for found in about_jobs for entry in found}
+    others = Statement(entry for entry in statement.entries if entry.key not in ours)
+    return others, Clocks(clock_samples(jobs, about_jobs))
 
 
-def _explained(
-    known: Sequence[UploadClaim], others: Statement, clocks: Clocks
-) -> dict[str, LedgerEntry]:
-    """Return the entries that are the charges of ``known`` uploads, by their keys."""
-    explained = {entry.key: entry for claim in known for entry in named(claim, others)}
-    unnamed = [
-        claim
-        for claim in known
-        if claim.state is UploadState.KNOWN and claim.charge and not named(claim, others)
-    ]
-    free = [
-        entry for entry in others.entries if entry.key not in explained and entry.job_id is None
-    ]
-    for amount in {claim.charge for claim in unnamed}:
-        entries = [each for each in free if entry_amount(each) == amount and _is_upload(each)]
-        claims = [claim for claim in unnamed if claim.charge == amount]
-        explained |= {entry.key: entry for entry in _match(claims, entries, clocks)}
-    return explained
-
-
-def _unexplained(
-    known: Sequence[UploadClaim], others: Statement, explained: Mapping[str, LedgerEntry]
+def _possible_charges(
+    uploads: Sequence[UploadClaim], others: Statement, *, is_any_known: bool
 ) -> list[LedgerEntry]:
-    """Return the other entries that may be charges of uploads.
+    """Return the entries without an asset's id that may be charges of uploads.
 
-    As long as none is recognised, any entry may be one.
+    As long as no charge of an upload of ours is recognised, any entry may be one.
     """
+    explained = {entry.key: entry for claim in uploads for entry in named(claim, others)}
     left = [entry for entry in others.entries if entry.key not in explained]
-    if not any(map(_is_upload, explained.values())):
+    if not is_any_known and not any(map(_is_upload, explained.values())):
         return left
-    charges = {claim.charge for claim in known if claim.state is UploadState.KNOWN}
+    charges = {claim.charge for claim in uploads if claim.state is UploadState.KNOWN}
     return [entry for entry in left if entry.job_id is None and may_be_upload(entry, charges)]
 
 
-def _match(
-    claims: Sequence[UploadClaim], entries: Sequence[LedgerEntry], clocks: Clocks
-) -> Iterator[LedgerEntry]:
-    """Yield the entries that are the charges of uploads of the same amount: as many as possible.
+def _was_read_before(claim: UploadClaim, coverages: Sequence[LedgerCoverage]) -> bool:
+    """Whether earlier readings would have an upload's charge, if the ledger lists uploads."""
+    return any(each.has_lasted(claim.begun_at, patience_ends(claim)) for each in coverages)
 
-    In order of time, each entry for the upload whose time ends first, which is optimal for
-    intervals.
+
+def _are_shown(
+    claims: Sequence[UploadClaim],
+    entries: Sequence[LedgerEntry],
+    clocks: Clocks,
+    seen_at: Mapping[str, float],
+) -> bool:
+    """Whether each upload has an entry of its amount and time that was not seen before it was sent.
+
+    In order of time, each entry is taken for the upload whose time ends first, which finds as many
+    as possible.
     """
-    open_claims = sorted(claims, key=lambda claim: claim.answered_at or claim.begun_at)
+    missing = sorted(claims, key=lambda claim: claim.answered_at or claim.begun_at)
     for entry in sorted(entries, key=lambda entry: math.inf if entry.at is None else entry.at):
-        for claim in open_claims:
-            if clocks.may_lie_between(
-                entry.at, claim.begun_at, claim.answered_at or claim.begun_at
+        for claim in missing:
+            ended = claim.answered_at or claim.begun_at
+            if (
+                _may_explain(entry, claim.charge)
+                and seen_at[entry.key] > claim.begun_at
+                and clocks.may_lie_between(entry.at, claim.begun_at, ended)
             ):
-                open_claims.remove(claim)
-                yield entry
+                missing.remove(claim)
                 break
+    return not missing
+
+
+def _may_be_charged(
+    lost: UploadClaim,
+    possible: Sequence[LedgerEntry],
+    answered: Sequence[UploadClaim],
+    seen_at: Mapping[str, float],
+) -> bool:
+    """Whether an entry that was first seen after an upload was sent may be its charge.
+
+    Only the order of readings and uploads counts. The entry's time by the gateway's clock doesn't:
+    ours may have been set since the clocks were compared. ``answered`` explain as many of these
+    entries as they must: those whose own charges can't be among the entries that were seen before.
+    """
+    later = [entry for entry in possible if seen_at[entry.key] > lost.begun_at]
+    for amount, count in Counter(map(entry_amount, later)).items():
+        sent = [claim.begun_at for claim in answered if claim.charge == amount]
+        seen = [
+            seen_at[entry.key]
+            for entry in possible
+            if entry not in later and _may_explain(entry, amount)
+        ]
+        if count > len(sent) - _most_seen(sent, seen):
+            return True
+    return False
+
+
+def _most_seen(sent: Iterable[float], seen: Iterable[float]) -> int:
+    """Return how many uploads can each have an entry of its own that was first seen after it."""
+    free = sorted(seen)
+    count = 0
+    for begun_at in sorted(sent, reverse=True):
+        if free and free[-1] > begun_at:
+            free.pop()
+            count += 1
+    return count
+
+
+def _may_explain(entry: LedgerEntry, charge: Credits) -> bool:
+    return _is_upload(entry) and entry_amount(entry) == charge
 
 
 def _is_upload(entry: LedgerEntry) -> bool:

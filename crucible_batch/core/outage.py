@@ -1,13 +1,14 @@
-"""An outage of the gateway, from the first request without an answer to the next answer. Pure:
-times are passed in.
+"""An outage of the gateway, from the first request without an answer to the next answer.
+
+Pure: times are passed in.
 
     a request ends with                       an answer   waited for
-    no response (refused, DNS, timeout, cut)  no          until the outage has lasted as long as the user allows
+    no response (refused, DNS, timeout, cut)  no          as long as the user allows
     502, 504, a 503 that is an error page     no          the same
     any other 5xx, before the first purchase  no          the same
-    later, 503 with the gateway's own error   yes         as long, counted for each request: the gateway is too busy
+    later, 503 with the gateway's own error   yes         as long, for each request: it is too busy
     later, any other 5xx                      yes         as any failed request
-    an invalid certificate                    yes         as any failed request: waiting does not change it
+    an invalid certificate                    yes         as any failed request
     anything else, 401 and 404 included       yes         as any failed request, or not at all
 
 While there is no answer, nothing new is bought (``engine.purchase_gate``). An answer to any request

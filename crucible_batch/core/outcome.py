@@ -66,8 +66,10 @@ job.
 SUBMIT_UNANSWERED = "SUBMIT_UNANSWERED"
 UNANSWERED = ErrorInfo(
     SUBMIT_UNANSWERED,
-    "no answer to its submit was recorded before the run ended, so the job may have been bought; its credits stay held",
-    hint="run the same command again: it sends the job again under the same idempotency key, so it is bought once only",
+    "no answer to its submit was recorded before the run ended, so the job may have been bought; "
+    "its credits stay held",
+    hint="run the same command again: it sends the job again under the same idempotency key, "
+    "so it is bought once only",
 )
 """The error of a job whose submit has no answer. During a run the answer may still come."""
 

@@ -79,7 +79,8 @@ def is_planned_path(pattern: str, index: int, sha256: str, path: str) -> bool:
         return False
     ext = PurePosixPath(path).suffix
     if _EXT in pattern and ext not in PICTURE_EXTENSIONS.values():
-        return False  # not a type that we write: with any suffix a forged journal could name other files of the user
+        # Not a type that we write: with any suffix a forged journal could name the user's files.
+        return False
     home = output_path(pattern, index, ext).as_posix()
     return path in {home, relocated_path(home, sha256)}
 

@@ -161,7 +161,7 @@ def _scalar(value: object) -> Scalar | None:
 
 
 def _number(value: object) -> Decimal | None:
-    """Return a finite number of a sensible size; None for anything else, and for text and booleans."""
+    """Return a finite number of a sensible size; None for anything else, also for booleans."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     if isinstance(value, int) and abs(value) >= 10**_MOST_DIGITS:

@@ -249,7 +249,7 @@ def _is_untouched(job: Job) -> bool:
 
 
 def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
-    """Yield the changed fields: workflow, parameters, images (by their bytes) and the repeat index."""
+    """Yield the changes of the workflow, parameters, images (by their bytes) and repeat index."""
     if before.workflow_id != now.workflow_id:
         yield Change("workflow", before.workflow_id, now.workflow_id)
     for name in sorted(before.params.keys() | now.params.keys()):

@@ -76,7 +76,8 @@ def shape_params(planned: PlannedJob) -> Mapping[str, object]:
 
 
 def _digest(params: Mapping[str, object]) -> str:
-    return hashlib.sha256(canonical(params).encode("ascii")).hexdigest()[:16]  # type: ignore[arg-type]
+    content = canonical(params)  # type: ignore[arg-type]
+    return hashlib.sha256(content.encode("ascii")).hexdigest()[:16]
 
 
 _Text = Annotated[str, Field(max_length=300)]

@@ -99,7 +99,7 @@ def receipts_of(job: Job, paths: Mapping[int, str]) -> Iterator[Receipt]:
 
 @dataclass(frozen=True, slots=True)
 class AttemptClaim:
-    """The receipts of one attempt: their job ids, in the order of the lines, and the highest price."""
+    """The receipts of one attempt: job ids in the order of the lines, and the highest price."""
 
     number: int
     key: str

@@ -7,9 +7,11 @@ attempt's price stays held, beside the holds of later attempts at the same job:
 
     event             effect
     Failed            the price is held for the refund; nothing, if the price is 0
-    Refunded          that part of the price is refunded, never more than the price in all; below 0: it was taken back
+    Refunded          that part of the price is refunded, never more than the price in all;
+                      below 0: it was taken back
     Consumed          the part that isn't refunded is spent, until a refund follows
-    RefundForgotten   a person releases what is held; what is seen later counts all the same, and is no longer forgotten
+    RefundForgotten   a person releases what is held; what is seen later counts all the same,
+                      and is no longer forgotten
 
 A refund that is missing *did not come* if the newest reading of the ledger has an entry about the
 job: it would have its refund too, also one that is listed late at the place of its time. Otherwise
@@ -20,10 +22,11 @@ about it whose type, status, subject or order is not understood.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from crucible_batch.core.attempt import Refundable
 from crucible_batch.core.credits import ZERO, Credits, format_credits
-from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
+from crucible_batch.core.events import Consumed, Refunded
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger_order import is_before
 from crucible_batch.core.ledger_statement import (
@@ -33,8 +36,7 @@ from crucible_batch.core.ledger_statement import (
     is_booked_refund,
     takes_back,
 )
-
-RefundEvent = Refunded | Consumed | RefundForgotten
+from crucible_batch.core.redaction import listed
 
 REFUND_MISSING = "REFUND_MISSING"
 _NAMED = 10
@@ -42,51 +44,20 @@ _NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class FailedAttempt:
+class FailedAttempt(Refundable):
     """An attempt that has failed, and what is known of its refund.
 
-    ``subject`` is the identity of its job, ``price`` the credits that were held for it when it
-    failed. ``found``: it was found by its key, and not bought by this run directory. Times are of
-    our clock: ``held_at`` is before its purchase, unless it was found. ``refunds_seen`` and
-    ``charges_seen`` are the ids of the entries that count already.
+    ``subject`` is the identity of its job, ``credits`` what was held for it when it failed.
+    ``found``: it was found by its key, and not bought by this run directory. Times are of our
+    clock: ``held_at`` is before its purchase, unless it was found.
     """
 
     subject: str
     number: int
     job_id: str
-    price: Credits
     held_at: float
     failed_at: float
     found: bool = False
-    refunded: Credits = ZERO
-    consumed: Credits = ZERO
-    forgotten: Credits = ZERO
-    refunds_seen: frozenset[str] = frozenset()
-    charges_seen: frozenset[str] = frozenset()
-
-    @property
-    def spent(self) -> Credits:
-        return min(self.consumed, self.price - self.refunded)
-
-    @property
-    def held(self) -> Credits:
-        return max(ZERO, self.price - self.refunded - self.spent - self.forgotten)
-
-    def after(self, event: RefundEvent) -> FailedAttempt:
-        """Return the attempt after an event. An entry that counts already changes nothing."""
-        seen = self
-        match event:
-            case RefundForgotten(credits=amount):
-                seen = replace(self, forgotten=self.forgotten + amount)
-            case Refunded(credits=amount, entry_id=entry_id) if entry_id not in self.refunds_seen:
-                refunded = max(ZERO, min(self.price, self.refunded + amount))
-                seen = replace(self, refunded=refunded, refunds_seen=self.refunds_seen | {entry_id})
-            case Consumed(credits=amount, entry_id=entry_id) if entry_id not in self.charges_seen:
-                consumed = min(self.price, self.consumed + amount)
-                seen = replace(self, consumed=consumed, charges_seen=self.charges_seen | {entry_id})
-            case _:
-                return self
-        return replace(seen, forgotten=min(seen.forgotten, seen.price - seen.refunded - seen.spent))
 
 
 def refund_events(
@@ -103,7 +74,7 @@ def refund_events(
     refunds = _refunds(entries)
     events: list[Refunded | Consumed] = [
         Consumed(at=now, attempt=attempt.number, credits=entry_amount(entry), entry_id=entry.key)
-        for entry in _charges(entries)
+        for entry in _of_kind(entries, EntryKind.CONSUME)
         if entry.key not in attempt.charges_seen and _is_in_order(entry, refunds)
     ]
     taken_back = _taken_back(entries)
@@ -113,47 +84,38 @@ def refund_events(
         if key not in attempt.refunds_seen
     ]
     total = abs(_sum(refunds)) - sum(taken_back.values(), ZERO)
-    change = max(ZERO, min(attempt.price, total)) - attempt.refunded
+    change = max(ZERO, min(attempt.credits, total)) - attempt.refunded
     if change:
         # An entry that counts already may have changed: its amount, whether it is booked, or its
         # order.
-        entry_id = fresh[-1] if fresh else f"changed entry {len(attempt.refunds_seen)}"
+        entry_id = f"changed entry {len(attempt.refunds_seen)}"
+        if fresh:
+            entry_id = fresh[-1]
         events.append(Refunded(at=now, attempt=attempt.number, credits=change, entry_id=entry_id))
     return events
 
 
 def is_unclear(entries: Sequence[LedgerEntry]) -> bool:
-    """Whether an entry about an attempt may be its refund but is not understood, or may be older or
-    newer than it."""
-    is_other = any(
-        entry_kind(entry, of_job=True) in {EntryKind.OTHER, EntryKind.REFUND}
-        and not is_booked_refund(entry)
-        for entry in entries
-        if entry.amount
-    )
-    refunds, reserved = _refunds(entries), _reservations(entries)
-    ordered = [*_charges(entries), *(reserved if len(reserved) > 1 else ())]
-    return is_other or not all(_is_in_order(entry, refunds) for entry in ordered)
+    """Whether an entry about an attempt may be its refund but isn't understood, or has no order.
+
+    An entry without an order may be older or newer than the refund.
+    """
+    refunds, reserved = _refunds(entries), _of_kind(entries, EntryKind.RESERVE)
+    unknown = _of_kind(entries, EntryKind.OTHER)
+    if unknown or len(refunds) < len(_of_kind(entries, EntryKind.REFUND)):
+        return True
+    ordered = _of_kind(entries, EntryKind.CONSUME)
+    if len(reserved) > 1:
+        ordered += reserved
+    return not all(_is_in_order(entry, refunds) for entry in ordered)
 
 
 def _refunds(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     return [entry for entry in entries if is_booked_refund(entry) and entry.amount]
 
 
-def _charges(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    return [
-        entry
-        for entry in entries
-        if entry_kind(entry, of_job=True) is EntryKind.CONSUME and entry.amount
-    ]
-
-
-def _reservations(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    return [
-        entry
-        for entry in entries
-        if entry_kind(entry, of_job=True) is EntryKind.RESERVE and entry.amount
-    ]
+def _of_kind(entries: Sequence[LedgerEntry], kind: EntryKind) -> list[LedgerEntry]:
+    return [entry for entry in entries if entry_kind(entry, of_job=True) is kind and entry.amount]
 
 
 def _sum(entries: Sequence[LedgerEntry]) -> Credits:
@@ -171,8 +133,9 @@ def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
     The price may have been reserved or charged in several entries, as long as all are from before
     the first refund.
     """
-    refunds, reserved = _refunds(entries), _reservations(entries)
-    counted = (*reserved, *_charges(entries))
+    refunds, reserved = _refunds(entries), _of_kind(entries, EntryKind.RESERVE)
+    charges = _of_kind(entries, EntryKind.CONSUME)
+    counted = (*reserved, *charges)
     others = [entry for entry in entries if takes_back(entry) and entry not in counted]
     purchases = (*reserved, *others)
     original = [entry for entry in purchases if all(is_before(entry, refund) for refund in refunds)]
@@ -180,11 +143,13 @@ def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
         original.append(max(reserved, key=entry_amount))
     reversals = [entry for entry in purchases if entry not in original]
     taken = {entry.key: entry_amount(entry) for entry in reversals}
-    sign = -1 if _sum(refunds) < 0 else 1
+    sign = 1
+    if _sum(refunds) < 0:
+        sign = -1
     changes = [(entry, entry.amount * sign) for entry in refunds]
     changes += [(entry, -entry_amount(entry)) for entry in reversals]
     by_charges = ZERO
-    for charge in _charges(entries):
+    for charge in charges:
         # At most what was refunded before. Where the order is uncertain, that is as much as
         # possible.
         refunded = sum(
@@ -197,7 +162,9 @@ def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
 
 def _may_count_for(charge: LedgerEntry, entry: LedgerEntry, refunded: Credits) -> bool:
     """Whether a refund may be older than a charge, or its reversal is certainly older."""
-    return is_before(entry, charge) if refunded < 0 else not is_before(charge, entry)
+    if refunded < 0:
+        return is_before(entry, charge)
+    return not is_before(charge, entry)
 
 
 def missing_refunds(
@@ -215,22 +182,23 @@ def missing_refunds(
     ):
         concerned = [attempt for attempt, covered in attempts if covered is would_be_seen]
         if concerned:
-            amount = sum((attempt.held for attempt in concerned), ZERO)
-            parts.append(
-                f"the refund of {format_credits(amount)} credits for {_jobs(concerned, name_of)} {what}"
-            )
-    hint = "run the same command again later, ask the gateway's operator for the refund, or raise the budget"
+            amount = format_credits(sum((attempt.held for attempt in concerned), ZERO))
+            jobs = _jobs(concerned, name_of)
+            parts.append(f"the refund of {amount} credits for {jobs} {what}")
+    hint = (
+        "run the same command again later, ask the gateway's operator for the refund, "
+        "or raise the budget"
+    )
     if not all(covered for _, covered in attempts):
         hint = (
-            "run the same command again later; if the account shows that the credits came back, a person can release"
-            " those that are not visible"
+            "run the same command again later; if the account shows that the credits came back, "
+            "a person can release those that are not visible"
         )
     return ErrorInfo(REFUND_MISSING, "; ".join(parts), hint=hint)
 
 
 def _jobs(attempts: Sequence[FailedAttempt], name_of: Callable[[str], str]) -> str:
-    found = list(dict.fromkeys(each.subject for each in attempts))
-    shown = ", ".join(map(name_of, found[:_NAMED]))
-    more = len(found) - _NAMED
-    word = "job" if len(found) == 1 else "jobs"
-    return f"{word} {shown}" if more <= 0 else f"{word} {shown} and {more} more"
+    names = [name_of(subject) for subject in dict.fromkeys(each.subject for each in attempts)]
+    if len(names) == 1:
+        return f"job {names[0]}"
+    return f"jobs {listed(names, _NAMED)}"

@@ -6,7 +6,7 @@ the keyword argument of ``run``, ``plan``, ``validate``   ``runs/keywords.py``
 the field of ``RunRequest``, and its check                ``runs/request.py``
 the manifest's value where the caller chose none          ``runs/draft.py``, by ``manifest_key``
 the option that a saved plan fixes (``ManifestOptions``)  ``runs/request.py``, ``saved_plan.py``
-the documentation                                         ``docs/python.md``, and the help of the command
+the documentation                                         ``docs/python.md``, the command's help
 
 A new option is a field here, and its use.
 """
@@ -162,8 +162,9 @@ class RunOptions(ManifestOptions):
         bool,
         Option(
             "--resubmit-unknown",
-            "Resend submits that were never answered, even if their idempotency keys may have expired. With"
-            " --retry-failed, also buy again what a lost run directory has bought (IDEMPOTENCY_KEY_REUSED).",
+            "Resend submits that were never answered, even if their idempotency keys may have "
+            "expired. With --retry-failed, also buy again what a lost run directory has bought "
+            "(IDEMPOTENCY_KEY_REUSED).",
             SPENDING,
         ),
     ] = False
@@ -174,8 +175,8 @@ class RunOptions(ManifestOptions):
         bool,
         Option(
             "--forget-refunds",
-            "Release the credits held for failed jobs whose refund the gateway's ledger no longer shows. They may"
-            " not have been refunded: check the account first.",
+            "Release the credits held for failed jobs whose refund the gateway's ledger no longer "
+            "shows. They may not have been refunded: check the account first.",
             SPENDING,
         ),
     ] = False
@@ -186,7 +187,8 @@ class RunOptions(ManifestOptions):
         bool,
         Option(
             "--same-account",
-            "Accept a renewed API key as the same account's, if no earlier job or image can confirm it.",
+            "Accept a renewed API key as the same account's, if no earlier job or image can "
+            "confirm it.",
             SPENDING,
         ),
     ] = False
@@ -207,7 +209,8 @@ class RunOptions(ManifestOptions):
         int | Literal["auto"] | None,
         Option(
             "--concurrency -c",
-            "Maximum number of jobs in flight; auto adapts it.  \\[default: the manifest's, else auto]",
+            "Maximum number of jobs in flight; auto adapts it."
+            "  \\[default: the manifest's, else auto]",
             PACE,
             Written.CONCURRENCY,
             _CONCURRENCY,
@@ -221,7 +224,8 @@ class RunOptions(ManifestOptions):
         float | None,
         Option(
             "--polls-per-second",
-            "Maximum rate of status requests, over all jobs.  \\[default: as the jobs in flight require]",
+            "Maximum rate of status requests, over all jobs."
+            "  \\[default: as the jobs in flight require]",
             PACE,
             Written.RATE,
             _ABOVE_0,
@@ -248,7 +252,8 @@ class RunOptions(ManifestOptions):
         float | None,
         Option(
             "--deadline",
-            "Stop after DURATION; run the same command again to resume.  \\[default: the manifest's]",
+            "Stop after DURATION; run the same command again to resume."
+            "  \\[default: the manifest's]",
             PACE,
             Written.DURATION,
             _ABOVE_0,
@@ -262,8 +267,8 @@ class RunOptions(ManifestOptions):
         float,
         Option(
             "--wait-for-gateway",
-            "Maximum time to wait for a gateway that is unusable; nothing is bought meanwhile. 0: do not wait."
-            "  \\[default: 10m]",
+            "Maximum time to wait for a gateway that is unusable; nothing is bought meanwhile. "
+            "0: do not wait.  \\[default: 10m]",
             PACE,
             Written.DURATION_OR_0,
             _FINITE,
@@ -356,8 +361,8 @@ class RunOptions(ManifestOptions):
         str | None,
         Option(
             "--metrics-listen",
-            "Serve metrics during the run at this address: 9464 or 127.0.0.1:9464. Other hosts can read them only"
-            " if they can reach it.",
+            "Serve metrics during the run at this address: 9464 or 127.0.0.1:9464. Other hosts can "
+            "read them only if they can reach it.",
             METRICS,
             Written.ADDRESS,
         ),
@@ -385,7 +390,7 @@ class RunOptions(ManifestOptions):
 
 
 class FeatureOptions:
-    """The options that a feature adds to a command, as they were given: the base of its dataclass."""
+    """The options that a feature adds to a command, as given: the base of its dataclass."""
 
     @property
     def title(self) -> str:

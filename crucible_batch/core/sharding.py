@@ -147,7 +147,7 @@ class OutstandingShards:
 
     @property
     def before(self) -> OutstandingShards | None:
-        """What was known before the plan was divided: earlier plans, of which no shard is missing."""
+        """What was known before this division: earlier plans, of which no shard is missing."""
         if not self.earlier:
             return None
         *earlier, newest = self.earlier

@@ -130,6 +130,7 @@ def _hint(stop: UploadStop, *, is_unknown: bool) -> str:
             )
         case UploadStop.BUDGET_HELD:
             return (
-                "half of the budget is held for uploads without an answer: set budget.max_credits_per_upload to count"
-                f" each at that price, or raise the budget; check the connection, then {again}"
+                "half of the budget is held for uploads without an answer: "
+                "set budget.max_credits_per_upload to count each at that price, "
+                f"or raise the budget; check the connection, then {again}"
             )

@@ -11,13 +11,12 @@ from typing import Protocol
 from crucible_batch.core.asset import ASSET_PREFIX
 from crucible_batch.core.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
 from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.events import Event, Lost, NotCharged
+from crucible_batch.core.events import Created, Deleted, Event, Intended, Lost, NotCharged
 from crucible_batch.core.gateway_types import AssetSnapshot, LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.lost_uploads import (
     LOST_UPLOAD_PATIENCE_S,
     SetBacks,
-    patience_ends,
     uncharged_uploads,
 )
 from crucible_batch.core.ports import Gateway
@@ -91,6 +90,9 @@ class LostUploads:
         not over."""
         self._awaited_until = -math.inf
         """When the patience of all uploads is over, by the monotonic clock."""
+        self._began = clock.monotonic()
+        self._last: dict[str, float] = {}
+        """When each asset had its last event of an upload in this run, by the monotonic clock."""
         self._undated: set[str] = set()
         """The nonces of uploads since which the clock was set back."""
         stop.on_change.append(self._changed.set)
@@ -121,7 +123,8 @@ class LostUploads:
         if not self.are_open:
             self._awaited = ()
             return
-        read_at = self._readings.read_at
+        # By the monotonic clock. No earlier than that if the clock was put forward since.
+        read_at = self._clock.monotonic() - max(0.0, self._clock.now() - self._readings.read_at)
         assets = await self._assets()
         if assets is None:
             self._awaited = ()
@@ -137,16 +140,9 @@ class LostUploads:
             callback()
 
     def _wait_for(self, awaited: Sequence[UploadClaim], uploads: Sequence[UploadClaim]) -> None:
-        """Note what is awaited, until the patience of all uploads is over. Wakes ``keep``.
-
-        It is not waited for if that is further away than the patience: an answer came while the
-        clock was ahead.
-        """
-        before = self._awaited
-        left_s = max(map(patience_ends, uploads), default=0.0) - self._clock.now()
-        self._awaited = tuple(awaited) if left_s <= LOST_UPLOAD_PATIENCE_S else ()
-        if left_s > 0 or not self._awaited:
-            self._awaited_until = self._clock.monotonic() + left_s
+        """Note what is awaited, until the patience of all uploads is over. Wakes ``keep``."""
+        before, self._awaited = self._awaited, tuple(awaited)
+        self._awaited_until = max(map(self._patience_ends, uploads), default=-math.inf)
         if self._awaited != before:
             self._changed.set()
 
@@ -185,7 +181,17 @@ class LostUploads:
         await self._readings.read()
         await self.settle()
 
-    def _on_event(self, _subject: str, event: Event) -> None:
+    def _patience_ends(self, claim: UploadClaim) -> float:
+        """Return when the patience of an upload is over, by the monotonic clock.
+
+        That of an earlier run's begins with this run: the clock may have been put right since.
+        """
+        last = self._last.get(ASSET_PREFIX + claim.sha256, self._began)
+        return last + LOST_UPLOAD_PATIENCE_S
+
+    def _on_event(self, subject: str, event: Event) -> None:
+        if isinstance(event, Intended | Created | Lost | Deleted):
+            self._last[subject] = self._clock.monotonic()
         if isinstance(event, Lost):
             self._changed.set()
 
@@ -206,7 +212,7 @@ class LostUploads:
             covers=self._readings.reaches_back_to,
             coverages=self._readings.coverages(),
             first_seen=self._readings.first_seen(),
-            read_at=read_at,
+            is_over=lambda claim: self._patience_ends(claim) <= read_at,
         )
 
     async def _claims(self) -> list[UploadClaim]:

@@ -15,16 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from crucible_batch.errors import JournalError
+from crucible_batch.journal.database import transaction
 
 Statement = tuple[str, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Write:
-    sql: str
-    values: Sequence[object]
+    statements: Sequence[Statement]
     done: asyncio.Future[None]
-    following: Sequence[Statement] = ()
 
 
 class GroupCommitWriter:
@@ -42,12 +41,11 @@ class GroupCommitWriter:
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, sql: str, values: Sequence[object], *following: Statement) -> None:
-        """Execute a statement and return when it is durable.
+    async def write(self, *statements: Statement) -> None:
+        """Execute statements in one transaction, and return when they are durable.
 
-        Raises ``JournalError`` if it can't be written. ``following`` are statements of the same
-        transaction. Cancelling the wait doesn't cancel the statements. Raises after ``close``, too:
-        nothing would ever answer.
+        Raises ``JournalError`` if they can't be written. Cancelling the wait doesn't cancel the
+        statements. Raises after ``close``, too: nothing would ever answer.
         """
         if self._failure is not None:
             raise self._failure
@@ -57,7 +55,7 @@ class GroupCommitWriter:
                 hint="run the same command again to resume",
             )
         done = asyncio.get_running_loop().create_future()
-        self._queue.put(_Write(sql, values, done, following))
+        self._queue.put(_Write(statements, done))
         await done
 
     async def drain(self) -> None:
@@ -65,7 +63,7 @@ class GroupCommitWriter:
 
         Raises ``JournalError``.
         """
-        await self.write("SELECT 1", ())
+        await self.write()
 
     def close(self) -> None:
         """Write the queued statements and end the thread.
@@ -117,17 +115,10 @@ class GroupCommitWriter:
 
 
 def _commit(connection: sqlite3.Connection, batch: Sequence[_Write]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for write in batch:
-            connection.execute(write.sql, write.values)
-            for statement in write.following:
+            for statement in write.statements:
                 connection.execute(*statement)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _resolve(batch: Sequence[_Write], failure: JournalError | None) -> None:

@@ -95,9 +95,11 @@ HAS_GATEWAY_LEDGER = (
 KEEP_ENTRY = """INSERT INTO gateway_entries (key, seen_at, body) VALUES (?, ?, ?)
                 ON CONFLICT (key) DO UPDATE SET body = excluded.body"""
 # Places in the order of another journal's readings can't be compared with those of this one.
-MERGE_ENTRY = """INSERT INTO gateway_entries (key, seen_at, body) VALUES (?, ?, json_remove(?, '$.place'))
+MERGE_ENTRY = """INSERT INTO gateway_entries (key, seen_at, body)
+                 VALUES (?, ?, json_remove(?, '$.place'))
                  ON CONFLICT (key) DO UPDATE
-                 SET body = json_set(excluded.body, '$.place', json_extract(gateway_entries.body, '$.place'))"""
+                 SET body = json_set(excluded.body, '$.place',
+                                         json_extract(gateway_entries.body, '$.place'))"""
 KEEP_READING = "INSERT OR REPLACE INTO gateway_readings (since, until, body) VALUES (?, ?, ?)"
 GATEWAY_ENTRIES = "SELECT body FROM gateway_entries"
 PLACES = """SELECT key, json_extract(body, '$.place') FROM gateway_entries

@@ -1,4 +1,4 @@
-"""The journal's store: one SQLite file in the run directory, in WAL mode, with every commit synced."""
+"""The journal's store: one SQLite file in the run directory, with every commit synced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crucible_batch.core.asset import ASSET_PREFIX, Asset
 from crucible_batch.core.control import ControlEntry
-from crucible_batch.core.events import EVENT_NAMES, Accepted, Created, Event, Found
+from crucible_batch.core.events import Accepted, Created, Event, Found
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
 from crucible_batch.core.job import Job
 from crucible_batch.core.ledger_coverage import LedgerCoverage
@@ -54,6 +54,14 @@ class RunRecord:
         return {} if self.ending is None else self.ending.all_stops
 
 
+def _no_run_directory(directory: Path, why: str) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{directory} is not a run directory: {why}",
+        hint="give the directory of a run, such as outputs/NAME/default; "
+        "crucible-batch status lists them",
+    )
+
+
 class Journal:
     """The durable event log of one run directory.
 
@@ -92,7 +100,7 @@ class Journal:
         refuse_links(directory)
         (directory / DIRECTORY).mkdir(parents=True, exist_ok=True)
         with foreign_errors(directory), closing(cls(directory)) as journal:
-            create_tables(journal._connection, journal.path, now=now)  # noqa: SLF001 - its own class's
+            create_tables(journal._connection, journal.path, now=now)  # noqa: SLF001 - its own
             journal._bind(binding)  # noqa: SLF001
             yield journal
 
@@ -111,19 +119,12 @@ class Journal:
 
         Raises ``RunDirectoryError`` if there is none.
         """
-        is_file = directory.is_file()
-        if is_file or not cls.exists(directory):
-            why = (
-                "it is a file"
-                if is_file
-                else "it has no journal"
-                if directory.is_dir()
-                else "it does not exist"
-            )
-            raise RunDirectoryError(
-                f"{directory} is not a run directory: {why}",
-                hint="give the directory of a run, such as outputs/NAME/default; crucible-batch status lists them",
-            )
+        if directory.is_file():
+            raise _no_run_directory(directory, "it is a file")
+        if not cls.exists(directory) and directory.is_dir():
+            raise _no_run_directory(directory, "it has no journal")
+        if not cls.exists(directory):
+            raise _no_run_directory(directory, "it does not exist")
         with foreign_errors(directory), closing(cls(directory, read_only=True)) as journal:
             yield journal
 
@@ -159,10 +160,10 @@ class Journal:
         """
         await self._write((sql.CREATE_CONTROLS, ()), (sql.ADD_CONTROL, (run, encode(entry))))
 
-    async def _write(self, first: Statement, *following: Statement) -> None:
+    async def _write(self, *statements: Statement) -> None:
         if self._writer is None:
             self._writer = GroupCommitWriter(self._connect)
-        await self._writer.write(*first, *following)
+        await self._writer.write(*statements)
 
     async def append_planned(self, planned: PlannedJob) -> None:
         """Add a job at the end of the plan, and return when it is durable. Raises ``JournalError``
@@ -182,10 +183,10 @@ class Journal:
         ``entries`` are those that are new or have changed, ``coverage`` is that of this and the
         readings before.
         """
-        create, *rest = ((statement, ()) for statement in sql.CREATE_GATEWAY_LEDGER)
+        create = [(statement, ()) for statement in sql.CREATE_GATEWAY_LEDGER]
         kept = [(sql.KEEP_ENTRY, (entry.key, answered_at, encode(entry))) for entry in entries]
         reading = (sql.KEEP_READING, (coverage.since, coverage.until, encode(coverage)))
-        await self._write(create, *rest, *kept, reading)
+        await self._write(*create, *kept, reading)
 
     async def drain(self) -> None:
         """Return when all appended events are durable, so that reads include them.
@@ -290,8 +291,8 @@ class Journal:
         """Return the value stored under this name; None if there is none."""
         if not self.is_created():
             return None
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
+        rows = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,))
+        return next((str(value) for (value,) in rows), None)
 
     def receipted(self) -> int:
         """Return the number of receipts that the events of this journal have led to."""
@@ -300,18 +301,25 @@ class Journal:
     def newest_gateway_job(self) -> str | None:
         """Return the id of the gateway job that was accepted last, or None."""
         event = self._newest(Accepted)
-        return event.job_id if isinstance(event, Accepted) else None
+        if not isinstance(event, Accepted):
+            return None
+        return event.job_id
 
     def newest_gateway_asset(self) -> str | None:
         """Return the id of the gateway's asset that was bought or found last, or None."""
         event = self._newest(Created, Found)
-        return event.asset_id if isinstance(event, Created | Found) else None
+        if not isinstance(event, Created | Found):
+            return None
+        return event.asset_id
 
     def _newest(self, *kinds: type[Event]) -> Event | None:
-        names = [name for name, kind in EVENT_NAMES.items() if kind in kinds]
-        query = f"SELECT type, body FROM events WHERE type IN ({', '.join('?' * len(names))}) ORDER BY seq DESC LIMIT 1"  # noqa: S608
-        row = self._connection.execute(query, names).fetchone()
-        return None if row is None else decode_event(*row)
+        names = [kind.__name__ for kind in kinds]
+        marks = ", ".join("?" * len(names))
+        query = f"SELECT type, body FROM events WHERE type IN ({marks})"  # noqa: S608 - only marks
+        row = self._connection.execute(f"{query} ORDER BY seq DESC LIMIT 1", names).fetchone()
+        if row is None:
+            return None
+        return decode_event(*row)
 
     def runs(self) -> list[RunRecord]:
         """Return all runs in this directory, oldest first."""
@@ -454,11 +462,13 @@ class Journal:
             return [subject for (subject,) in self._connection.execute(sql.ACCEPTED_AS, (job_id,))]
 
     def known(self, identity: str, rule: RetryRule = ONCE) -> tuple[PlannedJob, Job, bool] | None:
-        """Return a job, its current state, and whether it is retired; None if it was never planned."""
+        """Return a job, its state, and whether it is retired; None if it was never planned."""
         with self._errors():
             row = self._connection.execute(sql.KNOWN, (identity,)).fetchone()
-        planned = decode(PlannedJob, row[0]) if row else None
-        return None if planned is None else (planned, self.job(planned, rule), bool(row[1]))
+        if row is None:
+            return None
+        planned = decode(PlannedJob, row[0])
+        return planned, self.job(planned, rule), bool(row[1])
 
     def job(self, planned: PlannedJob, rule: RetryRule) -> Job:
         """Return a job in its current state, whether or not it is in the plan."""
@@ -472,10 +482,8 @@ class Journal:
 
     def planned_job(self, identity: str) -> PlannedJob | None:
         """Return the plan's job with this identity; None if there is none."""
-        row = self._connection.execute(
-            "SELECT body FROM plan WHERE identity = ?", (identity,)
-        ).fetchone()
-        return None if row is None else decode(PlannedJob, row[0])
+        rows = self._connection.execute("SELECT body FROM plan WHERE identity = ?", (identity,))
+        return next((decode(PlannedJob, body) for (body,) in rows), None)
 
     def asset(self, sha256: str) -> Asset:
         with self._errors():

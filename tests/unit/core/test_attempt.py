@@ -8,11 +8,11 @@ from decimal import Decimal
 from crucible_batch.core.attempt import (
     Attempt,
     AttemptStatus,
-    after_refund,
     credits_committed,
     credits_paid,
 )
 from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
+from crucible_batch.core.job import Job, evolve
 from tests.harness.case_table import each_case
 
 ATTEMPT = Attempt(1, "k", held_at=0.0, credits=Decimal(2))
@@ -60,15 +60,13 @@ def test_a_failed_attempt_costs_what_is_held_for_its_refund_or_was_charged() -> 
 def test_an_event_about_a_refund_changes_its_own_attempt_once() -> None:
     refunded = Refunded(at=1.0, attempt=1, credits=Decimal("1.5"), entry_id="r")
     consumed = Consumed(at=1.0, attempt=1, credits=Decimal("1.5"), entry_id="c")
-    once = after_refund(after_refund(ATTEMPT, refunded), consumed)
+    once = ATTEMPT.after(refunded).after(consumed)
     assert (once.refunded, once.consumed) == (Decimal("1.5"), Decimal("1.5"))
     assert (once.refunds_seen, once.charges_seen) == ({"r"}, {"c"})
-    assert after_refund(after_refund(once, refunded), consumed) == once
-    more = after_refund(
-        after_refund(once, replace(refunded, entry_id="s")), replace(consumed, entry_id="d")
-    )
+    assert once.after(refunded).after(consumed) == once
+    more = once.after(replace(refunded, entry_id="s")).after(replace(consumed, entry_id="d"))
     assert (more.refunded, more.consumed) == (2, 2)
-    other = replace(ATTEMPT, number=2)
-    assert after_refund(after_refund(other, refunded), consumed) == other
+    job = Job("j", attempts=(ATTEMPT, replace(ATTEMPT, number=2)))
+    assert evolve(job, refunded).attempts == (ATTEMPT.after(refunded), job.current)
     forgotten = RefundForgotten(at=1.0, attempt=1, credits=Decimal(2), by="mia")
-    assert after_refund(ATTEMPT, forgotten) == replace(ATTEMPT, forgotten=Decimal(2))
+    assert ATTEMPT.after(forgotten) == replace(ATTEMPT, forgotten=Decimal(2))

@@ -78,6 +78,11 @@ def ledger(
     return books
 
 
+AGAIN = "raise the budget and run the same command again; completed jobs are not paid for again"
+JOB = HoldRequest(W)
+WITH_IMAGE = HoldRequest(W, 1)
+WITH_TWO = HoldRequest(W, 2)
+RESENT = HoldRequest(W, held=D(9))
 IDLE = AdmissionState(others_active=False)
 BUSY = AdmissionState(others_active=True)
 OTHERS = AdmissionState(others_active=True, unanswered=1, limit=8)
@@ -123,121 +128,135 @@ FAILED_JOB = ledger(seen="2", refunds="4")
 
 ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
     # the bound
-    ("sixteen times the price fits", HoldRequest(W), ledger(seen="2"), "32", IDLE, "admit 32"),
-    ("a ceiling is the bound", HoldRequest(W), ledger(seen="2", ceiling="4"), "10", IDLE, "admit 4"),
-    ("a ceiling without any price seen", HoldRequest(W), ledger(ceiling="4"), "4", IDLE, "admit 4"),
-    ("what is held by others counts", HoldRequest(W), ledger(ceiling="4", held="7"), "10", BUSY, "wait"),
+    ("sixteen times the price fits", JOB, ledger(seen="2"), "32", IDLE, "admit 32"),
+    ("a ceiling is the bound", JOB, ledger(seen="2", ceiling="4"), "10", IDLE, "admit 4"),
+    ("a ceiling without any price seen", JOB, ledger(ceiling="4"), "4", IDLE, "admit 4"),
+    ("what is held by others counts", JOB, ledger(ceiling="4", held="7"), "10", BUSY, "wait"),
     (
         "what records may add counts",
-        HoldRequest(W),
+        JOB,
         ledger(ceiling="4"),
         "10",
         AdmissionState(True, unread=D(7)),
         "wait",
     ),
-    ("a bound that fits needn't be alone", HoldRequest(W), ledger(seen="2"), "40", OTHERS, "admit 32"),
-    ("job and uploads, both bounds", HoldRequest(W, 2), ledger(seen="2", upload="0.5"), "50", IDLE, "admit 48.0"),
-    ("both ceilings", HoldRequest(W, 2), ledger(ceiling="4", upload_ceiling="1"), "6", IDLE, "admit 6"),
+    ("a bound that fits needn't be alone", JOB, ledger(seen="2"), "40", OTHERS, "admit 32"),
+    ("job and uploads, both bounds", WITH_TWO, ledger(seen="2", upload="0.5"), "50", IDLE,
+     "admit 48.0"),
+    ("both ceilings", WITH_TWO, ledger(ceiling="4", upload_ceiling="1"), "6", IDLE, "admit 6"),
     # the slow start
-    ("as many unanswered as allowed", HoldRequest(W), ledger(seen="2"), "99", AdmissionState(True, 2, 2), "wait"),
-    ("fewer than allowed", HoldRequest(W), ledger(seen="2"), "99", AdmissionState(True, 1, 2), "admit 32"),
-    ("allowed, no budget", HoldRequest(W), ledger(seen="2"), None, AdmissionState(True, 1, 2), "admit 2"),
-    ("too many, no budget", HoldRequest(W), ledger(seen="2"), None, AdmissionState(True, 2, 2), "wait"),
+    ("as many unanswered as allowed", JOB, ledger(seen="2"), "99", AdmissionState(True, 2, 2),
+     "wait"),
+    ("fewer than allowed", JOB, ledger(seen="2"), "99", AdmissionState(True, 1, 2), "admit 32"),
+    ("allowed, no budget", JOB, ledger(seen="2"), None, AdmissionState(True, 1, 2), "admit 2"),
+    ("too many, no budget", JOB, ledger(seen="2"), None, AdmissionState(True, 2, 2), "wait"),
     # alone
-    ("no price seen: all that is left", HoldRequest(W), ledger(held="3"), "10", BUSY, "alone 7"),
-    ("a price of 0 bounds nothing", HoldRequest(W), ledger(seen="0"), "10", IDLE, "alone 10"),
-    ("a price of 0 fits where nothing is left", HoldRequest(W), ledger(seen="0", held="10"), "10", IDLE, "alone 0"),
-    ("no price seen, nothing left", HoldRequest(W), ledger(held="10"), "10", IDLE, "BUDGET_EXHAUSTED"),
-    ("bound doesn't fit, price does", HoldRequest(W), ledger(seen="2"), "31", IDLE, "alone 31"),
-    ("bound doesn't fit, price does exactly", HoldRequest(W), ledger(seen="2"), "2", IDLE, "alone 2"),
-    ("price doesn't fit, others at work", HoldRequest(W), ledger(seen="2", held="9"), "10", BUSY, "wait"),
-    ("price doesn't fit, none at work", HoldRequest(W), ledger(seen="2", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
-    ("alone waits for those unanswered", HoldRequest(W), ledger(seen="2"), "31", OTHERS, "wait"),
-    ("nobody goes beside one that is alone", HoldRequest(W), ledger(seen="2"), "99", ONE_ALONE, "wait"),
-    ("nobody goes beside it, no budget either", HoldRequest(W), ledger(seen="2"), None, ONE_ALONE, "wait"),
-    ("a second without a bound while one is in doubt", HoldRequest(W), ledger(), "9", DOUBT, "BUDGET_EXHAUSTED"),
-    ("the same, others at work", HoldRequest(W), ledger(), "9", BUSY_DOUBT, "wait"),
-    ("one with a bound while one is in doubt", HoldRequest(W), ledger(seen="2"), "32", DOUBT, "admit 32"),
-    ("upload's price unknown: all", HoldRequest(W, 1), ledger(seen="2"), "99", IDLE, "alone 99"),
-    ("upload's price unknown, no room for it", HoldRequest(W, 1), ledger(seen="2"), "2", IDLE, "BUDGET_EXHAUSTED"),
-    ("a job's ceiling bounds no upload", HoldRequest(W, 1), ledger(ceiling="4"), "99", IDLE, "alone 99"),
-    ("an upload's ceiling bounds no job", HoldRequest(W, 1), ledger(upload_ceiling="4"), "99", IDLE, "alone 99"),
+    ("no price seen: all that is left", JOB, ledger(held="3"), "10", BUSY, "alone 7"),
+    ("a price of 0 bounds nothing", JOB, ledger(seen="0"), "10", IDLE, "alone 10"),
+    ("a price of 0 fits where nothing is left", JOB, ledger(seen="0", held="10"), "10", IDLE,
+     "alone 0"),
+    ("no price seen, nothing left", JOB, ledger(held="10"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("bound doesn't fit, price does", JOB, ledger(seen="2"), "31", IDLE, "alone 31"),
+    ("bound doesn't fit, price does exactly", JOB, ledger(seen="2"), "2", IDLE, "alone 2"),
+    ("price doesn't fit, others at work", JOB, ledger(seen="2", held="9"), "10", BUSY, "wait"),
+    ("price doesn't fit, none at work", JOB, ledger(seen="2", held="9"), "10", IDLE,
+     "BUDGET_EXHAUSTED"),
+    ("alone waits for those unanswered", JOB, ledger(seen="2"), "31", OTHERS, "wait"),
+    ("nobody goes beside one that is alone", JOB, ledger(seen="2"), "99", ONE_ALONE, "wait"),
+    ("nobody goes beside it, no budget either", JOB, ledger(seen="2"), None, ONE_ALONE, "wait"),
+    ("a second without a bound while one is in doubt", JOB, ledger(), "9", DOUBT,
+     "BUDGET_EXHAUSTED"),
+    ("the same, others at work", JOB, ledger(), "9", BUSY_DOUBT, "wait"),
+    ("one with a bound while one is in doubt", JOB, ledger(seen="2"), "32", DOUBT, "admit 32"),
+    ("upload's price unknown: all", WITH_IMAGE, ledger(seen="2"), "99", IDLE, "alone 99"),
+    ("upload's price unknown, no room for it", WITH_IMAGE, ledger(seen="2"), "2", IDLE,
+     "BUDGET_EXHAUSTED"),
+    ("a job's ceiling bounds no upload", WITH_IMAGE, ledger(ceiling="4"), "99", IDLE, "alone 99"),
+    ("an upload's ceiling bounds no job", WITH_IMAGE, ledger(upload_ceiling="4"), "99", IDLE,
+     "alone 99"),
     # a declared ceiling is never replaced by an expected price
-    ("ceiling doesn't fit, price would", HoldRequest(W), ledger(seen="2", ceiling="4"), "3", IDLE, "BUDGET_EXHAUSTED"),
-    ("ceiling doesn't fit, others at work", HoldRequest(W), ledger(seen="2", ceiling="4"), "3", BUSY, "wait"),
+    ("ceiling doesn't fit, price would", JOB, ledger(seen="2", ceiling="4"), "3", IDLE,
+     "BUDGET_EXHAUSTED"),
+    ("ceiling doesn't fit, others at work", JOB, ledger(seen="2", ceiling="4"), "3", BUSY, "wait"),
     (
         "an upload's ceiling doesn't fit",
-        HoldRequest(W, 1),
+        WITH_IMAGE,
         ledger(seen="2", upload="0.5", ceiling="2", upload_ceiling="1"),
         "2.5",
         IDLE,
         "BUDGET_EXHAUSTED",
     ),
-    ("price above the ceiling", HoldRequest(W), ledger(seen="5", ceiling="4"), "10", IDLE, "PRICE_ABOVE_CEILING"),
-    ("price at the ceiling", HoldRequest(W), ledger(seen="4", ceiling="4"), "10", IDLE, "admit 4"),
-    ("above it, no budget", HoldRequest(W), ledger(seen="5", ceiling="4"), None, IDLE, "PRICE_ABOVE_CEILING"),
+    ("price above the ceiling", JOB, ledger(seen="5", ceiling="4"), "10", IDLE,
+     "PRICE_ABOVE_CEILING"),
+    ("price at the ceiling", JOB, ledger(seen="4", ceiling="4"), "10", IDLE, "admit 4"),
+    ("above it, no budget", JOB, ledger(seen="5", ceiling="4"), None, IDLE, "PRICE_ABOVE_CEILING"),
     (
         "an upload above its ceiling",
-        HoldRequest(W, 1),
+        WITH_IMAGE,
         ledger(upload="2", upload_ceiling="1"),
         "99",
         IDLE,
         "PRICE_ABOVE_CEILING",
     ),
-    ("the same, without an upload", HoldRequest(W), ledger(upload="2", upload_ceiling="1"), "99", IDLE, "alone 99"),
+    ("the same, without an upload", JOB, ledger(upload="2", upload_ceiling="1"), "99", IDLE,
+     "alone 99"),
     # a submit in doubt that is sent again: what it holds is its own
-    ("in doubt, its own hold counts", HoldRequest(W, held=D(9)), ledger(seen="2", held="9"), "32", IDLE, "admit 32"),
-    ("in doubt, only the price fits", HoldRequest(W, held=D(9)), ledger(seen="2", held="9"), "10", IDLE, "alone 10"),
-    ("in doubt, too dear now", HoldRequest(W, held=D(9)), ledger(seen="20", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
+    ("in doubt, its own hold counts", RESENT, ledger(seen="2", held="9"), "32", IDLE, "admit 32"),
+    ("in doubt, only the price fits", RESENT, ledger(seen="2", held="9"), "10", IDLE, "alone 10"),
+    ("in doubt, too dear now", RESENT, ledger(seen="20", held="9"), "10", IDLE, "BUDGET_EXHAUSTED"),
     # beside the credits that are held for refunds
-    ("bound fits beside them", HoldRequest(W), FAILED_JOB, "36", beside("4"), "admit 32"),
-    ("price fits beside them", HoldRequest(W), FAILED_JOB, "6", beside("4"), "alone 2"),
-    ("refund awaited, others at work", HoldRequest(W), FAILED_JOB, "5", beside("4", busy=True), "wait"),
-    ("refund awaited", HoldRequest(W), FAILED_JOB, "5", beside("4"), "wait"),
-    ("part of the refunds awaited", HoldRequest(W), FAILED_JOB, "5", beside("1"), "wait"),
-    ("too small a part awaited", HoldRequest(W), FAILED_JOB, "5", beside("0.5"), "REFUND_MISSING"),
-    ("no refund awaited any more", HoldRequest(W), FAILED_JOB, "5", beside(), "REFUND_MISSING"),
-    ("the same, others at work", HoldRequest(W), FAILED_JOB, "5", beside(busy=True), "wait"),
-    ("no refund is enough", HoldRequest(W), FAILED_JOB, "1", beside("4"), "BUDGET_EXHAUSTED"),
-    ("its own hold counts as well", HoldRequest(W, held=D(1)), FAILED_JOB, "4", beside("1"), "wait"),
-    ("what records may add counts", HoldRequest(W), FAILED_JOB, "5",
+    ("bound fits beside them", JOB, FAILED_JOB, "36", beside("4"), "admit 32"),
+    ("price fits beside them", JOB, FAILED_JOB, "6", beside("4"), "alone 2"),
+    ("refund awaited, others at work", JOB, FAILED_JOB, "5", beside("4", busy=True), "wait"),
+    ("refund awaited", JOB, FAILED_JOB, "5", beside("4"), "wait"),
+    ("part of the refunds awaited", JOB, FAILED_JOB, "5", beside("1"), "wait"),
+    ("too small a part awaited", JOB, FAILED_JOB, "5", beside("0.5"), "REFUND_MISSING"),
+    ("no refund awaited any more", JOB, FAILED_JOB, "5", beside(), "REFUND_MISSING"),
+    ("the same, others at work", JOB, FAILED_JOB, "5", beside(busy=True), "wait"),
+    ("no refund is enough", JOB, FAILED_JOB, "1", beside("4"), "BUDGET_EXHAUSTED"),
+    ("its own hold counts as well", HoldRequest(W, held=D(1)), FAILED_JOB, "4", beside("1"),
+     "wait"),
+    ("what records may add counts", JOB, FAILED_JOB, "5",
      AdmissionState(False, unread=D(5), awaited=D(4)), "BUDGET_EXHAUSTED"),
-    ("uncounted: one alone", HoldRequest(W), FAILED_JOB, "5", beside("4", "4"), "alone 5"),
-    ("uncounted, others at work", HoldRequest(W), FAILED_JOB, "5", beside("4", "4", busy=True), "alone 5"),
-    ("uncounted in part", HoldRequest(W), FAILED_JOB, "5", beside("4", "1"), "alone 2"),
-    ("uncounted, too small", HoldRequest(W), FAILED_JOB, "5", beside("0", "0.5"), "REFUND_MISSING"),
-    ("uncounted, one unanswered", HoldRequest(W), FAILED_JOB, "5",
+    ("uncounted: one alone", JOB, FAILED_JOB, "5", beside("4", "4"), "alone 5"),
+    ("uncounted, others at work", JOB, FAILED_JOB, "5", beside("4", "4", busy=True), "alone 5"),
+    ("uncounted in part", JOB, FAILED_JOB, "5", beside("4", "1"), "alone 2"),
+    ("uncounted, too small", JOB, FAILED_JOB, "5", beside("0", "0.5"), "REFUND_MISSING"),
+    ("uncounted, one unanswered", JOB, FAILED_JOB, "5",
      beside("4", "4", busy=True, unanswered=1), "wait"),
-    ("uncounted, one in doubt", HoldRequest(W), FAILED_JOB, "5", beside("0", "4", doubt=True),
+    ("uncounted, one in doubt", JOB, FAILED_JOB, "5", beside("0", "4", doubt=True),
      "REFUND_MISSING"),
-    ("uncounted, with an upload", HoldRequest(W, 1), ledger(seen="2", upload="1", refunds="4"), "5", beside("0", "4"),
+    ("uncounted, with an upload", WITH_IMAGE, ledger(seen="2", upload="1", refunds="4"), "5",
+     beside("0", "4"),
      "REFUND_MISSING"),
-    ("uncounted, account too small", HoldRequest(W), FAILED_JOB, "5",
+    ("uncounted, account too small", JOB, FAILED_JOB, "5",
      AdmissionState(True, uncounted=D(4), account_left=D(1)), "wait"),
-    ("uncounted, after a 402", HoldRequest(W), FAILED_JOB, "5",
+    ("uncounted, after a 402", JOB, FAILED_JOB, "5",
      AdmissionState(False, uncounted=D(4), account_closed=True), "INSUFFICIENT_CREDITS"),
     # the account: by the expected price, not by the bound
-    ("account fits", HoldRequest(W), ledger(seen="2"), "32", account("2"), "admit 32"),
-    ("account fits, below the ceiling", HoldRequest(W), ledger(seen="2", ceiling="4"), "9", account("3"), "admit 4"),
-    ("account short, one goes", HoldRequest(W), ledger(seen="2"), "32", account("1"), "admit 32"),
-    ("account short, others at work", HoldRequest(W), ledger(seen="2"), "32", account("1", busy=True), "wait"),
+    ("account fits", JOB, ledger(seen="2"), "32", account("2"), "admit 32"),
+    ("account fits, below the ceiling", JOB, ledger(seen="2", ceiling="4"), "9", account("3"),
+     "admit 4"),
+    ("account short, one goes", JOB, ledger(seen="2"), "32", account("1"), "admit 32"),
+    ("account short, others at work", JOB, ledger(seen="2"), "32", account("1", busy=True), "wait"),
     (
         "account short, with uploads",
-        HoldRequest(W, 1),
+        WITH_IMAGE,
         ledger(seen="2", upload="1"),
         "99",
         account("2"),
         "INSUFFICIENT_CREDITS",
     ),
-    ("402 came", HoldRequest(W), ledger(seen="2"), "32", account("9", closed=True), "INSUFFICIENT_CREDITS"),
-    ("402 came, others at work", HoldRequest(W), ledger(seen="2"), "32", account("9", busy=True, closed=True), "wait"),
-    ("no budget: the expected price is held", HoldRequest(W), ledger(seen="2"), None, IDLE, "admit 2"),
-    ("no budget, no price", HoldRequest(W), ledger(), None, IDLE, "admit 0"),
-    ("account short, alone", HoldRequest(W), ledger(seen="2"), "31", account("1"), "alone 31"),
-    ("account short, no budget", HoldRequest(W), ledger(seen="2"), None, account("1"), "admit 2"),
+    ("402 came", JOB, ledger(seen="2"), "32", account("9", closed=True), "INSUFFICIENT_CREDITS"),
+    ("402 came, others at work", JOB, ledger(seen="2"), "32", account("9", busy=True, closed=True),
+     "wait"),
+    ("no budget: the expected price is held", JOB, ledger(seen="2"), None, IDLE, "admit 2"),
+    ("no budget, no price", JOB, ledger(), None, IDLE, "admit 0"),
+    ("account short, alone", JOB, ledger(seen="2"), "31", account("1"), "alone 31"),
+    ("account short, no budget", JOB, ledger(seen="2"), None, account("1"), "admit 2"),
     (
         "account shorter than the ceiling, no price seen",
-        HoldRequest(W),
+        JOB,
         ledger(ceiling="4"),
         "9",
         account("3", busy=True),
@@ -245,14 +264,15 @@ ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
     ),
     (
         "account short by the second upload",
-        HoldRequest(W, 2),
+        WITH_TWO,
         ledger(seen="2", upload="1"),
         "99",
         account("3"),
         "INSUFFICIENT_CREDITS",
     ),
-    ("price doesn't fit by the second upload", HoldRequest(W, 2), ledger(seen="2", upload="1"), "3", BUSY, "wait"),
-    ("no budget, account empty", HoldRequest(W), ledger(), None, account("0", busy=True), "wait"),
+    ("price doesn't fit by the second upload", WITH_TWO, ledger(seen="2", upload="1"), "3", BUSY,
+     "wait"),
+    ("no budget, account empty", JOB, ledger(), None, account("0", busy=True), "wait"),
 ]  # fmt: skip
 
 
@@ -419,21 +439,21 @@ HINT = "and run the same command again"
     "request_, books, budget, message, hint",
     [
         (
-            HoldRequest(W),
+            JOB,
             ledger(seen="5", ceiling="4"),
             "10",
             "a job on w costs 5 credits, above max_credits_per_job (4)",
             f"raise budget.max_credits_per_job if the price is acceptable, {HINT}",
         ),
         (
-            HoldRequest(W, 1),
+            WITH_IMAGE,
             ledger(upload="5", upload_ceiling="4"),
             "10",
             "an upload costs 5 credits, above max_credits_per_upload (4)",
             f"raise budget.max_credits_per_upload if the price is acceptable, {HINT}",
         ),
         (
-            HoldRequest(W),
+            JOB,
             ledger(seen="2", held="9"),
             "10",
             "9 of 10 credits used (9 of them held); the next job needs 2",
@@ -443,46 +463,46 @@ HINT = "and run the same command again"
             ),
         ),
         (
-            HoldRequest(W, 1),
+            WITH_IMAGE,
             ledger(seen="2"),
             "2",
             "0 of 2 credits used; the next job needs more than 2",
-            "raise the budget and run the same command again; completed jobs are not paid for again",
+            AGAIN,
         ),
         (
-            HoldRequest(W),
+            JOB,
             ledger(seen="2", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job may cost up to 4, its declared ceiling",
             f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
         ),
         (
-            HoldRequest(W),
+            JOB,
             ledger(ceiling="50"),
             "20",
             "0 of 20 credits used; the next job may cost up to 50, its declared ceiling",
             f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
         ),
         (
-            HoldRequest(W, 2),
+            WITH_TWO,
             ledger(ceiling="4", upload_ceiling="3"),
             "9",
             "0 of 9 credits used; the next job may cost up to 10 with its uploads, by the declared ceilings",
             f"raise the budget, or lower budget.max_credits_per_job or budget.max_credits_per_upload, {HINT}",
         ),
         (
-            HoldRequest(W, 1),
+            WITH_IMAGE,
             ledger(ceiling="4", upload_ceiling="3"),
             "6",
             "0 of 6 credits used; the next job may cost up to 7 with its upload, by the declared ceilings",
             f"raise the budget, or lower budget.max_credits_per_job or budget.max_credits_per_upload, {HINT}",
         ),
         (
-            HoldRequest(W),
+            JOB,
             ledger(seen="2", ceiling="50", held="9"),
             "10",
             "9 of 10 credits used (9 of them held); the next job may cost up to 50, its declared ceiling",
-            "raise the budget and run the same command again; completed jobs are not paid for again",
+            AGAIN,
         ),
         (
             HoldRequest(W, held=D(1)),
@@ -492,28 +512,28 @@ HINT = "and run the same command again"
             f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
         ),
         (
-            HoldRequest(W, 2),
+            WITH_TWO,
             ledger(seen="4", ceiling="4", upload_ceiling="3"),
             "9",
             "0 of 9 credits used; the next job may cost up to 10 with its uploads, by the declared ceilings",
             f"raise the budget, or lower budget.max_credits_per_upload, {HINT}",
         ),
         (
-            HoldRequest(W),
+            JOB,
             ledger(seen="4", ceiling="50"),
             "3",
             "0 of 3 credits used; the next job may cost up to 50, its declared ceiling",
-            "raise the budget and run the same command again; completed jobs are not paid for again",
+            AGAIN,
         ),
         (
-            HoldRequest(W),
+            JOB,
             ledger(ceiling="50"),
             "0",
             "0 of 0 credits used; the next job may cost up to 50, its declared ceiling",
-            "raise the budget and run the same command again; completed jobs are not paid for again",
+            AGAIN,
         ),
         (
-            HoldRequest(W),
+            JOB,
             ledger(ceiling="4", held="9"),
             "10",
             "9 of 10 credits used (9 of them held); the next job may cost up to 4, its declared ceiling",
@@ -524,14 +544,14 @@ HINT = "and run the same command again"
             ),
         ),
         (
-            HoldRequest(W),
+            JOB,
             ledger(seen="4", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job needs 4",
-            "raise the budget and run the same command again; completed jobs are not paid for again",
+            AGAIN,
         ),
         (
-            HoldRequest(W, 1),
+            WITH_IMAGE,
             ledger(seen="2", ceiling="4"),
             "3",
             "0 of 3 credits used; the next job needs more than 4",
@@ -552,7 +572,7 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
     books = ledger(seen="2", upload="0.5")
     for event in (Intended(at=0.0, nonce="n", credits=D(8), payer="p"), Lost(at=1.0, nonce="n")):
         books.apply("asset:x", event)
-    blocked = decide_admission(HoldRequest(W), books, D(9), IDLE)
+    blocked = decide_admission(JOB, books, D(9), IDLE)
     assert isinstance(blocked, Block)
     assert blocked.error.hint is not None
     assert blocked.error.hint.startswith(
@@ -562,7 +582,7 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
         ", or raise the budget; 8 are held for uploads: set budget.max_credits_per_upload to count each at that price"
     )
     books.prices.upload_ceiling = D(8)
-    assert "max_credits_per_upload" not in str(decide_admission(HoldRequest(W), books, D(9), IDLE))
+    assert "max_credits_per_upload" not in str(decide_admission(JOB, books, D(9), IDLE))
 
 
 def test_a_job_that_would_not_fit_without_what_is_held_is_not_told_to_wait_for_it() -> None:
@@ -573,17 +593,14 @@ def test_a_job_that_would_not_fit_without_what_is_held_is_not_told_to_wait_for_i
         Succeeded(at=2.0, outputs=1, numbers=(0,)),
     ):
         books.apply("done", event)
-    blocked = decide_admission(HoldRequest(W), books, D(10), IDLE)
+    blocked = decide_admission(JOB, books, D(10), IDLE)
     assert isinstance(blocked, Block)
     assert blocked.error.message.startswith("10 of 10 credits used (1 of them held)")
-    assert (
-        blocked.error.hint
-        == "raise the budget and run the same command again; completed jobs are not paid for again"
-    )
+    assert blocked.error.hint == AGAIN
 
 
 def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
-    decision = decide_admission(HoldRequest(W), ledger(), D(9), DOUBT)
+    decision = decide_admission(JOB, ledger(), D(9), DOUBT)
     assert isinstance(decision, Block)
     assert (
         "has no upper limit within the budget, and an earlier submit is still unanswered"
@@ -612,7 +629,7 @@ def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None
 def test_an_account_without_credits_is_named_with_what_it_has(
     situation: AdmissionState, message: str
 ) -> None:
-    decision = decide_admission(HoldRequest(W), ledger(seen="2"), D(50), situation)
+    decision = decide_admission(JOB, ledger(seen="2"), D(50), situation)
     assert isinstance(decision, Block)
     assert decision.error.message == message
     assert (
@@ -646,7 +663,7 @@ def test_a_402_from_an_account_with_enough_credits_is_not_taken_for_an_empty_acc
 ) -> None:
     situation = replace(account("100000", closed=True), refusal="a limit is reached")
     decision = decide_admission(
-        HoldRequest(W), ledger() if seen is None else ledger(seen=seen), D(50), situation
+        JOB, ledger() if seen is None else ledger(seen=seen), D(50), situation
     )
     assert isinstance(decision, Block)
     assert decision.error.message == (
@@ -681,7 +698,7 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
                 found.apply(f"asset:{number}", event)
         return found
 
-    with_image, without = HoldRequest(W, uploads=1), HoldRequest(W)
+    with_image, without = HoldRequest(W, uploads=1), JOB
     assert verdict(decide_admission(with_image, books(1), D(50), IDLE)) == "alone 50"
     blocked = decide_admission(with_image, books(2), D(50), IDLE)
     assert blocked == Block(
@@ -721,10 +738,8 @@ def test_the_budget_that_is_enough_has_room_for_every_job_at_its_ceiling_or_the_
     found = budget_for(books, {W: 3}, uploads)
     assert found == (enough and D(enough))
     if found is not None and not uploads:
-        assert isinstance(decide_admission(HoldRequest(W), books, found, IDLE), Admit)
-        assert isinstance(
-            decide_admission(HoldRequest(W), books, books.committed + found / 6, IDLE), Block
-        )
+        assert isinstance(decide_admission(JOB, books, found, IDLE), Admit)
+        assert isinstance(decide_admission(JOB, books, books.committed + found / 6, IDLE), Block)
 
 
 @each_case(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.core.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
@@ -73,7 +73,7 @@ def proved(
         covers=lambda moment: since <= moment,
         coverages=coverages,
         first_seen=first_seen or {},
-        read_at=read_at,
+        is_over=lambda each: patience_ends(each) <= read_at,
     )
     assert found in {(), (claim,)}
     return bool(found)
@@ -164,7 +164,7 @@ def test_the_readings_have_a_gap_since_it_was_sent() -> None:
 @pytest.mark.parametrize(
     ("at", "words", "is_proved"),
     [
-        (-2.0, "upload", True),  # before it was sent
+        (-2.0, "upload", False),  # before it was sent by clocks that may have been set since
         (0.0, "upload", False),
         (5.0, "consume", False),
         (30.0, "charge", False),  # booked late
@@ -173,7 +173,7 @@ def test_the_readings_have_a_gap_since_it_was_sent() -> None:
         (5.0, "grant", False),  # of the amount of an upload
     ],
 )
-def test_the_ledger_has_a_charge_of_its_time_that_nothing_explains(
+def test_the_ledger_has_a_later_charge_that_nothing_explains(
     at: float, words: str, is_proved: bool
 ) -> None:
     assert proved(entries=[*ENTRIES, entry(3, words, at)]) is is_proved
@@ -206,7 +206,7 @@ def test_the_charge_of_an_upload_that_may_not_be_ours_explains_nothing(state: Up
         covers=lambda _moment: True,
         coverages=[],
         first_seen={},
-        read_at=READ_AT + 100,
+        is_over=lambda _claim: True,
     )
     assert LOST not in found
 
@@ -228,23 +228,26 @@ OF_UNKNOWN_KIND = entry(2, "storage", 8.5)
         ([RESERVED, replace(OF_UNKNOWN_KIND, at=None)], False),
         ([RESERVED, replace(OF_UNKNOWN_KIND, job_id="of-another-buyer")], False),
         ([RESERVED, replace(OF_UNKNOWN_KIND, description="storage for job-1")], True),
-        ([RESERVED, entry(2, "storage", -2.0)], True),  # before it was sent
+        ([RESERVED, entry(2, "storage", -2.0)], False),
     ],
 )
 def test_if_no_charge_of_an_upload_of_ours_is_recognised_any_entry_that_is_not_ours_may_be_its_charge(
     entries: list[LedgerEntry], is_proved: bool
 ) -> None:
-    """And if there is none in its time, it was not charged."""
+    """And if none was seen first after it was sent, it was not charged."""
     assert proved(uploads=[], entries=entries) is is_proved
+    assert proved(uploads=[], entries=entries, first_seen={"2": T - 1})
 
 
 @pytest.mark.parametrize("entries", [[], [RESERVED], [RESERVED, entry(2, "storage", -2.0)]])
 def test_a_ledger_without_the_charge_of_an_answered_upload_may_not_list_uploads_and_shows_nothing(
     entries: list[LedgerEntry],
 ) -> None:
-    assert proved(uploads=[], entries=entries)
-    assert not proved(uploads=[AGAIN], entries=entries)
-    assert proved(uploads=[replace(AGAIN, charge=D(0))], entries=entries)
+    seen = {"2": T - 1}
+    assert proved(uploads=[], entries=entries, first_seen=seen)
+    assert not proved(uploads=[AGAIN], entries=entries, first_seen=seen)
+    assert not proved(uploads=[AGAIN], entries=[RESERVED, entry(2, "upload", 100.0)])
+    assert proved(uploads=[replace(AGAIN, charge=D(0))], entries=entries, first_seen=seen)
 
 
 @pytest.mark.parametrize(("until", "is_proved"), [(T - 470.1, True), (T - 470, False)])
@@ -257,7 +260,10 @@ def test_so_does_one_that_was_read_without_it_long_ago(until: float, is_proved: 
         is is_proved
     )
     assert proved(
-        uploads=[earlier], entries=[RESERVED, entry(2, "upload", -500.0)], coverages=[coverage]
+        uploads=[earlier],
+        entries=[RESERVED, entry(2, "upload", -500.0)],
+        coverages=[coverage],
+        first_seen={"2": T - 480},
     )
 
 
@@ -329,40 +335,148 @@ def test_an_answered_upload_whose_own_charge_may_not_be_shown_yet_explains_no_ot
     assert not proved(uploads=[early], entries=[RESERVED, CHARGED_AGAIN])
 
 
-@given(
-    charged_at=st.floats(min_value=0, max_value=7, allow_nan=False),
-    others=st.lists(st.floats(min_value=0, max_value=20, allow_nan=False), max_size=5),
-    answered=st.booleans(),
-    words=st.sampled_from(["upload", "consume", "storage", "adjustment"]),
-    seen_after=st.floats(min_value=0.001, max_value=30, allow_nan=False),
-)
-def test_an_upload_that_was_charged_is_never_released(
-    charged_at: float, others: list[float], answered: bool, words: str, seen_after: float
-) -> None:
-    """Whatever was uploaded beside it, at the same price, with or without an answer, and whatever a
-    charge is called.
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_its_charge_is_seen_whatever_an_earlier_clock_makes_of_its_time(hours: int) -> None:
+    """The only job was bought while the clock was behind or ahead; then it was put right."""
+    wrong_s = hours * 3600.0
+    job = replace(JOB, held_at=T - 90 + wrong_s, accepted_at=T - 89.9 + wrong_s)
+    reserved = replace(RESERVED, at=T + AHEAD - 89.95)
+    charge = entry(3, "upload", 5.0)
+    for uploads, entries in (([], [reserved]), ([AGAIN], [reserved, named("asset-2")])):
+        shown = [*entries, charge]
+        first_seen = {"1": T - 80, "2": T + 9, "3": T + 9}
+        assert proved(uploads=uploads, jobs=[job], entries=entries, first_seen=first_seen)
+        assert not proved(uploads=uploads, jobs=[job], entries=shown, first_seen=first_seen)
 
-    The readings since it was sent may have shown each charge for the first time at any moment after
-    it.
-    """
-    uploads = [
-        UploadClaim(
-            "b.png", f"{number}" * 64, UploadState.KNOWN if answered else UploadState.LOST, T + at,
-            answered_at=T + at + 1, nonce=f"o{number}", asset_id=f"o{number}" if answered else None, charge=D("0.5"),
-        )
-        for number, at in enumerate(others)
-    ]  # fmt: skip
-    entries = [entry(10 + number, words, at + 0.5) for number, at in enumerate(others)]
-    entries.append(entry(9, words, charged_at))
-    first_seen = {each.key: T + seen_after + place for place, each in enumerate(reversed(entries))}
-    found = uncharged_uploads(
-        [LOST, *uploads],
-        [JOB],
-        [RESERVED, *entries],
-        [],
-        covers=lambda _moment: True,
-        coverages=[],
-        first_seen=first_seen,
-        read_at=T + 1000,
+
+def test_its_charge_explains_no_earlier_upload_whose_own_charge_was_seen_before() -> None:
+    """By a clock that was behind, the charge of the lost one has the time of the earlier one."""
+    earlier = replace(AGAIN, begun_at=T - 3600, answered_at=T - 3599)
+    reserved = replace(RESERVED, at=T + AHEAD - 3700)
+    job = replace(JOB, held_at=T - 7300.5, accepted_at=T - 7299.5)
+    entries = [reserved, entry(2, "upload", -3599.5), entry(3, "upload", 0.5)]
+    first_seen = {"1": T - 7299, "2": T - 3500, "3": T + 9}
+    assert not proved(
+        uploads=[earlier], jobs=[job], entries=entries, first_seen=first_seen, since=T - 7300
     )
-    assert LOST not in found
+
+
+def test_the_entries_of_an_upload_that_was_found_make_up_for_no_charge_that_must_be_there() -> None:
+    found = replace(AGAIN, nonce="n3", asset_id="asset-3", state=UploadState.FOUND)
+    assert not proved(uploads=[AGAIN, found], entries=[RESERVED, named("asset-3")])
+
+
+JOB_STEP, ANSWERED, CHARGED, UNCHARGED, OTHERS, READING = "jacuor"
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([JOB_STEP, ANSWERED, CHARGED, UNCHARGED, OTHERS, READING]),
+        st.sampled_from([0.5, 5.0, 60.0]),
+        st.sampled_from([0.0, 0.0, 0.0, 7200.0, 40.0, -40.0, -7200.0]),
+        st.sampled_from([0.0, 0.0, 20.0]),
+    ),
+    max_size=12,
+)
+"""What happens, how long after the step before, by how much the clock was set, and how late the
+entry is listed."""
+
+
+class Account:
+    """A run directory and the gateway's ledger, by a clock that is set and a true one."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        """The type of the entry of an upload."""
+        self.true = self.ours = T
+        self.uploads: list[UploadClaim] = []
+        self.jobs: list[JobClaim] = []
+        self.charged: set[str] = set()
+        self.listed: list[tuple[float, LedgerEntry]] = []
+        self.first_seen: dict[str, float] = {}
+        self.set_backs = SetBacks()
+        self.step(JOB_STEP, 0.0)
+        self.read()
+
+    def wait(self, seconds: float) -> None:
+        self.true += seconds
+        self.ours += seconds
+
+    def book(self, kind: str, amount: str, late_s: float, **other: str) -> None:
+        key = f"e{len(self.listed)}"
+        booked = LedgerEntry(key, kind, D(amount), self.true + AHEAD, **other)
+        self.listed.append((self.true + late_s, booked))
+
+    def read(self) -> None:
+        self.set_backs.note(self.ours)
+        for listed_at, each in self.listed:
+            if listed_at <= self.true:
+                self.first_seen.setdefault(each.key, self.ours)
+
+    def entries(self) -> list[LedgerEntry]:
+        return [each for _, each in self.listed if each.key in self.first_seen]
+
+    def step(self, kind: str, late_s: float) -> None:
+        begun, number = self.ours, len(self.listed)
+        if kind == READING:
+            self.read()
+            return
+        nonce = f"n{number}-{len(self.uploads)}"
+        if kind in {ANSWERED, CHARGED, UNCHARGED}:
+            list(self.set_backs.watch([intended(nonce, begun)]))
+        self.wait(0.1)
+        if kind == JOB_STEP:
+            self.book("reserve", "2", late_s, job_id=f"job-{number}")
+        elif kind != UNCHARGED:
+            self.book(self.word, "0.5", late_s)
+        self.wait(0.1)
+        self.set_backs.note(self.ours)
+        if kind == JOB_STEP:
+            claim = replace(JOB, job_id=f"job-{number}", held_at=begun, accepted_at=self.ours)
+            self.jobs.append(claim)
+        elif kind != OTHERS:
+            claim_of = AGAIN if kind == ANSWERED else LOST
+            self.uploads.append(
+                replace(
+                    claim_of,
+                    nonce=nonce,
+                    begun_at=begun,
+                    answered_at=self.ours,
+                    asset_id=f"asset-{nonce}" if kind == ANSWERED else None,
+                )
+            )
+        if kind == CHARGED:
+            self.charged.add(nonce)
+
+    def released(self) -> set[str]:
+        self.wait(LOST_UPLOAD_PATIENCE_S + 1)
+        self.set_backs.note(self.ours)
+        self.read()
+        found = uncharged_uploads(
+            [each for each in self.uploads if each.nonce not in self.set_backs.nonces],
+            self.jobs,
+            self.entries(),
+            [],
+            covers=lambda moment: moment >= T,
+            coverages=[],
+            first_seen=self.first_seen,
+            is_over=lambda _claim: True,
+        )
+        return {claim.nonce for claim in found}
+
+
+@settings(max_examples=400)
+@given(STEPS, st.sampled_from(["upload", "upload", "consume", "storage", "adjustment"]))
+def test_whatever_the_clock_is_set_to_only_an_upload_that_was_not_charged_is_released(
+    steps: list[tuple[str, float, float, float]], word: str
+) -> None:
+    """Whatever is uploaded beside it at the same price, and whatever a charge is called."""
+    account = Account(word)
+    for kind, seconds, set_by, late_s in steps:
+        account.wait(seconds)
+        account.ours += set_by
+        account.step(kind, late_s)
+    released = account.released()
+    assert not released & account.charged
+    kinds = {kind for kind, _, _, _ in steps}
+    is_known = word in {"upload", "consume"} or ANSWERED not in kinds
+    if is_known and not kinds & {CHARGED, OTHERS} and not any(set_by for _, _, set_by, _ in steps):
+        assert released == {each.nonce for each in account.uploads if each.state == LOST.state}

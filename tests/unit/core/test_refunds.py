@@ -12,7 +12,13 @@ from typing import Any, TypeAlias
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.core.attempt import Attempt, AttemptStatus, after_refund, credits_paid
+from crucible_batch.core.attempt import (
+    Attempt,
+    AttemptStatus,
+    RefundEvent,
+    credits_committed,
+    credits_paid,
+)
 from crucible_batch.core.events import (
     Accepted,
     Consumed,
@@ -23,10 +29,10 @@ from crucible_batch.core.events import (
     RefundForgotten,
 )
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
+from crucible_batch.core.job import Job, evolve
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.refunds import (
     FailedAttempt,
-    RefundEvent,
     is_unclear,
     missing_refunds,
     refund_events,
@@ -38,7 +44,7 @@ ERROR = ErrorInfo("X", "x")
 
 
 def failed(price: str = "2", *, subject: str = "fox", number: int = 1) -> FailedAttempt:
-    return FailedAttempt(subject, number, "j", D(price), held_at=1.0, failed_at=2.0)
+    return FailedAttempt(subject, number, "j", held_at=1.0, failed_at=2.0, credits=D(price))
 
 
 def refunded(credits: str, entry_id: str = "r", *, attempt: int = 1) -> Refunded:
@@ -174,7 +180,7 @@ def test_a_price_is_held_spent_refunded_or_forgotten_after_any_events(history: H
     for job, event in events:
         place = job, event.attempt
         attempt = attempts[place] = attempts[place].after(event)
-        released = attempt.price - attempt.refunded - attempt.spent - attempt.held
+        released = attempt.credits - attempt.refunded - attempt.spent - attempt.held
         assert min(attempt.held, attempt.spent, attempt.refunded, released) >= 0
         assert released == attempt.forgotten
         assert attempt.spent <= attempt.consumed
@@ -200,7 +206,7 @@ def test_the_ledger_is_the_sum_of_its_attempts_whatever_the_order_of_the_events(
     assert (ledger.spent, ledger.refunded) == (total("spent"), total("refunded"))
     assert ledger.committed + ledger.refunded <= sum(prices.values())
     known = {(each.subject, each.number): each.held for each in ledger.failed_attempts()}
-    assert known == {place: each.held for place, each in attempts.items() if each.price}
+    assert known == {place: each.held for place, each in attempts.items() if each.credits}
     assert sorted(ledger.job_ids()) == sorted(f"{job}-{number}" for job, number in known)
 
 
@@ -217,17 +223,17 @@ def test_an_entry_that_is_recorded_again_changes_nothing(history: History) -> No
 @given(histories())
 def test_the_attempts_of_a_job_have_cost_what_the_ledger_counts(history: History) -> None:
     prices, events = history
-    attempts = [
-        (job, Attempt(number, "k", 1.0, status=AttemptStatus.FAILED, credits=price))
-        for (job, number), price in prices.items()
-    ]
+    jobs = {job: Job(job) for job, _ in prices}
+    for (job, number), price in prices.items():
+        attempt = Attempt(number, "k", 1.0, status=AttemptStatus.FAILED, credits=price)
+        jobs[job] = replace(jobs[job], attempts=(*jobs[job].attempts, attempt))
     for subject, event in events:
-        attempts = [
-            (job, after_refund(each, event) if job == subject else each) for job, each in attempts
-        ]
+        jobs[subject] = evolve(jobs[subject], event)
     ledger = ledger_after(prices, events)
-    assert credits_paid(each for _, each in attempts) == ledger.spent
-    assert sum((each.refunded for _, each in attempts), D(0)) == ledger.refunded
+    attempts = [attempt for job in jobs.values() for attempt in job.attempts]
+    assert credits_paid(attempts) == ledger.spent
+    assert credits_committed(attempts) == ledger.committed
+    assert sum((each.refunded for each in attempts), D(0)) == ledger.refunded
 
 
 def test_an_event_about_another_attempt_or_an_unknown_one_changes_nothing() -> None:
@@ -244,7 +250,7 @@ def test_an_attempt_knows_its_job_and_when_it_was_bought_and_whether_it_was_foun
     assert list(ledger.job_ids()) == ["J"]
     ledger.apply("fox", Failed(at=4.0, error=ERROR))
     assert list(ledger.failed_attempts()) == [
-        FailedAttempt("fox", 3, "J", D(2), 1.0, 4.0, found=True)
+        FailedAttempt("fox", 3, "J", 1.0, 4.0, found=True, credits=D(2))
     ]
 
 
@@ -419,7 +425,7 @@ def test_what_is_refunded_in_the_end_is_what_is_booked(steps: list[tuple[int, st
         if is_last_of_reading:
             readings.append([])
     attempt, _ = shown_in_turn(*readings)
-    assert attempt.refunded == min(attempt.price, abs(total))
+    assert attempt.refunded == min(attempt.credits, abs(total))
 
 
 @each_case(

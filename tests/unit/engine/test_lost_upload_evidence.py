@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -32,6 +33,7 @@ class World(SystemClock):
 
     def __init__(self) -> None:
         self.time = 1000.0
+        self.put_forward_s = 0.0
         self.read_at = 1000.0
         self.readings = 0
         self.starts: list[float] = []
@@ -45,6 +47,9 @@ class World(SystemClock):
         self.while_asleep: Callable[[], None] = lambda: None
         self.stop = Shutdown()
         self.accounting = JournaledLedger(cast("Any", self), Ledger(PriceBook(D(3), D(1))), D(60))
+        self.begin_a_run()
+
+    def begin_a_run(self) -> None:
         self.lost = LostUploads(
             cast("Any", self), self.accounting, cast("Any", self), self, self.stop, readings=self
         )
@@ -61,11 +66,12 @@ class World(SystemClock):
         )
         await self.accounting.record("job", held)
         for event in story:
+            self.time = event.at
             await self.accounting.record(ASSET, event)
         self.time = 1004.0
 
     def now(self) -> float:
-        return self.time
+        return self.time + self.put_forward_s
 
     def monotonic(self) -> float:
         return self.time
@@ -99,7 +105,7 @@ class World(SystemClock):
     async def read(self) -> None:
         self.readings += 1
         if self.answers:
-            self.read_at = self.time
+            self.read_at = self.now()
 
     def entries(self) -> Sequence[LedgerEntry]:
         """The charge of the upload with an answer, and others."""
@@ -152,6 +158,45 @@ async def test_it_is_settled_only_by_a_reading_after_the_patience() -> None:
         D(0),
         False,
     )
+
+
+async def test_a_clock_that_is_put_forward_does_not_end_its_patience() -> None:
+    world = World()
+    await world.upload()
+    for put_forward_s in (7200.0, 9000.0):
+        world.put_forward_s = put_forward_s
+        await world.read()
+        await world.lost.settle()
+        assert (world.settled, world.lost.awaited) == ([], D(1))
+    world.time = OVER
+    world.put_forward_s += 7200.0  # since the reading
+    await world.lost.settle()
+    assert world.settled == []
+    await world.lost.settle_at_end()
+    assert (world.settled, world.time) == (["n1"], OVER)
+
+
+async def test_its_patience_begins_when_its_answer_is_given_up() -> None:
+    world = World()
+    world.charge_listed_at = math.inf
+    await world.accounting.record(ASSET, Intended(at=1000.0, nonce="n1", credits=D(1), payer="job"))
+    world.time = 1029.0
+    await world.accounting.record(ASSET, Lost(at=1029.0, nonce="n1"))
+    await world.lost.settle_at_end()
+    assert (world.settled, world.time) == (["n1"], 1029.0 + LOST_UPLOAD_PATIENCE_S)
+
+
+async def test_the_patience_of_an_upload_of_an_earlier_run_begins_with_the_run() -> None:
+    """The clock may have been put right in between."""
+    world = World()
+    await world.upload()
+    world.time = OVER + 100
+    world.begin_a_run()
+    await world.read()
+    await world.lost.settle()
+    assert (world.settled, world.lost.awaited) == ([], D(1))
+    await world.lost.settle_at_end()
+    assert (world.settled, world.time) == (["n1"], OVER + 100 + LOST_UPLOAD_PATIENCE_S)
 
 
 async def test_until_then_its_credits_are_awaited() -> None:

@@ -181,7 +181,7 @@ async def test_a_cancelled_wait_leaves_nobody_of_its_commit_waiting():
     writer = GroupCommitWriter(connect)
     try:
         first, cancelled, last = (
-            asyncio.ensure_future(writer.write("SELECT 1", ())) for _ in range(3)
+            asyncio.ensure_future(writer.write(("SELECT 1", ()))) for _ in range(3)
         )
         await asyncio.sleep(0.01)
         cancelled.cancel()
@@ -198,7 +198,7 @@ async def test_of_a_commit_that_fails_nothing_stays_and_nothing_is_left_open():
     connection.execute("CREATE TABLE events (n)")
     waiting = asyncio.get_running_loop().create_future()
     writes = [
-        group_commit._Write(sql, (), waiting)
+        group_commit._Write([(sql, ())], waiting)
         for sql in ("INSERT INTO events VALUES (1)", "INSERT INTO nowhere VALUES (1)")
     ]
     with pytest.raises(sqlite3.OperationalError):
@@ -225,9 +225,9 @@ async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
 
     writer = GroupCommitWriter(Failing)  # type: ignore[arg-type]
     try:
-        tasks = [asyncio.ensure_future(writer.write("x", ()))]
+        tasks = [asyncio.ensure_future(writer.write(("x", ())))]
         await asyncio.to_thread(entered.wait, 60)
-        tasks += [asyncio.ensure_future(writer.write("x", ())) for _ in range(2)]
+        tasks += [asyncio.ensure_future(writer.write(("x", ()))) for _ in range(2)]
         await asyncio.sleep(0)
         gate.set()
         async with asyncio.timeout(120):
@@ -235,7 +235,7 @@ async def test_the_first_failure_is_final_for_all_that_wait_and_come_later():
             assert [type(result) for result in results] == [JournalError] * 3
             assert results[0].hint == SEE_TO_THE_DISK
             with pytest.raises(JournalError, match="full"):
-                await writer.write("x", ())
+                await writer.write(("x", ()))
             assert len(executed) == 1
     finally:
         writer.close()
@@ -249,7 +249,7 @@ async def test_a_connection_that_can_not_be_made_fails_the_writes_and_hangs_nobo
     try:
         async with asyncio.timeout(120):
             with pytest.raises(JournalError, match="unable"):
-                await writer.write("x", ())
+                await writer.write(("x", ()))
     finally:
         writer.close()
 
@@ -262,7 +262,7 @@ async def test_an_error_that_is_no_database_error_hangs_nobody_either():
     try:
         async with asyncio.timeout(120):
             with pytest.raises(JournalError):
-                await writer.write("SELECT ?", ("\ud800",))
+                await writer.write(("SELECT ?", ("\ud800",)))
     finally:
         writer.close()
 
