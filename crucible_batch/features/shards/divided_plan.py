@@ -131,9 +131,9 @@ class PlanToDivide:
         """Divide the new jobs, by what the main run directory has and which images are at the
         gateway.
 
-        Raises ``UserError`` as ``jobs`` does, if a price is unknown and has no ceiling, if an
-        upload of an earlier run is in doubt, or if an admitted job needs an image that is not at
-        the gateway. Raises ``GatewayError``.
+        The terms have the maximum prices that ``check_sharding`` requires. Raises ``UserError`` as
+        ``jobs`` does, if an upload of an earlier run is in doubt, or if an admitted job needs an
+        image that is not at the gateway. Raises ``GatewayError``.
         """
         assert self.terms.budget is not None
         ledger = ledger_of(self.journal, PriceBook.of(self.terms))
@@ -142,13 +142,6 @@ class PlanToDivide:
         for planned, _job, is_new in self.jobs():
             if is_new:
                 shape = shape_of(planned)
-                if ledger.prices.ceiling is None and ledger.prices.seen(shape) is None:
-                    raise UserError(
-                        f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't"
-                        " be divided",
-                        hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the"
-                        " manifest",
-                    )
                 divider.add(shape, {digest for digest in planned.digests if digest not in ready})
         division = divider.divide()
         self._check_images(division)

@@ -30,7 +30,7 @@ from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import PRECEDENCE
 from crucible_batch.core.plan import InputImage, PlannedJob
-from crucible_batch.core.prices import UPLOAD, PriceBook, Shape, shape_of
+from crucible_batch.core.prices import PriceBook, Shape, shape_of
 from crucible_batch.core.progress import Observer
 from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.errors import DeadlineError, ExitCode, UserError
@@ -95,9 +95,9 @@ async def probe(
     """Buy and upload what the shards of a plan have to know, before ``plan_request`` with the same
     arguments.
 
-    Returns None, and spends nothing, if shards of the run directory are not merged yet. Raises
-    ``UserError`` before anything is spent if the plan can't be divided or saved to ``save_to``, and
-    otherwise as ``run`` does.
+    Nothing is notified: the run that the plan is for comes later. Returns None, and spends nothing,
+    if shards of the run directory are not merged yet. Raises ``UserError`` before anything is spent
+    if the plan can't be divided or saved to ``save_to``, and otherwise as ``run`` does.
     """
     check_request(request)
     settings = settings or current_settings()
@@ -106,45 +106,20 @@ async def probe(
     require_key(settings, request.manifest)
     manifest = read_source(request)
     terms = run_terms(manifest, request)
-    if request.of(DivisionOptions).shards is None:
+    shards = request.of(DivisionOptions).shards
+    if shards is None:
         raise UserError(
             "--probe is for a plan that is divided into shards",
             hint="add --shards N, or omit --probe",
         )
     check_sharding(request, manifest, terms, save_to)
-    shards = noted_in(run_directory(request.out_dir, terms))
-    if shards is not None and shards.missing:
+    noted = noted_in(run_directory(request.out_dir, terms))
+    if noted is not None and noted.missing:
         return None
-    return await run_probe(
-        request,
-        manifest,
-        handle_signals=handle_signals,
-        observer=observer,
-        settings=settings,
-        transport=transport,
-    )
-
-
-async def run_probe(
-    request: RunRequest,
-    manifest: Manifest,
-    *,
-    settings: Settings,
-    handle_signals: bool = False,
-    observer: Observer | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> ProbeResult:
-    """Buy a job of each shape without a price, and upload the missing images of the jobs that its
-    shards may buy.
-
-    The request needs a budget, and the number of shards. Nothing is notified: the run that the plan
-    is for comes later. Raises as ``run`` does.
-    """
     # The deadline and the choice are those of all runs together.
     request = with_pace_of(manifest, request)
-    shards = request.of(DivisionOptions).shards
-    assert shards is not None
-    deadline, choice = Deadline(request.deadline_s), ProbeChoice(request.job_filter, shards)
+    deadline = Deadline(request.deadline_s)
+    choice = ProbeChoice(request.job_filter, shards)
     codes: list[ExitCode] = []
 
     async def step(names: frozenset[str], *, uploads_only: bool = False) -> RunResult:
@@ -284,8 +259,7 @@ class ProbeChoice:
         price is unknown.
 
         ``phases`` are those of the images by the journal, and ``is_listed``: whether the gateway
-        lists one. ``left`` is what is left of the budget. While the price of an upload is unknown,
-        one job is returned.
+        lists one. ``left`` is what is left of the budget.
         """
         if not self._has_prices:
             return frozenset()
@@ -318,8 +292,6 @@ class ProbeChoice:
             return (
                 frozenset()
             )  # neither prepared nor failed: its run has the reason why it can't be
-        if prices.expected(UPLOAD) is None and prices.upload_ceiling is None:
-            del needed[1:]
         names = self._one_for_each_image(needed)
         self._tried |= names
         return names
