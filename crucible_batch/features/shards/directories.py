@@ -70,23 +70,29 @@ def find_sources(run_dirs: Sequence[Path], out_dir: Path | None) -> MergeSources
     there is no main run directory, or several.
     """
     check_path("the main run directory", out_dir)
-    mains = [] if out_dir is None else [out_dir]
+    mains: list[Path] = []
+    if out_dir is not None:
+        mains.append(out_dir)
     shards: list[Path] = []
     for path in run_dirs:
         check_path("the run directory", path)
-        (mains if is_lost(path) or _is_main(path) else shards).append(path)
+        if is_lost(path) or _is_main(path):
+            mains.append(path)
+        else:
+            shards.append(path)
     expanded = [path for main in mains for path in _shards_below(main)]
     if not mains:
-        mains = [main for path in shards if (main := _main_of(path)) is not None]
+        mains = [main for main in map(_main_of, shards) if main is not None]
     found = _distinct(mains)
     if len(found) > 1:
         raise UserError(
-            f"the shards are merged into one main run directory, and these are several: {found[0]} and {found[1]}",
+            "the shards are merged into one main run directory, and these are several:"
+            f" {found[0]} and {found[1]}",
             hint="merge the shards of one plan at a time",
         )
     if not found:
         raise UserError(
-            f"the main run directory of {shards[0] if shards else 'the shards'} is not known",
+            "the main run directory of the shards is not known",
             hint="name it: --out-dir DIR, the directory in which the plan was divided",
         )
     return MergeSources(found[0], tuple(_distinct([*shards, *expanded])))
@@ -105,8 +111,10 @@ def _is_main(path: Path) -> bool:
     with Journal.read(path) as journal:
         if noted_shards(journal) is not None or unknown_shards(path, None):
             return True
-        runs = journal.runs() if journal.is_begun() else []
-    if not (runs[-1].terms.shard if runs else _main_of(path)):
+        is_shard = _main_of(path) is not None
+        if journal.is_begun():
+            is_shard = journal.runs()[-1].terms.shard is not None
+    if not is_shard:
         raise RunDirectoryError(
             f"{path} has no shards, and is not the directory of one: no plan of it was divided",
             hint="give the directories in which shards were run, or the main run directory",
@@ -124,7 +132,9 @@ def _main_of(shard: Path) -> Path | None:
     if not Journal.exists(main) and not is_lost(main):
         return None
     relative = os.path.relpath(main)
-    return main if relative.startswith(os.pardir) else Path(relative)
+    if relative.startswith(os.pardir):
+        return main
+    return Path(relative)
 
 
 def _shards_below(main: Path) -> list[Path]:
@@ -143,7 +153,7 @@ def _shards_below(main: Path) -> list[Path]:
     if outstanding is None:
         return []
     folder = plan_folder(main, outstanding.plan_digest)
-    if not is_directory(folder.parent) or not is_directory(folder):
+    if not is_directory(folder.parent) or not is_directory(folder):  # a link is refused
         return []
     return list(shards_in(folder))
 
@@ -164,9 +174,10 @@ def allow_locks(count: int) -> None:
     wanted = 2 * count + are_open + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def lock_abandoned(
@@ -198,9 +209,8 @@ def lock_abandoned(
                     hint="give the same command again",
                 )
         elif is_new:
-            stack.callback(
-                shutil.rmtree, path, ignore_errors=True
-            )  # one that stays is empty, and does no harm
+            # One that stays is empty, and does no harm.
+            stack.callback(shutil.rmtree, path, ignore_errors=True)
 
 
 def _started_at(shard: Path) -> float:
@@ -222,18 +232,20 @@ def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
     shard, digest = newest.terms.shard, newest.terms.plan_digest
     if shard is None or digest is None:
         raise RunDirectoryError(
-            f"{path} is not the directory of a shard: its newest run is of {newest.terms.manifest_path}",
+            f"{path} is not the directory of a shard:"
+            f" its newest run is of {newest.terms.manifest_path}",
             hint="give the directories in which shards were run, or the main run directory",
         )
     if any((run.terms.shard, run.terms.plan_digest) != (shard, digest) for run in runs):
         raise RunDirectoryError(
-            f"{path} has runs of several shards or plans, so that what belongs to shard {shard} is not known",
+            f"{path} has runs of several shards or plans,"
+            f" so that what belongs to shard {shard} is not known",
             hint="its journal was edited or is damaged: restore it from a backup",
         )
     if binding != main:
         raise RunDirectoryError(
-            f"{path} belongs to {binding.manifest_name} · {binding.run_id} at {binding.gateway}, and the main run"
-            f" directory to {main.manifest_name} · {main.run_id} at {main.gateway}",
+            f"{path} belongs to {binding.manifest_name} · {binding.run_id} at {binding.gateway},"
+            f" and the main run directory to {main.manifest_name} · {main.run_id} at {main.gateway}",
             hint="merge the shards of one plan only",
         )
     found = FoundShard(str(path), shard, digest)

@@ -12,7 +12,7 @@ from pathlib import Path
 from crucible_batch.core.asset import AssetPhase
 from crucible_batch.core.attempt import AttemptStatus
 from crucible_batch.core.credits import Credits, format_credits
-from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus
+from crucible_batch.core.gateway_types import AssetStatus
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
@@ -58,12 +58,14 @@ def check_sharding(
         )
     if request.job_filter.retry_failed:
         raise UserError(
-            "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
+            "--shards and --retry-failed can't be used together: failed jobs stay in the main run"
+            " directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
         )
     if manifest.may_grow:
         raise UserError(
-            "a manifest with `from` can't be divided into shards: the jobs of its later stages are not known yet",
+            "a manifest with `from` can't be divided into shards: the jobs of its later stages are"
+            " not known yet",
             hint="run it on one machine; or divide a manifest with the first stage only",
         )
     if terms.budget is None:
@@ -74,11 +76,12 @@ def check_sharding(
     if save_to is None:
         raise UserError("--shards needs a file for the plan", hint="name one: -o plan.json")
     # Otherwise each shard may exceed its allowance by the price of one job.
-    if missing := [f"budget.{key}" for key in _missing_maxima(request, manifest, terms)]:
+    missing = " and ".join(f"budget.{key}" for key in _missing_maxima(request, manifest, terms))
+    if missing:
         raise UserError(
-            f"--shards needs {' and '.join(missing)}: without a maximum price, each shard may exceed its allowance, and"
-            " all of them at the same time",
-            hint=f"declare {'it' if len(missing) == 1 else 'both'} in the manifest: the most that one may cost",
+            f"--shards needs {missing}: without a maximum price, each shard may exceed its"
+            " allowance, and all of them at the same time",
+            hint="declare it in the manifest: the most that one may cost",
         )
 
 
@@ -120,7 +123,9 @@ class PlanToDivide:
                 continue
             is_new = is_untouched(job)
             if not is_new and job.phase not in _LEFT_ALONE:
-                left = "with another attempt to make" if job.phase is Phase.READY else "in flight"
+                left = "in flight"
+                if job.phase is Phase.READY:
+                    left = "with another attempt to make"
                 raise UserError(
                     f"job {planned.name!r} is not finished: an earlier run left it {left}",
                     hint=f"let a run finish it first: {self._run_command()}",
@@ -148,40 +153,48 @@ class PlanToDivide:
         return DividedPlan(self, ledger.prices, ready, division)
 
     async def _ready_images(self, gateway: Gateway) -> dict[str, str]:
-        """Return the asset id of each image of a new job that is ready at the gateway, by digest."""
+        """Return the asset id of each image of a new job that is ready at the gateway.
+
+        The keys are digests.
+        """
         images: dict[str, InputImage] = {}
-        for planned, _job, is_new in self.jobs() if self.draft.has_images() else ():
-            if is_new:
-                images |= {image.spec.sha256: image for image in planned.images.values()}
+        if self.draft.has_images():
+            for planned, _job, is_new in self.jobs():
+                if is_new:
+                    images |= {image.spec.sha256: image for image in planned.images.values()}
         if not images:
             return {}
-        by_id: dict[str, AssetSnapshot] = {}
         found: dict[str, str] = {}
+        listed: set[str] = set()
         for asset in await gateway.assets():
             image = images.get(asset.sha256 or "")
-            if (
-                image is not None
-                and asset.status is AssetStatus.READY
-                and asset.byte_size == image.spec.byte_size
-            ):
-                by_id[asset.asset_id] = asset
+            if image is None or asset.status is not AssetStatus.READY:
+                continue
+            if asset.byte_size == image.spec.byte_size:
                 found[image.spec.sha256] = asset.asset_id
+                listed.add(asset.asset_id)
         for digest, image in images.items():
-            known = None if self.journal is None else self.journal.asset(digest)
-            if known is None:
+            known_id = self._known_id(image)
+            if known_id is None:
                 continue
-            if known.phase in _IN_DOUBT:
-                raise UserError(
-                    f"the upload of {image.path.name} is in doubt since an earlier run",
-                    hint=f"let a run finish it first: {self._run_command()}",
-                )
-            if known.phase is not AssetPhase.READY or known.asset_id is None:
-                continue
-            if known.asset_id in by_id or (
-                digest not in found and await _is_ready(gateway, known.asset_id)
-            ):
-                found[digest] = known.asset_id
+            # The journal's own comes before others with the same bytes, and the list may lag.
+            if known_id in listed or (digest not in found and await _is_ready(gateway, known_id)):
+                found[digest] = known_id
         return found
+
+    def _known_id(self, image: InputImage) -> str | None:
+        """Return the asset id of an image that is ready by the journal."""
+        if self.journal is None:
+            return None
+        known = self.journal.asset(image.spec.sha256)
+        if known.phase in _IN_DOUBT:
+            raise UserError(
+                f"the upload of {image.path.name} is in doubt since an earlier run",
+                hint=f"let a run finish it first: {self._run_command()}",
+            )
+        if known.phase is not AssetPhase.READY:
+            return None
+        return known.asset_id
 
     def _check_images(self, division: Division) -> None:
         """Raise ``UserError`` if an admitted job needs an image that is not at the gateway: no
@@ -190,36 +203,20 @@ class PlanToDivide:
         if not division.missing:
             return
         first = division.missing[0]
-        jobs = self.draft.jobs()
-        names = {
-            image.spec.sha256: image.path.name
-            for planned in jobs
-            for image in planned.images.values()
-        }
-        name = names.get(first, first)
-        count = len(division.missing)
-        which = (
-            f"{name} is not uploaded"
-            if count == 1
-            else f"{count} images are not uploaded, such as {name}"
-        )
-        raise UserError(
-            f"{which}: a shard doesn't upload images",
-            hint="add --probe, which uploads each image once before the plan is divided",
-        )
+        for planned in self.draft.jobs():
+            for image in planned.images.values():
+                if image.spec.sha256 == first:
+                    raise UserError(
+                        f"images are not uploaded, such as {image.path.name}"
+                        f" ({len(division.missing)} in all): a shard doesn't upload images",
+                        hint="add --probe, which uploads each image once before the plan is divided",
+                    )
 
     def _run_command(self) -> str:
-        terms = self.terms
-        budget = () if terms.budget is None else ("--budget", format_credits(terms.budget))
-        runs = [] if self.journal is None else self.journal.runs()
-        notify_option = runs[-1].terms.notify_option if runs else None
-        return run_command(
-            terms.manifest_path,
-            *budget,
-            run_id=terms.run_id,
-            out_dir=self.out_dir,
-            notify_option=notify_option,
-        )
+        terms, budget = self.terms, []
+        if terms.budget is not None:
+            budget = ["--budget", format_credits(terms.budget)]
+        return run_command(terms.manifest_path, *budget, run_id=terms.run_id, out_dir=self.out_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +247,12 @@ class DividedPlan:
         numbers = iter(self.division.numbers)
         for planned, job, is_new in self.plan.jobs():
             row = plan_row(planned, job, self.plan.choice, base=real, prices=self.prices)
-            number = next(numbers) if is_new else NO_SHARD
-            yield row if number == NO_SHARD else self._shard_row(row, planned, number)
+            number = NO_SHARD
+            if is_new:
+                number = next(numbers)
+            if number != NO_SHARD:
+                row = self._shard_row(row, planned, number)
+            yield row
 
     def _shard_row(self, row: PlanRow, planned: PlannedJob, shard: int) -> ShardRow:
         images = {
@@ -309,7 +310,9 @@ def division_number(journal: Journal) -> int:
     newest = noted_shards(journal)
     if newest is None:
         return 1
-    return newest.division if newest.missing else newest.division + 1
+    if newest.missing:
+        return newest.division
+    return newest.division + 1
 
 
 def set_aside(
@@ -332,16 +335,16 @@ def set_aside(
     if outstanding is not None and outstanding.plan_digest == digest and outstanding.missing:
         return
     refuse_outstanding(outstanding, journal.path.parent.parent)
-    allowances = {shard.number: shard.allowance for shard in division.shards}
     shards = OutstandingShards(
         digest,
-        allowances,
+        {shard.number: shard.allowance for shard in division.shards},
         budget=budget,
         fingerprint=fingerprint,
         account=account,
         left_out=division.left_out,
-        earlier=() if outstanding is None else outstanding.plans,
     )
+    if outstanding is not None:
+        shards = replace(shards, earlier=outstanding.plans)
     note_shards(journal, shards)
 
 
@@ -356,9 +359,10 @@ def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
     if budget >= least:
         return
     directory = journal.path.parents[1]
-    aside = format_credits(outstanding.set_aside)
     raise UserError(
-        f"a budget of {format_credits(budget)} is below what {directory} has used and set aside: {format_credits(used)}"
-        f" credits are spent or held, and {aside} set aside for shards that are not merged yet",
-        hint=f"set a budget of {format_credits(least)} or more; a merge returns what the shards leave",
+        f"a budget of {format_credits(budget)} is below what {directory} has used and set aside:"
+        f" {format_credits(used)} credits are spent or held, and"
+        f" {format_credits(outstanding.set_aside)} set aside for shards that are not merged yet",
+        hint=f"set a budget of {format_credits(least)} or more; a merge returns what the shards"
+        " leave",
     )

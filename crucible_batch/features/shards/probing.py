@@ -4,12 +4,13 @@ upload no image.
 Ordinary runs in the main run directory, one after another; each is chosen by what the journal has
 after the one before:
 
-1. A run that starts no job. It finishes what an earlier run left in flight, and the journal has the plan then.
-2. Runs that buy one job of each shape without a price, in manifest order. If the gateway refuses one or doesn't accept
-   it, the next job of its shape takes its place, up to five times. If no job fits beside the refunds of failed ones,
-   the next job is bought, too: its run waits for them.
-3. Runs that upload the missing images of the jobs that are going to be admitted, each by the first job that needs it.
-   These jobs are not submitted.
+1. A run that starts no job. It finishes what an earlier run left in flight, and the journal has the
+   plan then.
+2. Runs that buy one job of each shape without a price, in manifest order. If the gateway refuses
+   one or doesn't accept it, the next job of its shape takes its place, up to five times. If no job
+   fits beside the refunds of failed ones, the next job is bought, too: its run waits for them.
+3. Runs that upload the missing images of the jobs that are going to be admitted, each by the first
+   job that needs it. These jobs are not submitted.
 
 The first run that has to be continued is the last one: the same command begins with what it left.
 """
@@ -147,11 +148,13 @@ async def probe(
     try:
         while codes[-1] in _MAY_GO_ON:
             budget = _budget_of(request, manifest, settings, directory)
-            if names := _to_buy(choice, directory, budget):
+            names = _to_buy(choice, directory, budget)
+            if names:
                 result = await step(names)
                 continue
             async with gateway_for(settings, transport=transport) as gateway:
-                await (listed := ListedAssets(gateway)).read()
+                listed = ListedAssets(gateway)
+                await listed.read()
             names = _to_prepare(choice, directory, budget, listed)
             if not names:
                 break
@@ -168,7 +171,9 @@ def _budget_of(
     """Return the budget that the plan could be divided within now."""
     terms = run_terms(manifest, request)
     period = preview(manifest, settings, directory, terms, request.budget)
-    return (terms.budget or ZERO) if period is None else period.budget
+    if period is None:
+        return terms.budget or ZERO
+    return period.budget
 
 
 def _to_buy(choice: ProbeChoice, directory: Path, budget: Credits) -> frozenset[str]:
@@ -218,9 +223,8 @@ class ProbeChoice:
         prices, next_new = ledger.prices, None
         first: dict[Shape, str] = {}  # the job that would be bought to learn the price of its shape
         unfinished: set[str] = set()  # jobs between two attempts
-        waiting: set[Shape] = (
-            set()
-        )  # shapes of which a job was bought, or may have been, without a price so far
+        # Shapes of which a job was bought, or may have been, without a price so far.
+        waiting: set[Shape] = set()
         unpriced: set[Shape] = set()  # shapes of jobs that are to be divided, without a price
         for planned, job in self._taken(jobs):
             shape, name, is_tried = shape_of(planned), planned.name, planned.name in self._tried
@@ -243,7 +247,8 @@ class ProbeChoice:
         names = frozenset(unfinished.union(first[shape] for shape in shapes))
         if not names and next_new is not None and ledger.held_for_refunds:
             need = Need.of(HoldRequest(shape_of(next_new)), prices)
-            names = names if need.fits(left) else frozenset({next_new.name})
+            if not need.fits(left):
+                names = frozenset({next_new.name})
         self._tried |= names
         return names
 
@@ -289,9 +294,8 @@ class ProbeChoice:
         ]
         self.is_complete = not needed
         if any(name in self._tried for name, _ in needed):
-            return (
-                frozenset()
-            )  # neither prepared nor failed: its run has the reason why it can't be
+            # It is neither prepared nor failed: its run has the reason why it can't be.
+            return frozenset()
         names = self._one_for_each_image(needed)
         self._tried |= names
         return names

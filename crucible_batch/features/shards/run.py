@@ -178,7 +178,10 @@ def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
     if outstanding.plan_digest != plan.digest:
         why = f"{directory} was divided again since {plan.path} was made, so its shards are over"
     elif shard.number in outstanding.merged:
-        why = f"shard {shard} was merged into {directory} already, and what is left of its allowance was returned"
+        why = (
+            f"shard {shard} was merged into {directory} already, and what is left of its allowance"
+            " was returned"
+        )
     else:
         return
     raise RunDirectoryError(
@@ -195,17 +198,14 @@ def _check_directory(directory: Path, plan: SavedPlan, shard: ShardId) -> None:
         if not journal.is_created():
             return
         own = noted_shard(journal)
-        is_fresh = (
-            own is None
-            and not journal.planned()
-            and not journal.last_number()
-            and not journal.is_begun()
-        )
-    if is_fresh or (own is not None and (own.plan_digest, own.shard) == (plan.digest, shard)):
+        is_fresh = not (journal.planned() or journal.last_number() or journal.is_begun())
+    if own == ShardOf(plan.digest, shard) or (own is None and is_fresh):
         return
-    other = "a run that is not of a shard" if own is None else f"shard {own.shard} of another plan"
-    if own is not None and own.plan_digest == plan.digest:
+    other = "a run that is not of a shard"
+    if own is not None:
         other = f"shard {own.shard}"
+        if own.plan_digest != plan.digest:
+            other += " of another plan"
     raise RunDirectoryError(
         f"{directory} is the directory of {other}",
         hint="omit --out-dir, or give each shard a directory of its own",
@@ -251,7 +251,8 @@ class ShardRows:
             yield self._planned(row)
         if count != self._plan.head.shards[self._shard.number - 1].jobs:
             raise SavedPlanError(
-                f"{self._plan.path} has {count} jobs of shard {self._shard}, and its head states another number",
+                f"{self._plan.path} has {count} jobs of shard {self._shard}, and its head states"
+                " another number",
                 hint="create it again; saved plans can't be edited",
             )
 
@@ -268,10 +269,8 @@ class ShardRows:
         if identity != row.identity:
             raise self._broken(row, "has another identity than its content")
         if not may_hold_output(output_path(row.output, 0, ".png").as_posix()):
-            raise self._broken(
-                row,
-                f"would be saved outside of the run directory or as one of its own files: {row.output!r}",
-            )
+            why = "would be saved outside of the run directory or as one of its own files"
+            raise self._broken(row, f"{why}: {row.output!r}")
         return PlannedJob(
             position=row.position,
             identity=row.identity,
@@ -304,7 +303,8 @@ class ShardRows:
     def _broken(self, row: ShardRow, why: str) -> SavedPlanError:
         return SavedPlanError(
             f"{self._plan.path} is not a valid saved plan: job {row.name!r} {why}",
-            hint="create it again with crucible-batch plan MANIFEST --shards N -o PLAN; saved plans can't be edited",
+            hint="create it again with crucible-batch plan MANIFEST --shards N -o PLAN; saved plans"
+            " can't be edited",
         )
 
 
@@ -312,7 +312,7 @@ def merge_command(request: RunRequest) -> str:
     """Return the command that merges the shards of the plan that a shard is of."""
     plan, shard = shard_of(request)
     main, own = main_location(plan), shard_directory(plan, shard)
-    chosen = own if request.out_dir is None else request.out_dir
+    chosen = request.out_dir or own
     if plan_outputs_url(plan) is not None or os.path.realpath(chosen) == os.path.realpath(own):
         return shell_command("merge", main)
     return shell_command("merge", chosen, "--out-dir", main)
@@ -324,8 +324,8 @@ def explain_shard(request: RunRequest, error: ErrorInfo) -> ErrorInfo:
         return error
     _, shard = shard_of(request)
     hint = (
-        f"this is the allowance of shard {shard}; what it leaves is admitted by the next plan of the run,"
-        f" once all shards have ended and are merged: {merge_command(request)}"
+        f"this is the allowance of shard {shard}; what it leaves is admitted by the next plan of"
+        f" the run, once all shards have ended and are merged: {merge_command(request)}"
     )
     return replace(error, hint=hint)
 
@@ -354,6 +354,8 @@ class ShardPlan:
         summary = await summarise(
             draft, of_shard, directory, gateway, choice=request.choice, all_rows=call.all_rows
         )
-        blocked = None if summary.blocked is None else explain_shard(request, summary.blocked)
         # No other budget is possible, so none is proposed.
-        return replace(summary, digest=plan.digest, enough=None, blocked=blocked)
+        summary = replace(summary, digest=plan.digest, enough=None)
+        if summary.blocked is not None:
+            summary = replace(summary, blocked=explain_shard(request, summary.blocked))
+        return summary

@@ -9,7 +9,7 @@ reserve of its jobs once, so that its last job can still be held.
     job's shard     cost and added reserve             decision
     any             the price is above its ceiling     not admitted; later jobs are not affected
     open or not     fit                                admitted; the shard is open from then on
-    open or not     don't fit, but in an open shard    admitted to that open shard which has the fewest jobs
+    open or not     don't fit, but in an open shard    admitted to the one which has the fewest jobs
     open or not     don't fit anywhere                 not admitted, and no later job is
 
 Jobs that are not admitted are spread over the shards as well, and blocked there unless the
@@ -96,18 +96,18 @@ class Divider:
         Each price must be known or have a ceiling.
         """
         own = self._shards[len(self._numbers) % len(self._shards)]
+        request = HoldRequest(shape, len(missing))
         shard = None
-        if (
-            not self._is_closed
-            and price_above_ceiling(HoldRequest(shape, len(missing)), self._prices) is None
-        ):
+        if not self._is_closed and price_above_ceiling(request, self._prices) is None:
             shard = self._admit(own, shape, missing)
-        is_admitted = shard is not None
-        number = shard.number if shard is not None else NO_SHARD if missing else own.number
-        if number != NO_SHARD:
-            self._shards[number - 1].jobs += 1
-        self._numbers.append(number)
-        self._is_admitted.append(is_admitted)
+        self._is_admitted.append(shard is not None)
+        if shard is None and not missing:
+            shard = own
+        if shard is None:
+            self._numbers.append(NO_SHARD)
+        else:
+            shard.jobs += 1
+            self._numbers.append(shard.number)
 
     def divide(self) -> Division:
         """Return the division, with what is left over as margin."""
@@ -123,7 +123,8 @@ class Divider:
         later job is."""
         need = Need.of(HoldRequest(shape, len(missing - self._missing.keys())), self._prices)
         cost, reserve = need.expected, max(ZERO, need.least - need.expected)
-        if (shard := self._fitting(own, cost, reserve)) is None:
+        shard = self._fitting(own, cost, reserve)
+        if shard is None:
             self._is_closed = True
             return None
         self._unassigned -= shard.increase(cost, reserve)

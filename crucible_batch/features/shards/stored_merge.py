@@ -85,10 +85,10 @@ def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, Objec
 
     Raises ``UserError`` if other directories are given beside it.
     """
-    given = run_dirs if out_dir is None else (*run_dirs, out_dir)
-    # Where the journal of the main run was lost, those of its shards have the URL.
-    found = (unknown_shards(path, None)[0] if is_lost(path) else path for path in given)
-    urls = [ObjectUrl.parse(path) or directory_outputs_url(path) for path in found]
+    given = list(run_dirs)
+    if out_dir is not None:
+        given.append(out_dir)
+    urls = [ObjectUrl.parse(path) or directory_outputs_url(_with_journal(path)) for path in given]
     url = next((url for url in urls if url is not None), None)
     if url is None:
         return None
@@ -98,6 +98,13 @@ def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, Objec
             hint=f"name nothing else: {shell_command('merge', str(url))}",
         )
     return state_directory_of(url), url
+
+
+def _with_journal(directory: Path) -> Path:
+    """Return the run directory; if its journal was lost, that of one of its shards."""
+    if is_lost(directory):
+        return unknown_shards(directory, None)[0]
+    return directory
 
 
 def bring_shards(main: Path, url: ObjectUrl, *, now: float) -> StoredShards:
@@ -160,8 +167,8 @@ def _refuse_deleted(logs: Iterable[ShardLog], main: Path) -> None:
     for log in logs:
         if not log.closed:
             raise RunDirectoryError(
-                f"the log of shard {log.shard} in {log.objects.url} was deleted: the shard was merged"
-                " on another machine, and the journal here has nothing of it",
+                f"the log of shard {log.shard} in {log.objects.url} was deleted: the shard was"
+                " merged on another machine, and the journal here has nothing of it",
                 hint=f"move {main} away; the next run restores what was bought from the receipts"
                 " in the store",
             )
@@ -201,7 +208,8 @@ def refuse_unfinished(shards: Iterable[ShardDirectory]) -> None:
         if shard.ending is None:
             command = shell_command("run", "PLAN", "--shard", str(shard.found.shard))
             raise UserError(
-                f"shard {shard.found.shard} of plan {shard.found.plan_digest[:8]} has not ended: it was killed, or is"
-                " running on another machine",
-                hint=f"wait for its end; or run it again on any machine, which continues it: {command}",
+                f"shard {shard.found.shard} of plan {shard.found.plan_digest[:8]} has not ended: it"
+                " was killed, or is running on another machine",
+                hint="wait for its end; or run it again on any machine, which continues it:"
+                f" {command}",
             )

@@ -44,7 +44,8 @@ async def read_open(log: ShardLog) -> LogState:
     state = await log.read()
     if state.closed:
         raise RunDirectoryError(
-            f"shard {log.shard} of {log.objects.url} was {state.closed}, and its allowance was returned",
+            f"shard {log.shard} of {log.objects.url} was {state.closed}, and its allowance was"
+            " returned",
             hint="make a new plan for the jobs that are left: crucible-batch plan MANIFEST",
         )
     return state
@@ -60,9 +61,10 @@ def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> 
         return
     if not state.position:
         raise RunDirectoryError(
-            f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it is another store, or"
-            " its objects were deleted",
-            hint="check the variables of the endpoint and the account, or restore the objects; nothing was spent",
+            f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it is"
+            " another store, or its objects were deleted",
+            hint="check the variables of the endpoint and the account, or restore the objects;"
+            " nothing was spent",
         )
     set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
 
@@ -96,8 +98,7 @@ async def take_log(
     Raises ``ShardTakenError`` if another process was faster, and ``ObjectStoreError``.
     """
     note_url(journal, store)
-    journal.note(
-        _WRITERS, f"{state.writer} {log.writer}".strip()
-    )  # before the entry: it may be killed after that
+    # Before the entry: the process may be killed after that.
+    journal.note(_WRITERS, f"{state.writer} {log.writer}".strip())
     await log.append(rows_after(journal, state.last))
     return LoggedJournal(journal, log)

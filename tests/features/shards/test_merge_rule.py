@@ -61,14 +61,6 @@ def test_all_shards_are_merged_in_the_order_of_their_numbers() -> None:
     assert not choice.abandoned
 
 
-def test_shards_of_two_plans_are_refused_and_both_are_named() -> None:
-    error = refusal([*found(1), *found(2, digest=OTHER)])
-    assert "dir-1" in error.message
-    assert "dir-2" in error.message
-    assert PLAN[:8] in error.message
-    assert OTHER[:8] in error.message
-
-
 def test_shards_of_another_plan_than_the_outstanding_one_are_refused() -> None:
     error = refusal(found(1, 2, 3, 4, digest=OTHER))
     assert OTHER[:8] in error.message
@@ -130,7 +122,6 @@ def test_what_is_merged_already_is_left_out() -> None:
     outstanding = OutstandingShards(PLAN, OUTSTANDING.allowances, frozenset({1, 2, 3, 4}))
     choice = choose_shards(found(1, 2), outstanding, "all", command=COMMAND)
     assert choice.is_empty
-    assert choice.merged == (1, 2)
     partly = OutstandingShards(PLAN, OUTSTANDING.allowances, frozenset({1}))
     assert choose_shards(found(2, 3), partly, (1, 4), command=COMMAND).abandoned == (
         4,
