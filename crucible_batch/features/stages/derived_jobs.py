@@ -62,7 +62,8 @@ class SavedOutputs:
     def __init__(
         self, directory: Path = Path(), journal: Journal | None = None, url: ObjectUrl | None = None
     ) -> None:
-        from crucible_batch.outputs import OutputStore  # noqa: PLC0415 - Pillow, for manifests with stages
+        # It imports Pillow.
+        from crucible_batch.outputs import OutputStore  # noqa: PLC0415
 
         self._journal = journal
         self.url = url
@@ -149,6 +150,7 @@ class DerivedJobs:
         see the planner.
         """
         self._planner: Planner
+        self._journal: Journal
         self.expander = StageExpander(self.outputs_of, self.owners_first)
 
     def begin(self, planner: Planner) -> None:
@@ -199,7 +201,8 @@ class DerivedJobs:
         return sorted(sources, key=is_later)
 
     def _source_file(self, name: str, saved: Saved) -> SourceFile:
-        from crucible_batch.input_images import input_of_output  # noqa: PLC0415 - Pillow, for manifests with images
+        # It imports Pillow.
+        from crucible_batch.input_images import input_of_output  # noqa: PLC0415
 
         file = self._saved.file(saved)
         self._images[file] = input_of_output(file, saved.sha256, saved.byte_size, saved.mime_type)
@@ -279,9 +282,10 @@ class DerivedJobs:
             )
         return tuple(found)
 
-    def derivation(self, journal: Journal) -> RunDerivation:
-        """Return the later stages as the engine of a run sees them."""
-        return RunDerivation(self, journal)
+    def derivation(self, journal: Journal) -> DerivedJobs:
+        """Return the later stages as the engine of a run sees them, whose journal this is."""
+        self._journal = journal
+        return self
 
     # -- during the run
 
@@ -347,14 +351,23 @@ class DerivedJobs:
 
     # -- at the end of the run
 
-    def arrange(self, journal: Journal) -> None:
+    def arrange(self) -> None:
         """Bring the journal's plan into manifest order, with the jobs that are blocked by their
-        sources."""
+        sources.
+
+        If that fails, it stays in the order in which jobs were added.
+        """
+        try:
+            self._arrange(self._journal)
+        except (sqlite3.Error, UserError) as error:
+            logger.warning(
+                "the report's jobs are not in manifest order (%s); the next run restores it", error
+            )
+
+    def _arrange(self, journal: Journal) -> None:
         self._saved = SavedOutputs(journal.path.parents[1], journal, self._saved.url)
         blocked = [*self._blocked, *self._without_source()]
-        real = {
-            planned.name: planned for planned in self._planned.values() if not planned.is_expected
-        }
+        real = {planned.name for planned in self._planned.values() if not planned.is_expected}
         ordered = [
             (self._order_of(planned), planned)
             for planned in journal.plan()
@@ -377,7 +390,8 @@ class DerivedJobs:
         """Return a stage with picks. ``entries`` are those of the plan's jobs, in their order."""
         pick, entry = stage.picks_file or "", stage.entry.index
         before = sum(1 for each in entries if isinstance(each, int) and each < entry)
-        file = Path(os.path.abspath(self._manifest.directory / pick))  # noqa: PTH100 - links are not followed here
+        # Links are not followed here.
+        file = Path(os.path.abspath(self._manifest.directory / pick))  # noqa: PTH100
         return PickedStage(
             stage.entry.job.name, stage.pattern, pick, file, before, stage.is_waiting
         )
@@ -419,30 +433,6 @@ class DerivedJobs:
                             gone.add(item.name)
                             self._entries[item.name] = stage.entry.index
                             yield replace(item, images={}, obstacle=error)
-
-
-@dataclass(frozen=True, slots=True)
-class RunDerivation:
-    """The later stages of a run, as its engine sees them."""
-
-    derived: DerivedJobs
-    journal: Journal
-
-    def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
-        """Return the jobs that are made from an output, the first time that it is given."""
-        return self.derived.derive(planned, saved)
-
-    def arrange(self) -> None:
-        """Bring the plan into manifest order.
-
-        If that fails, it stays in the order in which jobs were added.
-        """
-        try:
-            self.derived.arrange(self.journal)
-        except (sqlite3.Error, UserError) as error:
-            logger.warning(
-                "the report's jobs are not in manifest order (%s); the next run restores it", error
-            )
 
 
 def derived_jobs(

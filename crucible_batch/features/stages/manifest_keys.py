@@ -1,8 +1,12 @@
-"""The keys ``from`` and ``pick`` of entries whose jobs are made from outputs of other jobs."""
+"""The keys ``from`` and ``pick`` of entries whose jobs are made from outputs of other jobs.
+
+What makes these jobs is imported when a manifest has such an entry.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import Field
 
@@ -35,6 +39,16 @@ class StageKeys(JobEntry):
     @property
     def is_derived(self) -> bool:
         return self.source is not None
+
+    def expander(self) -> Any:
+        from crucible_batch.features.stages.expander import StageExpander  # noqa: PLC0415
+
+        return StageExpander()
+
+    def later_jobs(self, *plan: Any) -> Any:
+        from crucible_batch.features.stages.derived_jobs import derived_jobs  # noqa: PLC0415
+
+        return derived_jobs(*plan)
 
     def problems(self, header: Header, site: SourceNode) -> Iterator[Problem]:
         yield from super().problems(header, site)
