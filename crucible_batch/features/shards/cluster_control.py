@@ -51,8 +51,7 @@ def may_buy(heard_at: float, now: float) -> bool:
 
 
 def pause_given(given: Sequence[GivenControl]) -> GivenControl | None:
-    """Return the pause that a run is in after all of its commands, oldest first; None if it is not
-    paused."""
+    """Return the pause that a run is in after all of its commands, oldest first; else None."""
     pause: GivenControl | None = None
     for each in given:
         if each.command.action is ControlAction.PAUSE:

@@ -62,9 +62,9 @@ class MergeSources:
 
 
 def find_sources(run_dirs: Sequence[Path], out_dir: Path | None) -> MergeSources:
-    """Return what is to be merged: the given shard directories, and those below the main run
-    directory if it is given.
+    """Return what is to be merged into which directory.
 
+    These are the given shard directories, and those below the main run directory if it is given.
     The main run directory is ``out_dir``, else the given one, else that in which the shard
     directories are. Raises ``RunDirectoryError`` if a directory is neither, and ``UserError`` if
     there is no main run directory, or several.
@@ -123,8 +123,7 @@ def _is_main(path: Path) -> bool:
 
 
 def _main_of(shard: Path) -> Path | None:
-    """Return the main run directory by the place of a shard directory below it; None if it is
-    elsewhere."""
+    """Return the main run directory above a shard directory; None if the shard is elsewhere."""
     place = Path(os.path.realpath(shard))
     if not SHARD_FOLDER.fullmatch(place.name) or place.parent.parent.name != SHARDS_FOLDER:
         return None
@@ -138,10 +137,9 @@ def _main_of(shard: Path) -> Path | None:
 
 
 def _shards_below(main: Path) -> list[Path]:
-    """Return the directories of the shards of the outstanding plan, else those of one that the
-    journal doesn't know.
+    """Return the directories of the shards of the outstanding plan.
 
-    Links are refused, not followed.
+    Otherwise those of a plan that the journal doesn't know. Links are refused, not followed.
     """
     outstanding = noted_in(main)
     if outstanding is None or not outstanding.missing:
@@ -164,10 +162,9 @@ def is_lost(main: Path) -> bool:
 
 
 def allow_locks(count: int) -> None:
-    """Raise the limit of open files if needed so that ``count`` directories can be locked, if the
-    system permits.
+    """Raise the limit of open files so that ``count`` directories can be locked.
 
-    Locking fails with ``OSError`` otherwise.
+    Only as far as the system permits. Locking fails with ``OSError`` otherwise.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     are_open = len(os.listdir("/dev/fd"))  # noqa: PTH208 - numbers
@@ -183,13 +180,12 @@ def allow_locks(count: int) -> None:
 def lock_abandoned(
     stack: ExitStack, sources: MergeSources, outstanding: OutstandingShards, numbers: Sequence[int]
 ) -> None:
-    """Lock the directories of shards that are abandoned, so that none begins while its allowance is
-    returned.
+    """Lock the directories of shards that are abandoned.
 
-    A shard locks its directory, and then checks whether it was abandoned. One that doesn't exist is
-    created, and deleted when ``stack`` is closed. Those of ``sources`` are locked already. Raises
-    ``RunBusyError`` if a shard is about to begin, ``RunDirectoryError`` if one has begun since the
-    directories were read.
+    So none begins while its allowance is returned. A shard locks its directory, and then checks
+    whether it was abandoned. One that doesn't exist is created, and deleted when ``stack`` is
+    closed. Those of ``sources`` are locked already. Raises ``RunBusyError`` if a shard is about to
+    begin, ``RunDirectoryError`` if one has begun since the directories were read.
     """
     folder = plan_folder(sources.main, outstanding.plan_digest)
     known = {os.path.realpath(path) for path in sources.shards}
@@ -245,7 +241,8 @@ def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
     if binding != main:
         raise RunDirectoryError(
             f"{path} belongs to {binding.manifest_name} · {binding.run_id} at {binding.gateway},"
-            f" and the main run directory to {main.manifest_name} · {main.run_id} at {main.gateway}",
+            f" and the main run directory to {main.manifest_name} · {main.run_id} at"
+            f" {main.gateway}",
             hint="merge the shards of one plan only",
         )
     found = FoundShard(str(path), shard, digest)

@@ -1,5 +1,6 @@
-"""Plans that are divided into shards: what is required of them, their rows, and the note in the
-main run directory.
+"""Plans that are divided into shards.
+
+What is required of them, their rows, and the note in the main run directory.
 """
 
 from __future__ import annotations
@@ -100,10 +101,10 @@ def _missing_maxima(request: RunRequest, manifest: Manifest, terms: RunTerms) ->
 
 @dataclass(frozen=True, slots=True)
 class PlanToDivide:
-    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it
-    has no events.
+    """A plan whose jobs are in ``draft``.
 
-    ``out_dir`` is the main run directory as it was given, None if it is the default.
+    ``journal`` is that of the main run directory; None if it has no events. ``out_dir`` is the main
+    run directory as it was given, None if it is the default.
     """
 
     draft: PlanFile
@@ -113,10 +114,10 @@ class PlanToDivide:
     out_dir: str | Path | None = None
 
     def jobs(self) -> Iterator[tuple[PlannedJob, Job, bool]]:
-        """Yield the chosen jobs with their states, and whether they are to be divided: nothing was
-        bought for them yet.
+        """Yield the chosen jobs with their states, and whether each is to be divided.
 
-        Raises ``UserError`` if a run has to finish one first.
+        It is if nothing was bought for it yet. Raises ``UserError`` if a run has to finish one
+        first.
         """
         for planned, job in job_states(self.draft, self.journal, self.terms.rule):
             if not self.choice.takes(planned.name):
@@ -133,8 +134,7 @@ class PlanToDivide:
             yield planned, job, is_new
 
     async def divided(self, gateway: Gateway, shards: int) -> DividedPlan:
-        """Divide the new jobs, by what the main run directory has and which images are at the
-        gateway.
+        """Divide the new jobs, by what the main run directory has and which images are uploaded.
 
         The terms have the maximum prices that ``check_sharding`` requires. Raises ``UserError`` as
         ``jobs`` does, if an upload of an earlier run is in doubt, or if an admitted job needs an
@@ -197,8 +197,9 @@ class PlanToDivide:
         return known.asset_id
 
     def _check_images(self, division: Division) -> None:
-        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway: no
-        shard uploads one.
+        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway.
+
+        No shard uploads one.
         """
         if not division.missing:
             return
@@ -209,7 +210,8 @@ class PlanToDivide:
                     raise UserError(
                         f"images are not uploaded, such as {image.path.name}"
                         f" ({len(division.missing)} in all): a shard doesn't upload images",
-                        hint="add --probe, which uploads each image once before the plan is divided",
+                        hint="add --probe, which uploads each image once before the plan is"
+                        " divided",
                     )
 
     def _run_command(self) -> str:
@@ -285,8 +287,7 @@ def left_of(ledger: Ledger, budget: Credits) -> Credits:
 
 
 def is_untouched(job: Job) -> bool:
-    """Whether nothing was or may have been bought for a job, so that its first attempt is still to
-    be made."""
+    """Whether a job's first attempt is still to be made, so that nothing was bought for it."""
     declined = all(attempt.status is AttemptStatus.DECLINED for attempt in job.attempts)
     return job.phase is Phase.READY and job.attempt == 1 and not job.in_doubt and declined
 
@@ -301,11 +302,10 @@ async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
 
 
 def division_number(journal: Journal) -> int:
-    """Return the number of the divided plan that is made now: the same one as long as its shards
-    are outstanding.
+    """Return the number of the divided plan that is made now.
 
-    Without it, a plan that is made after all shards were abandoned would have the digest of the
-    plan before it.
+    It stays the same as long as the plan's shards are outstanding. Without it, a plan that is made
+    after all shards were abandoned would have the digest of the plan before it.
     """
     newest = noted_shards(journal)
     if newest is None:
@@ -349,8 +349,7 @@ def set_aside(
 
 
 def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
-    """Raise ``UserError`` if a budget is below what is spent and what the shards that are not
-    merged may spend."""
+    """Raise ``UserError`` if a budget is below what is spent and set aside for shards."""
     outstanding = outstanding_shards(journal)
     if outstanding is None or budget is None:
         return

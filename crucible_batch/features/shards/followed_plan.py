@@ -19,10 +19,10 @@ from crucible_batch.shell_command import shell_command
 def chosen(
     given: RunRequest, followed: RunRequest, environ: Mapping[str, str] | None
 ) -> RunRequest:
-    """Return what is followed with the shard that the run is of, and its directory; unchanged if
-    there is none.
+    """Return what is followed, with the shard that the run is of and its directory.
 
-    Raises ``UserError`` if none is chosen of a divided plan, or one that it doesn't have.
+    It is unchanged if there is no shard. Raises ``UserError`` if none is chosen of a divided plan,
+    or one that it doesn't have.
     """
     if environ is None:
         return followed
@@ -62,10 +62,10 @@ def parse_shard(shard: str | None) -> ShardId | None:
 def choose_shard(
     given: ShardId | None, plan: SavedPlan | None, environ: Mapping[str, str]
 ) -> ShardId | None:
-    """Return the shard to run: the given one, else that of the environment. ``plan`` is None for a
-    manifest.
+    """Return the shard to run: the given one, else that of the environment.
 
-    Raises ``UserError`` if there is none in a divided plan, or one that the plan doesn't have.
+    ``plan`` is None for a manifest. Raises ``UserError`` if there is none in a divided plan, or one
+    that the plan doesn't have.
     """
     count, name = 0, "a manifest"
     if plan is not None:

@@ -1,5 +1,6 @@
-"""The journal of a shard in an object store: a log of numbered objects, which one process at a time
-can continue.
+"""The journal of a shard in an object store, as a log of numbered objects.
+
+One process at a time can continue it.
 
     .crucible/shards/0a1b2c3d/plan.json             the divided plan
     .crucible/shards/0a1b2c3d/3-of-8/00000001.json  rows of the shard's journal, in their order
@@ -58,11 +59,10 @@ class ShardTakenError(RunBusyError):
 
 @dataclass(frozen=True, slots=True)
 class ShardLogEntry:
-    """One object of a log. ``writer`` is the process; ``closed`` is why nothing may follow, else
-    empty.
+    """One object of a log, written by the process ``writer``.
 
-    ``through`` is the number of the last entry that a summary stands for; 0 in the entries
-    themselves.
+    ``closed`` is why nothing may follow, else empty. ``through`` is the number of the last entry
+    that a summary stands for; 0 in the entries themselves.
     """
 
     plan: str
@@ -136,11 +136,10 @@ class ShardLog:
         return LogState(self.position, writer, self.closed, rows)
 
     async def append(self, rows: JournalRows) -> None:
-        """Add rows at the end. Raises ``ShardTakenError`` if another process has, and
-        ``ObjectStoreError``.
+        """Add rows at the end.
 
-        A request that was cancelled, or whose answer was lost, may have added an entry of this
-        process: it counts.
+        Raises ``ShardTakenError`` if another process has, and ``ObjectStoreError``. A request that
+        was cancelled, or whose answer was lost, may have added an entry of this process: it counts.
         """
         while True:
             entry = ShardLogEntry(self.plan, self.shard, self.writer, rows)
@@ -159,8 +158,7 @@ class ShardLog:
         self.position, self.closed = self.position + 1, why
 
     async def sum_up(self, rows: JournalRows) -> None:
-        """Store all rows up to the last entry as one object, which saves readers of the log many
-        requests."""
+        """Store all rows up to the last entry as one object, which saves readers many requests."""
         if len(rows.events) > _MOST_IN_SUMMARY or rows.last != self.last:
             return
         content = _ENTRY.dump_json(
@@ -196,8 +194,10 @@ class ShardLog:
         )
 
     async def _last_listed(self) -> int:
-        """Return the number of the last entry that the store lists, so that the log is not taken to
-        end at a gap."""
+        """Return the number of the last entry that the store lists.
+
+        By it, a gap is not taken for the end of the log.
+        """
         found = map(_NUMBERED.search, await self.objects.names(self.prefix))
         return max((int(match[1]) for match in found if match), default=0)
 
@@ -241,10 +241,10 @@ class ShardLog:
 
 
 def is_before_purchase(event: Event) -> bool:
-    """Whether the next request for its subject may buy something, so that the event has to be in
-    the log before.
+    """Whether the next request for its subject may buy something.
 
-    A job with images is submitted after ``Prepared``, and its images are bought after ``Intended``.
+    The event has to be in the log before. A job with images is submitted after ``Prepared``, and
+    its images are bought after ``Intended``.
     """
     return isinstance(event, Prepared | Intended) or (isinstance(event, Held) and not event.images)
 

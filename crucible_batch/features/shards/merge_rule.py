@@ -1,6 +1,4 @@
-"""The merge of shards into their main run directory: which shards, which events, and how the merged
-run ended. Pure.
-"""
+"""The rules of a merge: which shards, which events, and how the merged run ended. Pure."""
 
 from __future__ import annotations
 
@@ -159,8 +157,7 @@ def shards_text(numbers: Iterable[int]) -> str:
 
 
 class KnownImages:
-    """Which events of shards about images the main journal gets: all but the discoveries of what it
-    has already.
+    """Which events about images the main journal gets: all but the discovery of what it has.
 
     A shard's journal begins with a ``Found`` for each image that was ready when the plan was
     divided. In the main journal, another ``Found`` for such an image would count it as one that
@@ -243,8 +240,7 @@ def stops_of_shard(number: int, ending: Ending | None) -> Mapping[str, ErrorInfo
 
 
 def stops_of_abandoned(abandoned: Collection[int]) -> Mapping[str, ErrorInfo]:
-    """Return why the jobs that no shard of a merge has were not started; empty if none was
-    abandoned."""
+    """Return why the jobs of abandoned shards were not started; empty if there are none."""
     if not abandoned:
         return {}
     error = ErrorInfo(SHARD_ABANDONED, f"{shards_text(abandoned)} did not run", hint=_CONTINUE)
@@ -254,8 +250,7 @@ def stops_of_abandoned(abandoned: Collection[int]) -> Mapping[str, ErrorInfo]:
 def differing_stop(
     job: Job, price_class: str, own: Mapping[str, ErrorInfo], united: Mapping[str, ErrorInfo]
 ) -> ErrorInfo | None:
-    """Return the stop of a job that ``united`` doesn't have for it; None if its outcome is that of
-    ``united``.
+    """Return the stop of a job that differs from the one that ``united`` has for it, else None.
 
     Each job that was not started has the outcome that it had in its own shard, whatever stopped the
     others:
@@ -294,8 +289,7 @@ def conclude_merged(
     left_over: bool,
     job_stops: Mapping[str, ErrorInfo] | None = None,
 ) -> Ending:
-    """Return the ending of the merged run: the worst that its shards and the outcomes of its jobs
-    have.
+    """Return the ending of the merged run: the worst of its shards and of its jobs' outcomes.
 
     ``left_over``: a shard that was abandoned, or has no ending, has left jobs behind. ``job_stops``
     are those of ``differing_stop``, by identity.

@@ -1,4 +1,4 @@
-"""The events of shards, collected and checked, then added to the main journal in one transaction."""
+"""The events of shards are collected and checked, and then added to the main journal."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class ShardMerge:
     choice: MergeChoice
 
     def gather(self) -> dict[int, float]:
-        """Collect the events of all shards; return the time of the latest one of each shard that
-        has any, by number.
+        """Collect the events of all shards; return the time of the latest one of each, by number.
 
-        Raises ``ShardJournalError`` if a shard has events of a job that it or the main plan doesn't
-        have, or that another shard has too. Reads one journal at a time.
+        A shard without events is not in it. Raises ``ShardJournalError`` if a shard has events of a job
+        that it or the main plan doesn't have, or that another shard has too. Reads one journal at a
+        time.
         """
         times: dict[int, float] = {}
         planned = frozenset(self.journal.identities())
@@ -88,8 +88,7 @@ class ShardMerge:
             yield subject, event
 
     def add(self, relocated: Iterable[tuple[str, Event]], times: Mapping[int, float]) -> None:
-        """Add the events of the shards, their run and the note that they are merged, in one
-        transaction.
+        """Add the events of the shards, their run and the note of their merge, in one transaction.
 
         ``times`` are those of ``gather``.
         """
@@ -114,8 +113,9 @@ class ShardMerge:
             forget_report(self.journal)
 
     def _budget(self) -> Credits:
-        """Return the plan's budget: what was committed when it was divided and all allowances, if
-        it wasn't noted.
+        """Return the plan's budget.
+
+        If it wasn't noted, it is what was committed when the plan was divided, and all allowances.
         """
         if self.outstanding.budget is not None:
             return self.outstanding.budget
@@ -143,8 +143,10 @@ class ShardMerge:
     def _count(
         self, terms: RunTerms, stops: Mapping[str, ErrorInfo], endings: Mapping[int, Ending | None]
     ) -> _Outcomes:
-        """Count the outcomes, except of new jobs that no shard had, and collect the stops of single
-        jobs."""
+        """Count the outcomes, and collect the stops of single jobs.
+
+        New jobs that no shard had are not counted.
+        """
         found = _Outcomes()
         found.counts[Outcome.BLOCKED] = self.outstanding.left_out
         own_stops = {number: stops_of_shard(number, ending) for number, ending in endings.items()}

@@ -1,5 +1,6 @@
-"""The merge of shards into their main run directory: outputs, receipts, events and report. Needs no
-gateway and no key.
+"""The merge of shards into their main run directory: outputs, receipts, events and report.
+
+It needs no gateway and no key.
 
 Outputs and receipts are complete in the main run directory before one transaction of its journal
 adds the events of all shards, and the note that they are merged. So a merge that was stopped at any
@@ -75,12 +76,12 @@ from crucible_batch.shell_command import shell_command
 
 @dataclass(slots=True)
 class OutputAdopter:
-    """Brings outputs and receipts of shards into the main run directory. May be repeated: what is
-    there is left alone.
+    """Brings outputs and receipts of shards into the main run directory.
 
-    ``outputs`` counts the outputs that are there then, ``absent`` are the others. ``relocated`` are
-    the events of outputs whose place another job's output has. ``is_stored``: the outputs are in an
-    object store, where shards save them under their final names.
+    May be repeated: what is there is left alone. ``outputs`` counts the outputs that are there
+    then, ``absent`` are the others. ``relocated`` are the events of outputs whose place another
+    job's output has. ``is_stored``: the outputs are in an object store, where shards save them
+    under their final names.
     """
 
     journal: Journal
@@ -142,8 +143,7 @@ class OutputAdopter:
             yield index, path
 
     def _bring(self, shard: ShardDirectory, job: Job, saved: Saved) -> str | None:
-        """Return the path at which the output is now; None if the shard's directory doesn't have
-        it."""
+        """Return the path at which the output is now; None if the shard's directory lacks it."""
         if self.is_stored:
             return saved.path
         for path in self._places(job, saved):
@@ -172,15 +172,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """The result of a merge. ``merged`` and ``abandoned`` are the numbers of the shards of this
-    call.
+    """The result of a merge.
 
-    ``is_repeated``: all shards were merged before, and only the report was written again.
-    ``outputs`` counts the outputs of the merged shards, and ``absent`` are those that their
-    directories don't have as recorded: they are not merged, and downloaded by the next run.
-    ``report`` is None if no run has begun in any of the directories. ``page`` is the path of
-    ``report.html``; None if it was turned off or couldn't be written. ``outputs_at`` is the URL of
-    the outputs if they are in an object store.
+    ``merged`` and ``abandoned`` are the numbers of the shards of this call. ``is_repeated``: all
+    shards were merged before, and only the report was written again. ``outputs`` counts the outputs
+    of the merged shards, and ``absent`` are those that their directories don't have as recorded:
+    they are not merged, and downloaded by the next run. ``report`` is None if no run has begun in
+    any of the directories. ``page`` is the path of ``report.html``; None if it was turned off or
+    couldn't be written. ``outputs_at`` is the URL of the outputs if they are in an object store.
     """
 
     run_dir: Path
@@ -205,15 +204,15 @@ def merge(
     clock: Callable[[], float] = time.time,
     settings: Settings | None = None,
 ) -> MergeResult:
-    """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no
-    gateway.
+    """Merge the shards of a divided plan into its main run directory.
 
-    ``run_dirs`` are the directories in which the shards were run; a main run directory stands for
-    those below it. ``out_dir`` is the main run directory; by default, the one in which the shard
-    directories are. ``abandon`` has the numbers of shards that did not run and never will, or is
-    ``"all"`` for all that are missing: their allowances are returned. May be repeated. ``clock``
-    returns seconds since the epoch. ``settings`` name the directory of the accounts in which
-    credits of a period were set aside. A main run directory in an object store is given by its URL.
+    Spends nothing, and needs no gateway. ``run_dirs`` are the directories in which the shards were
+    run; a main run directory stands for those below it. ``out_dir`` is the main run directory; by
+    default, the one in which the shard directories are. ``abandon`` has the numbers of shards that
+    did not run and never will, or is ``"all"`` for all that are missing: their allowances are
+    returned. May be repeated. ``clock`` returns seconds since the epoch. ``settings`` name the
+    directory of the accounts in which credits of a period were set aside. A main run directory in
+    an object store is given by its URL.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan,
     each once, or if another file is at the path of an output; ``RunDirectoryError``,
@@ -225,15 +224,7 @@ def merge(
         out_dir = Path(out_dir)
     sources, stored = _sources(given, out_dir, clock())
     with ExitStack() as stack:
-        plan = None
-        if stored is not None:
-            plan = stored.plan
-        _lock(stack, sources, may_be_lost=plan is not None)
-        binding = _binding(sources, plan)
-        journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
-        if stored is not None:
-            note_url(journal, stored.store)
-        directories = _read_shards(sources, binding)
+        journal, directories = _opened(stack, sources, stored, clock())
         if stored is None:
             outstanding = _outstanding(journal, sources.main, directories)
         else:
@@ -278,10 +269,20 @@ def merge(
     )
 
 
-def _read_shards(sources: MergeSources, binding: Binding) -> list[ShardDirectory]:
-    """Return the directories of the shards that have begun."""
+def _opened(
+    stack: ExitStack, sources: MergeSources, stored: StoredShards | None, now: float
+) -> tuple[Journal, list[ShardDirectory]]:
+    """Lock all directories; return the main journal, and the shards that have begun."""
+    plan = None
+    if stored is not None:
+        plan = stored.plan
+    _lock(stack, sources, may_be_lost=plan is not None)
+    binding = _binding(sources, plan)
+    journal = stack.enter_context(Journal.open(sources.main, binding, now=now))
+    if stored is not None:
+        note_url(journal, stored.store)
     read = (read_shard(path, binding) for path in sources.shards)
-    return [found for found in read if found is not None]
+    return journal, [found for found in read if found is not None]
 
 
 def _chosen(directories: Sequence[ShardDirectory], choice: MergeChoice) -> list[ShardDirectory]:
@@ -309,8 +310,7 @@ def _sources(
 
 
 def _lock(stack: ExitStack, sources: MergeSources, *, may_be_lost: bool) -> None:
-    """Lock the main run directory and those of the shards, in an order that is the same for every
-    caller.
+    """Lock the main run directory and those of the shards, always in the same order.
 
     ``may_be_lost``: the main run directory needs no journal.
     """
@@ -383,8 +383,7 @@ def _outstanding(
 def _stored_outstanding(
     journal: Journal, stored: StoredShards, shards: Sequence[ShardDirectory]
 ) -> OutstandingShards:
-    """Return the shards of a run in an object store that the merge is of, as ``_outstanding``
-    does."""
+    """Do the same as ``_outstanding`` for a run in an object store."""
     outstanding, plan = noted_shards(journal), stored.plan
     if plan is not None and (outstanding is None or plan.digest not in outstanding.plans):
         _restore_jobs(journal, stored.sources.main, shards)
@@ -395,11 +394,10 @@ def _stored_outstanding(
 
 
 def _restore_jobs(journal: Journal, main: Path, shards: Sequence[ShardDirectory]) -> None:
-    """Add the jobs of shards to the plan of a main journal, and the fingerprint of their key unless
-    it has one.
+    """Add the jobs of shards to the plan of a main journal.
 
-    Raises ``ShardJournalError`` if the main journal has events of one of the jobs: they would count
-    twice.
+    It also gets the fingerprint of their key, unless it has one. Raises ``ShardJournalError`` if
+    the main journal has events of one of the jobs: they would count twice.
     """
     logger.warning("the journal of %s doesn't know these shards: it is restored", main)
     for shard in shards:

@@ -61,12 +61,11 @@ class DivisionLimit:
 async def division_limit(
     request: RunRequest, basis: PlanBasis, journal: Journal, settings: Settings, clock: Clock
 ) -> AsyncIterator[DivisionLimit]:
-    """Set credits of the period aside for a plan that is divided in the block, and yield its terms
-    with that budget.
+    """Set credits of the period aside for a plan that is divided in the block.
 
-    They are settled at the end unless the block has noted the shards. If shards are outstanding
-    already, nothing is set aside: the plan has the budget that it had. Raises
-    ``BudgetAccountError``. The caller holds the directory's lock.
+    Yields its terms with that budget. They are settled at the end unless the block has noted the
+    shards. If shards are outstanding already, nothing is set aside: the plan has the budget that it
+    had. Raises ``BudgetAccountError``. The caller holds the directory's lock.
     """
     rules = PeriodRules.of(basis.source, settings.base_url)
     outstanding = outstanding_shards(journal)
@@ -97,10 +96,10 @@ async def division_limit(
 
 
 def settle_merged(journal: Journal, account: str, settings: Settings, now: float) -> None:
-    """Settle a run whose shards are all merged, and note the figures of the period for the report.
-    May be repeated.
+    """Settle a run whose shards are all merged, and note the figures for the report.
 
-    An error is logged: the credits then stay set aside. The caller holds the directory's lock.
+    May be repeated. An error is logged: the credits then stay set aside. The caller holds the
+    directory's lock.
     """
     with keeping_on_errors(journal, account):
         _settle(journal, _account_of(journal, account, settings), now)

@@ -33,8 +33,8 @@ class DivisionOptions(FeatureOptions):
             metavar="N",
             min=1,
             max=MAX_SHARDS,
-            help="Divide the plan and its budget into N shards, which `run FILE --shard I/N` runs on"
-            " any machine.",
+            help="Divide the plan and its budget into N shards, which `run FILE --shard I/N` runs"
+            " on any machine.",
             rich_help_panel=JOBS,
         ),
     ] = None

@@ -45,8 +45,7 @@ def show(console: Console, plan: PlanSummary) -> None:
 
 
 def show_next(console: Console, plan: PlanSummary, saved: Path) -> bool:
-    """Show the commands that run the shards, on other machines or one after another, and that merge
-    them.
+    """Show the commands that run the shards, and the one that merges them.
 
     Returns false if the plan is not divided.
     """

@@ -41,8 +41,7 @@ from crucible_batch.settings import Settings
 
 
 async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) -> PlanSummary:
-    """Divide a plan, set the allowances aside in the main run directory, and write the plan to
-    ``target``.
+    """Divide a plan, set its allowances aside, and write it to ``target``.
 
     The main run directory is locked by the caller if it exists. The allowances are set aside before
     the plan has its name, so that no shard can run while they could be spent elsewhere. Raises
@@ -137,10 +136,10 @@ async def _written(
 
 
 async def _take_back_unlisted(journal: Journal, listing: Listing) -> None:
-    """Forget a plan that was noted and never listed: no shard of it can run, and another machine
-    may have divided.
+    """Forget a plan that was noted and never listed.
 
-    Raises ``RunDirectoryError`` and ``ObjectStoreError``.
+    No shard of it can run, and another machine may have divided. Raises ``RunDirectoryError`` and
+    ``ObjectStoreError``.
     """
     outstanding = outstanding_shards(journal)
     if outstanding is None:
@@ -169,8 +168,7 @@ async def _resume_earlier_runs(
     settings: Settings,
     store: OutputStore,
 ) -> None:
-    """Store the plan's jobs in the main run directory, as a run does, and restore what its journal
-    has lost."""
+    """Store the plan's jobs in the main run directory, and restore what its journal has lost."""
     read, terms = plan.read, plan.read.basis.terms
     is_free = outstanding_shards(journal) is None  # otherwise the jobs of that plan have to stay
     if is_free:

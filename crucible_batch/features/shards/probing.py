@@ -1,5 +1,6 @@
-"""``plan --probe``: the purchases before a plan is divided, so that its shards know each price and
-upload no image.
+"""``plan --probe``: the purchases before a plan is divided.
+
+Its shards then know each price, and upload no image.
 
 Ordinary runs in the main run directory, one after another; each is chosen by what the journal has
 after the one before:
@@ -18,8 +19,9 @@ The first run that has to be continued is the last one: the same command begins 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -93,12 +95,12 @@ async def probe(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> ProbeResult | None:
-    """Buy and upload what the shards of a plan have to know, before ``plan_request`` with the same
-    arguments.
+    """Buy and upload what the shards of a plan have to know.
 
-    Nothing is notified: the run that the plan is for comes later. Returns None, and spends nothing,
-    if shards of the run directory are not merged yet. Raises ``UserError`` before anything is spent
-    if the plan can't be divided or saved to ``save_to``, and otherwise as ``run`` does.
+    ``plan_request`` comes after it, with the same arguments. Nothing is notified: the run that the
+    plan is for comes later. Returns None, and spends nothing, if shards of the run directory are
+    not merged yet. Raises ``UserError`` before anything is spent if the plan can't be divided or
+    saved to ``save_to``, and otherwise as ``run`` does.
     """
     check_request(request)
     settings = settings or current_settings()
@@ -120,19 +122,17 @@ async def probe(
     # The deadline and the choice are those of all runs together.
     request = with_pace_of(manifest, request)
     deadline = Deadline(request.deadline_s)
-    choice = ProbeChoice(request.job_filter, shards)
-    codes: list[ExitCode] = []
 
-    async def step(names: frozenset[str], *, uploads_only: bool = False) -> RunResult:
+    async def run(names: frozenset[str], uploads_only: bool) -> RunResult:
         deadline.check()
-        job_filter = replace(request.job_filter, names=names)
-        result = await run_request(
-            replace(
-                request,
-                job_filter=job_filter,
-                uploads_only=uploads_only,
-                deadline_s=deadline.left_s,
-            ),
+        chosen = replace(
+            request,
+            job_filter=replace(request.job_filter, names=names),
+            uploads_only=uploads_only,
+            deadline_s=deadline.left_s,
+        )
+        return await run_request(
+            chosen,
             kind_of_probe,
             manifest=manifest,
             handle_signals=handle_signals,
@@ -140,25 +140,41 @@ async def probe(
             settings=settings,
             transport=transport,
         )
-        codes.append(result.exit_code)
-        return result
 
-    result = await step(frozenset())
-    directory = result.run_dir
+    async def listed() -> ListedAssets:
+        async with gateway_for(settings, transport=transport) as gateway:
+            found = ListedAssets(gateway)
+            await found.read()
+        return found
+
+    choice = ProbeChoice(request.job_filter, shards)
+    return await _runs(choice, run, listed, partial(_budget_of, request, manifest, settings))
+
+
+async def _runs(
+    choice: ProbeChoice,
+    run: Callable[[frozenset[str], bool], Awaitable[RunResult]],
+    listed: Callable[[], Awaitable[ListedAssets]],
+    budget_of: Callable[[Path], Credits],
+) -> ProbeResult:
+    """Run what is chosen, until nothing is or a run has to be continued.
+
+    ``run`` gets the names of jobs, and whether only their images are uploaded.
+    """
+    result = await run(frozenset(), False)
+    directory, codes = result.run_dir, [result.exit_code]
     try:
         while codes[-1] in _MAY_GO_ON:
-            budget = _budget_of(request, manifest, settings, directory)
+            budget = budget_of(directory)
+            uploads_only = False
             names = _to_buy(choice, directory, budget)
-            if names:
-                result = await step(names)
-                continue
-            async with gateway_for(settings, transport=transport) as gateway:
-                listed = ListedAssets(gateway)
-                await listed.read()
-            names = _to_prepare(choice, directory, budget, listed)
+            if not names:
+                uploads_only = True
+                names = _to_prepare(choice, directory, budget, await listed())
             if not names:
                 break
-            result = await step(names, uploads_only=True)
+            result = await run(names, uploads_only)
+            codes.append(result.exit_code)
     except DeadlineError:  # between two runs, so that it stopped none of them
         codes.append(ExitCode.STOPPED)
     worst = next((code for code in PRECEDENCE if code in codes), ExitCode.OK)
@@ -196,10 +212,10 @@ def _to_prepare(
 
 @dataclass(slots=True)
 class ProbeChoice:
-    """The choice of a probe's jobs by name, for one run after another, among those that ``chosen``
-    takes.
+    """The choice of a probe's jobs by name, for one run after another.
 
-    ``is_complete``: no price is missing, nothing is left to choose, and nothing is missing.
+    They are among those that ``chosen`` takes. ``is_complete``: no price is missing, nothing is
+    left to choose, and nothing is missing.
     """
 
     chosen: JobFilter
@@ -214,8 +230,7 @@ class ProbeChoice:
     def to_buy(
         self, jobs: Iterable[tuple[PlannedJob, Job]], ledger: Ledger, left: Credits
     ) -> frozenset[str]:
-        """Return one job of each shape without a price, and the jobs that an earlier run left
-        between two attempts.
+        """Return one job of each shape without a price, and those that are between two attempts.
 
         Without such jobs, the first one to be divided if it doesn't fit beside refunds: its run
         waits for them.
@@ -260,11 +275,11 @@ class ProbeChoice:
         prices: PriceBook,
         left: Credits,
     ) -> frozenset[str]:
-        """Return the jobs that upload the missing images of the admitted jobs; none as long as a
-        price is unknown.
+        """Return the jobs that upload the missing images of the admitted jobs.
 
-        ``phases`` are those of the images by the journal, and ``is_listed``: whether the gateway
-        lists one. ``left`` is what is left of the budget.
+        There are none as long as a price is unknown. ``phases`` are those of the images by the
+        journal, and ``is_listed``: whether the gateway lists one. ``left`` is what is left of the
+        budget.
         """
         if not self._has_prices:
             return frozenset()
@@ -301,8 +316,10 @@ class ProbeChoice:
         return names
 
     def _one_for_each_image(self, needed: Iterable[tuple[str, frozenset[str]]]) -> frozenset[str]:
-        """Return the first job that needs each image; each job that needs one which an earlier run
-        didn't upload."""
+        """Return the first job that needs each image.
+
+        If an earlier run didn't upload an image, each job that needs it.
+        """
         names: set[str] = set()
         covered: set[str] = set()
         for name, missing in needed:

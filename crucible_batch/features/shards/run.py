@@ -1,5 +1,6 @@
-"""The run of one shard of a divided plan, in a run directory of its own, with its allowance as the
-budget.
+"""The run of one shard of a divided plan, in a directory of its own.
+
+Its budget is the shard's allowance.
 
 The jobs are those of the plan: tables and prompts aren't read again, and an input image only to be
 uploaded.
@@ -85,9 +86,7 @@ def shard_run(request: RunRequest, parts: Parts) -> RunKind:
 
 
 class ShardJobs:
-    """The jobs of one shard, as ``JobSource`` describes: those of the plan, in a directory of their
-    own.
-    """
+    """The jobs of one shard, as ``JobSource`` describes: those of the plan."""
 
     may_delete_images = False
 
@@ -102,8 +101,10 @@ class ShardJobs:
         self._state = LogState()
 
     def refuse(self) -> None:
-        """Raise ``RunDirectoryError`` if a merge has ended the shard, perhaps while the gateway was
-        awaited."""
+        """Raise ``RunDirectoryError`` if a merge has ended the shard.
+
+        That may be while the gateway was awaited.
+        """
         _refuse_if_merged(self._plan, self._shard)
 
     async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
@@ -126,8 +127,10 @@ class ShardJobs:
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[Journal]:
-        """Open the journal; one in an object store is made again of its log if another machine has
-        continued it."""
+        """Open the journal.
+
+        One in an object store is made again of its log if another machine has continued it.
+        """
         context, plan, shard = self._context, self._plan, self._shard
         directory = context.directory
         _check_directory(directory, plan, shard)
@@ -169,8 +172,10 @@ async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasi
 
 
 def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
-    """Raise ``RunDirectoryError`` if the main run directory is here and the shard's allowance was
-    returned to it."""
+    """Raise ``RunDirectoryError`` if the shard's allowance was returned.
+
+    That is known where the main run directory is.
+    """
     directory = main_directory(plan)
     outstanding = noted_in(directory)
     if outstanding is None:
@@ -190,8 +195,7 @@ def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
 
 
 def _check_directory(directory: Path, plan: SavedPlan, shard: ShardId) -> None:
-    """Raise ``RunDirectoryError`` if the directory is that of another shard, or of a run that is
-    not of a shard."""
+    """Raise ``RunDirectoryError`` if the directory is that of another run than the shard's."""
     if not Journal.exists(directory):
         return
     with Journal.read(directory) as journal:
@@ -213,9 +217,7 @@ def _check_directory(directory: Path, plan: SavedPlan, shard: ShardId) -> None:
 
 
 def _begin(journal: Journal, plan: SavedPlan, shard: ShardId, rows: ShardRows, now: float) -> None:
-    """Note the shard, and store which images are at the gateway: the first events of its journal,
-    once.
-    """
+    """Note the shard and the images at the gateway: the first events of its journal, once."""
     if journal.last_number():
         return
     note_shard(journal, ShardOf(plan.digest, shard))

@@ -42,9 +42,9 @@ _MARGIN_STEP = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """A divided plan. ``numbers`` has the shard of each job, in the order in which the jobs were
-    given.
+    """A divided plan.
 
+    ``numbers`` has the shard of each job, in the order in which the jobs were given.
     ``is_admitted`` has 1 for each job that its shard's allowance is expected to be enough for, and
     else 0. ``missing`` are the digests of images that admitted jobs need and that are not at the
     gateway: they must be uploaded first.
@@ -57,9 +57,7 @@ class Division:
 
     @property
     def left_out(self) -> int:
-        """The number of jobs in no shard: they are not admitted, and need images that are not
-        uploaded.
-        """
+        """The number of jobs in no shard: not admitted, and with images that are not uploaded."""
         return sum(number == NO_SHARD for number in self.numbers)
 
 
@@ -119,8 +117,10 @@ class Divider:
         return Division(shards, self._numbers, self._is_admitted, tuple(self._missing))
 
     def _admit(self, own: _Shard, shape: Shape, missing: Set[str]) -> _Shard | None:
-        """Admit a job to its own shard, or to an open one; None if it fits nowhere, and then no
-        later job is."""
+        """Admit a job to its own shard, or to an open one; return that shard.
+
+        If it fits nowhere, neither it nor a later job is admitted.
+        """
         need = Need.of(HoldRequest(shape, len(missing - self._missing.keys())), self._prices)
         cost, reserve = need.expected, max(ZERO, need.least - need.expected)
         shard = self._fitting(own, cost, reserve)
@@ -146,8 +146,9 @@ class Divider:
         return min(fitting, key=lambda shard: (shard.jobs, shard.number), default=None)
 
     def _add_margins(self) -> None:
-        """Divide what is left over evenly, up to one bound each: with it, jobs needn't be submitted
-        one at a time.
+        """Divide what is left over evenly, up to one bound each.
+
+        With it, jobs needn't be submitted one at a time.
         """
         if not self._open:
             return

@@ -1,5 +1,6 @@
-"""The merge of shards whose run is in an object store: their journals are brought here, and their
-logs are closed.
+"""The merge of shards whose run is in an object store.
+
+Their journals are brought here, and their logs are closed.
 
 Outputs have their final names already, so none is moved. The main run directory is the local
 directory of the run.
@@ -56,11 +57,10 @@ class StoredShards:
     earlier: tuple[str, ...] = ()
 
     def close(self, choice: MergeChoice) -> None:
-        """Close the logs of the shards that are merged or abandoned: nothing more is bought for
-        them. May be repeated.
+        """Close the logs of the shards that are merged or abandoned.
 
-        Blocking. Raises ``ShardTakenError`` if one was continued since it was brought, and
-        ``ObjectStoreError``.
+        Nothing more is bought for them. May be repeated. Blocking. Raises ``ShardTakenError`` if
+        one was continued since it was brought, and ``ObjectStoreError``.
         """
         in_thread(self._close(choice.found, "merged"))
         in_thread(self._close(choice.abandoned, "abandoned"))
@@ -80,10 +80,9 @@ class StoredShards:
 
 
 def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, ObjectUrl] | None:
-    """Return the local main run directory of a run in an object store, and its URL; None if no
-    directory is of one.
+    """Return the local main run directory of a run in an object store, and its URL.
 
-    Raises ``UserError`` if other directories are given beside it.
+    None if no directory is of one. Raises ``UserError`` if other directories are given beside it.
     """
     given = list(run_dirs)
     if out_dir is not None:
@@ -142,8 +141,7 @@ async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredSh
 
 
 def _waiting_plan(main: Path, store: ObjectOutputStore, listed: PlanList) -> str | None:
-    """Return the plan whose shards are to be merged: that of the journal, else the one that is
-    listed.
+    """Return the plan whose shards are to be merged: the journal's, else the listed one.
 
     If all are merged, that of the journal as long as the store doesn't have that noted. Raises
     ``RunDirectoryError`` if no plan waits, and the journal has no note of one.
@@ -201,8 +199,9 @@ def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, 
 
 
 def refuse_unfinished(shards: Iterable[ShardDirectory]) -> None:
-    """Raise ``UserError`` if the newest run of a shard has no end: it was killed, or is running on
-    another machine.
+    """Raise ``UserError`` if the newest run of a shard has no end.
+
+    It was killed, or is running on another machine.
     """
     for shard in shards:
         if shard.ending is None:

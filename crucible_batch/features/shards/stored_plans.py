@@ -15,12 +15,11 @@ from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 
 
 async def publish_plan(objects: ObjectPort, plan: SavedPlan) -> None:
-    """List a divided plan, and put it into the store: in this order, so that no shard runs that
-    isn't listed.
+    """List a divided plan, and put it into the store.
 
-    May be repeated. Raises ``RunDirectoryError`` if all of its shards are merged: their logs may be
-    deleted by now. Also raises as ``list_plan`` does, and ``RunDirectoryError`` if another object
-    is there.
+    In this order, so that no shard runs that isn't listed. May be repeated. Raises
+    ``RunDirectoryError`` if all of its shards are merged: their logs may be deleted by now. Also
+    raises as ``list_plan`` does, and ``RunDirectoryError`` if another object is there.
     """
     if (await list_plan(objects, plan.digest)).merged:
         raise RunDirectoryError(
@@ -73,9 +72,7 @@ async def list_plan(objects: ObjectPort, digest: str, *, after: int | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is needed to list a plan: the store, and the list's last entry before its budget was
-    known.
-    """
+    """The store, and the list's last entry before the budget of a new plan was known."""
 
     objects: ObjectPort
     after: int

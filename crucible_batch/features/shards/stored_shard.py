@@ -52,17 +52,17 @@ async def read_open(log: ShardLog) -> LogState:
 
 
 def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> None:
-    """Set the local journal aside unless it has all that the log has. The caller holds the
-    directory's lock.
+    """Set the local journal aside unless it has all that the log has.
 
-    Raises ``RunDirectoryError`` if the local journal has runs and there is no log.
+    The caller holds the directory's lock. Raises ``RunDirectoryError`` if the local journal has
+    runs and there is no log.
     """
     if not Journal.exists(directory) or is_current(directory, state):
         return
     if not state.position:
         raise RunDirectoryError(
-            f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it is"
-            " another store, or its objects were deleted",
+            f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it"
+            " is another store, or its objects were deleted",
             hint="check the variables of the endpoint and the account, or restore the objects;"
             " nothing was spent",
         )
@@ -92,10 +92,10 @@ def restore_rows(journal: Journal, state: LogState) -> None:
 async def take_log(
     journal: Journal, log: ShardLog, state: LogState, store: OutputStore
 ) -> LoggedJournal:
-    """Continue the log with what the local journal has more. From then on, no other process can add
-    to it.
+    """Continue the log with what the local journal has more.
 
-    Raises ``ShardTakenError`` if another process was faster, and ``ObjectStoreError``.
+    From then on, no other process can add to it. Raises ``ShardTakenError`` if another process was
+    faster, and ``ObjectStoreError``.
     """
     note_url(journal, store)
     # Before the entry: the process may be killed after that.

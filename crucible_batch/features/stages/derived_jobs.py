@@ -67,7 +67,9 @@ class SavedOutputs:
 
         self._journal = journal
         self.url = url
-        self._store = OutputStore(directory) if url is None else None
+        self._store = None
+        if url is None:
+            self._store = OutputStore(directory)
         self._directory = directory.resolve()
 
     def job(self, planned: PlannedJob) -> Job:
@@ -76,8 +78,10 @@ class SavedOutputs:
         return self._journal.job(planned, RetryRule())
 
     def of(self, planned: PlannedJob) -> list[Saved]:
-        """Return the saved outputs of a job, in order, without those at a path where no output can
-        be."""
+        """Return the saved outputs of a job, in order.
+
+        Those at a path where no output can be are left out.
+        """
         if self._journal is None:
             return []
         found = self.job(planned).outputs.values()
@@ -85,8 +89,7 @@ class SavedOutputs:
         return sorted(ours, key=lambda each: each.index)
 
     def owners(self) -> dict[str, OutputKey]:
-        """Return the outputs from which the jobs of the former plan were made, by the identities of
-        these jobs."""
+        """Return the outputs from which the jobs of the former plan were made, by identity."""
         if self._journal is None:
             return {}
         return {
@@ -125,12 +128,11 @@ class _Expected:
 
 
 class DerivedJobs:
-    """The later stages of one plan. It is filled while the plan is made, and continued during the
-    run.
+    """The later stages of one plan.
 
-    ``planner`` and ``expander`` remember the plan's names, paths and identities. ``images`` has the
-    outputs that are input images, by their file; it is shared with the reader that the planner was
-    given.
+    It is filled while the plan is made, and continued during the run. ``planner`` and ``expander``
+    remember the plan's names, paths and identities. ``images`` has the outputs that are input
+    images, by their file; it is shared with the reader that the planner was given.
     """
 
     def __init__(self, manifest: Manifest, run_id: str, saved: SavedOutputs) -> None:
@@ -290,11 +292,11 @@ class DerivedJobs:
     # -- during the run
 
     def derive(self, planned: PlannedJob, saved: Saved) -> list[PlannedJob]:
-        """Return the jobs that are made from an output, the first time that it is given. They are
-        not in the plan yet.
+        """Return the jobs that are made from an output, the first time that it is given.
 
-        None are made from a job that left the plan: it is collected, and another may have its name.
-        A job that can't be made is noted with its reason, for the end of the run.
+        They are not in the plan yet. None are made from a job that left the plan: it is collected,
+        and another may have its name. A job that can't be made is noted with its reason, for the
+        end of the run.
         """
         name, known = planned.name, self._planned.get(planned.name)
         if known is None or known.identity != planned.identity:
@@ -336,10 +338,10 @@ class DerivedJobs:
         )
 
     def _lost(self, planned: PlannedJob, saved: Saved) -> PlannedJob:
-        """Return a blocked job in place of one whose file was lost during this run, before its
-        source had all outputs.
+        """Return a blocked job in place of one whose file was lost during this run.
 
-        The next run notices that, and downloads the file again.
+        Its source had not saved all outputs yet. The next run notices that, and downloads the file
+        again.
         """
         identity = placeholder_identity(
             self._manifest.name, self._run_id, planned.name, "lost", saved.path
@@ -352,8 +354,7 @@ class DerivedJobs:
     # -- at the end of the run
 
     def arrange(self) -> None:
-        """Bring the journal's plan into manifest order, with the jobs that are blocked by their
-        sources.
+        """Bring the journal's plan into manifest order, with the jobs that are blocked.
 
         If that fails, it stays in the order in which jobs were added.
         """
@@ -397,8 +398,9 @@ class DerivedJobs:
         )
 
     def _order_of(self, planned: PlannedJob) -> _Order:
-        """Return where a job stands: its entry; then its position, or where its source stands, and
-        the output.
+        """Return where a job stands.
+
+        First by its entry; then by its position, or by the place of its source and the output.
         """
         entry, source = self._entry_of(planned.name), planned.source
         if source is None:

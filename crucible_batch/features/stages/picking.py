@@ -1,5 +1,6 @@
-"""The picks of a run: which outputs its next stage takes, in the picks file that the manifest
-names.
+"""The picks of a run: which outputs its next stage takes.
+
+They are in the picks file that the manifest names.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ from crucible_batch.runs.run_journal import local_directory, newest_run
 
 @dataclass(frozen=True, slots=True)
 class PicksFile:
-    """A picks file of a run after a command: its entries, and those that the command added and
-    removed.
+    """A picks file of a run after a command, with the entries that were added and removed.
 
     ``stages`` are the names of the entries of the manifest that read it.
     """
@@ -45,8 +45,7 @@ def pick(
     remove: bool = False,
     file: str | Path | None = None,
 ) -> tuple[PicksFile, ...]:
-    """Add names to the picks files of a run, or ``remove`` them; return the files that were
-    written.
+    """Add names to the picks files of a run, or ``remove`` them; return the changed files.
 
     A name is that of a job, or ``NAME/INDEX`` for one of its outputs. ``file`` chooses the picks
     file if the manifest has several that may have a name. Nothing is written if one of the names is
@@ -182,8 +181,9 @@ def _assigned(
                 hint = f"there is {known[0]!r}"
             raise UserError(f"no job that may be picked is named {name!r}", hint=hint)
         if len(paths) > 1:
+            files = ", ".join(path.name for path in paths)
             raise UserError(
-                f"{name!r} may be picked in several files: {', '.join(path.name for path in paths)}",
+                f"{name!r} may be picked in several files: {files}",
                 hint=f"choose one: --file {paths[0].name}",
             )
         outputs = journal.job(candidates[paths[0]][name], RetryRule()).outputs
@@ -247,8 +247,10 @@ def _changed(
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
-    """Add lines by one write at the end, so that of several commands at the same time none undoes
-    another's."""
+    """Add lines by one write at the end.
+
+    Of several commands at the same time, none undoes another's.
+    """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     try:
