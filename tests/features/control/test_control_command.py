@@ -217,8 +217,9 @@ def test_what_is_not_a_socket_is_neither_replaced_nor_connected_to(
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"\n", b"[]\n", b'{"words": "pause", "via": "terminal"}\n', b'{"words": ["pause"], "via": "x"}\n',
-             b"[" * 60_000 + b"\n", b'{"words": ["' + b"a" * 70_000 + b'"]}\n', b"\xff\n"],
+    "sent", [b"", b"\n", b"[]\n", b'{"words": "pause", "via": "terminal"}\n',
+             b'{"words": ["pause"], "via": "x"}\n', b"[" * 60_000 + b"\n",
+             b'{"words": ["' + b"a" * 70_000 + b'"]}\n', b"\xff\n"],
 )  # fmt: skip
 def test_what_is_no_command_does_not_disturb_the_run(steady: Cli, sent: bytes) -> None:
     with connected(steady.cwd / "outputs/steady/default", 30) as connection:

@@ -378,11 +378,13 @@ def test_a_period_without_credits_admits_nothing_and_says_when_there_are_more(pl
     told = allowance.granted.explain(SHORT)
     assert told.code == "BUDGET_EXHAUSTED"
     assert told.message == (
-        "budget studio: 20 of 20 credits used or set aside today; in this run directory 2 of 2 credits used;"
+        "budget studio: 20 of 20 credits used or set aside today; in this run directory 2 of 2"
+        " credits used;"
         " the next job needs 2"
     )
     assert told.hint == (
-        "more from 2024-10-04 00:00 UTC: run the same command again then; other runs have 18 credits set aside, and"
+        "more from 2024-10-04 00:00 UTC: run the same command again then; other runs have 18"
+        " credits set aside, and"
         " what they leave is available again"
     )
     price = ErrorInfo("PRICE_ABOVE_CEILING", "too much")
@@ -429,7 +431,7 @@ def test_a_copy_of_a_run_directory_has_a_share_of_its_own(place: Place) -> None:
 def test_a_copy_in_the_place_of_an_active_runs_directory_frees_none_of_its_credits(
     place: Place,
 ) -> None:
-    """The run goes on in the directory that was renamed, and may spend all that it has set aside."""
+    """The run goes on in the renamed directory, and may spend all that it has set aside."""
     journal = place.journal("a")
     planned(journal, 4)
     allowance = place.begin(journal, terms=WITH_CEILING)

@@ -44,7 +44,7 @@ def identity(number: int) -> str:
 
 @st.composite
 def uploads(draw: st.DrawFn, image: str, payer: str) -> list[Line]:
-    """An image that a job pays for: the events of the image between the payer's hold and its end."""
+    """An image that a job pays for: its events are between the payer's hold and its end."""
     price = draw(PRICES)
     intended = Intended(at=0.0, nonce="n", credits=price, payer=payer)
     ends: list[list[Event]] = [

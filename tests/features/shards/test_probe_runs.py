@@ -32,7 +32,10 @@ from tests.harness.stopped_runs import Killer
 # doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-SHAPES = "{name: t, prompt: text, repeat: 3}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 2}"
+SHAPES = (
+    "{name: t, prompt: text, repeat: 3}\n"
+    "{name: big, prompt: text, params: {size.width: 128}, repeat: 2}"
+)
 
 
 def edits(count: int, images: int, *, start: int = 0) -> str:
@@ -69,7 +72,7 @@ def capped(bench: Any, jobs: str, budget: object, *, upload: object = "0.5") -> 
 
 
 class Left:
-    """What a run directory has for its shards: the new jobs, their missing images, and the prices."""
+    """What a run directory has for its shards: new jobs, their missing images, and prices."""
 
     def __init__(self, bench: Any, out: Path | None = None) -> None:
         with Journal.read(out or bench.path / "out") as journal:
@@ -266,8 +269,8 @@ def check_with_lost(bench: Any, out: Path | None = None) -> Left:
 
 
 @pytest.mark.parametrize("price", ["0.5", "20"])
-async def test_the_budget_is_kept_at_every_row_where_uploads_cost_what_nobody_knew(start, price):
-    """Uploads at once, on a budget for some of them: what is charged and reserved never exceeds it."""
+async def test_the_budget_is_kept_at_every_row_of_the_ledger(start, price):
+    """Uploads at once, on a budget for some: what is charged and reserved never exceeds it."""
     budget = Decimal(60)
     async with start(upload_price=Decimal(price)) as bench:
         pictures(bench, 8)
