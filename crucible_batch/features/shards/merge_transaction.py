@@ -48,9 +48,9 @@ class ShardMerge:
     def gather(self) -> dict[int, float]:
         """Collect the events of all shards; return the time of the latest one of each, by number.
 
-        A shard without events is not in it. Raises ``ShardJournalError`` if a shard has events of a job
-        that it or the main plan doesn't have, or that another shard has too. Reads one journal at a
-        time.
+        A shard without events is not in it. Raises ``ShardJournalError`` if a shard has events of a
+        job that it or the main plan doesn't have, or that another shard has too. Reads one journal
+        at a time.
         """
         times: dict[int, float] = {}
         planned = frozenset(self.journal.identities())

@@ -78,8 +78,10 @@ def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(
         assert paused.code == 0, paused.err
         before = bought(busy_gateway, "load")
         assert 0 < before < 16
-        while (again := ctl(busy_cli, "load", "pause")).envelope["data"]["in_flight"]:
-            assert again.envelope["data"]["message"].startswith("already paused by ")
+        again = ctl(busy_cli, "load", "pause").envelope["data"]
+        while again["in_flight"]:
+            assert again["message"].startswith("already paused by ")
+            again = ctl(busy_cli, "load", "pause").envelope["data"]
         status = busy_cli("status", "outputs/load/default", "--json").envelope["data"]
         assert status["running"]
         assert status["paused"]["via"] == "terminal"

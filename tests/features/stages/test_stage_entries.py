@@ -180,21 +180,24 @@ def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_pla
     assert len(known) == 4 * 2 + 8
 
 
+MISSPELT = DRAFTS + '  - {name: f, from: "darft-noir"}\n'
+OUTSIDE = DRAFTS + '  - {name: f, from: "d*", pick: ../picks.txt}\n'
+UNKNOWN = DRAFTS + '  - {name: f, from: "d*", prompt: "{{ source.nmae }}"}\n'
 SAME = DRAFTS + '  - {name: same, from: "d*", prompt: "{{ source.name }}", image: p.png}\n'
 
 
 @each_case(
     "entries, message, near",
     [
-        (DRAFTS + '  - {name: f, from: "darft-noir"}\n', "no job of the entries above", "draft-noir"),
+        (MISSPELT, "no job of the entries above is named", "draft-noir"),
         ('  - {name: f, from: "*"}\n', "there is no entry above", None),
         (DRAFTS + '  - {name: f, from: "f*"}\n', "no job of the entries above is named", None),
         ('  - {name: f, pick: picks.txt, prompt: p}\n', "`pick` needs `from`", None),
         (DRAFTS + '  - {name: f, from: "d*", foreach: t.csv}\n', "can't have both", None),
         (DRAFTS + '  - {name: f, from: "d*", zip: {source: [1]}}\n', "reserved in entries", None),
-        (DRAFTS + '  - {name: f, from: "d*", pick: ../picks.txt}\n', "outside the manifest's", None),
+        (OUTSIDE, "outside the manifest's directory", None),
         (DRAFTS + '  - {name: f, from: "d*", pick: "."}\n', "is a directory", None),
-        (DRAFTS + '  - {name: f, from: "d*", prompt: "{{ source.nmae }}"}\n', "has no 'nmae'", "name"),
+        (UNKNOWN, "`source` has no 'nmae'", "name"),
         ('  - {name: f, prompt: "{{ source.name }}"}\n', "the variable 'source' is unknown", None),
         (SAME, "can't be read", None),
         (DRAFTS + '  - {name: "f{{ source.index }}", from: "d*"}\n', "would be named 'f0'", None),
