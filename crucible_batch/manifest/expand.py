@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Protocol
 
 from crucible_batch.errors import Place, Problem
-from crucible_batch.features import load
 from crucible_batch.manifest import table_rows, validation
 from crucible_batch.manifest.combinations import Combination
 from crucible_batch.manifest.files import FileFault
@@ -59,8 +58,8 @@ def expand(
     of the entries above.
     """
     context = ExpansionContext(manifest)
-    if expander is None and manifest.may_grow:
-        expander = load("stages.expander:StageExpander")()
+    if expander is None and manifest.derived is not None:
+        expander = manifest.derived.expander()
     if expander is not None:
         expander.begin(context)
     count = 0

@@ -56,7 +56,12 @@ class Manifest:
     @property
     def may_grow(self) -> bool:
         """Whether a run may add jobs to its plan, since they are made from outputs of others."""
-        return any(entry.job.is_derived for entry in self.jobs)
+        return self.derived is not None
+
+    @property
+    def derived(self) -> JobEntry | None:
+        """The first entry whose jobs are made from outputs of others."""
+        return next((entry.job for entry in self.jobs if entry.job.is_derived), None)
 
     @property
     def variables(self) -> dict[str, Any]:

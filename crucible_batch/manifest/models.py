@@ -221,6 +221,12 @@ class JobEntry(Part):
         """
         return False
 
+    def expander(self) -> Any:
+        """Return what makes the jobs of derived entries, as ``EntryExpander`` describes it."""
+
+    def later_jobs(self, *plan: object) -> Any:
+        """Return the jobs that a run may add to its plan, as ``runs/later_jobs.py`` describes."""
+
     def problems(self, header: Header, site: SourceNode) -> Iterator[Problem]:
         """Yield the problems of what a feature adds. ``site`` is the entry."""
         return iter(())

@@ -22,7 +22,6 @@ from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.core.run_options import ManifestOptions, RunOptions, declared
 from crucible_batch.errors import Problem, UserError
-from crucible_batch.features import load
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import (
     VALUE_PATH,
@@ -320,12 +319,11 @@ def fill_plan(
 def expected_jobs(manifest: Manifest, run_id: str, *outputs: object) -> Any:
     """Return the ``ExpectedJobs`` of a plan; None if its run can't add jobs.
 
-    ``outputs`` are the further arguments of ``later_jobs``; without them no output is known. Their
-    feature isn't loaded without need.
+    ``outputs`` are the further arguments of ``later_jobs``; without them no output is known.
     """
-    if not manifest.may_grow:
+    if manifest.derived is None:
         return None
-    return load("stages.derived_jobs:derived_jobs")(manifest, run_id, *outputs)
+    return manifest.derived.later_jobs(manifest, run_id, *outputs)
 
 
 def _image_reader() -> ReadImage:

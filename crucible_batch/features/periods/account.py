@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from crucible_batch.core.allowance import Allowance, Share
 from crucible_batch.core.budget_period import BudgetPeriod
@@ -122,22 +123,12 @@ class BudgetAccount:
     def of_run(self, run: str) -> AccountShare | None:
         """Return a run, with its allowance if it is not settled; None for an unknown run."""
         with transaction(self.path) as connection:
-            row = connection.execute(
-                f"SELECT {_COLUMNS} FROM shares WHERE run = ?",  # noqa: S608 - constant names
-                (run,),
-            ).fetchone()
-        if row is None:
-            return None
-        return _share(row)
+            return next(_read_shares(connection, "WHERE run = ?", run), None)
 
     def of_directory(self, run_dir: str) -> list[AccountShare]:
         """Return the runs of a directory, with their allowances if they are not settled."""
         with transaction(self.path) as connection:
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM shares WHERE run_dir = ?",  # noqa: S608 - constant names
-                (run_dir,),
-            )
-            return [_share(row) for row in rows.fetchall()]
+            return list(_read_shares(connection, "WHERE run_dir = ?", run_dir))
 
     def set_aside(self, usage: RunUsage, wanted: AllowanceRequest) -> Grant:
         """Set credits aside for a run, in one transaction.
@@ -192,12 +183,8 @@ class BudgetAccount:
         """
         with transaction(self.path, write=True) as connection:
             _require_newest(connection, run, newest, _CONTINUED)
-            row = connection.execute(
-                f"SELECT {_COLUMNS} FROM shares WHERE run = ?",  # noqa: S608 - constant names
-                (run,),
-            ).fetchone()
-            if row is not None:
-                _write_off(connection, _share(row), by_period, at)
+            for share in _read_shares(connection, "WHERE run = ?", run):
+                _write_off(connection, share, by_period, at)
 
 
 _COLUMNS = (
@@ -231,11 +218,7 @@ def _shares(connection: sqlite3.Connection, period: BudgetPeriod) -> Iterator[Ac
     spent = dict(
         connection.execute("SELECT run, credits FROM spent WHERE first = ?", (period.first,))
     )
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM shares ORDER BY run",  # noqa: S608 - constant names
-    )
-    for row in rows.fetchall():
-        share = _share(row)
+    for share in _read_shares(connection):
         settled = share.unanswered
         if share.run in spent:
             settled = _credits(spent[share.run])
@@ -248,43 +231,35 @@ def _shares(connection: sqlite3.Connection, period: BudgetPeriod) -> Iterator[Ac
             yield share
 
 
-def _share(row: tuple[object, ...]) -> AccountShare:
-    (
-        run,
-        run_dir,
-        manifest,
-        unanswered,
-        allowance,
-        since,
-        first,
-        spent,
-        set_aside,
-        divided,
-        newest,
-        events,
-    ) = row
-    settled = AccountShare(
-        run=str(run),
-        run_dir=str(run_dir),
-        manifest=str(manifest),
-        share=Share(),
-        allowance=None,
-        since=None,
-        first=None,
-        unanswered=_credits(unanswered),
-        is_divided=False,
-        newest=None if newest is None else str(newest),
-        events=int(str(events)),
+def _read_shares(
+    connection: sqlite3.Connection, where: str = "", *values: str
+) -> Iterator[AccountShare]:
+    """Yield the runs that an SQL condition chooses; all runs without one."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM shares {where} ORDER BY run",  # noqa: S608 - constants
+        values,
     )
-    if allowance is None:
-        return settled
-    return replace(
-        settled,
-        share=Share(_credits(spent), _credits(set_aside)),
-        allowance=str(allowance),
-        since=float(str(since)),
-        first=str(first),
+    yield from map(_share, rows.fetchall())
+
+
+def _share(row: tuple[Any, ...]) -> AccountShare:
+    run, run_dir, manifest, unanswered, allowance, since, first, spent, aside, divided, *rest = row
+    share = Share()
+    if allowance is not None:
+        share = Share(_credits(spent), _credits(aside))
+    newest, events = rest
+    return AccountShare(
+        run=run,
+        run_dir=run_dir,
+        manifest=manifest,
+        share=share,
+        allowance=allowance,
+        since=since,
+        first=first,
+        unanswered=_credits(unanswered),
         is_divided=bool(divided),
+        newest=newest,
+        events=events,
     )
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from crucible_batch.core.allowance import Allowance, Share
 from crucible_batch.core.budget_period import BudgetPeriod, Calendar, Per
-from crucible_batch.core.credits import ZERO, Credits, format_credits
+from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.errors import (
     BudgetAccountError,
     CrucibleBatchError,
     RunBusyError,
     RunDirectoryError,
-    UserError,
 )
 from crucible_batch.features.periods.account import BudgetAccount, account_files
 from crucible_batch.features.periods.active_runs import is_active
@@ -174,19 +173,17 @@ def release_budget(
     run_dir: Path,
     *,
     now: float,
-    spent: Credits | None = None,
     forget_unanswered: bool = False,
 ) -> list[ReleasedBudget]:
     """Return what a run that has ended set aside and did not spend. May be repeated.
 
     The run's journal has what was spent. Credits that it holds for unanswered requests, and for
     refunds that were not seen, stay set aside, unless ``forget_unanswered``. If the directory's
-    journal is gone, all that was set aside counts as spent in each period since then, or ``spent``
-    if that is more.
+    journal is gone, all that was set aside counts as spent in each period since then: the directory
+    may only be renamed, and its run may continue and spend all of it.
 
     Raises ``RunBusyError`` if a run is active in the directory, ``ShardsOutstandingError`` until
-    its shards are merged, ``UserError`` for ``spent`` with a journal or below what was set aside,
-    ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
+    its shards are merged, ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
     """
     real = os.path.realpath(run_dir)
     found = [(each, each.terms()) for each in _accounts(settings)]
@@ -198,7 +195,7 @@ def release_budget(
         shares = each.of_directory(real)
         if not shares:
             continue
-        releasing = _Releasing(each, calendar_of(terms), Path(real), now, spent, forget_unanswered)
+        releasing = _Releasing(each, calendar_of(terms), Path(real), now, forget_unanswered)
         before, after = releasing.release(shares)
         released.append(ReleasedBudget(terms, Path(real), before, after))
     if not released:
@@ -215,7 +212,6 @@ class _Releasing:
     calendar: Calendar
     directory: Path
     now: float
-    spent: Credits | None
     forget_unanswered: bool
 
     def release(self, shares: list[AccountShare]) -> tuple[Share, Share]:
@@ -234,11 +230,6 @@ class _Releasing:
                 # What its shards have spent is not in its journal yet.
                 refuse_outstanding(noted_shards(journal), self.directory)
                 ours = [each for each in shares if is_journal_of(journal, each)]
-                if ours and self.spent is not None:
-                    raise UserError(
-                        f"{self.directory} has a journal, which has what was spent",
-                        hint="leave out --spent; it is for directories that are gone",
-                    )
                 for each in ours:
                     self._settle(journal, each)
                 self._write_off([each for each in shares if each not in ours])
@@ -275,7 +266,6 @@ class _Releasing:
         self.account.release(usage, share.newest, self.now)
 
     def _write_off(self, shares: Sequence[AccountShare]) -> None:
-        self._refuse_less(shares)
         if any(each.is_divided for each in shares) and not self.forget_unanswered:
             raise BudgetAccountError(
                 f"shards of {self.directory} may still spend what is set aside,"
@@ -288,36 +278,14 @@ class _Releasing:
         for share in shares:
             if share.allowance is None and not (share.unanswered and self.forget_unanswered):
                 continue
-            amount = share.share.total if self.spent is None else self.spent
             by_period: dict[str, Credits] = {}
             if share.allowance is not None:
                 periods = self.calendar.between(min(self._since(share), self.now), self.now)
-                by_period = {each.first: amount for each in periods}
+                by_period = {each.first: share.share.total for each in periods}
             self.account.write_off(share.run, share.newest, by_period, self.now)
 
     def _since(self, share: AccountShare) -> float:
         return self.now if share.since is None else share.since
-
-    def _refuse_less(self, shares: Sequence[AccountShare]) -> None:
-        """Raise ``UserError`` if less is to count as spent than unsettled runs have set aside.
-
-        The directory may only be renamed, and its run may continue and spend all of it.
-        """
-        aside = max(
-            (share.share.total for share in shares if share.allowance is not None), default=ZERO
-        )
-        if self.spent is None or self.spent >= aside:
-            return
-        raise UserError(
-            f"the journal of the run in {self.directory} can't be read, so all that it has set"
-            f" aside counts as spent: {format_credits(aside)} credits,"
-            f" not {format_credits(self.spent)}",
-            hint=(
-                f"leave out --spent, or give {format_credits(aside)} or more;"
-                " if the directory was renamed or copied, put it back:"
-                " its journal has what was spent"
-            ),
-        )
 
     def _total(self) -> Share:
         period = self.calendar.at(self.now)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from functools import partial
 from typing import Annotated
 
@@ -65,16 +64,6 @@ def release(
     ],
     run_dir: opt.RunDir,
     *,
-    spent: Annotated[
-        Decimal | None,
-        opt.credits_option(
-            "--spent",
-            help=(
-                "Credits that the run spent in each period since then,"
-                " if more than it has set aside."
-            ),
-        ),
-    ] = None,
     forget_unanswered: Annotated[
         bool,
         typer.Option(
@@ -91,9 +80,9 @@ def release(
 
     The run's journal has what it spent. Running the same command again does
     this too. If the directory can't be read, all that was set aside counts as
-    spent, and --spent can't be less: it may only be renamed, and the run may
-    continue. Refused while the run is active.
+    spent: it may only be renamed, and the run may continue. Refused while the
+    run is active.
     """
     from crucible_batch.features.periods.terminal import release_and_show
 
-    release_and_show(output, account, run_dir, spent=spent, forget_unanswered=forget_unanswered)
+    release_and_show(output, account, run_dir, forget_unanswered=forget_unanswered)

@@ -68,10 +68,6 @@ class PeriodRules:
         )
         return cls(terms, budget.credits, Calendar(per, manifest.zone))
 
-    def budget_name(self, period: BudgetPeriod) -> str:
-        """Return the name of the budget of a period, such as ``studio, this month``."""
-        return f"{self.terms.account}, {period.words}"
-
     def accounts_directory(self, settings: Settings) -> Path:
         """Return the directory of the accounts' files.
 
@@ -135,7 +131,7 @@ class PeriodPreview:
     @property
     def budget_name(self) -> str:
         """The budget that it is part of, such as ``studio, this month``."""
-        return self.rules.budget_name(self.period)
+        return f"{self.rules.terms.account}, {self.period.words}"
 
     @property
     def planned(self) -> PlannedPeriod:
@@ -198,25 +194,27 @@ class RunAllowance:
         An error is logged: the allowance then stays set aside. Records the period's figures in the
         journal, for the report.
         """
-        try:
-            rules = self.granted.rules
+        rules = self.granted.rules
+        with keeping_on_errors(journal, rules.terms.account):
             usage = usage_of(journal, terms, rules.calendar, self.since, now)
             is_exhausted = False
             if ending is not None and self.granted.is_limited_by_period:
                 codes = {stop.code for stop in ending.stops.values()}
                 is_exhausted = BUDGET_EXHAUSTED in codes
             settle_usage(self.account, journal, usage, rules, now, is_exhausted=is_exhausted)
-        except (CrucibleBatchError, OSError, sqlite3.Error) as error:
-            logger.warning(
-                "what this run did not spend stays set aside (%s); to release it: %s",
-                error,
-                shell_command(
-                    "budget",
-                    "release",
-                    self.granted.rules.terms.account,
-                    journal.path.parent.parent,
-                ),
-            )
+
+
+@contextmanager
+def keeping_on_errors(journal: Journal, account: str) -> Iterator[None]:
+    """Settle a run in the block; log an error, after which its credits stay set aside."""
+    try:
+        yield
+    except (CrucibleBatchError, OSError, sqlite3.Error) as error:
+        logger.warning(
+            "what was not spent stays set aside (%s); to release it: %s",
+            error,
+            shell_command("budget", "release", account, journal.path.parent.parent),
+        )
 
 
 def settle_usage(

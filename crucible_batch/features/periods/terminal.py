@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json, fact, say, say_more
-from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.features.periods.budgets import BudgetRun, BudgetState, budget_states
 from crucible_batch.features.periods.budgets import release_budget as release
@@ -109,7 +109,6 @@ def release_and_show(
     account: str,
     run_dir: Path,
     *,
-    spent: Credits | None,
     forget_unanswered: bool,
 ) -> None:
     found = release(
@@ -117,7 +116,6 @@ def release_and_show(
         account,
         run_dir,
         now=time.time(),
-        spent=spent,
         forget_unanswered=forget_unanswered,
     )
     output.data = {

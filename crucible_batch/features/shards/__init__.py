@@ -1,3 +1,4 @@
-"""Divided plans: runs of shards on several machines, without a database, and their merge into one
-run directory.
+"""Divided plans: runs of shards on several machines, and their merge into one run directory.
+
+There is no database.
 """

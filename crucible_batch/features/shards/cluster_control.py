@@ -50,14 +50,8 @@ def may_buy(heard_at: float, now: float) -> bool:
     return now - heard_at < HEARD_S
 
 
-def newest_number(given: Sequence[GivenControl]) -> int:
-    """Return the number of the newest of these commands, which are in order; 0 without one."""
-    return given[-1].number if given else 0
-
-
 def pause_given(given: Sequence[GivenControl]) -> GivenControl | None:
-    """Return the pause that a run is in after all of its commands, oldest first; None if it is not
-    paused."""
+    """Return the pause that a run is in after all of its commands, oldest first; else None."""
     pause: GivenControl | None = None
     for each in given:
         if each.command.action is ControlAction.PAUSE:
@@ -70,17 +64,6 @@ def pause_given(given: Sequence[GivenControl]) -> GivenControl | None:
 def is_stopped(given: Sequence[GivenControl]) -> bool:
     """Return whether the run is to end since its newest coordinator has begun."""
     return any(each.is_current and each.command.action is ControlAction.STOP for each in given)
-
-
-def deadline_given(given: Sequence[GivenControl]) -> float | None:
-    """Return the seconds until the newest deadline that was given, 0 or more; None without one.
-
-    One that was given before the run's newest coordinator has begun does not count.
-    """
-    newest = [
-        each for each in given if each.is_current and each.command.action is ControlAction.DEADLINE
-    ]
-    return max(0.0, (newest[-1].command.value or 0.0) - newest[-1].age_s) if newest else None
 
 
 def due(given: Sequence[GivenControl], *, is_beginning: bool) -> list[GivenControl]:

@@ -91,8 +91,12 @@ class CommandFeed:
 
         After the first time, an answer that would be too late to count is not awaited.
         """
-        in_flight = 0 if self._desk is None else self._desk.in_flight
-        async with asyncio.timeout(HEARD_S if self._heard_at > float("-inf") else None):
+        in_flight, within_s = 0, None
+        if self._desk is not None:
+            in_flight = self._desk.in_flight
+        if self._heard_at > float("-inf"):
+            within_s = HEARD_S
+        async with asyncio.timeout(within_s):
             return await self._take(self._taken, in_flight)
 
     async def keep(self) -> None:

@@ -50,7 +50,8 @@ def merge(
         typer.Option(
             "--abandon",
             metavar="SHARD",
-            help="A missing shard that did not run and never will, or all: its credits are returned. Repeatable.",
+            help="A missing shard that did not run and never will, or all: its credits are"
+            " returned. Repeatable.",
         ),
     ] = None,
     no_html: opt.NoHtml = False,

@@ -62,31 +62,37 @@ class MergeSources:
 
 
 def find_sources(run_dirs: Sequence[Path], out_dir: Path | None) -> MergeSources:
-    """Return what is to be merged: the given shard directories, and those below the main run
-    directory if it is given.
+    """Return what is to be merged into which directory.
 
+    These are the given shard directories, and those below the main run directory if it is given.
     The main run directory is ``out_dir``, else the given one, else that in which the shard
     directories are. Raises ``RunDirectoryError`` if a directory is neither, and ``UserError`` if
     there is no main run directory, or several.
     """
     check_path("the main run directory", out_dir)
-    mains = [] if out_dir is None else [out_dir]
+    mains: list[Path] = []
+    if out_dir is not None:
+        mains.append(out_dir)
     shards: list[Path] = []
     for path in run_dirs:
         check_path("the run directory", path)
-        (mains if is_lost(path) or _is_main(path) else shards).append(path)
+        if is_lost(path) or _is_main(path):
+            mains.append(path)
+        else:
+            shards.append(path)
     expanded = [path for main in mains for path in _shards_below(main)]
     if not mains:
-        mains = [main for path in shards if (main := _main_of(path)) is not None]
+        mains = [main for main in map(_main_of, shards) if main is not None]
     found = _distinct(mains)
     if len(found) > 1:
         raise UserError(
-            f"the shards are merged into one main run directory, and these are several: {found[0]} and {found[1]}",
+            "the shards are merged into one main run directory, and these are several:"
+            f" {found[0]} and {found[1]}",
             hint="merge the shards of one plan at a time",
         )
     if not found:
         raise UserError(
-            f"the main run directory of {shards[0] if shards else 'the shards'} is not known",
+            "the main run directory of the shards is not known",
             hint="name it: --out-dir DIR, the directory in which the plan was divided",
         )
     return MergeSources(found[0], tuple(_distinct([*shards, *expanded])))
@@ -105,8 +111,10 @@ def _is_main(path: Path) -> bool:
     with Journal.read(path) as journal:
         if noted_shards(journal) is not None or unknown_shards(path, None):
             return True
-        runs = journal.runs() if journal.is_begun() else []
-    if not (runs[-1].terms.shard if runs else _main_of(path)):
+        is_shard = _main_of(path) is not None
+        if journal.is_begun():
+            is_shard = journal.runs()[-1].terms.shard is not None
+    if not is_shard:
         raise RunDirectoryError(
             f"{path} has no shards, and is not the directory of one: no plan of it was divided",
             hint="give the directories in which shards were run, or the main run directory",
@@ -115,8 +123,7 @@ def _is_main(path: Path) -> bool:
 
 
 def _main_of(shard: Path) -> Path | None:
-    """Return the main run directory by the place of a shard directory below it; None if it is
-    elsewhere."""
+    """Return the main run directory above a shard directory; None if the shard is elsewhere."""
     place = Path(os.path.realpath(shard))
     if not SHARD_FOLDER.fullmatch(place.name) or place.parent.parent.name != SHARDS_FOLDER:
         return None
@@ -124,14 +131,15 @@ def _main_of(shard: Path) -> Path | None:
     if not Journal.exists(main) and not is_lost(main):
         return None
     relative = os.path.relpath(main)
-    return main if relative.startswith(os.pardir) else Path(relative)
+    if relative.startswith(os.pardir):
+        return main
+    return Path(relative)
 
 
 def _shards_below(main: Path) -> list[Path]:
-    """Return the directories of the shards of the outstanding plan, else those of one that the
-    journal doesn't know.
+    """Return the directories of the shards of the outstanding plan.
 
-    Links are refused, not followed.
+    Otherwise those of a plan that the journal doesn't know. Links are refused, not followed.
     """
     outstanding = noted_in(main)
     if outstanding is None or not outstanding.missing:
@@ -143,7 +151,7 @@ def _shards_below(main: Path) -> list[Path]:
     if outstanding is None:
         return []
     folder = plan_folder(main, outstanding.plan_digest)
-    if not is_directory(folder.parent) or not is_directory(folder):
+    if not is_directory(folder.parent) or not is_directory(folder):  # a link is refused
         return []
     return list(shards_in(folder))
 
@@ -154,31 +162,30 @@ def is_lost(main: Path) -> bool:
 
 
 def allow_locks(count: int) -> None:
-    """Raise the limit of open files if needed so that ``count`` directories can be locked, if the
-    system permits.
+    """Raise the limit of open files so that ``count`` directories can be locked.
 
-    Locking fails with ``OSError`` otherwise.
+    Only as far as the system permits. Locking fails with ``OSError`` otherwise.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     are_open = len(os.listdir("/dev/fd"))  # noqa: PTH208 - numbers
     wanted = 2 * count + are_open + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def lock_abandoned(
     stack: ExitStack, sources: MergeSources, outstanding: OutstandingShards, numbers: Sequence[int]
 ) -> None:
-    """Lock the directories of shards that are abandoned, so that none begins while its allowance is
-    returned.
+    """Lock the directories of shards that are abandoned.
 
-    A shard locks its directory, and then checks whether it was abandoned. One that doesn't exist is
-    created, and deleted when ``stack`` is closed. Those of ``sources`` are locked already. Raises
-    ``RunBusyError`` if a shard is about to begin, ``RunDirectoryError`` if one has begun since the
-    directories were read.
+    So none begins while its allowance is returned. A shard locks its directory, and then checks
+    whether it was abandoned. One that doesn't exist is created, and deleted when ``stack`` is
+    closed. Those of ``sources`` are locked already. Raises ``RunBusyError`` if a shard is about to
+    begin, ``RunDirectoryError`` if one has begun since the directories were read.
     """
     folder = plan_folder(sources.main, outstanding.plan_digest)
     known = {os.path.realpath(path) for path in sources.shards}
@@ -198,9 +205,8 @@ def lock_abandoned(
                     hint="give the same command again",
                 )
         elif is_new:
-            stack.callback(
-                shutil.rmtree, path, ignore_errors=True
-            )  # one that stays is empty, and does no harm
+            # One that stays is empty, and does no harm.
+            stack.callback(shutil.rmtree, path, ignore_errors=True)
 
 
 def _started_at(shard: Path) -> float:
@@ -222,18 +228,21 @@ def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
     shard, digest = newest.terms.shard, newest.terms.plan_digest
     if shard is None or digest is None:
         raise RunDirectoryError(
-            f"{path} is not the directory of a shard: its newest run is of {newest.terms.manifest_path}",
+            f"{path} is not the directory of a shard:"
+            f" its newest run is of {newest.terms.manifest_path}",
             hint="give the directories in which shards were run, or the main run directory",
         )
     if any((run.terms.shard, run.terms.plan_digest) != (shard, digest) for run in runs):
         raise RunDirectoryError(
-            f"{path} has runs of several shards or plans, so that what belongs to shard {shard} is not known",
+            f"{path} has runs of several shards or plans,"
+            f" so that what belongs to shard {shard} is not known",
             hint="its journal was edited or is damaged: restore it from a backup",
         )
     if binding != main:
         raise RunDirectoryError(
-            f"{path} belongs to {binding.manifest_name} · {binding.run_id} at {binding.gateway}, and the main run"
-            f" directory to {main.manifest_name} · {main.run_id} at {main.gateway}",
+            f"{path} belongs to {binding.manifest_name} · {binding.run_id} at {binding.gateway},"
+            f" and the main run directory to {main.manifest_name} · {main.run_id} at"
+            f" {main.gateway}",
             hint="merge the shards of one plan only",
         )
     found = FoundShard(str(path), shard, digest)

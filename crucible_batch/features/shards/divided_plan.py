@@ -1,5 +1,6 @@
-"""Plans that are divided into shards: what is required of them, their rows, and the note in the
-main run directory.
+"""Plans that are divided into shards.
+
+What is required of them, their rows, and the note in the main run directory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from crucible_batch.core.asset import AssetPhase
 from crucible_batch.core.attempt import AttemptStatus
 from crucible_batch.core.credits import Credits, format_credits
-from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus
+from crucible_batch.core.gateway_types import AssetStatus
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
@@ -58,12 +59,14 @@ def check_sharding(
         )
     if request.job_filter.retry_failed:
         raise UserError(
-            "--shards and --retry-failed can't be used together: failed jobs stay in the main run directory",
+            "--shards and --retry-failed can't be used together: failed jobs stay in the main run"
+            " directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
         )
     if manifest.may_grow:
         raise UserError(
-            "a manifest with `from` can't be divided into shards: the jobs of its later stages are not known yet",
+            "a manifest with `from` can't be divided into shards: the jobs of its later stages are"
+            " not known yet",
             hint="run it on one machine; or divide a manifest with the first stage only",
         )
     if terms.budget is None:
@@ -74,11 +77,12 @@ def check_sharding(
     if save_to is None:
         raise UserError("--shards needs a file for the plan", hint="name one: -o plan.json")
     # Otherwise each shard may exceed its allowance by the price of one job.
-    if missing := [f"budget.{key}" for key in _missing_maxima(request, manifest, terms)]:
+    missing = " and ".join(f"budget.{key}" for key in _missing_maxima(request, manifest, terms))
+    if missing:
         raise UserError(
-            f"--shards needs {' and '.join(missing)}: without a maximum price, each shard may exceed its allowance, and"
-            " all of them at the same time",
-            hint=f"declare {'it' if len(missing) == 1 else 'both'} in the manifest: the most that one may cost",
+            f"--shards needs {missing}: without a maximum price, each shard may exceed its"
+            " allowance, and all of them at the same time",
+            hint="declare it in the manifest: the most that one may cost",
         )
 
 
@@ -97,10 +101,10 @@ def _missing_maxima(request: RunRequest, manifest: Manifest, terms: RunTerms) ->
 
 @dataclass(frozen=True, slots=True)
 class PlanToDivide:
-    """A plan whose jobs are in ``draft``. ``journal`` is that of the main run directory; None if it
-    has no events.
+    """A plan whose jobs are in ``draft``.
 
-    ``out_dir`` is the main run directory as it was given, None if it is the default.
+    ``journal`` is that of the main run directory; None if it has no events. ``out_dir`` is the main
+    run directory as it was given, None if it is the default.
     """
 
     draft: PlanFile
@@ -110,17 +114,19 @@ class PlanToDivide:
     out_dir: str | Path | None = None
 
     def jobs(self) -> Iterator[tuple[PlannedJob, Job, bool]]:
-        """Yield the chosen jobs with their states, and whether they are to be divided: nothing was
-        bought for them yet.
+        """Yield the chosen jobs with their states, and whether each is to be divided.
 
-        Raises ``UserError`` if a run has to finish one first.
+        It is if nothing was bought for it yet. Raises ``UserError`` if a run has to finish one
+        first.
         """
         for planned, job in job_states(self.draft, self.journal, self.terms.rule):
             if not self.choice.takes(planned.name):
                 continue
             is_new = is_untouched(job)
             if not is_new and job.phase not in _LEFT_ALONE:
-                left = "with another attempt to make" if job.phase is Phase.READY else "in flight"
+                left = "in flight"
+                if job.phase is Phase.READY:
+                    left = "with another attempt to make"
                 raise UserError(
                     f"job {planned.name!r} is not finished: an earlier run left it {left}",
                     hint=f"let a run finish it first: {self._run_command()}",
@@ -128,12 +134,11 @@ class PlanToDivide:
             yield planned, job, is_new
 
     async def divided(self, gateway: Gateway, shards: int) -> DividedPlan:
-        """Divide the new jobs, by what the main run directory has and which images are at the
-        gateway.
+        """Divide the new jobs, by what the main run directory has and which images are uploaded.
 
-        Raises ``UserError`` as ``jobs`` does, if a price is unknown and has no ceiling, if an
-        upload of an earlier run is in doubt, or if an admitted job needs an image that is not at
-        the gateway. Raises ``GatewayError``.
+        The terms have the maximum prices that ``check_sharding`` requires. Raises ``UserError`` as
+        ``jobs`` does, if an upload of an earlier run is in doubt, or if an admitted job needs an
+        image that is not at the gateway. Raises ``GatewayError``.
         """
         assert self.terms.budget is not None
         ledger = ledger_of(self.journal, PriceBook.of(self.terms))
@@ -142,91 +147,78 @@ class PlanToDivide:
         for planned, _job, is_new in self.jobs():
             if is_new:
                 shape = shape_of(planned)
-                if ledger.prices.ceiling is None and ledger.prices.seen(shape) is None:
-                    raise UserError(
-                        f"the price of job {planned.name!r} on {planned.workflow_id} is not known, so the budget can't"
-                        " be divided",
-                        hint="add --probe to buy one job of each kind now, or set budget.max_credits_per_job in the"
-                        " manifest",
-                    )
                 divider.add(shape, {digest for digest in planned.digests if digest not in ready})
         division = divider.divide()
         self._check_images(division)
         return DividedPlan(self, ledger.prices, ready, division)
 
     async def _ready_images(self, gateway: Gateway) -> dict[str, str]:
-        """Return the asset id of each image of a new job that is ready at the gateway, by digest."""
+        """Return the asset id of each image of a new job that is ready at the gateway.
+
+        The keys are digests.
+        """
         images: dict[str, InputImage] = {}
-        for planned, _job, is_new in self.jobs() if self.draft.has_images() else ():
-            if is_new:
-                images |= {image.spec.sha256: image for image in planned.images.values()}
+        if self.draft.has_images():
+            for planned, _job, is_new in self.jobs():
+                if is_new:
+                    images |= {image.spec.sha256: image for image in planned.images.values()}
         if not images:
             return {}
-        by_id: dict[str, AssetSnapshot] = {}
         found: dict[str, str] = {}
+        listed: set[str] = set()
         for asset in await gateway.assets():
             image = images.get(asset.sha256 or "")
-            if (
-                image is not None
-                and asset.status is AssetStatus.READY
-                and asset.byte_size == image.spec.byte_size
-            ):
-                by_id[asset.asset_id] = asset
+            if image is None or asset.status is not AssetStatus.READY:
+                continue
+            if asset.byte_size == image.spec.byte_size:
                 found[image.spec.sha256] = asset.asset_id
+                listed.add(asset.asset_id)
         for digest, image in images.items():
-            known = None if self.journal is None else self.journal.asset(digest)
-            if known is None:
+            known_id = self._known_id(image)
+            if known_id is None:
                 continue
-            if known.phase in _IN_DOUBT:
-                raise UserError(
-                    f"the upload of {image.path.name} is in doubt since an earlier run",
-                    hint=f"let a run finish it first: {self._run_command()}",
-                )
-            if known.phase is not AssetPhase.READY or known.asset_id is None:
-                continue
-            if known.asset_id in by_id or (
-                digest not in found and await _is_ready(gateway, known.asset_id)
-            ):
-                found[digest] = known.asset_id
+            # The journal's own comes before others with the same bytes, and the list may lag.
+            if known_id in listed or (digest not in found and await _is_ready(gateway, known_id)):
+                found[digest] = known_id
         return found
 
+    def _known_id(self, image: InputImage) -> str | None:
+        """Return the asset id of an image that is ready by the journal."""
+        if self.journal is None:
+            return None
+        known = self.journal.asset(image.spec.sha256)
+        if known.phase in _IN_DOUBT:
+            raise UserError(
+                f"the upload of {image.path.name} is in doubt since an earlier run",
+                hint=f"let a run finish it first: {self._run_command()}",
+            )
+        if known.phase is not AssetPhase.READY:
+            return None
+        return known.asset_id
+
     def _check_images(self, division: Division) -> None:
-        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway: no
-        shard uploads one.
+        """Raise ``UserError`` if an admitted job needs an image that is not at the gateway.
+
+        No shard uploads one.
         """
         if not division.missing:
             return
         first = division.missing[0]
-        jobs = self.draft.jobs()
-        names = {
-            image.spec.sha256: image.path.name
-            for planned in jobs
-            for image in planned.images.values()
-        }
-        name = names.get(first, first)
-        count = len(division.missing)
-        which = (
-            f"{name} is not uploaded"
-            if count == 1
-            else f"{count} images are not uploaded, such as {name}"
-        )
-        raise UserError(
-            f"{which}: a shard doesn't upload images",
-            hint="add --probe, which uploads each image once before the plan is divided",
-        )
+        for planned in self.draft.jobs():
+            for image in planned.images.values():
+                if image.spec.sha256 == first:
+                    raise UserError(
+                        f"images are not uploaded, such as {image.path.name}"
+                        f" ({len(division.missing)} in all): a shard doesn't upload images",
+                        hint="add --probe, which uploads each image once before the plan is"
+                        " divided",
+                    )
 
     def _run_command(self) -> str:
-        terms = self.terms
-        budget = () if terms.budget is None else ("--budget", format_credits(terms.budget))
-        runs = [] if self.journal is None else self.journal.runs()
-        notify_option = runs[-1].terms.notify_option if runs else None
-        return run_command(
-            terms.manifest_path,
-            *budget,
-            run_id=terms.run_id,
-            out_dir=self.out_dir,
-            notify_option=notify_option,
-        )
+        terms, budget = self.terms, []
+        if terms.budget is not None:
+            budget = ["--budget", format_credits(terms.budget)]
+        return run_command(terms.manifest_path, *budget, run_id=terms.run_id, out_dir=self.out_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +249,12 @@ class DividedPlan:
         numbers = iter(self.division.numbers)
         for planned, job, is_new in self.plan.jobs():
             row = plan_row(planned, job, self.plan.choice, base=real, prices=self.prices)
-            number = next(numbers) if is_new else NO_SHARD
-            yield row if number == NO_SHARD else self._shard_row(row, planned, number)
+            number = NO_SHARD
+            if is_new:
+                number = next(numbers)
+            if number != NO_SHARD:
+                row = self._shard_row(row, planned, number)
+            yield row
 
     def _shard_row(self, row: PlanRow, planned: PlannedJob, shard: int) -> ShardRow:
         images = {
@@ -291,8 +287,7 @@ def left_of(ledger: Ledger, budget: Credits) -> Credits:
 
 
 def is_untouched(job: Job) -> bool:
-    """Whether nothing was or may have been bought for a job, so that its first attempt is still to
-    be made."""
+    """Whether a job's first attempt is still to be made, so that nothing was bought for it."""
     declined = all(attempt.status is AttemptStatus.DECLINED for attempt in job.attempts)
     return job.phase is Phase.READY and job.attempt == 1 and not job.in_doubt and declined
 
@@ -307,16 +302,17 @@ async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
 
 
 def division_number(journal: Journal) -> int:
-    """Return the number of the divided plan that is made now: the same one as long as its shards
-    are outstanding.
+    """Return the number of the divided plan that is made now.
 
-    Without it, a plan that is made after all shards were abandoned would have the digest of the
-    plan before it.
+    It stays the same as long as the plan's shards are outstanding. Without it, a plan that is made
+    after all shards were abandoned would have the digest of the plan before it.
     """
     newest = noted_shards(journal)
     if newest is None:
         return 1
-    return newest.division if newest.missing else newest.division + 1
+    if newest.missing:
+        return newest.division
+    return newest.division + 1
 
 
 def set_aside(
@@ -339,22 +335,21 @@ def set_aside(
     if outstanding is not None and outstanding.plan_digest == digest and outstanding.missing:
         return
     refuse_outstanding(outstanding, journal.path.parent.parent)
-    allowances = {shard.number: shard.allowance for shard in division.shards}
     shards = OutstandingShards(
         digest,
-        allowances,
+        {shard.number: shard.allowance for shard in division.shards},
         budget=budget,
         fingerprint=fingerprint,
         account=account,
         left_out=division.left_out,
-        earlier=() if outstanding is None else outstanding.plans,
     )
+    if outstanding is not None:
+        shards = replace(shards, earlier=outstanding.plans)
     note_shards(journal, shards)
 
 
 def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
-    """Raise ``UserError`` if a budget is below what is spent and what the shards that are not
-    merged may spend."""
+    """Raise ``UserError`` if a budget is below what is spent and set aside for shards."""
     outstanding = outstanding_shards(journal)
     if outstanding is None or budget is None:
         return
@@ -363,9 +358,10 @@ def refuse_lower_budget(journal: Journal, budget: Credits | None) -> None:
     if budget >= least:
         return
     directory = journal.path.parents[1]
-    aside = format_credits(outstanding.set_aside)
     raise UserError(
-        f"a budget of {format_credits(budget)} is below what {directory} has used and set aside: {format_credits(used)}"
-        f" credits are spent or held, and {aside} set aside for shards that are not merged yet",
-        hint=f"set a budget of {format_credits(least)} or more; a merge returns what the shards leave",
+        f"a budget of {format_credits(budget)} is below what {directory} has used and set aside:"
+        f" {format_credits(used)} credits are spent or held, and"
+        f" {format_credits(outstanding.set_aside)} set aside for shards that are not merged yet",
+        hint=f"set a budget of {format_credits(least)} or more; a merge returns what the shards"
+        " leave",
     )

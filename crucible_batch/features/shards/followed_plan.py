@@ -19,10 +19,10 @@ from crucible_batch.shell_command import shell_command
 def chosen(
     given: RunRequest, followed: RunRequest, environ: Mapping[str, str] | None
 ) -> RunRequest:
-    """Return what is followed with the shard that the run is of, and its directory; unchanged if
-    there is none.
+    """Return what is followed, with the shard that the run is of and its directory.
 
-    Raises ``UserError`` if none is chosen of a divided plan, or one that it doesn't have.
+    It is unchanged if there is no shard. Raises ``UserError`` if none is chosen of a divided plan,
+    or one that it doesn't have.
     """
     if environ is None:
         return followed
@@ -30,14 +30,15 @@ def chosen(
     if plan is None and shard is not None and not Path(given.manifest).exists():
         raise UserError(
             f"{given.manifest} can't be read: no such file or directory",
-            hint="give the file of the divided plan, which crucible-batch plan MANIFEST --shards N -o made",
+            hint="give the file of the divided plan, which crucible-batch plan MANIFEST --shards N"
+            " -o made",
         )
     shard = choose_shard(shard, plan, environ)
     if plan is None or shard is None:
         return followed
+    out_dir = given.out_dir or shard_directory(plan, shard)
     check_shard_location(plan, given.out_dir)
-    followed = followed.having(ShardChoice(str(shard)))
-    return replace(followed, out_dir=given.out_dir or shard_directory(plan, shard))
+    return replace(followed.having(ShardChoice(str(shard))), out_dir=out_dir)
 
 
 def shard_of(request: RunRequest) -> tuple[SavedPlan, ShardId]:
@@ -50,8 +51,10 @@ def shard_of(request: RunRequest) -> tuple[SavedPlan, ShardId]:
 
 def parse_shard(shard: str | None) -> ShardId | None:
     """Return a shard such as "3/8". Raises ``UserError`` if it can't be parsed."""
+    if shard is None:
+        return None
     try:
-        return None if shard is None else ShardId.parse(shard)
+        return ShardId.parse(shard)
     except ValueError as error:
         raise UserError(f"shard: {error}", hint="correct the value; nothing was started") from None
 
@@ -59,33 +62,35 @@ def parse_shard(shard: str | None) -> ShardId | None:
 def choose_shard(
     given: ShardId | None, plan: SavedPlan | None, environ: Mapping[str, str]
 ) -> ShardId | None:
-    """Return the shard to run: the given one, else that of the environment. ``plan`` is None for a
-    manifest.
+    """Return the shard to run: the given one, else that of the environment.
 
-    Raises ``UserError`` if there is none in a divided plan, or one that the plan doesn't have.
+    ``plan`` is None for a manifest. Raises ``UserError`` if there is none in a divided plan, or one
+    that the plan doesn't have.
     """
-    count = 0 if plan is None else len(plan.head.shards)
+    count, name = 0, "a manifest"
+    if plan is not None:
+        count, name = len(plan.head.shards), str(plan.path)
     try:
         shard = given or shard_from(environ, count)
     except ValueError as error:
         raise UserError(
             str(error), hint="nothing was started; correct the variable, or give --shard"
         ) from None
-    name = "a manifest" if plan is None else str(plan.path)
     if shard is not None and not count:
         raise UserError(
             f"shard {shard} was chosen, but {name} is not divided into shards",
             hint="divide it: crucible-batch plan MANIFEST --budget N --shards N -o plan.json",
         )
-    if plan is not None and count and shard is None:
+    if shard is None and count:
+        command = shell_command("run", name, "--shard", f"1/{count}")
         raise UserError(
-            f"{plan.path} is divided into {count} shards, and none was chosen",
-            hint=f"choose one: {shell_command('run', plan.path, '--shard', f'1/{count}')}; or set {SHARD_VARIABLE}, or"
-            " the array variable of Slurm, Kubernetes or AWS Batch",
+            f"{name} is divided into {count} shards, and none was chosen",
+            hint=f"choose one: {command}; or set {SHARD_VARIABLE}, or the array variable of Slurm,"
+            " Kubernetes or AWS Batch",
         )
-    if plan is not None and shard is not None and shard.count != count:
+    if shard is not None and shard.count != count:
         raise UserError(
-            f"shard {shard} is not one of {plan.path}, which has {count} shards",
+            f"shard {shard} is not one of {name}, which has {count} shards",
             hint=f"choose one from 1/{count} to {count}/{count}",
         )
     return shard
@@ -93,8 +98,10 @@ def choose_shard(
 
 def check_shard_location(plan: SavedPlan, out_dir: Path | None) -> None:
     """Raise ``UserError`` if the outputs of a shard would be elsewhere than those of its run."""
-    if out_dir is not None and (url := ObjectUrl.parse(out_dir)) is not None:
+    if out_dir is not None and ObjectUrl.parse(out_dir) is not None:
         raise UserError(
-            f"{plan.path} is of a run in {main_location(plan)}, and a shard can't be run in {url}",
-            hint="omit --out-dir, or make the plan with it: crucible-batch plan MANIFEST --shards N --out-dir URL",
+            f"{plan.path} is of a run in {main_location(plan)}, and a shard can't be run in"
+            f" {ObjectUrl.parse(out_dir)}",
+            hint="omit --out-dir, or make the plan with it: crucible-batch plan MANIFEST --shards N"
+            " --out-dir URL",
         )

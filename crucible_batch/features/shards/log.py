@@ -1,9 +1,11 @@
-"""The journal of a shard in an object store: a log of numbered objects, which one process at a time
-can continue.
+"""The journal of a shard in an object store, as a log of numbered objects.
+
+One process at a time can continue it.
 
     .crucible/shards/0a1b2c3d/plan.json             the divided plan
-    .crucible/shards/0a1b2c3d/3-of-8/00000001.json  rows of the shard's journal, in the order in which they were stored
-    .crucible/shards/0a1b2c3d/3-of-8/journal.json   the entries up to a number as one, written when a run has ended
+    .crucible/shards/0a1b2c3d/3-of-8/00000001.json  rows of the shard's journal, in their order
+    .crucible/shards/0a1b2c3d/3-of-8/journal.json   the entries up to a number as one, written at
+                                                    the end of a run
 
 An entry is created only if no object has its name. So of two processes that continue from the same
 entry, one gets the next number, and the other learns that it has lost the shard. Each process
@@ -11,12 +13,13 @@ begins with an entry of its own: from then on no other can add one. A purchase i
 entry with its hold is in the store, so that the next process that continues the log knows
 everything that was bought, or may still be.
 
-    what happens                                      who continues knows
-    killed before the entry of a hold                 nothing of it: it was not sent
-    killed between the entry and the answer           the hold: the same key is sent again
-    killed after the answer, before the next entry    the hold: the same key finds the job
-    frozen, and continued by another                  the hold; what it does next has no entry, and is not sent
-    merged or abandoned                               that the log is closed: nothing is added any more
+    what happens                                    who continues knows
+    killed before the entry of a hold               nothing of it: it was not sent
+    killed between the entry and the answer         the hold: the same key is sent again
+    killed after the answer, before the next entry  the hold: the same key finds the job
+    frozen, and continued by another                the hold; what the frozen process does next has
+                                                    no entry, and is not sent
+    merged or abandoned                             that the log is closed: nothing is added
 """
 
 from __future__ import annotations
@@ -56,11 +59,10 @@ class ShardTakenError(RunBusyError):
 
 @dataclass(frozen=True, slots=True)
 class ShardLogEntry:
-    """One object of a log. ``writer`` is the process; ``closed`` is why nothing may follow, else
-    empty.
+    """One object of a log, written by the process ``writer``.
 
-    ``through`` is the number of the last entry that a summary stands for; 0 in the entries
-    themselves.
+    ``closed`` is why nothing may follow, else empty. ``through`` is the number of the last entry
+    that a summary stands for; 0 in the entries themselves.
     """
 
     plan: str
@@ -117,25 +119,27 @@ class ShardLog:
         """
         writer, rows = "", list[JournalRows]()
         self.position, self.last, self.closed = 0, 0, ""
-        if (summary := await self._decoded(_SUMMARY)) is not None:
+        summary = await self._decoded(_SUMMARY)
+        if summary is not None:
             writer, rows = summary.writer, [summary.rows]
             self.position, self.last = summary.through, summary.rows.last
         last = await self._last_listed()
-        while more := await self._some_after(self.position, last):
+        more = await self._some_after(self.position, last)
+        while more:
             for entry in more:
                 self._check(entry)
                 self.position, self.closed = self.position + 1, entry.closed
                 if not entry.closed:
                     writer, self.last = entry.writer, max(self.last, entry.rows.last)
                     rows.append(entry.rows)
+            more = await self._some_after(self.position, last)
         return LogState(self.position, writer, self.closed, rows)
 
     async def append(self, rows: JournalRows) -> None:
-        """Add rows at the end. Raises ``ShardTakenError`` if another process has, and
-        ``ObjectStoreError``.
+        """Add rows at the end.
 
-        A request that was cancelled, or whose answer was lost, may have added an entry of this
-        process: it counts.
+        Raises ``ShardTakenError`` if another process has, and ``ObjectStoreError``. A request that
+        was cancelled, or whose answer was lost, may have added an entry of this process: it counts.
         """
         while True:
             entry = ShardLogEntry(self.plan, self.shard, self.writer, rows)
@@ -154,22 +158,21 @@ class ShardLog:
         self.position, self.closed = self.position + 1, why
 
     async def sum_up(self, rows: JournalRows) -> None:
-        """Store all rows up to the last entry as one object, which saves readers of the log many
-        requests."""
+        """Store all rows up to the last entry as one object, which saves readers many requests."""
         if len(rows.events) > _MOST_IN_SUMMARY or rows.last != self.last:
             return
         content = _ENTRY.dump_json(
             ShardLogEntry(self.plan, self.shard, self.writer, rows, through=self.position)
         )
         key = f"{self.prefix}/{_SUMMARY}"
-        if (
-            not await self.objects.create(key, content)
-            and (info := await self.objects.info(key)) is not None
-        ):
+        if await self.objects.create(key, content):
+            return
+        info = await self.objects.info(key)
+        if info is not None:
             await self.objects.replace(key, content, info)
 
     async def _created(self, entry: ShardLogEntry) -> ShardLogEntry:
-        """Create the next object; return the entry that it has then, which is one of this process."""
+        """Create the next object, and return the entry that it has then: one of this process."""
         name = f"{self.position + 1:08}.json"
         if await self.objects.create(f"{self.prefix}/{name}", _ENTRY.dump_json(entry)):
             return entry
@@ -186,16 +189,17 @@ class ShardLog:
             )
         return ShardTakenError(
             f"another process continues shard {self.shard}: this one buys nothing more",
-            hint="let that one finish; nothing is bought twice, and nothing that was bought is lost",
+            hint="let that one finish; nothing is bought twice, and nothing that was bought is"
+            " lost",
         )
 
     async def _last_listed(self) -> int:
-        """Return the number of the last entry that the store lists, so that the log is not taken to
-        end at a gap."""
-        names = await self.objects.names(self.prefix)
-        return max(
-            (int(found[1]) for name in names if (found := _NUMBERED.search(name))), default=0
-        )
+        """Return the number of the last entry that the store lists.
+
+        By it, a gap is not taken for the end of the log.
+        """
+        found = map(_NUMBERED.search, await self.objects.names(self.prefix))
+        return max((int(match[1]) for match in found if match), default=0)
 
     async def _some_after(self, position: int, last: int) -> list[ShardLogEntry]:
         names = [f"{number:08}.json" for number in range(position + 1, position + 1 + _AT_ONCE)]
@@ -206,8 +210,8 @@ class ShardLog:
             if await self._decoded(missing) is not None:  # added while it was read
                 return await self._some_after(position, last)
             raise JournalError(
-                f"{self.objects.address(f'{self.prefix}/{missing}')} is missing: the log of shard {self.shard} has"
-                " more after it",
+                f"{self.objects.address(f'{self.prefix}/{missing}')} is missing: the log of shard"
+                f" {self.shard} has more after it",
                 hint="restore the object; without it, what was bought for the shard is not known",
             )
         return entries
@@ -237,10 +241,10 @@ class ShardLog:
 
 
 def is_before_purchase(event: Event) -> bool:
-    """Whether the next request for its subject may buy something, so that the event has to be in
-    the log before.
+    """Whether the next request for its subject may buy something.
 
-    A job with images is submitted after ``Prepared``, and its images are bought after ``Intended``.
+    The event has to be in the log before. A job with images is submitted after ``Prepared``, and
+    its images are bought after ``Intended``.
     """
     return isinstance(event, Prepared | Intended) or (isinstance(event, Held) and not event.images)
 

@@ -1,6 +1,4 @@
-"""The merge of shards into their main run directory: which shards, which events, and how the merged
-run ended. Pure.
-"""
+"""The rules of a merge: which shards, which events, and how the merged run ended. Pure."""
 
 from __future__ import annotations
 
@@ -27,6 +25,7 @@ Abandoned = Collection[int] | Literal["all"]
 """The numbers of shards that did not run and never will, or all that are missing."""
 
 _NAMED = 20
+_MOST_OPTIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,10 @@ class FoundShard:
 
 @dataclass(frozen=True, slots=True)
 class MergeChoice:
-    """The shards to merge, by number, and those to abandon. ``merged`` were merged before."""
+    """The shards to merge, by number, and those to abandon."""
 
     found: Mapping[int, FoundShard]
     abandoned: tuple[int, ...]
-    merged: tuple[int, ...]
 
     @property
     def is_empty(self) -> bool:
@@ -72,10 +70,11 @@ def choose_shards(
         has no directory              no                  refused: it may still be running elsewhere
         has no directory              yes                 abandoned
     """
-    _refuse_other_plans(found, outstanding)
     by_number: dict[int, FoundShard] = {}
     for each in found:
-        if (first := by_number.setdefault(each.shard.number, each)) is not each:
+        _refuse_other_plan(each, outstanding)
+        first = by_number.setdefault(each.shard.number, each)
+        if first is not each:
             raise UserError(
                 f"shard {each.shard} is there twice: {first.where} and {each.where}",
                 hint="give the directory in which it was run; the other one may be a copy",
@@ -86,47 +85,43 @@ def choose_shards(
     given_up = _given_up(abandoned, left, outstanding)
     absent = missing - left.keys() - given_up
     if absent:
+        verb, them = "are", "them"
+        if len(absent) == 1:
+            verb, them = "is", "it"
+        options = "--abandon all"
+        if len(absent) <= _MOST_OPTIONS:
+            options = " ".join(f"--abandon {number}" for number in sorted(absent))
         raise UserError(
-            f"{_shards(absent)} of {len(outstanding.allowances)} {'is' if len(absent) == 1 else 'are'} missing",
-            hint=f"run {'it' if len(absent) == 1 else 'them'} first; if {_shards(absent)} did not run and never will:"
-            f" {command} {_abandoning(absent)}",
+            f"{shards_text(absent)} of {len(outstanding.allowances)} {verb} missing",
+            hint=f"run {them} first; if {shards_text(absent)} did not run and never will:"
+            f" {command} {options}",
         )
-    return MergeChoice(
-        left, tuple(sorted(given_up)), tuple(sorted(outstanding.merged & by_number.keys()))
-    )
+    return MergeChoice(left, tuple(sorted(given_up)))
 
 
-def _refuse_other_plans(found: Sequence[FoundShard], outstanding: OutstandingShards) -> None:
-    for each in found:
-        if (first := found[0]).plan_digest != each.plan_digest:
-            raise UserError(
-                f"these are shards of different plans: {first.where} of plan {first.plan_digest[:8]}, and {each.where}"
-                f" of plan {each.plan_digest[:8]}",
-                hint=f"merge the shards of plan {outstanding.plan_digest[:8]} only",
-            )
-    for each in found:
-        if each.plan_digest != outstanding.plan_digest:
-            raise UserError(
-                f"{each.where} is a shard of plan {each.plan_digest[:8]}; the shards that the main run directory waits"
-                f" for are of plan {outstanding.plan_digest[:8]}",
-                hint=f"merge the shards of plan {outstanding.plan_digest[:8]}",
-            )
-        if each.shard.number not in outstanding.allowances or each.shard.count != len(
-            outstanding.allowances
-        ):
-            raise UserError(
-                f"{each.where} is shard {each.shard}; the plan has {len(outstanding.allowances)} shards",
-                hint="its journal was edited or is damaged: restore it from a backup",
-            )
+def _refuse_other_plan(found: FoundShard, outstanding: OutstandingShards) -> None:
+    expected, count = outstanding.plan_digest[:8], len(outstanding.allowances)
+    if found.plan_digest != outstanding.plan_digest:
+        raise UserError(
+            f"{found.where} is a shard of plan {found.plan_digest[:8]}; the shards that the main"
+            f" run directory waits for are of plan {expected}",
+            hint=f"merge the shards of plan {expected} only",
+        )
+    if found.shard.number not in outstanding.allowances or found.shard.count != count:
+        raise UserError(
+            f"{found.where} is shard {found.shard}; the plan has {count} shards",
+            hint="its journal was edited or is damaged: restore it from a backup",
+        )
 
 
 def _refuse_abandoned(found: Mapping[int, FoundShard], outstanding: OutstandingShards) -> None:
     for number in sorted(outstanding.abandoned & found.keys()):
         raise UserError(
-            f"shard {found[number].shard} was abandoned, and it was run in {found[number].where}: what it spent is not"
-            " counted, since its allowance was returned",
-            hint="run the manifest in the main run directory: jobs that were bought are found there by their keys, at"
-            " no cost, and counted; leave this directory out, and move it away if it is in the main run directory",
+            f"shard {found[number].shard} was abandoned, and it was run in {found[number].where}:"
+            " what it spent is not counted, since its allowance was returned",
+            hint="run the manifest in the main run directory: jobs that were bought are found there"
+            " by their keys, at no cost, and counted; leave this directory out, and move it away if"
+            " it is in the main run directory",
         )
 
 
@@ -137,36 +132,32 @@ def _given_up(
     if abandoned == "all":
         return set(outstanding.missing) - found.keys()
     numbers = {int(number) for number in abandoned}
-    if strangers := numbers - outstanding.allowances.keys():
+    for number in sorted(numbers - outstanding.allowances.keys()):
         raise UserError(
-            f"the plan has no shard {min(strangers)}: its shards are numbered from 1 to {len(outstanding.allowances)}",
+            f"the plan has no shard {number}: its shards are numbered from 1 to"
+            f" {len(outstanding.allowances)}",
             hint="crucible-batch merge --help",
         )
-    if there := sorted(numbers & found.keys()):
+    for number in sorted(numbers & found.keys()):
         raise UserError(
-            f"shard {found[there[0]].shard} can't be abandoned: it was run in {found[there[0]].where}, and what it"
-            " spent counts",
-            hint=f"leave out --abandon {there[0]}: the shard is merged as it is, finished or not",
+            f"shard {found[number].shard} can't be abandoned: it was run in"
+            f" {found[number].where}, and what it spent counts",
+            hint=f"leave out --abandon {number}: the shard is merged as it is, finished or not",
         )
     return numbers - outstanding.merged
 
 
-def _shards(numbers: Iterable[int]) -> str:
+def shards_text(numbers: Iterable[int]) -> str:
+    """Return numbers of shards in words, such as ``shards 2, 3``."""
     named = list(map(str, sorted(numbers)))
-    return f"shard{'s' if len(named) > 1 else ''} {listed(named, _NAMED)}"
-
-
-def _abandoning(numbers: set[int]) -> str:
-    return (
-        "--abandon all"
-        if len(numbers) > 3
-        else " ".join(f"--abandon {number}" for number in sorted(numbers))
-    )
+    word = "shard"
+    if len(named) > 1:
+        word = "shards"
+    return f"{word} {listed(named, _NAMED)}"
 
 
 class KnownImages:
-    """Which events of shards about images the main journal gets: all but the discoveries of what it
-    has already.
+    """Which events about images the main journal gets: all but the discovery of what it has.
 
     A shard's journal begins with a ``Found`` for each image that was ready when the plan was
     divided. In the main journal, another ``Found`` for such an image would count it as one that
@@ -185,11 +176,8 @@ class KnownImages:
         if not isinstance(event, AssetEvent):
             return True
         image = self._images.get(subject) or Asset(subject.partition(":")[2])
-        if (
-            isinstance(event, Found)
-            and image.phase is AssetPhase.READY
-            and image.asset_id == event.asset_id
-        ):
+        is_ready = image.phase is AssetPhase.READY
+        if isinstance(event, Found) and is_ready and image.asset_id == event.asset_id:
             return False
         self._images[subject] = evolve_asset(image, event)
         return True
@@ -198,8 +186,13 @@ class KnownImages:
 _ALLOWANCES_USED = ErrorInfo(
     BUDGET_EXHAUSTED,
     "the allowances of the shards were used up before all jobs were started",
-    hint="what the shards did not spend is available again: run the manifest, or divide what is left",
+    hint="what the shards did not spend is available again: run the manifest, or divide what is"
+    " left",
 )
+
+
+_CONTINUE = "run the manifest in the main run directory: it continues with these jobs"
+_RANKS = {int(code): rank for rank, code in enumerate(PRECEDENCE)}
 
 
 def united_stops(
@@ -214,82 +207,78 @@ def united_stops(
     """
     ended = [(number, ending) for number, ending in endings.items() if ending is not None]
     stops: dict[str, ErrorInfo] = {}
-    for number, ending in sorted(ended, key=lambda each: (_badness(each[1].exit_code), each[0])):
+    for number, ending in sorted(ended, key=lambda each: (_rank(each[1]), each[0])):
         for scope, stop in stops_of_shard(number, ending).items():
             stops.setdefault(scope, stop)
     unfinished = [number for number, ending in endings.items() if ending is None]
     if unfinished:
-        stops.setdefault(
-            EVERYTHING, _not_run(SHARD_UNFINISHED, unfinished, "ended before its jobs were done")
-        )
+        stops.setdefault(EVERYTHING, _unfinished(unfinished))
     for scope, stop in stops_of_abandoned(abandoned).items():
         stops.setdefault(scope, stop)
     if left_out:
-        stops.setdefault(EVERYTHING, _left_out(left_out))
+        jobs = "1 job"
+        if left_out > 1:
+            jobs = f"{left_out} jobs"
+        error = ErrorInfo(
+            BUDGET_EXHAUSTED,
+            f"the budget had no room for {jobs} with images when it was divided",
+            hint="raise the budget, and run the manifest, or divide what is left",
+        )
+        stops.setdefault(EVERYTHING, error)
     return stops
-
-
-def _left_out(jobs: int) -> ErrorInfo:
-    return ErrorInfo(
-        BUDGET_EXHAUSTED,
-        f"the budget had no room for {jobs} job{'s' if jobs > 1 else ''} with images when it was divided",
-        hint="raise the budget, and run the manifest, or divide what is left",
-    )
 
 
 def stops_of_shard(number: int, ending: Ending | None) -> Mapping[str, ErrorInfo]:
     """Return why the jobs of one shard were not started, by price class."""
     if ending is None:
-        return {EVERYTHING: _not_run(SHARD_UNFINISHED, [number], "ended before its jobs were done")}
-    return {
-        scope: _ALLOWANCES_USED if stop.code == BUDGET_EXHAUSTED else stop
-        for scope, stop in ending.stops.items()
-    }
+        return {EVERYTHING: _unfinished([number])}
+    stops = dict(ending.stops)
+    for scope, stop in stops.items():
+        if stop.code == BUDGET_EXHAUSTED:
+            stops[scope] = _ALLOWANCES_USED
+    return stops
 
 
 def stops_of_abandoned(abandoned: Collection[int]) -> Mapping[str, ErrorInfo]:
-    """Return why the jobs that no shard of a merge has were not started; empty if none was
-    abandoned."""
+    """Return why the jobs of abandoned shards were not started; empty if there are none."""
     if not abandoned:
         return {}
-    return {EVERYTHING: _not_run(SHARD_ABANDONED, abandoned, "did not run")}
+    error = ErrorInfo(SHARD_ABANDONED, f"{shards_text(abandoned)} did not run", hint=_CONTINUE)
+    return {EVERYTHING: error}
 
 
 def differing_stop(
     job: Job, price_class: str, own: Mapping[str, ErrorInfo], united: Mapping[str, ErrorInfo]
 ) -> ErrorInfo | None:
-    """Return the stop of a job that ``united`` doesn't have for it; None if its outcome is that of
-    ``united``.
+    """Return the stop of a job that differs from the one that ``united`` has for it, else None.
 
     Each job that was not started has the outcome that it had in its own shard, whatever stopped the
     others:
 
-        its own shard                        the merged run's stop of its class     outcome
-        stopped by its allowance             the same                               blocked, as the class
-        stopped by its allowance             another, or that another was worse     blocked, by itself
-        interrupted, or out of time          the same                               pending, as the class
-        interrupted, out of time, killed     the allowance of another shard         pending, by itself
-        abandoned                            anything else                          pending, by itself
+        its own shard             the merged run's stop of its class   outcome
+        stopped by its allowance  the same                             blocked, as the class
+        stopped by its allowance  another, or another was worse        blocked, by itself
+        interrupted, out of time  the same                             pending, as the class
+        the same, or killed       the allowance of another shard       pending, by itself
+        abandoned                 anything else                        pending, by itself
     """
     if job.phase not in {Phase.READY, Phase.PREPARING}:
         return None
     mine = own.get(price_class) or own.get(EVERYTHING)
     ours = united.get(price_class) or united.get(EVERYTHING)
-    return None if mine is None or (ours is not None and mine.code == ours.code) else mine
+    if ours is not None and mine is not None and ours.code == mine.code:
+        return None
+    return mine
 
 
-def _not_run(code: str, numbers: Collection[int], what: str) -> ErrorInfo:
-    message = f"{_shards(numbers)} {what if len(numbers) == 1 else what.replace('its', 'their')}"
-    return ErrorInfo(
-        code,
-        message,
-        hint="run the manifest in the main run directory: it continues with these jobs",
-    )
+def _unfinished(numbers: Collection[int]) -> ErrorInfo:
+    message = f"{shards_text(numbers)} ended before all jobs were done"
+    return ErrorInfo(SHARD_UNFINISHED, message, hint=_CONTINUE)
 
 
-def _badness(exit_code: int) -> int:
-    codes = [int(code) for code in PRECEDENCE]
-    return codes.index(exit_code) if exit_code in codes else len(codes)
+def _rank(ending: Ending) -> int:
+    """Return the place of an ending among those of shards, the worst first."""
+    return _RANKS.get(ending.exit_code, len(_RANKS))
 
 
 def conclude_merged(
@@ -300,14 +289,14 @@ def conclude_merged(
     left_over: bool,
     job_stops: Mapping[str, ErrorInfo] | None = None,
 ) -> Ending:
-    """Return the ending of the merged run: the worst that its shards and the outcomes of its jobs
-    have.
+    """Return the ending of the merged run: the worst of its shards and of its jobs' outcomes.
 
     ``left_over``: a shard that was abandoned, or has no ending, has left jobs behind. ``job_stops``
     are those of ``differing_stop``, by identity.
     """
-    reasons = {ExitCode(ending.exit_code) for ending in endings if ending is not None} - {
-        ExitCode.OK
-    }
-    ending = conclude(counts, stops, reasons | ({ExitCode.STOPPED} if left_over else set()))
+    reasons = {ExitCode(ending.exit_code) for ending in endings if ending is not None}
+    reasons.discard(ExitCode.OK)
+    if left_over:
+        reasons.add(ExitCode.STOPPED)
+    ending = conclude(counts, stops, reasons)
     return replace(ending, job_stops=job_stops or {})

@@ -1,4 +1,4 @@
-"""The events of shards into the main journal: collected and checked, then added in one transaction."""
+"""The events of shards are collected and checked, and then added to the main journal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from crucible_batch.runs.report_note import forget_report
 from crucible_batch.runs.run_journal import ledger_of
 from crucible_batch.runs.shard_notes import note_shards
 
-_DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"
+DAMAGED = "it was edited or is damaged: restore it from a backup; nothing was merged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class ShardMerge:
     choice: MergeChoice
 
     def gather(self) -> dict[int, float]:
-        """Collect the events of all shards; return the time of the latest one of each shard that
-        has any, by number.
+        """Collect the events of all shards; return the time of the latest one of each, by number.
 
-        Raises ``ShardJournalError`` if a shard has events of a job that it or the main plan doesn't
-        have, or that another shard has too. Reads one journal at a time.
+        A shard without events is not in it. Raises ``ShardJournalError`` if a shard has events of a
+        job that it or the main plan doesn't have, or that another shard has too. Reads one journal
+        at a time.
         """
         times: dict[int, float] = {}
         planned = frozenset(self.journal.identities())
@@ -59,8 +59,9 @@ class ShardMerge:
                 claimed = self.events.claim(shard.number, journal.identities())
                 if claimed is not None:
                     raise ShardJournalError(
-                        f"{shard.path} has a job that shard {self.events.source_of(claimed)} has too: {claimed[:16]}",
-                        hint=_DAMAGED,
+                        f"{shard.path} has a job that shard {self.events.source_of(claimed)} has"
+                        f" too: {claimed[:16]}",
+                        hint=DAMAGED,
                     )
                 latest = self.events.add(shard.number, self._own(journal, shard, planned))
             if latest is not None:
@@ -74,19 +75,20 @@ class ShardMerge:
             if not subject.startswith(ASSET_PREFIX):
                 if self.events.source_of(subject) != shard.number:
                     raise ShardJournalError(
-                        f"the journal in {shard.path} has events of a job that its shard doesn't have: {subject[:16]}",
-                        hint=_DAMAGED,
+                        f"the journal in {shard.path} has events of a job that its shard doesn't"
+                        f" have: {subject[:16]}",
+                        hint=DAMAGED,
                     )
                 if subject not in planned:
                     raise ShardJournalError(
-                        f"{shard.path} has a job that is not in the plan of the main run directory: {subject[:16]}",
+                        f"{shard.path} has a job that is not in the plan of the main run directory:"
+                        f" {subject[:16]}",
                         hint="name the directory in which the plan was divided: --out-dir DIR",
                     )
             yield subject, event
 
     def add(self, relocated: Iterable[tuple[str, Event]], times: Mapping[int, float]) -> None:
-        """Add the events of the shards, their run and the note that they are merged, in one
-        transaction.
+        """Add the events of the shards, their run and the note of their merge, in one transaction.
 
         ``times`` are those of ``gather``.
         """
@@ -111,25 +113,24 @@ class ShardMerge:
             forget_report(self.journal)
 
     def _budget(self) -> Credits:
-        """Return the plan's budget: what was committed when it was divided and all allowances, if
-        it wasn't noted.
+        """Return the plan's budget.
+
+        If it wasn't noted, it is what was committed when the plan was divided, and all allowances.
         """
         if self.outstanding.budget is not None:
             return self.outstanding.budget
-        prices = PriceBook.of(self.shards[0].terms) if self.shards else None
+        prices = None
+        if self.shards:
+            prices = PriceBook.of(self.shards[0].terms)
         return sum(self.outstanding.allowances.values(), ledger_of(self.journal, prices).committed)
 
     def _add_run(self, terms: RunTerms, times: Mapping[int, float]) -> None:
         started = min(shard.started_at for shard in self.shards)
-        ends = (
-            times.get(shard.number, started) if shard.finished_at is None else shard.finished_at
-            for shard in self.shards
-        )
+        ends = (shard.finished_at or times.get(shard.number, started) for shard in self.shards)
         endings = {shard.number: shard.ending for shard in self.shards}
         stops = united_stops(endings, self.choice.abandoned, left_out=self.outstanding.left_out)
         number = self.journal.begin_run(terms, now=started)
         left = self._count(terms, stops, endings)
-        left.counts[Outcome.BLOCKED] += self.outstanding.left_out
         ending = conclude_merged(
             left.counts,
             stops,
@@ -142,25 +143,29 @@ class ShardMerge:
     def _count(
         self, terms: RunTerms, stops: Mapping[str, ErrorInfo], endings: Mapping[int, Ending | None]
     ) -> _Outcomes:
-        """Count the outcomes, except of new jobs that no shard had, and collect the stops of single
-        jobs."""
+        """Count the outcomes, and collect the stops of single jobs.
+
+        New jobs that no shard had are not counted.
+        """
         found = _Outcomes()
-        of_shards = {number: stops_of_shard(number, ending) for number, ending in endings.items()}
+        found.counts[Outcome.BLOCKED] = self.outstanding.left_out
+        own_stops = {number: stops_of_shard(number, ending) for number, ending in endings.items()}
         of_abandoned = stops_of_abandoned(self.choice.abandoned)
         for planned, job in self.journal.jobs(terms.rule):
-            shard, price_class = (
-                self.events.source_of(planned.identity),
-                workflow_class(planned.workflow_id),
-            )
-            own = of_abandoned if shard is None else of_shards[shard]
-            if (stop := differing_stop(job, price_class, own, stops)) is not None:
+            price_class = workflow_class(planned.workflow_id)
+            shard = self.events.source_of(planned.identity)
+            own = of_abandoned
+            if shard is not None:
+                own = own_stops[shard]
+            stop = differing_stop(job, price_class, own, stops)
+            all_stops = stops
+            if stop is not None:
                 found.job_stops[job.identity] = stop
+                all_stops = {**stops, job.identity: stop}
             if shard is None and _is_new(job):
                 found.is_left_over |= bool(self.choice.abandoned)
                 continue
-            outcome, _ = outcome_of(
-                job, price_class, {**stops, job.identity: stop} if stop is not None else stops
-            )
+            outcome, _ = outcome_of(job, price_class, all_stops)
             found.counts[outcome] += 1
             is_cut = shard is not None and endings[shard] is None
             found.is_left_over |= is_cut and outcome not in {Outcome.SUCCEEDED, Outcome.FAILED}

@@ -1,5 +1,6 @@
-"""The merge of shards into their main run directory: outputs, receipts, events and report. Needs no
-gateway and no key.
+"""The merge of shards into their main run directory: outputs, receipts, events and report.
+
+It needs no gateway and no key.
 
 Outputs and receipts are complete in the main run directory before one transaction of its journal
 adds the events of all shards, and the note that they are merged. So a merge that was stopped at any
@@ -13,12 +14,12 @@ their jobs and all that was bought for them. What the main run directory had bou
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.core.credits import ZERO
@@ -27,7 +28,7 @@ from crucible_batch.core.job import ALLOWED_PHASES, Job
 from crucible_batch.core.output_path import is_planned_path, relocated_path
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.receipts import receipts_of
-from crucible_batch.core.redaction import clean
+from crucible_batch.core.redaction import clean, listed
 from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import ExitCode, RunDirectoryError, UserError
 from crucible_batch.features.shards.directories import (
@@ -41,7 +42,7 @@ from crucible_batch.features.shards.directories import (
 )
 from crucible_batch.features.shards.divided_plan import is_untouched
 from crucible_batch.features.shards.merge_rule import Abandoned, MergeChoice, choose_shards
-from crucible_batch.features.shards.merge_transaction import ShardMerge
+from crucible_batch.features.shards.merge_transaction import DAMAGED, ShardMerge
 from crucible_batch.features.shards.period_budget import settle_merged
 from crucible_batch.features.shards.stored_merge import (
     StoredShards,
@@ -68,66 +69,54 @@ from crucible_batch.runs.report_note import is_report_due
 from crucible_batch.runs.reporting import write_results
 from crucible_batch.runs.run_journal import refuse_if_pruned
 from crucible_batch.runs.shard_notes import noted_shards
+from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
 
+@dataclass(slots=True)
 class OutputAdopter:
-    """Brings outputs and receipts of shards into the main run directory. May be repeated: what is
-    there is left alone.
+    """Brings outputs and receipts of shards into the main run directory.
 
-    ``outputs`` counts the outputs that are there then, ``absent`` are the others. ``relocated`` are
-    the events of outputs whose place another job's output has. Raises ``UserError`` if the
-    temporary directory is full. ``is_stored``: the outputs are in an object store, where shards
-    save them under their final names.
+    May be repeated: what is there is left alone. ``outputs`` counts the outputs that are there
+    then, ``absent`` are the others. ``relocated`` are the events of outputs whose place another
+    job's output has. ``is_stored``: the outputs are in an object store, where shards save them
+    under their final names.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        directory: Path,
-        events: MergedEvents,
-        *,
-        now: float,
-        is_stored: bool,
-    ) -> None:
-        self._journal = journal
-        self._directory = directory
-        self._events = events
-        self._now = now
-        self._is_stored = is_stored
-        self._stack = ExitStack()
-        self._receipts = self._stack.enter_context(closing(Receipts(directory)))
-        self._known = self._stack.enter_context(closing(ReceiptsByJob(self._receipts.read())))
-        self.outputs = 0
-        self.absent: list[str] = []
-        self.relocated: list[tuple[str, Event]] = []
+    journal: Journal
+    directory: Path
+    events: MergedEvents
+    now: float
+    is_stored: bool
+    outputs: int = 0
+    absent: list[str] = field(default_factory=list)
+    relocated: list[tuple[str, Event]] = field(default_factory=list)
 
-    def __enter__(self) -> OutputAdopter:
-        return self
+    def adopt(self, shards: Iterable[ShardDirectory]) -> None:
+        """Bring the outputs of shards whose events were collected, and the receipts of their jobs.
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def adopt(self, shard: ShardDirectory) -> None:
-        """Bring the outputs of a shard whose events were collected, and the receipts of its jobs.
-
-        Raises ``UserError`` if another file is at the path of an output, ``ShardJournalError`` if
-        the shard's journal has an output at a path that its job doesn't have, and ``ResultsError``
-        if the directory can't be written.
+        Raises ``UserError`` if another file is at the path of an output or the temporary directory
+        is full, ``ShardJournalError`` if a journal has an output at a path that its job doesn't
+        have, and ``ResultsError`` if the directory can't be written.
         """
+        with (
+            closing(Receipts(self.directory)) as receipts,
+            closing(ReceiptsByJob(receipts.read())) as known,
+        ):
+            for shard in shards:
+                for job, moved in self._adopted_jobs(shard):
+                    there = known.of(job.identity)
+                    for receipt in receipts_of(job, moved):
+                        if receipt not in there:
+                            receipts.add(receipt)
+
+    def _adopted_jobs(self, shard: ShardDirectory) -> Iterator[tuple[Job, dict[int, str]]]:
         with shard_errors(shard.path), Journal.read(shard.path) as journal:
             for planned, job in journal.started_jobs(shard.terms.rule):
-                ours = self._journal.planned_job(planned.identity)
+                ours = self.journal.planned_job(planned.identity)
                 if ours is not None:
-                    self._adopt_job(shard, ours, job)
-
-    def _adopt_job(self, shard: ShardDirectory, planned: PlannedJob, job: Job) -> None:
-        moved = dict(self._adopted(shard, planned, job))
-        known = self._known.of(job.identity)
-        for receipt in receipts_of(job, moved):
-            if receipt not in known:
-                self._receipts.add(receipt)
+                    yield job, dict(self._adopted(shard, ours, job))
 
     def _adopted(
         self, shard: ShardDirectory, planned: PlannedJob, job: Job
@@ -138,9 +127,9 @@ class OutputAdopter:
             # write.
             if not is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
                 raise ShardJournalError(
-                    f"the journal in {shard.path} has an output of job {clean(planned.name)} at a path that the job"
-                    f" doesn't have: {clean(saved.path, 200)}",
-                    hint="it was edited or is damaged: restore it from a backup; nothing was merged",
+                    f"the journal in {shard.path} has an output of job {clean(planned.name)} at a"
+                    f" path that the job doesn't have: {clean(saved.path, 200)}",
+                    hint=DAMAGED,
                 )
             path = self._bring(shard, job, saved)
             if path is None:
@@ -149,40 +138,33 @@ class OutputAdopter:
             self.outputs += 1
             if path != saved.path:
                 self.relocated.append(
-                    (job.identity, Relocated(at=self._now, index=index, path=path))
+                    (job.identity, Relocated(at=self.now, index=index, path=path))
                 )
             yield index, path
 
     def _bring(self, shard: ShardDirectory, job: Job, saved: Saved) -> str | None:
-        """Return the path at which the output is now; None if the shard's directory doesn't have
-        it."""
-        path = saved.path
-        if self._is_stored:
-            return path
-        try:
-            found = adopt_output(shard.path, path, self._directory, path, saved.sha256)
-        except OutputError:
-            if (
-                not self._is_place_of_another(job, path)
-                or job.phase not in ALLOWED_PHASES[Relocated]
-            ):
-                raise self._taken(shard, path) from None
-            path = relocated_path(path, saved.sha256)
-            try:
-                found = adopt_output(shard.path, saved.path, self._directory, path, saved.sha256)
-            except OutputError:
-                raise self._taken(shard, path) from None
-        return None if found is Adoption.ABSENT else path
-
-    def _is_place_of_another(self, job: Job, path: str) -> bool:
-        owners = {*self._journal.saved_at(path), *self._events.saved_at(path)}
-        return bool(owners - {job.identity})
-
-    def _taken(self, shard: ShardDirectory, path: str) -> UserError:
-        return UserError(
-            f"{self._directory / path} is another file than the output of shard {shard.found.shard} at that path",
-            hint="move it away and run the same command again; nothing was merged yet, and no file was replaced",
+        """Return the path at which the output is now; None if the shard's directory lacks it."""
+        if self.is_stored:
+            return saved.path
+        for path in self._places(job, saved):
+            with contextlib.suppress(OutputError):
+                found = adopt_output(shard.path, saved.path, self.directory, path, saved.sha256)
+                if found is Adoption.ABSENT:
+                    return None
+                return path
+        raise UserError(
+            f"{self.directory / path} is another file than the output of shard"
+            f" {shard.found.shard} at that path",
+            hint="move it away and run the same command again; nothing was merged yet, and no file"
+            " was replaced",
         )
+
+    def _places(self, job: Job, saved: Saved) -> Iterator[str]:
+        """Yield the path of an output; then another one, if the output there is another job's."""
+        yield saved.path
+        owners = {*self.journal.saved_at(saved.path), *self.events.saved_at(saved.path)}
+        if owners - {job.identity} and job.phase in ALLOWED_PHASES[Relocated]:
+            yield relocated_path(saved.path, saved.sha256)
 
 
 logger = logging.getLogger(__name__)
@@ -190,15 +172,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """The result of a merge. ``merged`` and ``abandoned`` are the numbers of the shards of this
-    call.
+    """The result of a merge.
 
-    ``is_repeated``: all shards were merged before, and only the report was written again.
-    ``outputs`` counts the outputs of the merged shards, and ``absent`` are those that their
-    directories don't have as recorded: they are not merged, and downloaded by the next run.
-    ``report`` is None if no run has begun in any of the directories. ``page`` is the path of
-    ``report.html``; None if it was turned off or couldn't be written. ``outputs_at`` is the URL of
-    the outputs if they are in an object store.
+    ``merged`` and ``abandoned`` are the numbers of the shards of this call. ``is_repeated``: all
+    shards were merged before, and only the report was written again. ``outputs`` counts the outputs
+    of the merged shards, and ``absent`` are those that their directories don't have as recorded:
+    they are not merged, and downloaded by the next run. ``report`` is None if no run has begun in
+    any of the directories. ``page`` is the path of ``report.html``; None if it was turned off or
+    couldn't be written. ``outputs_at`` is the URL of the outputs if they are in an object store.
     """
 
     run_dir: Path
@@ -223,42 +204,39 @@ def merge(
     clock: Callable[[], float] = time.time,
     settings: Settings | None = None,
 ) -> MergeResult:
-    """Merge the shards of a divided plan into its main run directory. Spends nothing, and needs no
-    gateway.
+    """Merge the shards of a divided plan into its main run directory.
 
-    ``run_dirs`` are the directories in which the shards were run; a main run directory stands for
-    those below it. ``out_dir`` is the main run directory; by default, the one in which the shard
-    directories are. ``abandon`` has the numbers of shards that did not run and never will, or is
-    ``"all"`` for all that are missing: their allowances are returned. May be repeated. ``clock``
-    returns seconds since the epoch. ``settings`` name the directory of the accounts in which
-    credits of a period were set aside. A main run directory in an object store is given by its URL.
+    Spends nothing, and needs no gateway. ``run_dirs`` are the directories in which the shards were
+    run; a main run directory stands for those below it. ``out_dir`` is the main run directory; by
+    default, the one in which the shard directories are. ``abandon`` has the numbers of shards that
+    did not run and never will, or is ``"all"`` for all that are missing: their allowances are
+    returned. May be repeated. ``clock`` returns seconds since the epoch. ``settings`` name the
+    directory of the accounts in which credits of a period were set aside. A main run directory in
+    an object store is given by its URL.
 
     Raises ``UserError`` if the directories are not those of all shards of the outstanding plan,
     each once, or if another file is at the path of an output; ``RunDirectoryError``,
     ``RunBusyError`` if a run is active in one of them, ``JournalError``, ``ObjectStoreError``, and
     ``ReportError``. Only after the last of these are the shards merged.
     """
-    given, out_dir = [Path(path) for path in run_dirs], None if out_dir is None else Path(out_dir)
-    command, (sources, stored) = _command(given, out_dir), _sources(given, out_dir, clock())
+    given = [Path(path) for path in run_dirs]
+    if out_dir is not None:
+        out_dir = Path(out_dir)
+    sources, stored = _sources(given, out_dir, clock())
     with ExitStack() as stack:
-        plan = None if stored is None else stored.plan
-        _lock(stack, sources, may_be_lost=plan is not None)
-        binding = binding_of(plan) if plan is not None else _binding(sources)
-        journal = stack.enter_context(Journal.open(sources.main, binding, now=clock()))
-        if stored is not None:
-            note_url(journal, stored.store)
-        directories = _read_shards(sources, binding)
+        journal, directories = _opened(stack, sources, stored, clock())
         if stored is None:
             outstanding = _outstanding(journal, sources.main, directories)
         else:
             outstanding = _stored_outstanding(journal, stored, directories)
             refuse_unfinished(each for each in directories if each.number in outstanding.missing)
-        choice = choose_shards(
-            [each.found for each in directories], outstanding, abandon, command=command
-        )
-        lock_abandoned(stack, sources, outstanding, () if stored is not None else choice.abandoned)
+        found = [each.found for each in directories]
+        command = _command(given, out_dir)
+        choice = choose_shards(found, outstanding, abandon, command=command)
         shards = _chosen(directories, choice)
-        if stored is not None:
+        if stored is None:
+            lock_abandoned(stack, sources, outstanding, choice.abandoned)
+        else:
             stored.close(choice)
         merging = ShardMerge(
             journal, shards, stack.enter_context(MergedEvents()), outstanding, choice
@@ -267,30 +245,44 @@ def merge(
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
-        head, page = None, None
+        head, page, outputs_at = None, None, None
         if journal.is_begun():
             head, page = write_results(journal, sources.main, html=html)
         if stored is not None:
             stored.note_merged()
+            outputs_at = str(stored.store.url)
+    exit_code = ExitCode.OK
+    if head is not None and (shards or (choice.is_empty and not is_repeated)):
+        exit_code = ExitCode(head.exit_code or ExitCode.OK)
     return MergeResult(
         run_dir=sources.main,
         plan_digest=outstanding.plan_digest,
         merged=tuple(choice.found),
         abandoned=choice.abandoned,
         is_repeated=is_repeated,
-        exit_code=_exit_code(head, is_over=bool(shards) or (choice.is_empty and not is_repeated)),
+        exit_code=exit_code,
         report=head,
         outputs=outputs,
         absent=absent,
         page=page,
-        outputs_at=None if stored is None else str(stored.store.url),
+        outputs_at=outputs_at,
     )
 
 
-def _read_shards(sources: MergeSources, binding: Binding) -> list[ShardDirectory]:
-    """Return the directories of the shards that have begun."""
+def _opened(
+    stack: ExitStack, sources: MergeSources, stored: StoredShards | None, now: float
+) -> tuple[Journal, list[ShardDirectory]]:
+    """Lock all directories; return the main journal, and the shards that have begun."""
+    plan = None
+    if stored is not None:
+        plan = stored.plan
+    _lock(stack, sources, may_be_lost=plan is not None)
+    binding = _binding(sources, plan)
+    journal = stack.enter_context(Journal.open(sources.main, binding, now=now))
+    if stored is not None:
+        note_url(journal, stored.store)
     read = (read_shard(path, binding) for path in sources.shards)
-    return [found for found in read if found is not None]
+    return journal, [found for found in read if found is not None]
 
 
 def _chosen(directories: Sequence[ShardDirectory], choice: MergeChoice) -> list[ShardDirectory]:
@@ -299,13 +291,11 @@ def _chosen(directories: Sequence[ShardDirectory], choice: MergeChoice) -> list[
     return sorted(chosen, key=lambda each: each.number)
 
 
-def _exit_code(head: ReportHead | None, *, is_over: bool) -> ExitCode:
-    return ExitCode((head.exit_code if head is not None and is_over else None) or ExitCode.OK)
-
-
 def _command(given: Sequence[Path], out_dir: Path | None) -> str:
     words = [str(ObjectUrl.parse(path) or path) for path in given]
-    return shell_command("merge", *words, *(() if out_dir is None else ("--out-dir", out_dir)))
+    if out_dir is not None:
+        words += ["--out-dir", str(out_dir)]
+    return shell_command("merge", *words)
 
 
 def _sources(
@@ -320,29 +310,38 @@ def _sources(
 
 
 def _lock(stack: ExitStack, sources: MergeSources, *, may_be_lost: bool) -> None:
-    """Lock the main run directory and those of the shards, in an order that is the same for every
-    caller.
+    """Lock the main run directory and those of the shards, always in the same order.
 
     ``may_be_lost``: the main run directory needs no journal.
     """
     allow_locks(len(sources.shards))
-    may_be_lost = may_be_lost or (bool(sources.shards) and is_lost(sources.main))
-    for directory in (sources.main, *sorted(sources.shards)):
-        is_main = directory is sources.main
-        if not Journal.exists(directory) and not (is_main and may_be_lost):
-            raise RunDirectoryError(
-                f"{directory} is not a run directory: it has no journal",
-                hint="name the directory of a run",
-            )
+    if not may_be_lost and not (sources.shards and is_lost(sources.main)):
+        _require_journal(sources.main)
+    stack.enter_context(lock_run_directory(sources.main))
+    refuse_if_pruned(sources.main)
+    for directory in sorted(sources.shards):
+        _require_journal(directory)
         stack.enter_context(lock_run_directory(directory))
-        with nullcontext() if is_main else shard_errors(directory):
+        with shard_errors(directory):
             refuse_if_pruned(directory)
     OutputStore(sources.main).sweep()
 
 
-def _binding(sources: MergeSources) -> Binding:
-    """Return what the main run directory belongs to; if its journal is lost, what its first shard
-    belongs to."""
+def _require_journal(directory: Path) -> None:
+    if not Journal.exists(directory):
+        raise RunDirectoryError(
+            f"{directory} is not a run directory: it has no journal",
+            hint="name the directory of a run",
+        )
+
+
+def _binding(sources: MergeSources, plan: SavedPlan | None) -> Binding:
+    """Return what the main run directory belongs to.
+
+    That is what the stored ``plan`` states, or the journal; if that is lost, the first shard's.
+    """
+    if plan is not None:
+        return binding_of(plan)
     if Journal.exists(sources.main):
         with Journal.read(sources.main) as journal:
             if journal.is_created():
@@ -356,18 +355,23 @@ def _outstanding(
 ) -> OutstandingShards:
     """Return the shards that the merge is of.
 
-    If the journal doesn't know them, it gets their jobs first.
+    If the journal doesn't know them, it gets their jobs first. The allowances of shards without a
+    directory are lost then: they can be abandoned, or run and merged.
     """
     outstanding = noted_shards(journal)
     is_known = outstanding is not None and (
         outstanding.missing or any(each.found.plan_digest in outstanding.plans for each in shards)
     )
     if shards and not is_known and unknown_shards(main, outstanding):
-        logger.warning(
-            "the journal of %s doesn't know these shards: it is restored from theirs", main
-        )
-        _adopt_jobs(journal, shards)
-        return _restored_shards(shards, outstanding)
+        _restore_jobs(journal, main, shards)
+        allowances = dict.fromkeys(range(1, shards[0].found.shard.count + 1), ZERO)
+        for shard in shards:
+            if shard.number in allowances:
+                allowances[shard.number] = shard.terms.budget or ZERO
+        earlier: tuple[str, ...] = ()
+        if outstanding is not None:
+            earlier = outstanding.plans
+        return OutstandingShards(shards[0].found.plan_digest, allowances, earlier=earlier)
     if outstanding is None:
         raise RunDirectoryError(
             f"{main} has no shards: no plan of it was divided",
@@ -379,52 +383,33 @@ def _outstanding(
 def _stored_outstanding(
     journal: Journal, stored: StoredShards, shards: Sequence[ShardDirectory]
 ) -> OutstandingShards:
-    """Return the shards of a run in an object store that the merge is of, as ``_outstanding``
-    does."""
+    """Do the same as ``_outstanding`` for a run in an object store."""
     outstanding, plan = noted_shards(journal), stored.plan
     if plan is not None and (outstanding is None or plan.digest not in outstanding.plans):
-        logger.warning(
-            "the journal of %s doesn't know its shards: it is restored", stored.sources.main
-        )
-        if shards:
-            _adopt_jobs(journal, shards)
+        _restore_jobs(journal, stored.sources.main, shards)
         allowances = {shard.number: shard.allowance for shard in plan.head.shards}
         return OutstandingShards(plan.digest, allowances, earlier=stored.earlier)
     assert outstanding is not None  # without a plan and a note, there was nothing to bring
     return outstanding
 
 
-def _restored_shards(
-    shards: Sequence[ShardDirectory], before: OutstandingShards | None
-) -> OutstandingShards:
-    """Return the shards of a plan that the main journal doesn't know. ``before`` is what it knows.
+def _restore_jobs(journal: Journal, main: Path, shards: Sequence[ShardDirectory]) -> None:
+    """Add the jobs of shards to the plan of a main journal.
 
-    The allowances of shards without a directory are lost: they can be abandoned, or run and merged.
+    It also gets the fingerprint of their key, unless it has one. Raises ``ShardJournalError`` if
+    the main journal has events of one of the jobs: they would count twice.
     """
-    allowances = dict.fromkeys(range(1, shards[0].found.shard.count + 1), ZERO)
-    allowances |= {
-        shard.number: shard.terms.budget or ZERO for shard in shards if shard.number in allowances
-    }
-    earlier = () if before is None else before.plans
-    return OutstandingShards(shards[0].found.plan_digest, allowances, earlier=earlier)
-
-
-def _adopt_jobs(journal: Journal, shards: Sequence[ShardDirectory]) -> None:
-    """Add the jobs of shards to the plan of a main journal, and the fingerprint of their key unless
-    it has one.
-
-    Raises ``ShardJournalError`` if the main journal has events of one of the jobs: they would count
-    twice.
-    """
+    logger.warning("the journal of %s doesn't know these shards: it is restored", main)
     for shard in shards:
         _refuse_twice_bought(journal, shard)
     with PlanFile.temporary() as plan:
         plan.fill(_united(journal, shards))
         journal.adopt(plan)
-    with shard_errors(shards[0].path), Journal.read(shards[0].path) as first:
-        key = first.remembered_key()
-    if key is not None and journal.remembered_key() is None:
-        journal.remember_key(key)
+    for shard in shards[:1]:
+        with shard_errors(shard.path), Journal.read(shard.path) as first:
+            key = first.remembered_key()
+        if key is not None and journal.remembered_key() is None:
+            journal.remember_key(key)
 
 
 def _refuse_twice_bought(journal: Journal, shard: ShardDirectory) -> None:
@@ -433,8 +418,8 @@ def _refuse_twice_bought(journal: Journal, shard: ShardDirectory) -> None:
         for planned, job in theirs.started_jobs(rule):
             if not is_untouched(job) and not is_untouched(journal.job(planned, rule)):
                 raise ShardJournalError(
-                    f"the main run directory has bought job {planned.name!r} as well as the shard in {shard.path}, and"
-                    " its journal doesn't know the shard; nothing was merged",
+                    f"the main run directory has bought job {planned.name!r} as well as the shard"
+                    f" in {shard.path}, and its journal doesn't know the shard; nothing was merged",
                     hint="restore the newest backup of the main run directory's journal",
                 )
 
@@ -446,27 +431,24 @@ def _united(journal: Journal, shards: Sequence[ShardDirectory]) -> Iterator[Plan
     """
     known: set[str] = set()
     places: set[int] = set()
-    last = max((planned.position for planned in chain(journal.plan(), _jobs_of(shards))), default=0)
-    for planned in journal.plan():
+
+    def jobs() -> Iterator[PlannedJob]:
+        yield from journal.plan()
+        for shard in shards:
+            with shard_errors(shard.path), Journal.read(shard.path) as theirs:
+                yield from theirs.plan()
+
+    last = max((planned.position for planned in jobs()), default=0)
+    for planned in jobs():
+        if planned.identity in known:
+            continue
         known.add(planned.identity)
-        places.add(planned.position)
-        yield planned
-    for shard in shards:
-        for planned in _jobs_of([shard]):
-            if planned.identity in known:
-                continue
-            known.add(planned.identity)
-            if planned.position in places:
-                last += 1
-                planned = replace(planned, position=last)  # noqa: PLW2901 - the same job at another place
-            places.add(planned.position)
-            yield planned
-
-
-def _jobs_of(shards: Sequence[ShardDirectory]) -> Iterator[PlannedJob]:
-    for shard in shards:
-        with shard_errors(shard.path), Journal.read(shard.path) as journal:
-            yield from journal.plan()
+        position = planned.position
+        if position in places:
+            last += 1
+            position = last
+        places.add(position)
+        yield replace(planned, position=position)
 
 
 def _merge(
@@ -481,28 +463,27 @@ def _merge(
         return 0, ()
     journal, shards = merging.journal, merging.shards
     times = merging.gather()
-    with OutputAdopter(journal, main, merging.events, now=now, is_stored=is_stored) as adopter:
-        for shard in shards:
-            adopter.adopt(shard)
+    adopter = OutputAdopter(journal, main, merging.events, now, is_stored)
+    adopter.adopt(shards)
     _warn(shards, adopter.absent, main)
     merging.add(adopter.relocated, times)
     return adopter.outputs, tuple(adopter.absent)
 
 
 def _warn(shards: Sequence[ShardDirectory], absent: Sequence[str], main: Path) -> None:
-    for shard in (shard for shard in shards if shard.ending is None):
-        logger.warning(
-            "the newest run of shard %s, in %s, was killed or is running on another machine: what it buys from now on"
-            " is not known here",
-            shard.found.shard,
-            shard.path,
-        )
+    for shard in shards:
+        if shard.ending is None:
+            logger.warning(
+                "the newest run of shard %s, in %s, was killed or is running on another machine:"
+                " what it buys from now on is not known here",
+                shard.found.shard,
+                shard.path,
+            )
     if absent:
         logger.warning(
-            "%d outputs are missing or damaged in the directories of their shards (%s%s); to download them again, at"
-            " no cost: %s",
+            "%d outputs are missing or damaged in the directories of their shards (%s); to download"
+            " them again, at no cost: %s",
             len(absent),
-            ", ".join(absent[:3]),
-            ", …" if len(absent) > 3 else "",
+            listed(absent, 3),
             shell_command("check", main, "--fix"),
         )

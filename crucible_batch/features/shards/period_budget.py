@@ -4,11 +4,11 @@ What the run may spend is set aside in the account before the plan is divided, a
 their allowances out of that. Shards and workers don't use the account. The merge settles it, by the
 charges of all shards and their times.
 
-    killed between                          credits of the period        the same command again
-    set aside, and the shards noted         set aside, for nobody        settles, and sets aside again
-    the shards noted, and the plan named    set aside for the shards     writes the plan; the account is unchanged
-    the plan named, and the events merged   set aside for the shards     merges
-    the events merged, and settled          set aside, and spent in it   settles, by what the journal has
+    killed between                       credits of the period       the same command again
+    set aside, and the shards noted      set aside, for nobody       settles, and sets aside again
+    shards noted, and the plan named     set aside for the shards    writes the plan
+    plan named, and the events merged    set aside for the shards    merges
+    events merged, and settled           set aside, and spent in it  settles, by the journal
 
 While shards are outstanding, the journal doesn't have what they spend, so nothing else may settle
 the run: a run and ``budget release`` are refused.
@@ -16,8 +16,6 @@ the run: a run and ``budget release`` are refused.
 
 from __future__ import annotations
 
-import logging
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -26,13 +24,14 @@ from crucible_batch.core.credits import ZERO
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.engine import Clock
-from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
+from crucible_batch.errors import BudgetAccountError
 from crucible_batch.features.periods.account import BudgetAccount, account_file
 from crucible_batch.features.periods.budgets import calendar_of
 from crucible_batch.features.periods.note import is_journal_of, noted_run_in_account
 from crucible_batch.features.periods.period_budget import (
     PeriodRules,
     account_gateway,
+    keeping_on_errors,
     set_aside,
     settle_usage,
     usage_of,
@@ -43,9 +42,6 @@ from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.saved_plans import PlanBasis
 from crucible_batch.runs.shard_notes import outstanding_shards
 from crucible_batch.settings import Settings
-from crucible_batch.shell_command import shell_command
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +61,14 @@ class DivisionLimit:
 async def division_limit(
     request: RunRequest, basis: PlanBasis, journal: Journal, settings: Settings, clock: Clock
 ) -> AsyncIterator[DivisionLimit]:
-    """Set credits of the period aside for a plan that is divided in the block, and yield its terms
-    with that budget.
+    """Set credits of the period aside for a plan that is divided in the block.
 
-    They are settled at the end unless the block has noted the shards. If shards are outstanding
-    already, nothing is set aside: the plan has the budget that it had. Raises
-    ``BudgetAccountError``. The caller holds the directory's lock.
+    Yields its terms with that budget. They are settled at the end unless the block has noted the
+    shards. If shards are outstanding already, nothing is set aside: the plan has the budget that it
+    had. Raises ``BudgetAccountError``. The caller holds the directory's lock.
     """
-    rules, outstanding = (
-        PeriodRules.of(basis.source, settings.base_url),
-        outstanding_shards(journal),
-    )
+    rules = PeriodRules.of(basis.source, settings.base_url)
+    outstanding = outstanding_shards(journal)
     if rules is None:
         yield DivisionLimit(basis.terms)
         return
@@ -103,47 +96,40 @@ async def division_limit(
 
 
 def settle_merged(journal: Journal, account: str, settings: Settings, now: float) -> None:
-    """Settle a run whose shards are all merged, and note the figures of the period for the report.
-    May be repeated.
+    """Settle a run whose shards are all merged, and note the figures for the report.
 
-    An error is logged: the credits then stay set aside. The caller holds the directory's lock.
+    May be repeated. An error is logged: the credits then stay set aside. The caller holds the
+    directory's lock.
     """
-    try:
+    with keeping_on_errors(journal, account):
         _settle(journal, _account_of(journal, account, settings), now)
-    except (CrucibleBatchError, OSError, sqlite3.Error) as error:
-        logger.warning(
-            "what the shards did not spend stays set aside (%s); to release it: %s",
-            error,
-            shell_command("budget", "release", account, journal.path.parent.parent),
-        )
 
 
 def _account_of(journal: Journal, name: str, settings: Settings) -> BudgetAccount:
     directory = settings.accounts_directory
-    file = (
-        None
-        if directory is None
-        else account_file(directory, name, account_gateway(journal.binding().gateway))
+    if directory is not None:
+        file = account_file(directory, name, account_gateway(journal.binding().gateway))
+        if file.exists():
+            return BudgetAccount(file)
+    raise BudgetAccountError(
+        f"there is no budget account {name} in {directory}",
+        hint="merge on the machine on which it was divided",
     )
-    if file is None or not file.exists():
-        raise BudgetAccountError(
-            f"there is no budget account {name} in {directory}",
-            hint="merge on the machine on which it was divided",
-        )
-    return BudgetAccount(file)
 
 
 def _settle(journal: Journal, account: BudgetAccount, now: float) -> None:
-    terms, run = account.terms(), noted_run_in_account(journal)
-    share = None if run is None else account.of_run(run)
+    terms = account.terms()
+    share = account.of_run(noted_run_in_account(journal) or "")
     if share is None or not is_journal_of(journal, share):
         raise BudgetAccountError(
-            f"budget account {terms.account} doesn't know this journal, or a newer one of this directory",
+            f"budget account {terms.account} doesn't know this journal, or a newer one of this"
+            " directory",
             hint=None,
         )
-    calendar, runs = calendar_of(terms), journal.runs()
-    since = now if share.since is None else share.since
-    usage = usage_of(journal, runs[-1].terms if runs else None, calendar, since, now)
+    calendar, run_terms = calendar_of(terms), None
+    if journal.is_begun():
+        run_terms = journal.runs()[-1].terms
+    usage = usage_of(journal, run_terms, calendar, share.since or now, now)
     usage = replace(usage, manifest=usage.manifest or share.manifest)
     rules = PeriodRules(terms, account.limit() or ZERO, calendar)
     settle_usage(account, journal, usage, rules, now, is_exhausted=False)

@@ -46,7 +46,8 @@ def prepared(
         )
     if found is None or found.may_divide:
         return True
-    # After refused jobs the same command would only try the next ones.
-    command = None if found.run.exit_code is ExitCode.SOME_FAILED else again()
+    command = None  # after refused jobs the same command would only try the next ones
+    if found.run.exit_code is not ExitCode.SOME_FAILED:
+        command = again()
     show_run_ending(output, shown.finished(found.run), request.job_filter, command=command)
     return False

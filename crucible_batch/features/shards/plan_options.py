@@ -33,7 +33,8 @@ class DivisionOptions(FeatureOptions):
             metavar="N",
             min=1,
             max=MAX_SHARDS,
-            help="Divide the plan and its budget into N shards, which `run FILE --shard I/N` runs on any machine.",
+            help="Divide the plan and its budget into N shards, which `run FILE --shard I/N` runs"
+            " on any machine.",
             rich_help_panel=JOBS,
         ),
     ] = None
@@ -41,7 +42,8 @@ class DivisionOptions(FeatureOptions):
         bool,
         typer.Option(
             "--probe",
-            help="First buy one job of each kind without a known price, and upload the images. Spends credits.",
+            help="First buy one job of each kind without a known price, and upload the images."
+            " Spends credits.",
             rich_help_panel=JOBS,
         ),
     ] = False

@@ -27,7 +27,8 @@ class ShardsPart(PlanPart):
 
     def refuse(self, plan: ReadPlan) -> None:
         if _is_to_be_divided(plan):
-            from crucible_batch.features.shards.divided_plan import check_sharding  # noqa: PLC0415 - for such plans only
+            # For such plans only.
+            from crucible_batch.features.shards.divided_plan import check_sharding  # noqa: PLC0415
 
             check_sharding(plan.request, plan.basis.source, plan.basis.terms, plan.save_to)
 
@@ -40,14 +41,17 @@ class ShardsPart(PlanPart):
     def notes(self, plan: ReadPlan) -> Iterable[str]:
         if plan.request.plan is not None:
             self._shards = plan.request.plan.head.shards
-        return () if self._shards or _is_to_be_divided(plan) else shard_notes(plan.directory)
+        if self._shards or _is_to_be_divided(plan):
+            return ()
+        return shard_notes(plan.directory)
 
     async def saved(
         self, stack: AsyncExitStack, plan: DraftedPlan, save_to: Path
     ) -> PlanSummary | None:
         if not _is_to_be_divided(plan.read):
             return None
-        from crucible_batch.features.shards.planning import plan_shards  # noqa: PLC0415 - for such plans only
+        # For such plans only.
+        from crucible_batch.features.shards.planning import plan_shards  # noqa: PLC0415
 
         return await plan_shards(stack, plan, save_to)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crucible_batch.cli.terminal import Json, fact
-from crucible_batch.core.credits import ZERO, format_credits
+from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean_path
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.shell_command import quoted, shell_command
@@ -25,66 +25,48 @@ def show(console: Console, plan: PlanSummary) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2), header_style="dim")
     for heading in ("shard", "jobs", "admitted", "allowance"):
         table.add_column(heading, justify="right")
-    shown = plan.shards if len(plan.shards) <= _ROWS_SHOWN else plan.shards[: _ROWS_SHOWN - 1]
+    count = len(plan.shards)
+    shown = plan.shards
+    if count > _ROWS_SHOWN:
+        shown = plan.shards[: _ROWS_SHOWN - 1]
     for shard in shown:
-        table.add_row(
-            f"{shard.number}/{len(plan.shards)}",
-            str(shard.jobs),
-            str(shard.admitted),
-            format_credits(shard.allowance),
-        )
-    if more := len(plan.shards) - len(shown):
-        rest = plan.shards[len(shown) :]
-        jobs, admitted = sum(shard.jobs for shard in rest), sum(shard.admitted for shard in rest)
-        allowance = sum((shard.allowance for shard in rest), ZERO)
-        table.add_row(f"{more} more", str(jobs), str(admitted), format_credits(allowance))
+        allowance = format_credits(shard.allowance)
+        name = f"{shard.number}/{count}"
+        table.add_row(name, str(shard.jobs), str(shard.admitted), allowance)
+    if count > len(shown):
+        table.add_row(f"{count - len(shown)} more")
     console.print(table)
     blocked = sum(shard.jobs - shard.admitted for shard in plan.shards)
-    aside = format_credits(plan.set_aside)
-    words = f"; {blocked:,} jobs are not covered by the allowances" if blocked else ""
-    place = plan.outputs_at or plan.run_dir
-    fact(
-        console,
-        "aside",
-        f"{aside} credits are set aside in {clean_path(place)}{words}",
-        width=_WIDTH,
-    )
+    place = clean_path(plan.outputs_at or plan.run_dir)
+    words = f"{format_credits(plan.set_aside)} credits are set aside in {place}"
+    if blocked:
+        words += f"; {blocked:,} jobs are not covered by the allowances"
+    fact(console, "aside", words, width=_WIDTH)
 
 
 def show_next(console: Console, plan: PlanSummary, saved: Path) -> bool:
-    """Show the commands that run the shards, on other machines or one after another, and that merge
-    them.
+    """Show the commands that run the shards, and the one that merges them.
 
     Returns false if the plan is not divided.
     """
     count = len(plan.shards)
     if not count:
         return False
-    fact(
-        console,
-        "next",
-        (shell_command("run", saved, "--shard", f"1/{count}"), "command"),
-        width=_WIDTH,
-    )
-    fact(console, "or all", (loop_command(saved, count), "command"), width=_WIDTH)
-    fact(
-        console,
-        "then",
-        (shell_command("merge", plan.outputs_at or plan.run_dir), "command"),
-        width=_WIDTH,
-    )
+    run = f"crucible-batch run {quoted(saved)}"
+    for label, command in (
+        ("next", f"{run} --shard 1/{count}"),
+        ("or all", f"for n in $(seq {count}); do {run} --shard $n/{count}; done"),
+        ("then", shell_command("merge", plan.outputs_at or plan.run_dir)),
+    ):
+        fact(console, label, (command, "command"), width=_WIDTH)
     return True
-
-
-def loop_command(saved: Path, count: int) -> str:
-    return (
-        f"for n in $(seq {count}); do crucible-batch run {quoted(saved)} --shard $n/{count}; done"
-    )
 
 
 def as_json(plan: PlanSummary) -> dict[str, Json]:
     """Return the field of a plan in JSON; null if it is not divided."""
-    return {"division": _division(plan) if plan.shards else None}
+    if not plan.shards:
+        return {"division": None}
+    return {"division": _division(plan)}
 
 
 def _division(plan: PlanSummary) -> Json:

@@ -41,8 +41,7 @@ from crucible_batch.settings import Settings
 
 
 async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) -> PlanSummary:
-    """Divide a plan, set the allowances aside in the main run directory, and write the plan to
-    ``target``.
+    """Divide a plan, set its allowances aside, and write it to ``target``.
 
     The main run directory is locked by the caller if it exists. The allowances are set aside before
     the plan has its name, so that no shard can run while they could be spent elsewhere. Raises
@@ -51,24 +50,20 @@ async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) ->
     """
     read, gateway = plan.read, plan.gateway
     assert gateway is not None  # a plan is saved with an API key only
-    request, directory, basis, settings, found = (
-        read.request,
-        read.directory,
-        read.basis,
-        read.settings,
-        None,
-    )
+    request, directory, basis, settings = read.request, read.directory, read.basis, read.settings
+    found = None
     refuse_unknown(noted_in(directory), directory)
     if not directory.exists():
         refuse_if_run_elsewhere(directory, basis.source.path, basis.binding, settings.api_key)
-        found = await _divided(
-            plan, DivisionLimit(basis.terms), None, gateway
-        )  # refused before anything is created
+        # Refused before anything is created.
+        found = await _divided(plan, DivisionLimit(basis.terms), None, gateway)
         stack.enter_context(lock_run_directory(directory))
     clock = SystemClock()
     url = ObjectUrl.parse(request.out_dir or directory) or directory_outputs_url(directory)
     store = open_store(directory, url)
-    listing = await Listing.of(store.objects) if isinstance(store, ObjectOutputStore) else None
+    listing = None
+    if isinstance(store, ObjectOutputStore):
+        listing = await Listing.of(store.objects)
     journal = await stack.enter_async_context(
         claimed_journal(store, basis.binding, now=clock.now())
     )
@@ -76,13 +71,17 @@ async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) ->
         await _take_back_unlisted(journal, listing)
     await _resume_earlier_runs(plan, journal, gateway, settings, store)
     async with division_limit(request, basis, journal, settings, clock) as limit:
-        past = journal if journal.last_number() else None  # without events, all jobs are new
+        past = None  # without events, all jobs are new
+        if journal.last_number():
+            past = journal
         if found is None or past is not None or limit.account is not None:
             found = await _divided(plan, limit, past, gateway)
         summary = await _written(
             plan, found, limit, journal, gateway, listing=listing, target=target
         )
-    return summary if store.url is None else replace(summary, outputs_at=str(store.url))
+    if store.url is not None:
+        summary = replace(summary, outputs_at=str(store.url))
+    return summary
 
 
 async def _written(
@@ -119,14 +118,11 @@ async def _written(
 
     if listing is not None:
         with TemporaryDirectory() as folder:
-            digest = write_saved_plan(
-                written := Path(folder, "plan.json"), head, divided.rows(basis.source.directory)
-            )
-            # A plan that is listed can be read, so that any machine can merge or abandon its
-            # shards.
-            await publish_bytes(
-                listing.objects, plan_key(digest), await asyncio.to_thread(written.read_bytes)
-            )
+            written = Path(folder, "plan.json")
+            digest = write_saved_plan(written, head, divided.rows(basis.source.directory))
+            content = await asyncio.to_thread(written.read_bytes)
+        # A plan that is listed can be read, so that any machine can merge or abandon its shards.
+        await publish_bytes(listing.objects, plan_key(digest), content)
         before(digest)
         try:
             await listing.add(digest)
@@ -140,16 +136,16 @@ async def _written(
 
 
 async def _take_back_unlisted(journal: Journal, listing: Listing) -> None:
-    """Forget a plan that was noted and never listed: no shard of it can run, and another machine
-    may have divided.
+    """Forget a plan that was noted and never listed.
 
-    Raises ``RunDirectoryError`` and ``ObjectStoreError``.
+    No shard of it can run, and another machine may have divided. Raises ``RunDirectoryError`` and
+    ``ObjectStoreError``.
     """
     outstanding = outstanding_shards(journal)
-    if (
-        outstanding is not None
-        and (await read_list(listing.objects)).of(outstanding.plan_digest) is None
-    ):
+    if outstanding is None:
+        return
+    listed = await read_list(listing.objects)
+    if listed.of(outstanding.plan_digest) is None:
         note_shards(journal, outstanding.before)
 
 
@@ -159,8 +155,9 @@ def _account_of(journal: Journal) -> PlanAccount:
     The key may have been renewed since its shards were set aside.
     """
     outstanding = outstanding_shards(journal)
-    known = None if outstanding is None else outstanding.fingerprint
-    fingerprint = known or journal.remembered_key() or ""
+    fingerprint = journal.remembered_key() or ""
+    if outstanding is not None:
+        fingerprint = outstanding.fingerprint or fingerprint
     return PlanAccount(fingerprint, journal.newest_gateway_job(), journal.newest_gateway_asset())
 
 
@@ -171,8 +168,7 @@ async def _resume_earlier_runs(
     settings: Settings,
     store: OutputStore,
 ) -> None:
-    """Store the plan's jobs in the main run directory, as a run does, and restore what its journal
-    has lost."""
+    """Store the plan's jobs in the main run directory, and restore what its journal has lost."""
     read, terms = plan.read, plan.read.basis.terms
     is_free = outstanding_shards(journal) is None  # otherwise the jobs of that plan have to stay
     if is_free:
@@ -210,6 +206,7 @@ def _nothing_to_run(
             f"no job can start: {blocked.message}", hint=blocked.hint or "raise the budget"
         )
     return NothingToDivideError(
-        f"the budget is not enough for any job beside the {format_credits(summary.held)} credits that are held",
+        f"the budget is not enough for any job beside the {format_credits(summary.held)} credits"
+        " that are held",
         hint="raise the budget: --budget N; or add --probe, which waits for refunds of failed jobs",
     )

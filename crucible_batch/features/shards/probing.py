@@ -1,15 +1,17 @@
-"""``plan --probe``: the purchases before a plan is divided, so that its shards know each price and
-upload no image.
+"""``plan --probe``: the purchases before a plan is divided.
+
+Its shards then know each price, and upload no image.
 
 Ordinary runs in the main run directory, one after another; each is chosen by what the journal has
 after the one before:
 
-1. A run that starts no job. It finishes what an earlier run left in flight, and the journal has the plan then.
-2. Runs that buy one job of each shape without a price, in manifest order. If the gateway refuses one or doesn't accept
-   it, the next job of its shape takes its place, up to five times. If no job fits beside the refunds of failed ones,
-   the next job is bought, too: its run waits for them.
-3. Runs that upload the missing images of the jobs that are going to be admitted, each by the first job that needs it.
-   These jobs are not submitted.
+1. A run that starts no job. It finishes what an earlier run left in flight, and the journal has the
+   plan then.
+2. Runs that buy one job of each shape without a price, in manifest order. If the gateway refuses
+   one or doesn't accept it, the next job of its shape takes its place, up to five times. If no job
+   fits beside the refunds of failed ones, the next job is bought, too: its run waits for them.
+3. Runs that upload the missing images of the jobs that are going to be admitted, each by the first
+   job that needs it. These jobs are not submitted.
 
 The first run that has to be continued is the last one: the same command begins with what it left.
 """
@@ -17,8 +19,9 @@ The first run that has to be continued is the last one: the same command begins 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -30,7 +33,7 @@ from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.outcome import PRECEDENCE
 from crucible_batch.core.plan import InputImage, PlannedJob
-from crucible_batch.core.prices import UPLOAD, PriceBook, Shape, shape_of
+from crucible_batch.core.prices import PriceBook, Shape, shape_of
 from crucible_batch.core.progress import Observer
 from crucible_batch.engine.listed_assets import ListedAssets
 from crucible_batch.errors import DeadlineError, ExitCode, UserError
@@ -92,12 +95,12 @@ async def probe(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> ProbeResult | None:
-    """Buy and upload what the shards of a plan have to know, before ``plan_request`` with the same
-    arguments.
+    """Buy and upload what the shards of a plan have to know.
 
-    Returns None, and spends nothing, if shards of the run directory are not merged yet. Raises
-    ``UserError`` before anything is spent if the plan can't be divided or saved to ``save_to``, and
-    otherwise as ``run`` does.
+    ``plan_request`` comes after it, with the same arguments. Nothing is notified: the run that the
+    plan is for comes later. Returns None, and spends nothing, if shards of the run directory are
+    not merged yet. Raises ``UserError`` before anything is spent if the plan can't be divided or
+    saved to ``save_to``, and otherwise as ``run`` does.
     """
     check_request(request)
     settings = settings or current_settings()
@@ -106,57 +109,30 @@ async def probe(
     require_key(settings, request.manifest)
     manifest = read_source(request)
     terms = run_terms(manifest, request)
-    if request.of(DivisionOptions).shards is None:
+    shards = request.of(DivisionOptions).shards
+    if shards is None:
         raise UserError(
             "--probe is for a plan that is divided into shards",
             hint="add --shards N, or omit --probe",
         )
     check_sharding(request, manifest, terms, save_to)
-    shards = noted_in(run_directory(request.out_dir, terms))
-    if shards is not None and shards.missing:
+    noted = noted_in(run_directory(request.out_dir, terms))
+    if noted is not None and noted.missing:
         return None
-    return await run_probe(
-        request,
-        manifest,
-        handle_signals=handle_signals,
-        observer=observer,
-        settings=settings,
-        transport=transport,
-    )
-
-
-async def run_probe(
-    request: RunRequest,
-    manifest: Manifest,
-    *,
-    settings: Settings,
-    handle_signals: bool = False,
-    observer: Observer | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> ProbeResult:
-    """Buy a job of each shape without a price, and upload the missing images of the jobs that its
-    shards may buy.
-
-    The request needs a budget, and the number of shards. Nothing is notified: the run that the plan
-    is for comes later. Raises as ``run`` does.
-    """
     # The deadline and the choice are those of all runs together.
     request = with_pace_of(manifest, request)
-    shards = request.of(DivisionOptions).shards
-    assert shards is not None
-    deadline, choice = Deadline(request.deadline_s), ProbeChoice(request.job_filter, shards)
-    codes: list[ExitCode] = []
+    deadline = Deadline(request.deadline_s)
 
-    async def step(names: frozenset[str], *, uploads_only: bool = False) -> RunResult:
+    async def run(names: frozenset[str], uploads_only: bool) -> RunResult:
         deadline.check()
-        job_filter = replace(request.job_filter, names=names)
-        result = await run_request(
-            replace(
-                request,
-                job_filter=job_filter,
-                uploads_only=uploads_only,
-                deadline_s=deadline.left_s,
-            ),
+        chosen = replace(
+            request,
+            job_filter=replace(request.job_filter, names=names),
+            uploads_only=uploads_only,
+            deadline_s=deadline.left_s,
+        )
+        return await run_request(
+            chosen,
             kind_of_probe,
             manifest=manifest,
             handle_signals=handle_signals,
@@ -164,23 +140,41 @@ async def run_probe(
             settings=settings,
             transport=transport,
         )
-        codes.append(result.exit_code)
-        return result
 
-    result = await step(frozenset())
-    directory = result.run_dir
+    async def listed() -> ListedAssets:
+        async with gateway_for(settings, transport=transport) as gateway:
+            found = ListedAssets(gateway)
+            await found.read()
+        return found
+
+    choice = ProbeChoice(request.job_filter, shards)
+    return await _runs(choice, run, listed, partial(_budget_of, request, manifest, settings))
+
+
+async def _runs(
+    choice: ProbeChoice,
+    run: Callable[[frozenset[str], bool], Awaitable[RunResult]],
+    listed: Callable[[], Awaitable[ListedAssets]],
+    budget_of: Callable[[Path], Credits],
+) -> ProbeResult:
+    """Run what is chosen, until nothing is or a run has to be continued.
+
+    ``run`` gets the names of jobs, and whether only their images are uploaded.
+    """
+    result = await run(frozenset(), False)
+    directory, codes = result.run_dir, [result.exit_code]
     try:
         while codes[-1] in _MAY_GO_ON:
-            budget = _budget_of(request, manifest, settings, directory)
-            if names := _to_buy(choice, directory, budget):
-                result = await step(names)
-                continue
-            async with gateway_for(settings, transport=transport) as gateway:
-                await (listed := ListedAssets(gateway)).read()
-            names = _to_prepare(choice, directory, budget, listed)
+            budget = budget_of(directory)
+            uploads_only = False
+            names = _to_buy(choice, directory, budget)
+            if not names:
+                uploads_only = True
+                names = _to_prepare(choice, directory, budget, await listed())
             if not names:
                 break
-            result = await step(names, uploads_only=True)
+            result = await run(names, uploads_only)
+            codes.append(result.exit_code)
     except DeadlineError:  # between two runs, so that it stopped none of them
         codes.append(ExitCode.STOPPED)
     worst = next((code for code in PRECEDENCE if code in codes), ExitCode.OK)
@@ -193,7 +187,9 @@ def _budget_of(
     """Return the budget that the plan could be divided within now."""
     terms = run_terms(manifest, request)
     period = preview(manifest, settings, directory, terms, request.budget)
-    return (terms.budget or ZERO) if period is None else period.budget
+    if period is None:
+        return terms.budget or ZERO
+    return period.budget
 
 
 def _to_buy(choice: ProbeChoice, directory: Path, budget: Credits) -> frozenset[str]:
@@ -216,10 +212,10 @@ def _to_prepare(
 
 @dataclass(slots=True)
 class ProbeChoice:
-    """The choice of a probe's jobs by name, for one run after another, among those that ``chosen``
-    takes.
+    """The choice of a probe's jobs by name, for one run after another.
 
-    ``is_complete``: no price is missing, nothing is left to choose, and nothing is missing.
+    They are among those that ``chosen`` takes. ``is_complete``: no price is missing, nothing is
+    left to choose, and nothing is missing.
     """
 
     chosen: JobFilter
@@ -234,8 +230,7 @@ class ProbeChoice:
     def to_buy(
         self, jobs: Iterable[tuple[PlannedJob, Job]], ledger: Ledger, left: Credits
     ) -> frozenset[str]:
-        """Return one job of each shape without a price, and the jobs that an earlier run left
-        between two attempts.
+        """Return one job of each shape without a price, and those that are between two attempts.
 
         Without such jobs, the first one to be divided if it doesn't fit beside refunds: its run
         waits for them.
@@ -243,9 +238,8 @@ class ProbeChoice:
         prices, next_new = ledger.prices, None
         first: dict[Shape, str] = {}  # the job that would be bought to learn the price of its shape
         unfinished: set[str] = set()  # jobs between two attempts
-        waiting: set[Shape] = (
-            set()
-        )  # shapes of which a job was bought, or may have been, without a price so far
+        # Shapes of which a job was bought, or may have been, without a price so far.
+        waiting: set[Shape] = set()
         unpriced: set[Shape] = set()  # shapes of jobs that are to be divided, without a price
         for planned, job in self._taken(jobs):
             shape, name, is_tried = shape_of(planned), planned.name, planned.name in self._tried
@@ -268,7 +262,8 @@ class ProbeChoice:
         names = frozenset(unfinished.union(first[shape] for shape in shapes))
         if not names and next_new is not None and ledger.held_for_refunds:
             need = Need.of(HoldRequest(shape_of(next_new)), prices)
-            names = names if need.fits(left) else frozenset({next_new.name})
+            if not need.fits(left):
+                names = frozenset({next_new.name})
         self._tried |= names
         return names
 
@@ -280,12 +275,11 @@ class ProbeChoice:
         prices: PriceBook,
         left: Credits,
     ) -> frozenset[str]:
-        """Return the jobs that upload the missing images of the admitted jobs; none as long as a
-        price is unknown.
+        """Return the jobs that upload the missing images of the admitted jobs.
 
-        ``phases`` are those of the images by the journal, and ``is_listed``: whether the gateway
-        lists one. ``left`` is what is left of the budget. While the price of an upload is unknown,
-        one job is returned.
+        There are none as long as a price is unknown. ``phases`` are those of the images by the
+        journal, and ``is_listed``: whether the gateway lists one. ``left`` is what is left of the
+        budget.
         """
         if not self._has_prices:
             return frozenset()
@@ -315,18 +309,17 @@ class ProbeChoice:
         ]
         self.is_complete = not needed
         if any(name in self._tried for name, _ in needed):
-            return (
-                frozenset()
-            )  # neither prepared nor failed: its run has the reason why it can't be
-        if prices.expected(UPLOAD) is None and prices.upload_ceiling is None:
-            del needed[1:]
+            # It is neither prepared nor failed: its run has the reason why it can't be.
+            return frozenset()
         names = self._one_for_each_image(needed)
         self._tried |= names
         return names
 
     def _one_for_each_image(self, needed: Iterable[tuple[str, frozenset[str]]]) -> frozenset[str]:
-        """Return the first job that needs each image; each job that needs one which an earlier run
-        didn't upload."""
+        """Return the first job that needs each image.
+
+        If an earlier run didn't upload an image, each job that needs it.
+        """
         names: set[str] = set()
         covered: set[str] = set()
         for name, missing in needed:

@@ -1,5 +1,6 @@
-"""The run of one shard of a divided plan, in a run directory of its own, with its allowance as the
-budget.
+"""The run of one shard of a divided plan, in a directory of its own.
+
+Its budget is the shard's allowance.
 
 The jobs are those of the plan: tables and prompts aren't read again, and an input image only to be
 uploaded.
@@ -85,9 +86,7 @@ def shard_run(request: RunRequest, parts: Parts) -> RunKind:
 
 
 class ShardJobs:
-    """The jobs of one shard, as ``JobSource`` describes: those of the plan, in a directory of their
-    own.
-    """
+    """The jobs of one shard, as ``JobSource`` describes: those of the plan."""
 
     may_delete_images = False
 
@@ -102,8 +101,10 @@ class ShardJobs:
         self._state = LogState()
 
     def refuse(self) -> None:
-        """Raise ``RunDirectoryError`` if a merge has ended the shard, perhaps while the gateway was
-        awaited."""
+        """Raise ``RunDirectoryError`` if a merge has ended the shard.
+
+        That may be while the gateway was awaited.
+        """
         _refuse_if_merged(self._plan, self._shard)
 
     async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
@@ -126,8 +127,10 @@ class ShardJobs:
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[Journal]:
-        """Open the journal; one in an object store is made again of its log if another machine has
-        continued it."""
+        """Open the journal.
+
+        One in an object store is made again of its log if another machine has continued it.
+        """
         context, plan, shard = self._context, self._plan, self._shard
         directory = context.directory
         _check_directory(directory, plan, shard)
@@ -169,8 +172,10 @@ async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasi
 
 
 def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
-    """Raise ``RunDirectoryError`` if the main run directory is here and the shard's allowance was
-    returned to it."""
+    """Raise ``RunDirectoryError`` if the shard's allowance was returned.
+
+    That is known where the main run directory is.
+    """
     directory = main_directory(plan)
     outstanding = noted_in(directory)
     if outstanding is None:
@@ -178,7 +183,10 @@ def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
     if outstanding.plan_digest != plan.digest:
         why = f"{directory} was divided again since {plan.path} was made, so its shards are over"
     elif shard.number in outstanding.merged:
-        why = f"shard {shard} was merged into {directory} already, and what is left of its allowance was returned"
+        why = (
+            f"shard {shard} was merged into {directory} already, and what is left of its allowance"
+            " was returned"
+        )
     else:
         return
     raise RunDirectoryError(
@@ -187,25 +195,21 @@ def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
 
 
 def _check_directory(directory: Path, plan: SavedPlan, shard: ShardId) -> None:
-    """Raise ``RunDirectoryError`` if the directory is that of another shard, or of a run that is
-    not of a shard."""
+    """Raise ``RunDirectoryError`` if the directory is that of another run than the shard's."""
     if not Journal.exists(directory):
         return
     with Journal.read(directory) as journal:
         if not journal.is_created():
             return
         own = noted_shard(journal)
-        is_fresh = (
-            own is None
-            and not journal.planned()
-            and not journal.last_number()
-            and not journal.is_begun()
-        )
-    if is_fresh or (own is not None and (own.plan_digest, own.shard) == (plan.digest, shard)):
+        is_fresh = not (journal.planned() or journal.last_number() or journal.is_begun())
+    if own == ShardOf(plan.digest, shard) or (own is None and is_fresh):
         return
-    other = "a run that is not of a shard" if own is None else f"shard {own.shard} of another plan"
-    if own is not None and own.plan_digest == plan.digest:
+    other = "a run that is not of a shard"
+    if own is not None:
         other = f"shard {own.shard}"
+        if own.plan_digest != plan.digest:
+            other += " of another plan"
     raise RunDirectoryError(
         f"{directory} is the directory of {other}",
         hint="omit --out-dir, or give each shard a directory of its own",
@@ -213,9 +217,7 @@ def _check_directory(directory: Path, plan: SavedPlan, shard: ShardId) -> None:
 
 
 def _begin(journal: Journal, plan: SavedPlan, shard: ShardId, rows: ShardRows, now: float) -> None:
-    """Note the shard, and store which images are at the gateway: the first events of its journal,
-    once.
-    """
+    """Note the shard and the images at the gateway: the first events of its journal, once."""
     if journal.last_number():
         return
     note_shard(journal, ShardOf(plan.digest, shard))
@@ -251,7 +253,8 @@ class ShardRows:
             yield self._planned(row)
         if count != self._plan.head.shards[self._shard.number - 1].jobs:
             raise SavedPlanError(
-                f"{self._plan.path} has {count} jobs of shard {self._shard}, and its head states another number",
+                f"{self._plan.path} has {count} jobs of shard {self._shard}, and its head states"
+                " another number",
                 hint="create it again; saved plans can't be edited",
             )
 
@@ -268,10 +271,8 @@ class ShardRows:
         if identity != row.identity:
             raise self._broken(row, "has another identity than its content")
         if not may_hold_output(output_path(row.output, 0, ".png").as_posix()):
-            raise self._broken(
-                row,
-                f"would be saved outside of the run directory or as one of its own files: {row.output!r}",
-            )
+            why = "would be saved outside of the run directory or as one of its own files"
+            raise self._broken(row, f"{why}: {row.output!r}")
         return PlannedJob(
             position=row.position,
             identity=row.identity,
@@ -304,7 +305,8 @@ class ShardRows:
     def _broken(self, row: ShardRow, why: str) -> SavedPlanError:
         return SavedPlanError(
             f"{self._plan.path} is not a valid saved plan: job {row.name!r} {why}",
-            hint="create it again with crucible-batch plan MANIFEST --shards N -o PLAN; saved plans can't be edited",
+            hint="create it again with crucible-batch plan MANIFEST --shards N -o PLAN; saved plans"
+            " can't be edited",
         )
 
 
@@ -312,7 +314,7 @@ def merge_command(request: RunRequest) -> str:
     """Return the command that merges the shards of the plan that a shard is of."""
     plan, shard = shard_of(request)
     main, own = main_location(plan), shard_directory(plan, shard)
-    chosen = own if request.out_dir is None else request.out_dir
+    chosen = request.out_dir or own
     if plan_outputs_url(plan) is not None or os.path.realpath(chosen) == os.path.realpath(own):
         return shell_command("merge", main)
     return shell_command("merge", chosen, "--out-dir", main)
@@ -324,8 +326,8 @@ def explain_shard(request: RunRequest, error: ErrorInfo) -> ErrorInfo:
         return error
     _, shard = shard_of(request)
     hint = (
-        f"this is the allowance of shard {shard}; what it leaves is admitted by the next plan of the run,"
-        f" once all shards have ended and are merged: {merge_command(request)}"
+        f"this is the allowance of shard {shard}; what it leaves is admitted by the next plan of"
+        f" the run, once all shards have ended and are merged: {merge_command(request)}"
     )
     return replace(error, hint=hint)
 
@@ -354,6 +356,8 @@ class ShardPlan:
         summary = await summarise(
             draft, of_shard, directory, gateway, choice=request.choice, all_rows=call.all_rows
         )
-        blocked = None if summary.blocked is None else explain_shard(request, summary.blocked)
         # No other budget is possible, so none is proposed.
-        return replace(summary, digest=plan.digest, enough=None, blocked=blocked)
+        summary = replace(summary, digest=plan.digest, enough=None)
+        if summary.blocked is not None:
+            summary = replace(summary, blocked=explain_shard(request, summary.blocked))
+        return summary

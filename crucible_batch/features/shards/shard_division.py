@@ -9,7 +9,7 @@ reserve of its jobs once, so that its last job can still be held.
     job's shard     cost and added reserve             decision
     any             the price is above its ceiling     not admitted; later jobs are not affected
     open or not     fit                                admitted; the shard is open from then on
-    open or not     don't fit, but in an open shard    admitted to that open shard which has the fewest jobs
+    open or not     don't fit, but in an open shard    admitted to the one which has the fewest jobs
     open or not     don't fit anywhere                 not admitted, and no later job is
 
 Jobs that are not admitted are spread over the shards as well, and blocked there unless the
@@ -42,9 +42,9 @@ _MARGIN_STEP = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """A divided plan. ``numbers`` has the shard of each job, in the order in which the jobs were
-    given.
+    """A divided plan.
 
+    ``numbers`` has the shard of each job, in the order in which the jobs were given.
     ``is_admitted`` has 1 for each job that its shard's allowance is expected to be enough for, and
     else 0. ``missing`` are the digests of images that admitted jobs need and that are not at the
     gateway: they must be uploaded first.
@@ -57,9 +57,7 @@ class Division:
 
     @property
     def left_out(self) -> int:
-        """The number of jobs in no shard: they are not admitted, and need images that are not
-        uploaded.
-        """
+        """The number of jobs in no shard: not admitted, and with images that are not uploaded."""
         return sum(number == NO_SHARD for number in self.numbers)
 
 
@@ -96,18 +94,18 @@ class Divider:
         Each price must be known or have a ceiling.
         """
         own = self._shards[len(self._numbers) % len(self._shards)]
+        request = HoldRequest(shape, len(missing))
         shard = None
-        if (
-            not self._is_closed
-            and price_above_ceiling(HoldRequest(shape, len(missing)), self._prices) is None
-        ):
+        if not self._is_closed and price_above_ceiling(request, self._prices) is None:
             shard = self._admit(own, shape, missing)
-        is_admitted = shard is not None
-        number = shard.number if shard is not None else NO_SHARD if missing else own.number
-        if number != NO_SHARD:
-            self._shards[number - 1].jobs += 1
-        self._numbers.append(number)
-        self._is_admitted.append(is_admitted)
+        self._is_admitted.append(shard is not None)
+        if shard is None and not missing:
+            shard = own
+        if shard is None:
+            self._numbers.append(NO_SHARD)
+        else:
+            shard.jobs += 1
+            self._numbers.append(shard.number)
 
     def divide(self) -> Division:
         """Return the division, with what is left over as margin."""
@@ -119,11 +117,14 @@ class Divider:
         return Division(shards, self._numbers, self._is_admitted, tuple(self._missing))
 
     def _admit(self, own: _Shard, shape: Shape, missing: Set[str]) -> _Shard | None:
-        """Admit a job to its own shard, or to an open one; None if it fits nowhere, and then no
-        later job is."""
+        """Admit a job to its own shard, or to an open one; return that shard.
+
+        If it fits nowhere, neither it nor a later job is admitted.
+        """
         need = Need.of(HoldRequest(shape, len(missing - self._missing.keys())), self._prices)
         cost, reserve = need.expected, max(ZERO, need.least - need.expected)
-        if (shard := self._fitting(own, cost, reserve)) is None:
+        shard = self._fitting(own, cost, reserve)
+        if shard is None:
             self._is_closed = True
             return None
         self._unassigned -= shard.increase(cost, reserve)
@@ -145,8 +146,9 @@ class Divider:
         return min(fitting, key=lambda shard: (shard.jobs, shard.number), default=None)
 
     def _add_margins(self) -> None:
-        """Divide what is left over evenly, up to one bound each: with it, jobs needn't be submitted
-        one at a time.
+        """Divide what is left over evenly, up to one bound each.
+
+        With it, jobs needn't be submitted one at a time.
         """
         if not self._open:
             return

@@ -1,5 +1,6 @@
-"""The merge of shards whose run is in an object store: their journals are brought here, and their
-logs are closed.
+"""The merge of shards whose run is in an object store.
+
+Their journals are brought here, and their logs are closed.
 
 Outputs have their final names already, so none is moved. The main run directory is the local
 directory of the run.
@@ -56,11 +57,10 @@ class StoredShards:
     earlier: tuple[str, ...] = ()
 
     def close(self, choice: MergeChoice) -> None:
-        """Close the logs of the shards that are merged or abandoned: nothing more is bought for
-        them. May be repeated.
+        """Close the logs of the shards that are merged or abandoned.
 
-        Blocking. Raises ``ShardTakenError`` if one was continued since it was brought, and
-        ``ObjectStoreError``.
+        Nothing more is bought for them. May be repeated. Blocking. Raises ``ShardTakenError`` if
+        one was continued since it was brought, and ``ObjectStoreError``.
         """
         in_thread(self._close(choice.found, "merged"))
         in_thread(self._close(choice.abandoned, "abandoned"))
@@ -80,15 +80,14 @@ class StoredShards:
 
 
 def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, ObjectUrl] | None:
-    """Return the local main run directory of a run in an object store, and its URL; None if no
-    directory is of one.
+    """Return the local main run directory of a run in an object store, and its URL.
 
-    Raises ``UserError`` if other directories are given beside it.
+    None if no directory is of one. Raises ``UserError`` if other directories are given beside it.
     """
-    given = run_dirs if out_dir is None else (*run_dirs, out_dir)
-    # Where the journal of the main run was lost, those of its shards have the URL.
-    found = (unknown_shards(path, None)[0] if is_lost(path) else path for path in given)
-    urls = [ObjectUrl.parse(path) or directory_outputs_url(path) for path in found]
+    given = list(run_dirs)
+    if out_dir is not None:
+        given.append(out_dir)
+    urls = [ObjectUrl.parse(path) or directory_outputs_url(_with_journal(path)) for path in given]
     url = next((url for url in urls if url is not None), None)
     if url is None:
         return None
@@ -98,6 +97,13 @@ def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, Objec
             hint=f"name nothing else: {shell_command('merge', str(url))}",
         )
     return state_directory_of(url), url
+
+
+def _with_journal(directory: Path) -> Path:
+    """Return the run directory; if its journal was lost, that of one of its shards."""
+    if is_lost(directory):
+        return unknown_shards(directory, None)[0]
+    return directory
 
 
 def bring_shards(main: Path, url: ObjectUrl, *, now: float) -> StoredShards:
@@ -135,8 +141,7 @@ async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredSh
 
 
 def _waiting_plan(main: Path, store: ObjectOutputStore, listed: PlanList) -> str | None:
-    """Return the plan whose shards are to be merged: that of the journal, else the one that is
-    listed.
+    """Return the plan whose shards are to be merged: the journal's, else the listed one.
 
     If all are merged, that of the journal as long as the store doesn't have that noted. Raises
     ``RunDirectoryError`` if no plan waits, and the journal has no note of one.
@@ -160,8 +165,8 @@ def _refuse_deleted(logs: Iterable[ShardLog], main: Path) -> None:
     for log in logs:
         if not log.closed:
             raise RunDirectoryError(
-                f"the log of shard {log.shard} in {log.objects.url} was deleted: the shard was merged"
-                " on another machine, and the journal here has nothing of it",
+                f"the log of shard {log.shard} in {log.objects.url} was deleted: the shard was"
+                " merged on another machine, and the journal here has nothing of it",
                 hint=f"move {main} away; the next run restores what was bought from the receipts"
                 " in the store",
             )
@@ -194,14 +199,16 @@ def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, 
 
 
 def refuse_unfinished(shards: Iterable[ShardDirectory]) -> None:
-    """Raise ``UserError`` if the newest run of a shard has no end: it was killed, or is running on
-    another machine.
+    """Raise ``UserError`` if the newest run of a shard has no end.
+
+    It was killed, or is running on another machine.
     """
     for shard in shards:
         if shard.ending is None:
             command = shell_command("run", "PLAN", "--shard", str(shard.found.shard))
             raise UserError(
-                f"shard {shard.found.shard} of plan {shard.found.plan_digest[:8]} has not ended: it was killed, or is"
-                " running on another machine",
-                hint=f"wait for its end; or run it again on any machine, which continues it: {command}",
+                f"shard {shard.found.shard} of plan {shard.found.plan_digest[:8]} has not ended: it"
+                " was killed, or is running on another machine",
+                hint="wait for its end; or run it again on any machine, which continues it:"
+                f" {command}",
             )

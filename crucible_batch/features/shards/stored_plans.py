@@ -15,16 +15,16 @@ from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 
 
 async def publish_plan(objects: ObjectPort, plan: SavedPlan) -> None:
-    """List a divided plan, and put it into the store: in this order, so that no shard runs that
-    isn't listed.
+    """List a divided plan, and put it into the store.
 
-    May be repeated. Raises ``RunDirectoryError`` if all of its shards are merged: their logs may be
-    deleted by now. Also raises as ``list_plan`` does, and ``RunDirectoryError`` if another object
-    is there.
+    In this order, so that no shard runs that isn't listed. May be repeated. Raises
+    ``RunDirectoryError`` if all of its shards are merged: their logs may be deleted by now. Also
+    raises as ``list_plan`` does, and ``RunDirectoryError`` if another object is there.
     """
     if (await list_plan(objects, plan.digest)).merged:
         raise RunDirectoryError(
-            f"all shards of plan {plan.digest[:8]} are merged, and what was left of their allowances was returned",
+            f"all shards of plan {plan.digest[:8]} are merged, and what was left of their"
+            " allowances was returned",
             hint="make a new plan for the jobs that are left: crucible-batch plan MANIFEST",
         )
     content = await asyncio.to_thread(plan.path.read_bytes)
@@ -55,7 +55,8 @@ async def list_plan(objects: ObjectPort, digest: str, *, after: int | None = Non
     """
     while True:  # each round, another machine has added an entry
         listed = await read_list(objects)
-        if (known := listed.of(digest)) is not None:
+        known = listed.of(digest)
+        if known is not None:
             return known
         if listed.unmerged:
             raise ShardsUnknownError(objects.url, objects.address(plan_key(listed.unmerged[0])))
@@ -71,9 +72,7 @@ async def list_plan(objects: ObjectPort, digest: str, *, after: int | None = Non
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is needed to list a plan: the store, and the list's last entry before its budget was
-    known.
-    """
+    """The store, and the list's last entry before the budget of a new plan was known."""
 
     objects: ObjectPort
     after: int
@@ -105,7 +104,16 @@ async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPla
 
     Raises ``RunDirectoryError``, ``SavedPlanError`` and ``OSError``.
     """
-    await fetch_file(objects, plan_key(digest), target)
+    if not await asyncio.to_thread(target.is_file):
+        key = plan_key(digest)
+        content = await objects.read(key)
+        if content is None:
+            raise RunDirectoryError(
+                f"{objects.address(key)} is missing, and shards of it are not merged",
+                hint="restore it, or run one of its shards with the plan's file, which stores the"
+                " plan again",
+            )
+        await asyncio.to_thread(_write, target, content)
     plan = await asyncio.to_thread(read_saved_plan, target)
     if plan.digest != digest:
         raise RunDirectoryError(
@@ -113,22 +121,6 @@ async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPla
             hint="move it away, then repeat the command",
         )
     return plan
-
-
-async def fetch_file(objects: ObjectPort, key: str, target: Path) -> None:
-    """Bring an object to a local file, unless that is there.
-
-    Raises ``RunDirectoryError`` and ``OSError``.
-    """
-    if await asyncio.to_thread(target.is_file):
-        return
-    content = await objects.read(key)
-    if content is None:
-        raise RunDirectoryError(
-            f"{objects.address(key)} is missing, and shards of it are not merged",
-            hint="restore it, or run one of its shards with the plan's file, which stores the plan again",
-        )
-    await asyncio.to_thread(_write, target, content)
 
 
 def _write(target: Path, content: bytes) -> None:

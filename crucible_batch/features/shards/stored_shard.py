@@ -44,25 +44,27 @@ async def read_open(log: ShardLog) -> LogState:
     state = await log.read()
     if state.closed:
         raise RunDirectoryError(
-            f"shard {log.shard} of {log.objects.url} was {state.closed}, and its allowance was returned",
+            f"shard {log.shard} of {log.objects.url} was {state.closed}, and its allowance was"
+            " returned",
             hint="make a new plan for the jobs that are left: crucible-batch plan MANIFEST",
         )
     return state
 
 
 def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> None:
-    """Set the local journal aside unless it has all that the log has. The caller holds the
-    directory's lock.
+    """Set the local journal aside unless it has all that the log has.
 
-    Raises ``RunDirectoryError`` if the local journal has runs and there is no log.
+    The caller holds the directory's lock. Raises ``RunDirectoryError`` if the local journal has
+    runs and there is no log.
     """
     if not Journal.exists(directory) or is_current(directory, state):
         return
     if not state.position:
         raise RunDirectoryError(
-            f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it is another store, or"
-            " its objects were deleted",
-            hint="check the variables of the endpoint and the account, or restore the objects; nothing was spent",
+            f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it"
+            " is another store, or its objects were deleted",
+            hint="check the variables of the endpoint and the account, or restore the objects;"
+            " nothing was spent",
         )
     set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
 
@@ -90,14 +92,13 @@ def restore_rows(journal: Journal, state: LogState) -> None:
 async def take_log(
     journal: Journal, log: ShardLog, state: LogState, store: OutputStore
 ) -> LoggedJournal:
-    """Continue the log with what the local journal has more. From then on, no other process can add
-    to it.
+    """Continue the log with what the local journal has more.
 
-    Raises ``ShardTakenError`` if another process was faster, and ``ObjectStoreError``.
+    From then on, no other process can add to it. Raises ``ShardTakenError`` if another process was
+    faster, and ``ObjectStoreError``.
     """
     note_url(journal, store)
-    journal.note(
-        _WRITERS, f"{state.writer} {log.writer}".strip()
-    )  # before the entry: it may be killed after that
+    # Before the entry: the process may be killed after that.
+    journal.note(_WRITERS, f"{state.writer} {log.writer}".strip())
     await log.append(rows_after(journal, state.last))
     return LoggedJournal(journal, log)

@@ -11,13 +11,12 @@ from crucible_batch.cli.ending import show_ending
 from crucible_batch.cli.render.summary import group_failures, head_json
 from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, fact, say_sentence, working
-from crucible_batch.core.redaction import clean_path, listed
+from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import UserError
+from crucible_batch.features.shards.merge_rule import shards_text
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.runs.running import RunResult
 from crucible_batch.runs.status import read_status
-
-_NUMBERS_SHOWN = 12
 
 
 def read_abandoned(values: Sequence[str]) -> list[int] | Literal["all"]:
@@ -71,15 +70,12 @@ def merge_and_show(
 def _headline(result: MergeResult) -> str:
     if result.is_repeated:
         return "all shards were merged before"
-    parts = [f"{_shards(result.merged)} merged"] if result.merged else []
-    parts += [f"{_shards(result.abandoned)} abandoned"] if result.abandoned else []
+    parts = []
+    if result.merged:
+        parts.append(f"{shards_text(result.merged)} merged")
+    if result.abandoned:
+        parts.append(f"{shards_text(result.abandoned)} abandoned")
     return ", ".join(parts) or "the merge of the shards is finished"
-
-
-def _shards(numbers: Sequence[int]) -> str:
-    return (
-        f"shard{'s' if len(numbers) > 1 else ''} {listed(list(map(str, numbers)), _NUMBERS_SHOWN)}"
-    )
 
 
 def _as_json(result: MergeResult) -> dict[str, Json]:

@@ -62,11 +62,14 @@ class SavedOutputs:
     def __init__(
         self, directory: Path = Path(), journal: Journal | None = None, url: ObjectUrl | None = None
     ) -> None:
-        from crucible_batch.outputs import OutputStore  # noqa: PLC0415 - Pillow, for manifests with stages
+        # It imports Pillow.
+        from crucible_batch.outputs import OutputStore  # noqa: PLC0415
 
         self._journal = journal
         self.url = url
-        self._store = OutputStore(directory) if url is None else None
+        self._store = None
+        if url is None:
+            self._store = OutputStore(directory)
         self._directory = directory.resolve()
 
     def job(self, planned: PlannedJob) -> Job:
@@ -75,8 +78,10 @@ class SavedOutputs:
         return self._journal.job(planned, RetryRule())
 
     def of(self, planned: PlannedJob) -> list[Saved]:
-        """Return the saved outputs of a job, in order, without those at a path where no output can
-        be."""
+        """Return the saved outputs of a job, in order.
+
+        Those at a path where no output can be are left out.
+        """
         if self._journal is None:
             return []
         found = self.job(planned).outputs.values()
@@ -84,8 +89,7 @@ class SavedOutputs:
         return sorted(ours, key=lambda each: each.index)
 
     def owners(self) -> dict[str, OutputKey]:
-        """Return the outputs from which the jobs of the former plan were made, by the identities of
-        these jobs."""
+        """Return the outputs from which the jobs of the former plan were made, by identity."""
         if self._journal is None:
             return {}
         return {
@@ -124,12 +128,11 @@ class _Expected:
 
 
 class DerivedJobs:
-    """The later stages of one plan. It is filled while the plan is made, and continued during the
-    run.
+    """The later stages of one plan.
 
-    ``planner`` and ``expander`` remember the plan's names, paths and identities. ``images`` has the
-    outputs that are input images, by their file; it is shared with the reader that the planner was
-    given.
+    It is filled while the plan is made, and continued during the run. ``planner`` and ``expander``
+    remember the plan's names, paths and identities. ``images`` has the outputs that are input
+    images, by their file; it is shared with the reader that the planner was given.
     """
 
     def __init__(self, manifest: Manifest, run_id: str, saved: SavedOutputs) -> None:
@@ -149,6 +152,7 @@ class DerivedJobs:
         see the planner.
         """
         self._planner: Planner
+        self._journal: Journal
         self.expander = StageExpander(self.outputs_of, self.owners_first)
 
     def begin(self, planner: Planner) -> None:
@@ -199,7 +203,8 @@ class DerivedJobs:
         return sorted(sources, key=is_later)
 
     def _source_file(self, name: str, saved: Saved) -> SourceFile:
-        from crucible_batch.input_images import input_of_output  # noqa: PLC0415 - Pillow, for manifests with images
+        # It imports Pillow.
+        from crucible_batch.input_images import input_of_output  # noqa: PLC0415
 
         file = self._saved.file(saved)
         self._images[file] = input_of_output(file, saved.sha256, saved.byte_size, saved.mime_type)
@@ -279,18 +284,19 @@ class DerivedJobs:
             )
         return tuple(found)
 
-    def derivation(self, journal: Journal) -> RunDerivation:
-        """Return the later stages as the engine of a run sees them."""
-        return RunDerivation(self, journal)
+    def derivation(self, journal: Journal) -> DerivedJobs:
+        """Return the later stages as the engine of a run sees them, whose journal this is."""
+        self._journal = journal
+        return self
 
     # -- during the run
 
     def derive(self, planned: PlannedJob, saved: Saved) -> list[PlannedJob]:
-        """Return the jobs that are made from an output, the first time that it is given. They are
-        not in the plan yet.
+        """Return the jobs that are made from an output, the first time that it is given.
 
-        None are made from a job that left the plan: it is collected, and another may have its name.
-        A job that can't be made is noted with its reason, for the end of the run.
+        They are not in the plan yet. None are made from a job that left the plan: it is collected,
+        and another may have its name. A job that can't be made is noted with its reason, for the
+        end of the run.
         """
         name, known = planned.name, self._planned.get(planned.name)
         if known is None or known.identity != planned.identity:
@@ -332,10 +338,10 @@ class DerivedJobs:
         )
 
     def _lost(self, planned: PlannedJob, saved: Saved) -> PlannedJob:
-        """Return a blocked job in place of one whose file was lost during this run, before its
-        source had all outputs.
+        """Return a blocked job in place of one whose file was lost during this run.
 
-        The next run notices that, and downloads the file again.
+        Its source had not saved all outputs yet. The next run notices that, and downloads the file
+        again.
         """
         identity = placeholder_identity(
             self._manifest.name, self._run_id, planned.name, "lost", saved.path
@@ -347,14 +353,22 @@ class DerivedJobs:
 
     # -- at the end of the run
 
-    def arrange(self, journal: Journal) -> None:
-        """Bring the journal's plan into manifest order, with the jobs that are blocked by their
-        sources."""
+    def arrange(self) -> None:
+        """Bring the journal's plan into manifest order, with the jobs that are blocked.
+
+        If that fails, it stays in the order in which jobs were added.
+        """
+        try:
+            self._arrange(self._journal)
+        except (sqlite3.Error, UserError) as error:
+            logger.warning(
+                "the report's jobs are not in manifest order (%s); the next run restores it", error
+            )
+
+    def _arrange(self, journal: Journal) -> None:
         self._saved = SavedOutputs(journal.path.parents[1], journal, self._saved.url)
         blocked = [*self._blocked, *self._without_source()]
-        real = {
-            planned.name: planned for planned in self._planned.values() if not planned.is_expected
-        }
+        real = {planned.name for planned in self._planned.values() if not planned.is_expected}
         ordered = [
             (self._order_of(planned), planned)
             for planned in journal.plan()
@@ -377,14 +391,16 @@ class DerivedJobs:
         """Return a stage with picks. ``entries`` are those of the plan's jobs, in their order."""
         pick, entry = stage.picks_file or "", stage.entry.index
         before = sum(1 for each in entries if isinstance(each, int) and each < entry)
-        file = Path(os.path.abspath(self._manifest.directory / pick))  # noqa: PTH100 - links are not followed here
+        # Links are not followed here.
+        file = Path(os.path.abspath(self._manifest.directory / pick))  # noqa: PTH100
         return PickedStage(
             stage.entry.job.name, stage.pattern, pick, file, before, stage.is_waiting
         )
 
     def _order_of(self, planned: PlannedJob) -> _Order:
-        """Return where a job stands: its entry; then its position, or where its source stands, and
-        the output.
+        """Return where a job stands.
+
+        First by its entry; then by its position, or by the place of its source and the output.
         """
         entry, source = self._entry_of(planned.name), planned.source
         if source is None:
@@ -419,30 +435,6 @@ class DerivedJobs:
                             gone.add(item.name)
                             self._entries[item.name] = stage.entry.index
                             yield replace(item, images={}, obstacle=error)
-
-
-@dataclass(frozen=True, slots=True)
-class RunDerivation:
-    """The later stages of a run, as its engine sees them."""
-
-    derived: DerivedJobs
-    journal: Journal
-
-    def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
-        """Return the jobs that are made from an output, the first time that it is given."""
-        return self.derived.derive(planned, saved)
-
-    def arrange(self) -> None:
-        """Bring the plan into manifest order.
-
-        If that fails, it stays in the order in which jobs were added.
-        """
-        try:
-            self.derived.arrange(self.journal)
-        except (sqlite3.Error, UserError) as error:
-            logger.warning(
-                "the report's jobs are not in manifest order (%s); the next run restores it", error
-            )
 
 
 def derived_jobs(

@@ -1,6 +1,4 @@
-"""An entry of ``jobs`` with ``from``: which outputs of other jobs it takes, and the jobs that it
-makes from them.
-"""
+"""An entry of ``jobs`` with ``from``: the outputs that it takes, and the jobs that it makes."""
 
 from __future__ import annotations
 
@@ -22,11 +20,11 @@ _MOST_UNKNOWN_PICKS = 20
 
 
 class DerivingEntry:
-    """One entry with ``from``, by the jobs above it at the time of the expansion. ``above`` are
-    such entries above it.
+    """One entry with ``from``, by the jobs above it at the time of the expansion.
 
-    ``problems`` are those that all of its jobs share. ``pattern`` and ``picks_file`` are rendered,
-    the latter None if the entry has no ``pick``. ``is_waiting``: there is no picks file yet.
+    ``above`` are such entries above it. ``problems`` are those that all of its jobs share.
+    ``pattern`` and ``picks_file`` are rendered, the latter None if the entry has no ``pick``.
+    ``is_waiting``: there is no picks file yet.
     """
 
     def __init__(
@@ -75,8 +73,9 @@ class DerivingEntry:
         return self._picks is None or self._picks.takes(source.name, index)
 
     def expected(self, source: SourceJob) -> Sequence[int]:
-        """Return the outputs that are expected of a job that has not run: one, unless the picks
-        name others.
+        """Return the outputs that are expected of a job that has not run.
+
+        One, unless the picks name others.
         """
         if self._picks is None:
             return [0]
@@ -89,8 +88,9 @@ class DerivingEntry:
                 yield job
 
     def make(self, source: Source) -> Iterator[MadeJob]:
-        """Yield the jobs of one output: a job, or None and its problems, for each combination and
-        repeat.
+        """Yield the jobs of one output, one for each combination and repeat.
+
+        Each is a job, or None and its problems.
         """
         copy = 0
         for combination in self._combinations:
@@ -108,8 +108,9 @@ class DerivingEntry:
             return ""
 
     def _check_picks(self) -> None:
-        """Add a problem for each pick that names no source: a typo would otherwise be a picture
-        that is missing.
+        """Add a problem for each pick that names no source.
+
+        A typo would otherwise be a picture that is missing.
         """
         if self._picks is None:
             return

@@ -39,35 +39,27 @@ class StageExpander:
     def __init__(self, outputs_of: OutputsOf = _all_expected, order: OrderSources = list) -> None:
         self._outputs_of = outputs_of
         self._order = order
-        self._sources = SourceJobs()
-        self._stages: list[DerivingEntry] = []
+        self.jobs_so_far = SourceJobs()
+        """The jobs that were made, those that are only expected included."""
+        self.stages: list[DerivingEntry] = []
+        """The entries with ``from`` that have been expanded."""
         self._count = 0
         self._context: ExpansionContext
-
-    @property
-    def jobs_so_far(self) -> SourceJobs:
-        """The jobs that were made, those that are only expected included."""
-        return self._sources
-
-    @property
-    def stages(self) -> Sequence[DerivingEntry]:
-        """The entries with ``from`` that have been expanded."""
-        return self._stages
 
     def begin(self, context: ExpansionContext) -> None:
         self._context = context
 
     def note(self, job: JobSpec) -> None:
         self._count += 1
-        self._sources.add(job)
+        self.jobs_so_far.add(job)
 
     def jobs(self, entry: ManifestEntry) -> Iterator[MadeJob]:
         """Yield the jobs of an entry.
 
         ``outputs_of`` is called with names of jobs of entries above.
         """
-        stage = DerivingEntry(self._context, entry, self._sources, self._stages)
-        self._stages.append(stage)
+        stage = DerivingEntry(self._context, entry, self.jobs_so_far, self.stages)
+        self.stages.append(stage)
         yield from ((None, [problem]) for problem in stage.problems)
         for source in self._order(stage.sources):
             outputs = self._outputs_of(source.name)
@@ -89,8 +81,8 @@ class StageExpander:
 
         ``name`` is the job's, which may itself have been made here.
         """
-        for stage in self._stages:
-            source = self._sources.named(name)
+        for stage in self.stages:
+            source = self.jobs_so_far.named(name)
             if source is not None and stage.takes(source, output.index):
                 yield stage, list(self._made(stage, Source(source, output)))
 

@@ -1,12 +1,17 @@
-"""The keys ``from`` and ``pick`` of entries whose jobs are made from outputs of other jobs."""
+"""The keys ``from`` and ``pick`` of entries whose jobs are made from outputs of other jobs.
+
+What makes these jobs is imported when a manifest has such an entry.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import Field
 
 from crucible_batch.errors import Problem
+from crucible_batch.features import load
 from crucible_batch.manifest.field_types import OptionalText
 from crucible_batch.manifest.models import Header, JobEntry
 from crucible_batch.manifest.source_map import SourceNode
@@ -21,20 +26,28 @@ class StageKeys(JobEntry):
     source: OptionalText = Field(
         None,
         alias="from",
-        description="Pattern of the names of jobs of entries above: one job for each of their outputs, as `source` in"
-        " templates, with the output as its `image` unless that is set. A template of `vars` and dates.",
+        description="Pattern of the names of jobs of entries above: one job for each of their"
+        " outputs, as `source` in templates, with the output as its `image` unless that is set. A"
+        " template of `vars` and dates.",
         examples=["draft*"],
     )
     pick: OptionalText = Field(
         None,
-        description="File with the names of the sources to take, one a line: NAME, or NAME/INDEX for one output."
-        " Relative to the manifest. Without the file the entry makes no jobs. Requires `from`.",
+        description="File with the names of the sources to take, one a line: NAME, or NAME/INDEX"
+        " for one output. Relative to the manifest. Without the file the entry makes no jobs."
+        " Requires `from`.",
         examples=["picks.txt"],
     )
 
     @property
     def is_derived(self) -> bool:
         return self.source is not None
+
+    def expander(self) -> Any:
+        return load("stages.expander:StageExpander")()
+
+    def later_jobs(self, *plan: Any) -> Any:
+        return load("stages.derived_jobs:derived_jobs")(*plan)
 
     def problems(self, header: Header, site: SourceNode) -> Iterator[Problem]:
         yield from super().problems(header, site)

@@ -1,5 +1,7 @@
-"""The stages with picks files that a run has noted in its journal, for ``status``, the report and
-``pick``."""
+"""The stages with picks files that a run has noted in its journal.
+
+``status``, the report and ``pick`` read them.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,10 @@ _NAME = "stages"
 
 @dataclass(frozen=True, slots=True)
 class PickedStage:
-    """An entry with ``from`` and ``pick``. ``sources`` is the pattern, ``before`` the number of the
-    plan's jobs above.
+    """An entry with ``from`` and ``pick``.
 
-    ``pick`` is the path of the picks file as in the manifest, ``file`` the absolute one.
+    ``sources`` is the pattern, ``before`` the number of the plan's jobs above. ``pick`` is the path
+    of the picks file as in the manifest, ``file`` the absolute one.
     """
 
     name: str

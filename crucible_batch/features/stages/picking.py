@@ -1,10 +1,10 @@
-"""The picks of a run: which outputs its next stage takes, in the picks file that the manifest
-names.
+"""The picks of a run: which outputs its next stage takes.
+
+They are in the picks file that the manifest names.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,13 +20,13 @@ from crucible_batch.features.stages.note import PickedStage, noted_stages
 from crucible_batch.features.stages.picks import MAX_PICKS_BYTES, parse_pick, parse_picks, pick_text
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import load_manifest
+from crucible_batch.manifest.source_map import nearest
 from crucible_batch.runs.run_journal import local_directory, newest_run
 
 
 @dataclass(frozen=True, slots=True)
 class PicksFile:
-    """A picks file of a run after a command: its entries, and those that the command added and
-    removed.
+    """A picks file of a run after a command, with the entries that were added and removed.
 
     ``stages`` are the names of the entries of the manifest that read it.
     """
@@ -45,8 +45,7 @@ def pick(
     remove: bool = False,
     file: str | Path | None = None,
 ) -> tuple[PicksFile, ...]:
-    """Add names to the picks files of a run, or ``remove`` them; return the files that were
-    written.
+    """Add names to the picks files of a run, or ``remove`` them; return the changed files.
 
     A name is that of a job, or ``NAME/INDEX`` for one of its outputs. ``file`` chooses the picks
     file if the manifest has several that may have a name. Nothing is written if one of the names is
@@ -59,12 +58,12 @@ def pick(
         if file is not None:
             stages = _chosen(stages, file)
         wanted = dict.fromkeys(names)
-        plans = {path: list(wanted) for path in _by_file(stages)}
+        groups = _by_file(stages)
+        plans = {path: list(wanted) for path in groups}
         if not remove:
-            plans = _assigned(journal, stages, wanted)
-    groups = _by_file(stages)
+            plans = _assigned(journal, groups, wanted)
     found = [
-        _changed(path, _names(groups[path]), entries, remove=remove)
+        _changed(path, tuple(stage.name for stage in groups[path]), entries, remove=remove)
         for path, entries in plans.items()
     ]
     if remove:
@@ -143,10 +142,6 @@ def _by_file(stages: Sequence[PickedStage]) -> dict[Path, list[PickedStage]]:
     return found
 
 
-def _names(stages: Sequence[PickedStage]) -> tuple[str, ...]:
-    return tuple(stage.name for stage in stages)
-
-
 def _chosen(stages: Sequence[PickedStage], file: str | Path) -> list[PickedStage]:
     found = [
         stage
@@ -160,9 +155,9 @@ def _chosen(stages: Sequence[PickedStage], file: str | Path) -> list[PickedStage
 
 
 def _assigned(
-    journal: Journal, stages: Sequence[PickedStage], wanted: Mapping[str, None]
+    journal: Journal, groups: Mapping[Path, Sequence[PickedStage]], wanted: Mapping[str, None]
 ) -> dict[Path, list[str]]:
-    """Return the file of each name.
+    """Return the names for each file. ``groups`` are the stages by their files.
 
     Raises ``UserError`` for a name that no stage takes, and if several files do.
     """
@@ -170,7 +165,7 @@ def _assigned(
         path: {
             planned.name: planned for stage in group for planned in stage.candidates(journal.plan())
         }
-        for path, group in _by_file(stages).items()
+        for path, group in groups.items()
     }
     plans: dict[Path, list[str]] = {}
     for text in wanted:
@@ -178,16 +173,17 @@ def _assigned(
         paths = [path for path, known in candidates.items() if name in known]
         if not paths:
             known = list(dict.fromkeys(each for names in candidates.values() for each in names))
-            near = difflib.get_close_matches(name, known, n=1)
+            near = nearest(name, known)
             hint = "no job that may be picked is in the run's plan"
-            if near:
-                hint = f"did you mean {near[0]!r}?"
+            if near is not None:
+                hint = f"did you mean {near!r}?"
             elif known:
                 hint = f"there is {known[0]!r}"
             raise UserError(f"no job that may be picked is named {name!r}", hint=hint)
         if len(paths) > 1:
+            files = ", ".join(path.name for path in paths)
             raise UserError(
-                f"{name!r} may be picked in several files: {', '.join(path.name for path in paths)}",
+                f"{name!r} may be picked in several files: {files}",
                 hint=f"choose one: --file {paths[0].name}",
             )
         outputs = journal.job(candidates[paths[0]][name], RetryRule()).outputs
@@ -251,8 +247,10 @@ def _changed(
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
-    """Add lines by one write at the end, so that of several commands at the same time none undoes
-    another's."""
+    """Add lines by one write at the end.
+
+    Of several commands at the same time, none undoes another's.
+    """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     try:

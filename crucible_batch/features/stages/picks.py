@@ -14,10 +14,9 @@ _COMMENT = "#"  # no safe name begins with it
 
 @dataclass(frozen=True, slots=True)
 class Picks:
-    """The content of a picks file: names of jobs, each with the number of an output, or None for
-    all of its outputs.
+    """The content of a picks file: names of jobs, each with the numbers of its outputs.
 
-    ``lines`` has the line of each, for messages.
+    None stands for all of its outputs. ``lines`` has the line of each, for messages.
     """
 
     chosen: Mapping[str, frozenset[int | None]]
@@ -63,8 +62,9 @@ def parse_pick(text: str) -> tuple[str, int | None]:
 
 
 def parse_picks(text: str) -> Picks:
-    """Return the entries of a picks file: one a line; blank lines and lines that begin with ``#``
-    are ignored.
+    """Return the entries of a picks file, one a line.
+
+    Blank lines and lines that begin with ``#`` are ignored.
     """
     chosen: dict[str, frozenset[int | None]] = {}
     lines: dict[tuple[str, int | None], int] = {}

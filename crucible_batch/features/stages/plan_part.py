@@ -12,6 +12,8 @@ class StagesPart(PlanPart):
     def refuse(self, plan: ReadPlan) -> None:
         if plan.save_to is not None and plan.basis.source.may_grow:
             raise UserError(
-                "a plan of a manifest with `from` can't be saved: its run adds jobs that are not known yet",
-                hint="plan without -o, and run the manifest; a budget limits what its stages cost together",
+                "a plan of a manifest with `from` can't be saved: its run adds jobs that are not"
+                " known yet",
+                hint="plan without -o, and run the manifest; a budget limits what its stages cost"
+                " together",
             )

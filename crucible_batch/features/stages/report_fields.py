@@ -10,9 +10,7 @@ from crucible_batch.report import PicksRow, WaitingRow
 
 
 def fields(journal: Journal) -> Mapping[str, object]:
-    """Return the fields of the report: the stages with picks files, and those that wait for their
-    picks.
-    """
+    """Return the fields of the report: stages with picks files, and those that wait for picks."""
     stages = noted_stages(journal)
     return {
         "waiting": [

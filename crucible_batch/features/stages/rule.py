@@ -1,12 +1,12 @@
 """Derived jobs: jobs that are made from the outputs of other jobs, their sources.
 
-    the source                         its output            the derived job
-      not finished                     expected              not in the plan; counted by ``plan`` as a possible cost
-      has saved it                     saved                 planned: its identity has the digest of the output's bytes
-      has saved it                     saved, not usable     blocked, DERIVED_JOB_INVALID
-      has failed                       missing               blocked, SOURCE_FAILED
-      is blocked itself                missing               blocked, SOURCE_FAILED
-      has succeeded                    picked, not there     blocked, PICK_NOT_FOUND
+    the source          its output          the derived job
+      not finished      expected            not in the plan; counted by ``plan`` as a possible cost
+      has saved it      saved               planned: its identity has the digest of the output
+      has saved it      saved, not usable   blocked, DERIVED_JOB_INVALID
+      has failed        missing             blocked, SOURCE_FAILED
+      is blocked        missing             blocked, SOURCE_FAILED
+      has succeeded     picked, not there   blocked, PICK_NOT_FOUND
 
 A blocked job is in the plan for the report only: it has no events, is never bought, and the next
 run decides again.
@@ -28,17 +28,19 @@ _FAILED = {Phase.FAILED, Phase.UNAVAILABLE, Phase.VANISHED}
 def missing_outputs(
     name: str, job: Job, expected: Sequence[int], *, is_picked: bool
 ) -> Iterator[tuple[int, ErrorInfo]]:
-    """Yield the outputs from which no job can be made, each with the error of that job, by the
-    table above.
+    """Yield the outputs from which no job can be made, each with the error of that job.
 
-    ``name`` and ``job`` are the source's, ``expected`` the outputs that are wanted of it before it
-    has run. ``is_picked``: these were chosen by their numbers.
+    The table above has the cases. ``name`` and ``job`` are the source's, ``expected`` the outputs
+    that are wanted of it before it has run. ``is_picked``: these were chosen by their numbers.
     """
     if job.phase in _FAILED:
         wanted = expected
         if job.expected is not None and not is_picked:
             wanted = range(job.expected)
-        error = source_failed(name, None if job.error is None else job.error.code)
+        code = None
+        if job.error is not None:
+            code = job.error.code
+        error = source_failed(name, code)
         yield from ((index, error) for index in wanted if index not in job.outputs)
     elif job.phase is Phase.SUCCEEDED and is_picked:
         count = len(job.outputs)

@@ -18,7 +18,7 @@ def expected_output(name: str, index: int) -> SourceFile:
 
 
 def is_source(job: SourceJob, pattern: str, entry: int) -> bool:
-    """Whether an entry takes the outputs of a job: it is below the job's, and its pattern matches."""
+    """Whether an entry takes the outputs of a job: it is below, and its pattern matches."""
     return job.entry < entry and fnmatch.fnmatchcase(job.name, pattern)
 
 

@@ -33,7 +33,7 @@ class DerivedTemplate(JobTemplate):
     def make_from(
         self, source: Source, combination: Combination, repeat: int, copy: int
     ) -> MadeJob:
-        """Return one job that is made from an output, or None and its problems beside ``faults``."""
+        """Return one job that is made from an output; or None, and its problems."""
         faults = JobProblems()
         variables = {
             **self._context.variables,
@@ -43,7 +43,9 @@ class DerivedTemplate(JobTemplate):
         }
         suffix = self._source_suffix(source) + combination.suffix
         name = self._full_name(None, replace(combination, suffix=suffix), repeat, variables, faults)
-        collision = self._taken_from(name, source, copy) if name else None
+        collision = None
+        if name:
+            collision = self._taken_from(name, source, copy)
         if collision is not None and source.is_expected:
             faults.problems.append(collision)
         self._output_now = source.output
@@ -61,7 +63,9 @@ class DerivedTemplate(JobTemplate):
         """
         if self._name is None:
             return ""
-        suffix = "" if SOURCE in self._name.names else f"-{source.job.name}"
+        suffix = ""
+        if SOURCE not in self._name.names:
+            suffix = f"-{source.job.name}"
         is_numbered = "source.index" in self._name.literal or "source.path" in self._name.literal
         if source.output.index == 0 or is_numbered:
             return suffix
@@ -78,11 +82,17 @@ class DerivedTemplate(JobTemplate):
         claim = take_again(context.claims, folded(name), claim_of(name, entry, source, copy))
         if claim is None:
             return None
-        message = f"the job that is made from {source.job.name!r} would be named {name!r}, as is another job"
+        message = (
+            f"the job that is made from {source.job.name!r} would be named {name!r}, as is another"
+            " job"
+        )
         if claim.entry != entry:
             place = context.manifest.site.place(("jobs", claim.entry, "name"))
             message += f" ({place})"
-        hint = "use {{ source.name }} and the axes in `name`; names must differ in more than upper and lower case"
+        hint = (
+            "use {{ source.name }} and the axes in `name`; names must differ in more than upper and"
+            " lower case"
+        )
         return site.problem(("name",), message, hint=hint)
 
 

@@ -78,8 +78,10 @@ def test_a_run_is_paused_and_resumed_and_not_one_job_is_bought_in_between(
         assert paused.code == 0, paused.err
         before = bought(busy_gateway, "load")
         assert 0 < before < 16
-        while (again := ctl(busy_cli, "load", "pause")).envelope["data"]["in_flight"]:
-            assert again.envelope["data"]["message"].startswith("already paused by ")
+        again = ctl(busy_cli, "load", "pause").envelope["data"]
+        while again["in_flight"]:
+            assert again["message"].startswith("already paused by ")
+            again = ctl(busy_cli, "load", "pause").envelope["data"]
         status = busy_cli("status", "outputs/load/default", "--json").envelope["data"]
         assert status["running"]
         assert status["paused"]["via"] == "terminal"
@@ -217,8 +219,9 @@ def test_what_is_not_a_socket_is_neither_replaced_nor_connected_to(
 
 
 @pytest.mark.parametrize(
-    "sent", [b"", b"\n", b"[]\n", b'{"words": "pause", "via": "terminal"}\n', b'{"words": ["pause"], "via": "x"}\n',
-             b"[" * 60_000 + b"\n", b'{"words": ["' + b"a" * 70_000 + b'"]}\n', b"\xff\n"],
+    "sent", [b"", b"\n", b"[]\n", b'{"words": "pause", "via": "terminal"}\n',
+             b'{"words": ["pause"], "via": "x"}\n', b"[" * 60_000 + b"\n",
+             b'{"words": ["' + b"a" * 70_000 + b'"]}\n', b"\xff\n"],
 )  # fmt: skip
 def test_what_is_no_command_does_not_disturb_the_run(steady: Cli, sent: bytes) -> None:
     with connected(steady.cwd / "outputs/steady/default", 30) as connection:

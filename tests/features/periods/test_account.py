@@ -83,29 +83,11 @@ def test_a_run_gets_what_others_have_left(account: BudgetAccount) -> None:
     assert totals(account) == {"a": (0, 30), "b": (0, 20)}
 
 
-def test_what_a_run_did_not_spend_is_available_when_it_ends(account: BudgetAccount) -> None:
-    ask(account, "a")
-    account.settle(usage("a", {TODAY: 12}), B + 90)
-    assert totals(account) == {"a": (12, 0)}
-    assert ask(account, "b").credits == 38
-
-
 def test_settling_twice_changes_nothing(account: BudgetAccount) -> None:
     ask(account, "a")
     for _ in range(2):
         account.settle(usage("a", {TODAY: 12}), B + 90)
         assert totals(account) == {"a": (12, 0)}
-
-
-def test_a_killed_run_keeps_its_allowance_until_its_directory_is_run_again(
-    account: BudgetAccount,
-) -> None:
-    ask(account, "a", 30)
-    assert ask(account, "b").credits == 20
-    account.settle(usage("b"), B + 80)
-    assert ask(account, "a", 5, certain=7, used=usage("a", {TODAY: 7})).credits == 5
-    assert totals(account) == {"a": (7, 5)}
-    assert ask(account, "b").credits == 38
 
 
 def test_unanswered_requests_stay_set_aside_in_each_later_period(account: BudgetAccount) -> None:
@@ -152,7 +134,7 @@ def test_an_older_journal_lowers_no_figure(account: BudgetAccount) -> None:
 def test_of_two_copies_that_ask_at_once_under_the_same_id_one_is_refused(
     account: BudgetAccount,
 ) -> None:
-    """Both have read that the id is theirs, since the directory that they were copied from is gone."""
+    """Both have read that the id is theirs: the directory that they were copied from is gone."""
     first = ask(account, "a", 5)
     account.settle(usage("a", {TODAY: 2}), B + 90)
     request = ShareRequest(None, Decimal(2), Decimal(2))
@@ -197,15 +179,6 @@ def test_requests_without_an_answer_of_a_deleted_journal_count_once(account: Bud
         == 46
     )
     assert totals(account, DAY.at(B + 2 * 86_400)) == {"a2": (0, 46)}
-
-
-def test_a_run_whose_directory_is_gone_can_be_settled_with_a_figure(account: BudgetAccount) -> None:
-    ask(account, "a", 30)
-    account.write_off("a", newest(account), {TODAY.first: Decimal(9)}, B + 99)
-    assert totals(account) == {"a": (9, 0)}
-    assert totals(account, TOMORROW) == {}
-    account.write_off("nobody", None, {TODAY.first: Decimal(9)}, B + 99)
-    assert totals(account) == {"a": (9, 0)}
 
 
 def newest(account: BudgetAccount) -> str | None:

@@ -151,9 +151,6 @@ def after_a_kill(cli: Cli) -> None:
     )
     assert again.code == 0
     assert shown(cli, "ceilings")["set_aside"] == "0"
-    assert (
-        cli("budget", "release", "ceilings", "outputs/ceilings/default", "--spent", "3").code == 2
-    )
 
 
 def test_without_a_directory_for_accounts_nothing_is_bought(cli: Cli) -> None:

@@ -126,7 +126,7 @@ class Account(RuleBasedStateMachine):
 
 
 class DividedAccount(RuleBasedStateMachine):
-    """Runs on one account that are divided into shards and merged, in every order of their steps."""
+    """Runs on one account are divided into shards and merged, in every order of their steps."""
 
     def __init__(self) -> None:
         super().__init__()

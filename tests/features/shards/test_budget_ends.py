@@ -24,7 +24,8 @@ SHARDS = 3
 
 
 def capped(budget: int, per_job: int) -> str:
-    return f"budget: {{credits: {budget}, max_credits_per_job: {per_job}, max_credits_per_upload: 0.5}}\n"
+    maxima = f"max_credits_per_job: {per_job}, max_credits_per_upload: 0.5"
+    return f"budget: {{credits: {budget}, {maxima}}}\n"
 
 
 def photos(bench: Any, count: int) -> str:
@@ -74,7 +75,7 @@ async def test_merged_shards_without_the_jobs_whose_images_can_not_be_paid_for_e
         await bench.agree(again)
 
 
-async def test_a_submit_in_doubt_that_a_smaller_budget_keeps_back_is_sent_with_the_budget_that_is_proposed(
+async def test_a_submit_in_doubt_is_sent_with_the_budget_that_is_proposed(
     start: Any, tampered: Any
 ) -> None:
     async with start() as bench:

@@ -134,9 +134,7 @@ async def test_a_deadline_counts_from_when_it_was_given() -> None:
     assert [command.value for command in ground.desk.performed] == [25.0, 0.0]
 
 
-async def test_a_run_is_suspended_when_its_questions_are_not_answered_and_continues_when_they_are() -> (
-    None
-):
+async def test_a_run_is_suspended_while_its_questions_are_not_answered() -> None:
     ground = Ground()
     await ground.feed.ask()
     async with ground.feed.on(ground.desk):
@@ -182,9 +180,7 @@ async def test_an_answer_that_would_be_too_late_is_not_awaited(
         await ground.feed.ask()
 
 
-async def test_a_pause_that_can_not_be_journalled_is_not_acknowledged_and_the_run_is_suspended() -> (
-    None
-):
+async def test_a_pause_that_can_not_be_journalled_is_not_acknowledged() -> None:
     ground = Ground()
     await ground.feed.ask()
     async with ground.feed.on(ground.desk):

@@ -61,7 +61,8 @@ class Machines:
 
     def manifest(self, machine: str) -> Path:
         path: Path = self.bench.path / f"{machine}.yaml"
-        text = f"version: 1\nname: trial\nworkflow: zimage-base\nparams: {{size.width: 64, size.height: 64}}\n{HEAD}"
+        params = "params: {size.width: 64, size.height: 64}"
+        text = f"version: 1\nname: trial\nworkflow: zimage-base\n{params}\n{HEAD}"
         path.write_text(
             f"{text}jobs:\n  - {{name: t, prompt: {machine}, repeat: 20}}\n", encoding="utf-8"
         )
@@ -189,10 +190,10 @@ async def test_of_two_machines_that_divide_a_run_at_once_one_wins(
     assert key is not None or number > 2, "the first machine wrote nothing into the store"
 
 
-async def test_a_division_that_was_killed_before_it_was_listed_is_not_continued_after_another_machines(
+async def test_a_division_that_was_killed_before_it_was_listed_yields_to_another_machines(
     start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the other machine has spent since is known from its receipts, and a plan is made anew."""
+    """What the other machine has spent is known from its receipts, and a plan is made anew."""
     async with start() as bench:
         machines = Machines(bench, store, monkeypatch)
         (bench.path / "both.yaml").write_text(

@@ -14,7 +14,10 @@ import pytest
 from tests.harness.commands import Cli, running_sandbox
 
 Report = Callable[[Path], dict[str, Any]]
-JOBS = """- {name: "fox-{{ style }}", prompt: "a fox in {{ style }}", matrix: {style: [ink, oil, chalk]}, repeat: 3}
+JOBS = """- name: "fox-{{ style }}"
+  prompt: "a fox in {{ style }}"
+  matrix: {style: [ink, oil, chalk]}
+  repeat: 3
 - {name: edit, prompt: at night, workflow: qwen-edit, image: a.png, repeat: 2}"""
 BUDGET = "{credits: 120, max_credits_per_job: 8, max_credits_per_upload: 1}"
 FOXES = "- {name: fox, prompt: a fox, repeat: 8}"
@@ -198,7 +201,7 @@ def test_a_merge_needs_neither_a_key_nor_a_network_and_succeeds_again(cli: Cli) 
 def test_shards_that_ran_on_other_machines_are_merged(
     cli: Cli, tmp_path: Path, report_of: Report
 ) -> None:
-    """Each machine has the plan and the manifest; their results are copied back beside each other."""
+    """Each machine has plan and manifest; their results are copied back beside each other."""
     main = divided(cli, "machines", shards=2)
     for number in (1, 2):
         there = tmp_path / f"machine-{number}"

@@ -174,7 +174,7 @@ def test_a_merge_that_was_killed_is_finished_by_the_same_command(
     *,
     after: bool,
 ) -> None:
-    """In a process of its own, whose locks and open files end with it, and which cleans up nothing."""
+    """In a process of its own, with which locks and open files end, and which cleans up nothing."""
     for point in points(effects, part):
         ground = fresh(template, tmp_path, point)
         assert _in_a_process(ground, point, after=after) in {0, 9}, point

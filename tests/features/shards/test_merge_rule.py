@@ -61,28 +61,6 @@ def test_all_shards_are_merged_in_the_order_of_their_numbers() -> None:
     assert not choice.abandoned
 
 
-def test_shards_of_two_plans_are_refused_and_both_are_named() -> None:
-    error = refusal([*found(1), *found(2, digest=OTHER)])
-    assert "dir-1" in error.message
-    assert "dir-2" in error.message
-    assert PLAN[:8] in error.message
-    assert OTHER[:8] in error.message
-
-
-def test_shards_of_another_plan_than_the_outstanding_one_are_refused() -> None:
-    error = refusal(found(1, 2, 3, 4, digest=OTHER))
-    assert OTHER[:8] in error.message
-    assert PLAN[:8] in error.message
-
-
-def test_a_shard_that_is_there_twice_is_refused_and_both_directories_are_named() -> None:
-    twice = FoundShard("copy-of-2", ShardId(2, 4), PLAN)
-    error = refusal([*found(1, 2, 3, 4), twice])
-    assert "2/4" in error.message
-    assert "dir-2" in error.message
-    assert "copy-of-2" in error.message
-
-
 def test_missing_shards_are_named_with_the_command_that_abandons_them() -> None:
     error = refusal(found(1, 3))
     assert error.message == "shards 2, 4 of 4 are missing"
@@ -94,22 +72,10 @@ def test_many_missing_shards_are_abandoned_with_one_word() -> None:
     assert f"{COMMAND} --abandon all" in (refusal([]).hint or "")
 
 
-def test_a_missing_shard_can_be_abandoned() -> None:
-    choice = choose_shards(found(1, 2, 4), OUTSTANDING, (3,), command=COMMAND)
-    assert choice.abandoned == (3,)
-    assert list(choice.found) == [1, 2, 4]
-
-
 def test_all_abandons_those_that_are_missing_only() -> None:
     choice = choose_shards(found(2), OUTSTANDING, "all", command=COMMAND)
     assert choice.abandoned == (1, 3, 4)
     assert list(choice.found) == [2]
-
-
-def test_a_shard_that_was_run_can_not_be_abandoned_since_what_it_spent_counts() -> None:
-    error = refusal(found(1, 2, 3, 4), (3,))
-    assert "dir-3" in error.message
-    assert "spent" in error.message
 
 
 def test_a_number_that_the_plan_does_not_have_is_refused() -> None:
@@ -130,7 +96,6 @@ def test_what_is_merged_already_is_left_out() -> None:
     outstanding = OutstandingShards(PLAN, OUTSTANDING.allowances, frozenset({1, 2, 3, 4}))
     choice = choose_shards(found(1, 2), outstanding, "all", command=COMMAND)
     assert choice.is_empty
-    assert choice.merged == (1, 2)
     partly = OutstandingShards(PLAN, OUTSTANDING.allowances, frozenset({1}))
     assert choose_shards(found(2, 3), partly, (1, 4), command=COMMAND).abandoned == (
         4,
@@ -246,9 +211,7 @@ def test_the_merged_run_has_the_worst_ending_of_its_shards(
     assert conclude_merged(Counter(counts), {}, endings, left_over=left_over).exit_code == code
 
 
-def test_jobs_that_were_left_out_of_a_division_are_stopped_by_the_budget_unless_others_were_stopped() -> (
-    None
-):
+def test_jobs_that_were_left_out_of_a_division_are_stopped_by_the_budget() -> None:
     (stop,) = united_stops({1: Ending(RunStatus.SUCCEEDED, 0)}, (), left_out=2).values()
     assert stop.code == BUDGET_EXHAUSTED
     assert "2 jobs" in stop.message

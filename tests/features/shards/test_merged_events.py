@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ def identity(number: int) -> str:
 
 @st.composite
 def uploads(draw: st.DrawFn, image: str, payer: str) -> list[Line]:
-    """An image that a job pays for: the events of the image between the payer's hold and its end."""
+    """An image that a job pays for: its events are between the payer's hold and its end."""
     price = draw(PRICES)
     intended = Intended(at=0.0, nonce="n", credits=price, payer=payer)
     ends: list[list[Event]] = [
@@ -121,10 +122,11 @@ def figures(lines: list[Line]) -> tuple[object, ...]:
 
 
 def counts(jobs: list[Job], lines: list[Line]) -> CountsRow:
-    states = (
-        replay(job, [replace(event) for subject, event in lines if subject == job.identity])  # type: ignore[type-var]
-        for job in jobs
-    )
+    own: dict[str, list[Any]] = {job.identity: [] for job in jobs}
+    for subject, event in lines:
+        if subject in own:
+            own[subject].append(event)
+    states = (replay(job, own[job.identity]) for job in jobs)
     planned = (
         PlannedJob(place, job.identity, str(place), "w", {}) for place, job in enumerate(jobs)
     )

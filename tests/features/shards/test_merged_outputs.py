@@ -1,4 +1,4 @@
-"""What a merge takes from the directories of shards: their outputs, and nothing that is not theirs."""
+"""A merge takes the outputs of shards from their directories, and nothing that is not theirs."""
 
 from __future__ import annotations
 

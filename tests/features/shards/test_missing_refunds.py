@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.features.shards.plan_options import DivisionOptions
-from crucible_batch.features.shards.probing import run_probe
-from crucible_batch.runs.draft import read_source
+from crucible_batch.features.shards.probing import probe
 from crucible_batch.runs.request import RunRequest
 from tests.integration.engine.test_missing_refunds import capped, foxes, most_net, stop_of
 
@@ -32,7 +31,8 @@ async def test_a_probe_waits_for_refunds_without_which_no_job_fits(
             wait_for_gateway_s=300,
         )
         async with asyncio.timeout(2000):
-            found = await run_probe(request, read_source(request), settings=bench.settings)
+            found = await probe(request, bench.path / "plan.json", settings=bench.settings)
+        assert found is not None
         assert await most_net(bench) <= 6
     if comes_after_s < 300:
         assert found.may_divide

@@ -14,7 +14,11 @@ from tests.harness.commands import Cli
 
 JOBS = """\
 - {name: fox, prompt: a fox, repeat: 3}
-- {name: edit, prompt: "edit {{ n }}", workflow: qwen-edit, image: "{{ n }}.png", matrix: {n: [0, 1, 2]}}
+- name: edit
+  prompt: "edit {{ n }}"
+  workflow: qwen-edit
+  image: "{{ n }}.png"
+  matrix: {n: [0, 1, 2]}
 """
 
 

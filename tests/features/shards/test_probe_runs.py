@@ -21,10 +21,9 @@ from crucible_batch.core.prices import PriceBook, Shape, shape_of
 from crucible_batch.core.progress import AssetAdvanced
 from crucible_batch.features.shards.divided_plan import is_untouched
 from crucible_batch.features.shards.plan_options import DivisionOptions
-from crucible_batch.features.shards.probing import ProbeResult, run_probe
+from crucible_batch.features.shards.probing import ProbeResult, probe
 from crucible_batch.features.shards.shard_division import Divider
 from crucible_batch.journal import Journal
-from crucible_batch.runs.draft import read_source
 from crucible_batch.runs.request import RunRequest
 from tests.harness.slow_cases import quick_every
 from tests.harness.stopped_runs import Killer
@@ -33,7 +32,10 @@ from tests.harness.stopped_runs import Killer
 # doing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-SHAPES = "{name: t, prompt: text, repeat: 3}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 2}"
+SHAPES = (
+    "{name: t, prompt: text, repeat: 3}\n"
+    "{name: big, prompt: text, params: {size.width: 128}, repeat: 2}"
+)
 
 
 def edits(count: int, images: int, *, start: int = 0) -> str:
@@ -58,11 +60,19 @@ async def probed(bench: Any, manifest: Path, **options: Any) -> ProbeResult:
     )
     await bench.clock.sleep(1)
     async with asyncio.timeout(60):
-        return await run_probe(request, read_source(request), settings=bench.settings, **options)
+        found = await probe(request, bench.path / "plan.json", settings=bench.settings, **options)
+    assert found is not None
+    return found
+
+
+def capped(bench: Any, jobs: str, budget: object, *, upload: object = "0.5") -> Path:
+    """Write a manifest with the maximum prices that a division needs."""
+    maxima = f"max_credits_per_job: 3, max_credits_per_upload: {upload}"
+    return bench.manifest(jobs, budget=None, head=f"budget: {{credits: {budget}, {maxima}}}\n")
 
 
 class Left:
-    """What a run directory has for its shards: the new jobs, their missing images, and the prices."""
+    """What a run directory has for its shards: new jobs, their missing images, and prices."""
 
     def __init__(self, bench: Any, out: Path | None = None) -> None:
         with Journal.read(out or bench.path / "out") as journal:
@@ -114,7 +124,7 @@ def check(bench: Any) -> Left:
 
 async def test_one_job_of_each_shape_is_bought_and_no_other(start):
     async with start() as bench:
-        found = await probed(bench, bench.manifest(SHAPES, budget=50))
+        found = await probed(bench, capped(bench, SHAPES, 50))
         state = await bench.agree(found.run)
         left = check(bench)
     assert (found.may_divide, found.run.exit_code) == (True, 0)
@@ -127,7 +137,7 @@ async def test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_su
 ):
     async with start() as bench:
         pictures(bench, 4)
-        found = await probed(bench, bench.manifest(edits(12, 4), budget=60))
+        found = await probed(bench, capped(bench, edits(12, 4), 60))
         state = await bench.agree(found.run)
         left = check(bench)
     assert (found.may_divide, found.run.exit_code) == (True, 0)
@@ -139,7 +149,7 @@ async def test_each_image_of_the_admitted_jobs_is_uploaded_once_and_no_job_is_su
 async def test_a_second_probe_buys_nothing(start):
     async with start() as bench:
         pictures(bench, 3)
-        manifest = bench.manifest(f"{edits(5, 3)}\n{SHAPES}", budget=80)
+        manifest = capped(bench, f"{edits(5, 3)}\n{SHAPES}", 80)
         first = await probed(bench, manifest)
         again = await probed(bench, manifest)
         await bench.agree(again.run)
@@ -151,7 +161,7 @@ async def test_a_second_probe_buys_nothing(start):
 async def test_the_jobs_are_bought_afterwards_as_if_nothing_had_been(start, tally):
     async with start() as bench:
         pictures(bench, 3)
-        manifest = bench.manifest(edits(6, 3), budget="19.5")
+        manifest = capped(bench, edits(6, 3), "19.5")
         await probed(bench, manifest)
         result = await bench.run(manifest)
         state = await bench.agree(result)
@@ -166,7 +176,7 @@ async def test_images_of_jobs_that_do_not_fit_the_budget_are_not_uploaded(start)
     """Three jobs with an image each fit: one is bought, and two are prepared."""
     async with start() as bench:
         pictures(bench, 5)
-        found = await probed(bench, bench.manifest(edits(5, 5), budget="10.5"))
+        found = await probed(bench, capped(bench, edits(5, 5), "10.5"))
         state = await bench.agree(found.run)
         left = check(bench)
     assert found.may_divide
@@ -179,7 +189,7 @@ async def test_an_image_that_is_at_the_gateway_is_not_uploaded_and_holds_nothing
         pictures(bench, 2)
         other = bench.manifest(edits(2, 2), budget=20)
         await bench.run(other, run_id="other", out_dir=bench.path / "other")
-        found = await probed(bench, bench.manifest(edits(4, 2), budget=20))
+        found = await probed(bench, capped(bench, edits(4, 2), 20))
         state = await bench.state()
         with Journal.read(bench.path / "out") as journal:
             subjects = Counter(type(event).__name__ for _, event in journal.events())
@@ -202,7 +212,7 @@ async def test_the_next_job_of_a_shape_takes_the_place_of_one_that_is_refused(st
         return await send()
 
     async with start() as bench:
-        manifest = bench.manifest("{name: t, prompt: text, repeat: 6}", budget=50)
+        manifest = capped(bench, "{name: t, prompt: text, repeat: 6}", 50)
         found = await probed(bench, manifest, transport=tampered(refuse_two))
         await bench.agree(found.run)
         left = check(bench)
@@ -225,7 +235,7 @@ async def test_a_shape_of_which_every_job_is_refused_ends_the_probe(start, tampe
     async with start() as bench:
         pictures(bench, 1)
         jobs = "{name: t, prompt: text, repeat: 9}"
-        found = await probed(bench, bench.manifest(jobs, budget=50), transport=tampered(refuse))
+        found = await probed(bench, capped(bench, jobs, 50), transport=tampered(refuse))
         await bench.agree(found.run)
     assert (found.may_divide, found.run.exit_code, sent) == (False, 1, 5)
 
@@ -236,7 +246,7 @@ async def test_a_shape_of_which_every_job_is_refused_ends_the_probe(start, tampe
 async def test_a_lost_answer_to_an_upload_loses_no_credits_and_buys_no_image_twice(start, fault):
     async with start() as bench:
         pictures(bench, 4)
-        manifest = bench.manifest(f"{{name: t, prompt: text}}\n{edits(8, 4)}", budget=90)
+        manifest = capped(bench, f"{{name: t, prompt: text}}\n{edits(8, 4)}", 90)
         await bench.run(manifest, only=["e0"])  # the price of an upload is known
         await bench.configure(faults=f"asset-create.{fault}")
         found = await probed(bench, manifest)
@@ -259,12 +269,14 @@ def check_with_lost(bench: Any, out: Path | None = None) -> Left:
 
 
 @pytest.mark.parametrize("price", ["0.5", "20"])
-async def test_the_budget_is_kept_at_every_row_where_uploads_cost_what_nobody_knew(start, price):
-    """Uploads at once, on a budget for some of them: what is charged and reserved never exceeds it."""
+async def test_the_budget_is_kept_at_every_row_of_the_ledger(start, price):
+    """Uploads at once, on a budget for some: what is charged and reserved never exceeds it."""
     budget = Decimal(60)
     async with start(upload_price=Decimal(price)) as bench:
         pictures(bench, 8)
-        found = await probed(bench, bench.manifest(edits(16, 8), budget=budget), concurrency=8)
+        found = await probed(
+            bench, capped(bench, edits(16, 8), budget, upload=price), concurrency=8
+        )
         await bench.agree(found.run)
         check(bench)
         rows = (await bench.state())["ledger"]
@@ -276,7 +288,7 @@ async def test_an_interrupt_leaves_no_hold_and_the_same_probe_continues(start, t
     """The second signal comes while images are being uploaded."""
     async with start(ready_after_s=1.0) as bench:
         pictures(bench, 6)
-        manifest = bench.manifest(edits(12, 6), budget=90)
+        manifest = capped(bench, edits(12, 6), 90)
         uploads = 0
 
         def stop(message: object) -> None:
@@ -302,7 +314,7 @@ def trial(bench: Any, number: int) -> Path:
     for image in range(3):
         bench.picture(f"{image}.png", (number % 256, number // 256, image))
     jobs = edits(6, 3).replace("edit ", f"{number} edit ")
-    return bench.manifest(f"{{name: t, prompt: 'text {number}', repeat: 2}}\n{jobs}", budget=400)
+    return capped(bench, f"{{name: t, prompt: 'text {number}', repeat: 2}}\n{jobs}", 400)
 
 
 async def killed(bench: Any, tampered: Any, manifest: Path, killer: Killer, out: Path) -> bool:

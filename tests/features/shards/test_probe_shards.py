@@ -25,7 +25,10 @@ from crucible_batch.runs.request import RunRequest
 from tests.features.shards.test_probe_runs import edits, pictures, uploaded
 from tests.harness.bench import delete_images
 
-MANY = "{name: t, prompt: text, repeat: 7}\n{name: big, prompt: text, params: {size.width: 128}, repeat: 5}"
+MANY = (
+    "{name: t, prompt: text, repeat: 7}\n"
+    "{name: big, prompt: text, params: {size.width: 128}, repeat: 5}"
+)
 
 
 def manifest_of(bench: Any, jobs: str, *, budget: object, head: str = "") -> Path:

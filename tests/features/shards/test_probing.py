@@ -198,15 +198,6 @@ def test_an_image_that_was_uploaded_and_is_not_listed_yet_is_there() -> None:
     assert scene.stages.is_complete
 
 
-def test_one_image_is_uploaded_alone_where_the_price_of_an_upload_is_unknown() -> None:
-    scene = Scene(planned("a", images="x"), planned("b", images="y")).know("w", upload=None)
-    scene.buy()
-    assert scene.prepare() == {"a"}
-    scene.there.add("x")
-    scene.ledger.prices.learn(UPLOAD, D(1))
-    assert scene.prepare() == {"b"}
-
-
 def test_a_declared_ceiling_is_enough_for_uploads_at_once() -> None:
     scene = Scene(planned("a", images="x"), planned("b", images="y")).know("w", upload=None)
     scene.ledger.prices.upload_ceiling = D(1)

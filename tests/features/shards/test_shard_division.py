@@ -13,7 +13,6 @@ from crucible_batch.core.budget import HoldRequest, Need
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.prices import SURGE, UPLOAD, PriceBook, Shape
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
-from tests.harness.case_table import each_case
 
 D = Decimal
 SMALL, LARGE = Shape("workflow:w", "small"), Shape("workflow:w", "large")
@@ -113,12 +112,6 @@ def test_an_image_is_paid_for_by_the_first_job_that_needs_it() -> None:
     ]
 
 
-def test_missing_images_of_admitted_jobs_are_reported() -> None:
-    division = divided([(SMALL, {"a"}), SMALL, (SMALL, {"b", "a"})], shards=2, left="50")
-    assert division.missing == ("a", "b")
-    assert divided([SMALL, SMALL], shards=2, left="50").missing == ()
-
-
 def test_a_job_that_is_not_admitted_and_needs_a_missing_image_is_in_no_shard() -> None:
     division = divided([SMALL, (LARGE, {"a"}), SMALL, (SMALL, {"a"})], shards=2, left="3")
     assert list(division.is_admitted) == [1, 0, 0, 0]
@@ -143,12 +136,6 @@ def test_nothing_left_admits_nothing() -> None:
             0,
             [0],
         )
-
-
-@each_case("shards", [1, 2, 7])
-def test_there_may_be_more_shards_than_jobs(shards: int) -> None:
-    division = divided([SMALL], shards=shards, left="100")
-    assert [shard.jobs for shard in division.shards] == [1, *[0] * (shards - 1)]
 
 
 amounts = st.decimals(min_value=0, max_value=40, places=2)
@@ -192,7 +179,7 @@ def test_the_allowances_are_never_more_than_what_is_left(
 def test_each_admitted_job_fits_its_shards_allowance_at_the_expected_prices(
     plan: tuple[PriceBook, list[tuple[Shape, set[str]]], int, Credits],
 ) -> None:
-    """Played as a shard does: in order, each held at its need, then settled at the expected price."""
+    """Played as by a shard: in order, each held at its need, then settled at its price."""
     prices, jobs, shards, left = plan
     division = divided(list(jobs), shards=shards, left=str(left), prices=prices)
     spent = dict.fromkeys(range(1, shards + 1), ZERO)

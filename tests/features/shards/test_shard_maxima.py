@@ -20,7 +20,10 @@ from tests.harness.commands import Cli, Done, running_sandbox
 
 BUDGET = 40
 TWELVE = "- {name: fox, prompt: a fox, repeat: 12}"
-WITH_IMAGE = '- {name: fox, prompt: a fox, repeat: 4}\n- {name: edit, prompt: at night, workflow: qwen-edit, image: "a.png"}'  # noqa: E501
+WITH_IMAGE = (
+    "- {name: fox, prompt: a fox, repeat: 4}\n"
+    '- {name: edit, prompt: at night, workflow: qwen-edit, image: "a.png"}'
+)
 JOB, UPLOAD = "budget.max_credits_per_job", "budget.max_credits_per_upload"
 
 

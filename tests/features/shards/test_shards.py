@@ -390,7 +390,8 @@ def test_a_job_with_a_purchase_is_not_divided(
 async def test_an_image_is_there_for_shards_only_if_it_is_ready_with_the_same_bytes(
     tmp_path: Path, change: dict[str, object], is_there: bool
 ) -> None:
-    found = replace(AssetSnapshot("asset-1", AssetStatus.READY, 70, IMAGE.sha256), **change)  # type: ignore[arg-type]
+    there = AssetSnapshot("asset-1", AssetStatus.READY, 70, IMAGE.sha256)
+    found = replace(there, **change)  # type: ignore[arg-type]
 
     async def assets() -> list[AssetSnapshot]:
         return [found]

@@ -41,14 +41,12 @@ def plan_of(cli: Cli, name: str = "plan.json") -> dict[str, Any]:
 
 def shard_dir(cli: Cli, number: int, name: str, plan: str = "plan.json") -> Path:
     document = plan_of(cli, plan)
-    return (
-        cli.cwd
-        / f"outputs/{name}/default/shards/{document['digest'][:8]}/{number}-of-{len(document['shards'])}"
-    )
+    folder = f"{document['digest'][:8]}/{number}-of-{len(document['shards'])}"
+    return cli.cwd / f"outputs/{name}/default/shards" / folder
 
 
 def used_at(url: str | None) -> list[Decimal]:
-    """The credits that the account has used or reserved after each row of the gateway's own ledger."""
+    """The credits that the account has used or reserved after each row of the gateway's ledger."""
     with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
         rows = json.load(answer, parse_float=Decimal)["ledger"]
     return [1000 - (Decimal(row["balance_after"]) - Decimal(row["reserved_after"])) for row in rows]

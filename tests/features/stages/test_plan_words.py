@@ -26,8 +26,8 @@ def test_a_shortfall_and_what_is_left_of_the_account_count_the_next_stages() -> 
     told = staged(10, *later, first=first, balance=100)
     assert "up (at most 3 credits each), 5 uploads (at most 3 credits each)" in told
     assert (
-        "10 credits; 2 spent or held by earlier runs; with the next stages it may fall short by up to 43: the"
-        in told
+        "10 credits; 2 spent or held by earlier runs; with the next stages it may fall short by up"
+        " to 43: the" in told
     )
     assert "with the next stages it may fall short by up to 1: the run stops there" in staged(
         52, *later, first=first
@@ -42,8 +42,8 @@ def test_a_shortfall_of_the_first_stage_stays_certain_beside_that_of_the_next() 
     told = staged(10, *later, first=first)
     assert "up (3 credits each), 9 uploads (price not known yet)" in told
     assert (
-        "; falls short by 4 or more, and with the next stages it may fall short by 22 or more: the run stops"
-        in told
+        "; falls short by 4 or more, and with the next stages it may fall short by 22 or more: the"
+        " run stops" in told
     )
     assert "; with the next stages it may fall short by 2 or more: the run stops there" in staged(
         30, *later, first=first

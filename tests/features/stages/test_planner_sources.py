@@ -22,7 +22,8 @@ from crucible_batch.planner import Planner
 HEAD = "version: 1\nname: test\nworkflow: z\nduplicates: {duplicates}\njobs:\n"
 JOBS = (
     '  - {name: d, prompt: "p {{ repeat }}", repeat: 3}\n'
-    '  - {name: "f-{{ source.name }}", from: "d-*", matrix: {scale: [2, 4]}, params: {scale: "{{ scale }}"}}\n'
+    '  - {name: "f-{{ source.name }}", from: "d-*", matrix: {scale: [2, 4]},'
+    ' params: {scale: "{{ scale }}"}}\n'
     '  - {name: last, prompt: q}\n'
     '  - {name: "g-{{ source.name }}", from: "f-*", prompt: "{{ source.axes.scale }}"}\n'
 )  # fmt: skip
@@ -176,7 +177,10 @@ def test_a_job_that_left_the_plan_makes_none_though_another_has_its_name(tmp_pat
 
 
 def test_equal_outputs_are_handled_as_the_manifest_says(tmp_path: Path) -> None:
-    jobs = '  - {name: d, prompt: "p {{ repeat }}", repeat: 2}\n  - {name: "f-{{ source.name }}", from: "d-*"}\n'
+    jobs = (
+        '  - {name: d, prompt: "p {{ repeat }}", repeat: 2}\n'
+        '  - {name: "f-{{ source.name }}", from: "d-*"}\n'
+    )
     outputs = {"d-1": [saved("d-1", 0, "same")], "d-2": [saved("d-2", 0, "same")]}
     _, error, problems = plan(tmp_path, outputs, jobs=jobs)
     assert problems == []  # the first stage is paid, so the manifest is not refused
@@ -225,7 +229,10 @@ def test_of_equal_outputs_the_next_plan_keeps_those_that_were_taken(
 
 
 def test_the_jobs_of_an_output_that_is_gone_are_found_by_an_equal_one(tmp_path: Path) -> None:
-    jobs = '  - {name: d, prompt: "p {{ repeat }}", repeat: 2}\n  - {name: "f-{{ source.name }}", from: "d-*"}\n'
+    jobs = (
+        '  - {name: d, prompt: "p {{ repeat }}", repeat: 2}\n'
+        '  - {name: "f-{{ source.name }}", from: "d-*"}\n'
+    )
     same = {name: [saved(name, 0, "same")] for name in ("d-1", "d-2")}
     _, former, _ = plan(tmp_path, {"d-2": same["d-2"]}, duplicates="each", jobs=jobs)
     only = jobs.replace("d-*", "d-1")
@@ -253,7 +260,7 @@ def test_a_job_that_needs_a_file_that_is_gone_waits_until_it_is_downloaded_again
 def test_an_output_that_was_lost_before_its_source_was_complete_makes_no_job_in_this_run(
     tmp_path: Path,
 ) -> None:
-    """The job would fail for good; the next run notices the loss, and downloads the output again."""
+    """The job would fail for good; the next run notices the loss, and downloads it again."""
     jobs = '  - {name: d, prompt: p}\n  - {name: "f", from: "d"}\n'
     outputs = Recorded({})
     derived, planned, _ = plan(tmp_path, outputs, jobs=jobs)

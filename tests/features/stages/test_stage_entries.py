@@ -75,8 +75,9 @@ def expanded(
 
 def test_a_source_has_its_variables_in_every_template(tmp_path: Path) -> None:
     entry = (
-        '  - {name: "f-{{ source.name }}-{{ source.index }}", from: "draft-*", workflow: "w-{{ source.axes.style }}",'
-        ' prompt: "{{ source.prompt }}, larger", params: {n: "{{ source.index }}", p: "{{ source.path }}"}}\n'
+        '  - {name: "f-{{ source.name }}-{{ source.index }}", from: "draft-*",'
+        ' workflow: "w-{{ source.axes.style }}", prompt: "{{ source.prompt }}, larger",'
+        ' params: {n: "{{ source.index }}", p: "{{ source.path }}"}}\n'
     )
     outputs = {"draft-noir": saved("draft-noir", 0, 1)}
     found = [
@@ -121,7 +122,11 @@ def test_jobs_stand_by_entry_then_by_source_then_by_output(tmp_path: Path) -> No
 
 
 def test_only_entries_above_are_sources(tmp_path: Path) -> None:
-    entries = '  - {name: a, prompt: p}\n  - {name: "b-{{ source.name }}", from: "*"}\n  - {name: c, prompt: q}\n'
+    entries = (
+        "  - {name: a, prompt: p}\n"
+        '  - {name: "b-{{ source.name }}", from: "*"}\n'
+        "  - {name: c, prompt: q}\n"
+    )
     assert names(tmp_path, entries) == ["a", "b-a", "c"]
     expansion = expanded(tmp_path, entries, {})
     assert len(list(expansion.all())) == 3
@@ -175,21 +180,27 @@ def test_an_output_that_is_saved_during_the_run_makes_the_jobs_that_the_next_pla
     assert len(known) == 4 * 2 + 8
 
 
+MISSPELT = DRAFTS + '  - {name: f, from: "darft-noir"}\n'
+OUTSIDE = DRAFTS + '  - {name: f, from: "d*", pick: ../picks.txt}\n'
+UNKNOWN = DRAFTS + '  - {name: f, from: "d*", prompt: "{{ source.nmae }}"}\n'
+SAME = DRAFTS + '  - {name: same, from: "d*", prompt: "{{ source.name }}", image: p.png}\n'
+
+
 @each_case(
     "entries, message, near",
     [
-        (DRAFTS + '  - {name: f, from: "darft-noir"}\n', "no job of the entries above is named", "draft-noir"),
+        (MISSPELT, "no job of the entries above is named", "draft-noir"),
         ('  - {name: f, from: "*"}\n', "there is no entry above", None),
         (DRAFTS + '  - {name: f, from: "f*"}\n', "no job of the entries above is named", None),
         ('  - {name: f, pick: picks.txt, prompt: p}\n', "`pick` needs `from`", None),
         (DRAFTS + '  - {name: f, from: "d*", foreach: t.csv}\n', "can't have both", None),
-        (DRAFTS + '  - {name: f, from: "d*", zip: {source: [1]}}\n', "reserved in entries with `from`", None),
-        (DRAFTS + '  - {name: f, from: "d*", pick: ../picks.txt}\n', "outside the manifest's directory", None),
+        (DRAFTS + '  - {name: f, from: "d*", zip: {source: [1]}}\n', "reserved in entries", None),
+        (OUTSIDE, "outside the manifest's directory", None),
         (DRAFTS + '  - {name: f, from: "d*", pick: "."}\n', "is a directory", None),
-        (DRAFTS + '  - {name: f, from: "d*", prompt: "{{ source.nmae }}"}\n', "`source` has no 'nmae'", "name"),
+        (UNKNOWN, "`source` has no 'nmae'", "name"),
         ('  - {name: f, prompt: "{{ source.name }}"}\n', "the variable 'source' is unknown", None),
-        (DRAFTS + '  - {name: same, from: "d*", prompt: "{{ source.name }}", image: p.png}\n', "can't be read", None),
-        (DRAFTS + '  - {name: "f{{ source.index }}", from: "d*"}\n', "would be named 'f0', as is another job", None),
+        (SAME, "can't be read", None),
+        (DRAFTS + '  - {name: "f{{ source.index }}", from: "d*"}\n', "would be named 'f0'", None),
         (DRAFTS + '  - {name: f, form: "d*", prompt: p}\n', "unknown key 'form'", "from"),
     ],
 )  # fmt: skip
@@ -222,7 +233,10 @@ def test_the_jobs_that_are_expected_count_towards_the_limit(tmp_path: Path) -> N
 
 # -- picks
 
-PICKED = '  - {name: d, prompt: p, repeat: 3}\n  - {name: "f-{{ source.name }}", from: "d-*", pick: picks.txt}\n'
+PICKED = (
+    "  - {name: d, prompt: p, repeat: 3}\n"
+    '  - {name: "f-{{ source.name }}", from: "d-*", pick: picks.txt}\n'
+)
 
 
 def test_a_picks_file_takes_names_and_outputs_and_ignores_the_rest(tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 DRAFTS = '{name: draft, prompt: "heron {{ repeat }}", repeat: 3}'
 FINALS = '{name: "final-{{ source.name }}", from: "draft*", workflow: upscale-2x}'
 STAGES = f"{DRAFTS}\n{FINALS}"
-EDITS = '{name: "edit-{{ source.name }}", from: "final-*", workflow: qwen-edit, prompt: "sharper {{ source.name }}"}'
+EDITS = (
+    '{name: "edit-{{ source.name }}", from: "final-*", workflow: qwen-edit,'
+    ' prompt: "sharper {{ source.name }}"}'
+)
 THREE_STAGES = f"{STAGES}\n{EDITS}"
 PICKED = FINALS.replace("workflow", "pick: picks.txt, workflow")
 NAMES = ["draft-1", "draft-2", "draft-3", "final-draft-1", "final-draft-2", "final-draft-3"]
@@ -95,7 +98,10 @@ async def test_the_same_command_again_buys_nothing_and_changes_nothing(start: An
 
 
 async def test_every_output_of_a_source_is_taken(start: Any) -> None:
-    sheet = '{name: sheet, prompt: "heron", workflow: zimage-sheet, params: {size.width: 64, size.height: 64}}'
+    sheet = (
+        '{name: sheet, prompt: "heron", workflow: zimage-sheet,'
+        " params: {size.width: 64, size.height: 64}}"
+    )
     finals = '{name: "final-{{ source.name }}", from: sheet, workflow: upscale-2x}'
     async with start() as bench:
         result = await bench.run(bench.manifest(f"{sheet}\n{finals}"))
@@ -223,7 +229,8 @@ async def test_a_source_that_failed_blocks_its_jobs_and_the_jobs_of_these(start:
 
 
 async def test_two_sources_with_the_same_bytes_make_one_job(start: Any) -> None:
-    jobs = "{name: draft, prompt: heron, repeat: 2, params: {sampler.seed: 7}}"  # the sandbox draws both alike
+    # The sandbox draws both alike.
+    jobs = "{name: draft, prompt: heron, repeat: 2, params: {sampler.seed: 7}}"
     async with start() as bench:
         result = await bench.run(bench.manifest(f"{jobs}\n{FINALS}"))
         blocked = [row for row in result.jobs() if row.status == "blocked"]

@@ -100,7 +100,8 @@ def test_charges_of_shards_count_in_the_period_in_which_they_were_made(own_cli: 
     (shard,) = (cli.cwd / MAIN).glob("shards/*/1-of-2/.crucible/journal.sqlite3")
     with closing(sqlite3.connect(shard)) as connection, connection:
         connection.execute(
-            "UPDATE events SET body = json_set(body, '$.at', json_extract(body, '$.at') - 40 * 86400)"
+            "UPDATE events SET body = json_set(body, '$.at', json_extract(body, '$.at') - 40 *"
+            " 86400)"
         )
     (account,) = (cli.cwd / "state" / "crucible-batch" / "accounts").glob("*.sqlite3")
     with closing(sqlite3.connect(account)) as connection, connection:
@@ -118,7 +119,10 @@ def test_a_probe_within_a_period_uploads_the_images_of_all_jobs_that_the_period_
     cli = own_cli
     for number in range(4):
         Image.new("RGB", (8, 8), (number * 50, 1, 2)).save(cli.cwd / f"{number}.png")
-    jobs = '- {name: edit, prompt: p, workflow: qwen-edit, image: "{{ n }}.png", matrix: {n: [0, 1, 2, 3]}}'
+    jobs = (
+        '- {name: edit, prompt: p, workflow: qwen-edit, image: "{{ n }}.png",'
+        " matrix: {n: [0, 1, 2, 3]}}"
+    )
     maxima = "max_credits_per_job: 3, max_credits_per_upload: 1"
     cli.write("probed", jobs, budget=f"{{credits: 12, per: month, account: studio, {maxima}}}")
     done = cli("plan", "probed.yaml", "--shards", "2", "--probe", "-o", "plan.json", "--json")

@@ -37,7 +37,7 @@ def bought_twice(state: Any) -> list[str]:
 
 
 def highest_of_each_day(state: Any) -> Mapping[str, Decimal]:
-    """The most that was charged and reserved on each day, less refunds, at any row of the ledger."""
+    """The most that was charged and reserved on each day, less refunds, at any row."""
     present: dict[str, Decimal] = defaultdict(Decimal)
     highest: dict[str, Decimal] = {}
     for row in state["ledger"]:
@@ -51,7 +51,8 @@ def daily(bench: Any, name: str, credits: int) -> Path:
     """A manifest of twelve jobs of 2 credits, with this limit for each day."""
     path: Path = bench.path / f"{name}.yaml"
     path.write_text(
-        f"version: 1\nname: {name}\nworkflow: zimage-base\nparams: {{size.width: 64, size.height: 64}}\n"
+        f"version: 1\nname: {name}\nworkflow: zimage-base\nparams:"
+        f" {{size.width: 64, size.height: 64}}\n"
         f"budget: {{credits: {credits}, per: day, account: studio, max_credits_per_job: 3}}\n"
         f'jobs: [{{name: a, prompt: "{name} {{{{ repeat }}}}", repeat: 12}}]\n'
     )

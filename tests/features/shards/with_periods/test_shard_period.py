@@ -286,7 +286,7 @@ def test_a_merge_that_was_killed_loses_no_credits_and_counts_none_twice(
 
 
 def copied(template: PeriodGround, home: Path) -> PeriodGround:
-    """The account knows the place of a run directory, so the copy takes the template's place in it."""
+    """The account knows where a run directory is, so the copy takes the template's place in it."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(home)
     shutil.copytree(template.home, home)
