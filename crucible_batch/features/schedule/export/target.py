@@ -63,15 +63,6 @@ class ExportedFile:
     steps: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When a schedule is due: its fields, in which time zone, and its shortest interval."""
-
-    fields: CronFields
-    zone_name: str
-    shortest_s: int
-
-
 def own_command() -> tuple[str, ...]:
     """Return the words that start this installation from any directory.
 
@@ -120,32 +111,16 @@ def deadline_text(duration_s: float) -> str:
     return f"{whole}s"
 
 
-def times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> Times:
-    """Return when a schedule is due.
-
-    Raises ``UserError`` as ``fields_of`` does. ``what`` names the scheduler.
-    """
-    return Times(
-        fields_of(schedule, what), schedule.zone_name, shortest_interval(schedule, options.now)
-    )
-
-
-def plain_times_of(
-    schedule: ScheduledManifest, options: ExportOptions, what: str
-) -> tuple[str, Times]:
-    """Return a cron expression that every cron reads in the same way, and its times.
-
-    Raises as ``times_of``.
-    """
-    times = times_of(schedule, options, what)
+def plain_cron(schedule: ScheduledManifest, what: str) -> str:
+    """Return a cron expression that every cron reads in the same way. Raises as ``fields_of``."""
     try:
-        return " ".join(plain_fields(times.fields)), times
+        return " ".join(plain_fields(fields_of(schedule, what)))
     except ValueError as error:
         raise unsupported(schedule, what, error) from None
 
 
 def fields_of(schedule: ScheduledManifest, what: str) -> CronFields:
-    """Return the fields of a schedule.
+    """Return the fields of a schedule. ``what`` names the scheduler.
 
     Raises ``UserError`` for one that only CronSim understands.
     """
