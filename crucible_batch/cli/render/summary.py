@@ -204,11 +204,9 @@ def next_step(
     further attempt can change, by the run's retry rule.
     """
     other = remake or command
-    codes = {group.code for group in failures}
-    if "KEY_MAY_BE_FORGOTTEN" in codes and "--resubmit-unknown" not in command:
-        return (
-            f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
-        )
+    again = _resubmitting(command, failures)
+    if again is not None:
+        return again
     if any(stop.code == "NOT_REMEMBERED" for stop in head.stops.values()):
         words = [word for word in shlex.split(command) if word != "--recover"]
         return f"{shlex.join(words)}   # buys the missing jobs"
@@ -254,13 +252,9 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
     comes after the merge.
     """
     codes = {stop.code for stop in head.stops.values()}
-    if (
-        any(group.code == "KEY_MAY_BE_FORGOTTEN" for group in failures)
-        and "--resubmit-unknown" not in command
-    ):
-        return (
-            f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
-        )
+    again = _resubmitting(command, failures)
+    if again is not None:
+        return again
     match head.exit_code:
         case ExitCode.OUT_OF_CREDITS if "INSUFFICIENT_CREDITS" in codes:
             return f"{account_step(stop.hint for stop in head.stops.values())}, then: {command}"
@@ -268,6 +262,15 @@ def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], 
             return f"{merge}   # once all shards have ended"
         case _:
             return command
+
+
+def _resubmitting(command: str, failures: list[FailureGroup]) -> str | None:
+    """Return the command that sends submits without an answer again; None if there are none, or it
+    did so."""
+    codes = {group.code for group in failures}
+    if "KEY_MAY_BE_FORGOTTEN" not in codes or "--resubmit-unknown" in command:
+        return None
+    return f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
 
 
 def _once_some_failed(
