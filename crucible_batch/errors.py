@@ -106,10 +106,14 @@ class Problem:
     row: Place | None = dataclasses.field(default=None, compare=False)
 
     def __str__(self) -> str:
-        field = f"{self.field}: " if self.field else ""
-        nearest = f" (did you mean {self.nearest!r}?)" if self.nearest else ""
-        hint = f" - {self.hint}" if self.hint else ""
-        return f"{self.place}: {field}{self.message}{nearest}{hint}"
+        text = self.message
+        if self.field:
+            text = f"{self.field}: {text}"
+        if self.nearest:
+            text += f" (did you mean {self.nearest!r}?)"
+        if self.hint:
+            text += f" - {self.hint}"
+        return f"{self.place}: {text}"
 
 
 class ManifestError(UserError):
@@ -428,9 +432,12 @@ class GatewayError(CrucibleBatchError):
         return self.status == 404 and self.is_refusal
 
     def __str__(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        status = f" [HTTP {self.status}]" if self.status else ""
-        return f"{where}{self.code}: {self.message}{status}"
+        text = f"{self.code}: {self.message}"
+        if self.operation:
+            text = f"{self.operation}: {text}"
+        if self.status:
+            text += f" [HTTP {self.status}]"
+        return text
 
 
 class ObjectStoreError(CrucibleBatchError):
