@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.sandbox.faults import FaultRule
-from crucible_batch.sandbox.pricing import Pricing, check_scopes
+from crucible_batch.sandbox.pricing import Pricing, check_scope
 from crucible_batch.sandbox.workflows import BY_ID
 
 DEFAULT_KEY = "moltazine_sandbox"
@@ -21,7 +21,6 @@ class SandboxConfig:
     there is no account or no runner at all.
     """
 
-    host: str = "127.0.0.1"
     api_port: int = 0
     """0 takes a free port."""
     storage_port: int = 0
@@ -51,8 +50,6 @@ class SandboxConfig:
     """From the upload to `ready`."""
     upload_ttl_s: float = 900.0
     download_ttl_s: float = 300.0
-    refused_words: tuple[str, ...] = ("nsfw",)
-    """A prompt with one of these words fails with MODERATION_REFUSED."""
     faults: tuple[FaultRule, ...] = ()
     """What goes wrong; see `parse_faults`."""
     slow_answer_s: float = 2.0
@@ -111,8 +108,8 @@ def check_prices(prices: Mapping[str, Decimal]) -> None:
 
 def check_pricing(pricing: Mapping[str, Pricing]) -> None:
     """Raise ValueError for prices that can't be asked, or of what there isn't."""
-    check_scopes(pricing)
     for scope, rule in pricing.items():
+        check_scope(scope)
         if 0 in (rule.size, rule.steps):
             raise ValueError(
                 f"the size and the steps that the base price of {scope} is for are not 0"
