@@ -44,10 +44,10 @@ from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead, RowFile
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.draft import read_source
+from crucible_batch.runs.next_step import advice_of
 from crucible_batch.runs.parts import ReadRun, ReportedRun, RunPart
 from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
 from crucible_batch.runs.raised_errors import failure_of
-from crucible_batch.runs.reporting import advice_of
 from crucible_batch.runs.request import RunRequest, check_request, follow_plan
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
