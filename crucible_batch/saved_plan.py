@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -43,13 +42,17 @@ class SavedPlanFile(PlanHead):
     digest: str
 
 
-@cache  # making one costs milliseconds
+_ADAPTERS: dict[object, TypeAdapter[Any]] = {}  # building one costs milliseconds
+
+
 def adapter_of(kind: type[Any]) -> TypeAdapter[Any]:
     """Return the adapter that converts a dataclass of the domain to and from JSON.
 
     Amounts are decimal text in it.
     """
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def plan_schema() -> dict[str, Any]:

@@ -139,7 +139,8 @@ def _refuse(error: Exception) -> int:
         return ExitCode.USER_ERROR
     try:
         with answering(path.partition(" ")[2] or path, json="--json" in sys.argv):
-            message = error.format_message()  # type: ignore[attr-defined]  # Typer exports no such base
+            # Typer exports no base class that has it.
+            message = error.format_message()  # type: ignore[attr-defined]
             for theirs, ours in _WORDS:
                 message = message.replace(theirs, ours)
             raise UserError(message, hint=f"{path} --help")

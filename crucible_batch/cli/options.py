@@ -176,7 +176,8 @@ class GatewayOptions:
 
     def settings(self, storage_hosts: Sequence[str] | None = None) -> Settings:
         """Return the settings from these options, the environment and ``.env``, read now."""
-        from crucible_batch.runs.connecting import current_settings  # noqa: PLC0415 - imported on use, so that --help stays fast
+        # Imported on use, so that --help stays fast.
+        from crucible_batch.runs.connecting import current_settings  # noqa: PLC0415
 
         settings = current_settings(
             base_url=self.api_base,

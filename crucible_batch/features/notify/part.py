@@ -29,7 +29,6 @@ from crucible_batch.features.notify.manifest_keys import notifications_of
 from crucible_batch.features.notify.messages import (
     MAX_ERROR_CODES,
     MESSAGE_TYPES,
-    MessageCounts,
     MessageCredits,
     RunMessage,
     attempt_id,
@@ -42,6 +41,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead, RowFile
+from crucible_batch.report.models import OutcomeCounts
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.draft import read_source
 from crucible_batch.runs.next_step import advice_of
@@ -183,7 +183,7 @@ class RunNotices:
         await self._send(
             event,
             exit_code=exit_code,
-            counts=MessageCounts.model_validate(head.counts.model_dump(exclude={"reused"})),
+            counts=OutcomeCounts.model_validate(head.counts),
             credits=_spent(head, self._spent_before),
             error_codes=_codes(head, rows.lines()),
             report=str((directory / REPORT_FILE).absolute()),

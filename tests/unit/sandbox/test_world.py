@@ -313,15 +313,11 @@ def test_the_same_seed_gives_the_same_world() -> None:
 @each_case(
     "settings",
     [
-        {"accounts": {}},
         {"accounts": {"a": Decimal("NaN")}},
         {"accounts": {"a": Decimal(-1)}},
         {"upload_price": Decimal("0.0000001")},
         {"prices": {"zimage-base": Decimal("1e30")}},
         {"prices": {"unknown": Decimal(1)}},
-        {"rebate_share": Decimal("1.1")},
-        {"partial_refund": Decimal("1.1")},
-        {"runners": 0},
     ],
 )
 def test_a_config_that_can_not_be_is_a_value_error(settings: dict[str, Any]) -> None:
