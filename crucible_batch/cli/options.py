@@ -323,7 +323,8 @@ class _OwnOptions:
         _output, *own = signature(body, eval_str=True).parameters.values()
         for parameter in own:
             kind = parameter.annotation
-            mark = _mark_of(kind)
+            marks = getattr(kind, "__metadata__", ())
+            mark = next((each for each in marks if isinstance(each, OfFeatures)), None)
             if mark is not None:
                 self._of_features[parameter.name] = mark
                 for options in mark.kinds:
@@ -364,11 +365,6 @@ class _OwnOptions:
     def _modules(self) -> Iterator[Any]:
         for mark in self._of_features.values():
             yield from found(mark.file)
-
-
-def _mark_of(annotation: object) -> OfFeatures | None:
-    marks = getattr(annotation, "__metadata__", ())
-    return next((each for each in marks if isinstance(each, OfFeatures)), None)
 
 
 def _parameters_of(group: type) -> list[Parameter]:

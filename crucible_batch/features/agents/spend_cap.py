@@ -94,11 +94,10 @@ class SpendCap:
         self._count = 0
 
     def first_use(self, directory: str, mark: str, events: int) -> int:
-        """Return the number of the last event that is not the server's.
+        """Return the number of the last event in a journal that is not the server's.
 
-        It is ``events``, or what that was at the first use.
-
-        ``events`` is the number of the journal's last event now.
+        ``events`` is the number of the journal's last event now. It is the result if the server has
+        not used the journal yet; otherwise the result is what it was at the first use.
         """
         party = self._parties.get(directory)
         if party is None or not _continues(party, mark, events):
