@@ -67,10 +67,8 @@ def _root(
     """
 
 
-for _group in (start_commands, run_commands, inspect_commands):
-    app.registered_commands.extend(_group.commands.registered_commands)
-for _module in found("commands"):
-    _module.add_to(app)
+for _module in (start_commands, run_commands, inspect_commands, *found("commands")):
+    app.add_typer(_module.commands)
 
 
 _ZSH_END = "\ncompdef %(complete_func)s %(prog_name)s\n"
