@@ -373,7 +373,7 @@ class ReportError(CrucibleBatchError):
 class GatewayError(CrucibleBatchError):
     """A failed request to the gateway or its storage.
 
-    ``error`` is the gateway's error message, if it sent one, else ours; ``hint`` is its advice.
+    ``message`` is the gateway's, if it sent one, else ours; ``hint`` is its advice.
     ``code`` is the gateway's, if it sent one, else ``NO_ANSWER``, ``BAD_ANSWER`` or
     ``HTTP_<status>``; ``BAD_REQUEST`` and ``UNSAFE_URL`` mean that nothing was sent. ``status`` is
     the HTTP status, None without a response. ``in_doubt`` is true if the request may have taken
@@ -400,11 +400,6 @@ class GatewayError(CrucibleBatchError):
         self.request_id = request_id
         self.in_doubt = in_doubt
         self.retry_after_s = retry_after_s
-
-    @property
-    def error(self) -> str:
-        """The error message, the gateway's own if it sent one (same as ``message``)."""
-        return self.message
 
     @property
     def is_pushback(self) -> bool:
