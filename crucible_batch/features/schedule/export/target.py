@@ -21,8 +21,10 @@ from crucible_batch.features.schedule.cron_fields import CronFields, plain_field
 from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 MARK = "# Written by `crucible-batch schedule export`"
-"""With this begins each file that is written; only such a file is overwritten. So a file is of a kind
-in which ``#`` begins a comment: YAML rather than JSON."""
+"""With this begins each file that is written; only such a file is overwritten.
+
+So a file is of a kind in which ``#`` begins a comment: YAML rather than JSON.
+"""
 DEFAULT_DEADLINE_S = 6 * 3600.0
 TIME_TO_STOP_S = 600
 """How long after its deadline the scheduler ends a run that has not stopped by itself."""
