@@ -21,14 +21,18 @@ The next run removes those of killed runs.
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """Open a file for ``open(opener=...)``: opening a pipe would otherwise wait for a writer.
-    Raises ``OSError``.
+    """Open a file for ``open(opener=...)``. Raises ``OSError``.
+
+    Opening a pipe would otherwise wait for a writer.
     """
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def temporary_path(target: Path) -> Path:
-    """Return the path of the temporary file of ``target``: another one for each process and thread."""
+    """Return the path of the temporary file of ``target``.
+
+    It is another one for each process and thread.
+    """
     return target.with_name(
         f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}-{target.name}"
     )

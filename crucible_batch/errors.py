@@ -106,10 +106,14 @@ class Problem:
     row: Place | None = dataclasses.field(default=None, compare=False)
 
     def __str__(self) -> str:
-        field = f"{self.field}: " if self.field else ""
-        nearest = f" (did you mean {self.nearest!r}?)" if self.nearest else ""
-        hint = f" - {self.hint}" if self.hint else ""
-        return f"{self.place}: {field}{self.message}{nearest}{hint}"
+        text = self.message
+        if self.field:
+            text = f"{self.field}: {text}"
+        if self.nearest:
+            text += f" (did you mean {self.nearest!r}?)"
+        if self.hint:
+            text += f" - {self.hint}"
+        return f"{self.place}: {text}"
 
 
 class ManifestError(UserError):
@@ -369,7 +373,7 @@ class ReportError(CrucibleBatchError):
 class GatewayError(CrucibleBatchError):
     """A failed request to the gateway or its storage.
 
-    ``error`` is the gateway's error message, if it sent one, else ours; ``hint`` is its advice.
+    ``message`` is the gateway's, if it sent one, else ours; ``hint`` is its advice.
     ``code`` is the gateway's, if it sent one, else ``NO_ANSWER``, ``BAD_ANSWER`` or
     ``HTTP_<status>``; ``BAD_REQUEST`` and ``UNSAFE_URL`` mean that nothing was sent. ``status`` is
     the HTTP status, None without a response. ``in_doubt`` is true if the request may have taken
@@ -398,11 +402,6 @@ class GatewayError(CrucibleBatchError):
         self.retry_after_s = retry_after_s
 
     @property
-    def error(self) -> str:
-        """The error message, the gateway's own if it sent one (same as ``message``)."""
-        return self.message
-
-    @property
     def is_pushback(self) -> bool:
         """Whether the answer asks for fewer requests (429 or 503)."""
         return self.status in (429, 503)
@@ -428,9 +427,12 @@ class GatewayError(CrucibleBatchError):
         return self.status == 404 and self.is_refusal
 
     def __str__(self) -> str:
-        where = f"{self.operation}: " if self.operation else ""
-        status = f" [HTTP {self.status}]" if self.status else ""
-        return f"{where}{self.code}: {self.message}{status}"
+        text = f"{self.code}: {self.message}"
+        if self.operation:
+            text = f"{self.operation}: {text}"
+        if self.status:
+            text += f" [HTTP {self.status}]"
+        return text
 
 
 class ObjectStoreError(CrucibleBatchError):

@@ -28,10 +28,14 @@ _TO_RESUME = "run the same command again to resume"
 _MEANINGS = {
     ExitCode.OK: "every job succeeded, or there was nothing left to do",
     ExitCode.SOME_FAILED: "the run finished and some jobs failed",
-    ExitCode.USER_ERROR: "the command or the manifest is wrong, or a saved plan is stale; nothing was spent",
+    ExitCode.USER_ERROR: (
+        "the command or the manifest is wrong, or a saved plan is stale; nothing was spent"
+    ),
     ExitCode.KEY_REFUSED: "no API key, or the gateway refused it",
     ExitCode.OUT_OF_CREDITS: f"stopped by the budget or the account's credits; {_TO_RESUME}",
-    ExitCode.STOPPED: f"the gateway was unusable, time ran out, or a job's outcome is unknown; {_TO_RESUME}",
+    ExitCode.STOPPED: (
+        f"the gateway was unusable, time ran out, or a job's outcome is unknown; {_TO_RESUME}"
+    ),
     ExitCode.BUSY: "another run holds this run directory",
     ExitCode.DIFFERENCE: "check found a difference",
     ExitCode.SIGINT: f"stopped by Ctrl-C; {_TO_RESUME}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 AUTO: Final = "auto"
 """The concurrency that is adapted to what the gateway accepts."""
@@ -15,17 +15,7 @@ _WRITTEN_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d
 _SECONDS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 LONGEST_S = 365 * 86_400.0
 
-
 LOOPBACK = "127.0.0.1"
-ADDRESS_FORMS = "9464, 127.0.0.1:9464, [::1]:9464"
-_MOST_PORT = 65_535
-
-
-class ListenAddress(NamedTuple):
-    """The host and the port that a server listens on."""
-
-    host: str
-    port: int
 
 
 class IfRunning(enum.StrEnum):
@@ -63,23 +53,3 @@ def parse_duration(text: str) -> float:
             f"{text!r} is not a duration; write one like 90s, 5m, 2h, 1h30m or plain seconds"
         )
     return seconds
-
-
-def parse_address(text: str) -> ListenAddress:
-    """Parse the host and port that a server listens on.
-
-    Without a host, that is the loopback interface. Port 0 stands for a free one. Raises
-    ``ValueError`` if the text is not an address.
-    """
-    host, _, port = text.strip().rpartition(":")
-    bare = host
-    if host.startswith("[") and host.endswith("]"):
-        bare = host[1:-1]
-    is_bare_ipv6 = ":" in bare and bare == host
-    is_port = port.isascii() and port.isdigit() and int(port) <= _MOST_PORT
-    if is_bare_ipv6 or not is_port:
-        raise ValueError(
-            f"{text[:200]!r} is not an address; "
-            f"write a port, or an address and a port: {ADDRESS_FORMS}"
-        )
-    return ListenAddress(bare or LOOPBACK, int(port))

@@ -19,13 +19,17 @@ def resource_error(error: BaseException) -> ResourceError | None:
     if isinstance(error, MemoryError):
         return ResourceError(
             "there is not enough memory",
-            hint="end other programs, raise the limit of memory (ulimit -v, or that of the container), or lower"
-            " --concurrency; then run the same command again",
+            hint=(
+                "end other programs, raise the limit of memory (ulimit -v, or that of the"
+                " container), or lower --concurrency; then run the same command again"
+            ),
         )
     if isinstance(error, RuntimeError) and str(error).startswith("can't start new thread"):
         return ResourceError(
             "no thread can be started",
-            hint="raise the limit of processes (ulimit -u, or TasksMax of the unit) or of memory; then run the same"
-            " command again",
+            hint=(
+                "raise the limit of processes (ulimit -u, or TasksMax of the unit) or of memory;"
+                " then run the same command again"
+            ),
         )
     return None

@@ -67,7 +67,9 @@ def mask_source_line(line: str, *, entirely: bool) -> str:
     """
     if entirely:
         key = _KEY_OF_LINE.match(line)
-        return f"{key[0]} ***" if key else "***"
+        if key is None:
+            return "***"
+        return f"{key[0]} ***"
     found = _AFTER_CHANNEL.search(line)
     if found is None:
         return line

@@ -15,6 +15,7 @@ KEY_VARIABLE = "MOLTAZINE_API_KEY"
 BASE_VARIABLE = "CRUCIBLE_API_BASE"
 ACCOUNTS_VARIABLE = "CRUCIBLE_BATCH_ACCOUNTS"
 PRODUCTION = "https://crucible.moltazine.com"
+_ENVIRONMENT, _DEFAULT = "the environment", "the default"
 _LONGEST = 1024 * 1024
 
 
@@ -35,7 +36,7 @@ class Settings:
     base_url: str = PRODUCTION
     proxy: str | None = field(default=None, repr=False)
     key_source: str = "nowhere"
-    base_source: str = "the default"
+    base_source: str = _DEFAULT
     ignored: str | None = None
     storage_hosts: tuple[str, ...] = ()
     env_file: Path | None = None
@@ -45,7 +46,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.api_key is not None:
-            object.__setattr__(self, "api_key", HiddenText(self.api_key))
+            object.__setattr__(self, "api_key", HiddenText(self.api_key.strip()))
 
     @property
     def gateway(self) -> str:
@@ -101,28 +102,24 @@ def resolve(
     to another gateway. For the same reason, proxy and storage hosts aren't read from the
     environment. Raises ``UserError`` if the file can't be read.
     """
-    file: Mapping[str, HiddenText] = {}
-    if env_file is not None:
-        dotenv = env_file
-        file = _read(env_file)
-    elif dotenv is not None and dotenv.is_file():
-        file = _read(dotenv)
-    key, key_source = environ.get(KEY_VARIABLE) or None, "the environment"
-    if key is None:
-        key, key_source = file.get(KEY_VARIABLE) or None, str(dotenv)
-    base, base_source, ignored = base_url, "a flag", None
-    if base is None:
-        base, base_source = environ.get(BASE_VARIABLE) or None, "the environment"
-    base_in_file = file.get(BASE_VARIABLE)
-    if base is None and base_in_file:
-        if key is not None and key_source == str(dotenv):
-            base, base_source = base_in_file, str(dotenv)
-        else:
-            ignored = (
-                f"{BASE_VARIABLE} in {dotenv} is ignored: "
-                f"it is used only with a {KEY_VARIABLE} in the same file"
-            )
-    if env_file is not None and key_source == "the environment" and file.get(KEY_VARIABLE):
+    named, file = env_file or dotenv, dict[str, HiddenText]()
+    if named is not None and (named == env_file or named.is_file()):
+        file = _read(named)
+    in_file = str(named)
+    key, key_source = _first(
+        (environ.get(KEY_VARIABLE), _ENVIRONMENT), (file.get(KEY_VARIABLE), in_file)
+    )
+    bases = [(base_url, "a flag"), (environ.get(BASE_VARIABLE), _ENVIRONMENT)]
+    if key_source == in_file:
+        bases.append((file.get(BASE_VARIABLE), in_file))
+    base, base_source = _first(*bases, (PRODUCTION, _DEFAULT))
+    ignored = None
+    if base_source == _DEFAULT and file.get(BASE_VARIABLE):
+        ignored = (
+            f"{BASE_VARIABLE} in {named} is ignored: "
+            f"it is used only with a {KEY_VARIABLE} in the same file"
+        )
+    if env_file is not None and key_source == _ENVIRONMENT and file.get(KEY_VARIABLE):
         names = KEY_VARIABLE
         if ignored is not None:
             names = f"{KEY_VARIABLE} and {BASE_VARIABLE}"
@@ -130,11 +127,11 @@ def resolve(
             f"{names} in {env_file} ignored: the {KEY_VARIABLE} of the environment takes precedence"
         )
     return Settings(
-        api_key=None if key is None else HiddenText(key.strip()),
+        api_key=key,
         base_url=(base or PRODUCTION).strip(),
         proxy=proxy,
-        key_source="nowhere" if key is None else key_source,
-        base_source="the default" if base is None else base_source,
+        key_source=key_source,
+        base_source=base_source,
         ignored=ignored,
         storage_hosts=tuple(storage_hosts),
         env_file=env_file,
@@ -142,7 +139,12 @@ def resolve(
     )
 
 
-def _read(dotenv: Path) -> Mapping[str, HiddenText]:
+def _first(*found: tuple[str | None, str]) -> tuple[str | None, str]:
+    """Return the first value that is set, with its source."""
+    return next(((value, source) for value, source in found if value), (None, "nowhere"))
+
+
+def _read(dotenv: Path) -> dict[str, HiddenText]:
     """Return the values of an env file. Raises ``UserError`` if it can't be read."""
     from dotenv import dotenv_values  # noqa: PLC0415 - most commands read no such file
 

@@ -25,7 +25,7 @@ def temporary_database(*statements: str) -> sqlite3.Connection:
 
 @contextmanager
 def room_for(what: str) -> Iterator[None]:
-    """Report an error of a temporary database in the block, such as a full disk, as ``UserError``."""
+    """Raise ``UserError`` for an error of a temporary database, such as a full disk."""
     try:
         yield
     except sqlite3.OperationalError as error:

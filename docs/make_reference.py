@@ -92,7 +92,7 @@ def pages() -> tuple[Page, ...]:
             {
                 "": "The message",
                 "MessageData": "data",
-                "MessageCounts": "counts",
+                "OutcomeCounts": "counts",
                 "MessageCredits": "credits",
             },
             message_schema(),

@@ -67,10 +67,8 @@ def _root(
     """
 
 
-for _group in (start_commands, run_commands, inspect_commands):
-    app.registered_commands.extend(_group.commands.registered_commands)
-for _module in found("commands"):
-    _module.add_to(app)
+for _module in (start_commands, run_commands, inspect_commands, *found("commands")):
+    app.add_typer(_module.commands)
 
 
 _ZSH_END = "\ncompdef %(complete_func)s %(prog_name)s\n"
@@ -139,7 +137,8 @@ def _refuse(error: Exception) -> int:
         return ExitCode.USER_ERROR
     try:
         with answering(path.partition(" ")[2] or path, json="--json" in sys.argv):
-            message = error.format_message()  # type: ignore[attr-defined]  # Typer exports no such base
+            # Typer exports no base class that has it.
+            message = error.format_message()  # type: ignore[attr-defined]
             for theirs, ours in _WORDS:
                 message = message.replace(theirs, ours)
             raise UserError(message, hint=f"{path} --help")

@@ -21,7 +21,7 @@ from crucible_batch.cli.terminal import (
     say_sentence,
     working,
 )
-from crucible_batch.cli.units import grouped
+from crucible_batch.cli.units import counted
 from crucible_batch.core.asset import KeepReason
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
@@ -70,7 +70,7 @@ def _confirm(output: CommandOutput, cleaning: Cleaning) -> bool:
     is_asked = can_ask(output.err)
     if is_asked or not output.quiet:
         _show_fates(output, cleaning)
-    count = grouped(len(cleaning.going), "asset")
+    count = counted(len(cleaning.going), "asset")
     if not is_asked:
         output.data = _as_json(cleaning, dry_run=False)
         raise ConsentError(
@@ -89,14 +89,14 @@ def _show(output: CommandOutput, cleaning: Cleaning, *, dry_run: bool, is_confir
         say(output.out, ("✓ ", "good"), ("no asset to delete", "strong"), where)
     elif dry_run:
         charged = format_credits(sum((fate.charged for fate in going), Decimal(0)))
-        words = f"{grouped(len(going), 'asset')} would be deleted; uploading cost {charged} credits"
+        words = f"{counted(len(going), 'asset')} would be deleted; uploading cost {charged} credits"
         say(output.out, (words, "strong"), where)
     else:
         mark = ("✓ ", "good")
         if cleaning.failure is not None:
             mark = ("! ", "warn")
         rebates = format_credits(cleaning.rebates)
-        words = f"{grouped(len(deleted), 'asset')} deleted, {rebates} credits rebated"
+        words = f"{counted(len(deleted), 'asset')} deleted, {rebates} credits rebated"
         say(output.out, mark, (words, "strong"), where)
     _show_fates(output, cleaning)
     if cleaning.failure is not None:

@@ -39,38 +39,6 @@ def _typed() -> list[str]:
     return words
 
 
-def with_option(command: str, option: str, value: str) -> str:
-    """Return the command with this option, unless it has it with any value."""
-    words = shlex.split(command)
-    if any(word.partition("=")[0] == option for word in words):
-        return command
-    return shlex.join([*words, option, value])
-
-
-def with_flag(command: str, flag: str) -> str:
-    """Return the command with an option that takes no value, unless it has it."""
-    if flag in command.split():
-        return command
-    return f"{command} {flag}"
-
-
-def without_option(command: str, *options: str) -> str:
-    """Return the command without options that take a value, each time that one is given."""
-    kept = []
-    is_value = False
-    for word in shlex.split(command):
-        is_option = word.partition("=")[0] in options
-        if not is_option and not is_value:
-            kept.append(word)
-        is_value = word in options
-    return shlex.join(kept)
-
-
-def with_budget(command: str, budget: str) -> str:
-    """Return the command with ``budget`` instead of its own budget options."""
-    return with_option(without_option(command, "--budget", "--max-cost"), "--budget", budget)
-
-
 def merge_command(run_dir: str | Path) -> str:
     """Return the command that merges the shards of a run directory."""
     return f"{shell_command('merge', run_dir)}   # once all shards have ended"

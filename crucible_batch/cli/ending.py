@@ -11,12 +11,8 @@ from crucible_batch.cli.logs.entries import counts_words
 from crucible_batch.cli.redaction import redacted
 from crucible_batch.cli.render.summary import (
     EarlierRuns,
-    FailureGroup,
     credits_words,
-    group_failures,
     head_json,
-    next_of_run,
-    next_of_shard,
     show_summary,
 )
 from crucible_batch.cli.terminal import fact, say
@@ -24,6 +20,12 @@ from crucible_batch.cli.units import format_duration
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import REPORT_FILE, ReportHead
+from crucible_batch.runs.next_step import (
+    FailureGroup,
+    group_failures,
+    next_of_run,
+    next_of_shard,
+)
 from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.running import RunResult
 
@@ -58,13 +60,13 @@ def _next_command(
 ) -> str | None:
     head = result.report
     if result.merge is not None:
-        return next_of_shard(head, command, failures, result.merge)
+        return str(next_of_shard(head, command, failures, result.merge))
     step = next_of_run(
         head, result.run_dir, failures, command, job_filter=job_filter, remake=result.remake
     )
     if step is None:
         return command_of_features(result.run_dir, head)
-    return step
+    return str(step)
 
 
 def show_ending(

@@ -176,7 +176,8 @@ class GatewayOptions:
 
     def settings(self, storage_hosts: Sequence[str] | None = None) -> Settings:
         """Return the settings from these options, the environment and ``.env``, read now."""
-        from crucible_batch.runs.connecting import current_settings  # noqa: PLC0415 - imported on use, so that --help stays fast
+        # Imported on use, so that --help stays fast.
+        from crucible_batch.runs.connecting import current_settings  # noqa: PLC0415
 
         settings = current_settings(
             base_url=self.api_base,
@@ -322,7 +323,8 @@ class _OwnOptions:
         _output, *own = signature(body, eval_str=True).parameters.values()
         for parameter in own:
             kind = parameter.annotation
-            mark = _mark_of(kind)
+            marks = getattr(kind, "__metadata__", ())
+            mark = next((each for each in marks if isinstance(each, OfFeatures)), None)
             if mark is not None:
                 self._of_features[parameter.name] = mark
                 for options in mark.kinds:
@@ -363,11 +365,6 @@ class _OwnOptions:
     def _modules(self) -> Iterator[Any]:
         for mark in self._of_features.values():
             yield from found(mark.file)
-
-
-def _mark_of(annotation: object) -> OfFeatures | None:
-    marks = getattr(annotation, "__metadata__", ())
-    return next((each for each in marks if isinstance(each, OfFeatures)), None)
 
 
 def _parameters_of(group: type) -> list[Parameter]:

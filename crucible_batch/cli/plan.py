@@ -8,10 +8,9 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from crucible_batch.cli.command_line import again, merge_command, with_budget, with_option
+from crucible_batch.cli.command_line import again, merge_command
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.render.plan import plan_json, show_plan
-from crucible_batch.cli.render.summary import BUYS_AGAIN, GET_ACCESS
 from crucible_batch.cli.terminal import fact, working
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.plan_diff import ChangeKind
@@ -20,11 +19,12 @@ from crucible_batch.core.retry_rule import Remedy, first_steps
 from crucible_batch.features import found
 from crucible_batch.features.registry import plan_kind_of, plan_kind_of_run
 from crucible_batch.runs.cancellation import interruptible_immediately
+from crucible_batch.runs.next_step import BUYS_AGAIN, GET_ACCESS
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import KEY_VARIABLE, Settings
-from crucible_batch.shell_command import run_command
+from crucible_batch.shell_command import run_command, with_budget, with_option
 
 _Result = TypeVar("_Result")
 
@@ -158,7 +158,7 @@ def _buying_again(plans: str, runs: str, *, is_saved: bool) -> str:
         return f"{plans} --retry-failed"
     if not is_saved and "--retry-failed" not in runs:
         runs = f"{runs} --retry-failed"
-    return f"{runs} --resubmit-unknown{BUYS_AGAIN}"
+    return f"{runs} --resubmit-unknown   # {BUYS_AGAIN}"
 
 
 def _once_settled(summary: PlanSummary, command: str) -> str | None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from crucible_batch.core.redaction import Secret, mask_link_secrets
 from crucible_batch.errors import UserError
 from crucible_batch.secret_text import registered_secrets
 from crucible_batch.settings import resolve
@@ -59,9 +60,6 @@ def redacted(text: str) -> str:
 
     These are the key, registered secrets, encoded or not, and the queries of signed URLs.
     """
-    # Imported here, since it is needed only if something is logged.
-    from crucible_batch.core.redaction import Secret, mask_link_secrets  # noqa: PLC0415
-
     key = _key_in_use()
     if len(key) >= _SHORTEST:
         text = Secret(key).mask_in(text)
@@ -99,9 +97,6 @@ def _without_registered(secret: str, text: str) -> str:
 
     Of an address, what follows the host is a secret by itself.
     """
-    # Imported here, since it is needed only if something is logged.
-    from crucible_batch.core.redaction import Secret  # noqa: PLC0415
-
     address = _ADDRESS.fullmatch(secret)
     if address is None:
         if len(secret) < _SHORTEST:

@@ -10,13 +10,8 @@ from typing import Annotated
 
 import typer
 
-from crucible_batch.cli.option_parsers import option_parser, parse_bytes
-
 # One for each panel of the help.
 _output = partial(typer.Option, rich_help_panel="Output")
-
-# One for each kind of value.
-_size = partial(_output, metavar="SIZE", parser=option_parser(parse_bytes))
 DryRun = Annotated[
     bool,
     typer.Option(

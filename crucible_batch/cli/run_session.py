@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.cli.command_line import with_option
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.json_lines import JsonLines
@@ -36,6 +35,7 @@ from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import RunResult, run_request
 from crucible_batch.settings import Settings
+from crucible_batch.shell_command import with_option
 
 _BELL_AFTER_S = 60.0
 
@@ -144,14 +144,14 @@ class RunOnScreen:
         self._earlier: EarlierRuns | None = None
 
     def notify(self, message: Message) -> None:
+        # For each event of each job: ``suppress`` would cost more than the rest.
         for observer in self._observers:
-            try:  # noqa: SIM105 - this runs for each event of each job, and ``suppress`` costs more than the rest
+            try:  # noqa: SIM105
                 observer.notify(message)
             except OSError:
                 pass
-        if (
-            isinstance(message, RunBegan) and self._earlier is None
-        ):  # a probe begins a run at each of its steps
+        # A probe begins a run at each of its steps.
+        if isinstance(message, RunBegan) and self._earlier is None:
             self._earlier = EarlierRuns(
                 message.counts.get(Outcome.SUCCEEDED, 0), message.balance.bought
             )

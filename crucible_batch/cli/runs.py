@@ -15,8 +15,8 @@ from rich.text import Text
 from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.status import next_command, show_status
-from crucible_batch.cli.terminal import Json, fact, say, say_note, working
-from crucible_batch.cli.units import grouped
+from crucible_batch.cli.terminal import Json, error_json, fact, say, say_note, working
+from crucible_batch.cli.units import counted
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError
@@ -91,7 +91,7 @@ def run_json(run: ListedRun, command: str | None) -> dict[str, Json]:
         "changed_at": None,
         "pruned": None,
         "next": command,
-        "error": _error_json(run),
+        "error": error_json(run.failed_start or run.error),
     }
     if run.status is not None:
         found |= _status_json(run.status)
@@ -114,15 +114,6 @@ def _status_json(status: Status) -> dict[str, Json]:
         "changed_at": rfc3339(status.changed_at),
         "pruned": status.pruned,
     }
-
-
-def _error_json(run: ListedRun) -> Json:
-    failed, error = run.failed_start, run.error
-    if failed is not None:
-        return {"code": failed.code, "message": failed.message, "hint": failed.hint or None}
-    if error is None:
-        return None
-    return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
 def _next(run: ListedRun) -> str | None:
@@ -259,7 +250,7 @@ def _print_totals(console: Console, found: RunList, limit: int) -> None:
     total = sum(head.counts.total for head in heads)
     spent = format_credits(sum((head.credits.spent for head in heads), start=Decimal(0)))
     shown = len(found.runs)
-    runs = grouped(shown, "run")
+    runs = counted(shown, "run")
     jobs = f"{succeeded:,} of {total:,} jobs succeeded"
     say(console, (f"{runs} · {jobs} · {spent} credits spent", "quiet"))
     if found.found > shown:

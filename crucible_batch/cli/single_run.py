@@ -23,7 +23,8 @@ def run_once(
     output: CommandOutput, request: RunRequest, settings: Settings, display: DisplayMode
 ) -> None:
     """Run a request, and show how it ended."""
-    from crucible_batch.cli.run_session import run_and_show  # noqa: PLC0415 - not needed if the manifest is invalid
+    # Not needed if the manifest is invalid.
+    from crucible_batch.cli.run_session import run_and_show  # noqa: PLC0415
 
     output.subject = str(request.manifest)
     check_request(request)

@@ -25,9 +25,7 @@ def collect_garbage_rarely() -> None:
 
 
 def skip_unused_help_imports(argv: Sequence[str]) -> None:
-    """Before help is shown, replace two of Typer's imports by empty classes.
-
-    They load parsers and lexers.
+    """Before help is shown, replace two of Typer's imports, which load parsers and lexers.
 
     They aren't needed: help is written in Rich markup, not Markdown, and tracebacks are Python's
     own.
@@ -53,9 +51,7 @@ def share_one_heap() -> None:
 
 
 def exit_immediately(code: int) -> None:
-    """Exit without Python's finalization.
-
-    That can abort a process whose command has succeeded, with code 134.
+    """Exit without Python's finalization, which can abort a process whose command has succeeded.
 
     Threads of obstore release Python objects when their requests have ended. During the
     finalization, Python ends a thread that waits for its lock, and Rust aborts the process then.

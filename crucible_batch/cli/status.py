@@ -21,11 +21,8 @@ from crucible_batch.cli.display.progress_text import (
     task_row,
 )
 from crucible_batch.cli.render.summary import (
-    FailureGroup,
     allowance_of,
-    group_failures,
     head_json,
-    next_of_run,
     show_summary,
 )
 from crucible_batch.cli.terminal import Json, fact, say, working
@@ -36,6 +33,7 @@ from crucible_batch.core.progress import Balance
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
+from crucible_batch.runs.next_step import FailureGroup, group_failures, next_of_run
 from crucible_batch.runs.reporting import write_report_again
 from crucible_batch.runs.shard_notes import describe_shards
 from crucible_batch.runs.status import Progress, Status, read_status
@@ -210,7 +208,8 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     command = run_again(status)
     if _chose_some(status):
         return command
-    return next_of_run(head, status.run_dir, failures, command)
+    step = next_of_run(head, status.run_dir, failures, command)
+    return None if step is None else str(step)
 
 
 def run_again(status: Status) -> str:

@@ -220,3 +220,10 @@ def working(console: Console, doing: str) -> Iterator[None]:
         return
     with console.status(Text(doing, style="dim"), spinner="dots", spinner_style="cyan"):
         yield
+
+
+def error_json(error: Any) -> Json:
+    """Return the code, the message and the hint of an error; None if there is none."""
+    if error is None:
+        return None
+    return {"code": error.code, "message": error.message, "hint": error.hint or None}

@@ -8,19 +8,10 @@ from crucible_batch.core.credits import format_credits
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a count with its noun: ``1 job``, ``1200 jobs``."""
-    return f"{number} {_plural(noun, number)}"
-
-
-def grouped(number: int, noun: str) -> str:
-    """Return a count with its noun and with separated thousands: ``1 job``, ``1,200 jobs``."""
-    return f"{number:,} {_plural(noun, number)}"
-
-
-def _plural(noun: str, number: int) -> str:
+    """Return a count with its noun: ``1 job``, ``1,200 jobs``."""
     if number == 1:
-        return noun
-    return f"{noun}s"
+        return f"1 {noun}"
+    return f"{number:,} {noun}s"
 
 
 def paid_before(reused: Decimal) -> str:

@@ -6,7 +6,7 @@ unknown, and the rest works as before. What a feature adds is found by the names
 folder:
 
     file                what it has                    what it adds
-    commands.py         add_to(app)                    commands of the command line
+    commands.py         commands                       commands of the command line, a Typer
     manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
     report_fields.py    fields(journal)                fields of the head of a report (ReportHead), by the notes
                                                        of its journal

@@ -7,7 +7,7 @@ returns a JSON Schema for editors.
 
 from crucible_batch.manifest.expand import EntryExpander, expand
 from crucible_batch.manifest.job_spec import JobSpec
-from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest, parse_manifest
+from crucible_batch.manifest.loader import MAX_BYTES, MAX_JOBS, load_manifest
 from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.names import NameClaim, NameClaims, path_fault
 from crucible_batch.manifest.problems import ProblemCollector

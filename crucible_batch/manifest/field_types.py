@@ -21,6 +21,7 @@ from crucible_batch.scheduled_time import check_cron, read_timezone
 
 # A double keeps this many decimal digits; more in the YAML would be rounded silently.
 _EXACT_DIGITS = 15
+_NOT_CREDITS = 'must be a number of credits, such as 250 or "12.5"'
 _MAX_CREDITS = Decimal(10**12)
 _MAX_PLACES = 18
 """The decimal places of ``core.credits``: an amount with more can't be read from the journal again.
@@ -30,10 +31,10 @@ _MAX_PLACES = 18
 def _credits(value: object) -> Decimal:
     """Read credits exactly, from a YAML number or from decimal text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError('must be a number of credits, such as 250 or "12.5"')  # noqa: TRY004 - for pydantic
+        raise ValueError(_NOT_CREDITS)  # noqa: TRY004 - for pydantic
     amount = _decimal(str(value))
     if not amount.is_finite():
-        raise ValueError('must be a number of credits, such as 250 or "12.5"')
+        raise ValueError(_NOT_CREDITS)
     if not 0 < amount <= _MAX_CREDITS:
         raise ValueError("must be greater than 0 and at most 10^12 credits")
     exponent = amount.as_tuple().exponent
@@ -149,7 +150,10 @@ _DURATION_SCHEMA = {
         {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
         {
             "type": "string",
-            "pattern": r"^([0-9]+(\.[0-9]+)?|(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?)$",
+            "pattern": (
+                r"^([0-9]+(\.[0-9]+)?"
+                r"|(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+(\.[0-9]+)?s)?)$"
+            ),
         },
     ]
 }

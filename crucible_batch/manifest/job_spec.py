@@ -47,7 +47,6 @@ class JobSpec:
     repeat: int
     axes: Mapping[str, str]
     output_pattern: str
-    row: int | None
     site: SourceNode = field(repr=False, compare=False)
     root: SourceNode = field(repr=False, compare=False)
     is_on_default: bool = field(repr=False, compare=False)

@@ -199,7 +199,6 @@ class JobTemplate:
             return None, faults.problems
         if row is None:
             return job, ()
-        job.row = row.number
         job.made_for = row
         if blank:
             where = row_words(self._context.manifest.site, self._entry.index, row.number, row.line)
@@ -241,7 +240,6 @@ class JobTemplate:
             repeat=repeat,
             axes=combination.texts,
             output_pattern=output,
-            row=None,
             site=self._entry.site,
             root=context.manifest.site,
             is_on_default=workflow_id == context.manifest.header.workflow,

@@ -25,6 +25,7 @@ _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 def load_manifest(
     path: Path,
     *,
+    content: bytes | None = None,
     overrides: Mapping[str, str] = _NO_OVERRIDES,
     allow_outside: bool = False,
     max_jobs: int = MAX_JOBS,
@@ -33,36 +34,14 @@ def load_manifest(
 ) -> Manifest:
     """Read the manifest at ``path``. Raises ``ManifestError`` with all problems of its form.
 
-    ``overrides`` replace values of ``vars``. Files outside the manifest's directory are rejected
-    unless ``allow_outside`` is set. Templates are rendered, and files that jobs name are read, by
-    ``expand``. ``watch`` is called repeatedly during parsing and may raise to abort; no other error
-    is raised.
+    If ``content`` is given, it is read in place of the file; ``path`` is then for messages, and its
+    directory is the manifest's. ``overrides`` replace values of ``vars``. Files outside the
+    manifest's directory are rejected unless ``allow_outside`` is set. Templates are rendered, and
+    files that jobs name are read, by ``expand``. ``watch`` is called repeatedly during parsing and
+    may raise to abort; no other error is raised.
     """
-    return parse_manifest(
-        _content(path, max_bytes),
-        path,
-        overrides=overrides,
-        allow_outside=allow_outside,
-        max_jobs=max_jobs,
-        max_bytes=max_bytes,
-        watch=watch,
-    )
-
-
-def parse_manifest(
-    content: bytes,
-    path: Path,
-    *,
-    overrides: Mapping[str, str] = _NO_OVERRIDES,
-    allow_outside: bool = False,
-    max_jobs: int = MAX_JOBS,
-    max_bytes: int = MAX_BYTES,
-    watch: Callable[[], None] = lambda: None,
-) -> Manifest:
-    """Return the manifest with this content, as ``load_manifest`` does.
-
-    ``path`` is for messages and its directory.
-    """
+    if content is None:
+        content = _content(path, max_bytes)
     max_values = max(yaml_reader.MAX_VALUES, max_bytes // _BYTES_PER_VALUE)
     document = yaml_reader.parse(_text(content, path), path, max_values=max_values, watch=watch)
     root = document.root

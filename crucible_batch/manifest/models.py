@@ -6,8 +6,8 @@ files or templates in ``expand``. Messages of pydantic never reach the author: `
 them for the manifest.
 
 A feature adds keys with a subclass of ``Header``, ``Budget`` or ``JobEntry`` in its
-``manifest_keys.py``, which ``extension.py`` finds. Methods without effect here are what such a class
-may override.
+``manifest_keys.py``, which ``extension.py`` finds. Methods without effect here are what such a
+class may override.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Part(BaseModel):
     )
 
 
+_EXTENDED = ConfigDict(defer_build=True)
+"""Of a model that features extend: only what is made of it by ``extension`` is compiled."""
+
+
 class Fields(Part):
     """Parameters of the workflow that receive the prompt and the image, if they do not have the
     usual names."""
@@ -75,6 +79,8 @@ class WorkflowDefaults(Part):
 
 class Budget(Part):
     """Limits on spending."""
+
+    model_config = _EXTENDED
 
     credits: OptionalCredits = Field(
         None,
@@ -160,6 +166,8 @@ class Provenance(Part):
 class JobEntry(Part):
     """An entry of `jobs`: one job, or several with matrix, zip, foreach and repeat."""
 
+    model_config = _EXTENDED
+
     name: Text = Field(
         description="Name of the job and its outputs; a template. "
         "Values of axes that it does not use are appended.",
@@ -234,6 +242,8 @@ class JobEntry(Part):
 
 class Header(Part):
     """A manifest without its jobs, which are checked one by one."""
+
+    model_config = _EXTENDED
 
     version: Annotated[Literal[1], BeforeValidator(version_number)] = Field(
         description="Version of the manifest format."

@@ -211,7 +211,7 @@ _PATTERN_FAULTS = (
 
 
 def faults(pattern: str) -> list[tuple[str, str | None]]:
-    """Return the problems of a path pattern: messages, each with the nearest known field or None."""
+    """Return the problems of a path pattern: messages, each with a known field that is near."""
     fields = ", ".join(f"{{{field}}}" for field in FIELDS)
     unknown = [name for name in _FIELD.findall(pattern) if name not in FIELDS]
     found = [

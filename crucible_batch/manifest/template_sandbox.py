@@ -41,17 +41,19 @@ from crucible_batch.manifest.template_filters import (
 from crucible_batch.scheduled_time import TIME_VARIABLES
 
 _TEXT_METHODS = (
-    "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdigit", "islower",
-    "isnumeric", "isupper", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "rpartition", "rsplit",
-    "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+    "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdigit",
+    "islower", "isnumeric", "isupper", "lower", "lstrip", "partition", "removeprefix",
+    "removesuffix", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip",
+    "swapcase", "title", "upper",
 )  # fmt: skip
+_OF_LOOPS = (
+    "changed cycle depth depth0 first index index0 last length nextitem previtem revindex revindex0"
+)
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(_TEXT_METHODS),
     dict: frozenset({"get", "items", "keys", "values"}),
     list: frozenset({"count", "index"}),
-    LoopContext: frozenset(
-        "changed cycle depth depth0 first index index0 last length nextitem previtem revindex revindex0".split()  # noqa: SIM905
-    ),
+    LoopContext: frozenset(_OF_LOOPS.split()),
 }
 _STATEMENTS: tuple[type[nodes.Node], ...] = (nodes.Output, nodes.For, nodes.If, nodes.Assign)
 
@@ -195,7 +197,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.meter.charge(weigh(result))
         return result
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **named: Any) -> Any:  # noqa: N805 - as in Jinja2
+    # The names are those of Jinja2.
+    def call(__self, __context: Context, __obj: Any, *args: Any, **named: Any) -> Any:  # noqa: N805
         __self.meter.charge(10 + sum(weigh(argument) for argument in args))
         result = listed(super().call(__context, __obj, *args, **named))
         __self.meter.charge(weigh(result))

@@ -76,7 +76,8 @@ class Template:
         """Render to text of at most ``limit`` bytes of UTF-8. Raises ``TemplateFault``."""
         try:
             return self._text(variables, limit)
-        except Exception as error:  # noqa: BLE001 - a template can raise anything that its operations do
+        # A template can raise anything that its operations do.
+        except Exception as error:  # noqa: BLE001
             raise _fault(error, variables) from None
 
     def value(self, variables: Variables) -> Json:
@@ -194,7 +195,7 @@ def plain(value: Any) -> Json:
     if isinstance(value, Mapping):
         return {template_filters.text_of(key): plain(item) for key, item in value.items()}
     if isinstance(value, float):
-        raise ValueError("JSON cannot represent NaN and infinity")  # noqa: TRY004 - the type is right
+        raise ValueError("JSON cannot represent NaN and infinity")  # noqa: TRY004 - a right type
     str(value)  # raises for an unknown name
     raise ValueError(f"JSON cannot represent a value of the type {type(value).__name__}")
 

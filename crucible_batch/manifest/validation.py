@@ -26,10 +26,12 @@ from crucible_batch.scheduled_time import read_timezone
 Model = TypeVar("Model", bound=BaseModel)
 
 BATCH_SIZE = "size.batch_size"
-# Names that have a fixed meaning in templates, given by us or by Jinja2's grammar.
-RESERVED = frozenset(
-    "row repeat self loop true false none True False None and or not if elif else for in is recursive set".split()  # noqa: SIM905
+_FIXED = (
+    "row repeat self loop true false none True False None "
+    "and or not if elif else for in is recursive set"
 )
+RESERVED = frozenset(_FIXED.split())
+"""Names that have a fixed meaning in templates, given by us or by Jinja2's grammar."""
 
 
 def is_batch_of_one(value: object) -> bool:
@@ -308,7 +310,8 @@ class FormCheck:
     def _made(self, header: Header, sha256: str) -> Manifest:
         return Manifest(
             path=self._site.file,
-            directory=Path(os.path.abspath(self._site.file.parent)),  # noqa: PTH100 - links are not followed here
+            # Links are not followed here.
+            directory=Path(os.path.abspath(self._site.file.parent)),  # noqa: PTH100
             sha256=sha256,
             header=header,
             vars={**header.vars, **self._overrides},

@@ -227,7 +227,7 @@ class PeriodRow(_Model):
     )
 
 
-class CountsRow(_Model):
+class OutcomeCounts(_Model):
     """Number of jobs, by outcome."""
 
     total: int = Field(default=0, description="All jobs.")
@@ -238,6 +238,11 @@ class CountsRow(_Model):
     unknown: int = Field(
         default=0, description="Jobs with an unknown outcome; their credits remain held."
     )
+
+
+class CountsRow(OutcomeCounts):
+    """Number of jobs, by outcome."""
+
     reused: int = Field(
         default=0,
         description="Succeeded jobs that were found at the gateway and not bought by this run.",
@@ -248,25 +253,23 @@ class CountsRow(_Model):
         return cls(total=tally.total, reused=tally.reused, **tally.counts)
 
 
-class WaitingRow(_Model):
-    """A stage of the manifest that has no jobs yet, since its picks file is missing."""
-
+class _PickingRow(_Model):
     name: str = Field(description="Name of the entry, as in the manifest.")
     sources: str = Field(
         description="Pattern of the names of the jobs whose outputs may be picked."
     )
     pick: str = Field(description="Picks file, relative to the manifest.")
+
+
+class WaitingRow(_PickingRow):
+    """A stage of the manifest that has no jobs yet, since its picks file is missing."""
+
     choices: int = Field(description="Number of jobs whose outputs may be picked.")
 
 
-class PicksRow(_Model):
+class PicksRow(_PickingRow):
     """An entry of the manifest with `pick`, whether or not it waits for its picks file."""
 
-    name: str = Field(description="Name of the entry, as in the manifest.")
-    sources: str = Field(
-        description="Pattern of the names of the jobs whose outputs may be picked."
-    )
-    pick: str = Field(description="Picks file, relative to the manifest.")
     before: int = Field(
         description="Number of jobs of the entries above, which come first in `jobs`."
     )

@@ -30,7 +30,6 @@ from crucible_batch.manifest import (
     ProblemCollector,
     expand,
     load_manifest,
-    parse_manifest,
     render_run_id,
     written,
 )
@@ -147,7 +146,7 @@ def read_value(manifest: ManifestInput, request: RunRequest) -> Manifest | None:
             f"the manifest has a value that YAML does not know: {clean(str(error), 300)}",
             hint="use texts, numbers, lists and mappings; nothing was started",
         ) from None
-    return _with_time(parse_manifest(content, VALUE_PATH, **_reading(request)), request)
+    return _with_time(load_manifest(VALUE_PATH, content=content, **_reading(request)), request)
 
 
 def path_of(manifest: ManifestInput) -> Path:

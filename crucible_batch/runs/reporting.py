@@ -12,10 +12,8 @@ from pathlib import Path
 
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job
-from crucible_batch.core.outcome import Outcome, outcome_of
 from crucible_batch.core.plan import PlannedJob, RunTerms
-from crucible_batch.core.prices import PriceBook, workflow_class
-from crucible_batch.core.retry_rule import Remedy, remedy_for
+from crucible_batch.core.prices import PriceBook
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, Sidecars
@@ -32,15 +30,13 @@ from crucible_batch.report import (
 )
 from crucible_batch.report.html import (
     PAGE_FILE,
-    Advice,
     Frame,
     Thumbnails,
-    advice,
     report_assets,
     write_page,
 )
+from crucible_batch.runs.next_step import advice_of
 from crucible_batch.runs.object_runs import in_thread, publish_files, store_by
-from crucible_batch.runs.plan_rows import budget_for_remaining
 from crucible_batch.runs.report_fields import noted_fields
 from crucible_batch.runs.report_note import note_report
 from crucible_batch.runs.request import check_path
@@ -48,6 +44,7 @@ from crucible_batch.runs.run_journal import (
     journal_outputs_url,
     ledger_of,
     local_directory,
+    location_of,
     newest_run,
 )
 
@@ -105,35 +102,6 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
         counts=counts or count_jobs(journal.jobs(newest.terms.rule), newest.stops),
     )
     return head.model_copy(update=noted_fields(journal))
-
-
-def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
-    """Return what to do next in a run directory, as its page shows it."""
-    budget = remedy = None
-    if head.is_short_of_budget:
-        budget = budget_for_remaining(journal)
-    if head.counts.failed:
-        remedy = remedy_of(journal)
-    return advice(head, _location(journal, directory), budget, remedy)
-
-
-def _location(journal: Journal, directory: Path) -> str | Path:
-    """Return the run directory as commands take it on any machine."""
-    url = journal_outputs_url(journal)
-    return directory if url is None else str(url)
-
-
-def remedy_of(journal: Journal) -> Remedy | None:
-    """Return what to do about the failed jobs of the newest run; None if there are none."""
-    terms = newest_run(journal).terms
-    found = (
-        outcome_of(job, workflow_class(planned.workflow_id), {})
-        for planned, job in journal.jobs(terms.rule)
-    )
-    codes = (
-        error.code for outcome, error in found if outcome is Outcome.FAILED and error is not None
-    )
-    return remedy_for(codes, terms.never)
 
 
 # -- its files
@@ -219,7 +187,7 @@ def write_page_of(
     frame = Frame(advice_of(journal, head, directory), report_assets(), never=never)
     try:
         return write_page(
-            directory, _location(journal, directory), head, rows, thumbnails, frame=frame
+            directory, location_of(journal, directory), head, rows, thumbnails, frame=frame
         )
     except OSError as error:
         raise RunDirectoryError(

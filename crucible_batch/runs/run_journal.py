@@ -74,6 +74,12 @@ def changed_at_of(run: RunRecord) -> float:
     return run.started_at if run.finished_at is None else run.finished_at
 
 
+def location_of(journal: Journal, directory: Path) -> str | Path:
+    """Return the run directory as commands take it on any machine."""
+    url = journal_outputs_url(journal)
+    return directory if url is None else str(url)
+
+
 def manifest_of(terms: RunTerms) -> Path | None:
     """Return the manifest's path as given to a run; None if the run followed a saved plan."""
     if terms.plan_digest is not None:

@@ -12,7 +12,6 @@ from operator import attrgetter
 from pathlib import Path
 
 from crucible_batch.core.control import PausedSince, pause_of
-from crucible_batch.core.credits import Credits
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.outcome import Outcome, outcome_of
 from crucible_batch.core.plan import PlannedJob
@@ -23,9 +22,8 @@ from crucible_batch.journal import Journal, is_locked
 from crucible_batch.report import ReportHead
 from crucible_batch.report.html import Advice
 from crucible_batch.runs.finished_jobs import FinishedJob, finished_jobs
-from crucible_batch.runs.plan_rows import budget_for_remaining
-from crucible_batch.runs.reporting import advice_of, head_of
-from crucible_batch.runs.request import JobFilter
+from crucible_batch.runs.next_step import advice_of
+from crucible_batch.runs.reporting import head_of
 from crucible_batch.runs.run_journal import (
     changed_at_of,
     journal_outputs_url,
@@ -196,14 +194,3 @@ def codes_never_retried(run_dir: str | Path) -> frozenset[str]:
     """
     with Journal.read(Path(run_dir)) as journal:
         return newest_run(journal).terms.never
-
-
-def budget_for_rest(run_dir: str | Path, job_filter: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
-    """Return a budget that covers the remaining jobs of a run directory, an estimate if the price
-    of one isn't known.
-
-    None if no budget is enough (``raised_budget``). Images count as uploads unless the journal has
-    them as ready at the gateway. Raises ``RunDirectoryError`` and ``JournalError``.
-    """
-    with Journal.read(Path(run_dir)) as journal:
-        return budget_for_remaining(journal, job_filter)

@@ -136,12 +136,9 @@ _BodyT = TypeVar("_BodyT", bound=_Body)
 
 
 def create_api(gateway: Gateway) -> Starlette:
-    by_path: dict[str, dict[str, Endpoint]] = {}
-    for name, (method, path, handler) in _OPERATIONS.items():
-        by_path.setdefault(path, {})[method] = _endpoint(gateway, name, handler)
-    # One route a path, for a 405 to name all the methods of it in Allow.
     routes = [
-        Route(path, _dispatch(methods), methods=list(methods)) for path, methods in by_path.items()
+        Route(path, _endpoint(gateway, name, handler), methods=[method])
+        for name, (method, path, handler) in _OPERATIONS.items()
     ]
     app = Starlette(
         routes=routes + state_routes(gateway),
@@ -179,8 +176,7 @@ class _Api:
 
     def credits(self, account_id: str, call: Call) -> Answer:
         totals, entries = self.gateway.world.credits(account_id, call.now)
-        ids_in_text = self.gateway.faults.draw(call.operation, Stage.LISTING) == "ids-in-text"
-        return 200, views.credits(totals, entries, ids_in_text=ids_in_text)
+        return 200, views.credits(totals, entries)
 
     def workflows(self, _account_id: str, _call: Call) -> Answer:
         updated_at = views.WORKFLOWS_UPDATED_AT
@@ -281,16 +277,6 @@ def _json_response(status: int, body: views.Data, request_id: str) -> Response:
     return Response(
         exact_json.dumps(body), status, {"x-request-id": request_id}, "application/json"
     )
-
-
-def _dispatch(methods: dict[str, Endpoint]) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        method = request.method
-        if method == "HEAD":
-            method = "GET"
-        return await methods[method](request)
-
-    return answer
 
 
 def _unknown_route(gateway: Gateway) -> Callable[[Request, Exception], Awaitable[Response]]:

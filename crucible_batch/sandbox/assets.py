@@ -46,9 +46,16 @@ def inspect(content: bytes) -> ImageFacts:
             return ImageFacts(image.get_format_mimetype() or "", image.width, image.height)
     # Pillow's decoders raise nearly anything on broken bytes; a warning arrives here where warnings
     # are errors.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
-        raise NotAnImageError from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        LookupError,
+        TypeError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise NotAnImageError from error
 
 

@@ -1,11 +1,10 @@
 """What goes wrong, how often, and when: faults by name, parsed from text, drawn from a seed.
 
-A fault strikes at one of seven stages of an exchange, and a stage draws at most one:
+A fault strikes at one of six stages of an exchange, and a stage draws at most one:
 
     exchange   any request, before its effect, or after it, when the answer is lost
     job        a job that is being accepted
     refund     a job that is being accepted and will fail: its refund
-    listing    the entries of the ledger that are listed
     upload     bytes that have arrived for an asset
     signing    download URLs that are handed out
     body       the bytes of a download
@@ -28,7 +27,6 @@ The faults:
     refund-late    a failed job is refunded a minute after its end
     refund-partial half of a failed job's price is refunded
     refund-missing a failed job is never refunded
-    ids-in-text    entries have job ids in their descriptions only
     never-ready    the upload is taken, the asset stays pending
     expired-url    download URLs that have expired already
     short-body     half the bytes under the Content-Length of all
@@ -68,7 +66,6 @@ class Stage(Enum):
     EXCHANGE = "exchange"
     JOB = "job"
     REFUND = "refund"
-    LISTING = "listing"
     UPLOAD = "upload"
     SIGNING = "signing"
     BODY = "body"
@@ -97,7 +94,6 @@ KINDS = {
             frozenset({"generate"}),
             ("refund-late", "refund-partial", "refund-missing"),
         ),
-        (Stage.LISTING, frozenset({"credits"}), ("ids-in-text",)),
         (Stage.UPLOAD, frozenset({"upload"}), ("never-ready",)),
         (Stage.SIGNING, frozenset({"job", "asset-get"}), ("expired-url",)),
         (Stage.BODY, frozenset({"download"}), ("short-body", "short-unsized", "error-page")),

@@ -19,6 +19,9 @@ from crucible_batch.sandbox.pricing import FIXED, Pricing, Purchase
 from crucible_batch.sandbox.records import Job, OutputShape, Params, RefusedError, chance, not_found
 from crucible_batch.sandbox.workflows import Workflow, prompt, steps
 
+_REFUSED_WORD = "nsfw"
+"""A prompt with this word fails with MODERATION_REFUSED."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -214,9 +217,7 @@ class Jobs:
         service_s = (shortest + (longest - shortest) * luck) * self._context.config.time_scale
         fault = self._context.faults.draw("generate", Stage.JOB)
         words = re.findall(r"\w+", prompt(params).casefold())
-        refused_words = self._context.config.refused_words
-        is_refused = any(word.casefold() in words for word in refused_words)
-        if fault == "moderate" or is_refused:
+        if fault == "moderate" or _REFUSED_WORD in words:
             return JobEnd(service_s, "MODERATION_REFUSED", "The prompt was refused by moderation.")
         if fault == "fail":
             return JobEnd(service_s, "GENERATION_FAILED", "The generation failed.")

@@ -108,24 +108,21 @@ def parse_pricing(text: str) -> dict[str, Pricing]:
         match = _RULE.fullmatch(part)
         if match is None:
             raise ValueError(f"price rule {part!r} is not [workflow.]name=value")
-        for scope in _scopes(match["scope"]):
+        scopes = tuple(BY_ID)
+        if match["scope"] is not None:
+            check_scope(match["scope"])
+            scopes = (match["scope"],)
+        for scope in scopes:
             found[scope] = _with(found.get(scope, FIXED), scope, match["name"], match["value"])
     return found
 
 
-def check_scopes(pricing: Mapping[str, Pricing]) -> None:
-    for scope in pricing:
-        _scopes(scope)
-
-
-def _scopes(scope: str | None) -> tuple[str, ...]:
-    if scope is None:
-        return tuple(BY_ID)
+def check_scope(scope: str) -> None:
+    """Raise ValueError for a scope that there isn't."""
     if scope not in (UPLOAD, *BY_ID):
         raise ValueError(
             f"prices of {scope!r} can't be set; known are {', '.join(BY_ID)} and {UPLOAD}"
         )
-    return (scope,)
 
 
 def _with(pricing: Pricing, scope: str, name: str, value: str) -> Pricing:

@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,6 +18,8 @@ from crucible_batch.sandbox.gateway import Gateway
 from crucible_batch.sandbox.storage import create_storage
 from crucible_batch.sandbox.store import Store
 
+_HOST = "127.0.0.1"
+
 
 @contextlib.asynccontextmanager
 async def serve(
@@ -26,17 +27,17 @@ async def serve(
 ) -> AsyncIterator[Running]:
     """Serve until the block is left. Raises OSError for a port or a state file that is taken."""
     with (
-        contextlib.closing(_bind(config.host, config.api_port)) as api_socket,
-        contextlib.closing(_bind(config.host, config.storage_port)) as storage_socket,
+        contextlib.closing(_bind(config.api_port)) as api_socket,
+        contextlib.closing(_bind(config.storage_port)) as storage_socket,
         Store(config.state) as store,
     ):
         gateway = Gateway(config, store, clock)
-        gateway.storage_url = _url(config.host, storage_socket)
+        gateway.storage_url = _url(storage_socket)
         api, storage = create_api(gateway), create_storage(gateway)
         async with _listen([(api, api_socket), (storage, storage_socket)]):
             try:
                 first_key = next(iter(config.accounts))
-                yield Running(_url(config.host, api_socket), gateway.storage_url, first_key)
+                yield Running(_url(api_socket), gateway.storage_url, first_key)
             finally:
                 gateway.stopping.set()
 
@@ -126,17 +127,14 @@ def _uvicorn_config(app: Starlette) -> uvicorn.Config:
     )
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family)
+def _bind(port: int) -> socket.socket:
+    listening = socket.create_server((_HOST, port))
     # Connections inherit it. Without it each answer on a kept-alive connection waits some 40 ms for
     # the client's delayed acknowledgement (RFC 896 meets RFC 1122, 4.2.3.2).
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
-def _url(host: str, sock: socket.socket) -> str:
-    port = cast("tuple[Any, ...]", sock.getsockname())[1]
-    if ":" in host:
-        host = f"[{host}]"
-    return f"http://{host}:{port}"
+def _url(sock: socket.socket) -> str:
+    port: int = sock.getsockname()[1]
+    return f"http://{_HOST}:{port}"

@@ -27,16 +27,12 @@ class Links:
         return self.storage_url + self.signer.query(verb, f"/{bucket}/{path}", self.expires_at)
 
 
-def credits(totals: Totals, entries: list[Entry], *, ids_in_text: bool = False) -> Data:
-    """Show an account.
-
-    ``ids_in_text``: the ids of jobs are in the descriptions of the entries only.
-    """
+def credits(totals: Totals, entries: list[Entry]) -> Data:
     return {
         "balance": totals.balance,
         "reserved": totals.reserved,
         "available": totals.available,
-        "recent_entries": [_entry(entry, id_in_text=ids_in_text) for entry in entries],
+        "recent_entries": [_entry(entry) for entry in entries],
     }
 
 
@@ -116,17 +112,14 @@ def _output(job: Job, index: int, links: Links) -> Data:
     }
 
 
-def _entry(entry: Entry, *, id_in_text: bool) -> Data:
-    job_id, description = entry.job_id, entry.description
-    if id_in_text and job_id is not None:
-        job_id, description = None, f"{description} (job {job_id})"
+def _entry(entry: Entry) -> Data:
     return {
         "id": entry.entry_id,
-        "job_id": job_id,
+        "job_id": entry.job_id,
         "entry_type": entry.entry_type,
         "status": "held" if entry.entry_type == "reserve" else "settled",
         "amount": entry.amount,
-        "description": description,
+        "description": entry.description,
         "created_at": _moment(entry.created_at),
     }
 

@@ -13,7 +13,6 @@ import gc
 import io
 import itertools
 import json
-import socket
 import ssl
 import time
 from collections import Counter
@@ -35,7 +34,7 @@ from crucible_batch.journal.group_commit import GroupCommitWriter
 from crucible_batch.runs import connecting, running
 from crucible_batch.runs import directory as run_directory
 from crucible_batch.runs.status import Status
-from crucible_batch.sandbox import Running, SandboxConfig, parse_faults, pictures, serve, server
+from crucible_batch.sandbox import Running, SandboxConfig, parse_faults, pictures, serve
 from crucible_batch.settings import Settings
 from tests.harness.features import has_feature
 from tests.harness.object_store import use_store
@@ -144,19 +143,7 @@ class FastRuns:
     def _make_the_sandbox_cheap(self) -> None:
         """Draw pictures of one colour, send answers without delay, and close the server soon."""
         self._patch.setattr(pictures, "render", plain_picture)
-        self._patch.setattr(server, "_bind", functools.partial(_bound_without_delay, server._bind))
         self._patch.setattr(uvicorn.server, "asyncio", _Impatient())
-
-
-def _bound_without_delay(
-    bind: Callable[[str, int], socket.socket], host: str, port: int
-) -> socket.socket:
-    """A listening socket whose connections answer at once: else each answer waits 40 ms for a
-    delayed ACK.
-    """
-    bound = bind(host, port)
-    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return bound
 
 
 _tls = functools.cache(ssl.create_default_context)

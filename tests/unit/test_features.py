@@ -37,7 +37,7 @@ def test_a_feature_is_there_with_all_that_it_needs(
     monkeypatch.setattr(features, "_FOLDER", root)
     assert {each for each in ("control", "view") if features.exists(each)} == there
     assert {module.__name__.split(".")[-2] for module in features.found("commands")} == there
-    assert (features.load("view.commands:add_to") is None) is ("view" not in there)
+    assert (features.load("view.commands:commands") is None) is ("view" not in there)
 
 
 def test_a_folder_that_was_left_with_bytecode_only_is_not_a_feature(

@@ -16,7 +16,6 @@ from crucible_batch.cli.display import Display
 from crucible_batch.cli.display.message_text import jobs_at_once
 from crucible_batch.cli.display.progress_state import (
     NotableEvent,
-    NotableKind,
     ProgressState,
     paused_words,
     stopping_words,
@@ -80,9 +79,9 @@ class LiveDisplay(Display):
     def notify(self, message: Message) -> None:
         now = self._clock()
         notable = self._state.take(message, now)
-        if notable is None or notable.kind is NotableKind.RUN:
-            return  # these states have their own row while they last
-        if notable.kind is NotableKind.REQUEST:
+        if notable is None or isinstance(notable, str):
+            return  # the states of a run have their own row while they last
+        if not notable.code:
             self._retry = (now, notable)
         else:
             self._failures = (*self._failures, notable)[-NOTABLE_LINES:]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from crucible_batch.cli.display import Display
-from crucible_batch.cli.display.progress_state import NotableEvent, NotableKind, ProgressState
+from crucible_batch.cli.display.progress_state import NotableEvent, ProgressState
 from crucible_batch.cli.display.progress_text import GAP, money_parts, pace_parts, state_parts
 from crucible_batch.cli.terminal import say
 from crucible_batch.core.progress import Message, RunBegan, RunEnded
@@ -38,7 +38,7 @@ class PlainDisplay(Display):
         now = self._clock()
         notable = self._state.take(message, now)
         if notable is not None:
-            self._print_event(notable)
+            say(self._console, f"{_wall_clock()}  {_words(notable)}")
         if isinstance(message, RunBegan):
             self._print_counts(now)
             self._keep_beating()
@@ -71,22 +71,6 @@ class PlainDisplay(Display):
             figures.append(GAP.join(pace))
         say(self._console, f"{_wall_clock()}  {'  |  '.join(figures)}")
 
-    def _print_event(self, notable: NotableEvent) -> None:
-        what = notable.message
-        if notable.code:
-            what = f"{notable.code}: {what}"
-        if notable.kind is not NotableKind.RUN:
-            words = f"{_word(notable)}  {notable.name}  {what}"
-        elif notable.name == "slower":
-            words = f"slower  {notable.message}: {notable.code}"
-        elif notable.name == "stopping":
-            words = f"stop  stopping  {what}"
-        else:
-            words = f"{notable.name}  {notable.message}"
-            if notable.code:
-                words += f" ({notable.code})"
-        say(self._console, f"{_wall_clock()}  {words}")
-
     def _keep_beating(self) -> None:
         """Print a line each minute even if no message arrives."""
         self.pause()
@@ -106,12 +90,18 @@ class PlainDisplay(Display):
             self._beat = None
 
 
-def _word(notable: NotableEvent) -> str:
+def _words(notable: NotableEvent | str) -> str:
+    if isinstance(notable, str):
+        return notable
+    what = notable.message
+    if notable.code:
+        what = f"{notable.code}: {what}"
+    word = "FAILED"
     if notable.retry:
-        return "retry"
-    if notable.unknown:
-        return "unknown"
-    return "FAILED"
+        word = "retry"
+    elif notable.unknown:
+        word = "unknown"
+    return f"{word}  {notable.name}  {what}"
 
 
 def _wall_clock() -> str:

@@ -5,13 +5,11 @@ Pure; time is an argument.
 
 from __future__ import annotations
 
-import enum
 import heapq
 import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 from crucible_batch.cli.display.message_text import (
     answered_words,
@@ -49,30 +47,19 @@ from crucible_batch.runs.status import Progress
 _AT_WORK = {Phase.PREPARING, Phase.SUBMITTING, Phase.IN_FLIGHT, Phase.FETCHING}
 
 
-class NotableKind(enum.Enum):
-    """What a notable event is about: a job, a request that is sent again, or the run itself."""
-
-    JOB = enum.auto()
-    REQUEST = enum.auto()
-    RUN = enum.auto()
-
-
 @dataclass(frozen=True, slots=True)
 class NotableEvent:
-    """An event to show to the user. ``name`` is that of the job, else a word for what happened.
+    """A failure of a job, or of a request that is sent again, to show to the user.
 
-    ``retry`` is true if it is not final, ``unknown`` if it isn't known whether the job was bought.
+    ``code`` is empty for a request. ``retry`` is true if the failure is not final, ``unknown`` if
+    it isn't known whether the job was bought.
     """
 
-    kind: NotableKind
     name: str
     code: str
     message: str
     retry: bool = False
     unknown: bool = False
-
-
-_event_of_run = partial(NotableEvent, NotableKind.RUN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +169,11 @@ class ProgressState(Tally):
             return None
         return self._pace.left(self.waiting + self._own_tasks(), now)
 
-    def take(self, message: Message, now: float) -> NotableEvent | None:
-        """Update the counts by a message, and return the event to show, if any."""
+    def take(self, message: Message, now: float) -> NotableEvent | str | None:
+        """Update the counts by a message, and return the event to show, if any.
+
+        An event of the run itself is a text.
+        """
         self.follow(message)
         match message:
             case RunBegan():
@@ -206,20 +196,18 @@ class ProgressState(Tally):
                 # Last, since narrow lines are cut.
                 if message.host:
                     words += f" ({clean(message.host, 100)})"
-                return NotableEvent(
-                    NotableKind.REQUEST, f"{message.operation} request", "", words, retry=True
-                )
+                return NotableEvent(f"{message.operation} request", "", words, retry=True)
             case GatewayUnreachable():
                 self.unreachable = unreachable_words(message)
-                return _event_of_run("waiting", clean(message.reason, 200), self.unreachable)
+                return f"waiting  {self.unreachable} ({clean(message.reason, 200)})"
             case GatewayBack():
                 self.unreachable = None
-                return _event_of_run("resumed", "", answered_words(message))
+                return f"resumed  {answered_words(message)}"
             case Throttled():
                 return self._throttle(message)
             case Stopping():
                 self.stop_at = now + (message.grace_s or 0.0)
-                return _event_of_run("stopping", message.code, stopping_words(self, now))
+                return f"stop  stopping  {message.code}: {stopping_words(self, now)}"
             case Controlled():
                 return self._control(message, now)
             case JobsAdded():
@@ -261,7 +249,7 @@ class ProgressState(Tally):
         else:
             self._uploading.discard(message.sha256)
 
-    def _throttle(self, message: Throttled) -> NotableEvent | None:
+    def _throttle(self, message: Throttled) -> str | None:
         """Keep a lowered limit until it is back at its ceiling.
 
         The initial rise of the limit is not notable.
@@ -273,23 +261,18 @@ class ProgressState(Tally):
                 self.throttled = replace(message, reason=self.throttled.reason)
             return None
         self.throttled = message
-        return NotableEvent(
-            NotableKind.RUN,
-            "slower",
-            clean(message.reason, 60),
-            f"at most {jobs_at_once(message.limit)}",
-        )
+        return f"slower  at most {jobs_at_once(message.limit)}: {clean(message.reason, 60)}"
 
-    def _control(self, message: Controlled, now: float) -> NotableEvent:
+    def _control(self, message: Controlled, now: float) -> str:
         match message.action:
             case ControlAction.PAUSE:
                 self.paused = (now, by_words(message))
-                return _event_of_run("paused", "", f"by {by_words(message)}; nothing new is bought")
+                return f"paused  by {by_words(message)}; nothing new is bought"
             case ControlAction.RESUME:
                 self.paused = None
-                return _event_of_run("resumed", "", f"by {by_words(message)}")
+                return f"resumed  by {by_words(message)}"
             case _:
-                return _event_of_run("control", "", control_words(message))
+                return f"control  {control_words(message)}"
 
 
 def paused_words(state: ProgressState, now: float) -> list[str]:
@@ -324,4 +307,4 @@ def _notable(message: JobAdvanced) -> NotableEvent | None:
     retry = message.phase is Phase.READY
     unknown = message.phase is Phase.UNKNOWN
     code, words = clean(error.code, 60), clean(error.message, 200)
-    return NotableEvent(NotableKind.JOB, clean(message.name, 80), code, words, retry, unknown)
+    return NotableEvent(clean(message.name, 80), code, words, retry, unknown)

@@ -101,9 +101,6 @@ def _lines(file: Path) -> list[str]:
     return _YAML_BREAKS.split(text)
 
 
-_LONGEST_PATH = 4000
-
-
 def show_problems(console: Console, error: ManifestError) -> None:
     """Show each problem with its place, its line and its hint; then their number."""
     places = [

@@ -4,8 +4,7 @@ command.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -13,18 +12,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from crucible_batch.cli.command_line import with_budget, with_flag, without_option
 from crucible_batch.cli.terminal import Json, fact, say_sentence
 from crucible_batch.cli.units import counted, held_words, paid_before
-from crucible_batch.core.account_shortage import account_step
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
-from crucible_batch.core.retry_rule import Remedy, first_steps, is_access_denied, remedy_for
 from crucible_batch.errors import ExitCode
-from crucible_batch.features import found
-from crucible_batch.report import REPORT_FILE, ErrorRow, JobRow, PeriodRow, ReportHead, WaitingRow
-from crucible_batch.runs.request import JobFilter
-from crucible_batch.runs.status import budget_for_rest, codes_never_retried
+from crucible_batch.report import REPORT_FILE, ErrorRow, PeriodRow, ReportHead, WaitingRow
+from crucible_batch.runs.next_step import FailureGroup
 
 _MARKS: dict[int | None, tuple[str, str]] = {
     ExitCode.OK: ("✓", "good"),
@@ -38,39 +32,6 @@ FAILURES_SHOWN = 3
 _SAME_COMMAND = "run the same command again to "
 """How a hint begins that is redundant with the line of the next command."""
 STOPS_SHOWN = 2
-NAMES_SHOWN = 3
-SOURCES_NAMED = 10
-"""The most names in a command that removes picks."""
-BUYS_AGAIN = "   # buys again what a lost run directory bought; with a copy of it, that is free"
-"""The comment of a command with ``--resubmit-unknown`` for jobs that failed with
-``IDEMPOTENCY_KEY_REUSED``."""
-
-
-GET_ACCESS = "ask the gateway's operator for access"
-
-
-@dataclass(slots=True)
-class FailureGroup:
-    """Jobs that failed with the same code. ``message`` is that of the first one.
-
-    ``sources`` are the outputs that the first of the jobs are made from, as a picks file names
-    them.
-    """
-
-    code: str
-    message: str
-    names: tuple[str, ...]
-    count: int
-    status: str = "failed"
-    sources: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FirstStep:
-    """What comes before the next command: another command, or what the user has to do."""
-
-    text: str
-    is_command: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +46,6 @@ class EarlierRuns:
     succeeded: int
     bought: Decimal
     counts: Mapping[str, int] | None = None
-
-
-def group_failures(head: ReportHead, rows: Iterable[JobRow]) -> list[FailureGroup]:
-    """Group failed and unknown jobs by code: failures first, then by size, the largest first.
-
-    Blocked jobs are included if the run was not stopped: then other jobs block them, and not the
-    lack of credits. Reads only as many rows as needed.
-    """
-    groups: dict[tuple[str, str], FailureGroup] = {}
-    shown = {"failed", "unknown"}
-    if head.exit_code == ExitCode.SOME_FAILED:
-        shown.add("blocked")
-    counts = head.counts.model_dump()
-    left = sum(counts[status] for status in shown)
-    if not left:
-        return []
-    for row in rows:
-        if row.status not in shown:
-            continue
-        left -= 1
-        if row.error is not None:
-            error = row.error
-            group = groups.setdefault(
-                (row.status, error.code), FailureGroup(error.code, error.message, (), 0, row.status)
-            )
-            group.count += 1
-            group.names = (*group.names, row.name)[:NAMES_SHOWN]
-            if row.source is not None and len(group.sources) <= SOURCES_NAMED:
-                source = f"{row.source.name}/{row.source.index}"
-                group.sources = tuple(dict.fromkeys((*group.sources, source)))
-        if not left:
-            break
-    order = ("failed", "blocked", "unknown")
-    return sorted(groups.values(), key=lambda group: (order.index(group.status), -group.count))
 
 
 def show_summary(
@@ -183,162 +110,6 @@ def _stops(console: Console, stops: list[ErrorRow]) -> None:
     hint = stops[0].hint
     if hint and not hint.startswith(_SAME_COMMAND):
         fact(console, "hint", clean(hint, 300))
-
-
-def next_step(
-    head: ReportHead,
-    command: str,
-    failures: list[FailureGroup],
-    *,
-    run_dir: Path | None = None,
-    remake: str | None = None,
-    enough: Decimal | None = None,
-    never: Set[str] = frozenset(),
-) -> str | None:
-    """Return the next command for each kind of ending; None if there is nothing left to do.
-
-    If something else has to be done first, the result is a sentence with the command at its end.
-    ``run_dir`` is needed for a command that corrects the picks. ``remake`` is the command that
-    recreates the saved plan that was run, since other options need another plan. ``enough`` is a
-    budget for the rest, or None if no budget is enough. ``never`` are the codes of failures that no
-    further attempt can change, by the run's retry rule.
-    """
-    other = remake or command
-    codes = {group.code for group in failures}
-    if "KEY_MAY_BE_FORGOTTEN" in codes and "--resubmit-unknown" not in command:
-        return (
-            f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
-        )
-    if any(stop.code == "NOT_REMEMBERED" for stop in head.stops.values()):
-        words = [word for word in shlex.split(command) if word != "--recover"]
-        return f"{shlex.join(words)}   # buys the missing jobs"
-    match head.exit_code:
-        case ExitCode.OK | ExitCode.USER_ERROR:
-            return None
-        case ExitCode.SOME_FAILED:
-            return _once_some_failed(command, other, failures, never, run_dir)
-        case _ if head.is_short_of_credits:
-            return _once_blocked(head, command, other, enough)
-        case ExitCode.STOPPED if any(is_access_denied(stop.code) for stop in head.stops.values()):
-            return f"{GET_ACCESS}, then: {with_flag(other, '--retry-failed')}"
-        case _:
-            return command
-
-
-def next_of_run(
-    head: ReportHead,
-    run_dir: Path,
-    failures: list[FailureGroup],
-    command: str,
-    *,
-    job_filter: JobFilter | None = None,
-    remake: str | None = None,
-) -> str | None:
-    """Return the next command after a run that ``command`` resumes, as ``next_step`` does, by what
-    its journal has."""
-    enough = None
-    if head.is_short_of_budget:
-        enough = budget_for_rest(run_dir, job_filter or JobFilter())
-    never: Set[str] = frozenset()
-    if failures:
-        never = codes_never_retried(run_dir)
-    return next_step(
-        head, command, failures, run_dir=run_dir, remake=remake, enough=enough, never=never
-    )
-
-
-def next_of_shard(head: ReportHead, command: str, failures: list[FailureGroup], merge: str) -> str:
-    """Return the next command of a shard's run. ``merge`` merges the shards.
-
-    A shard resumes with the same command. What only a larger budget or another manifest can change
-    comes after the merge.
-    """
-    codes = {stop.code for stop in head.stops.values()}
-    if (
-        any(group.code == "KEY_MAY_BE_FORGOTTEN" for group in failures)
-        and "--resubmit-unknown" not in command
-    ):
-        return (
-            f"{command} --resubmit-unknown   # it may be bought twice: check shows what was charged"
-        )
-    match head.exit_code:
-        case ExitCode.OUT_OF_CREDITS if "INSUFFICIENT_CREDITS" in codes:
-            return f"{account_step(stop.hint for stop in head.stops.values())}, then: {command}"
-        case code if code in {ExitCode.OK, ExitCode.SOME_FAILED} or head.is_short_of_credits:
-            return f"{merge}   # once all shards have ended"
-        case _:
-            return command
-
-
-def _once_some_failed(
-    command: str, other: str, failures: list[FailureGroup], never: Set[str], run_dir: Path | None
-) -> str:
-    # A blocked job follows from a failed one, from a pick, or from the manifest: no attempt at it
-    # is made.
-    codes = {group.code for group in failures if group.status != "blocked"}
-    blocked = {group.code: group for group in failures if group.status == "blocked"}
-    first: list[str] = []
-    again, comment = command, ""
-    match remedy_for(codes, never):
-        case Remedy.CHANGE:
-            first.append("change the failed jobs")
-            again = other
-        case Remedy.RETRY | Remedy.BUY_AGAIN | Remedy.GET_ACCESS as remedy:
-            if remedy is Remedy.GET_ACCESS:
-                first.append(GET_ACCESS)
-            again = with_flag(other, "--retry-failed")
-            if "IDEMPOTENCY_KEY_REUSED" in codes:
-                again = with_flag(again, "--resubmit-unknown")
-                comment = BUYS_AGAIN
-        case Remedy.CONTINUE:
-            first += first_steps({group.code: clean(group.message, 120) for group in failures})
-        case _:
-            pass
-    for step in _steps_of_features(blocked, run_dir):
-        if step.is_command:
-            again = f"{step.text} && {again}"
-        else:
-            first.append(step.text)
-    if not codes and "SOURCE_FAILED" in blocked:  # --only has left out the failed jobs
-        again = f"{without_option(again, '--only')} --retry-failed"
-    if "DERIVED_JOB_INVALID" in blocked:
-        first.append("change the entry of the blocked jobs")
-    if first:
-        again = f"{' and '.join(first)}, then: {again}"
-    return again + comment
-
-
-def _steps_of_features(
-    blocked: Mapping[str, FailureGroup], run_dir: Path | None
-) -> Iterator[FirstStep]:
-    for feature in found("next_command"):
-        step: FirstStep | None = feature.first_step(blocked, run_dir)
-        if step is not None:
-            yield step
-
-
-def _once_blocked(head: ReportHead, command: str, other: str, enough: Decimal | None) -> str:
-    codes, budget = {stop.code for stop in head.stops.values()}, head.credits.budget
-    if head.period is not None and head.period.exhausted:
-        return f"{command}   # from {head.period.until}"
-    if "BUDGET_EXHAUSTED" in codes:
-        if enough is None:
-            return f"set budget.max_credits_per_upload, then: {other}"
-        if budget is None or enough > budget:
-            return with_budget(other, format_credits(enough))
-        if head.exit_code == ExitCode.OUT_OF_CREDITS:
-            return command
-        return f"raise the budget, then: {other}"
-    if "REFUND_MISSING" in codes:
-        later = f"{command}   # later"
-        if any("not visible" in stop.message for stop in head.stops.values()):
-            later += "; or run --forget-refunds if the account shows that the credits came back"
-        return later
-    if "PRICE_ABOVE_CEILING" in codes:
-        return f"raise the ceiling in the manifest, then: {other}"
-    if "PRICE_ROSE" in codes:
-        return f"check the price, then: {command}"
-    return f"{account_step(stop.hint for stop in head.stops.values())}, then: {command}"
 
 
 def head_json(head: ReportHead, run_dir: Path, page: Path | None = None) -> dict[str, Json]:

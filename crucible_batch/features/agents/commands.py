@@ -16,15 +16,11 @@ from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
 
-agent = typer.Typer(name="agent", cls=PlainGroup, no_args_is_help=True)
-command = partial(opt.command, agent, "Agents")
+commands = typer.Typer(name="agent", cls=PlainGroup, no_args_is_help=True)
+command = partial(opt.command, commands, "Agents")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(agent, rich_help_panel="Automate")
-
-
-@agent.callback()
+@commands.callback(rich_help_panel="Automate")
 def _about() -> None:
     """Connect agents: a guide to read, and an MCP server."""
 

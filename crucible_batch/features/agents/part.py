@@ -119,7 +119,7 @@ def _refusal(
         hint += f", which includes the {certain} spent in this run directory before"
     return SpendLimitError(
         f"with a budget of {format_credits(budget)} this run may spend {more} credits; of the"
-        f" {format_credits(cap.limit)} credits that this server may spend,"
+        f" {format_credits(cap.allowance.limit)} credits that this server may spend,"
         f" {format_credits(available - figures.certain)} are left; nothing was spent",
         hint=f"{hint}; or ask the user to start the server with a higher --allow-spend",
     )

@@ -82,40 +82,22 @@ class _Party:
 
 
 class SpendCap:
-    """The cap of one server, and the shares of its run directories.
+    """The cap of one server, and the shares of its run directories: its ``allowance``.
 
     Each change is one step, without waiting.
     """
 
     def __init__(self, limit: Credits) -> None:
-        self._allowance = Allowance(limit)
+        self.allowance = Allowance(limit)
         self._parties: dict[str, _Party] = {}
         """The present journal of each directory."""
         self._count = 0
 
-    @property
-    def limit(self) -> Credits:
-        return self._allowance.limit
-
-    @property
-    def spent(self) -> Credits:
-        return self._allowance.spent
-
-    @property
-    def set_aside(self) -> Credits:
-        return self._allowance.set_aside
-
-    @property
-    def left(self) -> Credits:
-        """The credits that no run has spent or set aside."""
-        return self._allowance.left
-
     def first_use(self, directory: str, mark: str, events: int) -> int:
-        """Return the number of the last event that is not the server's.
+        """Return the number of the last event in a journal that is not the server's.
 
-        It is ``events``, or what that was at the first use.
-
-        ``events`` is the number of the journal's last event now.
+        ``events`` is the number of the journal's last event now. It is the result if the server has
+        not used the journal yet; otherwise the result is what it was at the first use.
         """
         party = self._parties.get(directory)
         if party is None or not _continues(party, mark, events):
@@ -125,7 +107,7 @@ class SpendCap:
     def available(self, directory: str, figures: JournalFigures) -> Credits:
         """Return the highest budget that a run in a directory may have now, over all runs in it."""
         party = self._party(directory, figures)
-        allowance = self._allowance
+        allowance = self.allowance
         if party is not None:
             allowance = allowance.without(party.name)
         left = allowance.left
@@ -152,7 +134,7 @@ class SpendCap:
             party = _Party(f"{self._count}:{directory}", figures.events, figures)
         self._parties[directory] = replace(party, seen=replace(figures, mark=mark))
         request = ShareRequest(max(ZERO, budget - figures.certain), figures.new, figures.used)
-        self._allowance, _ = self._allowance.granted(party.name, request)
+        self.allowance, _ = self.allowance.granted(party.name, request)
         return True
 
     def settle(self, directory: str, figures: JournalFigures) -> None:
@@ -166,7 +148,7 @@ class SpendCap:
             return
         self._parties[directory] = replace(party, seen=figures)
         share = Share(figures.new, max(ZERO, figures.used - figures.new))
-        self._allowance = self._allowance.settled(party.name, share)
+        self.allowance = self.allowance.settled(party.name, share)
 
     def _party(self, directory: str, figures: JournalFigures) -> _Party | None:
         """Return the party of a directory's journal; None if the server hasn't used it yet."""

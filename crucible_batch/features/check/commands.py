@@ -16,10 +16,6 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Maintain")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.registered_commands.extend(commands.registered_commands)
-
-
 @command(
     "crucible-batch check outputs/spring/default",
     "crucible-batch check outputs/spring/default --fix",

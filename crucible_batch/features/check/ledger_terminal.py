@@ -360,24 +360,27 @@ def _finding(finding: Finding) -> dict[str, Json]:
         "name": finding.name,
         "attempt": finding.attempt,
         "id": finding.gateway_id,
-        "verdict": finding.verdict.value,
-        "reasons": list(finding.reasons),
         "assumed": finding.assumed,
-        "books": _figures(finding.books),
-        "ledger": _figures(finding.ledger),
+        **_compared(finding),
     }
 
 
 def _uploads(uploads: UploadSums) -> dict[str, Json]:
     return {
         "count": uploads.count,
-        "verdict": uploads.verdict.value,
-        "reasons": list(uploads.reasons),
-        "books": _figures(uploads.books),
-        "ledger": _figures(uploads.ledger),
+        **_compared(uploads),
         "present": uploads.present,
         "gone": uploads.gone,
         "lost": uploads.lost,
+    }
+
+
+def _compared(each: Finding | UploadSums) -> dict[str, Json]:
+    return {
+        "verdict": each.verdict.value,
+        "reasons": list(each.reasons),
+        "books": _figures(each.books),
+        "ledger": _figures(each.ledger),
     }
 
 

@@ -11,10 +11,17 @@ from rich.filesize import decimal as format_bytes
 from rich.text import Text
 
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.cli.terminal import Json, fact, is_lively, say, say_more, say_sentence
-from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.cli.terminal import (
+    Json,
+    error_json,
+    fact,
+    is_lively,
+    say,
+    say_more,
+    say_sentence,
+)
 from crucible_batch.core.redaction import clean, clean_path
-from crucible_batch.errors import CrucibleBatchError, KeyRefusedError, UserError
+from crucible_batch.errors import KeyRefusedError, UserError
 from crucible_batch.features.check.ledger_terminal import check_ledger_and_show
 from crucible_batch.features.check.verifying import Difference, Verification, check_outputs
 from crucible_batch.outputs import FileState
@@ -199,14 +206,8 @@ def _as_json(found: Verification) -> Json:
         "fixed": sum(difference.fixed for difference in found.differences),
         "differences": [_difference_json(difference) for difference in found.differences],
         "leftovers": list(found.leftovers),
-        "failure": _failure_json(found.failure),
+        "failure": error_json(found.failure),
     }
-
-
-def _failure_json(failure: CrucibleBatchError | None) -> Json:
-    if failure is None:
-        return None
-    return {"code": failure.code, "message": failure.message}
 
 
 def _difference_json(difference: Difference) -> Json:
@@ -218,11 +219,5 @@ def _difference_json(difference: Difference) -> Json:
         "state": difference.state.value,
         "fixed": difference.fixed,
         "kept": difference.kept,
-        "error": _error_json(difference.error),
+        "error": error_json(difference.error),
     }
-
-
-def _error_json(error: ErrorInfo | None) -> Json:
-    if error is None:
-        return None
-    return {"code": error.code, "message": error.message, "hint": error.hint}

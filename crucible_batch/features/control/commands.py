@@ -17,10 +17,6 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Create images")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.registered_commands.extend(commands.registered_commands)
-
-
 @command(
     "crucible-batch ctl outputs/spring/default pause",
     "crucible-batch ctl outputs/spring/default resume",

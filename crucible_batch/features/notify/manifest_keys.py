@@ -14,7 +14,7 @@ from crucible_batch.manifest.source_map import SourceNode
 
 _CHANNELS = ("heartbeat", "webhook", "command", "apprise")
 HIDDEN = ("heartbeat", "webhook", "secret", "apprise")
-"""The keys whose values are read from elsewhere, and shown nowhere: ``secret_text.py`` has them, too."""
+"""The keys whose values are read from elsewhere and never shown; ``secret_text.py`` has them."""
 
 
 class Notification(Part):

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crucible_batch.errors import ExitCode
 from crucible_batch.option_values import RunEvent
+from crucible_batch.report.models import OutcomeCounts
 
 MAX_ERROR_CODES = 10
 MESSAGE_TYPES: Mapping[RunEvent, str] = {
@@ -54,19 +55,6 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class MessageCounts(_Model):
-    """Number of jobs in the run directory, by outcome."""
-
-    total: int = Field(description="All jobs.")
-    succeeded: int = Field(default=0, description="Jobs with all outputs on disk.")
-    failed: int = Field(default=0, description="Jobs that failed.")
-    blocked: int = Field(default=0, description="Jobs not started because of missing credits.")
-    pending: int = Field(default=0, description="Jobs not finished.")
-    unknown: int = Field(
-        default=0, description="Jobs with an unknown outcome; their credits remain held."
-    )
-
-
 class MessageCredits(_Model):
     """Credits, as decimal text."""
 
@@ -95,7 +83,7 @@ class MessageData(_Model):
     )
     attempt: str = Field(description="UUID of this run of the directory.")
     exit_code: int = Field(description="Exit code of the run.")
-    counts: MessageCounts | None = Field(
+    counts: OutcomeCounts | None = Field(
         default=None, description="Null if the run ended before it began."
     )
     credits: MessageCredits | None = Field(
@@ -194,7 +182,7 @@ def _facts(message: RunMessage) -> Iterator[tuple[str, str]]:
     yield "time", message.timestamp
 
 
-def _counted(counts: MessageCounts) -> str:
+def _counted(counts: OutcomeCounts) -> str:
     parts = (
         (counts.succeeded, "succeeded"),
         (counts.failed, "failed"),

@@ -29,7 +29,6 @@ from crucible_batch.features.notify.manifest_keys import notifications_of
 from crucible_batch.features.notify.messages import (
     MAX_ERROR_CODES,
     MESSAGE_TYPES,
-    MessageCounts,
     MessageCredits,
     RunMessage,
     attempt_id,
@@ -42,12 +41,13 @@ from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import RunEvent
 from crucible_batch.report import REPORT_FILE, JobRow, ReportHead, RowFile
+from crucible_batch.report.models import OutcomeCounts
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.draft import read_source
+from crucible_batch.runs.next_step import advice_of
 from crucible_batch.runs.parts import ReadRun, ReportedRun, RunPart
 from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
 from crucible_batch.runs.raised_errors import failure_of
-from crucible_batch.runs.reporting import advice_of
 from crucible_batch.runs.request import RunRequest, check_request, follow_plan
 from crucible_batch.settings import KEY_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
@@ -183,7 +183,7 @@ class RunNotices:
         await self._send(
             event,
             exit_code=exit_code,
-            counts=MessageCounts.model_validate(head.counts.model_dump(exclude={"reused"})),
+            counts=OutcomeCounts.model_validate(head.counts),
             credits=_spent(head, self._spent_before),
             error_codes=_codes(head, rows.lines()),
             report=str((directory / REPORT_FILE).absolute()),

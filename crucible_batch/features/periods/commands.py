@@ -13,15 +13,11 @@ from crucible_batch.cli import options as opt
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
 
-budget = typer.Typer(name="budget", cls=PlainGroup, no_args_is_help=True)
-command = partial(opt.command, budget, "Budgets")
+commands = typer.Typer(name="budget", cls=PlainGroup, no_args_is_help=True)
+command = partial(opt.command, commands, "Budgets")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(budget, rich_help_panel="Automate")
-
-
-@budget.callback()
+@commands.callback(rich_help_panel="Automate")
 def _about() -> None:
     """Show and release the budgets that manifests with `budget.per` share."""
 

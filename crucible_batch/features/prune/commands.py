@@ -19,10 +19,6 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Maintain")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.registered_commands.extend(commands.registered_commands)
-
-
 @command(
     "crucible-batch prune --older-than 30d",
     "crucible-batch prune outputs --keep 10 --max-size 50GB --yes",

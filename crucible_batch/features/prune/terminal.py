@@ -22,7 +22,7 @@ from crucible_batch.cli.terminal import (
     say_sentence,
     working,
 )
-from crucible_batch.cli.units import grouped
+from crucible_batch.cli.units import counted
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import CrucibleBatchError, ExitCode, UserError
 from crucible_batch.features.prune.pruning import PrunableRun, Pruning, plan_pruning, prune_runs
@@ -86,7 +86,7 @@ def _agreed(output: CommandOutput, pruning: Pruning, rules: RetentionRules) -> b
     _show_runs(output, pruning, rules)
     say_sentence(output.err, ("Journals and reports are kept. The outputs are deleted.", "warn"))
     return agrees(
-        output.err, f"Delete {_total(pruning.going)} of {grouped(len(pruning.going), 'run')}?"
+        output.err, f"Delete {_total(pruning.going)} of {counted(len(pruning.going), 'run')}?"
     )
 
 
@@ -95,7 +95,7 @@ def _show_pruned(output: CommandOutput, done: Pruning, rules: RetentionRules) ->
     failed = [run for run in done.going if run.error is not None]
     if failed:
         first = failed[0].error
-        runs = grouped(len(failed), "run")
+        runs = counted(len(failed), "run")
         message = f"{runs} could not be pruned completely; the first: {failed[0].run_dir}: {first}"
         code = "DISK"
         if isinstance(first, CrucibleBatchError):
@@ -110,7 +110,7 @@ def _show_pruned(output: CommandOutput, done: Pruning, rules: RetentionRules) ->
 def _show(output: CommandOutput, pruning: Pruning, done: str, rules: RetentionRules) -> None:
     going = pruning.going
     where = (f"   {clean_path(pruning.directory)}", "quiet")
-    runs = grouped(len(pruning.runs), "run")
+    runs = counted(len(pruning.runs), "run")
     words = "no run to prune"
     if going:
         words = f"{len(going)} of {runs} {done}, {_total(going)}"

@@ -15,15 +15,11 @@ from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.help_text import PlainGroup
 from crucible_batch.features.schedule.options import ExportChoices, SchedulerName
 
-schedule = typer.Typer(name="schedule", cls=PlainGroup, no_args_is_help=True)
-command = partial(opt.command, schedule, "Scheduled runs")
+commands = typer.Typer(name="schedule", cls=PlainGroup, no_args_is_help=True)
+command = partial(opt.command, commands, "Scheduled runs")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.add_typer(schedule, rich_help_panel="Automate")
-
-
-@schedule.callback()
+@commands.callback(rich_help_panel="Automate")
 def _about() -> None:
     """List and export the schedules of manifests."""
 

@@ -27,7 +27,8 @@ class ScheduleOptions(FeatureOptions):
             metavar="N",
             min=0,
             max=366,
-            help="First run up to N missed times of the manifest's schedule.  \\[default: schedule.catch_up, else 0]",
+            help="First run up to N missed times of the manifest's schedule."
+            "  \\[default: schedule.catch_up, else 0]",
             rich_help_panel=PACE,
         ),
     ] = None
@@ -35,7 +36,8 @@ class ScheduleOptions(FeatureOptions):
         IfRunning | None,
         typer.Option(
             "--if-running",
-            help="If a run of this manifest is active, also under another run id: exit with 6, wait, or exit with 0.",
+            help="If a run of this manifest is active, also under another run id:"
+            " exit with 6, wait, or exit with 0.",
             rich_help_panel=PACE,
         ),
     ] = None

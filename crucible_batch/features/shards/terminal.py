@@ -8,13 +8,14 @@ from typing import Literal
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.ending import show_ending
-from crucible_batch.cli.render.summary import group_failures, head_json
+from crucible_batch.cli.render.summary import head_json
 from crucible_batch.cli.status import next_command
 from crucible_batch.cli.terminal import Json, fact, say_sentence, working
 from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.features.shards.merge_rule import shards_text
 from crucible_batch.features.shards.merging import MergeResult, merge
+from crucible_batch.runs.next_step import group_failures
 from crucible_batch.runs.running import RunResult
 from crucible_batch.runs.status import read_status
 

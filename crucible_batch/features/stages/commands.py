@@ -16,10 +16,6 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Create images")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.registered_commands.extend(commands.registered_commands)
-
-
 @command(
     "crucible-batch pick outputs/herons/default draft-3 draft-7",
     "crucible-batch pick outputs/herons/default draft-3/1 --remove",

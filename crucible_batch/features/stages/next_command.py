@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from crucible_batch.cli.render.summary import SOURCES_NAMED, FailureGroup, FirstStep
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.features.stages.note import noted_stages
 from crucible_batch.features.stages.rule import PICK_NOT_FOUND
 from crucible_batch.journal import Journal
 from crucible_batch.report import ReportHead
+from crucible_batch.runs.next_step import SOURCES_NAMED, FailureGroup, FirstStep
 from crucible_batch.runs.run_journal import local_directory
 from crucible_batch.shell_command import shell_command
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.progress import (
     Balance,
@@ -13,20 +11,7 @@ from crucible_batch.core.progress import (
     RunBegan,
 )
 from crucible_batch.core.tally import Tally
-
-
-@dataclass(frozen=True, slots=True)
-class PeriodFigures:
-    """The budget of a period, over all runs of its account.
-
-    ``ends_at`` is in seconds since the epoch, if known.
-    """
-
-    account: str
-    limit: Credits
-    spent: Credits
-    set_aside: Credits
-    ends_at: float | None
+from crucible_batch.report import PeriodRow
 
 
 class RunFigures(Tally):
@@ -42,7 +27,7 @@ class RunFigures(Tally):
         self.ended_at: float | None = None
         self.exit_code: int | None = None
         self.succeeded_at: float | None = None
-        self.period: PeriodFigures | None = None
+        self.period: PeriodRow | None = None
         self._outages_s = 0.0
         self._outage_now_s = 0.0
         self._spent_before: Credits | None = None
@@ -77,7 +62,7 @@ class RunFigures(Tally):
         at: float,
         exit_code: int,
         balance: Balance | None = None,
-        period: PeriodFigures | None = None,
+        period: PeriodRow | None = None,
     ) -> None:
         """Record the end of the command.
 

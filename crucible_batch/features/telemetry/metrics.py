@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
@@ -21,31 +22,15 @@ from prometheus_client.registry import Collector
 from crucible_batch import __version__
 from crucible_batch.core.progress import Balance
 from crucible_batch.errors import UserError
-from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
-from crucible_batch.option_values import ADDRESS_FORMS, ListenAddress, parse_address
+from crucible_batch.features.telemetry.figures import RunFigures
+from crucible_batch.gateway.retries import Operation
+from crucible_batch.option_values import LOOPBACK
+from crucible_batch.report import PeriodRow
 
 logger = logging.getLogger(__name__)
 
-OPERATIONS = (
-    "assets",
-    "asset",
-    "create_asset",
-    "credits",
-    "delete_asset",
-    "download",
-    "generate",
-    "health",
-    "job",
-    "upload",
-    "workflow",
-    "workflows",
-)
-"""The operations of the gateway and its storage that may be retried.
-
-All are reported, so that none is missing at 0.
-"""
-
 LAST_SUCCESS = "crucible_batch_last_success_timestamp_seconds"
+_MOST_PORT = 65_535
 MANIFEST = "manifest"
 """The label that all metrics have: the name of the manifest."""
 
@@ -83,7 +68,7 @@ def _credits(read: Callable[[Balance], object]) -> Callable[[RunFigures], Sample
     return one(value)
 
 
-def _period(read: Callable[[PeriodFigures], object]) -> Callable[[RunFigures], Samples]:
+def _period(read: Callable[[PeriodRow], object]) -> Callable[[RunFigures], Samples]:
     def values(figures: RunFigures) -> Samples:
         period = figures.period
         if period is None:
@@ -96,6 +81,12 @@ def _period(read: Callable[[PeriodFigures], object]) -> Callable[[RunFigures], S
     return values
 
 
+def _end(period: PeriodRow) -> float | None:
+    if period.ends_at is None:
+        return None
+    return datetime.fromisoformat(period.ends_at).timestamp()
+
+
 def _jobs(figures: RunFigures) -> Samples:
     if figures.spent is None:
         return []
@@ -103,8 +94,9 @@ def _jobs(figures: RunFigures) -> Samples:
 
 
 def _retries(figures: RunFigures) -> Samples:
+    """Return the retries of each operation, so that none is missing at 0."""
     retries = figures.retries
-    return [((operation,), retries.get(operation, 0)) for operation in OPERATIONS]
+    return [((each.value,), retries.get(each.value, 0)) for each in Operation]
 
 
 METRICS: Sequence[Metric] = (
@@ -199,7 +191,7 @@ METRICS: Sequence[Metric] = (
     Metric(
         "crucible_batch_period_end_timestamp_seconds",
         "End of that period, in seconds since the epoch; after it, the other three are outdated.",
-        _period(lambda period: period.ends_at),
+        _period(_end),
         ("account",),
     ),
     Metric(
@@ -241,21 +233,23 @@ def registry_of(manifest: str, figures: RunFigures) -> CollectorRegistry:
     return registry
 
 
-def read_address(text: str) -> ListenAddress:
-    """Return the host and port of an address.
+def read_address(text: str) -> tuple[str, int]:
+    """Return the host and port of an address; without a host, that is the loopback interface.
 
-    Raises ``UserError`` if it is not valid, or has no port of its own.
+    Raises ``UserError`` if it is not valid, or has port 0.
     """
-    try:
-        address = parse_address(text)
-    except ValueError:
-        address = None
-    if address is None or not address.port:
+    host, _, port = text.strip().rpartition(":")
+    bare = host
+    if host.startswith("[") and host.endswith("]"):
+        bare = host[1:-1]
+    is_bare_ipv6 = ":" in bare and bare == host
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) <= _MOST_PORT
+    if is_bare_ipv6 or not is_port:
         raise UserError(
             f"the address for metrics, {text[:200]!r}, is not valid",
-            hint=f"write a port, or an address and a port: {ADDRESS_FORMS}",
+            hint="write a port, or an address and a port: 9464, 127.0.0.1:9464, [::1]:9464",
         )
-    return address
+    return bare or LOOPBACK, int(port)
 
 
 @contextlib.contextmanager

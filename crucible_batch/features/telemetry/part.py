@@ -18,7 +18,7 @@ from itertools import islice, pairwise
 
 from crucible_batch.core.progress import Balance
 from crucible_batch.errors import ExitCode
-from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
+from crucible_batch.features.telemetry.figures import RunFigures
 from crucible_batch.manifest import Manifest
 from crucible_batch.report import ReportHead
 from crucible_batch.runs.context import RunContext
@@ -63,17 +63,6 @@ def balance_of(head: ReportHead) -> Balance:
     return Balance(budget, head.credits.spent, head.credits.held)
 
 
-def period_of(head: ReportHead) -> PeriodFigures | None:
-    """Return the figures of the period's budget; None without one."""
-    period = head.period
-    if period is None:
-        return None
-    ends_at = None
-    if period.ends_at is not None:
-        ends_at = datetime.fromisoformat(period.ends_at).timestamp()
-    return PeriodFigures(period.account, period.limit, period.spent, period.set_aside, ends_at)
-
-
 @contextmanager
 def measured(run: ReadRun) -> Iterator[None]:
     """Measure the run in the block. The metrics are written when the block ends.
@@ -109,7 +98,7 @@ def measured(run: ReadRun) -> Iterator[None]:
             balance = period = None
             if run.result is not None:
                 head, ended = run.result
-                exit_code, balance, period = int(ended), balance_of(head), period_of(head)
+                exit_code, balance, period = int(ended), balance_of(head), head.period
             figures.finish(run.clock.now(), exit_code, balance, period)
             if path is not None and is_run:
                 metrics.write_textfile(path, manifest, figures)

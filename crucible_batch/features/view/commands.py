@@ -18,10 +18,6 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Inspect")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.registered_commands.extend(commands.registered_commands)
-
-
 @command("crucible-batch view", "crucible-batch view outputs/spring/default --open")
 def view(
     output: CommandOutput,

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.terminal import say, say_indented, say_note
-from crucible_batch.cli.units import grouped
+from crucible_batch.cli.units import counted
 from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.features.view.app import run_viewer
@@ -71,7 +71,7 @@ def _show_token(output: CommandOutput, url: str, token: str) -> None:
 def _show_address(output: CommandOutput, url: str, directory: Path, count: int) -> None:
     found = "no run yet"
     if count:
-        found = grouped(count, "run")
+        found = counted(count, "run")
     say(
         output.out,
         ("✓ ", "good"),

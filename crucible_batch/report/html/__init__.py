@@ -1,7 +1,7 @@
 """``report.html``: the jobs and pictures of a run as one page."""
 
 from crucible_batch.report.html.cards import Thumbnail, compact, embedded
-from crucible_batch.report.html.endings import Advice, advice, ending
+from crucible_batch.report.html.endings import Advice, ending, same_command
 from crucible_batch.report.html.page import (
     PAGE_FILE,
     Cards,

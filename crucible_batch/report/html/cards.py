@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,62 +12,40 @@ from markupsafe import Markup
 from crucible_batch.report.models import AttemptRow, JobRow
 
 
-class StageKind(enum.StrEnum):
-    """What a job was waiting for.
+def stages_of(row: JobRow) -> list[tuple[str, float]]:
+    """Return the stages of all attempts in order: what the job was waiting for, and the seconds.
 
-    ``GATEWAY`` is queue and run together, if no poll distinguished them.
+    Stages that have not started or not ended are left out. ``gateway`` is ``queue`` and ``run``
+    together, if no poll distinguished them.
     """
-
-    UPLOAD = "upload"
-    SEND = "send"
-    QUEUE = "queue"
-    RUN = "run"
-    GATEWAY = "gateway"
-    DOWNLOAD = "download"
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A part of a job's time; ``begin`` and ``end`` are seconds since the epoch."""
-
-    kind: StageKind
-    begin: float
-    end: float
-
-
-def stages_of(row: JobRow) -> list[Stage]:
-    """Return the stages of all attempts, in order.
-
-    Stages that have not started or not ended are left out.
-    """
-    found: list[Stage] = []
+    found: list[tuple[str, float]] = []
     for attempt in row.attempts:
         found.extend(_of_attempt(attempt))
     if row.attempts and row.outputs:
         ended_at = row.attempts[-1].ended_at
         saved_at = max(output.saved_at for output in row.outputs)
         if ended_at is not None:
-            found.append(Stage(StageKind.DOWNLOAD, ended_at, saved_at))
+            found.append(("download", saved_at - ended_at))
     # A clock that was set back can make a stage's duration negative.
-    return [stage for stage in found if stage.end > stage.begin]
+    return [(stage, seconds) for stage, seconds in found if seconds > 0]
 
 
-def _of_attempt(attempt: AttemptRow) -> Iterator[Stage]:
+def _of_attempt(attempt: AttemptRow) -> Iterator[tuple[str, float]]:
     accepted, running, ended = attempt.accepted_at, attempt.running_at, attempt.ended_at
     sent = attempt.held_at
     if attempt.prepared_at is not None:
-        yield Stage(StageKind.UPLOAD, attempt.held_at, attempt.prepared_at)
+        yield "upload", attempt.prepared_at - attempt.held_at
         sent = attempt.prepared_at
     answered = accepted or ended
     if answered is not None:
-        yield Stage(StageKind.SEND, sent, answered)
+        yield "send", answered - sent
     if accepted is None or ended is None:
         return
     if running is None:
-        yield Stage(StageKind.GATEWAY, accepted, ended)
+        yield "gateway", ended - accepted
     else:
-        yield Stage(StageKind.QUEUE, accepted, running)
-        yield Stage(StageKind.RUN, running, ended)
+        yield "queue", running - accepted
+        yield "run", ended - running
 
 
 _ESCAPES = str.maketrans(
@@ -116,9 +93,7 @@ def card(row: JobRow, thumbnails: Sequence[Thumbnail]) -> Markup:
     known["inputs"] = [
         [param, _input_name(row, param), row.images.get(param)] for param in row.image_files
     ]
-    known["stages"] = [
-        [stage.kind.value, round(stage.end - stage.begin, 2)] for stage in stages_of(row)
-    ]
+    known["stages"] = [[stage, round(seconds, 2)] for stage, seconds in stages_of(row)]
     return embedded(compact(known))
 
 

@@ -24,7 +24,7 @@ class Contested(SpendCap):
     def set_aside_for(
         self, directory: str, figures: JournalFigures, budget: Credits, mark: str
     ) -> bool:
-        assert super().set_aside_for("/other", NOTHING, self.left, "other")
+        assert super().set_aside_for("/other", NOTHING, self.allowance.left, "other")
         return super().set_aside_for(directory, figures, budget, mark)
 
 
@@ -34,7 +34,7 @@ def begin(cap: SpendCap, directory: Path) -> None:
         Journal.open(directory, binding, now=1.0) as journal,
         capped(cap, journal, TERMS, directory),
     ):
-        assert cap.set_aside == 5
+        assert cap.allowance.set_aside == 5
 
 
 def test_a_run_within_the_cap_sets_its_budget_aside_and_gives_back_what_it_did_not_spend(
@@ -42,7 +42,7 @@ def test_a_run_within_the_cap_sets_its_budget_aside_and_gives_back_what_it_did_n
 ) -> None:
     cap = SpendCap(Decimal(5))
     begin(cap, tmp_path)
-    assert cap.left == 5
+    assert cap.allowance.left == 5
 
 
 @pytest.mark.parametrize("cap", [SpendCap(Decimal(4)), Contested(Decimal(8))])
@@ -51,4 +51,4 @@ def test_a_run_does_not_begin_unless_its_budget_was_set_aside(
 ) -> None:
     with pytest.raises(SpendLimitError, match="with a budget of 5 this run may spend 5 credits"):
         begin(cap, tmp_path)
-    assert cap.set_aside in {0, 8}
+    assert cap.allowance.set_aside in {0, 8}

@@ -216,7 +216,10 @@ async def test_a_cancelled_run_collects_its_jobs_and_buys_no_more(connect: Conne
         assert 1 <= counts["succeeded"] < 20
         assert await agent.billed() == 2 * counts["succeeded"]
         assert agent.tools.cap is not None
-        assert (agent.tools.cap.spent, agent.tools.cap.set_aside) == (2 * counts["succeeded"], 0)
+        assert (agent.tools.cap.allowance.spent, agent.tools.cap.allowance.set_aside) == (
+            2 * counts["succeeded"],
+            0,
+        )
 
 
 async def test_progress_is_reported(connect: Connect) -> None:

@@ -147,9 +147,9 @@ def at(
 def test_a_run_beyond_the_cap_is_refused_and_one_within_it_sets_its_budget_aside() -> None:
     cap = SpendCap(d(10))
     assert not cap.set_aside_for("/a", at(0), d(10.01), "id")
-    assert (cap.spent, cap.set_aside, cap.left) == (0, 0, 10)
+    assert (cap.allowance.spent, cap.allowance.set_aside, cap.allowance.left) == (0, 0, 10)
     assert cap.set_aside_for("/a", at(0), d(10), "id")
-    assert (cap.spent, cap.set_aside, cap.left) == (0, 10, 0)
+    assert (cap.allowance.spent, cap.allowance.set_aside, cap.allowance.left) == (0, 10, 0)
 
 
 def test_runs_at_the_same_time_share_the_cap() -> None:
@@ -164,7 +164,7 @@ def test_what_a_run_did_not_spend_is_left_for_the_next_and_what_it_holds_is_not(
     cap = SpendCap(d(10))
     assert cap.set_aside_for("/a", at(0), d(10), "id")
     cap.settle("/a", at(3, 3, 5, events=9))
-    assert (cap.spent, cap.set_aside, cap.left) == (3, 2, 5)
+    assert (cap.allowance.spent, cap.allowance.set_aside, cap.allowance.left) == (3, 2, 5)
     # the same directory may use what it holds again, if that is refunded
     assert cap.available("/a", at(3, 3, 5, events=9)) == 10
     assert cap.available("/b", at(0)) == 5
@@ -175,7 +175,7 @@ def test_what_was_spent_in_a_directory_before_does_not_count() -> None:
     assert cap.available("/a", at(100)) == 110
     assert not cap.set_aside_for("/a", at(100), d(111), "id")
     assert cap.set_aside_for("/a", at(100), d(110), "id")
-    assert cap.left == 0
+    assert cap.allowance.left == 0
 
 
 def test_a_run_that_could_not_be_settled_keeps_all_that_it_set_aside() -> None:
@@ -184,7 +184,7 @@ def test_a_run_that_could_not_be_settled_keeps_all_that_it_set_aside() -> None:
     assert not cap.set_aside_for("/b", at(0), d(4), "id")
     # the same directory again: its journal then shows the share
     assert cap.set_aside_for("/a", at(2, 2, 2, events=5), d(5), "id")
-    assert cap.left == 5
+    assert cap.allowance.left == 5
 
 
 @pytest.mark.parametrize(
@@ -201,10 +201,10 @@ def test_a_journal_that_was_replaced_gives_nothing_back(other: JournalFigures) -
     assert cap.set_aside_for("/a", at(0), d(8), "id")
     cap.settle("/a", at(4, 4, 6, events=9))
     cap.settle("/a", other)
-    assert (cap.spent, cap.set_aside) == (4, 2)
+    assert (cap.allowance.spent, cap.allowance.set_aside) == (4, 2)
     assert cap.set_aside_for("/a", other, other.certain, "id")
-    assert cap.spent + cap.set_aside >= 6
-    assert cap.left <= 4
+    assert cap.allowance.spent + cap.allowance.set_aside >= 6
+    assert cap.allowance.left <= 4
 
 
 def test_a_run_whose_rebates_are_more_than_what_it_bought_is_settled() -> None:
@@ -213,7 +213,7 @@ def test_a_run_whose_rebates_are_more_than_what_it_bought_is_settled() -> None:
     cap.settle("/a", at(13, 13, 13, events=9, mark="first"))
     assert cap.set_aside_for("/a", at(13, 13, 13, events=9, mark="first"), d(30), "second")
     cap.settle("/a", at(12, 12, 12, events=14, mark="second"))
-    assert (cap.spent, cap.set_aside, cap.left) == (12, 0, 38)
+    assert (cap.allowance.spent, cap.allowance.set_aside, cap.allowance.left) == (12, 0, 38)
 
 
 def test_a_replaced_journal_is_counted_from_its_own_beginning() -> None:
@@ -370,4 +370,4 @@ def test_a_run_gets_its_budget_beside_what_is_spent_for_good_and_not_beside_what
     assert cap.set_aside_for(
         "a", JournalFigures("id", 1, certain=d(1), new=d(0), used=d(4)), d(9), "id"
     )
-    assert (cap.set_aside, cap.left) == (8, 2)
+    assert (cap.allowance.set_aside, cap.allowance.left) == (8, 2)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from crucible_batch.features.notify.messages import (
-    MessageCounts,
     MessageCredits,
     MessageData,
     RunMessage,
     attempt_id,
 )
+from crucible_batch.report.models import OutcomeCounts
 
 ATTEMPT = attempt_id("/runs/spring", 1790000000.25)
 CANARY = "9f1c-canary-address"
@@ -26,7 +26,7 @@ def message(kind: str = "run.partial", *, exit_code: int = 1, **data: object) ->
         "run_id": "night-1",
         "attempt": ATTEMPT,
         "exit_code": exit_code,
-        "counts": MessageCounts(total=7, succeeded=6, failed=1),
+        "counts": OutcomeCounts(total=7, succeeded=6, failed=1),
         "credits": MessageCredits(budget="20", run="4", total="12.5", held="0"),
         "error_codes": ["JOB_FAILED"],
         "run_dir": "/runs/spring",

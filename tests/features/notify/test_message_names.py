@@ -7,7 +7,7 @@ from crucible_batch.features.notify.messages import message_schema
 MESSAGE = {
     "": "schema_version type timestamp data",
     "MessageData": "test manifest run_id attempt exit_code counts credits error_codes run_dir report next_command",
-    "MessageCounts": "total succeeded failed blocked pending unknown",
+    "OutcomeCounts": "total succeeded failed blocked pending unknown",
     "MessageCredits": "budget run total held",
 }
 """The fields of a notification's message, version 1, which webhooks and commands read."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import crucible_batch as api
-from crucible_batch.cli.render.summary import group_failures, next_of_run
 from crucible_batch.core.budget import BUDGET_EXHAUSTED
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
+from crucible_batch.runs.next_step import group_failures, next_of_run
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from tests.harness.in_doubt import leave_in_doubt
@@ -90,7 +90,7 @@ async def test_a_submit_in_doubt_is_sent_with_the_budget_that_is_proposed(
         step = next_of_run(
             result.report, result.run_dir, failures, "crucible-batch run m.yaml --budget 7"
         )
-        assert step == "crucible-batch run m.yaml --budget 8"
+        assert str(step) == "crucible-batch run m.yaml --budget 8"
         again = await bench.run(manifest, budget=Decimal(8))
         assert (again.exit_code, again.report.counts.succeeded) == (ExitCode.OK, 4)
         await bench.agree(again)

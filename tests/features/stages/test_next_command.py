@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crucible_batch.cli.render.summary import group_failures, next_step
 from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow
 from crucible_batch.report.models import SourceRow
-from tests.unit.cli.test_summary import RUN, counted, row
+from crucible_batch.runs.next_step import group_failures
+from tests.unit.cli.test_summary import RUN, counted, next_step, row
 
 
 def picked(name: str, source: str, index: int) -> JobRow:

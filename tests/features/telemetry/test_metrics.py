@@ -14,9 +14,9 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crucible_batch.features.telemetry.figures import PeriodFigures, RunFigures
-from crucible_batch.features.telemetry.metrics import METRICS, OPERATIONS, registry_of
-from crucible_batch.gateway.retries import Operation
+from crucible_batch.features.telemetry.figures import RunFigures
+from crucible_batch.features.telemetry.metrics import METRICS, registry_of
+from crucible_batch.report import PeriodRow
 from tests.features.telemetry.messages import balance, began, ended, held, whole_job
 from tests.harness.case_table import each_case
 
@@ -87,9 +87,12 @@ def test_what_is_not_known_is_missing_and_not_0() -> None:
     assert not [name for name in found if name.startswith("jobs")]
 
 
-def test_the_budget_of_a_period_is_that_of_its_account() -> None:
+def test_the_budget_of_a_period_is_that_of_its_account_also_if_its_end_is_not_known() -> None:
     figures = RunFigures(100.0)
-    period = PeriodFigures("studio", Decimal(30), Decimal("6.5"), Decimal(2), 2000.0)
+    period = PeriodRow(
+        account="studio", per="month", limit=Decimal(30), spent=Decimal("6.5"), set_aside=Decimal(2),
+        until="2026-12-01", ends_at="1970-01-01T00:33:20Z",
+    )  # fmt: skip
     figures.finish(101, 0, balance(9, 2), period)
     found = values(figures)
     assert {
@@ -102,6 +105,10 @@ def test_the_budget_of_a_period_is_that_of_its_account() -> None:
         "period_set_aside_credits": 2,
         "period_end_timestamp_seconds": 2000,
     }
+    figures.finish(101, 0, balance(9, 2), period.model_copy(update={"ends_at": None}))
+    found = values(figures)
+    assert len([name for name in found if name.startswith("period")]) == 3
+    assert not [name for name in found if name.startswith("period_end")]
     figures.finish(102, 0, balance(9, 2))
     assert not [name for name in values(figures) if name.startswith("period")]
 
@@ -111,10 +118,6 @@ def test_no_metric_has_the_run_id_or_the_name_of_a_job_as_a_label() -> None:
     assert {label for metric in METRICS for label in metric.labels} == {
         "version", "outcome", "operation", "account",
     }  # fmt: skip
-
-
-def test_the_operations_are_those_of_the_gateway() -> None:
-    assert set(OPERATIONS) == {operation.value for operation in Operation}
 
 
 def test_the_table_in_the_docs_has_each_metric() -> None:

@@ -18,12 +18,10 @@ from crucible_batch.errors import (
     RunBusyError,
     UserError,
 )
-from crucible_batch.features.telemetry.figures import PeriodFigures
 from crucible_batch.features.telemetry.part import (
     balance_of,
     exit_code_of,
     longest_interval_s,
-    period_of,
 )
 from crucible_batch.manifest import load_manifest
 from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, PeriodRow, ReportHead
@@ -117,18 +115,3 @@ def test_what_a_period_had_left_is_not_the_budget_of_a_run() -> None:
     )
     for given, budget in ((None, Decimal(6)), (period, None)):
         assert balance_of(_head(given)).budget == budget
-
-
-def test_the_figures_of_a_period_are_recorded_also_if_its_end_is_not_known() -> None:
-    period = PeriodRow(
-        account="studio", per="month", limit=Decimal(30), spent=Decimal(6), set_aside=Decimal(2), until="2026-12-01",
-        ends_at="2026-12-01T00:00:00Z",
-    )  # fmt: skip
-    for given, ends_at in (
-        (period, 1796083200.0),
-        (period.model_copy(update={"ends_at": None}), None),
-    ):
-        assert period_of(_head(given)) == PeriodFigures(
-            "studio", Decimal(30), Decimal(6), Decimal(2), ends_at
-        )
-    assert period_of(_head(None)) is None

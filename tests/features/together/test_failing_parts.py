@@ -104,7 +104,7 @@ async def test_a_part_that_fails_leaves_credits_lock_and_report_as_promised(
         bought = 0 if moment in NOTHING_BOUGHT else JOBS * PER_JOB
         state = await bench.state()
         assert state["requests"].get("generate", 0) * PER_JOB == bought
-        assert (cap.spent, cap.set_aside) == (bought, 0)
+        assert (cap.allowance.spent, cap.allowance.set_aside) == (bought, 0)
         assert credits_of_the_day(bench, settings) == (bought, 0)
         assert not is_locked(out)
         assert out.exists() is (moment not in NOTHING_CREATED)

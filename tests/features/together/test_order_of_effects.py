@@ -231,7 +231,7 @@ async def test_a_spend_cap(
         with effects.watching(jobs):
             answer = await run_by_server(bench, effects, cap)
     assert answer["ok"]
-    assert cap.set_aside == 0 < cap.spent
+    assert cap.allowance.set_aside == 0 < cap.allowance.spent
     assert_order(effects, expected)
 
 
@@ -324,7 +324,7 @@ async def test_a_period_that_is_refused_settles_the_cap(
         with effects.watching(jobs):
             answer = await run_by_server(bench, effects, cap)
     assert answer["error"]["code"] == "BUDGET_ACCOUNT"
-    assert cap.set_aside == 0
+    assert cap.allowance.set_aside == 0
     assert_order(effects, PERIOD_REFUSED)
 
 
@@ -363,7 +363,7 @@ async def test_a_report_that_cannot_be_written_settles_the_cap(
         with effects.watching(jobs):
             answer = await run_by_server(bench, effects, cap)
     assert answer["error"]["code"] == "REPORT"
-    assert cap.set_aside == 0 < cap.spent
+    assert cap.allowance.set_aside == 0 < cap.allowance.spent
     assert_order(effects, REPORT_FAILED_WITH_CAP)
 
 

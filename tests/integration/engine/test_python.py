@@ -14,7 +14,7 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.errors import ExitCode, ManifestError, UserError
-from crucible_batch.manifest import VALUE_PATH, parse_manifest
+from crucible_batch.manifest import VALUE_PATH, load_manifest
 from crucible_batch.manifest.value import written
 
 SHORT_JOBS = True
@@ -111,7 +111,7 @@ def test_a_text_in_a_value_is_the_text_that_is_read(text: str) -> None:
     content = written(
         {**value(), "vars": {"x": text, "n": [1e16, 1e-7, 2**70, True, None, Decimal("1.10")]}}
     )
-    found = parse_manifest(content, VALUE_PATH).vars
+    found = load_manifest(VALUE_PATH, content=content).vars
     assert found == {"x": text, "n": [1e16, 1e-7, 2**70, True, None, 1.1]}
 
 

@@ -124,16 +124,6 @@ async def test_a_download_may_be_cut(client: Any) -> None:
     assert (await client.storage.get(url)).content == whole.content
 
 
-async def test_the_ids_of_jobs_may_be_in_the_texts_of_entries_only(client: Any) -> None:
-    await client.configure(faults="ids-in-text=1")
-    job = await client.job("zimage-base", "k")
-    moved, plain = [(await client.get("/api/v1/credits"))["recent_entries"] for _ in range(2)]
-    assert [entry["job_id"] for entry in moved] == [None] * 3
-    assert [job["job_id"] in entry["description"] for entry in moved] == [True, True, False]
-    assert [entry["job_id"] for entry in plain] == [job["job_id"]] * 2 + [None]
-    assert [entry["id"] for entry in moved] == [entry["id"] for entry in plain]
-
-
 async def test_every_kind_of_fault_fires_and_the_books_stay_right(start: Any, picture: Any) -> None:
     """Each fault once, met by a client that tries again until it gets through."""
 

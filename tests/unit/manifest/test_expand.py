@@ -187,7 +187,7 @@ def test_a_job_is_complete(folder: Any) -> None:
     assert (job.image, job.images) == (photo, {"mask.image": mask})
     assert job.params == {"sampler.steps": 20, "tag": "noir", "sampler.seed": 7}
     assert job.fields == {"prompt": "other.text", "image": "i.i"}
-    assert (job.repeat, job.row, job.axes) == (1, 1, {"style": "noir"})
+    assert (job.repeat, job.made_for and job.made_for.number, job.axes) == (1, 1, {"style": "noir"})
     assert job.output_pattern == "q/sku-a1-noir/{index}{ext}"
 
 
@@ -201,7 +201,7 @@ def test_a_bare_job_has_nothing_else(folder: Any) -> None:
         {},
         {},
     )
-    assert (job.workflow_id, job.repeat, job.row, job.output_pattern) == (
+    assert (job.workflow_id, job.repeat, job.made_for, job.output_pattern) == (
         "z",
         1,
         None,

@@ -19,8 +19,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from crucible_batch import run
 from crucible_batch.report import JobRow, ReportHead
-from crucible_batch.report.html import Frame, Thumbnails, advice, report_assets, write_page
+from crucible_batch.report.html import Frame, Thumbnails, report_assets, same_command, write_page
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow
+from crucible_batch.runs.next_step import advice, group_failures, next_step
 from crucible_batch.sandbox import SandboxConfig, parse_faults, serve
 from crucible_batch.settings import Settings
 
@@ -256,7 +257,9 @@ def made_page(
         "counts": CountsRow(total=len(jobs), succeeded=len(jobs)),
     }
     head = ReportHead(**{**known, **more})
-    frame = Frame(advice(head, folder), report_assets(), never=never or set())
+    again = same_command(head, folder)
+    step = next_step(head, again, group_failures(head, jobs), never=never or set())
+    frame = Frame(advice(head, again, step), report_assets(), never=never or set())
     return write_page(folder, folder, head, iter(jobs), Thumbnails(folder, len(jobs)), frame=frame)
 
 

@@ -34,7 +34,7 @@ def test_it_opens_from_the_disk_with_what_failed_first(
     expect(first.locator(".code")).to_have_text("MODERATION_REFUSED")
     expect(first).to_contain_text(HOSTILE[:20])
     expect(page.locator("#summary")).to_contain_text("13 of 14")
-    expect(page.locator("#summary")).to_contain_text("Change the failed jobs in the manifest")
+    expect(page.locator("#summary")).to_contain_text("Change the failed jobs, then run")
     assert (
         "--retry-failed" not in page.locator("body").inner_text()
     )  # it was refused for its content

@@ -310,17 +310,9 @@ class ToolBox:
     def _with_cap(self, data: Json) -> Json:
         if self.cap is None or not isinstance(data, dict | None):
             return data
-        cap = self.cap
-        figures = {
-            "limit": cap.limit,
-            "spent": cap.spent,
-            "set_aside": cap.set_aside,
-            "left": cap.left,
-        }
-        return {
-            **(data or {}),
-            "allow_spend": {name: format_credits(amount) for name, amount in figures.items()},
-        }
+        names = ("limit", "spent", "set_aside", "left")
+        figures = {name: format_credits(getattr(self.cap.allowance, name)) for name in names}
+        return {**(data or {}), "allow_spend": figures}
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +364,7 @@ def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
         ),
     }
     if tools.cap is not None:
-        limit = format_credits(tools.cap.limit)
+        limit = format_credits(tools.cap.allowance.limit)
         entries["run"] = ToolEntry(
             RunArguments,
             "Buy and save the images of a manifest, within its budget."

@@ -16,8 +16,9 @@ from crucible_batch.features.schedule.export.target import (
     ExportedFile,
     ExportOptions,
     check_paths,
-    plain_times_of,
+    plain_cron,
     run_arguments,
+    shortest_interval,
     unsupported,
 )
 from crucible_batch.features.schedule.schedules import ScheduledManifest
@@ -118,8 +119,8 @@ def _repository(path: Path) -> Path:
 
 
 def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, path: str) -> str:
-    cron, times = plain_times_of(schedule, options, "GitHub Actions")
-    if times.shortest_s < _SHORTEST_S:
+    cron = plain_cron(schedule, "GitHub Actions")
+    if shortest_interval(schedule, options.now) < _SHORTEST_S:
         raise unsupported(
             schedule, "GitHub Actions", ValueError("its shortest interval is 5 minutes")
         )
@@ -128,8 +129,8 @@ def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, pa
     words = run_arguments(schedule, limited, '"$MANIFEST"')
     variables = (_KEY, *schedule.variables)
     when = f"cron: '{cron}'"
-    if times.zone_name != "UTC":
-        when += f", timezone: {times.zone_name}"
+    if schedule.zone_name != "UTC":
+        when += f", timezone: {schedule.zone_name}"
     return _WORKFLOW % {
         "name": name,
         "when": when,

@@ -17,8 +17,9 @@ from crucible_batch.features.schedule.export.target import (
     ExportedFile,
     ExportOptions,
     check_paths,
-    plain_times_of,
+    plain_cron,
     run_arguments,
+    shortest_interval,
     yaml_text,
 )
 from crucible_batch.features.schedule.schedules import ScheduledManifest
@@ -196,15 +197,15 @@ def _cron_job(
     mount: str,
     volume: str,
 ) -> str:
-    cron, times = plain_times_of(schedule, options, "Kubernetes")
+    cron = plain_cron(schedule, "Kubernetes")
     words = [*run_arguments(schedule, options, manifest), "--log-format", "json"]
     late_s = _LATE_S
     if schedule.catch_up:
-        late_s = min(86_400, times.shortest_s)
+        late_s = min(86_400, shortest_interval(schedule, options.now))
     return _CRON_JOB.substitute(
         name=name,
         cron=cron,
-        zone="Etc/UTC" if times.zone_name == "UTC" else times.zone_name,
+        zone="Etc/UTC" if schedule.zone_name == "UTC" else schedule.zone_name,
         late_s=late_s,
         deadline_s=int(options.deadline_of(schedule)) + TIME_TO_STOP_S,
         image=json.dumps(options.image),

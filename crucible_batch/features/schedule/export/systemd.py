@@ -11,8 +11,9 @@ from crucible_batch.features.schedule.export.target import (
     ExportedFile,
     ExportOptions,
     check_paths,
+    fields_of,
     run_arguments,
-    times_of,
+    shortest_interval,
 )
 from crucible_batch.features.schedule.schedules import ScheduledManifest
 
@@ -64,13 +65,13 @@ def export_systemd(
 
     A service never overlaps itself, since its timer does not start what is running. It is started
     again after exit code 5 and after a crash, at most twice before its next time. Raises
-    ``UserError`` as ``times_of`` does.
+    ``UserError`` as ``fields_of`` does.
     """
     return [file for schedule in schedules for file in _units(schedule, options)]
 
 
 def _units(schedule: ScheduledManifest, options: ExportOptions) -> list[ExportedFile]:
-    times = times_of(schedule, options, "systemd")
+    fields = fields_of(schedule, "systemd")
     words = [
         *options.command,
         *run_arguments(schedule, options, schedule.path),
@@ -83,7 +84,10 @@ def _units(schedule: ScheduledManifest, options: ExportOptions) -> list[Exported
     check_paths([directory[-1:]], "systemd", refused=" \\")
     deadline_s = int(options.deadline_of(schedule))
     unit = f"crucible-batch-{schedule.name}"
-    limit_s = min(times.shortest_s - 30, _STARTS * (deadline_s + TIME_TO_STOP_S + _RETRY_AFTER_S))
+    limit_s = min(
+        shortest_interval(schedule, options.now) - 30,
+        _STARTS * (deadline_s + TIME_TO_STOP_S + _RETRY_AFTER_S),
+    )
     service = _SERVICE.format(
         mark=MARK,
         name=schedule.name,
@@ -98,9 +102,7 @@ def _units(schedule: ScheduledManifest, options: ExportOptions) -> list[Exported
     timer = _TIMER.format(
         mark=MARK,
         name=schedule.name,
-        times="\n".join(
-            f"OnCalendar={each}" for each in on_calendar(times.fields, times.zone_name)
-        ),
+        times="\n".join(f"OnCalendar={each}" for each in on_calendar(fields, schedule.zone_name)),
         persistent="true" if schedule.catch_up else "false",
     )
     return [

@@ -21,8 +21,10 @@ from crucible_batch.features.schedule.cron_fields import CronFields, plain_field
 from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 MARK = "# Written by `crucible-batch schedule export`"
-"""With this begins each file that is written; only such a file is overwritten. So a file is of a kind
-in which ``#`` begins a comment: YAML rather than JSON."""
+"""With this begins each file that is written; only such a file is overwritten.
+
+So a file is of a kind in which ``#`` begins a comment: YAML rather than JSON.
+"""
 DEFAULT_DEADLINE_S = 6 * 3600.0
 TIME_TO_STOP_S = 600
 """How long after its deadline the scheduler ends a run that has not stopped by itself."""
@@ -61,15 +63,6 @@ class ExportedFile:
     name: str
     text: str
     steps: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When a schedule is due: its fields, in which time zone, and its shortest interval."""
-
-    fields: CronFields
-    zone_name: str
-    shortest_s: int
 
 
 def own_command() -> tuple[str, ...]:
@@ -120,32 +113,16 @@ def deadline_text(duration_s: float) -> str:
     return f"{whole}s"
 
 
-def times_of(schedule: ScheduledManifest, options: ExportOptions, what: str) -> Times:
-    """Return when a schedule is due.
-
-    Raises ``UserError`` as ``fields_of`` does. ``what`` names the scheduler.
-    """
-    return Times(
-        fields_of(schedule, what), schedule.zone_name, shortest_interval(schedule, options.now)
-    )
-
-
-def plain_times_of(
-    schedule: ScheduledManifest, options: ExportOptions, what: str
-) -> tuple[str, Times]:
-    """Return a cron expression that every cron reads in the same way, and its times.
-
-    Raises as ``times_of``.
-    """
-    times = times_of(schedule, options, what)
+def plain_cron(schedule: ScheduledManifest, what: str) -> str:
+    """Return a cron expression that every cron reads in the same way. Raises as ``fields_of``."""
     try:
-        return " ".join(plain_fields(times.fields)), times
+        return " ".join(plain_fields(fields_of(schedule, what)))
     except ValueError as error:
         raise unsupported(schedule, what, error) from None
 
 
 def fields_of(schedule: ScheduledManifest, what: str) -> CronFields:
-    """Return the fields of a schedule.
+    """Return the fields of a schedule. ``what`` names the scheduler.
 
     Raises ``UserError`` for one that only CronSim understands.
     """
