@@ -15,6 +15,7 @@ from crucible_batch.gateway.transport import KeyChannel
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, publish
 from crucible_batch.outputs.temp_file import TempFile
+from crucible_batch.runs.parts import Parts
 
 
 def _fresh_keys() -> None:
@@ -82,6 +83,10 @@ def _key_in_the_log() -> None:
     KeyChannel.send = talkative  # type: ignore[method-assign]
 
 
+def _refusals_ignored() -> None:
+    Parts.check = lambda _self, _run: None  # type: ignore[method-assign]
+
+
 PLANTS = {
     "no-keys": _no_keys,
     "key-in-the-log": _key_in_the_log,
@@ -91,6 +96,7 @@ PLANTS = {
     "fresh-keys": _fresh_keys,
     "lost-intents-forgotten": _lost_intents_forgotten,
     "nothing-swept": _nothing_swept,
+    "refusals-ignored": _refusals_ignored,
 }
 
 SHOWN_BY = {
@@ -98,6 +104,7 @@ SHOWN_BY = {
     "lost-intents-forgotten": ("--kind", "killed=6", "--only", "answer POST /api/v1/assets"),
     "nothing-swept": ("--kind", "killed=6", "--only", "link before"),
     "no-keys": ("--kind", "undisturbed=1"),
+    "refusals-ignored": ("--kind", "part_failed", "--only", "refused last check"),
     "key-in-the-log": ("--kind", "undisturbed=1"),
     "outputs-unsynced": ("--scene", "six", "--kind", "unplugged=16"),
     "journal-unsynced": ("--scene", "six", "--kind", "unplugged=16"),
