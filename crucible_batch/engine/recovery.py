@@ -53,14 +53,16 @@ class Recovery:
             return
         cost = format_credits(submission.credits)
         self._end(
-            f"the gateway did not know this job: it was bought now, for {cost} credits; nothing else is bought"
+            f"the gateway did not know this job: it was bought now, for {cost} credits; "
+            "nothing else is bought"
         )
 
     def forbids_upload(self) -> bool:
         """Whether images may not be uploaded now. If so, the run winds down with that reason."""
         if not self._is_open:
             self._end(
-                "an input image is no longer at the gateway, so restoring the jobs would require a paid upload"
+                "an input image is no longer at the gateway, "
+                "so restoring the jobs would require a paid upload"
             )
         return not self._is_open
 

@@ -139,21 +139,6 @@ class ControlDesk:
             message, {"action": command.action.value, "in_flight": in_flight, "saving": saving}
         )
 
-    def suspend(self, is_suspended: bool) -> None:
-        """Begin or end a suspension: the run buys nothing, whatever is commanded. It is not
-        journalled.
-        """
-        self.control.pause.suspend(is_suspended)
-
-    def before_each_purchase(self, check: Callable[[], None]) -> None:
-        """Call ``check`` right before each purchase is sent: it may ``suspend`` the run."""
-        self.control.before_each_purchase(check)
-
-    @property
-    def in_flight(self) -> int:
-        """How many jobs are at the gateway."""
-        return self.control.in_flight
-
     async def _pause(self, command: ControlCommand, source: ControlSource) -> str:
         self._refuse_if_stopping()
         paused = self._paused

@@ -49,28 +49,22 @@ class ExpectedJobs(Protocol):
     @property
     def owners(self) -> Mapping[str, OutputKey]:
         """Return the outputs that have jobs in the former plan, as ``Planner`` needs them."""
-        ...
 
     @property
     def expander(self) -> EntryExpander:
         """Return what makes the jobs, those that are only expected included."""
-        ...
 
     def begin(self, planner: Planner) -> None:
         """Start the plan. Called before ``take``."""
-        ...
 
     def reader(self, read: ReadImage) -> ReadImage:
         """Return a reader of images that knows the outputs; ``read`` reads all other images."""
-        ...
 
     def take(self, planned: PlannedJob) -> bool:
         """Note a job, and return whether it belongs into the plan."""
-        ...
 
     def expected_names(self) -> Iterator[str]:
         """Yield the names of the jobs that the run may add."""
-        ...
 
 
 ManifestInput: TypeAlias = str | Path | Mapping[str, object] | Manifest

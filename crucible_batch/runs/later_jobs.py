@@ -49,11 +49,9 @@ class LaterJobs(ExpectedJobs, Protocol):
 
     def next_stages(self) -> tuple[NextStage, ...]:
         """Return what each entry may add to the plan."""
-        ...
 
     def derivation(self, journal: Journal) -> Derivation:
         """Return what adds the jobs during the run, whose journal this is."""
-        ...
 
 
 def later_jobs(

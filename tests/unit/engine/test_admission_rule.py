@@ -285,8 +285,6 @@ async def test_a_submit_in_doubt_is_sent_again_on_what_it_may_cost_now() -> None
         at.accounting.ledger.prices.learn(W, D(50))
         assert await again(at, job) is None
         assert at.accounting.ledger.hold_of("old") == 800
-        at.admission.restore_hold("old", D(32), alone=False)
-        assert at.accounting.ledger.hold_of("old") == 32
 
 
 async def test_what_a_submit_in_doubt_holds_is_its_own_to_be_sent_again_on() -> None:
@@ -303,8 +301,6 @@ async def test_a_submit_in_doubt_that_nothing_bounds_is_sent_again_alone() -> No
         assert await again(at, job) is None
         assert (at.accounting.ledger.hold_of("old"), at.admission.is_alone("old")) == (40, True)
         assert at.accounting.ledger.alone == {"old"}
-        at.admission.restore_hold("old", D(9), alone=True)
-        assert (at.accounting.ledger.hold_of("old"), at.accounting.ledger.alone) == (9, {"old"})
 
 
 async def test_a_submit_in_doubt_is_not_sent_again_in_a_run_that_is_to_stop() -> None:

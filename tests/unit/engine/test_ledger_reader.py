@@ -324,7 +324,7 @@ async def test_a_reading_is_dated_when_it_was_asked_for() -> None:
     assert bench.store.coverage is not None
     assert (bench.store.coverage.since, bench.store.coverage.until) == (100.0, 100.0)
     # What was charged while it was under way may be in its answer.
-    assert set(bench.reader.first_seen().values()) == {130.0}
+    assert set(bench.store.ledger_entries_seen().values()) == {130.0}
 
 
 async def test_the_newest_reading_has_its_own_time_whatever_the_clock_of_an_earlier_run() -> None:

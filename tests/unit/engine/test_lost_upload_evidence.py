@@ -107,18 +107,18 @@ class World(SystemClock):
         if self.answers:
             self.read_at = self.now()
 
-    def entries(self) -> Sequence[LedgerEntry]:
+    def ledger_entries(self) -> Sequence[LedgerEntry]:
         """The charge of the upload with an answer, and others."""
         charge = LedgerEntry("1", "upload", D("0.5"), 1002.5)
         return self.more if self.read_at < self.charge_listed_at else [charge, *self.more]
 
-    def first_seen(self) -> Mapping[str, float]:
+    def ledger_entries_seen(self) -> Mapping[str, float]:
         return self.seen
 
     def reaches_back_to(self, moment: float) -> bool:
         return moment >= 990.0
 
-    def coverages(self) -> Sequence[LedgerCoverage]:
+    def ledger_coverages(self) -> Sequence[LedgerCoverage]:
         return []
 
     @property
