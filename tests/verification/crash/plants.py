@@ -13,7 +13,8 @@ from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.gateway import HttpGateway, client
 from crucible_batch.gateway.transport import KeyChannel
 from crucible_batch.journal import Journal
-from crucible_batch.outputs import OutputStore, publish
+from crucible_batch.outputs import OutputStore
+from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.outputs.temp_file import TempFile
 from crucible_batch.runs.parts import Parts
 
@@ -49,7 +50,7 @@ def _nothing_swept() -> None:
 
 
 def _outputs_unsynced() -> None:
-    publish._sync = lambda _folder, _name=None: None  # type: ignore[assignment]
+    Folder.sync = Folder.sync_file = lambda _self, _name="": None  # type: ignore[assignment,method-assign,misc]
     TempFile.sync = lambda _self: None  # type: ignore[method-assign]
 
 
