@@ -42,8 +42,6 @@ class JobAdder:
         self._rule = rule
         self._is_chosen = is_chosen
         self._added: set[str] = set()
-        self.blocked = 0
-        """The number of this run's jobs that are blocked by others, once they are counted."""
 
     @property
     def is_used(self) -> bool:

@@ -297,10 +297,8 @@ class Runner:
                     )
         self._adder.arrange()
         self.stop.explain()
-        counts = self._count()
-        ending = conclude(
-            counts, self.stop.stops, self.stop.reasons, by_sources=self._adder.blocked
-        )
+        counts, blocked = self._count()
+        ending = conclude(counts, self.stop.stops, self.stop.reasons, by_sources=blocked)
         self._tell.ended(ending, counts)
         return ending
 
@@ -324,16 +322,18 @@ class Runner:
     def _is_retired(self, identity: str) -> bool:
         return identity in self._retired and not self._adder.has_added(identity)
 
-    def _count(self) -> Counter[Outcome]:
+    def _count(self) -> tuple[Counter[Outcome], int]:
+        """Count the jobs of the run by their outcome, and those that others block."""
         counts: Counter[Outcome] = Counter()
+        blocked = 0
         for planned, job in self._history.jobs(self._rule):
             self._ports.on_counted(planned, job, self.stop.stops)
             if self._decides_outcome(planned):
-                self._adder.blocked += job.phase is Phase.BLOCKED
-                counts[
-                    outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]
-                ] += 1
-        return counts
+                blocked += job.phase is Phase.BLOCKED
+                price_class = workflow_class(planned.workflow_id)
+                outcome, _ = outcome_of(job, price_class, self.stop.stops)
+                counts[outcome] += 1
+        return counts, blocked
 
     # -- what there is to do
 

@@ -4,12 +4,12 @@ read.
 Whether the account of a key is the directory's depends on what the key can read, and on whether the
 directory has bought something, or may have (a submit or an upload without an answer):
 
-    key                                            nothing bought or in doubt    otherwise
-    is the one used last                           same account                  same account
-    reads the directory's newest job               -                             same account
-    can't read that job                            -                             other account, refused
-    no job recorded, reads the newest asset        same account                  same account
-    no job recorded, can't read an asset           may be the same               refused: can't be determined
+    key                                       nothing bought or in doubt   otherwise
+    is the one used last                      same account                 same account
+    reads the directory's newest job          -                            same account
+    can't read that job                       -                            refused: another account
+    no job recorded, reads the newest asset   same account                 same account
+    no job recorded, can't read an asset      may be the same              refused: not known
 
 The shards of a divided plan have to be run in the account in which it was divided. The plan has the
 fingerprint of its key, the newest job and the newest asset, and may be all that a machine knows, so
@@ -46,14 +46,6 @@ class DirectoryAccount:
 
     fingerprint: str
     is_proven: bool
-
-
-async def check_account(journal: Journal, gateway: HttpGateway, key: str) -> None:
-    """Refuse a directory of another account, and record the key in the journal.
-
-    Raises as ``refuse_other_account``.
-    """
-    journal.remember_key((await refuse_other_account(journal, gateway, key)).fingerprint)
 
 
 async def refuse_other_account(
@@ -96,10 +88,13 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
     )
     if may_have_bought and not same_account:
         raise RunDirectoryError(
-            f"{journal.path.parent.parent} was used with another API key, and whether this key is of the same account"
-            " can't be verified: a submit or an upload was sent with the other key, and this key finds no record of it",
-            hint="use that key. If it was renewed, crucible-batch run --same-account accepts this one; for another"
-            " account, choose another --out-dir",
+            f"{journal.path.parent.parent} was used with another API key, and whether this key is "
+            "of the same account can't be verified: a submit or an upload was sent with the other "
+            "key, and this key finds no record of it",
+            hint=(
+                "use that key. If it was renewed, crucible-batch run --same-account accepts this "
+                "one; for another account, choose another --out-dir"
+            ),
         )
     return False
 
@@ -116,7 +111,8 @@ async def refuse_account_of_shard(
     if account.job_id is not None:
         if not await _is_found(gateway.job(account.job_id)):
             raise RunDirectoryError(
-                "the plan was divided in another account: its newest job is not found with this API key",
+                "the plan was divided in another account: "
+                "its newest job is not found with this API key",
                 hint="run all shards of a plan with keys of the account in which it was divided",
             )
         return
@@ -124,8 +120,8 @@ async def refuse_account_of_shard(
         return
     if not same_account:
         raise RunDirectoryError(
-            "the plan was divided with another API key, and whether this key is of the same account can't be verified:"
-            " nothing was bought before",
+            "the plan was divided with another API key, and whether this key is "
+            "of the same account can't be verified: nothing was bought before",
             hint="use that key; for another key of the same account, add --same-account",
         )
 
@@ -152,7 +148,7 @@ def key_digest(secret: bytes, salt: bytes) -> bytes:
 
 
 def is_of_key(fingerprint: str, key: str) -> bool:
-    """Return whether the fingerprint was made from the key; False if the fingerprint is malformed."""
+    """Return whether the fingerprint was made from the key; False if it is malformed."""
     _, _, rest = fingerprint.partition(":")
     try:
         salt = bytes.fromhex(rest.partition(":")[0])

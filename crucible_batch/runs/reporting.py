@@ -17,6 +17,7 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.retry_rule import Remedy, remedy_for
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ReportError, RunDirectoryError
+from crucible_batch.features import found
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, Sidecars
 from crucible_batch.report import (
@@ -41,9 +42,8 @@ from crucible_batch.report.html import (
 )
 from crucible_batch.runs.object_runs import in_thread, publish_files, store_by
 from crucible_batch.runs.plan_rows import budget_for_remaining
-from crucible_batch.runs.report_fields import noted_fields
 from crucible_batch.runs.report_note import note_report
-from crucible_batch.runs.request import check_path
+from crucible_batch.runs.request import JobFilter, check_path
 from crucible_batch.runs.run_journal import (
     journal_outputs_url,
     ledger_of,
@@ -104,14 +104,17 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
         ledger=ledger_of(journal, PriceBook.of(newest.terms)),
         counts=counts or count_jobs(journal.jobs(newest.terms.rule), newest.stops),
     )
-    return head.model_copy(update=noted_fields(journal))
+    noted: dict[str, object] = {}
+    for module in found("report_fields"):
+        noted |= module.fields(journal)
+    return head.model_copy(update=noted)
 
 
 def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
     """Return what to do next in a run directory, as its page shows it."""
     budget = remedy = None
     if head.is_short_of_budget:
-        budget = budget_for_remaining(journal)
+        budget = budget_for_remaining(journal, JobFilter())
     if head.counts.failed:
         remedy = remedy_of(journal)
     return advice(head, _location(journal, directory), budget, remedy)
@@ -126,12 +129,12 @@ def _location(journal: Journal, directory: Path) -> str | Path:
 def remedy_of(journal: Journal) -> Remedy | None:
     """Return what to do about the failed jobs of the newest run; None if there are none."""
     terms = newest_run(journal).terms
-    found = (
+    ends = (
         outcome_of(job, workflow_class(planned.workflow_id), {})
         for planned, job in journal.jobs(terms.rule)
     )
     codes = (
-        error.code for outcome, error in found if outcome is Outcome.FAILED and error is not None
+        error.code for outcome, error in ends if outcome is Outcome.FAILED and error is not None
     )
     return remedy_for(codes, terms.never)
 
@@ -246,7 +249,7 @@ def update_page(
             (directory / PAGE_FILE).unlink(missing_ok=True)  # it would be out of date
         else:
             page = write_page_of(journal, directory, head, rows, thumbnails)
-    except Exception as error:  # noqa: BLE001 - the jobs are done and reported; the page must not make that fail
+    except Exception as error:  # noqa: BLE001 - the jobs are done and reported
         reason = str(error)
         if not isinstance(error, CrucibleBatchError):
             reason = f"{PAGE_FILE} can't be written: {error}"

@@ -141,7 +141,7 @@ class Status:
     @property
     def location(self) -> str | Path:
         """The run directory as commands take it: its path, or the URL of its outputs."""
-        return self.run_dir if self.outputs_at is None else self.outputs_at
+        return self.outputs_at or self.run_dir
 
     def jobs(self) -> Iterator[FinishedJob]:
         """Yield each job, in manifest order."""
@@ -161,18 +161,15 @@ def read_status(run_dir: str | Path) -> Status:
         if running and newest.ending is None:
             progress = progress_of(jobs, newest.started_at)
             paused = pause_of(journal.controls())
-        manifest = manifest_of(newest.terms)
-        shards = outstanding_shards(journal)
-        changed_at, head = changed_at_of(newest), head_of(journal)
         url = journal_outputs_url(journal)
         return Status(
             directory,
             running,
-            head,
+            head_of(journal),
             progress,
-            manifest,
-            changed_at,
-            shards,
+            manifest_of(newest.terms),
+            changed_at_of(newest),
+            outstanding_shards(journal),
             paused,
             pruned_on(journal),
             None if url is None else str(url),
@@ -198,7 +195,7 @@ def codes_never_retried(run_dir: str | Path) -> frozenset[str]:
         return newest_run(journal).terms.never
 
 
-def budget_for_rest(run_dir: str | Path, job_filter: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
+def budget_for_rest(run_dir: str | Path, job_filter: JobFilter) -> Credits | None:
     """Return a budget that covers the remaining jobs of a run directory, an estimate if the price
     of one isn't known.
 

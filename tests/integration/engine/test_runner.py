@@ -22,20 +22,6 @@ from crucible_batch.journal.group_commit import GroupCommitWriter
 MANY = "\n".join(f"{{name: j{i:02}, prompt: 'picture {i}'}}" for i in range(12))
 
 
-@pytest.fixture
-def runners(monkeypatch):
-    """The runners that were made, to press Ctrl-C on."""
-    made = []
-    original = runner_module.Runner.__init__
-
-    def init(self, **parts):
-        original(self, **parts)
-        made.append(self)
-
-    monkeypatch.setattr(runner_module.Runner, "__init__", init)
-    return made
-
-
 async def test_ctrl_c_buys_nothing_more_collects_what_is_in_flight_and_the_next_run_continues(
     start, watcher, runners, tally
 ):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from typing import Any, cast
 
@@ -20,7 +19,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
-from tests.unit.engine.test_slots import settled
+from tests.unit.engine.test_slots import kept, settled
 
 D = Decimal
 ASSET = "asset:" + "a" * 64
@@ -125,16 +124,8 @@ class World(SystemClock):
     def settled(self) -> list[str]:
         return [event.nonce for _, event in self.events_ if isinstance(event, NotCharged)]
 
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.lost.keep())
-        await settled()
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def kept(self) -> AbstractAsyncContextManager[None]:
+        return kept(self.lost.keep())
 
 
 OVER = 1003.0 + LOST_UPLOAD_PATIENCE_S
