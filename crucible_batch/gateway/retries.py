@@ -151,8 +151,8 @@ NO_RETRIES = RetryPolicy(attempts=1)
 class RetryNotice:
     """A retry that is about to happen. ``attempt`` is the number of the failed attempt, from 1.
 
-    ``status`` is the HTTP status, None if there was no response. ``host`` is the host that is asked,
-    with its port; empty if the caller did not name it.
+    ``status`` is the HTTP status, None if there was no response. ``host`` is the host that is
+    asked, with its port; empty if the caller did not name it.
     """
 
     operation: Operation

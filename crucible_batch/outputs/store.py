@@ -154,24 +154,27 @@ class OutputStore:
             )
             # Together with the last bytes in one call to a thread, which is the only call for most
             # pictures.
-            if embed is None and self._names_when_complete:
-                done = await asyncio.to_thread(complete, note=note)
-            else:
-                done = await asyncio.to_thread(complete, note=None)
-            if embed is not None:
-                file = await self._save_with(embed, done, part, find_path)
-            elif not self._names_when_complete:
-                path, _ = await self._name(part, done.path, done.sent.sha256, find_path)
-                file = done.as_file(path)
-            elif done.taken is not None:
-                path, _ = await self._name_elsewhere(
-                    done.taken, part, done.path, done.sent.sha256, find_path
-                )
-                file = done.as_file(path)
-            else:
+            is_named = embed is None and self._names_when_complete
+            done = await asyncio.to_thread(complete, note=note if is_named else None)
+            if is_named and done.taken is None:
                 return done.as_file(done.path)
+            if embed is None:
+                file = await self._save_unchanged(done, part, find_path)
+            else:
+                file = await self._save_with(embed, done, part, find_path)
             await asyncio.to_thread(note, file, None)
             return file
+
+    async def _save_unchanged(
+        self, done: _Complete, part: TempFile, find_path: FindPath
+    ) -> SavedFile:
+        """Name a picture that was not named when it was checked, or could not be."""
+        digest = done.sent.sha256
+        if done.taken is None:
+            path, _ = await self._name(part, done.path, digest, find_path)
+        else:
+            path, _ = await self._name_elsewhere(done.taken, part, done.path, digest, find_path)
+        return done.as_file(path)
 
     async def _save_with(
         self, text: str, done: _Complete, part: TempFile, find_path: FindPath
@@ -184,8 +187,7 @@ class OutputStore:
         with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
             made = await self._embed(part, embedded, done.path, picture, text)
             if made is None:
-                path, _ = await self._name(part, done.path, sent.sha256, find_path)
-                return done.as_file(path)
+                return await self._save_unchanged(done, part, find_path)
             path, present = await self._name(
                 embedded, done.path, made.sha256, find_path, sent.sha256
             )

@@ -74,13 +74,10 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
 
     Raises ``RunDirectoryError`` if the key may not be used.
     """
-    job_id = journal.newest_gateway_job()
-    if job_id is not None:
-        if not await _is_found(gateway.job(job_id)):
-            raise OtherAccountError(journal.path.parent.parent)
-        return True
-    asset_id = journal.newest_gateway_asset()
-    if asset_id is not None and await _is_found(gateway.asset(asset_id)):
+    found = await _finds(gateway, journal.newest_gateway_job(), journal.newest_gateway_asset())
+    if found is False:
+        raise OtherAccountError(journal.path.parent.parent)
+    if found:
         return True
     ledger = ledger_of(journal)
     may_have_bought = (
@@ -108,22 +105,31 @@ async def refuse_account_of_shard(
     """
     if is_of_key(account.fingerprint, key):
         return
-    if account.job_id is not None:
-        if not await _is_found(gateway.job(account.job_id)):
-            raise RunDirectoryError(
-                "the plan was divided in another account: "
-                "its newest job is not found with this API key",
-                hint="run all shards of a plan with keys of the account in which it was divided",
-            )
-        return
-    if account.asset_id is not None and await _is_found(gateway.asset(account.asset_id)):
-        return
-    if not same_account:
+    found = await _finds(gateway, account.job_id, account.asset_id)
+    if found is False:
+        raise RunDirectoryError(
+            "the plan was divided in another account: "
+            "its newest job is not found with this API key",
+            hint="run all shards of a plan with keys of the account in which it was divided",
+        )
+    if found is None and not same_account:
         raise RunDirectoryError(
             "the plan was divided with another API key, and whether this key is "
             "of the same account can't be verified: nothing was bought before",
             hint="use that key; for another key of the same account, add --same-account",
         )
+
+
+async def _finds(gateway: HttpGateway, job_id: str | None, asset_id: str | None) -> bool | None:
+    """Return whether the key reads the newest job, or else the newest asset.
+
+    None if neither proves anything: an asset may have been deleted.
+    """
+    if job_id is not None:
+        return await _is_found(gateway.job(job_id))
+    if asset_id is not None and await _is_found(gateway.asset(asset_id)):
+        return True
+    return None
 
 
 async def _is_found(look: Awaitable[object]) -> bool:
