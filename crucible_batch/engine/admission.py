@@ -126,9 +126,11 @@ class Admission:
         in ``Shutdown``. One reason is a full disk. Nothing is held in a pause: the jobs return to
         the queue after it.
         """
-        while isinstance(held := await self._hold_in_turn(job, shape, missing, claim), Wait):
+        while True:
+            held = await self._hold_in_turn(job, shape, missing, claim)
+            if not isinstance(held, Wait):
+                return held
             await self._pause.wait_until_over()
-        return held
 
     async def _hold_in_turn(
         self, job: Job, shape: Shape, missing: Callable[[], int], claim: Callable[[], None]
@@ -138,8 +140,9 @@ class Admission:
                 if self._pause.is_on:
                     return Wait()
                 self._changed.clear()
-                if (error := self._shortage()) is not None:
-                    self._stop.wind_down(ExitCode.STOPPED, error)
+                shortage = self._shortage()
+                if shortage is not None:
+                    self._stop.wind_down(ExitCode.STOPPED, shortage)
                     break
                 if self._account_due:
                     await self.read_account()
@@ -186,8 +189,8 @@ class Admission:
         rule for any submit.
 
         Never less than it held before, since the earlier try may have been charged. Returns the
-        error if it can't be sent in this run. A raised hold is not journalled; ``restore_hold``
-        reverts it.
+        error if it can't be sent in this run. A raised hold is not journalled; the caller
+        reverts it if the repeated submit bought nothing.
         """
         ledger, identity = self._accounting.ledger, job.identity
         if self._unanswered.pop(identity, None) is not None:  # admitted before, but not sent since
@@ -210,22 +213,22 @@ class Admission:
                 case Wait():
                     await self._changed.wait()
                 case Block(error=error):
-                    self._stop.block(IN_DOUBT, error := self._with_missing_refunds(error))
+                    error = self._with_missing_refunds(error)
+                    self._stop.block(IN_DOUBT, error)
                     return error
         return self._stop.stops[EVERYTHING]
 
     def _with_missing_refunds(self, error: ErrorInfo) -> ErrorInfo:
-        return self._reader.missing() if error.code == REFUND_MISSING else error
+        if error.code == REFUND_MISSING:
+            return self._reader.missing()
+        return error
 
     @property
     def uncounted(self) -> Credits:
         """What is held for refunds and doesn't count, as in ``AdmissionState``."""
-        has_bought = self._has_bought or self._accounting.ledger.has_bought_since_found
-        return ZERO if has_bought else self._reader.invisible_of_found
-
-    def restore_hold(self, identity: str, held: Credits, *, alone: bool) -> None:
-        """Revert ``hold_again``: the repeated submit bought nothing."""
-        self._accounting.ledger.set_hold(identity, held, alone=alone)
+        if self._has_bought or self._accounting.ledger.has_bought_since_found:
+            return ZERO
+        return self._reader.invisible_of_found
 
     def _note_submit(
         self, identity: str, request: HoldRequest, held: Credits, *, alone: bool
@@ -246,8 +249,9 @@ class Admission:
         return identity in self._unanswered
 
     def mark_compared(self, identity: str, charged: Credits) -> None:
-        """Count the submit of an accepted job as answered at ``charged``: its record has been read."""
-        if (submit := self._unanswered.get(identity)) is not None:
+        """Count the submit of an accepted job as answered at ``charged``, by its record."""
+        submit = self._unanswered.get(identity)
+        if submit is not None:
             self._compared.add(submit.shape)
             self._slow_start = self._slow_start.after(submit.job_expected, charged)
             self._answered(identity)
@@ -265,10 +269,11 @@ class Admission:
             return
         self._price_differs = True
         submit, prices = self._unanswered.get(identity), self._accounting.ledger.prices
-        seen_before = None if submit is None else submit.job_expected
-        if (
-            error := repricing_error(shape, answered, recorded, prices, seen_before=seen_before)
-        ) is not None:
+        seen_before = None
+        if submit is not None:
+            seen_before = submit.job_expected
+        error = repricing_error(shape, answered, recorded, prices, seen_before=seen_before)
+        if error is not None:
             self._stop.end_buying(error)
 
     def add_resumed(self, job: Job) -> None:
@@ -338,11 +343,16 @@ class Admission:
         left = None
         if self._account is not None and not in_doubt:
             left = self._account - (self._settled() - self._account_base) - expected
-        others: Collection[str] = self._unanswered if in_doubt else self._active
+        others: Collection[str] = self._active
+        if in_doubt:
+            others = self._unanswered
+        limit = self._slow_start.limit
+        if self._price_differs:
+            limit = 1
         return AdmissionState(
             others_active=len(others) > (identity in others),
             unanswered=len(self._unanswered),
-            limit=1 if self._price_differs else self._slow_start.limit,
+            limit=limit,
             unread=unread,
             is_one_alone=is_one_alone,
             alone_in_doubt=any(
@@ -372,7 +382,8 @@ class Admission:
                 self._uploaded(subject, event)
             case Prepared(credits=held):
                 self._account_stale = True
-                if (submit := self._unanswered.get(subject)) is not None:
+                submit = self._unanswered.get(subject)
+                if submit is not None:
                     self._unanswered[subject] = replace(submit, held=held)
             case Failed():
                 self._answered(subject)
@@ -380,8 +391,6 @@ class Admission:
                 self._account_closed = False
                 self._account_due = True
                 self._active.discard(subject)
-            case _:
-                pass
         self._changed.set()
 
     def _accepted(self, identity: str, event: Accepted) -> None:

@@ -13,11 +13,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds since the epoch (UTC). May jump; never used to measure a duration."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds of a clock that never goes back."""
-        ...
 
     async def sleep(self, seconds: float) -> None: ...
 
@@ -34,15 +32,19 @@ class SystemClock:
 
 
 async def wait_for_change(changed: asyncio.Event, clock: Clock, until: float) -> None:
-    """Clear an event and wait until it is set, which is done at the monotonic time ``until``;
-    infinity: never."""
+    """Clear an event, and wait until it is set, or until the monotonic time ``until``.
+
+    Infinity means that it is only waited for the event.
+    """
     changed.clear()
-    alarm = None if until == math.inf else asyncio.create_task(_set_at(changed, clock, until))
+    if until == math.inf:
+        await changed.wait()
+        return
+    alarm = asyncio.create_task(_set_at(changed, clock, until))
     try:
         await changed.wait()
     finally:
-        if alarm is not None:
-            alarm.cancel()
+        alarm.cancel()
 
 
 async def _set_at(changed: asyncio.Event, clock: Clock, at: float) -> None:

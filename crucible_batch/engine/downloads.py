@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from crucible_batch.core.attempt import Attempt
 from crucible_batch.core.events import Saved, Unavailable
-from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot
+from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot, OutputLink
 from crucible_batch.core.output_path import is_planned_path
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
@@ -122,10 +122,12 @@ class Downloader:
         """
         if missed is not None and self._is_changed(planned, missed):
             return await self._replace_changed(planned, attempt, missed, number)
-        is_embedded = (
-            self._terms.embed if missed is None or not self._same_bytes else missed.sent is not None
-        )
-        embed = embedded_text(self._terms, planned, attempt, index) if is_embedded else None
+        is_embedded = self._terms.embed
+        if missed is not None and self._same_bytes:
+            is_embedded = missed.sent is not None
+        embed = None
+        if is_embedded:
+            embed = embedded_text(self._terms, planned, attempt, index)
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
             saved = list[Saved]()
@@ -276,9 +278,10 @@ class Downloader:
 
 
 def _url(snapshot: JobSnapshot, index: int, number: int | None) -> str | None:
-    if number is None:
-        return snapshot.outputs[index].url if index < len(snapshot.outputs) else None
-    return next((link.url for link in snapshot.outputs if link.index == number), None)
+    links: Iterable[OutputLink] = snapshot.outputs[index : index + 1]
+    if number is not None:
+        links = (link for link in snapshot.outputs if link.index == number)
+    return next((link.url for link in links), None)
 
 
 def _saved(at: float, index: int, file: SavedFile) -> Saved:
@@ -313,11 +316,15 @@ def _is_definite(error: BaseException | None) -> bool:
 
 
 def _is_over(state: RetryCallState) -> bool:
-    return state.attempt_number >= (_TRIES_OF_DEFINITE if _is_definite(_failure(state)) else _TRIES)
+    tries = _TRIES
+    if _is_definite(_failure(state)):
+        tries = _TRIES_OF_DEFINITE
+    return state.attempt_number >= tries
 
 
 def _failure(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
+    assert state.outcome is not None  # it is asked for after a try
+    return state.outcome.exception()
 
 
 def unavailable(code: str, message: str) -> ErrorInfo:
@@ -325,7 +332,10 @@ def unavailable(code: str, message: str) -> ErrorInfo:
     if code == "OUTPUT_EXISTS":
         return ErrorInfo(code, message)
     if code == OUTPUT_CHANGED:
-        hint = "to use the new bytes instead, delete the file and run the same manifest again, at no cost"
+        hint = (
+            "to use the new bytes instead, delete the file and run the same manifest again, "
+            "at no cost"
+        )
         return ErrorInfo(code, message, hint)
     return ErrorInfo(
         OUTPUT_UNAVAILABLE,

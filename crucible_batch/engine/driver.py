@@ -35,10 +35,12 @@ class Driver(Generic[S, C, E]):
         It ends where ``decide`` or ``perform`` returns None: not in this run. What ``perform`` and
         ``record`` raise is passed on; the journal then holds all that happened.
         """
-        while (command := self.decide(subject)) is not None:
+        while True:
+            command = self.decide(subject)
+            if command is None:
+                return subject
             event = await self.perform(subject, command)
             if event is None:
-                break
+                return subject
             await self.record(subject.identity, event)
             subject = self.evolve(subject, event)
-        return subject

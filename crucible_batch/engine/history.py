@@ -20,53 +20,46 @@ from crucible_batch.engine.ledger_reader import LedgerStore
 
 
 class History(EventLog, LedgerStore, Protocol):
-    """The journalled events and plan that a run works on, and the readings of the gateway's ledger."""
+    """The journalled events and plan that a run works on, and its readings of the ledger."""
 
     async def append_planned(self, planned: PlannedJob) -> None:
-        """Add a job at the end of the plan; return once it is durable, or raise ``JournalError``."""
-        ...
+        """Add a job at the end of the plan, and return once it is durable.
+
+        Raises ``JournalError``.
+        """
 
     async def drain(self) -> None:
         """Return once every event given to ``append`` is durable; raise ``JournalError`` if one
         can't be."""
-        ...
 
     def events(self) -> Iterator[tuple[str, Event]]:
         """Yield every event with its subject, in the order in which they happened."""
-        ...
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         """Yield the plan's jobs in manifest order, each in its current state."""
-        ...
 
     def started_jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]:
         """As ``jobs``, but only those with at least one event."""
-        ...
 
     def unstarted_jobs(self) -> Iterator[tuple[str, bool]]:
         """The plan's jobs without any event: the name of each, and whether it has input images."""
-        ...
 
     def run_starts(self) -> Sequence[float]:
         """Return when each run in this directory began, in their order."""
-        ...
 
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         """Yield jobs that have events but are no longer in the plan, with a retry rule that allows
         no other attempt."""
-        ...
 
     def saved_at(self, path: str) -> list[str]:
         """Return the identities of the jobs that ever saved an output at this path, or moved one to
         it."""
-        ...
 
     def accepted_as(self, job_id: str) -> list[str]:
         """Return the identities of the jobs ever accepted as this gateway job.
 
         ``job_id`` is in lower case.
         """
-        ...
 
     def known(self, identity: str, rule: RetryRule = ...) -> tuple[PlannedJob, Job, bool] | None:
         """Return one job in its current state, and whether it is retired; None if it was never
@@ -74,11 +67,9 @@ class History(EventLog, LedgerStore, Protocol):
 
         By default, with a retry rule that allows no other attempt.
         """
-        ...
 
     def asset(self, sha256: str) -> Asset:
         """Return an asset in its current state."""
-        ...
 
 
 class JobIdOwners:
@@ -180,13 +171,14 @@ def survey(
         counts[Outcome.PENDING] += includes(name)
     for planned, job in history.started_jobs(rule):
         number += 1
-        # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not
-        # failed yet.
-        has_missed = bool(missed(job))
         has_images = has_images or bool(planned.images)
-        outcome, _ = outcome_of(resume_job(job), workflow_class(planned.workflow_id), {})
         if includes(planned.name):
-            counts[Outcome.PENDING if has_missed else outcome] += 1
+            # Counted as resumed: a job whose outputs were unavailable is tried again, so it has not
+            # failed yet.
+            outcome, _ = outcome_of(resume_job(job), workflow_class(planned.workflow_id), {})
+            if missed(job):
+                outcome = Outcome.PENDING
+            counts[outcome] += 1
         if is_forgotten(job):
             forgotten.append((planned, job))
         elif job.phase not in _NOT_IN_FLIGHT and not job.is_settled:

@@ -42,8 +42,6 @@ class JobAdder:
         self._rule = rule
         self._is_chosen = is_chosen
         self._added: set[str] = set()
-        self.blocked = 0
-        """The number of this run's jobs that are blocked by others, once they are counted."""
 
     @property
     def is_used(self) -> bool:
@@ -69,8 +67,9 @@ class JobAdder:
             for each in made:
                 known = self._history.known(each.identity, self._rule)
                 await self._history.append_planned(each)
-                fresh = Job(each.identity, has_images=bool(each.images), rule=self._rule)
-                added = fresh if known is None else known[1]
+                added = Job(each.identity, has_images=bool(each.images), rule=self._rule)
+                if known is not None:
+                    added = known[1]
                 # A job that was begun before its source's file was lost is continued. Others are
                 # not for this run: it does not choose them (`--only`), or they are at the gateway
                 # and need no file.

@@ -16,11 +16,15 @@ KEY_MAY_BE_FORGOTTEN = "KEY_MAY_BE_FORGOTTEN"
 
 
 def job_of_another_key(job_id: str) -> GatewayError:
-    """Return the error of a submit whose answer names a job that belongs to another submit of ours."""
+    """Return the error of a submit whose answer names the job of another submit of ours."""
     return GatewayError(
-        f"the gateway answered with job {job_id}, which it had returned for another idempotency key",
+        f"the gateway answered with job {job_id}, "
+        "which it had returned for another idempotency key",
         code=JOB_OF_ANOTHER_KEY,
-        hint="report both keys to the gateway's operator; its outputs are not used here, and the credits stay held",
+        hint=(
+            "report both keys to the gateway's operator; its outputs are not used here, "
+            "and the credits stay held"
+        ),
         in_doubt=True,
     )
 
@@ -34,8 +38,11 @@ def job_of_another_request(planned: PlannedJob, record: JobSnapshot) -> GatewayE
     return GatewayError(
         f"the gateway answered with job {record.job_id} {theirs}",
         code=JOB_OF_ANOTHER_KEY,
-        hint="run the same command again, which asks under the same key; if that doesn't help, report the job to the"
-        " gateway's operator. Its outputs are not used here, and the credits stay held",
+        hint=(
+            "run the same command again, which asks under the same key; "
+            "if that doesn't help, report the job to the gateway's operator. "
+            "Its outputs are not used here, and the credits stay held"
+        ),
         in_doubt=True,
     )
 
@@ -57,27 +64,29 @@ def key_reused_with_images(error: ErrorInfo, *, in_doubt: bool) -> ErrorInfo:
     ``in_doubt``: the job is an unanswered submit of this run directory, which the gateway has
     received.
     """
-    if in_doubt:
-        return replace(
-            error,
-            hint="the earlier submit has reached the gateway, with its image as another asset, which was deleted since:"
-            " nothing was charged now, and the credits of the earlier submit stay held. Its outputs can't be requested"
-            " with this key; with another --run-id, the job is bought again",
-        )
-    return replace(
-        error,
-        hint="the job was bought before, with its image as another asset, which was deleted since; nothing was charged"
-        " now. To get its outputs, use the run directory that bought it, or its receipts.jsonl; --retry-failed"
-        " --resubmit-unknown buys it again",
+    hint = (
+        "the job was bought before, with its image as another asset, which was deleted since; "
+        "nothing was charged now. To get its outputs, use the run directory that bought it, "
+        "or its receipts.jsonl; --retry-failed --resubmit-unknown buys it again"
     )
+    if in_doubt:
+        hint = (
+            "the earlier submit has reached the gateway, with its image as another asset, "
+            "which was deleted since: nothing was charged now, "
+            "and the credits of the earlier submit stay held. Its outputs can't be requested "
+            "with this key; with another --run-id, the job is bought again"
+        )
+    return replace(error, hint=hint)
 
 
 def key_too_old_error(job: Job) -> ErrorInfo:
     """Return the error of a submit in doubt whose key is too old to be sent again."""
     return ErrorInfo(
         KEY_MAY_BE_FORGOTTEN,
-        "an earlier submit was never answered, and the gateway may have forgotten its idempotency key: submitted again,"
-        " the job could be paid for twice",
-        hint="search for the job with crucible-batch check; if it is missing there, --resubmit-unknown submits it again"
-        f" (key {job.current.key})",
+        "an earlier submit was never answered, and the gateway may have forgotten its "
+        "idempotency key: submitted again, the job could be paid for twice",
+        hint=(
+            "search for the job with crucible-batch check; if it is missing there, "
+            f"--resubmit-unknown submits it again (key {job.current.key})"
+        ),
     )

@@ -28,7 +28,9 @@ class PriceRecords:
         if read is None:
             return None
         is_final = read.status is JobStatus.SUCCEEDED
-        return read.credits if record_differs(attempt, read.credits, is_final=is_final) else None
+        if not record_differs(attempt, read.credits, is_final=is_final):
+            return None
+        return read.credits
 
 
 def settled_as(attempt: Attempt, shape: Shape) -> Settled | None:

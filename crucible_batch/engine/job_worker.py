@@ -72,10 +72,13 @@ def image_deleted(error: ErrorInfo) -> ErrorInfo:
         return error
     return replace(
         error,
-        hint="an input image of this job was deleted at the gateway. An earlier submit was never answered and may have"
-        " bought the job, so its credits stay held. Once another job, in this run or with another --run-id, has"
-        " uploaded the same file, run the same command again: the job is sent with it under the same key, which can't"
-        " buy it twice",
+        hint=(
+            "an input image of this job was deleted at the gateway. An earlier submit was never "
+            "answered and may have bought the job, so its credits stay held. Once another job, "
+            "in this run or with another --run-id, has uploaded the same file, "
+            "run the same command again: "
+            "the job is sent with it under the same key, which can't buy it twice"
+        ),
     )
 
 
@@ -95,7 +98,7 @@ class _NotSent(Exception):  # noqa: N818 - a decision, not an error
 
 
 class _HoldAgain(Exception):  # noqa: N818 - as above
-    """A submit that an earlier run left in doubt is not sent now: its credits are held again first."""
+    """A submit that an earlier run left in doubt is not sent before its credits are held again."""
 
 
 class JobWorker:
@@ -114,9 +117,8 @@ class JobWorker:
             {image.spec.sha256: image for image in planned.images.values()}.values()
         )
         self._accepted_now = False
-        self._record: JobSnapshot | None = (
-            None  # of a job that existed already, until its first poll
-        )
+        self._record: JobSnapshot | None = None
+        """The record of a job that existed already, until its first poll."""
         self._to_compare: PriceToCompare | None = None
         self._result: JobEvent | GatewayError | None = None
         """The result of a command that is returned later: a price that was read meanwhile is
@@ -270,9 +272,13 @@ class JobWorker:
                 job = moved
             self._context.slots.left_gateway(self._slot)
             await self._context.gate.wait_until_open(holds_credits=True)
-        held, alone = self._held_before
-        admission.restore_hold(job.identity, held, alone=alone)
+        self._restore_hold(job)
         return SubmitUnknown(at=self._context.clock.now(), error=error)
+
+    def _restore_hold(self, job: Job) -> None:
+        """Revert ``Admission.hold_again``: the repeated submit bought nothing."""
+        held, alone = self._held_before
+        self._context.accounting.ledger.set_hold(job.identity, held, alone=alone)
 
     def _before_send(self, job: Job) -> None:
         """Raise ``_NotSent`` or ``_HoldAgain`` if a try of a submit is not to be sent, called right
@@ -366,8 +372,7 @@ class JobWorker:
         if error.in_doubt or job.in_doubt:
             if job.in_doubt and not error.in_doubt:
                 # This try has bought nothing; an earlier one may have, so its hold stays.
-                held, alone = self._held_before
-                context.admission.restore_hold(job.identity, held, alone=alone)
+                self._restore_hold(job)
             # A refusal of this job is not a failure of the gateway: the other jobs are still
             # submitted.
             if error.status == 402:
@@ -417,7 +422,9 @@ class JobWorker:
             record = self._record
             with suppress(GatewayError):
                 record = record or await self._context.poller.read_new(job_id)
-            repriced = None if record is None else self._compare_price(job, record.credits)
+            repriced = None
+            if record is not None:
+                repriced = self._compare_price(job, record.credits)
             if repriced is not None:
                 return repriced
         found = await self._wait_for_end(job, job_id)
@@ -461,11 +468,14 @@ class JobWorker:
         context, earlier, known = self._context, self._to_compare, self._record
         self._to_compare = self._record = None
         is_unread = context.admission.needs_comparison(job.identity)
+        price = job.current.credits
+        if is_unread:
+            price = _LESS_THAN_ANY
         try:
             found = await context.poller.until_ended(
                 job_id,
                 self._planned.workflow_id,
-                price=_LESS_THAN_ANY if is_unread else job.current.credits,
+                price=price,
                 is_due_now=not self._accepted_now,
                 known=known,
                 earlier=earlier,

@@ -18,7 +18,6 @@ class EventLog(Protocol):
 
     async def append(self, subject: str, event: Event) -> None:
         """Return once the event is durable; raise ``JournalError`` if it can't be."""
-        ...
 
 
 class JournaledLedger:

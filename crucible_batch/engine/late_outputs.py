@@ -62,13 +62,10 @@ class LateOutputChecker:
         """
         for _ in range(LOOKS_AT_ODD - 1):
             snapshot = await self._look(job_id)
-            listed = (
-                ()
-                if snapshot is None or snapshot.status is not JobStatus.SUCCEEDED
-                else snapshot.numbers
-            )
-            if listed and set(known) <= set(listed):
-                return snapshot
+            if snapshot is not None and snapshot.status is JobStatus.SUCCEEDED:
+                listed = snapshot.numbers
+                if listed and set(known) <= set(listed):
+                    return snapshot
             await self._clock.sleep(LOOK_AGAIN_AFTER_S)
         return await self._look(job_id)
 

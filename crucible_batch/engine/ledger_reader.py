@@ -3,10 +3,12 @@ audits.
 
 Each reading is journalled with the entries that are new. How often it is read:
 
-    after a failure             immediately, but half a second after another: one serves all failures of a moment
-    while refunds are awaited   after a second, then less often, but while two readings still overlap; after a gap more
-                                often, and less is bought between two readings
-    otherwise                   every 5 s if something was bought or has ended since, and at the end of the run
+    after a failure             immediately, but half a second after another: one serves all
+                                failures of a moment
+    while refunds are awaited   after a second, then less often, but while two readings still
+                                overlap; after a gap more often, and less is bought between them
+    otherwise                   every 5 s if something was bought or has ended since, and at the end
+                                of the run
 """
 
 from __future__ import annotations
@@ -50,30 +52,24 @@ class LedgerStore(Protocol):
     def ledger_coverages(self) -> Sequence[LedgerCoverage]:
         """Return over which times any run in this directory has read the ledger without a gap,
         oldest first."""
-        ...
 
     def ledger_entries(self) -> Sequence[LedgerEntry]:
         """Return all entries that readings have had."""
-        ...
 
     def ledger_entries_seen(self) -> Mapping[str, float]:
         """Return when the first reading that had an entry was answered, by our clock and by the
         entry's key."""
-        ...
 
     def ledger_places(self, keys: Iterable[str]) -> Mapping[str, int]:
         """Return the places of entries, by their keys, for those that have one."""
-        ...
 
     def last_ledger_place(self) -> int:
         """Return the highest place of an entry; 0 without any."""
-        ...
 
     async def keep_reading(
         self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float
     ) -> None:
         """Store a reading, and return once it is durable. Raises ``JournalError``."""
-        ...
 
 
 class LedgerReader:
@@ -160,11 +156,9 @@ class LedgerReader:
 
         0 before the first, and after one whose time is still to come, since the clock was set back.
         """
-        return self._asked_at if self._asked_at <= self._clock.now() else 0.0
-
-    def covers(self, moment: float) -> bool:
-        """Whether all entries since ``moment`` were read, without a gap."""
-        return self._coverage is not None and self._coverage.covers(moment)
+        if self._asked_at > self._clock.now():
+            return 0.0
+        return self._asked_at
 
     def reaches_back_to(self, moment: float) -> bool:
         """Whether all entries since ``moment`` were read, also if they were listed late at the
@@ -172,22 +166,10 @@ class LedgerReader:
 
         The newest reading then has an entry that was seen before.
         """
-        if self._coverage is None or not self.covers(moment):
+        if self._coverage is None or not self._coverage.covers(moment):
             return False
-        seen = self.first_seen()
+        seen = self._store.ledger_entries_seen()
         return any(seen.get(key, math.inf) <= moment for key in self._coverage.keys)
-
-    def coverages(self) -> Sequence[LedgerCoverage]:
-        """Return over which times the ledger was read without a gap, by earlier runs too."""
-        return self._store.ledger_coverages()
-
-    def entries(self) -> Sequence[LedgerEntry]:
-        """Return all entries that were read, by earlier runs too."""
-        return self._store.ledger_entries()
-
-    def first_seen(self) -> Mapping[str, float]:
-        """Return when each of ``entries`` was first seen, by its key: the answer to that reading."""
-        return self._store.ledger_entries_seen()
 
     def missing(self) -> ErrorInfo:
         """Return the error for a purchase that doesn't fit beside what is held for refunds."""
@@ -268,10 +250,12 @@ class LedgerReader:
         if self.awaited:
             # The refunds may all come at the same time.
             new_entries = self._bought + self._ended + sum(1 for _ in self._open())
-            is_overlap_at_risk = 2 * new_entries >= len(self._last) > 0
-            return self._read_at + (self._short_wait_s() if is_overlap_at_risk else self._wait_s)
-        is_due = self._bought or self._ended or self._accounting.ledger.held_for_refunds
-        return self._read_at + _EVERY_S if is_due else math.inf
+            if 2 * new_entries >= len(self._last) > 0:  # two readings may not overlap any more
+                return self._read_at + self._short_wait_s()
+            return self._read_at + self._wait_s
+        if self._bought or self._ended or self._accounting.ledger.held_for_refunds:
+            return self._read_at + _EVERY_S
+        return math.inf
 
     def _short_wait_s(self) -> float:
         """Return a short wait that grows while nothing fails:
@@ -308,12 +292,14 @@ class LedgerReader:
         shown = self._in_place({entry.key: entry for entry in entries})
         entries = tuple(shown.values())
         before, reading = self._coverage, LedgerCoverage.of(entries, asked_at)
-        coverage = reading if before is None else before.after(reading)
+        coverage = reading
+        if before is not None:
+            coverage = before.after(reading)
         fresh = [entry for key, entry in shown.items() if self._last.get(key) != entry]
         await self._store.keep_reading(fresh, coverage, self._clock.now())
-        # Reading more often shows no more of a ledger that stays empty.
-        is_gap = before is not None and bool(before.keys or shown) and not before.overlaps(reading)
         if before is not None:
+            # Reading more often shows no more of a ledger that stays empty.
+            is_gap = bool(before.keys or shown) and not before.overlaps(reading)
             self._adapt(is_gap=is_gap, bought=bought, shown=len(shown))
         # The reading before may have entries about jobs whose ids were not known then.
         self._note(tuple(self._last.values()))
@@ -349,7 +335,9 @@ class LedgerReader:
             return
         self._wait_s = min(_EVERY_S, self._wait_s * 1.5)
         if self._most_bought is not None:
-            self._most_bought = 2 * self._most_bought if 2 * self._most_bought < shown else None
+            self._most_bought *= 2
+            if self._most_bought >= shown:
+                self._most_bought = None
 
     def _note(self, entries: Sequence[LedgerEntry]) -> Set[str]:
         """Keep the entries about jobs that are in flight or failed; return the ids of those that
@@ -359,7 +347,8 @@ class LedgerReader:
             del self._about[closed]
         self._ambiguous &= open_jobs
         statement = Statement(entries)
-        about = {job_id: found for job_id in open_jobs if (found := statement.about(job_id))}
+        about = {job_id: statement.about(job_id) for job_id in open_jobs}
+        about = {job_id: found for job_id, found in about.items() if found}
         named = Counter(entry.key for found in about.values() for entry in found)
         for job_id, found in about.items():
             clear = [entry for entry in found if named[entry.key] == 1 and not names_several(entry)]

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from crucible_batch.core.asset import ASSET_PREFIX
 from crucible_batch.core.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Created, Deleted, Event, Intended, Lost, NotCharged
-from crucible_batch.core.gateway_types import AssetSnapshot, LedgerEntry
-from crucible_batch.core.ledger_coverage import LedgerCoverage
+from crucible_batch.core.gateway_types import AssetSnapshot
 from crucible_batch.core.lost_uploads import (
     LOST_UPLOAD_PATIENCE_S,
     SetBacks,
@@ -24,43 +22,12 @@ from crucible_batch.core.retry_rule import ONCE
 from crucible_batch.engine.clock import Clock, wait_for_change
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger
+from crucible_batch.engine.ledger_reader import LedgerReader
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
 
 _AGAIN_S = 5.0
 """After how long the gateway is asked again if it has not answered."""
-
-
-class LedgerReadings(Protocol):
-    """Readings of the gateway's ledger, those of earlier runs in the directory included."""
-
-    @property
-    def read_at(self) -> float:
-        """When the newest reading began, in seconds since the epoch."""
-        ...
-
-    async def read(self) -> object:
-        """Read the ledger once more."""
-        ...
-
-    def entries(self) -> Sequence[LedgerEntry]:
-        """Return all entries that were read."""
-        ...
-
-    def first_seen(self) -> Mapping[str, float]:
-        """Return when each entry was first seen, by its key: the start of that reading, in seconds
-        since the epoch.
-        """
-        ...
-
-    def reaches_back_to(self, moment: float) -> bool:
-        """Whether all entries since ``moment`` were read, by our clock, also those that were listed
-        late."""
-        ...
-
-    def coverages(self) -> Sequence[LedgerCoverage]:
-        """Return over which times the ledger was read without a gap."""
-        ...
 
 
 class LostUploads:
@@ -74,7 +41,7 @@ class LostUploads:
         clock: Clock,
         stop: Shutdown,
         *,
-        readings: LedgerReadings,
+        readings: LedgerReader,
     ) -> None:
         self._gateway = gateway
         self._accounting = accounting
@@ -175,7 +142,9 @@ class LostUploads:
         if not self._awaited:
             return math.inf
         now = self._clock.monotonic()
-        return self._awaited_until if self._awaited_until > now else now + _AGAIN_S
+        if self._awaited_until > now:
+            return self._awaited_until
+        return now + _AGAIN_S
 
     async def _read_and_settle(self) -> None:
         await self._readings.read()
@@ -207,11 +176,11 @@ class LostUploads:
         return uncharged_uploads(
             uploads,
             self._jobs(),
-            self._readings.entries(),
+            self._history.ledger_entries(),
             assets,
             covers=self._readings.reaches_back_to,
-            coverages=self._readings.coverages(),
-            first_seen=self._readings.first_seen(),
+            coverages=self._history.ledger_coverages(),
+            first_seen=self._history.ledger_entries_seen(),
             is_over=lambda claim: self._patience_ends(claim) <= read_at,
         )
 

@@ -30,10 +30,7 @@ from crucible_batch.outputs import OutputStore, output_path, relocated_path
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A job that saved an output at the requested path.
-
-    ``saved`` is its newest journalled state.
-    """
+    """A job that saved an output at the requested path, and what the journal has of it now."""
 
     planned: PlannedJob
     job: Job
@@ -102,11 +99,9 @@ class OutputRelocator:
         was interrupted."""
         for identity in self._past.saved_at(path):
             known = self._past.known(identity)
-            for saved in known[1].outputs.values() if known is not None else ():
+            if known is None:
+                continue
+            for saved in known[1].outputs.values():
                 is_named = saved.path in {path, relocated_path(path, saved.sha256)}
-                if (
-                    known is not None
-                    and is_named
-                    and await self._store.is_true(replace(saved, path=path))
-                ):
+                if is_named and await self._store.is_true(replace(saved, path=path)):
                     yield Owner(*known, saved)

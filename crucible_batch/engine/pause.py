@@ -94,5 +94,7 @@ class Pause:
         """Return the event that releases the hold of a job not sent yet, if the run is paused."""
         if not self.is_on:
             return None
-        error = ErrorInfo(PAUSED, _COMMANDED if self._is_commanded else _SUSPENDED)
-        return HoldReleased(at=self._clock.now(), error=error)
+        reason = _SUSPENDED
+        if self._is_commanded:
+            reason = _COMMANDED
+        return HoldReleased(at=self._clock.now(), error=ErrorInfo(PAUSED, reason))

@@ -77,9 +77,9 @@ class Poller:
         if known is not None and known.has_ended:
             return known
         scheduler = self._scheduler
-        began, running_at = (
-            (self._served_s(), None) if earlier is None else (earlier.began, earlier.running_at)
-        )
+        began, running_at = self._served_s(), None
+        if earlier is not None:
+            began, running_at, is_due_now = earlier.began, earlier.running_at, True
 
         def add(*, is_due_now: bool) -> int:
             left_s = max(0.0, began + self._job_timeout_s - self._served_s())
@@ -87,7 +87,7 @@ class Poller:
                 workflow_id, self._clock.monotonic(), timeout_s=left_s, is_due_now=is_due_now
             )
 
-        ticket, outage_s = add(is_due_now=is_due_now or earlier is not None), self._outage_s()
+        ticket, outage_s = add(is_due_now=is_due_now), self._outage_s()
         try:
             while True:
                 await self._turn(ticket)
@@ -102,9 +102,8 @@ class Poller:
                     return PriceToCompare(snapshot.credits, began, running_at)
                 if self._served_s() - began >= self._job_timeout_s:
                     return None
-                if (
-                    self._outage_s() > outage_s + _NOTABLE_S
-                ):  # the timeout is later by the time of the outage
+                # The timeout is later by the time of an outage.
+                if self._outage_s() > outage_s + _NOTABLE_S:
                     scheduler.remove(ticket)
                     ticket, outage_s = add(is_due_now=True), self._outage_s()
                 self._limit.polled(snapshot.status)
@@ -120,7 +119,7 @@ class Poller:
         return self._outage.total_s(self._clock.monotonic())
 
     async def read(self, job_id: str) -> JobSnapshot:
-        """Read a job outside the schedule, once that fits into the rates of polls and of requests."""
+        """Read a job outside the schedule, once the rates of polls and of requests permit it."""
         await self._out_of_turn()
         return await self._poll(job_id)
 
@@ -177,7 +176,7 @@ class Poller:
     def _give_turns(self) -> None:
         """Start the polls that are due, and set a timer for the next."""
         now = self._clock.monotonic()
-        while (ticket := self._scheduler.take(now)) is not None:
+        for ticket in iter(lambda: self._scheduler.take(now), None):
             turn = self._turns.get(ticket)
             if turn is not None and not turn.done():
                 turn.set_result(None)

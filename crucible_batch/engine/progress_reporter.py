@@ -1,4 +1,4 @@
-"""Sends a run's progress messages to its observer, each with its time and the balance at that time."""
+"""Sends a run's progress messages to its observer, each with the time and the balance then."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ class ProgressReporter:
         return len(self._saving)
 
     def _note(self, identity: str, phase: Phase) -> None:
-        (self._saving.add if phase is Phase.FETCHING else self._saving.discard)(identity)
+        if phase is Phase.FETCHING:
+            self._saving.add(identity)
+        else:
+            self._saving.discard(identity)
 
     def began(self, counts: Counter[Outcome]) -> None:
         terms, now = self._terms, self._clock.now()

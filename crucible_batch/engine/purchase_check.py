@@ -33,7 +33,9 @@ class PurchaseCheck:
     def workflow_gone(self) -> Refused | None:
         """The gateway has no such workflow."""
         error = self._context.gone_workflows.get(self._planned.workflow_id)
-        return None if error is None else Refused(at=self._context.clock.now(), error=error)
+        if error is None:
+            return None
+        return Refused(at=self._context.clock.now(), error=error)
 
     def reason_not_to_submit(self, job: Job) -> HoldReleased | Refused | None:
         """The first try of a submit is not sent now: any of the reasons below, or the gate is
@@ -73,7 +75,9 @@ class PurchaseCheck:
     def key_too_old(self, job: Job) -> ErrorInfo | None:
         """The gateway may have forgotten the key of a submit in doubt, so sending it may be another
         purchase."""
-        return key_too_old_error(job) if self._context.is_forgotten(job) else None
+        if not self._context.is_forgotten(job):
+            return None
+        return key_too_old_error(job)
 
     def may_resend(self, job: Job) -> bool:
         """Whether a submit that an earlier run left in doubt may be sent now, on the hold that it

@@ -8,8 +8,7 @@ opposite ends the run, after one purchase.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.gateway_types import ErrorInfo, Submission
@@ -29,16 +28,13 @@ class Recovery:
         self._is_open = not wanted
         self._turn = asyncio.Lock()
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> AbstractAsyncContextManager[None]:
         """Wait until this job may be worked on: one at a time until the gateway has shown that it
         remembers keys.
         """
         if self._is_open:
-            yield
-            return
-        async with self._turn:
-            yield
+            return nullcontext()
+        return self._turn
 
     def saw(self, submission: Submission, *, in_doubt: bool) -> None:
         """Note the answer to a submit: a known key opens the way, a purchase ends the run.
@@ -53,14 +49,16 @@ class Recovery:
             return
         cost = format_credits(submission.credits)
         self._end(
-            f"the gateway did not know this job: it was bought now, for {cost} credits; nothing else is bought"
+            f"the gateway did not know this job: it was bought now, for {cost} credits; "
+            "nothing else is bought"
         )
 
     def forbids_upload(self) -> bool:
         """Whether images may not be uploaded now. If so, the run winds down with that reason."""
         if not self._is_open:
             self._end(
-                "an input image is no longer at the gateway, so restoring the jobs would require a paid upload"
+                "an input image is no longer at the gateway, "
+                "so restoring the jobs would require a paid upload"
             )
         return not self._is_open
 

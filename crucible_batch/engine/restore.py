@@ -47,13 +47,11 @@ class RestorableJournal(Protocol):
 
     def receipted(self) -> int:
         """Return the number of receipts that its events have produced."""
-        ...
 
     def jobs(self, rule: RetryRule) -> Iterator[tuple[PlannedJob, Job]]: ...
 
     def restore(self, rebuilt: Iterable[tuple[str, Sequence[Event]]]) -> None:
         """Write all events or none: a partly restored journal would look complete."""
-        ...
 
 
 async def restore(
@@ -91,9 +89,12 @@ async def restore(
         lost = (
             found for found in journal.jobs(RetryRule()) if found[1].phase in _MAY_LACK_ATTEMPTS
         )
-        while some := list(islice(lost, _AT_ONCE)):
+        for some in iter(lambda: list(islice(lost, _AT_ONCE)), []):
             for job in await rebuilder.rebuild(some):
-                (rebuilt if job.is_known else unknown).add(job.identity, job.events)
+                events = rebuilt
+                if not job.is_known:
+                    events = unknown
+                events.add(job.identity, job.events)
         if unknown.count and not rebuilder.highest and not is_ours:
             raise OtherAccountError(store.directory)
         for identity, unproven in unknown:
@@ -160,16 +161,15 @@ class _Rebuilder:
         ]
         try:
             checked = await self._checked(planned, claims)
-            end = await self._end_of_attempt(job, checked) if checked else None
+            if not checked:
+                return None
+            end = await self._end_of_attempt(job, checked)
             if end is None:
                 return None
             outputs = _intact_outputs(planned, checked[-1].claim.receipts, self.store)
             intact = {saved.index: saved async for saved in outputs}
-        except (
-            GatewayError,
-            ObjectStoreError,
-        ) as error:  # kept, since a group of tasks would wrap it
-            return error
+        except (GatewayError, ObjectStoreError) as error:
+            return error  # not raised, since a group of tasks would wrap it
         rebuilt = rebuild_events(planned, checked, intact, is_held=job.phase in _IN_DOUBT)
         events = [*end, *rebuilt]
         return _RebuiltJob(planned.identity, events, checked[-1].record is not None)
@@ -195,10 +195,9 @@ class _Rebuilder:
                     return None
                 return [failure_of(record, first.claim.at)]
             case phase if phase in _IN_DOUBT:
-                is_known = first.claim.number == job.attempt and first.record is not None
-                return [] if is_known else None
-            case _:
-                return []
+                if first.claim.number != job.attempt or first.record is None:
+                    return None
+        return []
 
     async def _checked(
         self, planned: PlannedJob, claims: Sequence[AttemptClaim]
@@ -219,7 +218,9 @@ class _Rebuilder:
             checked.append(found)
             if not found.has_failed:
                 return checked
-        return checked if unknown is None else [*checked, unknown]
+        if unknown is not None:
+            checked.append(unknown)
+        return checked
 
     async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> CheckedClaim | None:
         """Return the gateway's record of the job that a claim names; None if it names other jobs
@@ -270,7 +271,8 @@ class _RebuiltEvents:
         for identity, events in self._connection.execute(
             "SELECT identity, events FROM rebuilt ORDER BY rowid"
         ):
-            yield identity, pickle.loads(events)  # noqa: S301 - written above, in a file that no other process can open
+            # Written above, in a file that no other process can open.
+            yield identity, pickle.loads(events)  # noqa: S301
 
 
 async def _intact_outputs(

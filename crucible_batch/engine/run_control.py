@@ -43,7 +43,9 @@ class RunDeadline:
 
     def set(self, seconds: float | None) -> None:
         """Set the deadline, in seconds from now; None: no deadline."""
-        self._at = math.inf if seconds is None else self._clock.monotonic() + seconds
+        self._at = math.inf
+        if seconds is not None:
+            self._at = self._clock.monotonic() + seconds
         self._changed.set()
 
     @property
@@ -98,8 +100,7 @@ class Workers:
     def raise_to(self, count: int) -> None:
         """Start workers up to ``count``, those that have ended included, unless all tasks have
         ended."""
-        if self.active:
-            self._add(count - self._most)
+        self.add(count - self._most)
 
     def add(self, count: int) -> None:
         """Start workers for jobs that were added to the queue, unless all tasks have ended."""
@@ -141,7 +142,7 @@ class RunControl:
 
     @property
     def in_flight(self) -> int:
-        """How many jobs the gateway has, or may have: those that a pause or a stop still collects."""
+        """How many jobs the gateway has, or may have, which a pause or a stop still collects."""
         return self._slots.at_gateway + self._reopening.waiting_in(
             Phase.SUBMITTING, Phase.IN_FLIGHT
         )
@@ -194,6 +195,8 @@ class RunControl:
     def reopen(self, takes: Callable[[str], bool]) -> list[str]:
         """Try the failed jobs again whose name ``takes`` accepts, and return their names; none if
         the run is ending."""
-        found = self._reopening.reopen(takes) if self.workers.active else []
+        if not self.workers.active:
+            return []
+        found = self._reopening.reopen(takes)
         self.workers.add(min(len(found), self.concurrency))
         return found

@@ -83,7 +83,9 @@ class ImagePreparer:
                 return None
             case _:
                 event = await self._worker.perform(job, command)
-                return self._released() if isinstance(event, Prepared) else event
+                if isinstance(event, Prepared):
+                    return self._released()
+                return event
 
     async def _are_ready(self) -> bool:
         await self._context.gate.wait_until_open()
@@ -142,8 +144,6 @@ class Runner:
         self.stop = Shutdown(self._outage, ports.explained)
         self._limit = initial_limit(options.concurrency)
         self.slots = Slots(self._limit, self.stop, clock, ports.observer)
-        self._polls = PollScheduler(times, options.polls_per_s, self._limit.requests)
-        self._recovery = Recovery(self.stop, wanted=options.recover)
         self.accounting = JournaledLedger(
             ports.log or history,
             Ledger(PriceBook.of(terms)),
@@ -174,65 +174,27 @@ class Runner:
         self._lost_uploads = LostUploads(
             ports.gateway, self.accounting, history, clock, self.stop, readings=self._ledger_reader
         )
-        self._context = self._job_context(terms)
+        self._context = self._job_context(terms, times)
 
-    def _job_context(self, terms: RunTerms) -> JobContext:
-        gateway, clock, store, history = (
-            self._ports.gateway,
-            self._clock,
-            self._store,
-            self._history,
-        )
-        pause = self.control.pause
-        gate = PurchaseGate(gateway, self._outage, pause, self.stop, clock)
-        admission = Admission(
-            self.accounting,
-            self._ledger_reader,
-            self.stop,
-            clock,
-            pause=pause,
-            shortage=store.shortage,
-            awaited_uploads=lambda: self._lost_uploads.awaited,
-        )
-        self._lost_uploads.on_settled.append(admission.wake)
-        self.stop.on_change += [admission.wake, self.slots.wake, pause.wake]
-        pause.on_change.append(admission.wake)
-        relocator = OutputRelocator(history, self.accounting, store, clock, self._apply)
+    def _job_context(self, terms: RunTerms, times: ServiceTimes) -> JobContext:
+        gateway, clock = self._ports.gateway, self._clock
+        admission = self._admission()
+        gate = PurchaseGate(gateway, self._outage, self.control.pause, self.stop, clock)
         records = PriceRecords()
-        fetcher = Downloader(
-            gateway,
-            store,
-            clock,
-            jitter=self._ports.jitter,
-            terms=terms,
-            find_path=relocator.find_path,
-            on_record=records.note,
-            same_bytes=self._adder.is_used,
-        )
-        timeout_s = self._options.job_timeout_s
+        fetcher = self._downloader(terms, records)
         poller = Poller(
             gateway,
             clock,
-            self._polls,
-            job_timeout_s=timeout_s,
+            PollScheduler(times, self._options.polls_per_s, self._limit.requests),
+            job_timeout_s=self._options.job_timeout_s,
             limit=self._limit,
             outage=self._outage,
-        )
-        assets = AssetUploader(
-            gateway,
-            self.accounting,
-            clock,
-            past=history.asset,
-            nonce=self._ports.nonce,
-            observe=self._tell.asset,
-            load=self._ports.load_image,
-            may_buy=lambda: self.stop.may_buy_now() and gate.is_open,
         )
         return JobContext(
             gateway=gateway,
             accounting=self.accounting,
             admission=admission,
-            assets=assets,
+            assets=self._uploader(gate),
             poller=poller,
             fetcher=fetcher,
             lister=LateOutputChecker(clock, fetcher, poller, records.note),
@@ -242,9 +204,52 @@ class Runner:
             clock=clock,
             gate=gate,
             gone_workflows={},
-            recovery=self._recovery,
-            owners=JobIdOwners(history, self.accounting),
+            recovery=Recovery(self.stop, wanted=self._options.recover),
+            owners=JobIdOwners(self._history, self.accounting),
             is_forgotten=self._is_forgotten,
+        )
+
+    def _admission(self) -> Admission:
+        pause = self.control.pause
+        admission = Admission(
+            self.accounting,
+            self._ledger_reader,
+            self.stop,
+            self._clock,
+            pause=pause,
+            shortage=self._store.shortage,
+            awaited_uploads=lambda: self._lost_uploads.awaited,
+        )
+        self._lost_uploads.on_settled.append(admission.wake)
+        self.stop.on_change += [admission.wake, self.slots.wake, pause.wake]
+        pause.on_change.append(admission.wake)
+        return admission
+
+    def _downloader(self, terms: RunTerms, records: PriceRecords) -> Downloader:
+        relocator = OutputRelocator(
+            self._history, self.accounting, self._store, self._clock, self._apply
+        )
+        return Downloader(
+            self._ports.gateway,
+            self._store,
+            self._clock,
+            jitter=self._ports.jitter,
+            terms=terms,
+            find_path=relocator.find_path,
+            on_record=records.note,
+            same_bytes=self._adder.is_used,
+        )
+
+    def _uploader(self, gate: PurchaseGate) -> AssetUploader:
+        return AssetUploader(
+            self._ports.gateway,
+            self.accounting,
+            self._clock,
+            past=self._history.asset,
+            nonce=self._ports.nonce,
+            observe=self._tell.asset,
+            load=self._ports.load_image,
+            may_buy=lambda: self.stop.may_buy_now() and gate.is_open,
         )
 
     async def run(self) -> Ending:
@@ -258,11 +263,14 @@ class Runner:
 
     async def _run(self) -> Ending:
         found = self._survey()
-        self._tell.began(Counter() if self._options.uploads_only else found.counts)
+        counts = found.counts
+        if self._options.uploads_only:
+            counts = Counter()
+        self._tell.began(counts)
         # Without a job to do, an upload may still be in doubt: its job has left the plan, or was
         # completed without it. So may the charge of an upload or the refund of a failed attempt.
         is_settled = not (
-            self._context.assets.has_held_uploads()
+            self._context.assets.held()
             or self._lost_uploads.are_open
             or self.accounting.ledger.awaits_refunds
         )
@@ -271,10 +279,10 @@ class Runner:
                 await self._ledger_reader.begin(forget_by=self._options.forget_refunds_by)
                 await self._unfinished.record_forgotten(found.forgotten)
                 left = await self._unfinished.skip_unsent(found.in_flight, self._takes)
-                for identity in {job.identity for _, job in found.in_flight} - {
-                    job.identity for _, job in left
-                }:
-                    self._context.admission.leave(identity)
+                identities = {job.identity for _, job in left}
+                for _, job in found.in_flight:
+                    if job.identity not in identities:
+                        self._context.admission.leave(job.identity)
                 self._waiting.extend(left)
             await self._work(found)
             await self._read_ledger_at_end()
@@ -282,18 +290,15 @@ class Runner:
                 # Cancelled workers have left events in the writer's queue, and what follows reads
                 # the journal.
                 await self._history.drain()
-                if (
-                    found.has_images or self._adder.is_used
-                ):  # otherwise reading all jobs would change nothing
+                # Otherwise reading all jobs would change nothing.
+                if found.has_images or self._adder.is_used:
                     await self._unfinished.release_unsent(
                         self._history.jobs(self._rule), "the run ended"
                     )
         self._adder.arrange()
         self.stop.explain()
-        counts = self._count()
-        ending = conclude(
-            counts, self.stop.stops, self.stop.reasons, by_sources=self._adder.blocked
-        )
+        counts, blocked = self._count()
+        ending = conclude(counts, self.stop.stops, self.stop.reasons, by_sources=blocked)
         self._tell.ended(ending, counts)
         return ending
 
@@ -317,16 +322,18 @@ class Runner:
     def _is_retired(self, identity: str) -> bool:
         return identity in self._retired and not self._adder.has_added(identity)
 
-    def _count(self) -> Counter[Outcome]:
+    def _count(self) -> tuple[Counter[Outcome], int]:
+        """Count the jobs of the run by their outcome, and those that others block."""
         counts: Counter[Outcome] = Counter()
+        blocked = 0
         for planned, job in self._history.jobs(self._rule):
             self._ports.on_counted(planned, job, self.stop.stops)
             if self._decides_outcome(planned):
-                self._adder.blocked += job.phase is Phase.BLOCKED
-                counts[
-                    outcome_of(job, workflow_class(planned.workflow_id), self.stop.stops)[0]
-                ] += 1
-        return counts
+                blocked += job.phase is Phase.BLOCKED
+                price_class = workflow_class(planned.workflow_id)
+                outcome, _ = outcome_of(job, price_class, self.stop.stops)
+                counts[outcome] += 1
+        return counts, blocked
 
     # -- what there is to do
 
@@ -349,14 +356,18 @@ class Runner:
     def _missed(self, job: Job) -> list[int]:
         """Return the indexes of a job's outputs that are no longer on disk in the size that was
         saved."""
-        outputs = job.outputs.items() if job.phase in _HAS_OUTPUTS else ()
+        if job.phase not in _HAS_OUTPUTS:
+            return []
+        outputs = job.outputs.items()
         return [
             index for index, saved in outputs if not self._store.has(saved.path, saved.byte_size)
         ]
 
     def _name_of(self, identity: str) -> str:
         known = self._history.known(identity)
-        return identity[:16] if known is None else known[0].name
+        if known is None:
+            return identity[:16]
+        return known[0].name
 
     def _is_forgotten(self, job: Job) -> bool:
         return not self._options.resubmit_unknown and key_may_be_forgotten(
@@ -367,22 +378,26 @@ class Runner:
         """Return the next job that this run may advance; None if there is none."""
         while True:
             found = self._waiting.popleft() if self._waiting else next(rest, None)
-            if found is None:
-                return None
-            if not (self.stop.no_more and found[1].phase is Phase.READY):
+            if found is None or not self.stop.no_more or found[1].phase is not Phase.READY:
                 return found
 
     def _queue(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
-        # A job without images asks the gateway for the least: it is the one to find out with.
+        if self._options.recover:
+            probe = self._probe(taken)
+            if probe is not None:
+                yield probe
+                taken |= {probe[1].identity}
+        yield from self._open_jobs(taken)
+
+    def _probe(self, taken: frozenset[str]) -> tuple[PlannedJob, Job] | None:
+        """Return a job that asks the gateway for the least, since it has no images: it is the one
+        to find out with.
+        """
         with closing(self._open_jobs(taken)) as open_jobs:
             asking = (
                 found for found in open_jobs if not found[0].images and found[1].phase in _ASKING
             )
-            probe = next(asking, None) if self._options.recover else None
-        if probe is not None:
-            yield probe
-            taken |= {probe[1].identity}
-        yield from self._open_jobs(taken)
+            return next(asking, None)
 
     def _open_jobs(self, taken: frozenset[str]) -> Generator[tuple[PlannedJob, Job], None, None]:
         for planned, job in self._history.jobs(self._rule):
@@ -410,9 +425,8 @@ class Runner:
                 self._keep_reading_ledger(),
                 self._keep_settling_uploads(),
             ]
-            if (
-                not found.is_finished
-            ):  # a run that only settles what is held is not stopped by its deadline
+            # A run that only settles what is held is not stopped by its deadline.
+            if not found.is_finished:
                 kept.append(self.control.deadline.keep())
             watchers = [group.create_task(each) for each in kept]
             await asyncio.wait([work])
@@ -475,7 +489,7 @@ class Runner:
                     return
                 with self._noting_failures(taken[0].name):
                     self._tell.taken_up(*taken)
-                    async with self._recovery.turn():
+                    async with self._context.recovery.turn():
                         await self._advance_with_slot(*taken, slot, self._preliminaries(taken[1]))
 
     async def _advance_with_slot(
@@ -550,9 +564,9 @@ class Runner:
 
     def _next_command(self, job: Job) -> Command | None:
         command = decide(job)
-        return (
-            None if self._must_return_slot(job) or isinstance(command, RecheckOutputs) else command
-        )
+        if self._must_return_slot(job) or isinstance(command, RecheckOutputs):
+            return None
+        return command
 
     def _must_return_slot(self, job: Job) -> bool:
         """Whether a job that would ask for credits has to queue behind jobs in flight that have no
@@ -576,8 +590,9 @@ class Runner:
             yield self._unfinished.unsent("an earlier run ended")
         # Not of a job that left the plan: nobody asks for its file, and another job's may be at its
         # path.
-        for index in () if self._is_retired(job.identity) else self._missed(job):
-            yield Missed(at=self._clock.now(), index=index)
+        if not self._is_retired(job.identity):
+            for index in self._missed(job):
+                yield Missed(at=self._clock.now(), index=index)
         if job.phase is Phase.FAILED:
             yield Reopened(at=self._clock.now())
             self._reopening.begun(job.identity)
@@ -595,4 +610,6 @@ class Runner:
 
 def _look_only(job: Job) -> Command | None:
     command = decide(job)
-    return command if isinstance(command, RecheckOutputs) else None
+    if isinstance(command, RecheckOutputs):
+        return command
+    return None

@@ -20,8 +20,8 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError, Ke
 BUYING = "buying"
 """Key in ``stops`` of what ended all buying, if the run was stopped for another reason later."""
 _UNREAD_HINT = (
-    "the records of the last accepted jobs can't be read, so their prices are unknown and no more jobs are started; run"
-    " the same command again later"
+    "the records of the last accepted jobs can't be read, so their prices are unknown and "
+    "no more jobs are started; run the same command again later"
 )
 _OUR_WORDS = {"NO_ANSWER", "BAD_ANSWER"}
 
@@ -37,7 +37,9 @@ def message_with_operation(error: GatewayError) -> str:
     """Return the error's message, with the operation in front where the message is ours and doesn't
     name it."""
     is_ours = error.code in _OUR_WORDS or error.code.startswith("HTTP_")
-    return f"{error.operation}: {error.message}" if is_ours and error.operation else error.message
+    if not is_ours or not error.operation:
+        return error.message
+    return f"{error.operation}: {error.message}"
 
 
 class Shutdown:
@@ -138,9 +140,11 @@ class Shutdown:
             return
         self.reasons.add(ExitCode.STOPPED)
         info = error_info(error)
-        self._last_unserved = replace(info, message=f"job {job}: {info.message}") if job else info
+        if job:
+            info = replace(info, message=f"job {job}: {info.message}")
+        self._last_unserved = info
         if self._unserved.count_reaches_limit() or self._outage.is_given_up:
-            self.leave(ExitCode.STOPPED, self._last_unserved)
+            self.leave(ExitCode.STOPPED, info)
 
     def explain(self) -> None:
         """At the end of the run: if jobs are left and no reason is known, use the last error of the

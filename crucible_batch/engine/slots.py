@@ -155,7 +155,7 @@ class Slots:
             raise
 
     def found_at_gateway(self, slot: Slot) -> None:
-        """Note that the slot's job is at the gateway, also if it was submitted in an earlier run."""
+        """Note that the slot's job is at the gateway; an earlier run may have submitted it."""
         self._at_gateway.add(slot)
 
     def set_ceiling(self, ceiling: int) -> None:

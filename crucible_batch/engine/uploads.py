@@ -53,13 +53,12 @@ from crucible_batch.input_images import InputError, load_input
 from crucible_batch.outputs import ObjectStoreError
 
 INPUT_CHANGED = "INPUT_CHANGED"
-_READY_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 5.0, 10.0, 10.0, 20.0)
-"""Delays between polls of an uploaded asset: mostly under a second, about a minute in all."""
+_READY_LOOKS_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 5.0, 5.0, 10.0, 10.0, 20.0)
+"""Delays before each poll of an uploaded asset: mostly under a second, about a minute in all."""
 _LOST_LOOKS_S = (0.5, 2.0, 4.0)
 """Delays before each search for an intent whose answer was lost: the list may lag behind."""
-_LAST_CHANCE_S = 1.5
-"""How long a pending asset whose upload is uncertain may take to become ready before it is deleted.
-"""
+_LAST_LOOKS_S = (0.0, 1.5)
+"""The same for a pending asset whose upload is uncertain; then it is deleted."""
 
 
 class AssetFailed(Exception):  # noqa: N818 - a finding about an image, handled by its jobs
@@ -142,14 +141,9 @@ class AssetUploader:
         Such a hold may be all that the budget has, and a job that asked before would be blocked for
         the entire run. Raises ``GatewayError`` if they can't be settled.
         """
-        for digest in self._held_uploads():
+        for digest in self.held():
             if digest not in self._assets:
                 self._assets[digest] = await self._resume(digest, None)
-
-    def has_held_uploads(self) -> bool:
-        """Whether credits are held for an upload, such as one that an earlier run left without an
-        answer."""
-        return bool(self._held_uploads())
 
     def are_there(self, images: Iterable[InputImage]) -> bool:
         """Whether the gateway is known to have all of these images, by its list or by what was done
@@ -240,10 +234,11 @@ class AssetUploader:
         digest = asset.sha256
         upload = FailedUpload(None)
         if isinstance(event, Deleted):
+            charged = None
+            if not asset.assumed:
+                charged = asset.charged
             was_refused = digest in self._refused or asset.phase is AssetPhase.UPLOADED
-            upload = FailedUpload(
-                None if asset.assumed else asset.charged, event.rebate, was_refused
-            )
+            upload = FailedUpload(charged, event.rebate, was_refused)
         self._refused.discard(digest)
         self._failed_uploads.setdefault(digest, []).append(upload)
 
@@ -257,7 +252,9 @@ class AssetUploader:
         if asset.phase is AssetPhase.READY and not self._listed.shows(asset):
             return await self._checked(asset)
         while asset.in_doubt and asset.phase is not AssetPhase.UPLOADED:
-            settle = self._find_lost if asset.phase is AssetPhase.INTENDED else self._settle_pending
+            settle = self._settle_pending
+            if asset.phase is AssetPhase.INTENDED:
+                settle = self._find_lost
             event = await settle(asset)
             await self._accounting.record(asset.identity, event)
             if image is not None:
@@ -280,10 +277,10 @@ class AssetUploader:
         match command:
             case FindAsset():
                 return await self._look(image, payer)
+            case CreateIntent() if asset.in_doubt:
+                return await self._find_lost(asset)
             case CreateIntent():
-                return await (
-                    self._find_lost(asset) if asset.in_doubt else self._create(image, asset)
-                )
+                return await self._create(image, asset)
             case PutBytes():
                 return await self._put(image, asset)
             case AwaitReady():
@@ -314,7 +311,9 @@ class AssetUploader:
         """
         bundle = self._accounting.ledger.hold_of(payer)
         bound = self._accounting.ledger.prices.bound(UPLOAD)
-        return bundle if bound is None else min(bound, bundle)
+        if bound is None:
+            return bundle
+        return min(bound, bundle)
 
     async def _create(self, image: InputImage, asset: Asset) -> AssetEvent:
         digest = image.spec.sha256
@@ -419,23 +418,22 @@ class AssetUploader:
         """Settle an asset whose upload URL is lost: it becomes ready soon, or is deleted for its
         rebate.
         """
-        for wait_s in (0.0, _LAST_CHANCE_S):
-            await self._clock.sleep(wait_s)
-            snapshot = await self._listed.read_one(asset)
-            if snapshot is None or snapshot.status is AssetStatus.DELETED:
-                return Deleted(at=self._clock.now(), rebate=ZERO)
-            if snapshot.status is AssetStatus.READY:
-                return Uploaded(at=self._clock.now())
-        return await self._give_back(asset)
+        return await self._until_ready(asset, _LAST_LOOKS_S, Uploaded)
 
     async def _await(self, asset: Asset) -> AssetEvent:
-        for wait_s in _READY_LOOKS_S:
+        return await self._until_ready(asset, _READY_LOOKS_S, BecameReady)
+
+    async def _until_ready(
+        self, asset: Asset, looks_s: Iterable[float], ready: type[Uploaded | BecameReady]
+    ) -> AssetEvent:
+        """Return the event of an asset that is ``ready`` at one of the looks, or is deleted."""
+        for wait_s in looks_s:
+            await self._clock.sleep(wait_s)
             snapshot = await self._listed.read_one(asset)
             if snapshot is None or snapshot.status is AssetStatus.DELETED:
                 return Deleted(at=self._clock.now(), rebate=ZERO)
             if snapshot.status is AssetStatus.READY:
-                return BecameReady(at=self._clock.now())
-            await self._clock.sleep(wait_s)
+                return ready(at=self._clock.now())
         return await self._give_back(asset)
 
     async def _give_back(self, asset: Asset) -> Deleted:
@@ -444,11 +442,11 @@ class AssetUploader:
 
     # -- which images are there
 
-    def _held_uploads(self) -> list[str]:
-        holds = self._accounting.ledger.holds()
+    def held(self) -> list[str]:
+        """Return the digests of the images for whose uploads credits are held."""
         return [
             subject.removeprefix(ASSET_PREFIX)
-            for subject in holds
+            for subject in self._accounting.ledger.holds()
             if subject.startswith(ASSET_PREFIX)
         ]
 

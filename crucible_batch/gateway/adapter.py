@@ -53,33 +53,15 @@ def read_fields(metadata: Mapping[str, object]) -> tuple[str, ...] | None:
     It may be a list of names, a list of objects that hold the name under ``name``, ``key`` or
     ``id``, or a mapping by name. None if it is absent or of another form.
     """
-    listed = metadata.get("available_fields")
-    if isinstance(listed, Mapping):
-        names = [_name(key) for key in listed]
-    elif isinstance(listed, list):
-        names = [_name(entry) for entry in listed]
-    else:
+    listed = _listed(metadata)
+    if listed is None:
         return None
-    known = [name for name in names if name]
+    known = [name for name, _ in listed if name]
     # One unreadable entry makes the list incomplete, and an incomplete list would reject parameters
     # that exist.
-    if len(known) < len(names):
+    if len(known) < len(listed):
         return None
     return tuple(dict.fromkeys(known))
-
-
-def read_details(metadata: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
-    """Return the metadata of each parameter, by its name.
-
-    Those listed as a bare name are left out.
-    """
-    listed = metadata.get("available_fields")
-    if isinstance(listed, Mapping):
-        return {name: about for name, about in listed.items() if isinstance(about, Mapping)}
-    if not isinstance(listed, list):
-        return {}
-    entries = [(_name(entry), entry) for entry in listed if isinstance(entry, Mapping)]
-    return {name: entry for name, entry in entries if name}
 
 
 def read_parameters(metadata: Mapping[str, object]) -> dict[str, ParameterInfo]:
@@ -89,8 +71,19 @@ def read_parameters(metadata: Mapping[str, object]) -> dict[str, ParameterInfo]:
     """
     return {
         clean_message(name): read_parameter(details)
-        for name, details in read_details(metadata).items()
+        for name, details in _listed(metadata) or ()
+        if name and isinstance(details, Mapping)
     }
+
+
+def _listed(metadata: Mapping[str, object]) -> list[tuple[str | None, object]] | None:
+    """Return the name and the metadata of each entry in ``available_fields``, if there are any."""
+    listed = metadata.get("available_fields")
+    if isinstance(listed, Mapping):
+        return [(_name(name), details) for name, details in listed.items()]
+    if isinstance(listed, list):
+        return [(_name(entry), entry) for entry in listed]
+    return None
 
 
 def read_expected_s(metadata: Mapping[str, object]) -> float | None:

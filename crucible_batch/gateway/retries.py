@@ -151,9 +151,8 @@ NO_RETRIES = RetryPolicy(attempts=1)
 class RetryNotice:
     """A retry that is about to happen. ``attempt`` is the number of the failed attempt, from 1.
 
-    ``status`` is the HTTP status and ``asked_s`` the wait that the response asked for, each None if
-    there was none. ``host`` is the host that is asked, with its port; empty if the caller did not
-    name it.
+    ``status`` is the HTTP status, None if there was no response. ``host`` is the host that is
+    asked, with its port; empty if the caller did not name it.
     """
 
     operation: Operation
@@ -161,7 +160,6 @@ class RetryNotice:
     wait_s: float
     reason: str
     status: int | None
-    asked_s: float | None
     host: str
 
 
@@ -407,7 +405,6 @@ class Retrier:
             state.upcoming_sleep,
             error.code,
             error.status,
-            error.retry_after_s,
             host_of(url) if url else "",
         )
         logger.debug(
@@ -437,6 +434,7 @@ def as_retrier(retry: RetryPolicy | Retrier | None, on_retry: OnRetry | None = N
 
 
 def _error(state: RetryCallState) -> GatewayError:
-    error = state.outcome.exception() if state.outcome is not None else None
+    assert state.outcome is not None  # it is asked for after an attempt
+    error = state.outcome.exception()
     assert isinstance(error, GatewayError)  # the only one that is_worth_retrying
     return error

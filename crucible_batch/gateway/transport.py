@@ -127,18 +127,15 @@ class Reply(Protocol):
 
         The last one may be smaller. Call only once.
         """
-        ...
 
     async def close(self) -> None:
         """Release the response; closes the connection if the body wasn't read to its end.
 
         May be called twice.
         """
-        ...
 
     async def drop(self) -> None:
         """Close the response's connection, even if it is idle because all was read."""
-        ...
 
 
 class Channel(Protocol):
@@ -158,11 +155,9 @@ class Channel(Protocol):
         reply's methods. The only timeout is for a long silence while a body is received. ``url`` is
         absolute and sent unchanged.
         """
-        ...
 
     async def aclose(self) -> None:
         """Close the connections. May be called twice."""
-        ...
 
 
 class KeyChannel(Channel):

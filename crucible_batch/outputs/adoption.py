@@ -74,7 +74,7 @@ def _bring(
                             shutil.copyfileobj(file, copy)
                     if folder.digest(temporary) != sha256:
                         return Adoption.ABSENT
-                    _sync(folder, temporary)
+                    folder.sync_file(temporary)
                     link_into_place(folder, temporary, target, sha256)
                     if is_linked:
                         return Adoption.LINKED
@@ -87,7 +87,7 @@ def _bring(
 
 def _linked(source: Folder, name: str, folder: Folder, temporary: str) -> bool:
     try:
-        folder.link_from(source, name, temporary)
+        source.link(name, temporary, folder)
     except OSError as error:
         if error.errno not in _CAN_NOT_LINK:
             raise
@@ -97,14 +97,6 @@ def _linked(source: Folder, name: str, folder: Folder, temporary: str) -> bool:
         return True
     folder.unlink(temporary)  # a link took the file's place after it was opened
     return False
-
-
-def _sync(folder: Folder, name: str) -> None:
-    descriptor = folder.open(name, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unwritable(directory: Path, target: str, error: OSError) -> ResultsError:

@@ -34,6 +34,11 @@ def misplaced(path: str) -> OutputError:
     )
 
 
+def taken(path: object, what: str = "file") -> OutputError:
+    """Return the error for an output whose name something else has."""
+    return OutputError("OUTPUT_EXISTS", f"another {what} exists at {path}; {MOVE_IT}", final=True)
+
+
 def too_large(max_bytes: int) -> OutputError:
     return OutputError("OUTPUT_TOO_LARGE", f"larger than {max_bytes} bytes", definite=True)
 

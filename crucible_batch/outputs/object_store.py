@@ -21,7 +21,7 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.output_path import may_hold_output, relocated_path
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.errors import ObjectStoreError
-from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, OutputError
+from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, OutputError, taken
 from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.output_check import FileState
 from crucible_batch.outputs.safe_fs import Folder
@@ -156,7 +156,7 @@ class ObjectOutputStore(OutputStore):
             # Also after a put request whose answer was lost: then these are the same bytes.
             present = await self._asked(self.objects.digest(key)) or ""
         if present not in {digest, accepted_digest} - {""}:
-            raise _taken(key)
+            raise taken(key, "object")
         return present
 
     async def _put_back(self, part: TempFile, path: PurePosixPath, digest: str) -> str | None:
@@ -184,7 +184,7 @@ class ObjectOutputStore(OutputStore):
         if await self._created(key, content):
             return
         if await self._asked(self.objects.digest(key)) != digest:
-            raise _taken(key)
+            raise taken(key, "object")
 
     async def _created(self, key: str, content: bytes) -> bool:
         """Create an object; False if the name is taken.
@@ -226,14 +226,14 @@ class ShardOutputStore(ObjectOutputStore):
         find_path: FindPath,
         accepted_digest: str = "",
     ) -> tuple[PurePosixPath, str]:
-        async def aside(taken: str, sha256: str) -> str | None:
-            found = await find_path(taken, sha256)
+        async def aside(key: str, sha256: str) -> str | None:
+            found = await find_path(key, sha256)
             if found is not None:
                 return found
-            info = await self._asked(self.objects.info(taken))
+            info = await self._asked(self.objects.info(key))
             if info is None or not info.is_ours:
                 return None
-            return relocated_path(taken, sha256)
+            return relocated_path(key, sha256)
 
         return await super()._name(part, path, digest, aside, accepted_digest)
 
@@ -261,7 +261,3 @@ def _content(part: TempFile) -> bytes:
 
 def _changed(key: str) -> OutputError:
     return OutputError("OUTPUT_EXISTS", f"{key} was changed meanwhile; run the same command again")
-
-
-def _taken(key: str) -> OutputError:
-    return OutputError("OUTPUT_EXISTS", f"another object exists at {key}; {MOVE_IT}", final=True)

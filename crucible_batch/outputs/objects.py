@@ -21,7 +21,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -207,10 +207,8 @@ class Objects:
     async def digest(self, key: str) -> str | None:
         async def digest_once(limit: asyncio.Timeout) -> str | None:
             digest = hashlib.sha256()
-            async for block in self._blocks(key, limit):
-                if block is None:
-                    return None
-                digest.update(block)
+            if not await self._each_block(key, limit, digest.update):
+                return None
             return digest.hexdigest()
 
         return await self._repeat(key, digest_once)
@@ -218,27 +216,28 @@ class Objects:
     async def read(self, key: str) -> bytes | None:
         async def read_once(limit: asyncio.Timeout) -> bytes | None:
             blocks = list[bytes]()
-            async for block in self._blocks(key, limit):
-                if block is None:
-                    return None
-                blocks.append(block)
+            if not await self._each_block(key, limit, blocks.append):
+                return None
             return b"".join(blocks)
 
         return await self._repeat(key, read_once)
 
-    async def _blocks(self, key: str, limit: asyncio.Timeout) -> AsyncIterator[bytes | None]:
+    async def _each_block(
+        self, key: str, limit: asyncio.Timeout, take: Callable[[bytes], None]
+    ) -> bool:
+        """Give each block of an object to ``take``; return False if there is no object."""
         try:
             found = await obstore.get_async(self._backend, key)
         except FileNotFoundError as error:
             _refuse_missing_bucket(error, self.url)
-            yield None
-            return
+            return False
         try:
             async for block in found.stream(min_chunk_size=1 << 20):
                 limit.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
-                yield bytes(block)
+                take(bytes(block))
         except BaseError:  # of a connection that was cut, or of the rest that obstore asks for then
             raise _unusable(self.address(key), "its answer was cut") from None
+        return True
 
     async def names(self, folder: str) -> list[str]:
         async def list_once(limit: asyncio.Timeout) -> list[str]:
@@ -410,18 +409,12 @@ def _failure(error: Exception, url: ObjectUrl, place: str) -> ObjectStoreError:
 
 def _status_of(error: Exception) -> str | None:
     """Return the status of the store's answer, which obstore has in the text of its errors only."""
-    found = _STATUS.search(str(error))
-    if found is None:
-        return None
-    return found[1]
+    return next(iter(_STATUS.findall(str(error))), None)
 
 
 def _code_of(error: Exception) -> str | None:
     """Return the code of the store's answer, from the text of the error too."""
-    found = _CODE.search(str(error))
-    if found is None:
-        return None
-    return found[1]
+    return next(iter(_CODE.findall(str(error))), None)
 
 
 def _e_tag(info: ObjectInfo | None) -> str | None:

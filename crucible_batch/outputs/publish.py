@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.outputs.errors import MOVE_IT, OutputError
+from crucible_batch.outputs.errors import MOVE_IT, OutputError, taken
 from crucible_batch.outputs.exclusive_rename import NOT_SUPPORTED
 from crucible_batch.outputs.safe_fs import Folder, folder_of_output
 
@@ -32,7 +32,7 @@ def publish(
     that one was there. Raises ``OutputError`` if a file with another digest has the name.
     """
     with folder_of_output(directory, path) as folder:
-        _sync(folder, temporary.name)
+        folder.sync_file(temporary.name)
         return link_into_place(folder, temporary.name, path, digest, accepted_digest)
 
 
@@ -48,10 +48,8 @@ def link_into_place(
         if accepted_digest or _size(folder, path.name) == _size(folder, temporary):
             present = folder.digest(path.name) or ""
         if present not in {digest, accepted_digest} - {""}:
-            raise OutputError(
-                "OUTPUT_EXISTS", f"another file exists at {path}; {MOVE_IT}", final=True
-            ) from None
-    _sync(folder)
+            raise taken(path) from None
+    folder.sync()
     return present
 
 
@@ -65,7 +63,7 @@ def put_back(
     """
     aside = None
     with folder_of_output(directory, path) as folder:
-        _sync(folder, temporary.name)
+        folder.sync_file(temporary.name)
         if folder.stat(path.name) is not None:
             mark = folder.digest(path.name, most_bytes=_MARK_BYTES)
             if mark is None:
@@ -77,7 +75,7 @@ def put_back(
             aside = f"{path}.damaged-{mark[:8]}"
             _keep_as(folder, path.name, PurePosixPath(aside))
         folder.replace(temporary.name, path.name)
-        _sync(folder)
+        folder.sync()
     return aside
 
 
@@ -90,10 +88,8 @@ def _keep_as(folder: Folder, name: str, aside: PurePosixPath) -> None:
         folder.claim(name, aside.name)
     except FileExistsError:
         if not _is_same(folder, name, aside.name):
-            raise OutputError(
-                "OUTPUT_EXISTS", f"another file exists at {aside}; {MOVE_IT}", final=True
-            ) from None
-    _sync(folder)
+            raise taken(aside) from None
+    folder.sync()
 
 
 def _is_same(folder: Folder, name: str, other: str) -> bool:
@@ -125,10 +121,8 @@ def add_name(directory: Path, path: str, other: str, digest: str) -> None:
             _double(folder, first, second, digest)
         except FileExistsError:
             if folder.digest(second) != digest:
-                raise OutputError(
-                    "OUTPUT_EXISTS", f"another file exists at {other}; {MOVE_IT}", final=True
-                ) from None
-        _sync(folder)
+                raise taken(other) from None
+        folder.sync()
 
 
 def _double(folder: Folder, first: str, second: str, digest: str) -> None:
@@ -176,18 +170,3 @@ def remove_name(directory: Path, path: str, other: str, digest: str) -> None:
                 final=True,
             )
         folder.unlink(first)
-
-
-def _sync(folder: Folder, name: str | None = None) -> None:
-    """Sync a file's bytes to disk, so that they survive a power cut.
-
-    Without ``name``, sync the names in the folder.
-    """
-    if name is None:
-        folder.sync()
-        return
-    descriptor = folder.open(name, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

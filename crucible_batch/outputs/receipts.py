@@ -37,12 +37,7 @@ class Receipts:
         """Append a receipt. Errors of the disk are ignored, since the journal is what counts."""
         line = _RECEIPT.dump_json(receipt, exclude_none=True) + b"\n"
         with contextlib.suppress(OSError):
-            file = self._opened()
-            if self._is_cut:
-                line = b"\n" + line
-            self._is_cut = True
-            # One write, so that a kill leaves a complete line or none
-            self._is_cut = file.write(line) != len(line)
+            self._write(line)
 
     def add_missing(self, content: bytes) -> None:
         """Append the lines of another file of receipts that this one doesn't have.
@@ -54,12 +49,16 @@ class Receipts:
             known.update(file.read().splitlines())
         missing = [line for line in content.splitlines() if line and line not in known]
         if missing:
-            target = self._opened()
-            lines = b"".join(line + b"\n" for line in missing)
-            if self._is_cut:
-                lines = b"\n" + lines
-            target.write(lines)
+            self._write(b"".join(line + b"\n" for line in missing))
             self.close()
+
+    def _write(self, lines: bytes) -> None:
+        file = self._opened()
+        if self._is_cut:
+            lines = b"\n" + lines
+        self._is_cut = True
+        # One write, so that a kill leaves complete lines or none.
+        self._is_cut = file.write(lines) != len(lines)
 
     def _opened(self) -> FileIO:
         """Return the file open for appending. It is opened again if it was deleted."""

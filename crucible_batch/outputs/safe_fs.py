@@ -95,27 +95,18 @@ class Folder:
         """
         take_name(self._descriptor, _single(name), _single(other))
 
-    def link(self, name: str, other: str) -> None:
-        """Give a file a second name, a hard link.
+    def link(self, name: str, other: str, into: Folder | None = None) -> None:
+        """Give a file a second name, a hard link, in this folder or ``into`` another one.
 
         Raises ``FileExistsError`` if the name is taken, another ``OSError`` if there are no hard
         links.
         """
-        here = self._descriptor
-        os.link(
-            _single(name), _single(other), src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False
-        )
-
-    def link_from(self, folder: Folder, name: str, other: str) -> None:
-        """Give a file in another folder a name in this one, a hard link.
-
-        Raises as ``link`` does.
-        """
+        folder: Folder = into or self
         os.link(
             _single(name),
             _single(other),
-            src_dir_fd=folder._descriptor,
-            dst_dir_fd=self._descriptor,
+            src_dir_fd=self._descriptor,
+            dst_dir_fd=folder._descriptor,
             follow_symlinks=False,
         )
 
@@ -150,6 +141,14 @@ class Folder:
         descriptor = os.open(_single(name), _FOLDER | _NO_LINK, dir_fd=self._descriptor)
         try:
             yield Folder(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync_file(self, name: str) -> None:
+        """Sync a file's bytes to disk, so that they survive a power cut."""
+        descriptor = self.open(name, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -154,21 +154,27 @@ class OutputStore:
             )
             # Together with the last bytes in one call to a thread, which is the only call for most
             # pictures.
-            if embed is None and self._names_when_complete:
-                done = await asyncio.to_thread(complete, note=note)
-            else:
-                done = await asyncio.to_thread(complete, note=None)
-            if embed is not None:
-                file = await self._save_with(embed, done, part, find_path)
-            elif not self._names_when_complete:
-                path, _ = await self._name(part, done.path, done.sent.sha256, find_path)
-                file = done.as_file(path)
-            elif done.taken is not None:
-                file = done.as_file(await self._save_elsewhere(done.taken, done, part, find_path))
-            else:
+            is_named = embed is None and self._names_when_complete
+            done = await asyncio.to_thread(complete, note=note if is_named else None)
+            if is_named and done.taken is None:
                 return done.as_file(done.path)
+            if embed is None:
+                file = await self._save_unchanged(done, part, find_path)
+            else:
+                file = await self._save_with(embed, done, part, find_path)
             await asyncio.to_thread(note, file, None)
             return file
+
+    async def _save_unchanged(
+        self, done: _Complete, part: TempFile, find_path: FindPath
+    ) -> SavedFile:
+        """Name a picture that was not named when it was checked, or could not be."""
+        digest = done.sent.sha256
+        if done.taken is None:
+            path, _ = await self._name(part, done.path, digest, find_path)
+        else:
+            path, _ = await self._name_elsewhere(done.taken, part, done.path, digest, find_path)
+        return done.as_file(path)
 
     async def _save_with(
         self, text: str, done: _Complete, part: TempFile, find_path: FindPath
@@ -181,28 +187,13 @@ class OutputStore:
         with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
             made = await self._embed(part, embedded, done.path, picture, text)
             if made is None:
-                path, _ = await self._name(part, done.path, sent.sha256, find_path)
-                return SavedFile(path, sent.sha256, sent.byte_size, picture)
+                return await self._save_unchanged(done, part, find_path)
             path, present = await self._name(
                 embedded, done.path, made.sha256, find_path, sent.sha256
             )
             if present == sent.sha256:
-                return SavedFile(path, sent.sha256, sent.byte_size, picture)
+                return done.as_file(path)
             return SavedFile(path, made.sha256, made.byte_size, picture, sent)
-
-    async def _save_elsewhere(
-        self, taken: OutputError, done: _Complete, part: TempFile, find_path: FindPath
-    ) -> PurePosixPath:
-        """Save the file under the path that ``find_path`` returns, since its own is taken.
-
-        Raises ``taken`` if there is no other path.
-        """
-        elsewhere = await find_path(done.path.as_posix(), done.sent.sha256)
-        if elsewhere is None:
-            raise taken
-        path = PurePosixPath(elsewhere)
-        await self._publish(part, path, done.sent.sha256)
-        return path
 
     async def _name(
         self,
@@ -218,9 +209,27 @@ class OutputStore:
         except OutputError as error:
             if error.code != "OUTPUT_EXISTS":
                 raise
-            elsewhere = await find_path(path.as_posix(), digest)
-            if elsewhere is None:
-                raise
+            return await self._name_elsewhere(
+                error, part, path, digest, find_path, accepted_digest=accepted_digest
+            )
+
+    async def _name_elsewhere(
+        self,
+        taken: OutputError,
+        part: TempFile,
+        path: PurePosixPath,
+        digest: str,
+        find_path: FindPath,
+        *,
+        accepted_digest: str = "",
+    ) -> tuple[PurePosixPath, str]:
+        """Name the file as ``_name`` does, by ``find_path``, since the name ``path`` is taken.
+
+        Raises ``taken`` if there is no other path.
+        """
+        elsewhere = await find_path(path.as_posix(), digest)
+        if elsewhere is None:
+            raise taken
         path = PurePosixPath(elsewhere)
         return path, await self._publish(part, path, digest, accepted_digest)
 

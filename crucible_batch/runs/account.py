@@ -4,12 +4,12 @@ read.
 Whether the account of a key is the directory's depends on what the key can read, and on whether the
 directory has bought something, or may have (a submit or an upload without an answer):
 
-    key                                            nothing bought or in doubt    otherwise
-    is the one used last                           same account                  same account
-    reads the directory's newest job               -                             same account
-    can't read that job                            -                             other account, refused
-    no job recorded, reads the newest asset        same account                  same account
-    no job recorded, can't read an asset           may be the same               refused: can't be determined
+    key                                       nothing bought or in doubt   otherwise
+    is the one used last                      same account                 same account
+    reads the directory's newest job          -                            same account
+    can't read that job                       -                            refused: another account
+    no job recorded, reads the newest asset   same account                 same account
+    no job recorded, can't read an asset      may be the same              refused: not known
 
 The shards of a divided plan have to be run in the account in which it was divided. The plan has the
 fingerprint of its key, the newest job and the newest asset, and may be all that a machine knows, so
@@ -48,14 +48,6 @@ class DirectoryAccount:
     is_proven: bool
 
 
-async def check_account(journal: Journal, gateway: HttpGateway, key: str) -> None:
-    """Refuse a directory of another account, and record the key in the journal.
-
-    Raises as ``refuse_other_account``.
-    """
-    journal.remember_key((await refuse_other_account(journal, gateway, key)).fingerprint)
-
-
 async def refuse_other_account(
     journal: Journal, gateway: HttpGateway, key: str, *, same_account: bool = False
 ) -> DirectoryAccount:
@@ -82,13 +74,10 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
 
     Raises ``RunDirectoryError`` if the key may not be used.
     """
-    job_id = journal.newest_gateway_job()
-    if job_id is not None:
-        if not await _is_found(gateway.job(job_id)):
-            raise OtherAccountError(journal.path.parent.parent)
-        return True
-    asset_id = journal.newest_gateway_asset()
-    if asset_id is not None and await _is_found(gateway.asset(asset_id)):
+    found = await _finds(gateway, journal.newest_gateway_job(), journal.newest_gateway_asset())
+    if found is False:
+        raise OtherAccountError(journal.path.parent.parent)
+    if found:
         return True
     ledger = ledger_of(journal)
     may_have_bought = (
@@ -96,10 +85,13 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
     )
     if may_have_bought and not same_account:
         raise RunDirectoryError(
-            f"{journal.path.parent.parent} was used with another API key, and whether this key is of the same account"
-            " can't be verified: a submit or an upload was sent with the other key, and this key finds no record of it",
-            hint="use that key. If it was renewed, crucible-batch run --same-account accepts this one; for another"
-            " account, choose another --out-dir",
+            f"{journal.path.parent.parent} was used with another API key, and whether this key is "
+            "of the same account can't be verified: a submit or an upload was sent with the other "
+            "key, and this key finds no record of it",
+            hint=(
+                "use that key. If it was renewed, crucible-batch run --same-account accepts this "
+                "one; for another account, choose another --out-dir"
+            ),
         )
     return False
 
@@ -113,21 +105,31 @@ async def refuse_account_of_shard(
     """
     if is_of_key(account.fingerprint, key):
         return
-    if account.job_id is not None:
-        if not await _is_found(gateway.job(account.job_id)):
-            raise RunDirectoryError(
-                "the plan was divided in another account: its newest job is not found with this API key",
-                hint="run all shards of a plan with keys of the account in which it was divided",
-            )
-        return
-    if account.asset_id is not None and await _is_found(gateway.asset(account.asset_id)):
-        return
-    if not same_account:
+    found = await _finds(gateway, account.job_id, account.asset_id)
+    if found is False:
         raise RunDirectoryError(
-            "the plan was divided with another API key, and whether this key is of the same account can't be verified:"
-            " nothing was bought before",
+            "the plan was divided in another account: "
+            "its newest job is not found with this API key",
+            hint="run all shards of a plan with keys of the account in which it was divided",
+        )
+    if found is None and not same_account:
+        raise RunDirectoryError(
+            "the plan was divided with another API key, and whether this key is "
+            "of the same account can't be verified: nothing was bought before",
             hint="use that key; for another key of the same account, add --same-account",
         )
+
+
+async def _finds(gateway: HttpGateway, job_id: str | None, asset_id: str | None) -> bool | None:
+    """Return whether the key reads the newest job, or else the newest asset.
+
+    None if neither proves anything: an asset may have been deleted.
+    """
+    if job_id is not None:
+        return await _is_found(gateway.job(job_id))
+    if asset_id is not None and await _is_found(gateway.asset(asset_id)):
+        return True
+    return None
 
 
 async def _is_found(look: Awaitable[object]) -> bool:
@@ -152,7 +154,7 @@ def key_digest(secret: bytes, salt: bytes) -> bytes:
 
 
 def is_of_key(fingerprint: str, key: str) -> bool:
-    """Return whether the fingerprint was made from the key; False if the fingerprint is malformed."""
+    """Return whether the fingerprint was made from the key; False if it is malformed."""
     _, _, rest = fingerprint.partition(":")
     try:
         salt = bytes.fromhex(rest.partition(":")[0])

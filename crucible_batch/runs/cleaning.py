@@ -75,7 +75,7 @@ class Cleaning:
 
     @property
     def rebates(self) -> Credits:
-        return sum((fate.rebate for fate in self.fates if fate.rebate is not None), ZERO)
+        return sum((fate.rebate or ZERO for fate in self.fates), ZERO)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -188,7 +188,7 @@ async def clean_quietly(
             async with deadline.kept():
                 failure = (await delete_selected(bench, cleaning)).failure
             head = write_report_of(bench.journal, directory)
-    except Exception as error:  # noqa: BLE001 - the run has succeeded and its report is valid, whatever the error
+    except Exception as error:  # noqa: BLE001 - the run has succeeded, and its report is valid
         failure = error
     if failure is not None:
         logger.warning(

@@ -76,8 +76,8 @@ def require_key(settings: Settings, manifest: Path | None = None) -> str:
             "there is no API key",
             code=NO_API_KEY,
             hint=hint
-            or f"set {KEY_VARIABLE}, in the environment or in a .env file here; without an account, try:"
-            " crucible-batch demo",
+            or f"set {KEY_VARIABLE}, in the environment or in a .env file here; "
+            "without an account, try: crucible-batch demo",
         )
     return settings.api_key
 

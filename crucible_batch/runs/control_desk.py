@@ -43,11 +43,13 @@ class ControlAnswer:
 
 def read_command(words: Sequence[str]) -> ControlCommand:
     """Return the command that the words are. Raises ``UserError``."""
+    given = "".join(words[:1])
     try:
-        action = ControlAction(words[0])
-    except (IndexError, ValueError):
-        given = words[0][:100] if words else ""
-        raise UserError(f"{given!r} is not a command to a run", hint=f"one of: {_FORMS}") from None
+        action = ControlAction(given)
+    except ValueError:
+        raise UserError(
+            f"{given[:100]!r} is not a command to a run", hint=f"one of: {_FORMS}"
+        ) from None
     rest = words[1:]
     match action:
         case ControlAction.CONCURRENCY:
@@ -139,21 +141,6 @@ class ControlDesk:
             message, {"action": command.action.value, "in_flight": in_flight, "saving": saving}
         )
 
-    def suspend(self, is_suspended: bool) -> None:
-        """Begin or end a suspension: the run buys nothing, whatever is commanded. It is not
-        journalled.
-        """
-        self.control.pause.suspend(is_suspended)
-
-    def before_each_purchase(self, check: Callable[[], None]) -> None:
-        """Call ``check`` right before each purchase is sent: it may ``suspend`` the run."""
-        self.control.before_each_purchase(check)
-
-    @property
-    def in_flight(self) -> int:
-        """How many jobs are at the gateway."""
-        return self.control.in_flight
-
     async def _pause(self, command: ControlCommand, source: ControlSource) -> str:
         self._refuse_if_stopping()
         paused = self._paused
@@ -197,7 +184,8 @@ class ControlDesk:
         entry = await self._enter(command, source)
         self.control.deadline.set(seconds)
         self.on_deadline(seconds)
-        return f"the run stops in {_duration(seconds)}, at {_time(entry.at + seconds)}, unless it ends before"
+        left, until = _duration(seconds), _time(entry.at + seconds)
+        return f"the run stops in {left}, at {until}, unless it ends before"
 
     async def _retry(self, command: ControlCommand, source: ControlSource) -> str:
         self._refuse_if_stopping()
@@ -206,7 +194,10 @@ class ControlDesk:
             names = ", ".join(command.names[:_SHOWN])
             raise ControlError(
                 f"no failed job of this run matches {clean(names, 200)}",
-                hint="crucible-batch status shows the failed jobs; a job that is tried again already is not failed",
+                hint=(
+                    "crucible-batch status shows the failed jobs; "
+                    "a job that is tried again already is not failed"
+                ),
             )
         await self._enter(command, source)
         shown = ", ".join(clean(name, 80) for name in found[:_SHOWN])
@@ -223,10 +214,11 @@ class ControlDesk:
 
     def _collected(self) -> str:
         count, saving = self.control.in_flight, self.control.saving
-        if not count:
+        words = f"{count} jobs in flight are being collected"
+        if count == 0:
             words = "no job is in flight"
-        else:
-            words = f"{_jobs(count)} in flight {'is' if count == 1 else 'are'} being collected"
+        elif count == 1:
+            words = "1 job in flight is being collected"
         if saving:
             words += f", the outputs of {_jobs(saving)} are being saved"
         return words

@@ -18,7 +18,7 @@ from crucible_batch.errors import CrucibleBatchError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.outputs import check_outputs_can_be_saved
-from crucible_batch.runs.account import check_account
+from crucible_batch.runs.account import refuse_other_account
 from crucible_batch.runs.connecting import current_settings, gateway_for, require_key
 from crucible_batch.settings import Settings
 
@@ -83,5 +83,6 @@ async def open_for_repair(
         binding = replace(journal.binding(), gateway=settings.gateway)
     async with gateway_for(settings, transport=transport) as gateway:
         with Journal.open(directory, binding, now=clock.now()) as journal:
-            await check_account(journal, gateway, require_key(settings))
+            account = await refuse_other_account(journal, gateway, require_key(settings))
+            journal.remember_key(account.fingerprint)
             yield LockedRun(journal, gateway, clock)

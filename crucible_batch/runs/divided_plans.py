@@ -87,8 +87,8 @@ async def read_list(objects: ObjectPort) -> PlanList:
             plan = _ENTRY.validate_json(content).plan
         except ValidationError as error:
             raise RunDirectoryError(
-                f"{objects.address(_entry_key(position))} can't be read: which shards may spend credits of the budget"
-                " is not known",
+                f"{objects.address(_entry_key(position))} can't be read: "
+                "which shards may spend credits of the budget is not known",
                 hint="it was edited or is damaged: restore it; nothing was spent",
             ) from error
         plans[plan.digest] = plan
@@ -121,9 +121,12 @@ async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShard
     for path in unknown_shards(store.directory, outstanding):
         if path.parent.name not in digests:
             raise RunDirectoryError(
-                f"{store.url} doesn't list the plan of {path}, which was run here: it is another store, or its objects"
-                " were deleted",
-                hint="check the variables of the endpoint and the account, or restore the objects; nothing was spent",
+                f"{store.url} doesn't list the plan of {path}, which was run here: "
+                "it is another store, or its objects were deleted",
+                hint=(
+                    "check the variables of the endpoint and the account, or restore the objects; "
+                    "nothing was spent"
+                ),
             )
 
 

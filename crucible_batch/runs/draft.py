@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.filled_fields import FilledFields
@@ -36,41 +36,11 @@ from crucible_batch.manifest import (
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
 from crucible_batch.runs.keywords import taking, values_of
+from crucible_batch.runs.later_jobs import LaterJobs, later_jobs
 from crucible_batch.runs.paths import state_directory_of
 from crucible_batch.runs.request import JobFilter, RunRequest, check_request, check_run_directory
 from crucible_batch.runs.scheduled_time_source import find_scheduled_time
 from crucible_batch.shell_command import DEFAULT_DIRECTORY
-
-
-class ExpectedJobs(Protocol):
-    """The jobs that a run may add to a plan, while the plan is made."""
-
-    @property
-    def owners(self) -> Mapping[str, OutputKey]:
-        """Return the outputs that have jobs in the former plan, as ``Planner`` needs them."""
-        ...
-
-    @property
-    def expander(self) -> EntryExpander:
-        """Return what makes the jobs, those that are only expected included."""
-        ...
-
-    def begin(self, planner: Planner) -> None:
-        """Start the plan. Called before ``take``."""
-        ...
-
-    def reader(self, read: ReadImage) -> ReadImage:
-        """Return a reader of images that knows the outputs; ``read`` reads all other images."""
-        ...
-
-    def take(self, planned: PlannedJob) -> bool:
-        """Note a job, and return whether it belongs into the plan."""
-        ...
-
-    def expected_names(self) -> Iterator[str]:
-        """Yield the names of the jobs that the run may add."""
-        ...
-
 
 ManifestInput: TypeAlias = str | Path | Mapping[str, object] | Manifest
 """A manifest: the path of its file, its content, or what ``validate`` has returned.
@@ -107,7 +77,7 @@ def validate_request(request: RunRequest, manifest: Manifest | None = None) -> t
     manifest = manifest or read_source(request)
     with PlanFile.temporary() as draft:
         run_id = run_terms(manifest, request).run_id
-        fill_plan(draft, manifest, run_id, {}, later=expected_jobs(manifest, run_id))
+        fill_plan(draft, manifest, run_id, {}, later=later_jobs(manifest, run_id))
         return manifest, len(draft)
 
 
@@ -239,7 +209,7 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return directory
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter, later: ExpectedJobs | None) -> None:
+def check_filter(plan: PlanFile, chosen: JobFilter, later: LaterJobs | None) -> None:
     """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a
     successful run of no job.
 
@@ -272,7 +242,7 @@ def fill_plan(
     note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
-    later: ExpectedJobs | None = None,
+    later: LaterJobs | None = None,
     filled: FilledFields = MappingProxyType({}),
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may
@@ -315,20 +285,11 @@ def fill_plan(
     problems.raise_if_any()
 
 
-def expected_jobs(manifest: Manifest, run_id: str, *outputs: object) -> Any:
-    """Return the ``ExpectedJobs`` of a plan; None if its run can't add jobs.
-
-    ``outputs`` are the further arguments of ``later_jobs``; without them no output is known.
-    """
-    if manifest.derived is None:
-        return None
-    return manifest.derived.later_jobs(manifest, run_id, *outputs)
-
-
 def _image_reader() -> ReadImage:
     @lru_cache(maxsize=10_000)
     def read(path: Path) -> InputImage | str:
-        from crucible_batch.input_images import InputError, read_input  # noqa: PLC0415 - Pillow, for manifests with images
+        # Pillow is loaded for manifests with images only.
+        from crucible_batch.input_images import InputError, read_input  # noqa: PLC0415
 
         try:
             return read_input(path)

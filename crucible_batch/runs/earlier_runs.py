@@ -5,8 +5,8 @@ folder begins a new run. Before it does, earlier run directories are looked for:
 
     where                                         is of the same manifest if
     the user's list of runs                       the list has the manifest's path
-    outputs/NAME/RUN_ID in the manifest's folder  a run there was given a path that leads to the manifest
-    and in each folder above it
+    outputs/NAME/RUN_ID in the manifest's folder  a run there was given a path that leads to the
+    and in each folder above it                   manifest
 
 What is found there decides:
 
@@ -104,9 +104,9 @@ class EarlierRunsPart(RunPart, PlanPart):
             self._earlier = find_earlier_run(plan.directory, basis.source.path, basis.binding, key)
         if self._earlier is not None:
             yield (
-                f"an earlier run of this manifest is in {self._earlier.describe()}; this plan is for a new run in"
-                f" {plan.directory}. To continue the earlier one, add:"
-                f" --out-dir {shlex.quote(str(self._earlier.directory))}"
+                f"an earlier run of this manifest is in {self._earlier.describe()}; "
+                f"this plan is for a new run in {plan.directory}. To continue the earlier one, "
+                f"add: --out-dir {shlex.quote(str(self._earlier.directory))}"
             )
 
     def amended(self, summary: PlanSummary, settings: Settings) -> PlanSummary:

@@ -1,4 +1,4 @@
-"""The jobs of a run for programs: the rows of its report, with the absolute paths of their outputs."""
+"""The jobs of a run for programs: the rows of its report, with absolute paths of their outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class FinishedOutput(OutputRow):
 class FinishedJob(JobRow):
     """A job of a run, as in its report."""
 
-    outputs: list[FinishedOutput]  # type: ignore[assignment] # narrower than the report's, and never added to
+    # Narrower than the report's, and never added to.
+    outputs: list[FinishedOutput]  # type: ignore[assignment]
 
 
 def finished_job(row: JobRow, run_dir: Path) -> FinishedJob:

@@ -53,9 +53,9 @@ class KnownJobs:
         compared = f"the first {self.compared}" if self.is_part else str(self.compared)
         jobs = f"{self.count} of {compared} jobs"
         return (
-            f"{jobs} were bought before under the manifest name {name!r}, in {where}; under another name they are"
-            f" bought again. To reuse the images, set name: {name} in the manifest and use --out-dir"
-            f" {shlex.quote(where)}"
+            f"{jobs} were bought before under the manifest name {name!r}, in {where}; "
+            "under another name they are bought again. To reuse the images, "
+            f"set name: {name} in the manifest and use --out-dir {shlex.quote(where)}"
         )
 
 

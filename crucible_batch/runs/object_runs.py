@@ -2,7 +2,7 @@
 
     outputs                                  below the URL, created when they are saved
     report.json, report.html, receipts       below the URL, written at the end of each run
-    journal, lock, temporary files           in a local state directory, whose name is derived from the URL
+    journal, lock, temporary files           in a local state directory, named after the URL
 
 The state directory is an ordinary run directory without outputs, and its journal has a note of the
 URL. Therefore each command that reads runs accepts either of the two.
@@ -154,23 +154,23 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
     found = await objects.read(RUN_FILE)
     if found is None and not may_be_empty and directory_outputs_url(store.directory) is not None:
         raise RunDirectoryError(
-            f"{objects.url} has no {RUN_FILE}, but outputs of this run were saved there: it is another store, or its"
-            " objects were deleted",
-            hint="check the variables of the endpoint and the account; to restore deleted outputs at no cost:"
-            f" crucible-batch check {objects.url} --fix",
+            f"{objects.url} has no {RUN_FILE}, but outputs of this run were saved there: "
+            "it is another store, or its objects were deleted",
+            hint=(
+                "check the variables of the endpoint and the account; "
+                "to restore deleted outputs at no cost: "
+                f"crucible-batch check {objects.url} --fix"
+            ),
         )
-    if found not in {None, ours}:
+    if found is None and not await objects.create(RUN_FILE, ours):
+        found = await objects.read(RUN_FILE)  # another machine was faster
+    if found is not None and found != ours:
         raise RunDirectoryError(
-            f"{objects.url} belongs to another run: {_described(found or b'')}",
+            f"{objects.url} belongs to another run: {_described(found)}",
             hint="choose another prefix with --out-dir; nothing was spent",
         )
-    # Twice if it is new: the second request must be refused, as each request for an output that
-    # exists.
-    if (
-        found is None
-        and not await objects.create(RUN_FILE, ours)
-        and await objects.read(RUN_FILE) != ours
-    ) or (await objects.create(RUN_FILE, ours)):
+    # It exists now, so this request has to be refused, as each one for an output that exists.
+    if await objects.create(RUN_FILE, ours):
         raise RunDirectoryError(
             f"the store of {objects.url} replaces existing objects although it is asked not to",
             hint="use a store with conditional writes (If-None-Match); nothing was spent",
@@ -226,7 +226,7 @@ async def publish_files(store: OutputStore) -> None:
 
 
 def in_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end in a thread, for callers that may have an event loop of their own."""
+    """Run a coroutine to its end in a thread, since the caller may have an event loop."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(asyncio.run, work).result()
 
@@ -234,7 +234,10 @@ def in_thread(work: Coroutine[Any, Any, T]) -> T:
 def _not_published(store: ObjectOutputStore, reason: str) -> ReportError:
     return ReportError(
         f"the report can't be written to {store.url}: {reason}",
-        hint=f"its local copy is in {store.directory}; to try again: crucible-batch report {store.url}",
+        hint=(
+            f"its local copy is in {store.directory}; "
+            f"to try again: crucible-batch report {store.url}"
+        ),
     )
 
 

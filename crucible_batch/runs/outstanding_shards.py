@@ -42,7 +42,9 @@ def refuse_if_divided(directory: Path) -> None:
     refuse_outstanding(outstanding, directory)
     refuse_unknown(outstanding, directory)
     with journal_of(directory) as journal:
-        shard = None if journal is None else noted_shard(journal)
+        if journal is None:
+            return
+        shard = noted_shard(journal)
     if shard is not None:
         raise RunDirectoryError(
             f"{directory} is the directory of shard {shard.shard} of a saved plan",
@@ -120,7 +122,7 @@ class ShardJournalError(JournalError):
 
 @contextmanager
 def shard_errors(path: Path) -> Iterator[None]:
-    """Report errors of a shard's journal with its directory, and with what is possible for a shard."""
+    """Report errors of a shard's journal with its directory, and what is possible for a shard."""
     try:
         yield
     except ShardJournalError:
@@ -131,10 +133,13 @@ def shard_errors(path: Path) -> Iterator[None]:
         if folder is not None:
             shard = folder[0].replace("-of-", "/")
         raise ShardJournalError(
-            f"the journal of the shard in {path} can't be read, so nothing was merged: {error.message}",
-            hint="restore it from a backup; or move its folder .crucible away and run the shard there again, which"
-            f" finds what was bought by the same keys: {shell_command('run')} PLAN --shard {shard} --out-dir"
-            f" {quoted(path)}",
+            f"the journal of the shard in {path} can't be read, so nothing was merged: "
+            f"{error.message}",
+            hint=(
+                "restore it from a backup; or move its folder .crucible away and run the shard "
+                "there again, which finds what was bought by the same keys: "
+                f"{shell_command('run')} PLAN --shard {shard} --out-dir {quoted(path)}"
+            ),
         ) from error
 
 

@@ -7,9 +7,10 @@ these moments:
     moment       what is true then
     around       the manifest is read; encloses all that follows
     check        terms and directory are known; nothing is created, locked or requested
-    planned      the jobs are known; nobody was asked for consent, and a new directory does not exist
+    planned      the jobs are known; nobody was asked for consent; no new directory was created
     opened       the directory is locked, its journal has the plan; nothing is restored
-    begin        what the journal had lost is restored; nothing is bought. A grant replaces the budget
+    begin        what the journal had lost is restored; nothing is bought. A grant may replace the
+                 budget
     beside       encloses the work of the engine
     ended        the end of the run is in the journal; nothing is reported
     reported     report and page are written, and not published

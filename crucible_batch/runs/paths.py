@@ -20,17 +20,14 @@ def state_directory_of(url: ObjectUrl) -> Path:
 
     Raises ``UserError`` if the environment has no home directory.
     """
-    return _state(url) / "runs" / url.digest
-
-
-def _state(url: ObjectUrl) -> Path:
     state = state_directory(os.environ)
     if state is None:
         raise UserError(
-            f"a run at {url} needs a local directory for its journal, and neither XDG_STATE_HOME nor HOME is set",
+            f"a run at {url} needs a local directory for its journal, "
+            "and neither XDG_STATE_HOME nor HOME is set",
             hint="set XDG_STATE_HOME to an absolute path on a disk that is kept; nothing was spent",
         )
-    return state
+    return state / "runs" / url.digest
 
 
 def plan_outputs_url(plan: SavedPlan) -> ObjectUrl | None:
@@ -41,7 +38,9 @@ def plan_outputs_url(plan: SavedPlan) -> ObjectUrl | None:
 def main_location(plan: SavedPlan) -> str | Path:
     """Return the run directory of a plan, or its URL, as a command takes it."""
     url = plan_outputs_url(plan)
-    return main_directory(plan) if url is None else str(url)
+    if url is None:
+        return main_directory(plan)
+    return str(url)
 
 
 def main_directory(plan: SavedPlan) -> Path:

@@ -1,4 +1,4 @@
-"""The rows and figures of a plan: how many jobs of each shape are to be bought, and their prices."""
+"""The rows and figures of a plan: the jobs of each shape that are to be bought, and prices."""
 
 from __future__ import annotations
 
@@ -371,7 +371,7 @@ def left_to_buy(
     return counts.to_buy, len(counts.digests - ready)
 
 
-def budget_for_remaining(journal: Journal, choice: JobFilter = JobFilter()) -> Credits | None:  # noqa: B008 - frozen
+def budget_for_remaining(journal: Journal, choice: JobFilter) -> Credits | None:
     """Return a budget for the jobs that remain, by the terms of the newest run; None if no budget
     is enough.
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from crucible_batch.core.budget import budget_for
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.gateway_types import AssetStatus, ErrorInfo
+from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.ports import Gateway
-from crucible_batch.core.prices import Certainty, PriceBook
+from crucible_batch.core.prices import Certainty, PriceBook, Shape
 from crucible_batch.core.retry_rule import Remedy, remedy_for
 from crucible_batch.core.saved_plan import PlannedState, PlanTotals
 from crucible_batch.core.sharding import PlannedShard
@@ -242,15 +243,9 @@ async def summarise(
         comparison = compare(
             jobs, draft, journal, rule=rule, choice=choice, directory=directory, all_rows=all_rows
         )
-    ready = await _ready_digests(gateway, tally.digests)
-    to_upload = len(tally.digests - (ready or set()))
-    starts = starts_of(
-        tally, ledger, terms.budget, no_image_is_there=ready is not None and not ready
-    )
-    to_buy, uploads = Counter(tally.to_buy), to_upload
-    for stage in (each for each in stages if each.is_counted):
-        to_buy.update(stage.shapes)
-        uploads += stage.uploads
+    reused, balance = await _read_account(gateway, tally.digests)
+    to_upload = len(tally.digests) - (reused or 0)
+    starts = starts_of(tally, ledger, terms.budget, no_image_is_there=reused == 0)
     return PlanSummary(
         manifest_name=terms.manifest_name,
         run_id=terms.run_id,
@@ -259,31 +254,35 @@ async def summarise(
         states=tally.states,
         lines=tuple(price_lines(prices, tally, to_upload, starts.shapes)),
         to_upload=to_upload,
-        reused_images=None if ready is None else len(tally.digests & ready),
+        reused_images=reused,
         budget=terms.budget,
         spent=ledger.spent,
         held=ledger.held,
-        balance=await _balance(gateway),
+        balance=balance,
         notes=notes,
         comparison=comparison,
         book=prices,
         uploads_per_job=tally.most_images if to_upload else 0,
         blocked=starts.blocked,
-        enough=budget_for(ledger, to_buy, uploads),
+        enough=_enough(ledger, tally.to_buy, to_upload, stages),
         remedy=remedy_for(comparison.failed_codes, terms.never),
         is_waiting=waits_for_shards(directory),
-        stages=tuple(_preview(stage, prices) for stage in stages),
+        stages=tuple(
+            StagePreview(each, stage_lines(prices, each.shapes, each.uploads)) for each in stages
+        ),
     )
 
 
-def _preview(stage: NextStage, prices: PriceBook) -> StagePreview:
-    return StagePreview(stage, tuple(stage_lines(prices, stage.shapes, stage.uploads)))
-
-
-async def _balance(gateway: Gateway | None) -> Credits | None:
-    if gateway is None:
-        return None
-    return (await gateway.account()).available
+def _enough(
+    ledger: Ledger, jobs: Mapping[Shape, int], uploads: int, stages: Iterable[NextStage]
+) -> Credits | None:
+    """Return a budget for these jobs and uploads, and for the jobs that the run may add."""
+    to_buy = Counter(jobs)
+    for stage in stages:
+        if stage.is_counted:
+            to_buy.update(stage.shapes)
+            uploads += stage.uploads
+    return budget_for(ledger, to_buy, uploads)
 
 
 def _most(lines: Iterable[PriceLine]) -> Credits | None:
@@ -295,13 +294,14 @@ def _most(lines: Iterable[PriceLine]) -> Credits | None:
     return total
 
 
-async def _ready_digests(gateway: Gateway | None, wanted: set[str]) -> set[str] | None:
+async def _read_account(
+    gateway: Gateway | None, digests: set[str]
+) -> tuple[int | None, Credits | None]:
+    """Return how many of the images the account has, and its available credits, if it is known."""
     if gateway is None:
-        return None
-    if not wanted:
-        return set()
-    return {
-        asset.sha256
-        for asset in await gateway.assets()
-        if asset.sha256 is not None and asset.sha256 in wanted and asset.status is AssetStatus.READY
-    }
+        return None, None
+    ready = set[str | None]()
+    if digests:
+        assets = await gateway.assets()
+        ready = {asset.sha256 for asset in assets if asset.status is AssetStatus.READY}
+    return len(digests & ready), (await gateway.account()).available

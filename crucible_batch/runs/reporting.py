@@ -15,6 +15,7 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ReportError, RunDirectoryError
+from crucible_batch.features import found
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, Sidecars
 from crucible_batch.report import (
@@ -37,7 +38,6 @@ from crucible_batch.report.html import (
 )
 from crucible_batch.runs.next_step import advice_of
 from crucible_batch.runs.object_runs import in_thread, publish_files, store_by
-from crucible_batch.runs.report_fields import noted_fields
 from crucible_batch.runs.report_note import note_report
 from crucible_batch.runs.request import check_path
 from crucible_batch.runs.run_journal import (
@@ -101,7 +101,10 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
         ledger=ledger_of(journal, PriceBook.of(newest.terms)),
         counts=counts or count_jobs(journal.jobs(newest.terms.rule), newest.stops),
     )
-    return head.model_copy(update=noted_fields(journal))
+    noted: dict[str, object] = {}
+    for module in found("report_fields"):
+        noted |= module.fields(journal)
+    return head.model_copy(update=noted)
 
 
 # -- its files
@@ -214,7 +217,7 @@ def update_page(
             (directory / PAGE_FILE).unlink(missing_ok=True)  # it would be out of date
         else:
             page = write_page_of(journal, directory, head, rows, thumbnails)
-    except Exception as error:  # noqa: BLE001 - the jobs are done and reported; the page must not make that fail
+    except Exception as error:  # noqa: BLE001 - the jobs are done and reported
         reason = str(error)
         if not isinstance(error, CrucibleBatchError):
             reason = f"{PAGE_FILE} can't be written: {error}"

@@ -164,8 +164,8 @@ def check_run_directory(directory: Path) -> None:
     check_path("the run directory", directory)
     if len(os.fsencode(os.path.realpath(directory))) > MAX_RUN_DIRECTORY_BYTES:
         raise RunDirectoryError(
-            f"the run directory's absolute path is longer than {MAX_RUN_DIRECTORY_BYTES} bytes, and SQLite can't open"
-            " a journal there",
+            f"the run directory's absolute path is longer than {MAX_RUN_DIRECTORY_BYTES} bytes, "
+            "and SQLite can't open a journal there",
             hint="choose a shorter one with --out-dir; nothing was spent",
         )
 
@@ -214,7 +214,9 @@ def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -
     if contradictions:
         raise UserError(
             f"{plan.path} was made with: {'; '.join(contradictions)}",
-            hint=f"omit the options that contradict the plan, or make a new plan: {followed.remake}",
+            hint=(
+                f"omit the options that contradict the plan, or make a new plan: {followed.remake}"
+            ),
         )
     return followed
 

@@ -1,7 +1,7 @@
 """What the journal of a run directory has: runs, jobs, the ledger, the URL of its outputs, whether
 these were pruned.
 
-A run whose outputs are in an object store has its journal in a local directory (``run_paths``).
+A run whose outputs are in an object store has its journal in a local directory (``paths.py``).
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def jobs_with_past(journal: Journal) -> Iterator[tuple[PlannedJob, Job, bool]]:
 
 
 def ledger_of(journal: Journal | None, prices: PriceBook | None = None) -> Ledger:
-    """Replay the journal's events into a ledger, with these prices; an empty one without a journal."""
+    """Replay the journal's events into a ledger with these prices; an empty one without journal."""
     ledger = Ledger(prices)
     if journal is not None:
         for subject, event in journal.events():
@@ -121,7 +121,10 @@ def local_directory(run_dir: str | Path) -> Path:
     if not Journal.exists(directory):
         raise RunDirectoryError(
             f"this machine has no journal of a run at {url}",
-            hint=f"run the manifest with --out-dir {url}: what it bought before is found again at no cost",
+            hint=(
+                f"run the manifest with --out-dir {url}: "
+                "what it bought before is found again at no cost"
+            ),
         )
     return directory
 

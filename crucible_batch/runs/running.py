@@ -111,10 +111,9 @@ async def run_request(
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)
     kind, observers = kind_for(request), Observers(observer)
-    parts = kind.parts
     async with AsyncExitStack() as stack:
         read = ReadRun(request, manifest, settings, clock, observers, can_ask=confirm is not None)
-        await parts.around(stack, read)
+        await kind.parts.around(stack, read)
         terms = kind.terms(manifest)
         directory = run_directory(request.out_dir, terms)
         context = RunContext(
@@ -132,8 +131,8 @@ async def run_request(
         )
         with early():
             async with context.deadline.kept():
-                started = await start_run(stack, context, kind.source(context), parts)
-        result = await _finish(stack, context, started, parts, handle_signals=handle_signals)
+                started = await start_run(stack, context, kind.source(context), kind.parts)
+        result = await _finish(stack, context, started, kind.parts, handle_signals=handle_signals)
         read.result = result.report, result.exit_code
         return result
 

@@ -88,4 +88,5 @@ def note_shard(journal: Journal, shard: ShardOf) -> None:
 def describe_shards(shards: OutstandingShards) -> str:
     """Return which shards were not merged, and what is set aside for them, as text."""
     numbers = listed(list(map(str, shards.missing)), _NAMED)
-    return f"{numbers} of {len(shards.allowances)}, with {format_credits(shards.set_aside)} credits set aside"
+    credits = format_credits(shards.set_aside)
+    return f"{numbers} of {len(shards.allowances)}, with {credits} credits set aside"

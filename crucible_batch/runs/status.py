@@ -139,7 +139,7 @@ class Status:
     @property
     def location(self) -> str | Path:
         """The run directory as commands take it: its path, or the URL of its outputs."""
-        return self.run_dir if self.outputs_at is None else self.outputs_at
+        return self.outputs_at or self.run_dir
 
     def jobs(self) -> Iterator[FinishedJob]:
         """Yield each job, in manifest order."""
@@ -159,18 +159,15 @@ def read_status(run_dir: str | Path) -> Status:
         if running and newest.ending is None:
             progress = progress_of(jobs, newest.started_at)
             paused = pause_of(journal.controls())
-        manifest = manifest_of(newest.terms)
-        shards = outstanding_shards(journal)
-        changed_at, head = changed_at_of(newest), head_of(journal)
         url = journal_outputs_url(journal)
         return Status(
             directory,
             running,
-            head,
+            head_of(journal),
             progress,
-            manifest,
-            changed_at,
-            shards,
+            manifest_of(newest.terms),
+            changed_at_of(newest),
+            outstanding_shards(journal),
             paused,
             pruned_on(journal),
             None if url is None else str(url),

@@ -65,3 +65,19 @@ async def stop_after(bench, watcher, manifest, event: type, count: int = 1, **op
     task = asyncio.ensure_future(bench.run(manifest, observer=watcher(look), **options))
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def stop_at_answer(bench, tampered, manifest, path: str) -> None:
+    """End a run, as a kill does, when the answer to the first POST to ``path`` is on its way."""
+
+    async def lose(request: httpx.Request, send):
+        answer = await send()
+        if request.method == "POST" and request.url.path.endswith(path):
+            await answer.aread()
+            task.cancel()
+            await asyncio.sleep(1)
+        return answer
+
+    task = asyncio.ensure_future(bench.run(manifest, transport=tampered(lose)))
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -1,12 +1,16 @@
-"""Every type in the signature of a public function, and of a method of a public class, can be
-imported."""
+"""Every type can be imported that is in the signature of a public function or of a method of a
+public class, or that a field of a public class has.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel
 
 import crucible_batch
 
@@ -38,8 +42,21 @@ def _functions_of(public: Any) -> Iterator[Callable[..., Any]]:
                 yield function
 
 
+def _fields_of(public: type) -> Iterable[str]:
+    """Return the names of the fields of a dataclass or a model; none for any other class."""
+    if is_dataclass(public):
+        return [field.name for field in fields(public)]
+    if issubclass(public, BaseModel):
+        return public.model_fields
+    return ()
+
+
+def _public() -> list[Any]:
+    return [getattr(crucible_batch, name) for name in crucible_batch.__all__]
+
+
 def test_every_type_in_a_public_signature_is_exported() -> None:
-    public = [getattr(crucible_batch, name) for name in crucible_batch.__all__]
+    public = _public()
     classes = {each for each in public if isinstance(each, type)}
     missing = set()
     for function in (function for each in public for function in _functions_of(each)):
@@ -50,4 +67,15 @@ def test_every_type_in_a_public_signature_is_exported() -> None:
             missing |= {
                 each.__name__ for each in found - classes if not each.__name__.endswith("Call")
             }
+    assert missing == set()
+
+
+def test_every_type_of_a_field_of_a_public_class_is_exported() -> None:
+    classes = {each for each in _public() if isinstance(each, type)}
+    missing = set()
+    for public in classes:
+        hints = get_type_hints(public)
+        for name in _fields_of(public):
+            others = set(_types_in(hints[name])) - classes
+            missing |= {f"{public.__name__}.{name}: {each.__name__}" for each in others}
     assert missing == set()

@@ -93,7 +93,7 @@ class CommandFeed:
         """
         in_flight, within_s = 0, None
         if self._desk is not None:
-            in_flight = self._desk.in_flight
+            in_flight = self._desk.control.in_flight
         if self._heard_at > float("-inf"):
             within_s = HEARD_S
         async with asyncio.timeout(within_s):
@@ -113,7 +113,7 @@ class CommandFeed:
     def _suspend_unless_heard(self) -> None:
         """Suspend the run while the last answer is too old for it to buy."""
         if self._desk is not None:
-            self._desk.suspend(not may_buy(self._heard_at, self._monotonic()))
+            self._desk.control.pause.suspend(not may_buy(self._heard_at, self._monotonic()))
 
     @asynccontextmanager
     async def on(self, desk: ControlDesk) -> AsyncIterator[None]:
@@ -128,7 +128,7 @@ class CommandFeed:
             ]
             await self._perform(desk, due(given, is_beginning=True))
             self._desk = desk
-            desk.before_each_purchase(self._suspend_unless_heard)
+            desk.control.before_each_purchase(self._suspend_unless_heard)
         try:
             yield
         finally:

@@ -43,6 +43,13 @@ class Desk:
             raise self.refuses
         self.performed.append(command)
 
+    @property
+    def control(self) -> Desk:
+        """The desk stands for the control of its run as well, and for the run's pause."""
+        return self
+
+    pause = control
+
     def suspend(self, is_suspended: bool) -> None:
         self.is_suspended = is_suspended
 

@@ -7,8 +7,6 @@ error.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -26,58 +24,18 @@ from crucible_batch.runs.parts import RunPart
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import run_request
 from crucible_batch.settings import Settings
+from tests.harness.failing_part import (
+    MOMENTS,
+    NOT_REPORTED,
+    NOTHING_BOUGHT,
+    NOTHING_CREATED,
+    FailingPart,
+)
 
 SHORT_JOBS = True
 
 PER_JOB, JOBS = 2, 3
 DAY_S = 86_400.0
-
-NOTHING_CREATED = ("around", "check", "planned")
-NOTHING_BOUGHT = (*NOTHING_CREATED, "opened", "begin", "beside")
-NOT_REPORTED = (*NOTHING_BOUGHT, "left beside", "ended")
-MOMENTS = (*NOT_REPORTED, "reported", "left begin", "left around")
-
-
-class FailingPart(RunPart):
-    """Raises an error at one moment."""
-
-    def __init__(self, moment: str, error: Exception) -> None:
-        self._moment = moment
-        self._error = error
-
-    def _fail_at(self, moment: str) -> None:
-        if moment == self._moment:
-            raise self._error
-
-    @asynccontextmanager
-    async def _enclosing(self, moment: str) -> AsyncIterator[None]:
-        self._fail_at(moment)
-        yield
-        self._fail_at(f"left {moment}")
-
-    def around(self, _run: Any) -> Any:
-        return self._enclosing("around")
-
-    def check(self, _run: Any) -> None:
-        self._fail_at("check")
-
-    def planned(self, _run: Any, _draft: Any) -> None:
-        self._fail_at("planned")
-
-    def opened(self, _run: Any) -> None:
-        self._fail_at("opened")
-
-    def begin(self, _run: Any) -> Any:
-        return self._enclosing("begin")
-
-    def beside(self, _run: Any) -> Any:
-        return self._enclosing("beside")
-
-    async def ended(self, _ending: Any) -> None:
-        self._fail_at("ended")
-
-    async def reported(self, _run: Any) -> None:
-        self._fail_at("reported")
 
 
 @pytest.mark.parametrize(

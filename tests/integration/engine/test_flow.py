@@ -12,7 +12,6 @@ import pytest
 
 from crucible_batch.core import events
 from crucible_batch.core.progress import Throttled
-from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode
 from crucible_batch.pace.concurrency import SILENCE
 from tests.harness.slow_cases import quick_every
@@ -65,20 +64,6 @@ class Small:
             if data["status"] == "succeeded":
                 self.open.discard(data["job_id"])
         return answer
-
-
-@pytest.fixture
-def runners(monkeypatch):
-    """The runners that were made, to press Ctrl-C on."""
-    made = []
-    original = runner_module.Runner.__init__
-
-    def init(self, **parts):
-        original(self, **parts)
-        made.append(self)
-
-    monkeypatch.setattr(runner_module.Runner, "__init__", init)
-    return made
 
 
 @pytest.mark.parametrize(

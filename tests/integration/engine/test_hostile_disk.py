@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,8 @@ import crucible_batch as api
 from crucible_batch import atomic_files
 from crucible_batch.errors import JournalError, ReportError, RunDirectoryError
 from crucible_batch.journal import Journal, database, group_commit, lock, sql
-from crucible_batch.outputs import disk_space, exclusive_rename, preflight, publish, temp_file
+from crucible_batch.outputs import disk_space, exclusive_rename, preflight, temp_file
+from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.runs.status import read_status
 from tests.harness.features import has_feature
 from tests.harness.slow_cases import quick_every, quick_where
@@ -190,6 +192,10 @@ class Failing:
         self._at = at
         self._once = once
 
+    def __get__(self, owner: object, _type: type) -> Callable[..., object]:
+        """Stand for a method as well."""
+        return partial(self, owner)
+
     def __call__(self, *args: object, **options: object) -> object:
         call = next(self._calls)
         if call == self._at or (call > self._at and not self._once):
@@ -200,15 +206,15 @@ class Failing:
 @pytest.mark.parametrize(
     "number", quick_where([errno.ENOSPC, errno.EDQUOT, errno.EIO], errno.ENOSPC.__eq__)
 )
-@pytest.mark.parametrize(("module", "where"), [(temp_file, "_write_all"), (publish, "_sync")])
+@pytest.mark.parametrize(("owner", "where"), [(temp_file, "_write_all"), (Folder, "sync")])
 @pytest.mark.parametrize("at", [1, 6])
 async def test_a_disk_that_fails_under_the_outputs_ends_the_run_with_5(
-    start, monkeypatch, module, where, number, at
+    start, monkeypatch, owner, where, number, at
 ):
     async with start() as bench:
         manifest = bench.manifest(jobs(bench))
         with monkeypatch.context() as patch:
-            patch.setattr(module, where, Failing(getattr(module, where), number, at))
+            patch.setattr(owner, where, Failing(getattr(owner, where), number, at))
             result = await bench.run(manifest)
         assert result.exit_code == 5
         (stop,) = {stop.message for stop in result.report.stops.values()}
@@ -258,7 +264,7 @@ async def test_a_report_that_cannot_be_written_is_exit_5_and_the_journal_has_it(
             # The outputs, and the journal's name, are synced by the same call: it fails from the
             # report on.
             patch.setattr(database, "sync_names", lambda _path: None)
-            patch.setattr(publish, "_sync", lambda *_args: None)
+            patch.setattr(Folder, "sync", lambda _self: None)
             patch.setattr(temp_file.TempFile, "sync", lambda _self: None)
             with pytest.raises(ReportError, match="No space left") as caught:
                 await bench.run(manifest)
@@ -280,7 +286,7 @@ async def test_a_run_that_a_full_disk_ended_is_to_be_run_again_and_not_only_repo
             patch.setattr(temp_file, "_write_all", Failing(temp_file._write_all, errno.ENOSPC, 3))
             patch.setattr(atomic_files.os, "fsync", Failing(os.fsync, errno.ENOSPC, 1))
             patch.setattr(database, "sync_names", lambda _path: None)
-            patch.setattr(publish, "_sync", lambda *_args: None)
+            patch.setattr(Folder, "sync", lambda _self: None)
             with pytest.raises(ReportError) as caught:
                 await bench.run(manifest)
         assert caught.value.hint == "fix the disk problem, then: run the same command again"

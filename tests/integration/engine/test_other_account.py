@@ -4,7 +4,6 @@ second time.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ import pytest
 
 from crucible_batch.errors import OtherAccountError, RunDirectoryError
 from crucible_batch.settings import Settings
+from tests.harness.stopped_runs import stop_at_answer
 
 SHORT_JOBS = True
 
@@ -29,22 +29,6 @@ def with_key(bench, key: str) -> Settings:
     return Settings(api_key=key, base_url=bench.running.api_url)
 
 
-async def killed_at(bench, tampered, manifest, path: str) -> None:
-    """End a run, as a kill does, when the answer to the first POST to ``path`` is on its way."""
-
-    async def lose(request: httpx.Request, send):
-        answer = await send()
-        if request.method == "POST" and request.url.path.endswith(path):
-            await answer.aread()
-            task.cancel()
-            await asyncio.sleep(1)
-        return answer
-
-    task = asyncio.ensure_future(bench.run(manifest, transport=tampered(lose)))
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
 def renewing(tampered):
     """The same account by another key: what the gateway gets is the first one."""
 
@@ -59,7 +43,7 @@ def renewing(tampered):
 async def test_another_accounts_key_is_refused_while_a_first_submit_is_in_doubt(start, tampered):
     async with start(accounts=ACCOUNTS) as bench:
         manifest = bench.manifest(ONE)
-        await killed_at(bench, tampered, manifest, "/generate")
+        await stop_at_answer(bench, tampered, manifest, "/generate")
         for _ in range(2):  # a refused key is not remembered
             with pytest.raises(RunDirectoryError, match="can't be verified") as caught:
                 await bench.run(manifest, settings=with_key(bench, OTHER))
@@ -74,7 +58,7 @@ async def test_another_accounts_key_is_refused_while_a_first_upload_is_in_doubt(
     async with start(accounts=ACCOUNTS) as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
-        await killed_at(bench, tampered, manifest, "/assets")
+        await stop_at_answer(bench, tampered, manifest, "/assets")
         with pytest.raises(RunDirectoryError, match="can't be verified"):
             await bench.run(manifest, settings=with_key(bench, OTHER))
         assert len((await bench.state())["assets"]) == 1
@@ -108,7 +92,7 @@ async def test_a_renewed_key_is_known_by_an_image_of_ours_where_no_job_was_accep
     async with start() as bench:
         bench.picture("a.png")
         manifest = bench.manifest(EDIT)
-        await killed_at(bench, tampered, manifest, "/generate")
+        await stop_at_answer(bench, tampered, manifest, "/generate")
         result = await bench.run(
             manifest, settings=with_key(bench, RENEWED), transport=renewing(tampered)
         )
@@ -121,7 +105,7 @@ async def test_a_renewed_key_that_nothing_proves_is_taken_where_the_user_require
 ):
     async with start() as bench:
         manifest = bench.manifest(ONE)
-        await killed_at(bench, tampered, manifest, "/generate")
+        await stop_at_answer(bench, tampered, manifest, "/generate")
         settings = with_key(bench, RENEWED)
         with pytest.raises(RunDirectoryError, match="can't be verified"):
             await bench.run(manifest, settings=settings, transport=renewing(tampered))

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from crucible_batch.core.events import Accepted
+from tests.harness.stopped_runs import stop_after, stop_at_answer
 
 # See test_resume.py: connections that are cancelled while they are made.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -44,15 +45,7 @@ async def test_an_exact_budget_is_enough_for_a_run_that_was_killed_before_its_la
 ):
     async with start() as bench:
         manifest = bench.manifest(texts(3), budget=6, head="retry: {attempts: 1}\n")
-        accepted = itertools.count(1)
-
-        def look(message: object) -> None:
-            if isinstance(getattr(message, "event", None), Accepted) and next(accepted) == 2:
-                task.cancel()
-
-        task = asyncio.ensure_future(bench.run(manifest, observer=watcher(look), concurrency=1))
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await stop_after(bench, watcher, manifest, Accepted, 2, concurrency=1)
         result = await bench.run(manifest)
         await bench.agree(result)
     assert (result.exit_code, tally(result)) == (0, {"succeeded": 3})
@@ -89,17 +82,7 @@ async def test_what_was_submitted_in_an_earlier_run_shows_nothing_about_todays_p
             "\n".join(f"{{name: j{i}, prompt: 'p {i}'}}" for i in range(30)), budget=40
         )
 
-        async def lose(request: httpx.Request, send):
-            answer = await send()
-            if request.url.path.endswith("/generate"):
-                await answer.aread()
-                task.cancel()
-                await asyncio.sleep(1)
-            return answer
-
-        task = asyncio.ensure_future(bench.run(manifest, transport=tampered(lose)))
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await stop_at_answer(bench, tampered, manifest, "/generate")
         assert [job["price"] for job in (await bench.state())["jobs"]] == [2]
         await bench.configure(prices={"zimage-base": "9"})
         result = await bench.run(manifest)

@@ -18,22 +18,9 @@ from crucible_batch.engine import runner as runner_module
 from crucible_batch.errors import ExitCode, KeyRefusedError
 from crucible_batch.journal import group_commit
 from crucible_batch.journal.group_commit import GroupCommitWriter
+from tests.harness.stopped_runs import stop_after
 
 MANY = "\n".join(f"{{name: j{i:02}, prompt: 'picture {i}'}}" for i in range(12))
-
-
-@pytest.fixture
-def runners(monkeypatch):
-    """The runners that were made, to press Ctrl-C on."""
-    made = []
-    original = runner_module.Runner.__init__
-
-    def init(self, **parts):
-        original(self, **parts)
-        made.append(self)
-
-    monkeypatch.setattr(runner_module.Runner, "__init__", init)
-    return made
 
 
 async def test_ctrl_c_buys_nothing_more_collects_what_is_in_flight_and_the_next_run_continues(
@@ -67,12 +54,6 @@ async def test_ctrl_c_buys_nothing_more_collects_what_is_in_flight_and_the_next_
 async def test_what_an_earlier_run_left_in_flight_is_collected_after_ctrl_c_though_its_turn_had_not_come(
     start, watcher, runners, tally
 ):
-    accepted = itertools.count(1)
-
-    def cut(message: object) -> None:
-        if isinstance(getattr(message, "event", None), events.Accepted) and next(accepted) == 3:
-            task.cancel()
-
     def press(message: object) -> None:
         if (
             isinstance(getattr(message, "event", None), events.Succeeded)
@@ -82,9 +63,7 @@ async def test_what_an_earlier_run_left_in_flight_is_collected_after_ctrl_c_thou
 
     async with start() as bench:
         manifest = bench.manifest(MANY, budget=100)
-        task = asyncio.ensure_future(bench.run(manifest, observer=watcher(cut), concurrency=3))
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await stop_after(bench, watcher, manifest, events.Accepted, 3, concurrency=3)
         result = await bench.run(manifest, observer=watcher(press), concurrency=1)
         state = await bench.agree(result)
     assert (result.exit_code, result.report.credits.held) == (130, 0)

@@ -195,6 +195,14 @@ class Turnstile:
             load=content,
         )
 
+    async def claimed(self, image: InputImage) -> AssetUploader:
+        """Return an uploader whose image the first job has claimed, with the credits for it."""
+        desk = self.desk()
+        await desk.look_up([image])
+        self.hold("first", "26")
+        desk.claim("first", [image])
+        return desk
+
     def other_upload(self, cost: str) -> None:
         self.ledger.apply(
             "asset:" + "cd" * 32, Created(at=1.0, asset_id="x", credits=Decimal(cost))
@@ -212,10 +220,7 @@ def image(tmp_path: Path) -> InputImage:
 async def test_who_uploads_what_another_claimed_takes_the_credits_from_who_holds_them(image):
     """The second job needs only the picture that the first has claimed, and comes to it first."""
     around = Turnstile("27")
-    desk = around.desk()
-    await desk.look_up([image])
-    around.hold("first", "26")
-    desk.claim("first", [image])
+    desk = await around.claimed(image)
     around.hold("second", "1")
     with pytest.raises(AssetFailed):
         await desk.ready(image, payer="second")
@@ -230,10 +235,7 @@ async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missi
     image,
 ):
     around = Turnstile("27")
-    desk = around.desk()
-    await desk.look_up([image])
-    around.hold("first", "26")
-    desk.claim("first", [image])
+    desk = await around.claimed(image)
     around.hold("second", "1")
     desk.release("first")
     with pytest.raises(UploadNotSent):
@@ -245,10 +247,7 @@ async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missi
 
 async def test_no_upload_is_sent_where_figures_above_their_holds_have_used_the_budget_up(image):
     around = Turnstile("27")
-    desk = around.desk()
-    await desk.look_up([image])
-    around.hold("first", "26")
-    desk.claim("first", [image])
+    desk = await around.claimed(image)
     around.other_upload("2")
     with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")
@@ -262,10 +261,7 @@ async def test_an_upload_that_was_told_to_wait_is_sent_again_only_as_long_as_it_
     image, meanwhile
 ):
     around = Turnstile("27")
-    desk = around.desk()
-    await desk.look_up([image])
-    around.hold("first", "26")
-    desk.claim("first", [image])
+    desk = await around.claimed(image)
     around.meanwhile = lambda: meanwhile(around)
     with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")
@@ -275,10 +271,7 @@ async def test_an_upload_that_was_told_to_wait_is_sent_again_only_as_long_as_it_
 
 async def test_no_image_is_uploaded_once_nothing_more_may_be_bought(image):
     around = Turnstile("27")
-    desk = around.desk()
-    await desk.look_up([image])
-    around.hold("first", "26")
-    desk.claim("first", [image])
+    desk = await around.claimed(image)
     around.stop()
     with pytest.raises(UploadNotSent):
         await desk.ready(image, payer="first")

@@ -90,11 +90,14 @@ class Desk:
     def waits(self, identity: str) -> bool:
         return not self.tasks[identity].done()
 
+    async def accept(self, identity: str, credits: str, *, reused: bool = False) -> None:
+        """The submit is answered with this price."""
+        accepted = Accepted(at=1.0, job_id=identity, credits=D(credits), reused=reused)
+        await self.accounting.record(identity, accepted)
+
     async def answer(self, identity: str, credits: str, recorded: str | None = None) -> None:
         """The submit is answered, and the job's record read where that is asked for."""
-        await self.accounting.record(
-            identity, Accepted(at=1.0, job_id=identity, credits=D(credits), reused=False)
-        )
+        await self.accept(identity, credits)
         if self.admission.needs_comparison(identity):
             if recorded is not None:
                 self.admission.note_price_difference(identity, W, D(credits), D(recorded))

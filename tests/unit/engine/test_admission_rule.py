@@ -83,7 +83,7 @@ async def test_until_its_record_is_read_a_job_counts_with_all_that_was_held_for_
         await at.accounting.record(
             "a", Prepared(at=1.0, assets={"image.image": "as_1"}, credits=D(20))
         )
-        await at.accounting.record("a", Accepted(at=2.0, job_id="a", credits=D(2), reused=False))
+        await at.accept("a", "2")
         assert (await at.ask("b") is not None) == is_admitted
 
 
@@ -171,12 +171,12 @@ async def test_a_first_record_above_what_was_expected_is_a_surprise_too() -> Non
 async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_sent() -> None:
     async with desk() as at:
         await at.ask("a")
-        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accept("a", "2")
         assert at.admission.needs_comparison("a")
         assert await at.ask("b") is None
         at.admission.mark_compared("a", D(2))
         assert await at.got("b") is not None
-        await at.accounting.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
+        await at.accept("b", "2")
         assert not at.admission.needs_comparison("b")
 
 
@@ -186,7 +186,7 @@ async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_
     async with desk() as at:
         at.accounting.ledger.prices.learn(W, D(2))  # by an earlier run
         assert await at.ask("a") is not None
-        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accept("a", "2")
         assert await at.ask("b") is None
         at.admission.mark_compared("a", D(2))
         assert await at.got("b") is not None
@@ -195,11 +195,11 @@ async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_
 async def test_where_a_first_record_could_not_be_read_that_of_the_next_is() -> None:
     async with desk() as at:
         await at.ask("a")
-        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accept("a", "2")
         assert await at.ask("b") is None
         at.admission.leave("a")  # it is over
         assert await at.got("b") is not None
-        await at.accounting.record("b", Accepted(at=1.0, job_id="b", credits=D(2), reused=False))
+        await at.accept("b", "2")
         assert at.admission.needs_comparison("b")
 
 
@@ -214,9 +214,7 @@ async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_
             await at.know(W, "1")
         for name in "abc":
             assert await at.ask(name, large) is not None
-            await at.accounting.record(
-                name, Accepted(at=1.0, job_id=name, credits=D(1), reused=False)
-            )
+            await at.accept(name, "1")
             assert at.admission.needs_comparison(name)
         assert await at.ask("d", large) is None
         at.admission.mark_compared("a", D(1))
@@ -226,7 +224,7 @@ async def test_the_first_job_of_each_shape_counts_at_its_bound_until_its_record_
 async def test_a_job_that_the_gateway_calls_known_is_compared_like_any_other() -> None:
     async with desk() as at:
         await at.ask("a")
-        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=True))
+        await at.accept("a", "2", reused=True)
         assert at.admission.needs_comparison("a")
         assert await at.ask("b") is None
 
@@ -238,7 +236,7 @@ async def test_a_record_above_its_answer_lets_submits_go_one_at_a_time_each_comp
         at.admission.note_price_difference("first of w", W, D(2), D(3))
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
-        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accept("a", "2")
         assert at.admission.needs_comparison("a")
         assert await at.got("b") is None
         await at.accounting.record("a", Repriced(at=2.0, credits=D(3)))
@@ -260,9 +258,7 @@ async def test_a_record_is_compared_with_the_bound_that_its_submit_went_on(
         at.admission.note_price_difference(
             "first of w", large, D(2), D(3)
         )  # so each is compared from now on
-        await at.accounting.record(
-            "a", Accepted(at=1.0, job_id="a", credits=D("0.1"), reused=False)
-        )
+        await at.accept("a", "0.1")
         at.admission.note_price_difference("a", small, D("0.1"), D(recorded))
         assert at.stop.no_more is ends
 
@@ -285,8 +281,6 @@ async def test_a_submit_in_doubt_is_sent_again_on_what_it_may_cost_now() -> None
         at.accounting.ledger.prices.learn(W, D(50))
         assert await again(at, job) is None
         assert at.accounting.ledger.hold_of("old") == 800
-        at.admission.restore_hold("old", D(32), alone=False)
-        assert at.accounting.ledger.hold_of("old") == 32
 
 
 async def test_what_a_submit_in_doubt_holds_is_its_own_to_be_sent_again_on() -> None:
@@ -303,8 +297,6 @@ async def test_a_submit_in_doubt_that_nothing_bounds_is_sent_again_alone() -> No
         assert await again(at, job) is None
         assert (at.accounting.ledger.hold_of("old"), at.admission.is_alone("old")) == (40, True)
         assert at.accounting.ledger.alone == {"old"}
-        at.admission.restore_hold("old", D(9), alone=True)
-        assert (at.accounting.ledger.hold_of("old"), at.accounting.ledger.alone) == (9, {"old"})
 
 
 async def test_a_submit_in_doubt_is_not_sent_again_in_a_run_that_is_to_stop() -> None:
@@ -347,9 +339,7 @@ async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_job
         waiting = asyncio.ensure_future(at.admission.hold_again(third, W))
         await passed()
         assert not waiting.done()
-        await at.accounting.record(
-            "old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False)
-        )
+        await at.accept("old", "2")
         assert await asyncio.wait_for(waiting, 60) is None
 
 
@@ -364,9 +354,7 @@ async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_ke
         assert await at.ask("a") is None
         assert at.waits("a")
         assert await again(at, doubted) is None
-        await at.accounting.record(
-            "old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False)
-        )
+        await at.accept("old", "2")
         at.admission.mark_compared("old", D(2))
         assert (await at.got("a")) is not None
 
@@ -483,7 +471,7 @@ async def test_a_submit_that_has_ended_is_no_longer_unanswered(event: Event) -> 
 async def test_a_job_that_has_ended_needs_no_comparing(event: Event) -> None:
     async with desk() as at:
         assert await at.ask("a") is not None
-        await at.accounting.record("a", Accepted(at=1.0, job_id="a", credits=D(2), reused=False))
+        await at.accept("a", "2")
         assert await at.ask("b") is None
         await at.accounting.record("a", event)
         assert await at.got("b") is not None

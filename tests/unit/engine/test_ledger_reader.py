@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -29,7 +29,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, JournalError, KeyRefusedError
 from tests.harness.case_table import each_case
 from tests.unit.engine.readings import Readings, reader_of
-from tests.unit.engine.test_slots import Clock, settled
+from tests.unit.engine.test_slots import Clock, kept, settled
 
 D = Decimal
 ERROR = ErrorInfo("X", "x")
@@ -129,16 +129,8 @@ class Bench:
     def refunds(self) -> list[str]:
         return [event.entry_id for event in self.recorded if isinstance(event, Refunded)]
 
-    @asynccontextmanager
-    async def kept_reading(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.reader.keep())
-        await settled()
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def kept_reading(self) -> AbstractAsyncContextManager[None]:
+        return kept(self.reader.keep())
 
     async def reads_in(self, *seconds: float) -> list[int]:
         """The readings so far after each of these waits."""
@@ -324,7 +316,7 @@ async def test_a_reading_is_dated_when_it_was_asked_for() -> None:
     assert bench.store.coverage is not None
     assert (bench.store.coverage.since, bench.store.coverage.until) == (100.0, 100.0)
     # What was charged while it was under way may be in its answer.
-    assert set(bench.reader.first_seen().values()) == {130.0}
+    assert set(bench.store.ledger_entries_seen().values()) == {130.0}
 
 
 async def test_the_newest_reading_has_its_own_time_whatever_the_clock_of_an_earlier_run() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from typing import Any, cast
 
@@ -20,7 +19,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
-from tests.unit.engine.test_slots import settled
+from tests.unit.engine.test_slots import kept, settled
 
 D = Decimal
 ASSET = "asset:" + "a" * 64
@@ -107,34 +106,26 @@ class World(SystemClock):
         if self.answers:
             self.read_at = self.now()
 
-    def entries(self) -> Sequence[LedgerEntry]:
+    def ledger_entries(self) -> Sequence[LedgerEntry]:
         """The charge of the upload with an answer, and others."""
         charge = LedgerEntry("1", "upload", D("0.5"), 1002.5)
         return self.more if self.read_at < self.charge_listed_at else [charge, *self.more]
 
-    def first_seen(self) -> Mapping[str, float]:
+    def ledger_entries_seen(self) -> Mapping[str, float]:
         return self.seen
 
     def reaches_back_to(self, moment: float) -> bool:
         return moment >= 990.0
 
-    def coverages(self) -> Sequence[LedgerCoverage]:
+    def ledger_coverages(self) -> Sequence[LedgerCoverage]:
         return []
 
     @property
     def settled(self) -> list[str]:
         return [event.nonce for _, event in self.events_ if isinstance(event, NotCharged)]
 
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.lost.keep())
-        await settled()
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def kept(self) -> AbstractAsyncContextManager[None]:
+        return kept(self.lost.keep())
 
 
 OVER = 1003.0 + LOST_UPLOAD_PATIENCE_S

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,19 @@ class Watcher:
 async def settled() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def kept(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do work that ends by its cancellation beside the block."""
+    task = asyncio.create_task(work)
+    await settled()
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 class Bench:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -193,25 +193,16 @@ async def test_a_symlink_at_the_target_is_neither_followed_nor_replaced(
     assert files(tmp_path) == sorted(["job/0.png", *(["outside"] if before is not None else [])])
 
 
-async def test_a_symlink_in_place_of_the_temporary_file_is_not_written_through(
-    tmp_path: Path, store: OutputStore
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to], ids=["symbolic", "hard"])
+async def test_a_link_in_place_of_the_temporary_file_is_not_written_through(
+    tmp_path: Path, store: OutputStore, link: Callable[[Path, Path], None]
 ) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / "job").mkdir()
-    (tmp_path / f"job/{TEMPORARY_PREFIX}token-0").symlink_to(tmp_path / "precious")
+    link(tmp_path / f"job/{TEMPORARY_PREFIX}token-0", tmp_path / "precious")
     await saved(store, PNG, len(PNG))
     assert (tmp_path / "precious").read_bytes() == b"precious"
     assert files(tmp_path) == ["job/0.png", "precious"]
-
-
-async def test_a_second_name_of_a_file_in_place_of_the_temporary_one_is_not_written_through(
-    tmp_path: Path, store: OutputStore
-) -> None:
-    (tmp_path / "precious").write_bytes(b"precious")
-    (tmp_path / "job").mkdir()
-    (tmp_path / f"job/{TEMPORARY_PREFIX}token-0").hardlink_to(tmp_path / "precious")
-    await saved(store, PNG, len(PNG))
-    assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
 @each_case("target", ["elsewhere", "run/beside", "nowhere", "run/job"])

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from tests.verification.crash import powercut, proxied, traced, trials
+from tests.verification.crash import failed_parts, powercut, proxied, traced, trials
 from tests.verification.crash.judge import Finding
 from tests.verification.crash.scenes import Scene
 from tests.verification.crash.trials import Boundary, Trial, boundaries_of, staged
@@ -25,6 +25,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     **{play.__name__: Kind(play) for play in trials.PLAYS},
+    "part_failed": Kind(failed_parts.part_failed, failed_parts.moments_of),
     "proxied": Kind(proxied.proxied, proxied.exchanges_of),
     "stopped": Kind(traced.stopped, traced.calls_of),
     "refused": Kind(traced.refused, traced.refusals_of),

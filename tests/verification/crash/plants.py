@@ -13,8 +13,10 @@ from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.gateway import HttpGateway, client
 from crucible_batch.gateway.transport import KeyChannel
 from crucible_batch.journal import Journal
-from crucible_batch.outputs import OutputStore, publish
+from crucible_batch.outputs import OutputStore
+from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.outputs.temp_file import TempFile
+from crucible_batch.runs.parts import Parts
 
 
 def _fresh_keys() -> None:
@@ -48,7 +50,7 @@ def _nothing_swept() -> None:
 
 
 def _outputs_unsynced() -> None:
-    publish._sync = lambda _folder, _name=None: None  # type: ignore[assignment]
+    Folder.sync = Folder.sync_file = lambda _self, _name="": None  # type: ignore[assignment,method-assign,misc]
     TempFile.sync = lambda _self: None  # type: ignore[method-assign]
 
 
@@ -82,6 +84,10 @@ def _key_in_the_log() -> None:
     KeyChannel.send = talkative  # type: ignore[method-assign]
 
 
+def _refusals_ignored() -> None:
+    Parts.check = lambda _self, _run: None  # type: ignore[method-assign]
+
+
 PLANTS = {
     "no-keys": _no_keys,
     "key-in-the-log": _key_in_the_log,
@@ -91,6 +97,7 @@ PLANTS = {
     "fresh-keys": _fresh_keys,
     "lost-intents-forgotten": _lost_intents_forgotten,
     "nothing-swept": _nothing_swept,
+    "refusals-ignored": _refusals_ignored,
 }
 
 SHOWN_BY = {
@@ -98,6 +105,7 @@ SHOWN_BY = {
     "lost-intents-forgotten": ("--kind", "killed=6", "--only", "answer POST /api/v1/assets"),
     "nothing-swept": ("--kind", "killed=6", "--only", "link before"),
     "no-keys": ("--kind", "undisturbed=1"),
+    "refusals-ignored": ("--kind", "part_failed", "--only", "refused last check"),
     "key-in-the-log": ("--kind", "undisturbed=1"),
     "outputs-unsynced": ("--scene", "six", "--kind", "unplugged=16"),
     "journal-unsynced": ("--scene", "six", "--kind", "unplugged=16"),

@@ -66,6 +66,7 @@ def test_a_lost_or_an_older_journal_buys_no_job_twice(campaign: Any) -> None:
         ("nothing-swept", "leftovers"),
         ("no-keys", "conduct"),
         ("key-in-the-log", "canary"),
+        ("refusals-ignored", "exit codes"),
     ],
 )
 def test_a_planted_bug_is_found(campaign: Any, plant: str, kind: str) -> None:

@@ -16,6 +16,7 @@ ONE_OF_EACH = {
     "state_lost": 1,
     "signalled": 1,
     "together": 1,
+    "part_failed": 1,
 }
 KILLS = {
     "undisturbed": 1,
