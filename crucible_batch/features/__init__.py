@@ -5,21 +5,21 @@ Each folder here is a feature, and can be deleted: then its options, commands an
 unknown, and the rest works as before. What a feature adds is found by the names of files in its
 folder:
 
-    file                what it has                    what it adds
-    commands.py         commands                       commands of the command line, a Typer
-    manifest_keys.py    KEYS                           keys of manifests: subclasses of parts of the header
-    report_fields.py    fields(journal)                fields of the head of a report (ReportHead), by the notes
-                                                       of its journal
-    run_options.py      Options, EXAMPLES, HELP        options of `run`: a dataclass of FeatureOptions
-    run_command.py      run(...)                       how `run` makes its runs; at most one feature has it
-    plan_options.py     Options, EXAMPLES, HELP        options of `plan`, likewise
-    plan_command.py     prepared(...)                  what `plan` does before it plans
-    plan_view.py        show, as_json, show_next       what `plan` shows of a plan
-    followed_plan.py    chosen(...)                    the part of a saved plan that a run follows
-    next_command.py     next_command(run_dir, head)    the command after a run that has nothing left to do
-                        first_step(blocked, run_dir)   what comes before the command that continues a run
-    doctor_checks.py    checks(request, settings)      what ``doctor MANIFEST`` tries
-    schemas.py          OPTION, HELP, schema()         a schema that ``schema --OPTION`` prints
+    file              what it has                   what it adds
+    commands.py       commands                      commands of the command line, a Typer
+    manifest_keys.py  KEYS                          keys of manifests: subclasses of parts of the header
+    report_fields.py  fields(journal)               fields of the head of a report (ReportHead), by the notes
+                                                    of its journal
+    run_options.py    Options, EXAMPLES, HELP       options of `run`: a dataclass of FeatureOptions
+    run_command.py    run(...)                      how `run` makes its runs; at most one feature has it
+    plan_options.py   Options, EXAMPLES, HELP       options of `plan`, likewise
+    plan_command.py   prepared(...)                 what `plan` does before it plans
+    plan_view.py      show, as_json, show_next      what `plan` shows of a plan
+    followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
+    next_command.py   next_command(run_dir, head)   the command after a run that has nothing left to do
+                      first_step(blocked, run_dir)  what comes before the command that continues a run
+    doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries
+    schemas.py        OPTION, HELP, schema()        a schema that ``schema --OPTION`` prints
 
 What takes part in a run or a plan is in the lists of ``registry.py``, since its order matters.
 ``needs.py`` has which feature can't do without another.
