@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import LedgerEntry
@@ -99,18 +99,14 @@ def _kind(words: Set[str], kinds: Iterable[tuple[EntryKind, Set[str]]]) -> Entry
     return EntryKind.OTHER
 
 
-def may_be_upload(entry: LedgerEntry, charges: Collection[Credits]) -> bool:
-    """Whether an entry without a job may be the charge of an upload.
+def may_be_upload(entry: LedgerEntry) -> bool:
+    """Whether an entry may be the charge of an upload: it has no job, and isn't a rebate by its type.
 
-    ``charges`` are those of known uploads. A rebate is one by its type only: its description may
-    have the words of a file's name. An entry with other words is one if it reserves credits, or has
-    the amount of a known charge.
+    The words of a description may be those of a file's name.
     """
     by_type = _words(entry.entry_type)
-    if by_type & _GIVEN_BACK and not by_type & _UPLOADED:
-        return False
-    is_known = entry_kind(entry, of_job=False) is not EntryKind.OTHER
-    return is_known or is_hold(entry.entry_type) or entry_amount(entry) in charges
+    is_rebate = by_type & _GIVEN_BACK and not by_type & _UPLOADED
+    return entry.job_id is None and not is_rebate
 
 
 def is_booked_refund(entry: LedgerEntry) -> bool:
@@ -176,20 +172,20 @@ def _subjects(entry: LedgerEntry) -> set[str]:
 
 def names_several(entry: LedgerEntry) -> bool:
     """Whether an entry without a job has several ids in its texts: it may be about any of them."""
-    return entry.job_id is None and len(_ids(entry)) > 1
+    return entry.job_id is None and len(ids_in_texts(entry)) > 1
 
 
 def job_of(entry: LedgerEntry) -> str | None:
     """Return the id of an entry's job, or else the only one in its texts, in lower case."""
     if entry.job_id is not None:
         return entry.job_id.lower()
-    ids = _ids(entry)
+    ids = ids_in_texts(entry)
     if len(ids) != 1:
         return None
     return ids.pop()
 
 
-def _ids(entry: LedgerEntry) -> set[str]:
+def ids_in_texts(entry: LedgerEntry) -> set[str]:
     return set(_UUID.findall(" ".join((entry.description, *entry.more)).lower()))
 
 

@@ -1,27 +1,20 @@
 """Whether an upload whose answer was lost was charged, by what the gateway shows later.
 
 An upload without an answer keeps its bound until it is known that it cost nothing
-(``core/ledger.py``). That is known if the gateway's assets and its ledger were read after the
-upload's patience, and neither shows it:
+(``core/ledger.py``). The rule:
 
-    assets           readings of the ledger              charge seen first after it  decision
-    show its nonce   -                                   -                           stays held
-    have shown it    -                                   -                           stays held
-    -                begun before its patience was over  -                           stays held
-    -                with a gap since it was sent        -                           stays held
-    -                without a gap                       one that is not explained   stays held
-    -                without a gap                       not one that must be there  stays held
-    -                without a gap                       none                        not charged
+1. The gateway's assets don't show it, and its ledger was read without a gap from before it was sent
+   until its patience was over.
+2. This ledger shows charges of uploads: that of each upload that was answered with a price in the
+   time of these readings, and there is at least one. The charge has the asset's id, or no id at all
+   and the upload's amount and time; the contract promises entries of jobs only.
+3. Every entry without a job that was first seen after the lost upload was sent is explained: it is
+   about a job or an asset of ours, a rebate, or the charge of an upload with an answer.
 
-One since which the clock was set back stays held, and its charge explains nothing: it isn't known
-when it was sent. A clock that was behind and is put right keeps the order of readings and uploads.
-
-The charge of an upload with an answer must be there, if readings lasted from then until it was
-listed: a ledger without it may not list uploads. A charge is explained if it names an asset or a
-job of ours, or if it is that of an upload with an answer. The contract names no kinds of entries:
-as long as no charge of an upload of ours was recognised, any entry that isn't about a job of ours
-may be one. Entries may be listed late, at the place of their time: so the last reading has to have
-an entry that was seen before the upload was sent.
+Only the order of readings and uploads counts for the third, since a clock may have been set. An
+upload since which the clock was set back stays held, and explains nothing: it isn't known when it
+was sent. Entries may be listed late, at the place of their time: so the last reading has to have an
+entry that was seen before the upload was sent.
 """
 
 from __future__ import annotations
@@ -30,18 +23,18 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 from crucible_batch.core.audit_claims import JobClaim, UploadClaim, UploadState, clock_samples
-from crucible_batch.core.credits import Credits
 from crucible_batch.core.events import Event, Intended
 from crucible_batch.core.gateway_types import AssetSnapshot, LedgerEntry
-from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.ledger_statement import (
     Clocks,
     EntryKind,
     Statement,
     entry_amount,
     entry_kind,
+    ids_in_texts,
     may_be_upload,
 )
 
@@ -95,156 +88,129 @@ class SetBacks:
                 self.note(start)
 
 
-def uncharged_uploads(
+class LostUploadStates(NamedTuple):
+    """The lost uploads that were certainly not charged, and those of which this may be shown soon."""
+
+    not_charged: Sequence[UploadClaim] = ()
+    undecided: Sequence[UploadClaim] = ()
+
+
+def lost_upload_states(
     uploads: Sequence[UploadClaim],
     jobs: Sequence[JobClaim],
     entries: Iterable[LedgerEntry],
     assets: Iterable[AssetSnapshot],
     *,
     covers: Callable[[float], bool],
-    coverages: Sequence[LedgerCoverage],
     first_seen: Mapping[str, float],
     is_over: Callable[[UploadClaim], bool],
-) -> tuple[UploadClaim, ...]:
-    """Return the lost uploads that were certainly not charged, by the table of this file.
+) -> LostUploadStates:
+    """Return what is known of lost uploads, by the rule of this file.
 
     ``covers`` returns whether readings of the ledger without a gap include all entries since a time
-    of our clock, also those that were listed late. ``coverages`` are the times of all readings, and
-    ``first_seen`` is when the first reading with an entry was answered, by the entry's key.
-    ``is_over`` returns whether the last reading and the list of assets were asked for after the
-    patience of an upload.
+    of our clock, also those that were listed late. ``first_seen`` is when the first reading with an
+    entry was answered, by the entry's key. ``is_over`` returns whether the last reading and the
+    list of assets were asked for after the patience of an upload. None is undecided once that of
+    all uploads is over.
     """
-    listed = {text for asset in assets for text in (asset.nonce, asset.asset_id) if text}
-    open_claims = [
-        claim
-        for claim in uploads
-        if claim.state is UploadState.LOST
-        and covers(claim.begun_at)
-        and is_over(claim)
-        and not {claim.nonce, claim.asset_id} & listed
+    listed = {asset.nonce for asset in assets}
+    covered = [claim for claim in uploads if covers(claim.begun_at)]
+    lost = [c for c in covered if c.state is UploadState.LOST and c.nonce not in listed]
+    if not lost:
+        return LostUploadStates()
+    answered = [c for c in covered if c.state is UploadState.KNOWN and c.charge]
+    ledger = Statement(entries)
+    about_jobs = [ledger.about(job.job_id) for job in jobs]
+    ours = _keys(about_jobs) | _keys(_about(claim, ledger) for claim in uploads)
+    since = min(claim.begun_at for claim in (*lost, *answered))
+    seen = [(entry, first_seen.get(entry.key, math.inf)) for entry in ledger.entries]
+    possible = [
+        (entry, seen_at)
+        for entry, seen_at in seen
+        if seen_at > since and entry.key not in ours and may_be_upload(entry)
     ]
-    if not open_claims:
-        return ()
-    others, clocks = _beside_jobs(Statement(entries), jobs)
-    unnamed = [
+    unnamed = [claim for claim in answered if not _is_named(claim, ledger)]
+    due = [claim for claim in unnamed if is_over(claim)]
+    if not _are_shown(due, possible, clock_samples(jobs, about_jobs)):
+        return LostUploadStates()
+    lists_uploads = bool(due) or len(unnamed) < len(answered)
+    not_charged = [
         claim
-        for claim in uploads
-        if claim.state is UploadState.KNOWN
-        and claim.charge
-        and not named(claim, others)
-        and is_over(claim)
-        and (covers(claim.begun_at) or _was_read_before(claim, coverages))
+        for claim in lost
+        if lists_uploads and is_over(claim) and _is_explained(claim, possible, due)
     ]
-    seen_at = {entry.key: first_seen.get(entry.key, math.inf) for entry in others.entries}
-    possible = _possible_charges(uploads, others, is_any_known=bool(unnamed))
-    if not _are_shown(unnamed, possible, clocks, seen_at):
-        return ()
-    return tuple(
+    if all(map(is_over, uploads)):
+        return LostUploadStates(not_charged)
+    undecided = [
         claim
-        for claim in open_claims
-        if not named(claim, others) and not _may_be_charged(claim, possible, unnamed, seen_at)
-    )
+        for claim in lost
+        if claim not in not_charged and _is_explained(claim, possible, unnamed)
+    ]
+    return LostUploadStates(not_charged, undecided)
 
 
-def named(claim: UploadClaim, statement: Statement) -> list[LedgerEntry]:
+def _keys(found: Iterable[Iterable[LedgerEntry]]) -> set[str]:
+    return {entry.key for entries in found for entry in entries}
+
+
+def _about(claim: UploadClaim, ledger: Statement) -> Sequence[LedgerEntry]:
     """Return the entries with the id of an upload's asset."""
     if claim.asset_id is None:
-        return []
-    return [entry for entry in statement.about(claim.asset_id) if entry.job_id is None]
+        return ()
+    return [entry for entry in ledger.about(claim.asset_id) if entry.job_id is None]
 
 
-def _beside_jobs(statement: Statement, jobs: Sequence[JobClaim]) -> tuple[Statement, Clocks]:
-    """Return the entries that aren't about jobs of ours, and the clocks by those that are."""
-    about_jobs = [statement.about(job.job_id) for job in jobs]
-    ours = {entry.key for found in about_jobs for entry in found}
-    others = Statement(entry for entry in statement.entries if entry.key not in ours)
-    return others, Clocks(clock_samples(jobs, about_jobs))
+def _is_named(claim: UploadClaim, ledger: Statement) -> bool:
+    return any(_has_charge_of(claim, entry) for entry in _about(claim, ledger))
 
 
-def _possible_charges(
-    uploads: Sequence[UploadClaim], others: Statement, *, is_any_known: bool
-) -> list[LedgerEntry]:
-    """Return the entries without an asset's id that may be charges of uploads.
-
-    As long as no charge of an upload of ours is recognised, any entry may be one.
-    """
-    explained = {entry.key: entry for claim in uploads for entry in named(claim, others)}
-    left = [entry for entry in others.entries if entry.key not in explained]
-    if not is_any_known and not any(map(_is_upload, explained.values())):
-        return left
-    charges = {claim.charge for claim in uploads if claim.state is UploadState.KNOWN}
-    return [entry for entry in left if entry.job_id is None and may_be_upload(entry, charges)]
-
-
-def _was_read_before(claim: UploadClaim, coverages: Sequence[LedgerCoverage]) -> bool:
-    """Whether earlier readings would have an upload's charge, if the ledger lists uploads."""
-    return any(each.has_lasted(claim.begun_at, patience_ends(claim)) for each in coverages)
+def _has_charge_of(claim: UploadClaim, entry: LedgerEntry) -> bool:
+    is_upload = entry_kind(entry, of_job=False) is EntryKind.UPLOAD
+    return is_upload and entry_amount(entry) == claim.charge
 
 
 def _are_shown(
-    claims: Sequence[UploadClaim],
-    entries: Sequence[LedgerEntry],
-    clocks: Clocks,
-    seen_at: Mapping[str, float],
+    answered: Iterable[UploadClaim],
+    possible: Iterable[tuple[LedgerEntry, float]],
+    samples: Sequence[tuple[float, float, float]],
 ) -> bool:
-    """Whether each upload has an entry of its amount and time that was not seen before it was sent.
+    """Whether each upload has an entry of its own without an id, of its amount and time.
 
-    In order of time, each entry is taken for the upload whose time ends first, which finds as many
-    as possible.
+    Without ``samples`` of the clocks, the ledger may have jobs of ours that it doesn't name.
     """
-    missing = sorted(claims, key=lambda claim: claim.answered_at or claim.begun_at)
-    for entry in sorted(entries, key=lambda entry: math.inf if entry.at is None else entry.at):
-        for claim in missing:
-            ended = claim.answered_at or claim.begun_at
-            if (
-                _may_explain(entry, claim.charge)
-                and seen_at[entry.key] > claim.begun_at
-                and clocks.may_lie_between(entry.at, claim.begun_at, ended)
-            ):
-                missing.remove(claim)
-                break
-    return not missing
-
-
-def _may_be_charged(
-    lost: UploadClaim,
-    possible: Sequence[LedgerEntry],
-    answered: Sequence[UploadClaim],
-    seen_at: Mapping[str, float],
-) -> bool:
-    """Whether an entry that was first seen after an upload was sent may be its charge.
-
-    Only the order of readings and uploads counts. The entry's time by the gateway's clock doesn't:
-    ours may have been set since the clocks were compared. ``answered`` explain as many of these
-    entries as they must: those whose own charges can't be among the entries that were seen before.
-    """
-    later = [entry for entry in possible if seen_at[entry.key] > lost.begun_at]
-    for amount, count in Counter(map(entry_amount, later)).items():
-        sent = [claim.begun_at for claim in answered if claim.charge == amount]
-        seen = [
-            seen_at[entry.key]
-            for entry in possible
-            if entry not in later and _may_explain(entry, amount)
+    free = [pair for pair in possible if samples and not ids_in_texts(pair[0])]
+    clocks = Clocks(samples)
+    # The upload whose time ends first takes the oldest of its entries, which finds the most.
+    for claim in sorted(answered, key=_ended):
+        own = [
+            (entry, seen_at)
+            for entry, seen_at in free
+            if _has_charge_of(claim, entry)
+            and seen_at > claim.begun_at
+            and clocks.may_lie_between(entry.at, claim.begun_at, _ended(claim))
         ]
-        if count > len(sent) - _most_seen(sent, seen):
-            return True
-    return False
+        if not own:
+            return False
+        free.remove(own[0])
+    return True
 
 
-def _most_seen(sent: Iterable[float], seen: Iterable[float]) -> int:
-    """Return how many uploads can each have an entry of its own that was first seen after it."""
-    free = sorted(seen)
-    count = 0
-    for begun_at in sorted(sent, reverse=True):
-        if free and free[-1] > begun_at:
-            free.pop()
-            count += 1
-    return count
+def _ended(claim: UploadClaim) -> float:
+    return claim.answered_at or claim.begun_at
 
 
-def _may_explain(entry: LedgerEntry, charge: Credits) -> bool:
-    return _is_upload(entry) and entry_amount(entry) == charge
+def _is_explained(
+    lost: UploadClaim,
+    possible: Iterable[tuple[LedgerEntry, float]],
+    answered: Iterable[UploadClaim],
+) -> bool:
+    """Whether uploads with an answer explain all entries that were seen after a lost one was sent.
 
-
-def _is_upload(entry: LedgerEntry) -> bool:
-    return entry.job_id is None and entry_kind(entry, of_job=False) is EntryKind.UPLOAD
+    By their number, for each amount. Those sent before it may have the entries that were seen
+    before it, whatever the times of the entries: a clock may have been set.
+    """
+    earlier = Counter(entry_amount(entry) for entry, at in possible if at <= lost.begun_at)
+    later = Counter(entry_amount(entry) for entry, at in possible if at > lost.begun_at)
+    sent = Counter(claim.charge for claim in answered)
+    sent_before = Counter(claim.charge for claim in answered if claim.begun_at < lost.begun_at)
+    return later <= sent - (sent_before & earlier)

@@ -15,7 +15,7 @@ from crucible_batch.core.gateway_types import AssetSnapshot
 from crucible_batch.core.lost_uploads import (
     LOST_UPLOAD_PATIENCE_S,
     SetBacks,
-    uncharged_uploads,
+    lost_upload_states,
 )
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.retry_rule import ONCE
@@ -53,10 +53,11 @@ class LostUploads:
         """Called after each settlement, whether or not it has released anything."""
         self._changed = asyncio.Event()
         self._awaited: tuple[UploadClaim, ...] = ()
-        """The uploads that nothing shows to be charged, as long as the patience of any upload is
-        not over."""
+        """Those of which it may soon be shown that they were not charged."""
         self._awaited_until = -math.inf
         """When the patience of all uploads is over, by the monotonic clock."""
+        self._due_at = math.inf
+        """When the gateway is asked next, by the monotonic clock."""
         self._began = clock.monotonic()
         self._last: dict[str, float] = {}
         """When each asset had its last event of an upload in this run, by the monotonic clock."""
@@ -87,6 +88,7 @@ class LostUploads:
 
         None is released if the assets can't be read. Raises ``JournalError``.
         """
+        self._due_at = math.inf
         if not self.are_open:
             self._awaited = ()
             return
@@ -97,31 +99,46 @@ class LostUploads:
             self._awaited = ()
         else:
             uploads = await self._claims()
-            found = self._uncharged(uploads, assets, read_at=read_at)
-            for claim in found:
+            states = lost_upload_states(
+                uploads,
+                self._jobs(),
+                self._history.ledger_entries(),
+                assets,
+                covers=self._readings.reaches_back_to,
+                first_seen=self._history.ledger_entries_seen(),
+                is_over=lambda claim: self._patience_ends(claim) <= read_at,
+            )
+            for claim in states.not_charged:
                 event = NotCharged(at=self._clock.now(), nonce=claim.nonce)
                 await self._accounting.record(ASSET_PREFIX + claim.sha256, event)
-            later = self._uncharged(uploads, assets, read_at=math.inf)
-            self._wait_for([claim for claim in later if claim not in found], uploads)
+            self._wait_for(states.undecided, uploads)
         for callback in self.on_settled:
             callback()
 
     def _wait_for(self, awaited: Sequence[UploadClaim], uploads: Sequence[UploadClaim]) -> None:
         """Note what is awaited, until the patience of all uploads is over. Wakes ``keep``."""
-        before, self._awaited = self._awaited, tuple(awaited)
+        self._awaited = tuple(awaited)
         self._awaited_until = max(map(self._patience_ends, uploads), default=-math.inf)
-        if self._awaited != before:
-            self._changed.set()
+        if awaited:
+            now = self._clock.monotonic()
+            is_later = self._awaited_until > now
+            self._ask_at(self._awaited_until if is_later else now + _AGAIN_S)
+
+    def _ask_at(self, moment: float) -> None:
+        self._due_at = min(self._due_at, moment)
+        self._changed.set()
 
     async def keep(self) -> None:
-        """Settle when an upload is lost and when the patience of all is over, until cancelled.
+        """Settle when an upload is lost and when the patience of others is over, until cancelled.
 
         Raises as ``settle``.
         """
         while True:
-            await wait_for_change(self._changed, self._clock, self._next_reading_at())
-            if self.are_open:
+            due_at = self._due_at if self.are_open else math.inf
+            if self._clock.monotonic() >= due_at:
                 await self._read_and_settle()
+            else:
+                await wait_for_change(self._changed, self._clock, due_at)
 
     async def settle_at_end(self) -> None:
         """Settle as ``settle`` does, and wait for the patience of all uploads if that is what is
@@ -132,19 +149,9 @@ class LostUploads:
         if self.are_open:
             await self._read_and_settle()
         while self.awaited and not self._stop.no_more:
-            await wait_for_change(self._changed, self._clock, self._next_reading_at())
+            await wait_for_change(self._changed, self._clock, self._due_at)
             if not self._stop.no_more:
                 await self._read_and_settle()
-
-    def _next_reading_at(self) -> float:
-        """Return when the patience of all uploads is over, by the monotonic clock; infinity if none
-        is waited for."""
-        if not self._awaited:
-            return math.inf
-        now = self._clock.monotonic()
-        if self._awaited_until > now:
-            return self._awaited_until
-        return now + _AGAIN_S
 
     async def _read_and_settle(self) -> None:
         await self._readings.read()
@@ -159,30 +166,20 @@ class LostUploads:
         return last + LOST_UPLOAD_PATIENCE_S
 
     def _on_event(self, subject: str, event: Event) -> None:
+        now = self._clock.monotonic()
         if isinstance(event, Intended | Created | Lost | Deleted):
-            self._last[subject] = self._clock.monotonic()
+            self._last[subject] = now
         if isinstance(event, Lost):
-            self._changed.set()
+            self._ask_at(now)
+        if isinstance(event, Created):
+            # Its charge may show that the ledger has those of uploads.
+            self._ask_at(now + LOST_UPLOAD_PATIENCE_S)
 
     async def _assets(self) -> Sequence[AssetSnapshot] | None:
         try:
             return await self._gateway.assets()
         except GatewayError:
             return None  # the uploads stay held: the ending of a run is that of its jobs
-
-    def _uncharged(
-        self, uploads: Sequence[UploadClaim], assets: Sequence[AssetSnapshot], *, read_at: float
-    ) -> Sequence[UploadClaim]:
-        return uncharged_uploads(
-            uploads,
-            self._jobs(),
-            self._history.ledger_entries(),
-            assets,
-            covers=self._readings.reaches_back_to,
-            coverages=self._history.ledger_coverages(),
-            first_seen=self._history.ledger_entries_seen(),
-            is_over=lambda claim: self._patience_ends(claim) <= read_at,
-        )
 
     async def _claims(self) -> list[UploadClaim]:
         await self._history.drain()  # what follows reads the journal

@@ -1,9 +1,8 @@
-"""An upload without an answer was not charged only if assets and ledger prove it: each line of the
-table.
-"""
+"""An upload without an answer was not charged only if assets and ledger prove it."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -15,12 +14,11 @@ from hypothesis import strategies as st
 from crucible_batch.core.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
 from crucible_batch.core.events import Event, Intended, Lost
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
-from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.lost_uploads import (
     LOST_UPLOAD_PATIENCE_S,
     SetBacks,
+    lost_upload_states,
     patience_ends,
-    uncharged_uploads,
 )
 
 D = Decimal
@@ -63,20 +61,21 @@ def proved(
     uploads: Sequence[UploadClaim] = (AGAIN,),
     jobs: Sequence[JobClaim] = (JOB,),
     first_seen: Mapping[str, float] | None = None,
-    coverages: Sequence[LedgerCoverage] = (),
 ) -> bool:
-    found = uncharged_uploads(
+    states = lost_upload_states(
         [claim, *uploads],
         jobs,
         entries,
         assets,
         covers=lambda moment: since <= moment,
-        coverages=coverages,
         first_seen=first_seen or {},
         is_over=lambda each: patience_ends(each) <= read_at,
     )
-    assert found in {(), (claim,)}
-    return bool(found)
+    assert list(states.not_charged) in ([], [claim])
+    assert not {each.nonce for each in states.not_charged} & {
+        each.nonce for each in states.undecided
+    }
+    return bool(states.not_charged)
 
 
 def test_neither_assets_nor_ledger_show_it_after_its_patience() -> None:
@@ -198,83 +197,116 @@ def test_a_charge_of_another_job_or_upload_of_ours_is_explained() -> None:
 )
 def test_the_charge_of_an_upload_that_may_not_be_ours_explains_nothing(state: UploadState) -> None:
     other = replace(AGAIN, sha256="b" * 64, nonce="n3", asset_id="x", state=state)
-    found = uncharged_uploads(
+    states = lost_upload_states(
         [LOST, AGAIN, other],
         [JOB],
         [*ENTRIES, entry(3, "upload", 8.7)],
         [LISTED],
         covers=lambda _moment: True,
-        coverages=[],
         first_seen={},
         is_over=lambda _claim: True,
     )
-    assert LOST not in found
+    assert LOST not in states.not_charged
 
 
-OF_UNKNOWN_KIND = entry(2, "storage", 8.5)
-"""Without a recognised charge of one of our uploads, this may be a charge."""
+FREE = replace(AGAIN, charge=D(0))
+
+
+@pytest.mark.parametrize("uploads", [[], [FREE], [replace(AGAIN, begun_at=T - 101)]])
+@pytest.mark.parametrize(
+    "entries", [[], [RESERVED], ENTRIES, [RESERVED, entry(2, "storage", -2.0)]]
+)
+def test_without_an_upload_whose_charge_these_readings_must_have_nothing_is_shown(
+    uploads: list[UploadClaim], entries: list[LedgerEntry]
+) -> None:
+    """None was answered, or only one without a price or before a gap: the ledger may list none."""
+    assert not proved(uploads=uploads, entries=entries, first_seen={"1": T - 1, "2": T - 1})
 
 
 @pytest.mark.parametrize(
-    ("entries", "is_proved"),
+    "charge",
     [
-        ([], True),
-        ([RESERVED], True),
-        ([RESERVED, OF_UNKNOWN_KIND], False),
-        ([OF_UNKNOWN_KIND], False),
-        ([RESERVED, entry(2, "grant", 8.5)], False),
-        ([RESERVED, entry(2, "", 8.5)], False),
-        ([RESERVED, entry(2, "rebate", 8.5)], False),
-        ([RESERVED, replace(OF_UNKNOWN_KIND, at=None)], False),
-        ([RESERVED, replace(OF_UNKNOWN_KIND, job_id="of-another-buyer")], False),
-        ([RESERVED, replace(OF_UNKNOWN_KIND, description="storage for job-1")], True),
-        ([RESERVED, entry(2, "storage", -2.0)], False),
+        None,
+        entry(2, "upload", 100.0),
+        entry(2, "storage", 8.5),
+        entry(2, "upload", 8.5, "0.7"),
+        entry(2, "consume", 8.5, job_id="of-another-buyer"),
+        entry(2, "upload", 8.5, job_id="asset-2"),
+        entry(2, "consume", 8.5, description=f"of job {uuid.UUID(int=1)}"),
+        entry(2, "rebate", 8.5, description="of asset-2"),
+        entry(2, "upload", 8.5, "0.7", description="of asset-2"),
     ],
 )
-def test_if_no_charge_of_an_upload_of_ours_is_recognised_any_entry_that_is_not_ours_may_be_its_charge(
-    entries: list[LedgerEntry], is_proved: bool
-) -> None:
-    """And if none was seen first after it was sent, it was not charged."""
-    assert proved(uploads=[], entries=entries) is is_proved
-    assert proved(uploads=[], entries=entries, first_seen={"2": T - 1})
-
-
-@pytest.mark.parametrize("entries", [[], [RESERVED], [RESERVED, entry(2, "storage", -2.0)]])
 def test_a_ledger_without_the_charge_of_an_answered_upload_may_not_list_uploads_and_shows_nothing(
-    entries: list[LedgerEntry],
+    charge: LedgerEntry | None,
 ) -> None:
-    seen = {"2": T - 1}
-    assert proved(uploads=[], entries=entries, first_seen=seen)
-    assert not proved(uploads=[AGAIN], entries=entries, first_seen=seen)
-    assert not proved(uploads=[AGAIN], entries=[RESERVED, entry(2, "upload", 100.0)])
-    assert proved(uploads=[replace(AGAIN, charge=D(0))], entries=entries, first_seen=seen)
+    entries = [RESERVED, *([charge] if charge else [])]
+    assert not proved(entries=entries)
+    other = replace(AGAIN, sha256="b" * 64, nonce="n3", asset_id="asset-3")
+    shown = replace(entry(4, "upload", 8.6), description="of asset-3")
+    assert not proved(entries=[*entries, shown], uploads=[AGAIN, other])
+    assert proved(entries=[RESERVED, shown], uploads=[other])
 
 
-@pytest.mark.parametrize(("until", "is_proved"), [(T - 470.1, True), (T - 470, False)])
-def test_so_does_one_that_was_read_without_it_long_ago(until: float, is_proved: bool) -> None:
-    """Its readings lasted until the charge was listed; then came a gap."""
-    earlier = replace(AGAIN, begun_at=T - 500, answered_at=T - 500)
-    coverage = LedgerCoverage(T - 500, until, (), ())
-    assert (
-        proved(uploads=[earlier], entries=[RESERVED], coverages=[coverage], since=T - 100)
-        is is_proved
-    )
-    assert proved(
-        uploads=[earlier],
-        entries=[RESERVED, entry(2, "upload", -500.0)],
-        coverages=[coverage],
-        first_seen={"2": T - 480},
-    )
+def test_the_charge_of_an_upload_shows_nothing_before_its_patience_is_over() -> None:
+    late = replace(AGAIN, answered_at=T + 20)
+    assert not proved(uploads=[late], entries=[RESERVED])
+    assert proved(uploads=[late], entries=[RESERVED, named("asset-2")])
 
 
-def test_once_a_charge_of_an_upload_of_ours_is_recognised_an_entry_of_another_kind_and_amount_is_none() -> (
+def test_an_upload_without_a_price_needs_no_charge() -> None:
+    assert proved(uploads=[AGAIN, replace(FREE, nonce="n3", asset_id="asset-3")])
+
+
+def test_an_entry_that_was_seen_before_an_upload_was_sent_is_not_its_charge() -> None:
+    assert proved(first_seen={"2": T + 8.1})
+    assert not proved(first_seen={"2": T + 4})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("first", "second", "booked"),
+    [((8, 9), (8, 20), (8.5, 15)), ((8, 12), (11.5, 13), (8.5, 12.5))],
+)
+def test_each_upload_has_a_charge_of_its_own_and_time(
+    first: tuple[float, float],
+    second: tuple[float, float],
+    booked: tuple[float, float],
+    order: int,
+) -> None:
+    uploads = [
+        replace(AGAIN, nonce=nonce, asset_id=nonce, begun_at=T + begun, answered_at=T + ended)
+        for nonce, (begun, ended) in (("n3", first), ("n4", second))
+    ][::order]
+    entries = [RESERVED, entry(2, "upload", booked[0]), entry(3, "upload", booked[1])]
+    read_at = T + 20 + LOST_UPLOAD_PATIENCE_S
+    assert proved(uploads=uploads, entries=entries, read_at=read_at)
+    assert not proved(uploads=uploads, entries=entries[:2], read_at=read_at)
+    assert not proved(uploads=uploads, entries=entries[::2], read_at=read_at)
+
+
+def test_charges_of_uploads_before_these_readings_are_not_taken_for_later_ones() -> None:
+    """An upload that was sent right before the lost one has its own charge, seen with later ones."""
+    before = replace(AGAIN, begun_at=T - 0.1, answered_at=T + 0.9)
+    entries = [RESERVED, entry(2, "upload", 0.5), entry(3, "upload", -50.0)]
+    assert proved(uploads=[before], entries=entries, first_seen={"1": T, "2": T + 2, "3": T - 40})
+
+
+def test_without_an_entry_that_names_a_job_of_ours_none_without_a_name_is_the_charge_of_an_upload() -> (
     None
 ):
-    unknown = entry(3, "storage", 8.5, "7")
-    assert proved(entries=[*ENTRIES, unknown])
-    assert proved(entries=[RESERVED, named("asset-2"), unknown])
-    assert not proved(entries=[RESERVED, unknown])
-    assert not proved(entries=[RESERVED, replace(CHARGED_AGAIN, entry_type="storage"), unknown])
+    """All jobs may be booked without names, at the price and time of an upload."""
+    entries = [replace(RESERVED, job_id=None), entry(2, "consume", 8.5 - AHEAD)]
+    seen = {"1": T - 1}
+    assert not proved(entries=entries, first_seen=seen)
+    assert proved(entries=[entries[0], named("asset-2")], first_seen=seen)
+
+
+@pytest.mark.parametrize("other", [entry(3, "storage", 8.5, "7"), entry(3, "", 8.5, "7")])
+def test_any_later_entry_without_a_job_may_be_its_charge(other: LedgerEntry) -> None:
+    assert not proved(entries=[*ENTRIES, other])
+    assert proved(entries=[*ENTRIES, other], first_seen={"3": T - 1})
+    assert proved(entries=[*ENTRIES, replace(other, job_id="of-another-buyer")])
 
 
 @pytest.mark.parametrize(
@@ -341,12 +373,11 @@ def test_its_charge_is_seen_whatever_an_earlier_clock_makes_of_its_time(hours: i
     wrong_s = hours * 3600.0
     job = replace(JOB, held_at=T - 90 + wrong_s, accepted_at=T - 89.9 + wrong_s)
     reserved = replace(RESERVED, at=T + AHEAD - 89.95)
-    charge = entry(3, "upload", 5.0)
-    for uploads, entries in (([], [reserved]), ([AGAIN], [reserved, named("asset-2")])):
-        shown = [*entries, charge]
-        first_seen = {"1": T - 80, "2": T + 9, "3": T + 9}
-        assert proved(uploads=uploads, jobs=[job], entries=entries, first_seen=first_seen)
-        assert not proved(uploads=uploads, jobs=[job], entries=shown, first_seen=first_seen)
+    entries = [reserved, named("asset-2")]
+    first_seen = {"1": T - 80, "2": T + 9, "3": T + 9}
+    assert proved(jobs=[job], entries=entries, first_seen=first_seen)
+    entries.append(entry(3, "upload", 5.0))
+    assert not proved(jobs=[job], entries=entries, first_seen=first_seen)
 
 
 def test_its_charge_explains_no_earlier_upload_whose_own_charge_was_seen_before() -> None:
@@ -366,10 +397,10 @@ def test_the_entries_of_an_upload_that_was_found_make_up_for_no_charge_that_must
     assert not proved(uploads=[AGAIN, found], entries=[RESERVED, named("asset-3")])
 
 
-JOB_STEP, ANSWERED, CHARGED, UNCHARGED, OTHERS, READING = "jacuor"
+JOB_STEP, ANSWERED, CHARGED, UNCHARGED, OTHERS, READING, GAP = "jacuorg"
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from([JOB_STEP, ANSWERED, CHARGED, UNCHARGED, OTHERS, READING]),
+        st.sampled_from([JOB_STEP, ANSWERED, CHARGED, UNCHARGED, OTHERS, READING, GAP]),
         st.sampled_from([0.5, 5.0, 60.0]),
         st.sampled_from([0.0, 0.0, 0.0, 7200.0, 40.0, -40.0, -7200.0]),
         st.sampled_from([0.0, 0.0, 20.0]),
@@ -380,13 +411,22 @@ STEPS = st.lists(
 entry is listed."""
 
 
-class Account:
-    """A run directory and the gateway's ledger, by a clock that is set and a true one."""
+BOOL = st.booleans()
 
-    def __init__(self, word: str) -> None:
+
+class Account:
+    """A run directory and the gateway's ledger, by a clock that is set and a true one.
+
+    The ledger may not list uploads, or list them with the ids of their assets.
+    """
+
+    def __init__(self, word: str, lists_uploads: bool, names_assets: bool) -> None:
         self.word = word
         """The type of the entry of an upload."""
-        self.true = self.ours = T
+        self.booked = 0
+        self.lists_uploads = lists_uploads
+        self.names_assets = names_assets
+        self.true = self.ours = self.covered_since = T
         self.uploads: list[UploadClaim] = []
         self.jobs: list[JobClaim] = []
         self.charged: set[str] = set()
@@ -401,7 +441,8 @@ class Account:
         self.ours += seconds
 
     def book(self, kind: str, amount: str, late_s: float, **other: str) -> None:
-        key = f"e{len(self.listed)}"
+        self.booked += 1
+        key = f"e{self.booked}"
         booked = LedgerEntry(key, kind, D(amount), self.true + AHEAD, **other)
         self.listed.append((self.true + late_s, booked))
 
@@ -415,8 +456,11 @@ class Account:
         return [each for _, each in self.listed if each.key in self.first_seen]
 
     def step(self, kind: str, late_s: float) -> None:
-        begun, number = self.ours, len(self.listed)
-        if kind == READING:
+        begun, number = self.ours, self.booked
+        if kind == GAP:
+            self.listed = [pair for pair in self.listed if pair[1].key in self.first_seen]
+            self.covered_since = self.ours
+        if kind in {READING, GAP}:
             self.read()
             return
         nonce = f"n{number}-{len(self.uploads)}"
@@ -425,8 +469,11 @@ class Account:
         self.wait(0.1)
         if kind == JOB_STEP:
             self.book("reserve", "2", late_s, job_id=f"job-{number}")
-        elif kind != UNCHARGED:
-            self.book(self.word, "0.5", late_s)
+        elif kind == OTHERS and not self.lists_uploads:
+            self.book("consume", "0.5", late_s, description=f"job {uuid.UUID(int=number)}")
+        elif kind != UNCHARGED and self.lists_uploads:
+            text = f"asset-{nonce}" if self.names_assets else ""
+            self.book(self.word, "0.5", late_s, description=text)
         self.wait(0.1)
         self.set_backs.note(self.ours)
         if kind == JOB_STEP:
@@ -450,33 +497,40 @@ class Account:
         self.wait(LOST_UPLOAD_PATIENCE_S + 1)
         self.set_backs.note(self.ours)
         self.read()
-        found = uncharged_uploads(
+        states = lost_upload_states(
             [each for each in self.uploads if each.nonce not in self.set_backs.nonces],
             self.jobs,
             self.entries(),
             [],
-            covers=lambda moment: moment >= T,
-            coverages=[],
+            covers=lambda moment: moment >= self.covered_since,
             first_seen=self.first_seen,
             is_over=lambda _claim: True,
         )
-        return {claim.nonce for claim in found}
+        assert not states.undecided  # the patience of all is over
+        return {claim.nonce for claim in states.not_charged}
 
 
 @settings(max_examples=400)
-@given(STEPS, st.sampled_from(["upload", "upload", "consume", "storage", "adjustment"]))
+@given(STEPS, st.sampled_from(["upload", "upload", "consume", "storage"]), BOOL, BOOL)
 def test_whatever_the_clock_is_set_to_only_an_upload_that_was_not_charged_is_released(
-    steps: list[tuple[str, float, float, float]], word: str
+    steps: list[tuple[str, float, float, float]],
+    word: str,
+    lists_uploads: bool,
+    names_assets: bool,
 ) -> None:
-    """Whatever is uploaded beside it at the same price, and whatever a charge is called."""
-    account = Account(word)
+    """Whatever is uploaded beside it at the same price, and whatever a charge is called.
+
+    By a ledger that doesn't list uploads, none is.
+    """
+    account = Account(word, lists_uploads, names_assets)
     for kind, seconds, set_by, late_s in steps:
         account.wait(seconds)
         account.ours += set_by
         account.step(kind, late_s)
     released = account.released()
-    assert not released & account.charged
     kinds = {kind for kind, _, _, _ in steps}
-    is_known = word in {"upload", "consume"} or ANSWERED not in kinds
-    if is_known and not kinds & {CHARGED, OTHERS} and not any(set_by for _, _, set_by, _ in steps):
+    assert not released & account.charged
+    if not lists_uploads or ANSWERED not in kinds or word == "storage":
+        assert not released
+    elif not kinds & {CHARGED, OTHERS, GAP} and not any(set_by for _, _, set_by, _ in steps):
         assert released == {each.nonce for each in account.uploads if each.state == LOST.state}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
 
 from crucible_batch.core.events import Created, Event, Held, Intended, Lost, NotCharged
 from crucible_batch.core.gateway_types import AssetSnapshot, ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine.clock import SystemClock
@@ -23,6 +22,8 @@ from tests.unit.engine.test_slots import kept, settled
 
 D = Decimal
 ASSET = "asset:" + "a" * 64
+OTHER = "asset:" + "b" * 64
+ANSWER = Created(at=1003.0, asset_id="a2", credits=D("0.5"))
 
 
 class World(SystemClock):
@@ -58,7 +59,7 @@ class World(SystemClock):
             Intended(at=1000.0, nonce="n1", credits=D(1), payer="job"),
             Lost(at=1001.0, nonce="n1"),
             Intended(at=1002.0, nonce="n2", credits=D(1), payer="job"),
-            Created(at=1003.0, asset_id="a2", credits=D("0.5")),
+            ANSWER,
         ]
         held = Held(
             at=999.0, attempt=1, key="k", credits=D(5), price_class="workflow:w", images=True
@@ -108,7 +109,7 @@ class World(SystemClock):
 
     def ledger_entries(self) -> Sequence[LedgerEntry]:
         """The charge of the upload with an answer, and others."""
-        charge = LedgerEntry("1", "upload", D("0.5"), 1002.5)
+        charge = LedgerEntry("1", "upload", D("0.5"), 1002.5, description="upload of a2")
         return self.more if self.read_at < self.charge_listed_at else [charge, *self.more]
 
     def ledger_entries_seen(self) -> Mapping[str, float]:
@@ -116,9 +117,6 @@ class World(SystemClock):
 
     def reaches_back_to(self, moment: float) -> bool:
         return moment >= 990.0
-
-    def ledger_coverages(self) -> Sequence[LedgerCoverage]:
-        return []
 
     @property
     def settled(self) -> list[str]:
@@ -169,7 +167,8 @@ async def test_a_clock_that_is_put_forward_does_not_end_its_patience() -> None:
 
 async def test_its_patience_begins_when_its_answer_is_given_up() -> None:
     world = World()
-    world.charge_listed_at = math.inf
+    await world.accounting.record(OTHER, Intended(at=1000.0, nonce="n2", credits=D(1), payer="job"))
+    await world.accounting.record(OTHER, ANSWER)
     await world.accounting.record(ASSET, Intended(at=1000.0, nonce="n1", credits=D(1), payer="job"))
     world.time = 1029.0
     await world.accounting.record(ASSET, Lost(at=1029.0, nonce="n1"))
@@ -336,6 +335,27 @@ async def test_a_run_settles_it_as_soon_as_the_patience_is_over() -> None:
         assert (world.settled, world.readings, world.time) == (["n1"], 2, OVER)
         await settled()
         assert world.readings == 2
+
+
+async def test_an_upload_that_is_answered_later_shows_it_once_its_patience_is_over() -> None:
+    """Until then nothing shows that the ledger lists uploads, and nothing is waited for."""
+    world = World()
+    world.charge_listed_at = 2000.0
+    async with world.kept():
+        await world.accounting.record(
+            ASSET, Intended(at=1000.0, nonce="n1", credits=D(1), payer="job")
+        )
+        await world.accounting.record(ASSET, Lost(at=1001.0, nonce="n1"))
+        await settled()
+        assert (world.settled, world.readings, world.lost.awaited) == ([], 2, 0)
+        world.time = 2000.0
+        await world.accounting.record(
+            OTHER, Intended(at=2000.0, nonce="n2", credits=D(1), payer="job")
+        )
+        await world.accounting.record(OTHER, replace(ANSWER, at=2000.0))
+        await settled()
+        assert (world.settled, world.readings) == (["n1"], 3)
+        assert world.time == 2000.0 + LOST_UPLOAD_PATIENCE_S
 
 
 async def test_a_run_reads_once_for_what_may_be_charged() -> None:
