@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.journal.group_commit import GroupCommitWriter
+from crucible_batch.journal.group_commit import GroupCommitWriter, Statement
 
 _DELIVERY_S = 0.0003
 """How long the kernel is given, in real time, to deliver what was sent.
@@ -106,13 +106,13 @@ class TimeSkippingLoop(asyncio.SelectorEventLoop):
 _write = GroupCommitWriter.write
 
 
-async def write_in_no_time(self: GroupCommitWriter, sql: str, values: Any, *following: Any) -> None:
+async def write_in_no_time(self: GroupCommitWriter, *statements: Statement) -> None:
     """Write to the journal while time stands still: the loop doesn't know of its thread. To replace
     its ``write``.
     """
     loop = asyncio.get_running_loop()
     with loop.work() if isinstance(loop, TimeSkippingLoop) else nullcontext():
-        await _write(self, sql, values, *following)
+        await _write(self, *statements)
 
 
 def loops_for(
