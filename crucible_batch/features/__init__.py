@@ -7,17 +7,17 @@ folder:
 
     file              what it has                   what it adds
     commands.py       commands                      commands of the command line, a Typer
-    manifest_keys.py  KEYS                          keys of manifests: subclasses of parts of the header
-    report_fields.py  fields(journal)               fields of the head of a report (ReportHead), by the notes
-                                                    of its journal
+    manifest_keys.py  KEYS                          keys of manifests: subclasses of its parts
+    report_fields.py  fields(journal)               fields of a report's head (ReportHead), by
+                                                    the notes of its journal
     run_options.py    Options, EXAMPLES, HELP       options of `run`: a dataclass of FeatureOptions
-    run_command.py    run(...)                      how `run` makes its runs; at most one feature has it
+    run_command.py    run(...)                      how `run` makes its runs; one feature has it
     plan_options.py   Options, EXAMPLES, HELP       options of `plan`, likewise
     plan_command.py   prepared(...)                 what `plan` does before it plans
     plan_view.py      show, as_json, show_next      what `plan` shows of a plan
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
-    next_command.py   next_command(run_dir, head)   the command after a run that has nothing left to do
-                      first_step(blocked, run_dir)  what comes before the command that continues a run
+    next_command.py   next_command(run_dir, head)   the command after a run that is complete
+                      first_step(blocked, run_dir)  what comes before the next command
     doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries
     schemas.py        OPTION, HELP, schema()        a schema that ``schema --OPTION`` prints
 
