@@ -409,10 +409,13 @@ class AssetUploader:
             await self._gateway.upload(intent, image.spec, content)
         except GatewayError as error:
             is_refused = error.status is not None and 400 <= error.status < 429
-            if is_refused or error.code == UNSAFE_URL:
+            if not is_refused and error.code != UNSAFE_URL:
+                raise
+            # A try before may have stored the bytes, also one that the connection repeated itself.
+            event = await self._settle_pending(asset)
+            if isinstance(event, Deleted):
                 self._refused.add(digest)
-                return await self._give_back(asset)
-            raise
+            return event
         return Uploaded(at=self._clock.now())
 
     async def _settle_pending(self, asset: Asset) -> AssetEvent:

@@ -22,13 +22,15 @@ from crucible_batch.core.gateway_types import (
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage
 from crucible_batch.core.ports import BeforeSend
-from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader
 from crucible_batch.errors import GatewayError
 from tests.unit.engine.worker_bench import NO_ANSWER, Clock, Gateway
 
 D = Decimal
+HELD = Held(
+    at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True
+)
 
 
 class Storage(Gateway):
@@ -78,11 +80,8 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
     """A storage that asks for less may take it later: what was paid for is not thrown away."""
     storage = Storage(status)
     accounting = JournaledLedger(storage, Ledger(), D(100))
-    held = Held(
-        at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True
-    )
-    accounting.ledger.apply("job", held)
-    uploader = uploader_of(storage, accounting, SystemClock())
+    accounting.ledger.apply("job", HELD)
+    uploader = uploader_of(storage, accounting, Clock())
     await uploader.look_up([image])
     with pytest.raises(
         (AssetFailed, GatewayError), match="refused" if not deleted else "uploaded 2 times"
@@ -124,3 +123,22 @@ async def test_a_lost_upload_is_found_by_its_nonce_unless_it_was_deleted(
     assert isinstance(event, Lost)  # nothing is listed before the intent
     storage.created = 1
     assert isinstance(await uploader._find_lost(Asset("x", nonce="n")), kind)
+
+
+class Stored(Storage):
+    """A storage that refuses a second PUT, after the answer to the first one was lost."""
+
+    async def asset(self, asset_id: str) -> AssetSnapshot:
+        return AssetSnapshot(asset_id, AssetStatus.READY, 1)
+
+
+async def test_a_refusal_does_not_show_that_no_try_before_it_has_stored_the_image(
+    image: InputImage,
+) -> None:
+    storage = Stored(409)
+    accounting = JournaledLedger(storage, Ledger(), D(100))
+    accounting.ledger.apply("job", HELD)
+    uploader = uploader_of(storage, accounting, Clock())
+    await uploader.look_up([image])
+    await uploader.ready(image, payer="job")
+    assert (storage.created, storage.deleted) == (1, [])
