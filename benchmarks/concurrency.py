@@ -35,7 +35,10 @@ def rows(quick: bool) -> Iterator[Row]:
         costs = interleaved(contenders, rounds)
     few, many = ([cost.cpu_s for cost in costs[count]] for count in (FEW, MANY))
     ratio = median_ratio(many, few)
-    note = f"{1e6 * median(many):.0f} µs beside {1e6 * median(few):.0f}; {requests} polls of a job, {rounds} rounds"
+    note = (
+        f"{1e6 * median(many):.0f} µs beside {1e6 * median(few):.0f}; "
+        f"{requests} polls of a job, {rounds} rounds"
+    )
     yield Row(
         f"CPU a request, {MANY} in flight beside {FEW}",
         "≤ 1.3×",

@@ -26,7 +26,10 @@ from benchmarks.row import Row
 AT_ONCE = 32
 OUTPUT_BYTES = 1024 * 1024
 
-_WHY = "each output is also opened as an image and synced before it gets its name, which curl's files are not"
+_WHY = (
+    "each output is also opened as an image and synced before it gets its name, "
+    "which curl's files are not"
+)
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -53,8 +56,9 @@ def rows(quick: bool) -> Iterator[Row]:
     ratio = median_ratio(pace["ours"], pace["curl"])
     cpu = {name: 1000 * median(cost.cpu_s / count for cost in costs[name]) for name in costs}
     note = (
-        f"{median(pace['ours']):.0f} MB/s beside {median(pace['curl']):.0f}, {cpu['ours']:.1f} ms of CPU a file beside"
-        f" {cpu['curl']:.1f}; {count} files, {rounds} rounds; curl's are not synced"
+        f"{median(pace['ours']):.0f} MB/s beside {median(pace['curl']):.0f}, "
+        f"{cpu['ours']:.1f} ms of CPU a file beside {cpu['curl']:.1f}; {count} files, "
+        f"{rounds} rounds; curl's are not synced"
     )
     what = "downloads, beside `curl --parallel` and sha256sum: MB/s"
     yield Row(what, "≥ 0.95×", f"{ratio:.2f}×", ratio >= 0.95, note, _WHY)

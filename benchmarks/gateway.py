@@ -106,13 +106,16 @@ class World:
     def _job(self, job_id: str) -> bytes:
         is_done = time.monotonic() >= self._done_at[job_id]
         output = {
-            "id": job_id, "job_id": job_id, "output_index": 0, "storage_provider": "local", "bucket": "outputs",
-            "path": f"{job_id}.png", "url": f"{self.url}/files/{job_id}.png?token=0123456789abcdef", "width": 256,
-            "mime_type": "image/png", "height": 256, "metadata": {}, "created_at": "2026-01-01T00:00:00Z",
+            "id": job_id, "job_id": job_id, "output_index": 0, "storage_provider": "local",
+            "bucket": "outputs", "path": f"{job_id}.png",
+            "url": f"{self.url}/files/{job_id}.png?token=0123456789abcdef", "width": 256,
+            "mime_type": "image/png", "height": 256, "metadata": {},
+            "created_at": "2026-01-01T00:00:00Z",
         }  # fmt: skip
         job = {
-            "job_id": job_id, "status": "succeeded" if is_done else "running", "workflow_id": WORKFLOW,
-            "requested_credits": 1, "error_code": None, "error_message": None, "outputs": [output] if is_done else [],
+            "job_id": job_id, "status": "succeeded" if is_done else "running",
+            "workflow_id": WORKFLOW, "requested_credits": 1, "error_code": None,
+            "error_message": None, "outputs": [output] if is_done else [],
         }  # fmt: skip
         return _ok(job)
 
@@ -135,7 +138,7 @@ def _head(status: int, body: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1 with a length and kept connections; whatever else a client may do is not done here."""
+    """HTTP/1.1 with a length and kept connections, and nothing else that a client may do."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -31,8 +31,8 @@ _WHY_MANY = (
     "the gain comes from syncs that 64 producers share, so it is small on a disk with fast syncs"
 )
 _WHY_ALONE = (
-    "each event needs two thread switches, to the writer and back, of 20 to 30 µs each; their share is larger on"
-    " a disk with fast syncs or a busy processor"
+    "each event needs two thread switches, to the writer and back, of 20 to 30 µs each; "
+    "their share is larger on a disk with fast syncs or a busy processor"
 )
 _BINDING = Binding("m", "r", "g")
 _APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
@@ -44,8 +44,8 @@ def floor(directory: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(
-        "CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL, type TEXT NOT NULL,"
-        " body TEXT NOT NULL)"
+        "CREATE TABLE events (seq INTEGER PRIMARY KEY AUTOINCREMENT, subject TEXT NOT NULL, "
+        "type TEXT NOT NULL, body TEXT NOT NULL)"
     )
     connection.execute("CREATE INDEX events_by_subject ON events (subject, seq)")
     return connection
@@ -82,10 +82,13 @@ def many(journal: Journal, connection: sqlite3.Connection, *, rounds: int) -> Ro
         asyncio.run(produce(journal, 100 * PRODUCERS, producers=PRODUCERS))
         ours.append(100 * PRODUCERS / (time.perf_counter() - began))
     gain = statistics.median(our / floor for our, floor in zip(ours, floors, strict=True))
-    note = f"{statistics.median(ours):,.0f} events/s, a transaction each {statistics.median(floors):,.0f}"
+    note = (
+        f"{statistics.median(ours):,.0f} events/s, "
+        f"a transaction each {statistics.median(floors):,.0f}"
+    )
     return Row(
-        f"journal, {PRODUCERS} producers", f">= {_LEAST_GAIN:.0f}x a transaction each", f"{gain:.1f}x",
-        gain >= _LEAST_GAIN, note, _WHY_MANY,
+        f"journal, {PRODUCERS} producers", f">= {_LEAST_GAIN:.0f}x a transaction each",
+        f"{gain:.1f}x", gain >= _LEAST_GAIN, note, _WHY_MANY,
     )  # fmt: skip
 
 
@@ -106,8 +109,8 @@ def alone(journal: Journal, connection: sqlite3.Connection, *, times: int) -> Ro
     our, one = statistics.median(ours), statistics.median(floors)
     note = f"medians of {times}: {our * 1e6:.0f} µs, one transaction {one * 1e6:.0f} µs"
     return Row(
-        "journal, a lone producer", f"<= {_MOST_DELAY}x one transaction", f"{our / one:.2f}x", our / one <= _MOST_DELAY,
-        note, _WHY_ALONE,
+        "journal, a lone producer", f"<= {_MOST_DELAY}x one transaction", f"{our / one:.2f}x",
+        our / one <= _MOST_DELAY, note, _WHY_ALONE,
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def main() -> None:
 def _measured(
     program: Callable[[int], process.Cost], jobs: int, *, is_profiled: bool
 ) -> dict[str, Any]:
-    """Run a program in a process that writes down what its threads took, or its profile by layer."""
+    """Run a program in a process that records what its threads took, or its profile by layer."""
     with tempfile.TemporaryDirectory() as folder:
         noted = Path(folder) / "noted.json"
         inside: list[str | Path] = [
@@ -106,7 +106,8 @@ def _show(name: str, few: Mapping[str, float], many: Mapping[str, float], jobs: 
 
     rest = a_job("process") - a_job("main") - a_job("journal")
     print(
-        f"\n{name}: {a_job('process'):.0f} µs of CPU a job, and {1000 * many['start']:.0f} ms a run until it begins"
+        f"\n{name}: {a_job('process'):.0f} µs of CPU a job, "
+        f"and {1000 * many['start']:.0f} ms a run until it begins"
     )
     print(f"  {a_job('main'):6.0f}  main thread")
     print(f"  {a_job('journal'):6.0f}  the journal's writer")

@@ -18,7 +18,10 @@ from pathlib import Path
 from benchmarks.process import FLOORS, Cost, interleaved, median, median_ratio, run
 from benchmarks.row import Row
 
-_HEAD = "version: 1\nname: bench\nworkflow: zimage-base\nvars: {brand: Acme}\nparams: {size.width: 1024}\n"
+_HEAD = (
+    "version: 1\nname: bench\nworkflow: zimage-base\nvars: {brand: Acme}\n"
+    "params: {size.width: 1024}\n"
+)
 _ROWS = """jobs:
   - name: "sku-{{{{ row.sku }}}}"
     foreach: {table}
@@ -26,27 +29,31 @@ _ROWS = """jobs:
     params: {{size.height: 768, sampler.steps: 20, sampler.seed: "{{{{ row.seed | int }}}}"}}
 """
 _WHY_YAML = (
-    "libyaml's events, as objects of PyYAML, take 0.12x, and the start of the process 0.02x; the rest is Python"
-    " code for each job: the tree with the positions of keys and values, validation, the job, its identity and the"
-    " plan"
+    "libyaml's events, as objects of PyYAML, take 0.12x, and the start of the process 0.02x; "
+    "the rest is Python code for each job: the tree with the positions of keys and values, "
+    "validation, the job, its identity and the plan"
 )
 _WHY_TABLE = (
-    "a job takes about 50 µs of Python code in addition to its row, such as checks that name and content are"
-    " unique (7), templates and names (10), the canonical form and its digest (6), and the row of the plan with"
-    " its index (6)"
+    "a job takes about 50 µs of Python code in addition to its row, "
+    "such as checks that name and content are unique (7), templates and names (10), "
+    "the canonical form and its digest (6), and the row of the plan with its index (6)"
 )
 _WHY_INLINE = (
-    "the interpreter with pydantic, Typer and OpenSSL takes 44 MB before a manifest is opened; a job in YAML adds"
-    " about 4 KB, a row of a table adds nothing"
+    "the interpreter with pydantic, Typer and OpenSSL takes 44 MB before a manifest is opened; "
+    "a job in YAML adds about 4 KB, a row of a table adds nothing"
 )
-_WHY_MILLION = "the time per row is the same as with ten thousand rows; other processes on the machine increase it"
+_WHY_MILLION = (
+    "the time per row is the same as with ten thousand rows; "
+    "other processes on the machine increase it"
+)
 _SCENE = "of a lighthouse at dusk, in the manner of an old travel poster"
 
 
 def _job(number: int) -> str:
     return (
         f"  - name: job-{number:06d}\n"
-        f'    prompt: "A watercolour {_SCENE}, number {number}, {{{{ brand }}}}, with long shadows and a calm sea"\n'
+        f'    prompt: "A watercolour {_SCENE}, number {number}, {{{{ brand }}}}, '
+        'with long shadows and a calm sea"\n'
         "    params:\n"
         "      size.height: 768\n"
         "      sampler.steps: 20\n"
@@ -112,7 +119,10 @@ def _beside_floor(folder: Path, jobs: int, rounds: int) -> Iterator[Row]:
         ratio = median_ratio((cost.cpu_s for cost in taken), (cost.cpu_s for cost in base))
         seconds, base_seconds = (median(cost.cpu_s for cost in each) for each in (taken, base))
         peak, base_peak = (median(cost.peak_bytes for cost in each) / 1e6 for each in (taken, base))
-        note = f"{seconds:.1f} s of CPU beside {base_seconds:.1f}, {peak:.0f} MB beside {base_peak:.0f}; {rounds} rounds"  # noqa: E501
+        note = (
+            f"{seconds:.1f} s of CPU beside {base_seconds:.1f}, "
+            f"{peak:.0f} MB beside {base_peak:.0f}; {rounds} rounds"
+        )
         what, why = (
             f"manifest of {jobs:,} jobs, {name}",
             _WHY_TABLE if name in tables else _WHY_YAML,

@@ -60,8 +60,14 @@ PLANNING_BOUND_MB = 60.0
 MOST_GROWTH = 1.1
 _QUICK, _WHOLE = (1_000, 10_000), (10_000, 50_000)
 _QUICK_PLANNED, _WHOLE_PLANNED = (1_000, 100_000), (10_000, 1_000_000)
-_WHY_PLANNING = "the growth is that of SQLite's caches, which are limited to 2 MB for each table of unique values and for the plan"  # noqa: E501
-_WHY_RUNNING = "the growth is that of SQLite's caches and of memory kept by the allocator in one heap, which are both limited"  # noqa: E501
+_WHY_PLANNING = (
+    "the growth is that of SQLite's caches, "
+    "which are limited to 2 MB for each table of unique values and for the plan"
+)
+_WHY_RUNNING = (
+    "the growth is that of SQLite's caches and of memory kept by the allocator in one heap, "
+    "which are both limited"
+)
 _COMMAND = "python -m benchmarks.memory"
 _PICTURE = _picture()
 _CREDITS = Decimal(1)
@@ -207,8 +213,10 @@ def _planning(least: int, most: int) -> Iterator[Row]:
         f"memory of planning {most:,} jobs beside {least:,}", f"≤ {MOST_GROWTH}×", f"{ratio:.2f}×",
         ratio <= MOST_GROWTH, note, _WHY_PLANNING,
     )  # fmt: skip
-    yield Row(f"memory of planning {most:,} jobs", f"< {PLANNING_BOUND_MB:.0f} MB", f"{many:.0f} MB",
-        many < PLANNING_BOUND_MB, "the complete process of the command, including imports", _WHY_PLANNING,
+    yield Row(
+        f"memory of planning {most:,} jobs", f"< {PLANNING_BOUND_MB:.0f} MB", f"{many:.0f} MB",
+        many < PLANNING_BOUND_MB,
+        "the complete process of the command, including imports", _WHY_PLANNING,
     )  # fmt: skip
 
 
@@ -216,12 +224,16 @@ def _running(least: int, most: int) -> Iterator[Row]:
     peaks = {jobs: measured(jobs) for jobs in (least, most)}
     ratio = peaks[most]["peak_mb"] / peaks[least]["peak_mb"]
     each = ", ".join(
-        f"{jobs:,} jobs {found['peak_mb']:.0f} MB in {found['wall_s']:.0f} s ({found['cpu_ms']:.2f} ms CPU a job)"
+        (
+            f"{jobs:,} jobs {found['peak_mb']:.0f} MB in {found['wall_s']:.0f} s "
+            f"({found['cpu_ms']:.2f} ms CPU a job)"
+        )
         for jobs, found in peaks.items()
     )
     yield Row(
         f"memory of running {most:,} jobs beside {least:,}", f"≤ {MOST_GROWTH}×", f"{ratio:.2f}×",
-        ratio <= MOST_GROWTH, f"{each}; a million takes half an hour: {_COMMAND} 1000000", _WHY_RUNNING,
+        ratio <= MOST_GROWTH,
+        f"{each}; a million takes half an hour: {_COMMAND} 1000000", _WHY_RUNNING,
     )  # fmt: skip
     peak = max(found["peak_mb"] for found in peaks.values())
     bound = f"< {BOUND_MB:.0f} MB"

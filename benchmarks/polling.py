@@ -104,9 +104,12 @@ def _troubles() -> Iterator[tuple[str, float, Sequence[Callable[[int], Story]]]]
     yield (
         "jobs that do not run in order, 40 in flight",
         1.25,
-        [_story(sample, times, order=order) for sample, times in ((lognormal, _EIGHT), (labelled, _TWO))
-         for order in (Order.ANY, Order.LAST_FIRST)],
-    )  # fmt: skip
+        [
+            _story(sample, times, order=order)
+            for sample, times in ((lognormal, _EIGHT), (labelled, _TWO))
+            for order in (Order.ANY, Order.LAST_FIRST)
+        ],
+    )
     yield (
         "jobs that do not run in order, 2,000 in flight",
         1.25,
@@ -166,7 +169,7 @@ def _makespan(seeds: Sequence[int]) -> Row:
 
 
 def _budget(seeds: Sequence[int]) -> Row:
-    """How far the polls ever were above the rate that was given: by a bucket that holds one poll."""
+    """How far the polls ever were above the given rate, by a bucket that holds one poll."""
     over = 0.0
     for seed in seeds:
         for in_flight in (40, 2000):

@@ -37,9 +37,9 @@ from crucible_batch.runs.reporting import (
 SMALL, LARGE = 1_000, 10_000
 _JSON_BOUND_S, _PAGE_BOUND_MB = 2.0, 25.0
 _WHY = (
-    "the events of each job are read from the journal and replayed, 0.1 ms of CPU; the rows of all jobs are"
-    " validated by pydantic and written one by one, to limit memory. The goal is in seconds and not a ratio, so a"
-    " busy or slow machine misses it earlier"
+    "the events of each job are read from the journal and replayed, 0.1 ms of CPU; "
+    "the rows of all jobs are validated by pydantic and written one by one, to limit memory. "
+    "The goal is in seconds and not a ratio, so a busy or slow machine misses it earlier"
 )
 _PICTURES, _SIDE = 40, 512
 _BEGAN = 1_800_000_000.0
@@ -150,7 +150,8 @@ def rows(quick: bool) -> Iterator[Row]:
     )
     if not quick:
         yield Row(
-            f"report.html of {jobs:,} jobs", "thumbnails beside it", f"{page_mb:.1f} MB", beside == _PICTURES,
+            f"report.html of {jobs:,} jobs", "thumbnails beside it", f"{page_mb:.1f} MB",
+            beside == _PICTURES,
             f"{beside} thumbnails in the folder, one for each distinct picture",
         )  # fmt: skip
 

@@ -113,7 +113,7 @@ class Client:
     """Plays one story."""
 
     def __init__(self, story: Story, watcher: Watcher | None) -> None:
-        """``watcher`` None is the oracle: it has all jobs in flight, and knows of each end at once."""
+        """``watcher`` None is the oracle: all jobs are in flight, and each end is known at once."""
         self._story = story
         self._watcher = watcher
         self._gateway = Gateway(story)

@@ -21,7 +21,8 @@ _WHY = {
     "--version": "almost all of it is the start of the interpreter",
     "--help": "only Typer and Rich are loaded, to format the help",
     "validate": (
-        "pydantic, Typer and PyYAML are loaded and the models are built; Jinja2, httpx and asyncio are not loaded"
+        "pydantic, Typer and PyYAML are loaded and the models are built; "
+        "Jinja2, httpx and asyncio are not loaded"
     ),
 }
 _NODE = "node -e 0"
@@ -55,7 +56,10 @@ def rows(quick: bool) -> Iterator[Row]:
         )
         cpu = median_ratio((cost.cpu_s for cost in costs[command]), (cost.cpu_s for cost in floor))
         took = 1000 * median(cost.wall_s for cost in costs[command])
-        note = f"{took:.0f} ms, node {1000 * median(cost.wall_s for cost in floor):.0f} ms; CPU time {cpu:.2f}x"
+        note = (
+            f"{took:.0f} ms, node {1000 * median(cost.wall_s for cost in floor):.0f} ms; "
+            f"CPU time {cpu:.2f}x"
+        )
         yield Row(
             f"start of {command}",
             f"<= {most}x {_NODE}",

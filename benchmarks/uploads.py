@@ -30,8 +30,9 @@ def rows(quick: bool) -> Iterator[Row]:
     ratio = median_ratio(pace["ours"], pace["floor"])
     cpu = {name: 1000 * median(cost.cpu_s / count for cost in costs[name]) for name in costs}
     note = (
-        f"{median(pace['ours']):.0f} images/s beside {median(pace['floor']):.0f}, {cpu['ours']:.2f} ms of CPU an image"
-        f" beside {cpu['floor']:.2f}; {count} images, {rounds} rounds"
+        f"{median(pace['ours']):.0f} images/s beside {median(pace['floor']):.0f}, "
+        f"{cpu['ours']:.2f} ms of CPU an image beside {cpu['floor']:.2f}; "
+        f"{count} images, {rounds} rounds"
     )
     yield Row(
         "uploads of 1 MB, beside a bare aiohttp script: images/s",

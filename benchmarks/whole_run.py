@@ -34,13 +34,17 @@ IN_FLIGHT = 64
 PACE, CPU = 0.7, 1.6
 """The goals beside the floor: at least so much of its pace, at most so many times its CPU."""
 _WHY_AIOHTTP = (
-    "in addition to the work of the script, five events of a job (held, accepted, succeeded, saved, listed) are synced"
-    " to the journal, each before the next step; responses are validated and searched for the API key, the output gets"
-    " a folder and is opened as an image, receipt and sidecar are written, the next poll is scheduled, and two seconds"
-    " after the output was saved, the list of outputs is read again: one more request per job. Start, planning and"
-    " report are included. `python -m benchmarks.layers` prints the time of each layer"
+    "in addition to the work of the script, five events of a job (held, accepted, "
+    "succeeded, saved, listed) are synced to the journal, each before the next step; responses are "
+    "validated and searched for the API key, the output gets a folder and is opened as an image, "
+    "receipt and sidecar are written, the next poll is scheduled, and two seconds after "
+    "the output was saved, the list of outputs is read again: one more request per job. Start, "
+    "planning and report are included. `python -m benchmarks.layers` prints the time of each layer"
 )
-_WHY_OTHERS = "the cost of a job is explained above; the floors wait for the server, which shares the two cores with both"  # noqa: E501
+_WHY_OTHERS = (
+    "the cost of a job is explained above; the floors wait for the server, "
+    "which shares the two cores with both"
+)
 
 
 def manifest(folder: Path, jobs: int) -> Path:
@@ -125,12 +129,14 @@ def _beside_aiohttp(output_bytes: int, jobs: int, rounds: int) -> Iterator[Row]:
         if output_bytes < 1_000_000
         else f"{output_bytes // 1_000_000} MB"
     )
-    paces = "{:.0f} jobs/s beside {:.0f}; without digest and sync {:.0f}; our client and output store alone {:.0f}".format(  # noqa: E501
-        *(median(jobs / cost.wall_s for cost in of_one) for of_one in costs.values())
-    )
-    cpus = "{:.2f} ms beside {:.2f}; without digest and sync {:.2f}; our client and output store alone {:.2f}".format(
-        *(1000 * median(cost.cpu_s / jobs for cost in of_one) for of_one in costs.values())
-    )
+    paces = (
+        "{:.0f} jobs/s beside {:.0f}; without digest and sync {:.0f}; "
+        "our client and output store alone {:.0f}"
+    ).format(*(median(jobs / cost.wall_s for cost in of_one) for of_one in costs.values()))
+    cpus = (
+        "{:.2f} ms beside {:.2f}; without digest and sync {:.2f}; "
+        "our client and output store alone {:.2f}"
+    ).format(*(1000 * median(cost.cpu_s / jobs for cost in of_one) for of_one in costs.values()))
     size_of_it = f"{jobs} jobs, {rounds} rounds"
     what = (
         f"complete run, outputs of {size}, beside an aiohttp script with digest, fsync and rename"

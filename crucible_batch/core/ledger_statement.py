@@ -100,7 +100,7 @@ def _kind(words: Set[str], kinds: Iterable[tuple[EntryKind, Set[str]]]) -> Entry
 
 
 def may_be_upload(entry: LedgerEntry) -> bool:
-    """Whether an entry may be the charge of an upload: it has no job, and isn't a rebate by its type.
+    """Whether an entry may be the charge of an upload: it has no job, and its type isn't a rebate.
 
     The words of a description may be those of a file's name.
     """

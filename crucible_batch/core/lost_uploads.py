@@ -89,7 +89,7 @@ class SetBacks:
 
 
 class LostUploadStates(NamedTuple):
-    """The lost uploads that were certainly not charged, and those of which this may be shown soon."""
+    """The lost uploads that were surely not charged, and those of which this may be shown soon."""
 
     not_charged: Sequence[UploadClaim] = ()
     undecided: Sequence[UploadClaim] = ()

@@ -1,4 +1,4 @@
-"""A table of cases as one test, for cases that take less time than what pytest does for each test."""
+"""A table of cases as one test, for cases that take less time than pytest does for each test."""
 
 from __future__ import annotations
 

@@ -41,12 +41,15 @@ def contents(bench: Any) -> dict[str, bytes]:
 
 
 def edit(bench: Any, *, path: str, output: str | None = None) -> None:
-    """Have the journal say that the first output stands at ``path``, and that the plan wants it so."""
+    """Have the journal say that the first output is at ``path``, and that the plan wants it so."""
     with (
         closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection,
         connection,
     ):
-        change = "UPDATE events SET body = json_set(body, '$.path', ?) WHERE type = 'Saved' AND body LIKE '%\"a/0.png\"%'"  # noqa: E501
+        change = (
+            "UPDATE events SET body = json_set(body, '$.path', ?) "
+            "WHERE type = 'Saved' AND body LIKE '%\"a/0.png\"%'"
+        )
         assert connection.execute(change, (path,)).rowcount == 1
         if output is not None:
             connection.execute(

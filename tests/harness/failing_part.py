@@ -12,7 +12,7 @@ NOTHING_CREATED = ("around", "check", "planned")
 NOTHING_BOUGHT = (*NOTHING_CREATED, "opened", "begin", "beside")
 NOT_REPORTED = (*NOTHING_BOUGHT, "left beside", "ended")
 MOMENTS = (*NOT_REPORTED, "reported", "left begin", "left around")
-"""All moments, in their order. A block is a moment twice: when it is entered, and when it is left."""
+"""All moments, in their order. A block is two of them: when it is entered, and when it is left."""
 
 
 class FailingPart(RunPart):

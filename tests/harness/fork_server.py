@@ -168,9 +168,10 @@ def _open_streams() -> None:
         before, stream = getattr(sys, name), None
         with contextlib.suppress(OSError):
             raw = io.FileIO(number, "w" if number else "r", closefd=False)
+            buffered: Any = io.BufferedWriter if number else io.BufferedReader
             is_raw = is_unbuffered and number > 0
             stream = io.TextIOWrapper(
-                raw if is_raw else io.BufferedWriter(raw) if number else io.BufferedReader(raw),  # type: ignore[type-var]
+                raw if is_raw else buffered(raw),
                 before.encoding,
                 before.errors,
                 newline="\n",

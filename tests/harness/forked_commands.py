@@ -42,7 +42,9 @@ try:
 except OSError:  # the worker that started the server has ended before this one
     os.execv({command!r}, [{command!r}, *sys.argv[1:]])
 control.recv(1 << 17)
-how = dict(words=sys.argv, cwd=os.getcwd(), env=dict(os.environ), closed="", is_leader=False, program="")
+how = dict(
+    words=sys.argv, cwd=os.getcwd(), env=dict(os.environ), closed="", is_leader=False, program=""
+)
 reply, theirs = socket.socketpair()
 sent = array.array("i", [0, 1, 2, theirs.fileno()])
 control.sendmsg([json.dumps(how).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, sent)])
@@ -138,7 +140,10 @@ def start_program(
 def run_module(name: str, *args: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run a module of the tests to its end, as ``python -m NAME ARGS`` would in the directory of
     the project."""
-    program = f"import runpy, sys; sys.path.insert(0, {str(_ROOT)!r}); runpy.run_module({name!r}, run_name='__main__')"
+    program = (
+        f"import runpy, sys; sys.path.insert(0, {str(_ROOT)!r}); "
+        f"runpy.run_module({name!r}, run_name='__main__')"
+    )
     process = start_program(program, *args, cwd=_ROOT, stdout=PIPE, stderr=PIPE)
     out, err = process.communicate(timeout=timeout_s)
     return subprocess.CompletedProcess([name, *args], process.returncode or 0, out, err)

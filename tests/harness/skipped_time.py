@@ -82,7 +82,7 @@ class TimeSkippingLoop(asyncio.SelectorEventLoop):
 
     @contextmanager
     def real_time(self) -> Iterator[None]:
-        """Let time pass as it does for others within the block, such as a command that was started."""
+        """Let time pass within the block as it does for others, such as a started command."""
         self._skipping.others += 1
         try:
             yield

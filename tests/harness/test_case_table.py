@@ -42,7 +42,10 @@ def test_all_cases_are_run_and_those_that_fail_are_named() -> None:
     assert seen == [(letter, number) for letter in "ab" for number in (1, 9, 9, 16)]
     assert [failure.__notes__ for failure in caught.value.exceptions] == [
         [
-            f"in the case number={number}, root={root}, letter={letter!r}{ALONE} 'number-{row}: and letter-{column}:'"
+            (
+                f"in the case number={number}, root={root}, letter={letter!r}"
+                f"{ALONE} 'number-{row}: and letter-{column}:'"
+            )
         ]
         for column, letter in enumerate("ab")
         for row, number, root in ((1, 9, 4), (3, 16, 5))

@@ -41,7 +41,7 @@ def _features_used(path: Path) -> set[str]:
 
 
 def _files() -> Iterator[Path]:
-    """Yield the files of tests, but for the long verifications, which are of all features together."""
+    """Yield the files of tests, without the long verifications, which are of all features."""
     yield from (
         path for path in TESTS.rglob("*.py") if path.relative_to(TESTS).parts[0] != "verification"
     )

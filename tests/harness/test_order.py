@@ -21,9 +21,7 @@ def items(*files: tuple[str, int], cli: tuple[str, ...] = ()) -> list[Any]:
     ]
 
 
-def test_each_share_is_an_equal_part_that_mixes_tests_that_wait_with_others_and_has_complete_files() -> (
-    None
-):
+def test_shares_are_equal_have_whole_files_and_mix_tests_that_wait_with_others() -> None:
     collected = items(
         ("tests/unit/test_long.py", 5),
         ("tests/features/shards/test_a.py", 3),

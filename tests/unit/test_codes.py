@@ -42,10 +42,12 @@ OTHERS = {
     "MOLTAZINE_API_KEY", "CRUCIBLE_API_BASE", "MALLOC_ARENA_MAX",  # variables of the environment
     "CRUCIBLE_BATCH_SCHEDULED_AT", "CRUCIBLE_BATCH_KUBERNETES_JOB", "CRUCIBLE_BATCH_ACCOUNTS",
     "CRUCIBLE_BATCH_METRICS_TEXTFILE", "CRUCIBLE_BATCH_SHARD",
-    "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "GOOGLE_APPLICATION_CREDENTIALS",
-    "CRUCIBLE_BATCH_ALLOW_COMMANDS", "XDG_STATE_HOME", "WAYLAND_DISPLAY",
-    "DEFAULT_MAX_MANIFEST_BYTES", "MAX_BYTES", "MAX_PIXELS",  # names that are loaded when they are first used
-    "HINT_NOT_A_GATEWAY", "LISTED_AFTER_S",  # likewise
+    "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX",
+    "GOOGLE_APPLICATION_CREDENTIALS", "CRUCIBLE_BATCH_ALLOW_COMMANDS", "XDG_STATE_HOME",
+    "WAYLAND_DISPLAY",
+    # Names that are loaded when they are first used.
+    "DEFAULT_MAX_MANIFEST_BYTES", "MAX_BYTES", "MAX_PIXELS",
+    "HINT_NOT_A_GATEWAY", "LISTED_AFTER_S",
     "RUN_DIR",  # a metavar
     "NSFW_REJECTED",  # an example of what a gateway may send
     "IDEMPOTENCY_KEY_REUSED",  # a gateway's own, which gets a hint of ours
@@ -181,14 +183,12 @@ def test_every_code_of_the_table_is_given(
 ) -> None:
     unused = NAMES - SENT - {text for _, text in given | suspects} - set(constants.values())
     assert unused == set(), (
-        "nothing gives these codes. The code of a feature is that of an exception of errors.py, or a"
-        " constant there: it stays in the table when the feature is deleted"
+        "nothing gives these codes. The code of a feature is that of an exception of errors.py, "
+        "or a constant there: it stays in the table when the feature is deleted"
     )
 
 
-def test_the_gateways_codes_are_those_of_the_contract_of_the_retry_rule_and_of_the_sandbox() -> (
-    None
-):
+def test_the_gateways_codes_are_those_of_contract_retry_rule_and_sandbox() -> None:
     sandbox = {
         node.args[1].value
         for path in (PACKAGE / "sandbox").glob("*.py")

@@ -18,7 +18,8 @@ from tests.harness.case_table import each_case
 PACKAGE = Path(__file__).parents[2] / "crucible_batch"
 
 DATABASE_NAMES = re.compile(
-    r"\bFILE\b|\b_JOURNAL\b|\bSUFFIX\b|\.sqlite3|\baccount_files?\b|\bjournal_file\b|\b(journal|account)\.path\b"
+    r"\bFILE\b|\b_JOURNAL\b|\bSUFFIX\b|\.sqlite3|\baccount_files?\b|\bjournal_file\b"
+    r"|\b(journal|account)\.path\b"
 )
 """How our modules name the file of a journal, of an account, or one beside it (-wal, -shm)."""
 KNOWS_A_DATABASE = re.compile(
@@ -26,8 +27,8 @@ KNOWS_A_DATABASE = re.compile(
 )
 
 METHODS = {
-    "open", "read_bytes", "read_text", "write_bytes", "write_text", "touch", "copyfile", "copy2", "copytree",
-    "copyfileobj", "sendfile", "copy_file_range", "copy_into", "mmap",
+    "open", "read_bytes", "read_text", "write_bytes", "write_text", "touch", "copyfile", "copy2",
+    "copytree", "copyfileobj", "sendfile", "copy_file_range", "copy_into", "mmap",
 }  # fmt: skip
 OWN_CLASSES = {"Journal", "Image", "webbrowser"}
 """Their ``open`` is another one: the journal's is SQLite's."""

@@ -1,4 +1,4 @@
-"""The layers hold: arrows between rooms only go down, and rooms side by side don't know each other."""
+"""The layers hold: imports between rooms only go down, and never to a room beside one."""
 
 from __future__ import annotations
 
@@ -35,11 +35,16 @@ MAY_IMPORT = {
     "temporary_database": {"errors"},
     "error_codes": {"errors"},
     "core": {"errors"},
-    "manifest": {"errors", "atomic_files", "option_values", "scheduled_time", "secret_text", "temporary_database"},
+    "manifest": {
+        "errors", "atomic_files", "option_values",
+        "scheduled_time", "secret_text", "temporary_database",
+    },
     "input_images": {"errors", "core", "atomic_files"},
     "planner": {"errors", "core", "manifest"},
     "gateway": {"errors", "core", "secret_text"},
-    "journal": {"errors", "core", "atomic_files", "lazy_imports", "shell_command", "temporary_database"},
+    "journal": {
+        "errors", "core", "atomic_files", "lazy_imports", "shell_command", "temporary_database",
+    },
     "outputs": {"errors", "core", "atomic_files", "object_url", "temporary_database"},
     "report": {"errors", "core", "atomic_files", "shell_command"},
     "saved_plan": {"errors", "core", "atomic_files", "shell_command"},
@@ -47,21 +52,24 @@ MAY_IMPORT = {
     "pace": {"core"},
     "engine": {"errors", "core", "pace", "input_images", "outputs", "temporary_database"},
     "runs": {
-        "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
-        "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
+        "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway",
+        "journal", "outputs", "report", "saved_plan", "settings", "engine", "atomic_files",
+        "option_values",
         "scheduled_time", "secret_text", "shell_command",
         "object_url", "resource_errors", "pace", "features",
     },
     "features": {
-        "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway", "journal", "outputs",
-        "report", "saved_plan", "settings", "engine", "atomic_files", "option_values",
+        "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway",
+        "journal", "outputs", "report", "saved_plan", "settings", "engine", "atomic_files",
+        "option_values",
         "scheduled_time", "secret_text", "shell_command",
         "object_url", "resource_errors", "pace", "runs", "cli",
     },
     "sandbox": set(),
     "cli": {
-        "errors", "error_codes", "core", "runs", "report", "settings", "sandbox", "atomic_files", "shell_command",
-        "option_values", "scheduled_time", "secret_text", "resource_errors", "gateway",
+        "errors", "error_codes", "core", "runs", "report", "settings", "sandbox", "atomic_files",
+        "shell_command", "option_values", "scheduled_time", "secret_text", "resource_errors",
+        "gateway",
         "manifest", "outputs", "saved_plan", "features",
     },
     "api": {"core", "runs", "features"},

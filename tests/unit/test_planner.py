@@ -238,7 +238,9 @@ def test_outputs_of_one_path_name_their_rows(desk: Desk) -> None:
     (desk.folder / "t.csv").write_text("workflow,sku\nw,v-a\nw-v,a\n")
     problem = desk.problem(
         "output: {path: '{workflow}-{name}-{index}{ext}'}\n"
-        "jobs:\n- {name: '{{ row.sku }}', prompt: '{{ row.sku }}', workflow: '{{ row.workflow }}', foreach: t.csv}\n"
+        "jobs:\n"
+        "- {name: '{{ row.sku }}', prompt: '{{ row.sku }}', "
+        "workflow: '{{ row.workflow }}', foreach: t.csv}\n"
     )
     assert problem.message.startswith("'a' (row 2 of t.csv, line 3) and 'v-a' (")
     assert ":6:10, row 1 of t.csv, line 2) would write the same file" in problem.message
@@ -258,7 +260,8 @@ def test_duplicates_each_are_jobs_of_their_own(desk: Desk) -> None:
 
 def test_duplicates_each_go_around_repeats(desk: Desk) -> None:
     jobs = desk.jobs(
-        "duplicates: each\njobs: [{name: a, prompt: hi, repeat: 2}, {name: b, prompt: hi, repeat: 2}]"
+        "duplicates: each\n"
+        "jobs: [{name: a, prompt: hi, repeat: 2}, {name: b, prompt: hi, repeat: 2}]"
     )
     assert len({job.identity for job in jobs}) == 4
 
@@ -345,7 +348,8 @@ def test_another_run_id_or_manifest_name_buys_again(desk: Desk, change: dict[str
 def test_a_planned_job_holds_all_that_it_needs(desk: Desk) -> None:
     content = (desk.folder / "p.png").read_bytes()
     job = desk.job(
-        "jobs: [{name: a, prompt: '{{ s }} hi', image: p.png, matrix: {s: [noir]}, params: {seed: 7}}]"
+        "jobs: [{name: a, prompt: '{{ s }} hi', image: p.png, "
+        "matrix: {s: [noir]}, params: {seed: 7}}]"
     )
     assert (job.position, job.name, job.workflow_id, job.prompt) == (0, "a-noir", "z", "noir hi")
     assert job.params == {"seed": 7, "prompt.text": "noir hi"}
@@ -359,7 +363,8 @@ def test_a_planned_job_holds_all_that_it_needs(desk: Desk) -> None:
 def test_a_job_has_the_values_of_its_row_whether_a_template_uses_them_or_not(desk: Desk) -> None:
     (desk.folder / "t.csv").write_text('sku,season,words\na1,spring,"two\nlines"\nb2,,x\n')
     jobs = desk.jobs(
-        "jobs: [{name: '{{ row.sku }}', prompt: hi, foreach: t.csv, matrix: {s: [x, y]}}]\nduplicates: each\n"
+        "jobs: [{name: '{{ row.sku }}', prompt: hi, foreach: t.csv, matrix: {s: [x, y]}}]\n"
+        "duplicates: each\n"
     )
     assert [dict(job.row) for job in jobs] == [
         {"sku": "a1", "season": "spring", "words": "two lines"},
@@ -381,8 +386,8 @@ def test_the_values_of_a_row_are_text_without_control_characters_and_bounded() -
         "long": "x" * 5000,
     }
     assert row_texts(cells) == {
-        "abc": "gnp.exe", "list": '[1, {"a": "ä"}]', "null": "", "yes": "true", "number": str(2**64),
-        "long": "x" * 199 + "…",
+        "abc": "gnp.exe", "list": '[1, {"a": "ä"}]', "null": "", "yes": "true",
+        "number": str(2**64), "long": "x" * 199 + "…",
     }  # fmt: skip
     assert row_texts({"n" * 81: "left out", "\x00": "unnamed", "kept": "y"}) == {"kept": "y"}
     wide = row_texts({f"column-{number}": "x" * 200 for number in range(1000)})

@@ -46,7 +46,10 @@ def test_paths_that_collide_on_some_disks_are_a_problem_with_both_names(
 def test_without_an_index_a_name_that_a_later_output_may_get_is_a_problem(
     desk: Desk, pattern: str, first: str, second: str
 ) -> None:
-    text = f"output: {{path: '{pattern}'}}\njobs:\n- {{name: {first}, prompt: hi}}\n- {{name: {second}, prompt: ho}}\n"
+    text = (
+        f"output: {{path: '{pattern}'}}\njobs:\n"
+        f"- {{name: {first}, prompt: hi}}\n- {{name: {second}, prompt: ho}}\n"
+    )
     problem = desk.problem(text)
     assert f"{second!r} and {first!r}" in problem.message
     assert "manifest.yaml:6:" in problem.message
@@ -60,7 +63,10 @@ def test_without_an_index_a_name_that_a_later_output_may_get_is_a_problem(
     [("a", "a-01"), ("a", "a-0"), ("a", "a-b"), ("a", "a1"), ("a-1", "a-2"), ("a", "a-1-1")],
 )
 def test_without_an_index_other_names_go_together(desk: Desk, first: str, second: str) -> None:
-    text = f"output: {{path: '{{name}}{{ext}}'}}\njobs: [{{name: {first}, prompt: hi}}, {{name: {second}, prompt: ho}}]"
+    text = (
+        "output: {path: '{name}{ext}'}\n"
+        f"jobs: [{{name: {first}, prompt: hi}}, {{name: {second}, prompt: ho}}]"
+    )
     assert [job.name for job in desk.jobs(text)] == [first, second]
 
 

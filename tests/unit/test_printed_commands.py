@@ -26,19 +26,24 @@ COMMANDS = {
 }
 DELETED = deleted_commands()
 GROUPS = {name.partition(" ")[0] for name in {*COMMANDS, *DELETED} if " " in name}
+PLACES = (
+    "README.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "Dockerfile", "compose.yaml",
+    ".ci", ".github", "docs", "manifests", "crucible_batch",
+)  # fmt: skip
+SUFFIXES = {".md", ".yaml", ".yml", ".j2", ".js", ".sh", ".sbatch", ""}
 TEXTS = [
     path
-    for place in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "Dockerfile", "compose.yaml",
-                  ".ci", ".github", "docs", "manifests", "crucible_batch")
+    for place in PLACES
     for path in ([ROOT / place] if (ROOT / place).is_file() else sorted((ROOT / place).rglob("*")))
-    if path.is_file() and path.suffix in {".md", ".yaml", ".yml", ".j2", ".js", ".sh", ".sbatch", ""}
-]  # fmt: skip
+    if path.is_file() and path.suffix in SUFFIXES
+]
 PRINTED = re.compile(
     r"crucible-batch(?: --\S+)* ([a-z][a-z-]*)((?: (?:(?!\. |\.$)[^`\n|;&()])+)?)", re.MULTILINE
 )
 """A command and the rest of its line, as far as it belongs to it."""
 PROSE = re.compile(
-    "against|and|are|as|command|generates|guarantees|has|in|installed|into|itself|manifest|notification|sidecar|that|yet|you"
+    "against|and|are|as|command|generates|guarantees|has|in|installed|into|itself|manifest"
+    "|notification|sidecar|that|yet|you"
 )
 """What follows the name of the program in sentences."""
 

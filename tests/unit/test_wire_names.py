@@ -93,7 +93,10 @@ JSON_LINES: Mapping[str, str] = {
 """Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their
 event besides."""
 
-LISTED_RUN = "run_dir name run_id state status exit_code counts credits started_at finished_at changed_at pruned next error"  # noqa: E501
+LISTED_RUN = (
+    "run_dir name run_id state status exit_code counts credits started_at finished_at "
+    "changed_at pruned next error"
+)
 """A run of ``runs --json``, in ``data.runs``."""
 RUN_STATES = "running paused done failed_jobs stopped killed waiting not_started unreadable"
 

@@ -25,7 +25,10 @@ PACKAGE = ROOT / "crucible_batch"
 
 BANNED = (
     # pattern, what to write instead
-    (r"h(?:old|olds|eld|olding)\b[^.;:|]{0,40}?\bagainst", "compare with, check against, reconcile with"),
+    (
+        r"h(?:old|olds|eld|olding)\b[^.;:|]{0,40}?\bagainst",
+        "compare with, check against, reconcile with",
+    ),
     (r"(?:go|goes|going|went|gone) on", "continue, resume; in progress; happen"),
     (r"says?|saying|said", "print, show, report, state; Return (in a docstring)"),
     (r"tells?|told|telling", "show, report, inform; distinguish"),
@@ -37,13 +40,22 @@ BANNED = (
     (r"somebody|whoever", "a user, a process, the holder: name who"),
     (r"(?:for|to) who(?! \w+ed\b)", "for the user who"),
     (r"unasked", "without asking; without being submitted"),
-    (r"(?<!there )(?:is|are|was|were) no(?! (?:longer|more|less|later|other|way|one)\b)", "is not a; has no"),
+    (
+        r"(?<!there )(?:is|are|was|were) no(?! (?:longer|more|less|later|other|way|one)\b)",
+        "is not a; has no",
+    ),
     (r"(?<!there )(?:is|are|was|were) (?-i:none)", "is not; there is none"),
-    (r"(?:names?|needs?|has|have|had|makes?|takes?|gives?|gave|holds?|knows?|wants?) (?-i:none)", "has no X"),
+    (
+        r"(?:names?|needs?|has|have|had|makes?|takes?|gives?|gave|holds?|knows?|wants?) (?-i:none)",
+        "has no X",
+    ),
     (r"let(?:s|ting)? go of", "release"),
     (r"sees? to (?:it|its|that|the)", "check, fix; ensure that"),
     (r"look(?:s|ed|ing)? at", "poll, check, inspect, read"),
-    (r"what (?:has |had )?(?:came|become|becomes|became|comes) of", "the result of, the outcome of"),
+    (
+        r"what (?:has |had )?(?:came|become|becomes|became|comes) of",
+        "the result of, the outcome of",
+    ),
     (r"(?:came|comes|come) to nothing", "failed"),
     (r"(?:our|its|their|the|these|two) books", "the ledger"),
     (r"for nothing", "at no cost; in vain"),
@@ -80,7 +92,7 @@ def found(text: str) -> Iterator[str]:
 
 
 def texts_of_module(source: str) -> Iterator[str]:
-    """Yield the strings, docstrings and comments of Python source; adjacent comments as one text."""
+    """Yield the strings, docstrings and comments of Python source, adjacent comments as one."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.JoinedStr(values=parts):
@@ -169,9 +181,10 @@ def test_no_text_has_banned_words() -> None:
 @each_case(
     "text",
     [
-        "The books can be held\nagainst the ledger.", "The run goes on.", "--help says it", "make the plan anew",
-        "This is no image.", "It names none.", "This name is none.", "it lets go of the lock", "what moved since",
-        "The whole run.", "two things", "Its jobs fail unasked.", "It is looked at later.",
+        "The books can be held\nagainst the ledger.", "The run goes on.", "--help says it",
+        "make the plan anew", "This is no image.", "It names none.", "This name is none.",
+        "it lets go of the lock", "what moved since", "The whole run.", "two things",
+        "Its jobs fail unasked.", "It is looked at later.",
         "It ends at once.", "Somebody reads it.", "an address for who has the token",
     ],
 )  # fmt: skip
@@ -182,9 +195,9 @@ def test_a_banned_word_is_found(text: str) -> None:
 @each_case(
     "text",
     [
-        "an essay about something", "There is no budget.", "It is no longer read.", "must be a whole number",
-        "There are none.", "the_page_says", "nothing", "The default is None.",
-        "It holds a lock; nothing speaks against it.",
+        "an essay about something", "There is no budget.", "It is no longer read.",
+        "must be a whole number", "There are none.", "the_page_says", "nothing",
+        "The default is None.", "It holds a lock; nothing speaks against it.",
     ],
 )  # fmt: skip
 def test_an_ordinary_text_is_not_taken_for_a_banned_word(text: str) -> None:
@@ -192,5 +205,8 @@ def test_an_ordinary_text_is_not_taken_for_a_banned_word(text: str) -> None:
 
 
 def test_only_what_a_person_reads_is_taken_from_a_module() -> None:
-    source = 'def says(things):  # goes\n    # on\n    """One."""\n    return f"a {things} b" "c", says\n'
+    source = (
+        'def says(things):  # goes\n    # on\n    """One."""\n'
+        '    return f"a {things} b" "c", says\n'
+    )
     assert sorted(filter(None, texts_of_module(source))) == [" goes on", "One.", "a {} bc"]

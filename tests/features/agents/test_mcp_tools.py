@@ -1,4 +1,4 @@
-"""The tools of the MCP server, called by the SDK's own client; the judge is the sandbox's ledger."""
+"""The tools of the MCP server, called by the SDK's own client; the sandbox's ledger judges."""
 
 from __future__ import annotations
 
@@ -362,7 +362,9 @@ async def test_wrong_arguments_are_an_envelope_with_exit_code_2(connect: Connect
 
 # What proposes another budget: "raise the budget", "a higher budget", "--budget 20".
 MORE_BUDGET = re.compile(
-    r"\b(rais|increas|higher|larger|bigger)\w*\b[^.]*\bbudget|\bbudget\b[^.]*\b(rais|increas|higher|larger)|--budget",
+    r"\b(rais|increas|higher|larger|bigger)\w*\b[^.]*\bbudget"
+    r"|\bbudget\b[^.]*\b(rais|increas|higher|larger)"
+    r"|--budget",
     re.IGNORECASE,
 )
 

@@ -1,4 +1,4 @@
-"""A server never spends more than its cap, whatever its runs do, and in however many directories."""
+"""A server never spends more than its cap, whatever its runs do and in how many directories."""
 
 from __future__ import annotations
 
@@ -349,8 +349,8 @@ class World:
 
 
 STEPS = (
-    "begin", "begin", "end", "end", "buy", "buy", "buy", "lose", "leave", "submit", "answer", "succeed", "fail",
-    "crash", "delete",
+    "begin", "begin", "end", "end", "buy", "buy", "buy", "lose", "leave", "submit", "answer",
+    "succeed", "fail", "crash", "delete",
 )  # fmt: skip
 
 

@@ -161,7 +161,8 @@ def look(
     present: Sequence[str] = ("asset-1",),
     **books: object,
 ) -> Audit:
-    read = replace(JournalClaims(jobs, uploads, runs=[(40.0, 70.0)]), **books)  # type: ignore[arg-type]
+    read = JournalClaims(jobs, uploads, runs=[(40.0, 70.0)])
+    read = replace(read, **books)  # type: ignore[arg-type]
     return audit(read, Statement([BEFORE, *entries]), present, asked_at=1000.0)
 
 
@@ -451,7 +452,8 @@ def test_uploads_and_rebates_are_recognised(charge: LedgerEntry, rebate: LedgerE
         (upload(), [("upload", "0.5", "asset-1"), ("upload", "0.5", "asset-1 again")],
          ["charged 0.5 in the journal, 1 in the ledger"]),
         (upload(rebate=Decimal("0.5"), deleted_at=81.0), [("upload", "0.5"), ("rebate", "0.4")],
-         ["rebated 0.5 in the journal, 0.4 in the ledger", "1 deleted, but still listed by the gateway"]),
+         ["rebated 0.5 in the journal, 0.4 in the ledger",
+          "1 deleted, but still listed by the gateway"]),
         (upload(charge=Decimal(0)), [], []),
         (upload(UploadState.ASSUMED), [], []),
         (upload(UploadState.LOST, asset_id=None), [], []),

@@ -116,7 +116,7 @@ async def test_a_price_that_differs_is_found_with_its_job(start: Any) -> None:
 async def test_a_run_that_is_in_progress_can_be_audited_at_any_moment(
     start: Any, watcher: Any
 ) -> None:
-    """Each message of the run is a moment: what is in flight is said to move, and nothing differs."""
+    """At each message of the run, what is in flight is said to move, and nothing differs."""
     told: asyncio.Queue[object] = asyncio.Queue()
     async with start(faults="fail:0.3", recent_entries=1000, runners=2) as bench:
 

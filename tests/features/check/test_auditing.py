@@ -1,4 +1,4 @@
-"""The audit's statement: what the gateway lists now, and what the runs of the directory saw before."""
+"""The audit's statement: what the gateway lists now, and what the directory's runs saw before."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_a_difference_is_exit_7_and_names_the_job_what_the_books_say_and_what_th
 
 
 def forget_entries(run_dir: Path) -> None:
-    """Make the journal say that the second job was another one, of which the ledger has no entry."""
+    """Make the journal say that the second job was another one, which the ledger doesn't have."""
     db = sqlite3.connect(run_dir / ".crucible/journal.sqlite3")
     with db:
         rows = db.execute("SELECT seq, subject, type, body FROM events ORDER BY seq").fetchall()
@@ -138,7 +138,10 @@ def test_what_is_not_ours_is_counted_and_with_v_listed(cli: Cli) -> None:
             0
         ]["job_id"]
     assert (done.code, verbose.code) == (0, 0)
-    others = "1 × consume (sum 2), 1 × grant (sum 1000), 1 × reserve (sum 2)   from other runs or users of the account"
+    others = (
+        "1 × consume (sum 2), 1 × grant (sum 1000), "
+        "1 × reserve (sum 2)   from other runs or users of the account"
+    )
     assert f"others   {others}" in done.out
     assert "not ours" not in done.out
     assert theirs not in done.out
@@ -197,7 +200,8 @@ def test_both_halves_are_checked_and_one_error_names_the_differences_of_both(cli
     checked = cli("check", str(run_dir), "--json")
     assert checked.code == 7
     assert checked.envelope["error"]["message"] == (
-        "1 difference between the journal and the gateway's ledger; 1 of 1 outputs differ from the journal"
+        "1 difference between the journal and the gateway's ledger; "
+        "1 of 1 outputs differ from the journal"
     )
     assert checked.envelope["error"]["hint"] == f"crucible-batch check {run_dir} --fix"
     assert cli("check", str(run_dir), "--fix").code == 7  # the ledger differs still

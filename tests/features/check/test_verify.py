@@ -1,4 +1,4 @@
-"""Outputs held against the journal, and brought back for no credits: the recorded bytes or nothing."""
+"""Outputs compared with the journal, and restored for no credits: the recorded bytes or nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from crucible_batch.settings import Settings
 
 SHORT_JOBS = True
 
-THREE = "{name: a, prompt: one}\n{name: b, prompt: two, workflow: zimage-sheet}\n{name: c, prompt: three}"
+THREE = (
+    "{name: a, prompt: one}\n{name: b, prompt: two, workflow: zimage-sheet}\n"
+    "{name: c, prompt: three}"
+)
 NOBODY = Settings(api_key=None, base_url="http://127.0.0.1:9")
 
 
@@ -150,7 +153,7 @@ async def test_a_deleted_output_takes_no_path_from_the_output_that_was_saved_the
         assert (await check_outputs(out)).exit_code == 0
 
 
-async def test_the_output_of_a_job_that_left_keeps_its_path_although_the_plan_gives_it_to_a_deleted_one(
+async def test_the_output_of_a_job_that_left_keeps_a_path_that_a_deleted_one_wants(
     start,
 ):
     """The prompt was changed back. A run compares sizes only, which are the same here."""
@@ -205,7 +208,8 @@ async def test_a_journal_that_names_another_file_replaces_and_makes_nothing_of_i
         out = bench.path / "out"
         with closing(sqlite3.connect(out / ".crucible/journal.sqlite3")) as journal:
             journal.execute(
-                "UPDATE events SET body = replace(body, 'a/0.png', 'family.png') WHERE type = 'Saved'"
+                "UPDATE events SET body = replace(body, 'a/0.png', 'family.png') "
+                "WHERE type = 'Saved'"
             )
             journal.commit()
         before = contents(out)

@@ -34,7 +34,11 @@ def message(kind: str = "run.partial", *, exit_code: int = 1, **data: object) ->
         "next_command": "crucible-batch run spring.yaml --retry-failed",
         **data,
     }
-    return RunMessage(type=kind, timestamp="2026-11-26T03:15:00.000Z", data=MessageData(**given))  # type: ignore[arg-type]
+    return RunMessage(
+        type=kind,
+        timestamp="2026-11-26T03:15:00.000Z",
+        data=MessageData(**given),  # type: ignore[arg-type]
+    )
 
 
 @dataclass(frozen=True)

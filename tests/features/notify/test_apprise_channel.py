@@ -30,7 +30,8 @@ def url_of(url: str) -> HiddenText:
 def _loggers_as_they_were():
     loggers = [logging.getLogger(name) for name in ("apprise", "urllib3", "requests")]
     before = [(log.propagate, list(log.handlers)) for log in loggers]
-    for log in loggers:  # to one that does not propagate, since an earlier test, pytest attaches the handler of caplog
+    # To a logger that does not propagate, pytest attaches the handler of caplog.
+    for log in loggers:
         log.propagate = True
     yield
     for log, (propagate, handlers) in zip(loggers, before, strict=True):

@@ -36,7 +36,10 @@ def command(tmp_path: Path, program: str, *words: str, **limits: float) -> Comma
 async def test_it_reads_the_message_in_the_manifests_folder_with_its_arguments_unchanged(
     tmp_path: Path,
 ) -> None:
-    program = "import sys, os; open('got', 'w').write(repr([sys.argv[1:], os.getcwd(), sys.stdin.read()]))"
+    program = (
+        "import sys, os; "
+        "open('got', 'w').write(repr([sys.argv[1:], os.getcwd(), sys.stdin.read()]))"
+    )
     await command(tmp_path, program, "$HOME; *", "`id`").send(message())
     words, folder, text = eval((tmp_path / "got").read_text())
     assert (words, folder) == (["$HOME; *", "`id`"], str(tmp_path))
@@ -86,7 +89,10 @@ async def test_what_it_prints_is_logged_bounded_and_without_escapes_and_links(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="crucible_batch")
-    program = "import sys; print('\\x1b[31mred', flush=True); print('https://s.test/x?token=canary', file=sys.stderr)"
+    program = (
+        "import sys; print('\\x1b[31mred', flush=True); "
+        "print('https://s.test/x?token=canary', file=sys.stderr)"
+    )
     await command(tmp_path, f"{program}; print('x' * 10_000_000)").send(message())
     (record,) = [record for record in caplog.records if "red" in record.getMessage()]
     assert (record.levelname, len(record.getMessage()) < 1000) == ("INFO", True)

@@ -113,8 +113,17 @@ def test_a_test_is_marked_in_every_form() -> None:
 
 
 def test_a_message_before_the_run_has_only_what_is_known() -> None:
-    early = message("run.failed", exit_code=3, run_id=None, counts=None, credits=None, report=None, run_dir=None,
-                    error_codes=["NO_API_KEY"], next_command=None)  # fmt: skip
+    early = message(
+        "run.failed",
+        exit_code=3,
+        run_id=None,
+        counts=None,
+        credits=None,
+        report=None,
+        run_dir=None,
+        error_codes=["NO_API_KEY"],
+        next_command=None,
+    )
     assert title_of(early) == "crucible-batch: spring failed (exit 3)"
     assert text_of(early) == "errors   NO_API_KEY\ntime     2026-11-26T03:15:00.000Z"
 

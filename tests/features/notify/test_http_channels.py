@@ -126,9 +126,7 @@ async def test_the_body_of_a_ping_is_the_summary() -> None:
 # -- webhooks
 
 
-async def test_a_webhook_is_accepted_by_the_verifier_of_standard_webhooks_with_each_secret() -> (
-    None
-):
+async def test_the_verifier_of_standard_webhooks_accepts_a_webhook_with_each_secret() -> None:
     async with receiving() as receiver:
         await webhook(receiver).send(message())
     (request,) = receiver.requests
@@ -145,9 +143,7 @@ async def test_a_webhook_is_accepted_by_the_verifier_of_standard_webhooks_with_e
     assert "authorization" not in request.headers
 
 
-async def test_the_id_of_a_webhook_is_the_same_in_each_try_and_its_signature_is_of_the_time_of_the_try() -> (
-    None
-):
+async def test_each_try_of_a_webhook_has_the_same_id_and_a_signature_of_its_own_time() -> None:
     times = iter([1_790_000_000.9, 1_790_000_007.0])
     async with receiving(answer("500 Internal Server Error"), OK) as receiver:
         hook = webhook(receiver)
@@ -156,7 +152,11 @@ async def test_the_id_of_a_webhook_is_the_same_in_each_try_and_its_signature_is_
     first, second = (request.headers for request in receiver.requests)
     assert first["webhook-id"] == second["webhook-id"] == message().webhook_id
     assert (first["webhook-timestamp"], second["webhook-timestamp"]) == ("1790000000", "1790000007")
-    expected = Verifier(SECRETS[0]).sign(message().webhook_id, datetime.fromtimestamp(1790000007), message().to_json().decode())  # noqa: DTZ006, E501  # fmt: skip
+    expected = Verifier(SECRETS[0]).sign(
+        message().webhook_id,
+        datetime.fromtimestamp(1790000007),  # noqa: DTZ006
+        message().to_json().decode(),
+    )
     assert expected in second["webhook-signature"].split()
 
 

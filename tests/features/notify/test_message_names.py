@@ -6,7 +6,10 @@ from crucible_batch.features.notify.messages import message_schema
 
 MESSAGE = {
     "": "schema_version type timestamp data",
-    "MessageData": "test manifest run_id attempt exit_code counts credits error_codes run_dir report next_command",
+    "MessageData": (
+        "test manifest run_id attempt exit_code counts credits error_codes "
+        "run_dir report next_command"
+    ),
     "OutcomeCounts": "total succeeded failed blocked pending unknown",
     "MessageCredits": "budget run total held",
 }

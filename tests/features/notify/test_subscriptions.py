@@ -22,7 +22,10 @@ ENVIRON = {"HEART": "https://hc.test/canary", "HOOK": "https://hook.test/canary"
 
 def resolved(tmp_path: Path, *entries: dict[str, object], allow_command: bool = False) -> Resolved:
     reader = SourceReader(ENVIRON, {}, tmp_path, "MOLTAZINE_API_KEY", None)
-    notifications = [Notification(**{"on": ["success"], **entry}) for entry in entries]  # type: ignore[arg-type]
+    notifications = [
+        Notification(**{"on": ["success"], **entry})  # type: ignore[arg-type]
+        for entry in entries
+    ]
     return resolve(notifications, reader, proxy=None, allow_command=allow_command)
 
 

@@ -1,4 +1,4 @@
-"""``prune`` on real run directories: what goes, what stays, and that nothing is ever bought again."""
+"""``prune`` on real run directories: what goes, what stays, and that nothing is bought again."""
 
 from __future__ import annotations
 

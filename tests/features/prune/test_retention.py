@@ -92,7 +92,8 @@ def test_the_newest_runs_are_those_of_each_manifest() -> None:
 def test_a_run_that_may_be_needed_is_kept(
     change: dict[str, object], cause: KeepCause, rules: RetentionRules, is_pruned: bool
 ) -> None:
-    old = replace(RUNS[0], is_pruned=is_pruned, **change)  # type: ignore[arg-type]  # each case names a field
+    # Each case names a field.
+    old = replace(RUNS[0], is_pruned=is_pruned, **change)  # type: ignore[arg-type]
     decision, *_ = decide_pruning([old, *RUNS[1:]], rules, now=NOW)
     assert decision == PruneDecision(keep=cause)
 

@@ -1,4 +1,4 @@
-"""`run --if-running`: a run of the same manifest is active, under another run id or under the same."""
+"""`run --if-running` while a run of the manifest is active, under another run id or the same."""
 
 from __future__ import annotations
 

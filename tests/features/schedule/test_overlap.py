@@ -25,7 +25,8 @@ from crucible_batch.journal import lock_run_directory
 
 folder, run_dir = Path(sys.argv[2]), Path(sys.argv[3])
 with (
-    hold_results(folder, run_dir, Deadline(None), wait=False, on_wait=print) if sys.argv[1] == "asked"
+    hold_results(folder, run_dir, Deadline(None), wait=False, on_wait=print)
+    if sys.argv[1] == "asked"
     else lock_run_directory(run_dir)
 ):
     print("held", flush=True)

@@ -186,7 +186,10 @@ FIXED = 'schedule: {cron: "30 2 * * *"}\n'
         (
             FIXED,
             {},
-            "--catch-up: each scheduled time needs its own run id, and 'default' is the same for all",
+            (
+                "--catch-up: each scheduled time needs its own run id, "
+                "and 'default' is the same for all"
+            ),
         ),
         (FIXED + "run_id: spring\n", {}, "and 'spring' is the same for all"),
         (NIGHTLY, {"run_id": "mine"}, "and 'mine' is the same for all"),

@@ -174,7 +174,7 @@ def _lines_until(process: subprocess.Popen[str], kind: str) -> str:
 def test_the_next_command_has_the_time_that_the_prompts_use(
     cli: Cli, options: tuple[str, ...]
 ) -> None:
-    """Without it, the same command would buy all jobs again on another day: their prompts differ."""
+    """Without it, the same command would buy all jobs again on another day, as prompts differ."""
     head = DATED + 'schedule: {cron: "15 3 * * *"}\n'
     cli.write("dated", '- {name: fox, prompt: "a fox on {{ date }}", repeat: 2}', head=head)
     at = "2026-11-20T02:15:00Z"

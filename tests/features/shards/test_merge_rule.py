@@ -83,9 +83,7 @@ def test_a_number_that_the_plan_does_not_have_is_refused() -> None:
     assert "shard 2/9" in refusal([FoundShard("dir-2", ShardId(2, 9), PLAN)]).message
 
 
-def test_the_directory_of_an_abandoned_shard_is_refused_since_what_it_spent_is_not_counted() -> (
-    None
-):
+def test_the_directory_of_an_abandoned_shard_is_refused_since_its_costs_are_not_counted() -> None:
     outstanding = replace(OUTSTANDING, merged=frozenset({1, 2, 3, 4}), abandoned=frozenset({3}))
     assert choose_shards(found(1, 2, 4), outstanding, (), command=COMMAND).is_empty
     error = refusal(found(1, 2, 3, 4), (), outstanding)

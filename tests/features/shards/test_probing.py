@@ -211,9 +211,7 @@ def test_images_of_jobs_that_are_not_going_to_be_admitted_are_not_uploaded() -> 
     assert scene.prepare() == {"a", "b"}
 
 
-def test_an_upload_in_doubt_is_settled_whether_or_not_its_job_fits_and_does_not_count_twice() -> (
-    None
-):
+def test_an_upload_in_doubt_is_settled_if_its_job_fits_or_not_and_counts_once() -> None:
     scene = Scene(*(planned(name, images=name) for name in "abc"), budget="7").know("w")
     scene.there, scene.phases = {"a", "b", "c"}, dict.fromkeys("bc", AssetPhase.UPLOADED)
     scene.buy()

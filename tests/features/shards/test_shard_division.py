@@ -78,9 +78,7 @@ def test_a_job_without_a_price_counts_at_its_ceiling() -> None:
     assert [shard.allowance for shard in division.shards] == [4, 4]
 
 
-def test_a_shard_that_the_budget_can_not_open_gives_its_jobs_to_the_open_one_with_the_fewest() -> (
-    None
-):
+def test_a_shard_that_the_budget_can_not_open_gives_its_jobs_to_the_smallest_open_one() -> None:
     """A ceiling of 10 makes opening cost 10; two shards are opened, and the third job's 2 credits
     fit one of them."""
     division = divided([SMALL] * 4, shards=4, left="24", prices=book(ceiling="10"))

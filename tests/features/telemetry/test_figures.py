@@ -113,7 +113,8 @@ def test_retries_and_outages_are_counted() -> None:
     again = Retrying(1, "generate", 1, 0.5, "RATE_LIMITED", "host")
     figures = figures_of(
         began(1, 1), again, again, Retrying(1, "job", 1, 0.5, "NO_ANSWER"),
-        GatewayUnreachable(4, 60, 600, "no"), GatewayUnreachable(5, 120, 600, "no"), GatewayBack(6, 130),
+        GatewayUnreachable(4, 60, 600, "no"),
+        GatewayUnreachable(5, 120, 600, "no"), GatewayBack(6, 130),
     )  # fmt: skip
     assert figures.retries == {"generate": 2, "job": 1}
     assert figures.outage_s == 130

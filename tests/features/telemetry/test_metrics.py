@@ -54,9 +54,10 @@ def test_a_run_is_reported() -> None:
     figures.finish(152, 5, balance(9, 2))
     found = values(figures)
     expected = {
-        "running": 0, "last_start_timestamp_seconds": 100, "last_end_timestamp_seconds": 152, "duration_seconds": 52,
-        "last_success_timestamp_seconds": 0, "exit_code": 5, "budget_credits": 20, "spent_credits": 9,
-        "held_credits": 2, "run_spent_credits": 4, "outputs": 1, "output_bytes": 1000, "retries{operation=generate}": 0,
+        "running": 0, "last_start_timestamp_seconds": 100, "last_end_timestamp_seconds": 152,
+        "duration_seconds": 52, "last_success_timestamp_seconds": 0, "exit_code": 5,
+        "budget_credits": 20, "spent_credits": 9, "held_credits": 2, "run_spent_credits": 4,
+        "outputs": 1, "output_bytes": 1000, "retries{operation=generate}": 0,
         "schedule_interval_seconds": 86400, "jobs{outcome=succeeded}": 0, "outage_seconds": 0,
     }  # fmt: skip
     assert {name: found.get(name) for name in expected} == expected
@@ -90,8 +91,8 @@ def test_what_is_not_known_is_missing_and_not_0() -> None:
 def test_the_budget_of_a_period_is_that_of_its_account_also_if_its_end_is_not_known() -> None:
     figures = RunFigures(100.0)
     period = PeriodRow(
-        account="studio", per="month", limit=Decimal(30), spent=Decimal("6.5"), set_aside=Decimal(2),
-        until="2026-12-01", ends_at="1970-01-01T00:33:20Z",
+        account="studio", per="month", limit=Decimal(30), spent=Decimal("6.5"),
+        set_aside=Decimal(2), until="2026-12-01", ends_at="1970-01-01T00:33:20Z",
     )  # fmt: skip
     figures.finish(101, 0, balance(9, 2), period)
     found = values(figures)

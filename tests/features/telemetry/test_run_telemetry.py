@@ -34,9 +34,10 @@ NOW = 1_795_000_000.0  # in November 2026
 @each_case(
     "error, code",
     [
-        (UserError("x"), 2), (ConsentError("x"), 2), (KeyRefusedError("x", code="x"), 3), (DeadlineError(), 5),
-        (JournalError("x"), 5), (RunBusyError("x"), 6), (KeyboardInterrupt(), 130), (asyncio.CancelledError(), 130),
-        (SystemExit(1), 143), (OSError(28, "full"), 5), (RuntimeError("bug"), 70),
+        (UserError("x"), 2), (ConsentError("x"), 2), (KeyRefusedError("x", code="x"), 3),
+        (DeadlineError(), 5), (JournalError("x"), 5), (RunBusyError("x"), 6),
+        (KeyboardInterrupt(), 130), (asyncio.CancelledError(), 130), (SystemExit(1), 143),
+        (OSError(28, "full"), 5), (RuntimeError("bug"), 70),
     ],
 )  # fmt: skip
 def test_an_error_has_the_exit_code_that_the_command_would_have(
@@ -94,8 +95,8 @@ def _head(period: PeriodRow | None) -> ReportHead:
         manifest=ManifestRow(name="m", path="m.yaml", sha256="0"),
         started_at="2026-01-01T00:00:00.000Z",
         credits=CreditsRow(
-            budget=Decimal(6), spent=Decimal(6), held=zero, jobs=Decimal(6), uploads=zero, rebates=zero, refunded=zero,
-            over_budget=zero,
+            budget=Decimal(6), spent=Decimal(6), held=zero, jobs=Decimal(6), uploads=zero,
+            rebates=zero, refunded=zero, over_budget=zero,
         ),
         counts=CountsRow(total=2, succeeded=2),
         period=period,

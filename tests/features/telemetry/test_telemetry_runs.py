@@ -142,7 +142,7 @@ async def test_a_port_in_use_is_refused_before_anything_is_bought(start):
 
 
 async def test_metrics_are_served_until_the_run_ends(start):
-    """The messages come from the event loop, so a reader of the endpoint needs a thread of its own."""
+    """The messages come from the event loop, so the endpoint is read in a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url, pages = f"http://127.0.0.1:{port}/metrics", []

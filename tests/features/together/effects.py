@@ -12,7 +12,7 @@ watched:
     object store    what is created and replaced in ``DictObjects``
     engine          ``Runner.run``
     notifications   ``HttpSender.post``, which sends nothing
-    files           ``os.replace``, ``os.rename``, ``os.unlink`` and ``os.chmod``, by the name of the file
+    files           ``os.replace``, ``os.rename``, ``os.unlink`` and ``os.chmod``, by file name
 """
 
 from __future__ import annotations

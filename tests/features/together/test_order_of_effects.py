@@ -3,8 +3,10 @@ that fail.
 
 ``effects.py`` has what is watched. What these tests use of ``runs/``, beside the public functions:
 
-    ToolBox.run of features/agents/mcp_server/tools.py              the run of a server with a spend cap
-    the fixtures ``start`` and ``store`` (conftest.py)  replace the clock of a run, and how the gateway is opened
+    ToolBox.run of features/agents/mcp_server/tools.py
+        the run of a server with a spend cap
+    the fixtures ``start`` and ``store`` (conftest.py)
+        replace the clock of a run, and how the gateway is opened
 """
 
 from __future__ import annotations
@@ -54,31 +56,33 @@ CLEANED = ["report.json", "image deleted", "report.json", "page"]
 CLOSED = ["journal closed", "lock released"]
 
 MANIFEST = [
-    *KNOWN, *BEGUN, "first submit", *ENDED, *CLEANED, "notice of exit code 0", *CLOSED, "metrics written",
+    *KNOWN, *BEGUN, "first submit", *ENDED, *CLEANED,
+    "notice of exit code 0", *CLOSED, "metrics written",
 ]  # fmt: skip
 IN_STORE = [
-    *KNOWN, *BEGUN, "first submit", *ENDED, *CLEANED, "notice of exit code 0", "published", *CLOSED, "metrics written",
+    *KNOWN, *BEGUN, "first submit", *ENDED, *CLEANED,
+    "notice of exit code 0", "published", *CLOSED, "metrics written",
 ]  # fmt: skip
 WITH_PERIOD = [
-    *KNOWN, *PERIOD, *BEGUN, "first submit", *ENDED, "period settled", *CLEANED, "notice of exit code 0", *CLOSED,
-    "metrics written",
+    *KNOWN, *PERIOD, *BEGUN, "first submit", *ENDED, "period settled", *CLEANED,
+    "notice of exit code 0", *CLOSED, "metrics written",
 ]  # fmt: skip
 WITH_CAP = [
     *KNOWN, "cap set aside", *BEGUN, "first submit", *ENDED, *CLEANED, "cap settled", *CLOSED,
 ]  # fmt: skip
 WITH_CAP_AND_PERIOD = [
-    *KNOWN, "cap set aside", *PERIOD, *BEGUN, "first submit", *ENDED, "period settled", *CLEANED, "cap settled",
-    *CLOSED,
+    *KNOWN, "cap set aside", *PERIOD, *BEGUN, "first submit", *ENDED, "period settled", *CLEANED,
+    "cap settled", *CLOSED,
 ]  # fmt: skip
 NEW_DIRECTORY = [
-    "consent", "locked", "plan adopted", "receipts compared", "key remembered", *BEGUN, "first submit", *ENDED,
-    "report.json", "page", *CLOSED,
+    "consent", "locked", "plan adopted", "receipts compared", "key remembered", *BEGUN,
+    "first submit", *ENDED, "report.json", "page", *CLOSED,
 ]  # fmt: skip
 SHARD_IN_STORE = [
-    "locked", "account of the plan read", "stale journal set aside", "writer of the log noted", "plan adopted",
-    "account read", "receipts compared", "key remembered", "writer of the log noted", "log taken", *BEGUN,
-    "hold in the log", "first submit", *ENDED, "log finished", "log summed up", "report.json", "page", *CLOSED,
-    "metrics written",
+    "locked", "account of the plan read", "stale journal set aside", "writer of the log noted",
+    "plan adopted", "account read", "receipts compared", "key remembered",
+    "writer of the log noted", "log taken", *BEGUN, "hold in the log", "first submit", *ENDED,
+    "log finished", "log summed up", "report.json", "page", *CLOSED, "metrics written",
 ]  # fmt: skip
 
 ACCOUNT_REFUSED = [
@@ -86,18 +90,22 @@ ACCOUNT_REFUSED = [
 ]  # fmt: skip
 PERIOD_REFUSED = [*KNOWN, "cap set aside", "cap settled", *CLOSED]
 ENGINE_FAILED = [
-    *KNOWN, *PERIOD, *BEGUN, "engine ends", "commands end", "period settled", *CLOSED, "metrics written",
-    "notice of exit code 70",
+    *KNOWN, *PERIOD, *BEGUN, "engine ends", "commands end", "period settled", *CLOSED,
+    "metrics written", "notice of exit code 70",
 ]  # fmt: skip
 REPORT_FAILED = [
     *KNOWN, *PERIOD, *BEGUN, "first submit", *ENDED, "period settled", *CLOSED, "metrics written",
     "notice of exit code 5",
 ]  # fmt: skip
 REPORT_FAILED_WITH_CAP = [
-    *KNOWN, "cap set aside", *PERIOD, *BEGUN, "first submit", *ENDED, "period settled", "cap settled", *CLOSED,
+    *KNOWN, "cap set aside", *PERIOD, *BEGUN, "first submit",
+    *ENDED, "period settled", "cap settled", *CLOSED,
 ]  # fmt: skip
 
-JOBS = "{name: a, prompt: a}\n{name: b, prompt: b}\n{name: c, prompt: c, workflow: qwen-edit, image: c.png}"
+JOBS = (
+    "{name: a, prompt: a}\n{name: b, prompt: b}\n"
+    "{name: c, prompt: c, workflow: qwen-edit, image: c.png}"
+)
 CLEAN = "assets: {cleanup: on_success}\n"
 NOTIFY = 'notify: [{on: [success, partial, blocked, failure], heartbeat: "env:HEART"}]\n'
 A_DAY = "budget: {credits: 30, per: day, account: studio}\n"

@@ -1,4 +1,4 @@
-"""A run in another process, seen while it goes on, after it was killed, and when it goes on again."""
+"""A run in another process, seen while it goes on, after it was killed, and when it continues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.commands import Cli
 
 
 def follow(viewer: Viewer, key: str, data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Put the changes into ``data`` as a page does, until it has to begin anew; return the changes."""
+    """Put the changes into ``data`` as a page does, until it has to start over, and return them."""
     live, changes = data["live"], []
     address = f"/events/{key}?edition={live['edition']}&after={live['number']}"
     with closing(viewer.events(address)) as events:

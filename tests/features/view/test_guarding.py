@@ -46,8 +46,8 @@ def key(viewer: Viewer) -> str:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:{}", "127.0.0.1.evil.example:{}", "localhost.evil.example", "[::1]:{}", "10.0.0.1",
-     "127.0.0.1:{}@evil.example", "", "0.0.0.0:{}", "2130706433:{}"],
+    ["evil.example", "evil.example:{}", "127.0.0.1.evil.example:{}", "localhost.evil.example",
+     "[::1]:{}", "10.0.0.1", "127.0.0.1:{}@evil.example", "", "0.0.0.0:{}", "2130706433:{}"],
 )  # fmt: skip
 def test_a_name_that_was_made_to_lead_here_is_refused(viewer: Viewer, key: str, host: str) -> None:
     for address in ("/", f"/data/{key}", f"/runs/{key}/{PICTURE}", "/events"):

@@ -64,9 +64,9 @@ def test_a_run_from_another_folder_is_refused_and_both_printed_commands_work(
     done = cli("run", f"it's x/{name}.yaml", "-c", "2", "--yes", **environment)
     assert done.code == 2
     assert (
-        f"an earlier run of this manifest is in it's x/outputs/{name}/default, which bought 1 job for 2 credits"
-        in said(done)
-    )
+        f"an earlier run of this manifest is in it's x/outputs/{name}/default, "
+        "which bought 1 job for 2 credits"
+    ) in said(done)
     assert not (cli.cwd / "outputs").exists()
     continued, new = commands(done)
     assert continued[:5] == ["run", f"it's x/{name}.yaml", "-c", "2", "--yes"]

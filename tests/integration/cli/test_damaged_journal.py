@@ -90,7 +90,8 @@ def odd(table: str, column: str, value: object) -> Damage:
 
 def event(kind: str, field: str, value: str) -> Damage:
     return told(
-        f"UPDATE events SET body = json_set(body, '$.{field}', json('{value}')) WHERE type = '{kind}'"
+        f"UPDATE events SET body = json_set(body, '$.{field}', json('{value}')) "
+        f"WHERE type = '{kind}'"
     )
 
 
@@ -106,27 +107,37 @@ FIELDS = [
 DAMAGES: dict[str, Damage] = {
     **{f"cut at {at}": cut(at) for at in (0, 1, 16, 100, 1000, PAGE, PAGE + 1, 3 * PAGE, 6 * PAGE)},
     "no magic": overwritten(0, b"SQLite format 4"),
-    **{f"page size {size.hex()}": overwritten(16, size) for size in (b"\0\0", b"\x02\0", b"\0\x01", b"\xff\xff")},
+    **{f"page size {size.hex()}": overwritten(16, size)
+       for size in (b"\0\0", b"\x02\0", b"\0\x01", b"\xff\xff")},
     **{f"versions {byte}": overwritten(18, bytes([byte]) * 2) for byte in (0, 1, 3, 255)},
-    **{f"header at {at}": overwritten(at, b"\xff" * 4) for at in (20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 92)},
+    **{f"header at {at}": overwritten(at, b"\xff" * 4)
+       for at in (20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 92)},
     **{f"page {page}": overwritten(page * PAGE, b"\xa5" * PAGE) for page in range(1, 9)},
     "schema": overwritten(100, b"\xff" * 200),
     "an odd log": beside("-wal", b"\xff" * 5000),
     "an empty log": beside("-wal", b""),
     "an odd index of the log": beside("-shm", b"\xff" * 40_000),
-    "an odd rollback journal": beside("-journal", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + b"\xff" * 5000),
-    **{f"no table {table}": told(f"DROP TABLE {table}") for table in ("meta", "events", "plan", "retired", "runs")},
-    **{f"no {table}.{column}": told(f"ALTER TABLE {table} RENAME {column} TO x") for table, column in COLUMNS},
+    "an odd rollback journal": beside(
+        "-journal", b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + b"\xff" * 5000,
+    ),
+    **{f"no table {table}": told(f"DROP TABLE {table}")
+       for table in ("meta", "events", "plan", "retired", "runs")},
+    **{f"no {table}.{column}": told(f"ALTER TABLE {table} RENAME {column} TO x")
+       for table, column in COLUMNS},
     "deep JSON": odd("runs", "terms", "[" * 100_000),
     "no index": told("DROP INDEX events_by_subject"),
     "a view": told("ALTER TABLE events RENAME TO x", "CREATE VIEW events AS SELECT * FROM x"),
-    **{f"no rows in {table}": told(f"DELETE FROM {table}") for table in ("meta", "events", "plan", "runs")},
-    **{f"{table}.{column} is {name}": odd(table, column, ODD[name]) for table, column in COLUMNS for name in ODD},
+    **{f"no rows in {table}": told(f"DELETE FROM {table}")
+       for table in ("meta", "events", "plan", "runs")},
+    **{f"{table}.{column} is {name}": odd(table, column, ODD[name])
+       for table, column in COLUMNS for name in ODD},
     **{f"{table}.{column} is no UTF-8": told(
         "DROP INDEX events_by_gateway_job",  # else SQLite would not write it
         f"UPDATE {table} SET {column} = CAST(x'ff80' AS TEXT)")
-       for table, column in (("events", "subject"), ("events", "body"), ("plan", "body"), ("runs", "terms"))},
-    **{f"{kind}.{field} is {value[:20]}": event(kind, field, value) for kind, field, value in FIELDS},
+       for table, column in (
+           ("events", "subject"), ("events", "body"), ("plan", "body"), ("runs", "terms"))},
+    **{f"{kind}.{field} is {value[:20]}": event(kind, field, value)
+       for kind, field, value in FIELDS},
 }  # fmt: skip
 
 

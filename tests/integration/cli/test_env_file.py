@@ -13,7 +13,10 @@ import pytest
 from tests.harness.commands import KEY, Cli
 from tests.harness.forked_commands import COMMAND
 
-MANIFEST = "version: 1\nname: {}\nworkflow: zimage-base\nbudget: {{credits: 10}}\njobs: [{{name: fox, prompt: a fox}}]\n"  # noqa: E501
+MANIFEST = (
+    "version: 1\nname: {}\nworkflow: zimage-base\nbudget: {{credits: 10}}\n"
+    "jobs: [{{name: fox, prompt: a fox}}]\n"
+)
 
 
 def in_folder(cli: Cli, name: str, gateway: str) -> Path:
@@ -51,7 +54,10 @@ def test_a_dotenv_beside_the_manifest_is_pointed_at_and_not_read(
 def test_a_file_that_is_a_pipe_is_read_once_and_its_key_is_hidden(
     lonely_cli: Cli, gateway: str
 ) -> None:
-    script = f"exec {COMMAND} doctor -v --env-file <(printf 'MOLTAZINE_API_KEY=%s\\nCRUCIBLE_API_BASE=%s\\n' $1 $2)"
+    script = (
+        f"exec {COMMAND} doctor -v --env-file "
+        "<(printf 'MOLTAZINE_API_KEY=%s\\nCRUCIBLE_API_BASE=%s\\n' $1 $2)"
+    )
     done = subprocess.run(
         ["bash", "-c", script, "bash", KEY, gateway],
         cwd=lonely_cli.cwd,

@@ -55,7 +55,10 @@ def test_the_problem_of_a_row_shows_the_row(lonely_cli: Cli, table: str) -> None
     (lonely_cli.cwd / "goods.jsonl").write_text(
         '{"sku": "a", "seed": 1}\n\n{"sku": "b", "seed": "x"}\n{"sku": "c", "seed": 2}\n'
     )
-    job = f"- {{name: '{{{{ row.sku }}}}', foreach: {table}, prompt: x, params: {{s: '{{{{ row.seed | int }}}}'}}}}"
+    job = (
+        f"- {{name: '{{{{ row.sku }}}}', foreach: {table}, prompt: x, "
+        "params: {s: '{{ row.seed | int }}'}}"
+    )
     lonely_cli.write("rows", job)
     done = lonely_cli("validate", "rows.yaml", "--json")
     assert done.code == 2

@@ -69,7 +69,10 @@ def test_a_table_of_a_european_spreadsheet_is_run(cli: Cli) -> None:
     (cli.cwd / "goods.csv").write_text(table, encoding="utf-8", newline="")
     cli.write(
         "semi",
-        "- {name: '{{ row.sku }}', foreach: goods.csv, prompt: '{{ row.title }} of {{ row.weight }} kg'}",
+        (
+            "- {name: '{{ row.sku }}', foreach: goods.csv, "
+            "prompt: '{{ row.title }} of {{ row.weight }} kg'}"
+        ),
     )
     done = cli("run", "semi.yaml")
     assert done.code == 0, done.err

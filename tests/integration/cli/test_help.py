@@ -14,7 +14,8 @@ from tests.harness.commands import Cli
 from tests.harness.features import commands_of_features
 
 COMMANDS = (
-    "run", "plan", "validate", "status", "report", "credits", "workflows", "assets", "schema", "init",
+    "run", "plan", "validate", "status", "report",
+    "credits", "workflows", "assets", "schema", "init",
     "doctor", "sandbox", "demo", "explain",
     *commands_of_features(),
 )  # fmt: skip

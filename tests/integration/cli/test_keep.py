@@ -35,7 +35,7 @@ def test_assets_deletes_what_was_uploaded_and_says_what_came_back(cli: Cli) -> N
 
 
 def _upload(cli: Cli, name: str, size: tuple[int, int]) -> str:
-    """Run one job with an input image of a size that no other test draws; return its run directory."""
+    """Run one job with an input image of a size of its own, and return the run directory."""
     Image.new("RGB", size, "olive").save(cli.cwd / f"{name}.png")
     cli.write(name, f"- {{name: fox, prompt: a fox, image: {name}.png, workflow: qwen-edit}}")
     assert cli("run", f"{name}.yaml", "-q").code == 0

@@ -51,7 +51,9 @@ BESIDE_A_STATUS = """
     accepted = []
 
     class Beside:
-        '''After the 4th purchase, this process reads its own status, and another one the same; after the 9th, kill.'''
+        '''After the 4th purchase, this process and another one read its state; it is killed after
+        the 9th.
+        '''
 
         def notify(self, message):
             event = getattr(message, "event", None)
@@ -66,7 +68,8 @@ BESIDE_A_STATUS = """
                 os.kill(os.getpid(), 9)
 
     settings = Settings(api_key="moltazine_sandbox", base_url=url)
-    asyncio.run(api.run(Path(manifest), out_dir="out", observer=Beside(), settings=settings, concurrency=1))
+    how = dict(out_dir="out", observer=Beside(), settings=settings, concurrency=1)
+    asyncio.run(api.run(Path(manifest), **how))
 """
 
 

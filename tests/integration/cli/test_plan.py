@@ -70,9 +70,9 @@ def test_a_plan_reads_like_a_diff(cli: Cli) -> None:
         "- old no longer in the manifest; it cost 2, and its files are kept",
     ]
     assert (
-        "25 jobs: 20 new, 1 changed, 1 to collect, 1 failed, 2 already done; 1 no longer in the manifest"
-        in done.out
-    )
+        "25 jobs: 20 new, 1 changed, 1 to collect, 1 failed, 2 already done; "
+        "1 no longer in the manifest"
+    ) in done.out
     assert re.search(r"zimage-base +21 +2 +42 to 84 +highest seen +4", done.out)
     assert "42 to 84" in done.out
     assert "falls short by 12 or more" in done.out
@@ -155,7 +155,13 @@ def test_a_plan_fits_forty_columns(cli: Cli) -> None:
 def line(
     certainty: Certainty, each: str | None, count: int = 1, ceiling: str | None = None
 ) -> PriceLine:
-    return PriceLine("w", count, certainty, each and Decimal(each), ceiling and Decimal(ceiling))  # type: ignore[arg-type]
+    return PriceLine(
+        "w",
+        count,
+        certainty,
+        each and Decimal(each),  # type: ignore[arg-type]
+        ceiling and Decimal(ceiling),  # type: ignore[arg-type]
+    )
 
 
 @each_case(
@@ -337,7 +343,10 @@ def test_the_command_after_a_plan_works_as_it_is(changes: dict[str, Any], step: 
 DONE = Comparison({ChangeKind.DONE: 3, ChangeKind.COLLECTED: 0})
 FAILED = Comparison({ChangeKind.DONE: 1, ChangeKind.FAILED: 2})
 REMAKE = "crucible-batch plan m.yaml --budget 4 -o plan.json"
-RESUBMIT = "--resubmit-unknown   # buys again what a lost run directory bought; with a copy of it, that is free"
+RESUBMIT = (
+    "--resubmit-unknown   # buys again what a lost run directory bought; "
+    "with a copy of it, that is free"
+)
 
 
 @each_case(
@@ -392,7 +401,8 @@ def test_a_plan_that_would_change_nothing_does_not_propose_a_plain_run(
     changes: dict[str, Any], save_to: str | None, step: str | None
 ) -> None:
     plan = replace(summary(4), **changes)
-    assert next_after_plan(plan, save_to and Path(save_to), RUN, plan_again=PLAN) == step  # type: ignore[arg-type]
+    saved_to = save_to and Path(save_to)
+    assert next_after_plan(plan, saved_to, RUN, plan_again=PLAN) == step  # type: ignore[arg-type]
 
 
 def test_without_a_key_a_finished_job_is_done_and_no_other_one_to_buy(cli: Cli) -> None:

@@ -58,8 +58,9 @@ def test_on_a_narrow_terminal_words_are_wrapped_and_the_command_is_not(cli: Cli)
 def test_a_name_is_whole_as_long_as_another_column_can_be_left_out(
     cli: Cli, columns: str, shown: int
 ) -> None:
-    cli("run", cli.write("portraits-and-places", "- {name: fox, prompt: a fox, repeat: 3}", budget="{credits: 4}"),
-        "--run-id", "2026-11-3")  # fmt: skip
+    foxes = "- {name: fox, prompt: a fox, repeat: 3}"
+    manifest = cli.write("portraits-and-places", foxes, budget="{credits: 4}")
+    cli("run", manifest, "--run-id", "2026-11-3")
     lines = cli("status", COLUMNS=columns).out.splitlines()
     assert lines[0].split() == ["run", "state", "jobs", "credits", "age"][:shown]
     assert lines[1].startswith("portraits-and-places/2026-11-3  stopped")

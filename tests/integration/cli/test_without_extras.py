@@ -110,7 +110,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("folder")
     schedule = 'schedule: {cron: "15 3 * * *"}\nrun_id: "{{ date }}"\n'
-    text = f"version: 1\nname: m\nworkflow: zimage-base\nbudget: {{credits: 5, max_credits_per_job: 2}}\n{schedule}"
+    text = (
+        "version: 1\nname: m\nworkflow: zimage-base\n"
+        f"budget: {{credits: 5, max_credits_per_job: 2}}\n{schedule}"
+    )
     (path / "m.yaml").write_text(f"{text}jobs: [{{name: fox, prompt: a fox}}]\n", encoding="utf-8")
     return path
 
@@ -160,7 +163,10 @@ def tree() -> dict[str, Any]:
 
 
 def test_no_module_of_an_extra_can_be_imported_there(python: Path, folder: Path) -> None:
-    program = f"import importlib.util as u\nfor n in {EXTRAS!r}:\n try: print(n, u.find_spec(n) is not None)\n"
+    program = (
+        f"import importlib.util as u\nfor n in {EXTRAS!r}:\n"
+        " try: print(n, u.find_spec(n) is not None)\n"
+    )
     program += " except ModuleNotFoundError: print(n, False)\n"
     done = subprocess.run(
         [str(python), "-I", "-c", program], cwd=folder, capture_output=True, text=True, check=True

@@ -19,7 +19,8 @@ import datetime, sys, time
 year, *words = sys.argv[1:]
 sys.argv = ["crucible-batch", *words]
 clock, real = time.time, datetime.datetime
-shift_s = (real(int(year), 6, 1, tzinfo=datetime.UTC) - real(2026, 6, 1, tzinfo=datetime.UTC)).total_seconds()
+then, now = (real(each, 6, 1, tzinfo=datetime.UTC) for each in (int(year), 2026))
+shift_s = (then - now).total_seconds()
 
 
 class Moved(real):

@@ -34,7 +34,7 @@ class Done:
 
 @dataclass(slots=True)
 class Reader:
-    """Runs commands one after the other in ``folder``, which ``cd`` on a line of its own changes."""
+    """Runs commands one after the other in ``folder``, which a line of ``cd`` changes."""
 
     folder: Path
     gateway: Running

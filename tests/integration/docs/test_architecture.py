@@ -118,8 +118,11 @@ finally:
 async def test_a_job_takes_the_path_that_is_described(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "photo.png")
     (tmp_path / "one.yaml").write_text(
-        "version: 1\nname: one\nworkflow: qwen-edit\nbudget: {credits: 10}\n"
-        "jobs: [{name: edit, prompt: 'A {{ style }} teapot', image: photo.png, matrix: {style: [blue]}}]\n",
+        "version: 1\nname: one\nworkflow: qwen-edit\nbudget: {credits: 10}\njobs:\n"
+        "- name: edit\n"
+        "  prompt: 'A {{ style }} teapot'\n"
+        "  image: photo.png\n"
+        "  matrix: {style: [blue]}\n",
         encoding="utf-8",
     )
     async with serve(SandboxConfig(time_scale=0)) as gateway:

@@ -3,13 +3,15 @@ gateway.
 
 What a block is, its language says:
 
-- ``console``: each ``$`` line is run, and the lines below it are its output (see ``transcript.py``). ``^C`` is
-  pressed once a job is done; numbers don't count in such a block.
-- ``sh``: each line is run and has to end with 0, but for what makes the environment that the test has already, and the
-  sandbox and the viewer, which would never end.
+- ``console``: each ``$`` line is run, and the lines below it are its output (see
+  ``transcript.py``). ``^C`` is pressed once a job is done; numbers don't count in such a block.
+- ``sh``: each line is run and has to end with 0, but for what makes the environment that the test
+  has already, and the sandbox and the viewer, which would never end.
 - ``text``: commands for another machine, or for a program that is not here.
-- any other under a line such as "`NAME`:" is written to the file of that name; ``yaml`` is loaded as a manifest, too.
-- ``python`` is run; ``json`` is read; the lines of a ``crontab`` are parsed; each branch of a tree has to be there.
+- any other under a line such as "`NAME`:" is written to the file of that name; ``yaml`` is loaded
+  as a manifest, too.
+- ``python`` is run; ``json`` is read; the lines of a ``crontab`` are parsed; each branch of a tree
+  has to be there.
 
 ``tests/unit/test_printed_commands.py`` checks that each command exists, with its options.
 """

@@ -63,5 +63,8 @@ def test_a_step_knows_its_lines_and_whether_it_may_fail() -> None:
 
 
 def test_ids_times_and_sizes_are_masked_and_amounts_are_not() -> None:
-    line = "  bowl.png   c85a4888-470c-4320-935f-82b9da4b5028   101 kB   0.5 credits back   2026-11-24 20:36:35"
+    line = (
+        "  bowl.png   c85a4888-470c-4320-935f-82b9da4b5028   101 kB   "
+        "0.5 credits back   2026-11-24 20:36:35"
+    )
     assert mask(line) == "bowl.png ID SIZE 0.5 credits back TIME"

@@ -142,7 +142,7 @@ async def test_refunds_open_an_account_again_that_was_closed(start, tally):
 
 
 async def test_an_empty_account_does_not_keep_from_finding_what_was_bought(start, tally):
-    """A key that the gateway knows is answered for nothing, so one job alone is always asked for."""
+    """A key that the gateway knows costs nothing, so one job alone is always asked for."""
     async with start(credits=6) as bench:
         await bench.run(bench.manifest(jobs(3), budget=6))
         result = await bench.run(

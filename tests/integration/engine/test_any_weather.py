@@ -98,7 +98,8 @@ async def test_whatever_happens_nothing_is_bought_twice_and_no_credit_beyond_the
         # Without a ceiling a class's first job may cost more than is left: the one excess that
         # nobody can prevent.
         ceiling = chance.choice((None, 3))
-        cap = f"budget: {{credits: {budget}{'' if ceiling is None else ', max_credits_per_job: 3'}}}\n"
+        limit = "" if ceiling is None else ", max_credits_per_job: 3"
+        cap = f"budget: {{credits: {budget}{limit}}}\n"
         manifest = bench.manifest(work, budget=None, head=cap)
         for _ in range(chance.randrange(4)):
             await stormy(bench, tampered, manifest, chance)

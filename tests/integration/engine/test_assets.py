@@ -87,7 +87,7 @@ async def test_an_asset_that_a_user_deleted_since_is_uploaded_again(start):
         "429=2",
     ],
 )
-async def test_an_intent_whose_answer_was_lost_is_found_or_bought_again_and_nothing_is_lost_from_the_books(
+async def test_an_intent_without_an_answer_is_found_or_bought_again_and_stays_in_the_books(
     start, tally, fault
 ):
     async with start(faults=f"asset-create.{fault}") as bench:

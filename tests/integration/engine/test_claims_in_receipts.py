@@ -122,7 +122,7 @@ async def test_receipts_free_no_credits_for_new_purchases(start, change, keeps):
     assert result.report.credits.over_budget == 0
 
 
-async def test_a_receipt_that_names_the_job_of_another_workflow_is_no_knowledge_and_its_key_is_asked(
+async def test_a_receipt_of_a_job_of_another_workflow_proves_nothing_so_its_key_is_asked(
     start,
 ):
     async with start(prices={"zimage-sketch": Decimal(1)}) as bench:
@@ -175,7 +175,7 @@ async def test_what_a_record_names_beyond_a_receipt_stands_in_the_report(start):
     assert (credits.spent, credits.price_differs, credits.price_differs_jobs) == (4, 3, 2)
 
 
-async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_it_later_is_asked_by_its_key(
+async def test_one_gateway_job_proves_one_job_and_the_second_is_asked_by_its_key(
     start,
 ):
     async with start() as bench:
@@ -206,10 +206,10 @@ async def test_two_jobs_are_not_told_by_one_gateway_job_and_the_one_that_names_i
 @pytest.mark.parametrize(
     "another", ["workflow: zimage-sketch", "workflow: zimage-base"], ids=["workflow", "shape"]
 )
-async def test_a_price_of_another_workflow_or_shape_shows_nothing_about_jobs_that_the_gateway_does_not_know(
+async def test_a_price_of_another_workflow_or_shape_shows_nothing_about_unknown_jobs(
     start, another, budget
 ):
-    """Five jobs took 17 or 18, four of them 4 each; receipts say of those that they cost nothing."""
+    """Five jobs took 17 or 18, four of them 4 each, whose receipts say that they cost nothing."""
     by_size = parse_pricing("zimage-base.size=64x64")
     wide = [f"{{name: w{i}, prompt: 'w {i}', params: {{size.width: 128}}}}" for i in range(9)]
     async with start(prices={"zimage-sketch": Decimal(1)}, pricing=by_size) as bench:

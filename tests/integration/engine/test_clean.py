@@ -1,4 +1,4 @@
-"""Assets deleted for their rebate: only ours, only what no unfinished job needs, each rebate once."""
+"""Assets deleted for their rebate: only ours, only those no unfinished job needs, each once."""
 
 from __future__ import annotations
 

@@ -20,7 +20,10 @@ SHORT_JOBS = True
 IN_DOUBT = [
     (
         "Held",
-        '{"at": 1, "attempt": 1, "key": "k", "credits": "7", "price_class": "workflow:zimage-base"}',
+        (
+            '{"at": 1, "attempt": 1, "key": "k", "credits": "7", '
+            '"price_class": "workflow:zimage-base"}'
+        ),
     ),
     ("Failed", '{"at": 2, "error": {"code": "X", "message": "x"}}'),
 ]

@@ -103,7 +103,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.fixture
 async def of_run(start: Any, counts: Counter[str]) -> tuple[Counter[str], Counter[str]]:
-    """Run no job, then many, in directories of their own; return the counts of what the many add."""
+    """Run no job, then many, in directories of their own, and return what the many add."""
 
     async def run(bench: Any, jobs: int) -> Counter[str]:
         counts.clear()

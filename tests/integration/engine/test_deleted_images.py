@@ -74,7 +74,7 @@ class Submits:
         return [body["idempotency_key"] for body in self.bodies]
 
 
-async def test_a_job_whose_image_is_gone_stays_unknown_with_its_hold_and_is_bought_once_the_image_is_back(
+async def test_a_job_whose_image_is_gone_keeps_its_hold_and_is_bought_once_it_is_back(
     start, tampered
 ):
     async with start() as bench:

@@ -1,4 +1,4 @@
-"""How a run finds the pace that the gateway takes: whole runs against gateways that ask for less."""
+"""How a run finds the pace that the gateway takes: whole runs on gateways that ask for less."""
 
 from __future__ import annotations
 
@@ -102,8 +102,13 @@ async def test_by_itself_a_run_begins_with_four_at_once_and_comes_to_more(start,
     seen = watcher()
     # No job ends before all are submitted, so each answer makes room for one submit more.
     async with start(faults="generate.slow-queue:1", slow_queue_s=100.0, runners=100) as bench:
-        result = await bench.run(bench.manifest(jobs(70), budget=None), yes=True, transport=tampered(tamper),
-                                 observer=seen, polls_per_s=1)  # fmt: skip
+        result = await bench.run(
+            bench.manifest(jobs(70), budget=None),
+            yes=True,
+            transport=tampered(tamper),
+            observer=seen,
+            polls_per_s=1,
+        )
         await bench.agree(result)
     assert result.exit_code == 0
     assert max(at_once) == 4
@@ -251,9 +256,7 @@ async def test_a_job_that_was_turned_away_in_all_its_tries_comes_again_and_the_r
     assert len(state["jobs"]) == 6
 
 
-async def test_a_job_in_flight_counts_before_a_submit_in_doubt_of_the_same_earlier_run_is_sent_again(
-    start, tampered
-):
+async def test_a_job_in_flight_counts_before_a_submit_in_doubt_is_sent_again(start, tampered):
     """The third submit lent its slot to the fourth, which was in flight when the run was killed."""
     submits: list[httpx.Request] = []
     under_way: set[str] = set()

@@ -178,7 +178,10 @@ async def test_what_a_job_gets_of_a_prompt_file_and_a_table_is_compared(start):
     async with start() as bench:
         (bench.path / "fox.txt").write_text("a fox")
         (bench.path / "t.csv").write_text("sku,note\nA,old\n")
-        rows = '{name: f, prompt: "@fox.txt"}\n{name: "s-{{ row.sku }}", foreach: t.csv, prompt: "{{ row.sku }}"}'
+        rows = (
+            '{name: f, prompt: "@fox.txt"}\n'
+            '{name: "s-{{ row.sku }}", foreach: t.csv, prompt: "{{ row.sku }}"}'
+        )
         plan = await save(bench, bench.manifest(rows))
         (bench.path / "fox.txt").write_text("a cat")
         (bench.path / "t.csv").write_text("sku,note\nA,new\n")

@@ -23,7 +23,7 @@ FOX = {"prompt.text": "a fox", "size.width": 64, "size.height": 64}
 def naming(
     job: dict[str, Any], record: Callable[[dict[str, Any]], None] = lambda _data: None
 ) -> Any:
-    """Answer each submit with 200 and this job, at no cost; ``record`` changes the records of jobs."""
+    """Answer each submit with 200 and this job, at no cost; ``record`` changes records of jobs."""
 
     async def tamper(request: httpx.Request, send: Send) -> httpx.Response:
         if request.url.path.endswith("/generate"):

@@ -46,9 +46,9 @@ async def test_a_plan_under_a_new_name_names_the_run_that_bought_its_jobs(start,
         monkeypatch.chdir(bench.path)
         (warning,) = await warnings_of(bench, "second")
         assert warning == (
-            "2 of 2 jobs were bought before under the manifest name 'first', in outputs/first/default; under another"
-            " name they are bought again. To reuse the images, set name: first in the manifest and use --out-dir"
-            " outputs/first/default"
+            "2 of 2 jobs were bought before under the manifest name 'first', in "
+            "outputs/first/default; under another name they are bought again. To reuse the images, "
+            "set name: first in the manifest and use --out-dir outputs/first/default"
         )
         # What the warning advises is true: under that name nothing is new.
         known = await api.plan(

@@ -67,8 +67,8 @@ async def test_two_that_were_not_given_back_in_full_are_enough(start, tally, sha
     ) * Decimal("0.5")
     back = {"0": "0", "0.5": "0.5"}[share]
     assert error == (
-        "a.png was uploaded 2 times and is not ready: the answers to 2 were lost, so their cost is unknown;"
-        f" {back} were refunded"
+        "a.png was uploaded 2 times and is not ready: the answers to 2 were lost, "
+        f"so their cost is unknown; {back} were refunded"
     )
 
 
@@ -102,9 +102,7 @@ async def test_they_hold_no_more_than_half_of_the_budget_and_the_other_jobs_are_
     assert again.exit_code == 0
 
 
-async def test_where_nothing_names_a_price_the_jobs_are_blocked_and_continue_once_a_ceiling_is_declared(
-    start, tally
-):
+async def test_jobs_without_any_price_are_blocked_until_a_ceiling_is_declared(start, tally):
     """The budget allows two uploads that nobody can count.
 
     The third waits for a ceiling: no job fails for good.

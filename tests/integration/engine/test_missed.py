@@ -142,12 +142,13 @@ async def test_a_changed_output_of_a_renamed_job_is_saved_under_its_new_name(sta
     assert (again.ok, state["requests"]["generate"]) == (True, 1)
 
 
-async def test_the_output_of_a_job_that_left_is_moved_aside_for_one_that_was_deleted_and_is_wanted_again(
+async def test_the_output_of_a_job_that_left_makes_room_for_a_deleted_one_wanted_again(
     start,
 ):
     async with start() as bench:
         out = bench.path / "out"
-        embed = "provenance: {embed: true}\n"  # so that the sizes differ, which is all that a run compares
+        # The sizes differ, which is all that a run compares.
+        embed = "provenance: {embed: true}\n"
         await bench.run(bench.manifest(one := "{name: a, prompt: one}", head=embed))
         old = pictures(out)["a/0.png"]
         (out / "a/0.png").unlink()

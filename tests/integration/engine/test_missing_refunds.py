@@ -39,7 +39,7 @@ def foxes(count: int) -> str:
 
 
 async def most_net(bench: Any) -> Decimal:
-    """The highest net charges at any row of the ledger: a failed job's count until it is refunded."""
+    """The highest net charges at any row of the ledger; a failed job counts until its refund."""
     state = await bench.state()
     assert state["audit"]["problems"] == []
     net = most = D(0)
@@ -151,7 +151,7 @@ async def test_a_failed_attempt_found_after_a_loss_is_held_and_blocks_no_replay(
     assert (again.exit_code, credits.spent, credits.held, credits.held_for_refunds) == (1, 10, 2, 2)
 
 
-async def test_after_a_loss_one_more_is_bought_beside_refunds_that_are_not_visible_and_not_in_each_run(
+async def test_after_a_loss_one_more_is_bought_beside_unseen_refunds_and_not_in_each_run(
     start: Any,
 ) -> None:
     async with start(faults="fail:1,refund-missing:1", recent_entries=1) as bench:

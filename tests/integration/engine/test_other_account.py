@@ -100,7 +100,7 @@ async def test_a_renewed_key_is_known_by_an_image_of_ours_where_no_job_was_accep
     assert (result.exit_code, len(state["jobs"]), len(state["assets"])) == (0, 1, 1)
 
 
-async def test_a_renewed_key_that_nothing_proves_is_taken_where_the_user_requires_it_and_is_known_then(
+async def test_a_renewed_key_without_proof_is_taken_on_request_and_known_from_then_on(
     start, tampered
 ):
     async with start() as bench:

@@ -254,7 +254,7 @@ async def test_a_gateway_that_answers_500_before_the_first_purchase_is_waited_fo
     assert any(isinstance(message, GatewayBack) for message in seen.messages)
 
 
-async def test_a_gateway_that_answers_500_for_longer_ends_the_run_after_the_patience_and_nothing_is_bought(
+async def test_a_gateway_that_answers_500_ends_the_run_after_the_patience_and_nothing_is_bought(
     start, tampered
 ):
     async with start() as bench:

@@ -170,7 +170,10 @@ async def test_what_waits_for_one_of_the_connections_is_not_sent_in_a_pause(
         hand.after = 5
         hand.script = pausing(log, bench.clock)
         lines = f"{jobs(30)}\n" + "\n".join(
-            f"{{name: e{number}, prompt: a fox, workflow: qwen-edit, image: {bench.picture(f'{number}.png', colour)}}}"
+            (
+                f"{{name: e{number}, prompt: a fox, workflow: qwen-edit, "
+                f"image: {bench.picture(f'{number}.png', colour)}}}"
+            )
             for number, colour in enumerate(["teal", "red", "blue"])
         )
         # With bounds of its prices, none of them waits for the answer to another.

@@ -1,4 +1,4 @@
-"""What made an output stands beside it and, if asked for, in it; and none of that costs an image."""
+"""What made an output stands beside it and, if asked for, in it, and costs no image."""
 
 from __future__ import annotations
 

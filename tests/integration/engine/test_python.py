@@ -33,7 +33,7 @@ def value(jobs: int = 2, **more: object) -> dict[str, object]:
 
 
 async def test_a_manifest_may_be_a_value(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its paths are relative to the working directory, and the same value continues the same run."""
+    """Its paths are relative to the working directory, and an equal value continues the run."""
     async with start() as bench:
         monkeypatch.chdir(bench.path)
         bench.picture("c.png")

@@ -18,7 +18,10 @@ from crucible_batch.runs.reporting import write_report_again
 
 HAS_PAGES = True
 SHORT_JOBS = True
-EDITS = "{name: c, prompt: 'to {{ k }}', workflow: qwen-edit, image: a.png, matrix: {k: [red, blue]}, repeat: 2}"
+EDITS = (
+    "{name: c, prompt: 'to {{ k }}', workflow: qwen-edit, image: a.png, "
+    "matrix: {k: [red, blue]}, repeat: 2}"
+)
 TWO = "{name: a, prompt: one}\n{name: b, prompt: two}"
 
 
@@ -58,7 +61,8 @@ async def test_a_run_of_the_same_plan_leaves_the_journals_plan_as_it_is(start):
         await bench.run(bench.manifest(f"{TWO}\n{EDITS}"))
         with closing(sqlite3.connect(bench.path / "out/.crucible/journal.sqlite3")) as connection:
             connection.execute(
-                "CREATE TRIGGER kept BEFORE DELETE ON plan BEGIN SELECT RAISE(ABORT, 'the plan is rewritten'); END"
+                "CREATE TRIGGER kept BEFORE DELETE ON plan "
+                "BEGIN SELECT RAISE(ABORT, 'the plan is rewritten'); END"
             )
         assert (await bench.run(bench.manifest(f"{TWO}\n{EDITS}"))).exit_code == 0
         with pytest.raises(JournalError, match="the plan is rewritten"):

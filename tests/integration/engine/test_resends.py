@@ -55,7 +55,7 @@ class Pushing:
 async def test_a_submit_that_was_told_to_wait_is_not_sent_on_a_hold_that_is_no_longer_enough(
     start, tampered, watcher, head, price
 ):
-    """A price above a ceiling ends all buying, and so does one that leaves too little for another."""
+    """A price above a ceiling ends all buying, as does one that leaves too little for another."""
     async with start(prices={"zimage-base": Decimal(1)}) as bench:
         pushing = Pushing(bench, price)
         manifest = bench.manifest(JOBS, budget=None, head=f"budget: {{credits: 75{head}}}\n")

@@ -27,7 +27,10 @@ def pair(bench, n: object) -> str:
     """One job without an image and one with one that nobody has seen: 5.5 credits."""
     seed = random.Random(str(n)).randrange(2**24)
     bench.picture(f"{n}.png", f"#{seed:06x}")
-    return f"{{name: t, prompt: 'text {n}'}}\n{{name: e, prompt: 'edit {n}', workflow: qwen-edit, image: {n}.png}}"
+    return (
+        f"{{name: t, prompt: 'text {n}'}}\n"
+        f"{{name: e, prompt: 'edit {n}', workflow: qwen-edit, image: {n}.png}}"
+    )
 
 
 async def test_a_run_with_a_filter_buys_no_other_job_that_a_killed_run_left_unsent(start, tampered):
@@ -166,7 +169,7 @@ async def test_a_worker_does_not_wait_for_credits_in_front_of_jobs_in_flight(
 async def test_a_job_that_failed_meanwhile_does_not_wait_for_credits_before_the_others_are_settled(
     start, watcher, tampered, tally
 ):
-    """One worker, no credit to spare, and a failed job at the head: its retry comes after the rest."""
+    """With one worker and no credit to spare, the retry of a failed job comes after the rest."""
     async with start(credits=6, faults="generate.fail=1") as bench:
 
         async def unseen(request: httpx.Request, send):
@@ -184,7 +187,10 @@ async def test_a_job_that_failed_meanwhile_does_not_wait_for_credits_before_the_
 async def test_renamed_reordered_and_inserted_rows_buy_the_new_ones_only(start, tally):
     async with start() as bench:
         await bench.run(bench.manifest(THREE))
-        changed = "{name: z, prompt: three}\n{name: new, prompt: four}\n{name: a, prompt: two}\n{name: b, prompt: one}"
+        changed = (
+            "{name: z, prompt: three}\n{name: new, prompt: four}\n{name: a, prompt: two}\n"
+            "{name: b, prompt: one}"
+        )
         result = await bench.run(bench.manifest(changed))
         state = await bench.agree(result)
     assert result.exit_code == 0
@@ -244,7 +250,7 @@ async def test_the_run_directory_of_another_manifest_or_run_is_refused_before_an
         assert len((await bench.state())["jobs"]) == 1
 
 
-async def test_the_run_directory_of_another_account_is_refused_and_a_renewed_key_is_not_needed_to_prove_itself(
+async def test_the_run_directory_of_another_account_is_refused_and_a_renewed_key_is_not(
     start,
 ):
     from crucible_batch.settings import Settings

@@ -51,7 +51,7 @@ async def test_ctrl_c_buys_nothing_more_collects_what_is_in_flight_and_the_next_
     assert again.report.credits.spent == 24
 
 
-async def test_what_an_earlier_run_left_in_flight_is_collected_after_ctrl_c_though_its_turn_had_not_come(
+async def test_after_ctrl_c_what_an_earlier_run_left_in_flight_is_collected_all_the_same(
     start, watcher, runners, tally
 ):
     def press(message: object) -> None:
@@ -136,7 +136,7 @@ async def test_a_run_that_still_looks_for_a_lost_upload_can_be_stopped_too(
     assert result.report.credits.lost_uploads == 0
 
 
-async def test_a_job_that_does_not_end_in_time_keeps_its_hold_stops_the_buying_and_is_collected_later(
+async def test_a_job_that_times_out_keeps_its_hold_stops_the_buying_and_is_collected_later(
     start, tally
 ):
     async with start(faults="generate.slow-queue=1", slow_queue_s=100000.0) as bench:
@@ -156,7 +156,7 @@ async def test_a_job_that_does_not_end_in_time_keeps_its_hold_stops_the_buying_a
 
 
 async def test_a_deadline_ends_the_run_with_5_in_the_middle_of_its_queue(start, tally, monkeypatch):
-    """The queue reads the journal; left half read, it would keep the run's end from being written."""
+    """The queue reads the journal; left half read, it would keep the run's end unwritten."""
     kept = []
     original = runner_module.Runner._queue
     monkeypatch.setattr(

@@ -47,7 +47,7 @@ def recording(credits: float):
     return tamper
 
 
-async def test_a_record_above_the_answer_is_in_the_books_at_once_and_ends_what_the_budget_has_no_room_for(
+async def test_a_record_above_the_answer_is_booked_at_once_and_ends_what_has_no_room(
     start, tampered, watcher
 ):
     """The answer says 1; the record and the ledger say 7. A budget of 30 has room for four."""
@@ -106,9 +106,7 @@ async def test_a_record_below_the_answer_lowers_nothing_and_is_told(start, tampe
     )
 
 
-async def test_a_record_that_rises_when_the_job_was_done_is_in_the_books_and_holds_the_next_run_to_it(
-    start, tampered
-):
+async def test_a_record_that_rises_after_the_job_is_booked_and_binds_the_next_run(start, tampered):
     """Until it has been found succeeded once, each record names 1; when it is looked at again it
     names 7."""
     ended = set()

@@ -111,7 +111,7 @@ async def test_uploads_of_which_nobody_knows_the_price_are_not_lost_one_after_th
 async def test_an_upload_in_doubt_is_searched_for_although_its_job_has_left_the_plan(
     start, tampered, tally
 ):
-    """The run ends before it could search for the upload, and the next run has no other work to do."""
+    """The run ends before it could search for the upload, and the next has nothing else to do."""
     sent: list[httpx.Request] = []
 
     async def lost_and_then_down(request: httpx.Request, send):
@@ -231,7 +231,7 @@ async def test_who_uploads_what_another_claimed_takes_the_credits_from_who_holds
     )  # given back: it was refused
 
 
-async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missing_for_who_asks_again(
+async def test_what_nobody_holds_credits_for_is_not_uploaded_and_counts_as_missing(
     image,
 ):
     around = Turnstile("27")
@@ -257,7 +257,7 @@ async def test_no_upload_is_sent_where_figures_above_their_holds_have_used_the_b
 @pytest.mark.parametrize(
     "meanwhile", [lambda around: around.other_upload("2"), lambda around: around.stop()]
 )
-async def test_an_upload_that_was_told_to_wait_is_sent_again_only_as_long_as_it_would_be_sent_at_all(
+async def test_an_upload_that_was_told_to_wait_is_sent_again_only_while_it_may_be_sent(
     image, meanwhile
 ):
     around = Turnstile("27")

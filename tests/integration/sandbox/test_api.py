@@ -195,7 +195,10 @@ async def test_params_come_back_as_they_were_sent(client: Any) -> None:
 
 
 JOB = "job_id status workflow_id requested_credits error_code error_message outputs"
-OUTPUT = "id job_id output_index storage_provider bucket path url mime_type width height metadata created_at"
+OUTPUT = (
+    "id job_id output_index storage_provider bucket path url mime_type width "
+    "height metadata created_at"
+)
 ASSET = (
     "asset_id status mime_type byte_size bucket object_path original_filename metadata created_at"
     " upload_expires_at download_url"

@@ -1,4 +1,4 @@
-"""The storage over real HTTP: signatures, what an upload must keep to, and what is put on record."""
+"""The storage over real HTTP: signatures, what an upload must keep to, and what is recorded."""
 
 from typing import Any
 

@@ -169,7 +169,8 @@ def test_a_job_that_is_sent_alone_is_shown_as_a_canary_until_it_is_accepted() ->
     all_held = Balance(Decimal(40), Decimal(0), Decimal(40))
     tally.take(JobAdvanced(0.0, "1", "a", held, Phase.READY, Phase.SUBMITTING, all_held), 0.0)
     assert GAP.join(money_parts(tally)) == (
-        "0 spent · 40 held · one job holds the rest of the budget until its price is confirmed · budget 40"
+        "0 spent · 40 held · "
+        "one job holds the rest of the budget until its price is confirmed · budget 40"
     )
     event = Accepted(at=1.0, job_id="1", credits=Decimal(2), reused=False)
     answered = Balance(Decimal(40), Decimal(0), Decimal(2))
@@ -426,7 +427,8 @@ def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> N
         ]
     )
     assert lines[-1] == (
-        "stop  stopping  INTERRUPTED: waiting up to 30 s for 1 job in flight; Ctrl-C again exits now; nothing is lost"
+        "stop  stopping  INTERRUPTED: waiting up to 30 s for 1 job in flight; "
+        "Ctrl-C again exits now; nothing is lost"
     )
     clock = [0.0]
     display = busy(clock)
@@ -434,7 +436,7 @@ def test_a_run_that_stops_says_what_it_waits_for_and_that_nothing_is_lost() -> N
     clock[0] += 12
     text = "\n".join(drawn(display, 100))
     assert (
-        "stopping waiting up to 18 s for 6 jobs in flight · Ctrl-C again exits now · nothing is lost"
-        in text
-    )
+        "stopping waiting up to 18 s for 6 jobs in flight · "
+        "Ctrl-C again exits now · nothing is lost"
+    ) in text
     assert "left ·" not in text  # what waits won't be started: nobody can say when

@@ -1,4 +1,4 @@
-"""Each progress message has a level and a line, in text and in JSON, and no text can forge a line."""
+"""Each progress message has a level and a line, as text and as JSON, that no text can forge."""
 
 from __future__ import annotations
 
@@ -63,44 +63,76 @@ def job(event: JobEvent, phase: Phase = Phase.IN_FLIGHT) -> JobAdvanced:
 
 
 def image(event: object) -> AssetAdvanced:
-    return AssetAdvanced(0.0, "ff", "fox.png", 1, event, BALANCE)  # type: ignore[arg-type]  # each case is an event
+    # Each case is an event.
+    return AssetAdvanced(0.0, "ff", "fox.png", 1, event, BALANCE)  # type: ignore[arg-type]
 
 
 CASES: list[tuple[Message, str, str, str]] = [
     (
         RunBegan(0.0, 3, {Outcome.SUCCEEDED: 1, Outcome.PENDING: 2}, BALANCE, "nightly", "a"),
-        "INFO", "run_began", "run began: 1 of 3 jobs succeeded, 2 pending; 1 credits spent, 2 held, budget 9",
+        "INFO", "run_began",
+        "run began: 1 of 3 jobs succeeded, 2 pending; 1 credits spent, 2 held, budget 9",
     ),
     (
         RunBegan(0.0, 1, {Outcome.PENDING: 1}, replace(BALANCE, allowance_of="studio, today")),
         "INFO", "run_began",
-        "run began: 0 of 1 jobs succeeded, 1 pending; 1 credits spent, 2 held, allowance 9 (studio, today)",
+        (
+            "run began: 0 of 1 jobs succeeded, 1 pending; 1 credits spent, 2 held, "
+            "allowance 9 (studio, today)"
+        ),
     ),
-    (TakenUp(0.0, "fox", "id", Phase.IN_FLIGHT, 0.0), "INFO", "taken_up", "job fox: resumed (in_flight)"),
+    (
+        TakenUp(0.0, "fox", "id", Phase.IN_FLIGHT, 0.0),
+        "INFO", "taken_up", "job fox: resumed (in_flight)",
+    ),
     (job(HELD), "DEBUG", "job_held", "job fox: held (attempt 2, credits 2)"),
     (job(ACCEPTED), "INFO", "job_accepted", "job fox: accepted (job id j1, credits 2)"),
     (job(Succeeded(at=0.0, outputs=1)), "INFO", "job_succeeded", "job fox: succeeded (outputs 1)"),
     (job(SAVED), "INFO", "job_saved", "job fox: saved (fox/0.png, 7 bytes)"),
-    (job(HoldReleased(at=0.0, error=ERROR)), "WARNING", "job_hold_released", "job fox: hold released: BOOM: it failed"),
-    (job(Failed(at=0.0, error=ERROR), Phase.READY), "WARNING", "job_failed", "job fox: failed: BOOM: it failed"),
-    (job(Failed(at=0.0, error=ERROR), Phase.FAILED), "ERROR", "job_failed", "job fox: failed: BOOM: it failed"),
+    (
+        job(HoldReleased(at=0.0, error=ERROR)),
+        "WARNING", "job_hold_released", "job fox: hold released: BOOM: it failed",
+    ),
+    (
+        job(Failed(at=0.0, error=ERROR), Phase.READY),
+        "WARNING", "job_failed", "job fox: failed: BOOM: it failed",
+    ),
+    (
+        job(Failed(at=0.0, error=ERROR), Phase.FAILED),
+        "ERROR", "job_failed", "job fox: failed: BOOM: it failed",
+    ),
     (image(Uploaded(at=0.0)), "DEBUG", "image_uploaded", "image fox.png: uploaded"),
     (image(BecameReady(at=0.0)), "INFO", "image_became_ready", "image fox.png: became ready"),
-    (image(NotCreated(at=0.0, error=ERROR)), "WARNING", "image_not_created", "image fox.png: not created: BOOM: it"),
-    (Retrying(0.0, "submit", 1, 0.5, "BUSY", "h:1"), "WARNING", "retry", "retry 1 of submit at h:1 again in 0.5 s: BU"),
+    (
+        image(NotCreated(at=0.0, error=ERROR)),
+        "WARNING", "image_not_created", "image fox.png: not created: BOOM: it",
+    ),
+    (
+        Retrying(0.0, "submit", 1, 0.5, "BUSY", "h:1"),
+        "WARNING", "retry", "retry 1 of submit at h:1 again in 0.5 s: BU",
+    ),
     (
         GatewayUnreachable(0.0, 60.0, 600.0, "refused"),
         "WARNING", "gateway_unreachable",
-        "the gateway has been unusable for 1 min; waiting up to 10 min; nothing new is bought: refused",
+        (
+            "the gateway has been unusable for 1 min; waiting up to 10 min; "
+            "nothing new is bought: refused"
+        ),
     ),
     (GatewayBack(0.0, 75.0), "INFO", "gateway_back", "the gateway answers again after"),
     (Throttled(0.0, 1, 2, "BUSY"), "WARNING", "throttled", "at most 1 job at a time: BUSY"),
     (Throttled(0.0, 2, 2, None), "DEBUG", "throttled", "at most 2 jobs at a time"),
-    (Stopping(0.0, "INTERRUPTED", "why", 30.0), "WARNING", "stopping", "stopping: INTERRUPTED: why"),
+    (
+        Stopping(0.0, "INTERRUPTED", "why", 30.0),
+        "WARNING", "stopping", "stopping: INTERRUPTED: why",
+    ),
     (
         RunEnded(0.0, Ending(RunStatus.BLOCKED, 4, {"*": ERROR}), {Outcome.BLOCKED: 3}, BALANCE),
         "INFO", "run_ended",
-        "run ended (blocked, exit code 4): 0 of 3 jobs succeeded, 3 blocked; 1 credits spent, 2 held, budget 9; BOOM",
+        (
+            "run ended (blocked, exit code 4): 0 of 3 jobs succeeded, 3 blocked; "
+            "1 credits spent, 2 held, budget 9; BOOM"
+        ),
     ),
 ]  # fmt: skip
 

@@ -258,7 +258,12 @@ def blocked(code: str, budget: str = "4") -> ReportHead:
 def test_the_command_after_a_budget_that_was_too_small_names_one_that_is_enough(
     command: str, enough: str | None, step: str
 ) -> None:
-    found = next_step(blocked("BUDGET_EXHAUSTED"), command, [], enough=enough and Decimal(enough))  # type: ignore[arg-type]
+    found = next_step(
+        blocked("BUDGET_EXHAUSTED"),
+        command,
+        [],
+        enough=enough and Decimal(enough),  # type: ignore[arg-type]
+    )
     assert found == step
 
 
@@ -279,9 +284,7 @@ def in_doubt(code: str, **stops: str) -> ReportHead:
     )
 
 
-def test_a_submit_in_doubt_that_the_budget_keeps_back_is_sent_with_a_budget_that_is_enough() -> (
-    None
-):
+def test_a_submit_in_doubt_that_the_budget_keeps_back_is_sent_with_a_larger_one() -> None:
     report = in_doubt("BUDGET_EXHAUSTED")
     assert report.is_short_of_budget
     assert next_step(report, f"{RUN} --budget 4", [], enough=Decimal(8)) == f"{RUN} --budget 8"

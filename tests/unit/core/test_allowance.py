@@ -1,4 +1,4 @@
-"""No party can set aside more than the limit leaves, and what it doesn't spend is available again."""
+"""No party can set aside more than the limit leaves, and what it doesn't spend is free again."""
 
 from __future__ import annotations
 

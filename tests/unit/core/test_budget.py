@@ -288,9 +288,7 @@ def test_each_line_of_the_tables(
     assert verdict(decide_admission(request_, books, amount(budget), situation)) == expected, line
 
 
-def test_the_slow_start_allows_twice_those_answered_as_expected_and_begins_again_at_a_surprise() -> (
-    None
-):
+def test_the_slow_start_allows_twice_those_as_expected_and_restarts_at_a_surprise() -> None:
     start = SlowStart()
     assert start.limit == 1
     start = start.after(None, D(2))  # nothing was expected, so nothing is a surprise
@@ -418,7 +416,8 @@ def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
         == "a job on w costs 33 credits by its record, but cost 2 by the answer to its submit"
     )
     assert error.hint == (
-        "compare both with the gateway's ledger (crucible-batch check), and set budget.max_credits_per_job"
+        "compare both with the gateway's ledger (crucible-batch check), "
+        "and set budget.max_credits_per_job"
     )
 
 
@@ -458,8 +457,9 @@ HINT = "and run the same command again"
             "10",
             "9 of 10 credits used (9 of them held); the next job needs 2",
             (
-                "credits are held for unanswered requests: run the same command again (if a job was changed"
-                " or removed since then, restore it in the manifest first), or raise the budget"
+                "credits are held for unanswered requests: "
+                "run the same command again (if a job was changed or removed since then, "
+                "restore it in the manifest first), or raise the budget"
             ),
         ),
         (
@@ -487,35 +487,56 @@ HINT = "and run the same command again"
             WITH_TWO,
             ledger(ceiling="4", upload_ceiling="3"),
             "9",
-            "0 of 9 credits used; the next job may cost up to 10 with its uploads, by the declared ceilings",
-            f"raise the budget, or lower budget.max_credits_per_job or budget.max_credits_per_upload, {HINT}",
+            (
+                "0 of 9 credits used; the next job may cost up to 10 with its uploads, "
+                "by the declared ceilings"
+            ),
+            (
+                "raise the budget, or lower budget.max_credits_per_job "
+                f"or budget.max_credits_per_upload, {HINT}"
+            ),
         ),
         (
             WITH_IMAGE,
             ledger(ceiling="4", upload_ceiling="3"),
             "6",
-            "0 of 6 credits used; the next job may cost up to 7 with its upload, by the declared ceilings",
-            f"raise the budget, or lower budget.max_credits_per_job or budget.max_credits_per_upload, {HINT}",
+            (
+                "0 of 6 credits used; the next job may cost up to 7 with its upload, "
+                "by the declared ceilings"
+            ),
+            (
+                "raise the budget, or lower budget.max_credits_per_job "
+                f"or budget.max_credits_per_upload, {HINT}"
+            ),
         ),
         (
             JOB,
             ledger(seen="2", ceiling="50", held="9"),
             "10",
-            "9 of 10 credits used (9 of them held); the next job may cost up to 50, its declared ceiling",
+            (
+                "9 of 10 credits used (9 of them held); "
+                "the next job may cost up to 50, its declared ceiling"
+            ),
             AGAIN,
         ),
         (
             HoldRequest(W, held=D(1)),
             ledger(seen="2", ceiling="50", held="9"),
             "10",
-            "9 of 10 credits used (9 of them held); the next job may cost up to 50, its declared ceiling",
+            (
+                "9 of 10 credits used (9 of them held); "
+                "the next job may cost up to 50, its declared ceiling"
+            ),
             f"raise the budget, or lower budget.max_credits_per_job, {HINT}",
         ),
         (
             WITH_TWO,
             ledger(seen="4", ceiling="4", upload_ceiling="3"),
             "9",
-            "0 of 9 credits used; the next job may cost up to 10 with its uploads, by the declared ceilings",
+            (
+                "0 of 9 credits used; the next job may cost up to 10 with its uploads, "
+                "by the declared ceilings"
+            ),
             f"raise the budget, or lower budget.max_credits_per_upload, {HINT}",
         ),
         (
@@ -536,11 +557,14 @@ HINT = "and run the same command again"
             JOB,
             ledger(ceiling="4", held="9"),
             "10",
-            "9 of 10 credits used (9 of them held); the next job may cost up to 4, its declared ceiling",
             (
-                "credits are held for unanswered requests: run the same command again (if a job was changed"
-                " or removed since then, restore it in the manifest first), raise the budget, or lower"
-                " budget.max_credits_per_job"
+                "9 of 10 credits used (9 of them held); "
+                "the next job may cost up to 4, its declared ceiling"
+            ),
+            (
+                "credits are held for unanswered requests: run the same command again "
+                "(if a job was changed or removed since then, restore it in the manifest first), "
+                "raise the budget, or lower budget.max_credits_per_job"
             ),
         ),
         (
@@ -579,7 +603,8 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
         "credits are held for unanswered requests: run the same command again"
     )
     assert blocked.error.hint.endswith(
-        ", or raise the budget; 8 are held for uploads: set budget.max_credits_per_upload to count each at that price"
+        ", or raise the budget; 8 are held for uploads: "
+        "set budget.max_credits_per_upload to count each at that price"
     )
     books.prices.upload_ceiling = D(8)
     assert "max_credits_per_upload" not in str(decide_admission(JOB, books, D(9), IDLE))
@@ -607,8 +632,9 @@ def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None
         in decision.error.message
     )
     assert decision.error.hint == (
-        "run the same command again (if a job was changed or removed since then, restore it in the manifest first),"
-        " with --resubmit-unknown if it suggests that; or set budget.max_credits_per_job"
+        "run the same command again (if a job was changed or removed since then, "
+        "restore it in the manifest first), with --resubmit-unknown if it suggests that; "
+        "or set budget.max_credits_per_job"
     )
 
 
@@ -667,8 +693,8 @@ def test_a_402_from_an_account_with_enough_credits_is_not_taken_for_an_empty_acc
     )
     assert isinstance(decision, Block)
     assert decision.error.message == (
-        "the gateway refused a purchase for lack of credits (402: a limit is reached), and shows 100000 credits"
-        " available"
+        "the gateway refused a purchase for lack of credits (402: a limit is reached), "
+        "and shows 100000 credits available"
     )
     assert decision.error.hint is not None
     assert decision.error.hint.startswith(CHECK_IT)
@@ -704,7 +730,10 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
     assert blocked == Block(
         ErrorInfo(
             "BUDGET_EXHAUSTED",
-            "the answers to 2 uploads were lost before the price of an upload was known, so their cost is unknown",
+            (
+                "the answers to 2 uploads were lost before the price of an upload was known, "
+                "so their cost is unknown"
+            ),
             hint=f"set budget.max_credits_per_upload, so that each counts at that price, {HINT}",
         )
     )

@@ -116,70 +116,128 @@ SPENT = Settled(d(3), "workflow:w", "")
 @pytest.mark.parametrize(
     ("events", "yesterday", "today", "tomorrow", "certain"),
     [
-        pytest.param(job(held(OLD), accepted(OLD), succeeded(OLD)), 3, 0, 0, 3, id="before the boundary"),
+        pytest.param(
+            job(held(OLD), accepted(OLD), succeeded(OLD)), 3, 0, 0, 3,
+            id="before the boundary",
+        ),
         pytest.param(job(held(NEW), accepted(NEW), succeeded(NEW)), 0, 3, 0, 3, id="after it"),
-        pytest.param(job(held(OLD), accepted(OLD), succeeded(NEW)), 3, 0, 0, 3, id="ended after it"),
+        pytest.param(
+            job(held(OLD), accepted(OLD), succeeded(NEW)), 3, 0, 0, 3,
+            id="ended after it",
+        ),
         pytest.param(job(held(OLD), accepted(OLD)), 3, 0, 0, 0, id="in flight"),
-        pytest.param(job(held(OLD), accepted(OLD), failed(NEW)), 3, 0, 0, 0, id="failed, and the refund not seen"),
         pytest.param(
-            job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW)), 0, 0, 0, 0, id="refunded later: no credit today"
+            job(held(OLD), accepted(OLD), failed(NEW)), 3, 0, 0, 0,
+            id="failed, and the refund not seen",
         ),
         pytest.param(
-            job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW, 1)), 2, 0, 0, 0, id="refunded later in part"
+            job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW)), 0, 0, 0, 0,
+            id="refunded later: no credit today",
         ),
         pytest.param(
-            job(held(OLD), accepted(OLD), failed(NEW), consumed(NEW, 2), refunded(NEW, 0.5)), 2.5, 0, 0, 0,
+            job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW, 1)), 2, 0, 0, 0,
+            id="refunded later in part",
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(NEW), consumed(NEW, 2), refunded(NEW, 0.5)),
+            2.5, 0, 0, 0,
             id="failed and charged later",
         ),
         pytest.param(
-            job(held(OLD), accepted(OLD), failed(NEW), forgotten(NEW)), 0, 0, 0, 0, id="its refund forgotten today"
+            job(held(OLD), accepted(OLD), failed(NEW), forgotten(NEW)), 0, 0, 0, 0,
+            id="its refund forgotten today",
         ),
         pytest.param(
-            job(held(NEW), accepted(NEW, reused=True), failed(NEW)), 0, 3, 0, 0, id="found, and failed: as it was held"
+            job(held(NEW), accepted(NEW, reused=True), failed(NEW)), 0, 3, 0, 0,
+            id="found, and failed: as it was held",
         ),
-        pytest.param(job(held(B - 1), accepted(B + 1), succeeded(NEW)), 3, 3, 0, 3, id="in the middle: both"),
-        pytest.param(job(held(B - 13), accepted(B - 11), succeeded(NEW)), 3, 0, 0, 3, id="beyond the tolerance before"),
-        pytest.param(job(held(B - 13), accepted(B - 9), succeeded(NEW)), 3, 3, 0, 3, id="within the tolerance before"),
-        pytest.param(job(held(B + 9), accepted(B + 13), succeeded(NEW)), 3, 3, 0, 3, id="within the tolerance after"),
-        pytest.param(job(held(B + 11), accepted(B + 13), succeeded(NEW)), 0, 3, 0, 3, id="beyond the tolerance after"),
-        pytest.param(job(held(NEW), accepted(OLD), succeeded(OLD)), 3, 3, 0, 3, id="clock set back in between: both"),
+        pytest.param(
+            job(held(B - 1), accepted(B + 1), succeeded(NEW)), 3, 3, 0, 3,
+            id="in the middle: both",
+        ),
+        pytest.param(
+            job(held(B - 13), accepted(B - 11), succeeded(NEW)), 3, 0, 0, 3,
+            id="beyond the tolerance before",
+        ),
+        pytest.param(
+            job(held(B - 13), accepted(B - 9), succeeded(NEW)), 3, 3, 0, 3,
+            id="within the tolerance before",
+        ),
+        pytest.param(
+            job(held(B + 9), accepted(B + 13), succeeded(NEW)), 3, 3, 0, 3,
+            id="within the tolerance after",
+        ),
+        pytest.param(
+            job(held(B + 11), accepted(B + 13), succeeded(NEW)), 0, 3, 0, 3,
+            id="beyond the tolerance after",
+        ),
+        pytest.param(
+            job(held(NEW), accepted(OLD), succeeded(OLD)), 3, 3, 0, 3,
+            id="clock set back in between: both",
+        ),
         pytest.param(job(held(OLD)), 5, 5, 5, 0, id="without an answer: in all from then on"),
         pytest.param(job(held(NEW)), 0, 5, 5, 0, id="without an answer, begun today"),
         pytest.param(job(held(OLD), DOUBT), 5, 5, 5, 0, id="in doubt"),
         pytest.param(job(held(OLD), DOUBT, accepted(NEW)), 3, 3, 0, 0, id="doubt resolved"),
         pytest.param(job(held(OLD), HoldReleased(at=NEW, error=ERROR)), 0, 0, 0, 0, id="not sent"),
-        pytest.param(job(held(NEW), accepted(NEW, reused=True), succeeded(NEW)), 0, 3, 0, 3, id="found"),
-        pytest.param(job(held(OLD), accepted(OLD), JobLost(at=NEW, error=ERROR)), 3, 0, 0, 0, id="lost"),
         pytest.param(
-            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), failed(NEW)), 3, 0, 0, 0, id="lost, then failed"
+            job(held(NEW), accepted(NEW, reused=True), succeeded(NEW)), 0, 3, 0, 3,
+            id="found",
         ),
         pytest.param(
-            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), succeeded(NEW)), 3, 0, 0, 3, id="lost, found"
+            job(held(OLD), accepted(OLD), JobLost(at=NEW, error=ERROR)), 3, 0, 0, 0,
+            id="lost",
         ),
-        pytest.param(job(held(OLD), accepted(OLD), Repriced(at=OLD, credits=d(4))), 4, 0, 0, 0, id="repriced"),
         pytest.param(
-            job(held(OLD), accepted(OLD), succeeded(OLD), Repriced(at=NEW, credits=d(4), settled=SPENT)),
+            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), failed(NEW)), 3, 0, 0, 0,
+            id="lost, then failed",
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), succeeded(NEW)), 3, 0, 0, 3,
+            id="lost, found",
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), Repriced(at=OLD, credits=d(4))), 4, 0, 0, 0,
+            id="repriced",
+        ),
+        pytest.param(
+            job(
+                held(OLD), accepted(OLD), succeeded(OLD),
+                Repriced(at=NEW, credits=d(4), settled=SPENT),
+            ),
             4, 1, 0, 4, id="repriced after its end",
         ),
         pytest.param(
-            job(held(OLD), accepted(OLD), failed(OLD), held(NEW, attempt=2), accepted(NEW), succeeded(NEW)), 3, 3, 0, 3,
+            job(
+                held(OLD), accepted(OLD), failed(OLD),
+                held(NEW, attempt=2), accepted(NEW), succeeded(NEW),
+            ),
+            3, 3, 0, 3,
             id="bought again today, and the refund not seen",
         ),
         pytest.param(
             job(
-                held(OLD), accepted(OLD), failed(OLD), held(NEW, attempt=2), accepted(NEW), refunded(NEW),
-                succeeded(NEW),
+                held(OLD), accepted(OLD), failed(OLD), held(NEW, attempt=2), accepted(NEW),
+                refunded(NEW), succeeded(NEW),
             ),
             0, 3, 0, 3,
             id="bought again today",
         ),
-        pytest.param(upload(OLD, Created(at=OLD, asset_id="i", credits=d(2))), 2, 0, 0, 0, id="image"),
         pytest.param(
-            upload(OLD, Created(at=OLD, asset_id="i", credits=d(2)), Uploaded(at=OLD), BecameReady(at=OLD)),
+            upload(OLD, Created(at=OLD, asset_id="i", credits=d(2))), 2, 0, 0, 0,
+            id="image",
+        ),
+        pytest.param(
+            upload(
+                OLD, Created(at=OLD, asset_id="i", credits=d(2)),
+                Uploaded(at=OLD), BecameReady(at=OLD),
+            ),
             2, 0, 0, 2, id="image that is ready",
         ),
         pytest.param(
-            upload(OLD, Created(at=OLD, asset_id="i", credits=d(2)), Deleted(at=NEW, rebate=d(1.5))),
+            upload(
+                OLD, Created(at=OLD, asset_id="i", credits=d(2)), Deleted(at=NEW, rebate=d(1.5)),
+            ),
             0.5, 0, 0, 0.5, id="image deleted today: no credit for today",
         ),
         pytest.param(
@@ -187,7 +245,10 @@ SPENT = Settled(d(3), "workflow:w", "")
             2, 0, 0, 2, id="image found again",
         ),
         pytest.param(
-            upload(OLD, Created(at=OLD, asset_id="i", credits=d(2)), Created(at=OLD, asset_id="k", credits=d(1))),
+            upload(
+                OLD, Created(at=OLD, asset_id="i", credits=d(2)),
+                Created(at=OLD, asset_id="k", credits=d(1)),
+            ),
             3, 0, 0, 0, id="image bought twice",
         ),
         pytest.param(
@@ -197,7 +258,10 @@ SPENT = Settled(d(3), "workflow:w", "")
             ),
             4, 4, 4, 0, id="contradictory image: in all",
         ),
-        pytest.param(upload(OLD, NotCreated(at=OLD, error=ERROR)), 0, 0, 0, 0, id="image not bought"),
+        pytest.param(
+            upload(OLD, NotCreated(at=OLD, error=ERROR)), 0, 0, 0, 0,
+            id="image not bought",
+        ),
         pytest.param(upload(OLD, Lost(at=OLD, nonce="n")), 2, 0, 0, 0, id="image never answered"),
         pytest.param(
             upload(
@@ -214,9 +278,13 @@ SPENT = Settled(d(3), "workflow:w", "")
             0, 2, 0, 0, id="image never charged once, and never answered again",
         ),
         pytest.param(
-            upload(OLD, Created(at=NEW, asset_id="i", credits=d(2), assumed=True)), 2, 2, 0, 0, id="assumed charge"
+            upload(OLD, Created(at=NEW, asset_id="i", credits=d(2), assumed=True)), 2, 2, 0, 0,
+            id="assumed charge",
         ),
-        pytest.param(job(accepted(OLD), held(NEW), accepted(NEW)), 5, 5, 5, 0, id="contradictory: in all"),
+        pytest.param(
+            job(accepted(OLD), held(NEW), accepted(NEW)), 5, 5, 5, 0,
+            id="contradictory: in all",
+        ),
     ],
 )  # fmt: skip
 def test_the_period_of_a_charge(
@@ -250,16 +318,36 @@ def test_no_charge_was_made_after_now() -> None:
     [
         pytest.param(job(held(OLD), accepted(OLD), failed(NEW)), 3, 0, id="bought yesterday"),
         pytest.param(job(held(NEW), accepted(NEW), failed(NEW)), 0, 3, id="bought today"),
-        pytest.param(job(held(B - 1), accepted(B + 1), failed(NEW)), 3, 3, id="in the middle: both"),
-        pytest.param(job(held(NEW), accepted(NEW, reused=True), failed(NEW)), 0, 3, id="found: as it was held"),
-        pytest.param(job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW, 1)), 2, 0, id="refunded in part"),
-        pytest.param(job(held(OLD), accepted(OLD), failed(NEW), consumed(NEW)), 0, 0, id="charged: not for a refund"),
-        pytest.param(job(held(OLD), accepted(OLD), failed(NEW), forgotten(NEW)), 0, 0, id="released"),
         pytest.param(
-            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), failed(NEW)), 3, 0, id="lost, then failed"
+            job(held(B - 1), accepted(B + 1), failed(NEW)), 3, 3,
+            id="in the middle: both",
         ),
         pytest.param(
-            job(held(OLD), accepted(OLD), failed(OLD), held(NEW, attempt=2), accepted(NEW), failed(NEW)), 3, 3,
+            job(held(NEW), accepted(NEW, reused=True), failed(NEW)), 0, 3,
+            id="found: as it was held",
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(NEW), refunded(NEW, 1)), 2, 0,
+            id="refunded in part",
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(NEW), consumed(NEW)), 0, 0,
+            id="charged: not for a refund",
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), failed(NEW), forgotten(NEW)), 0, 0,
+            id="released",
+        ),
+        pytest.param(
+            job(held(OLD), accepted(OLD), JobLost(at=OLD, error=ERROR), failed(NEW)), 3, 0,
+            id="lost, then failed",
+        ),
+        pytest.param(
+            job(
+                held(OLD), accepted(OLD), failed(OLD),
+                held(NEW, attempt=2), accepted(NEW), failed(NEW),
+            ),
+            3, 3,
             id="each attempt in its own",
         ),
         pytest.param(job(held(OLD), accepted(OLD)), 0, 0, id="in flight: no refund is held for"),
@@ -300,7 +388,7 @@ def _bought(name: str, at: float) -> list[tuple[str, Event]]:
 
 @given(st.lists(lives(), max_size=6, unique_by=lambda each: each[0].identity))
 def test_no_credit_is_left_out(found: list[tuple[Job, list[Event]]]) -> None:
-    """All of it is in the period in which everything happened, and later only what has no answer."""
+    """All of it is in the period in which it happened, and later only what has no answer."""
     then, later = DAY.at(1.0), DAY.at(10 * 86_400.0)
     ledger = DatedLedger(Ledger(), [then, later])
     for job, events in found:

@@ -145,7 +145,10 @@ def test_text_is_not_normalised() -> None:
     [float("nan"), float("inf"), -float("inf"), "\ud800", ["\udfff"], {"a": {"b": float("nan")}}],
 )
 def test_what_json_cannot_say_is_refused(value: Any) -> None:
-    words = "^(JSON cannot represent NaN and infinity|text contains a lone surrogate, which is not a character)$"
+    words = (
+        "^(JSON cannot represent NaN and infinity|text contains a lone surrogate, "
+        "which is not a character)$"
+    )
     with pytest.raises(ValueError, match=words):
         canonical(value)
 

@@ -52,7 +52,13 @@ from tests.harness.case_table import each_case
 from tests.harness.histories import ERROR, lives, saved
 
 ID = "a" * 64
-HELD = Held(at=1.0, attempt=1, key=idempotency_key(ID, 1), credits=2, price_class="workflow:w")  # type: ignore[arg-type]
+HELD = Held(
+    at=1.0,
+    attempt=1,
+    key=idempotency_key(ID, 1),
+    credits=2,  # type: ignore[arg-type]
+    price_class="workflow:w",
+)
 PREPARED = Prepared(at=1.0, assets={"image.image": "x"}, credits=2)  # type: ignore[arg-type]
 ACCEPTED = Accepted(at=1.0, job_id="j1", credits=2, reused=False)  # type: ignore[arg-type]
 DECLINED = HoldReleased(at=1.0, error=ERROR)
@@ -183,13 +189,17 @@ def test_a_price_says_whether_its_job_had_succeeded_or_can_not_have_happened(
 
 @each_case(
     "record, told_before, is_final, differs",
-    [(7, [], False, True), (7, [], True, True), (1, [], False, False), (1, [], True, True), (2, [], True, False),
-     (7, [7], True, False), (9, [7], False, True), (1, [1], True, False), (2, [7], True, False)],
+    [(7, [], False, True), (7, [], True, True), (1, [], False, False), (1, [], True, True),
+     (2, [], True, False), (7, [7], True, False), (9, [7], False, True), (1, [1], True, False),
+     (2, [7], True, False)],
 )  # fmt: skip
 def test_a_record_differs_where_it_names_what_the_books_do_not_have(
     record: int, told_before: list[int], is_final: bool, differs: bool
 ) -> None:
-    repriced = [Repriced(at=1.0, credits=credits) for credits in told_before]  # type: ignore[arg-type]
+    repriced = [
+        Repriced(at=1.0, credits=credits)  # type: ignore[arg-type]
+        for credits in told_before
+    ]
     attempt = replay(PLAIN, [HELD, ACCEPTED, *repriced]).current
     assert record_differs(attempt, record, is_final=is_final) is differs  # type: ignore[arg-type]
 
@@ -285,7 +295,13 @@ def test_what_cannot_get_better_is_not_tried_again(code: str) -> None:
 
 
 def test_a_tighter_rule_of_today_still_reads_yesterdays_attempts() -> None:
-    second = Held(at=2.0, attempt=2, key=idempotency_key(ID, 2), credits=2, price_class="w")  # type: ignore[arg-type]
+    second = Held(
+        at=2.0,
+        attempt=2,
+        key=idempotency_key(ID, 2),
+        credits=2,  # type: ignore[arg-type]
+        price_class="w",
+    )
     job = replay(PLAIN, [HELD, ACCEPTED, FAILED, second])
     assert (job.phase, job.attempt, len(job.attempts)) == (Phase.SUBMITTING, 2, 2)
 

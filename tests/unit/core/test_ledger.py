@@ -341,9 +341,7 @@ def test_a_price_is_that_of_the_shape_that_was_held_for() -> None:
     assert ledger.prices.expected(Shape("workflow:w", "small")) == 2
 
 
-def test_an_upload_that_is_nowhere_to_be_found_is_held_at_the_declared_ceiling_if_that_is_more() -> (
-    None
-):
+def test_an_upload_that_is_not_found_is_held_at_the_declared_ceiling_if_that_is_more() -> None:
     story = [("job", held("10")), ("asset:x", intended("1")), ("asset:x", Lost(at=0.0, nonce="n"))]
     ledger = with_prices(PriceBook(None, Decimal(1)), *story)
     assert (ledger.held, ledger.hold_of("job"), ledger.spent) == (10, 9, 0)
@@ -397,9 +395,7 @@ def repriced(credits: str) -> Repriced:
     return Repriced(at=0.0, credits=Decimal(credits))
 
 
-def test_a_record_above_the_answer_raises_the_hold_and_teaches_the_price_and_is_a_surprise() -> (
-    None
-):
+def test_a_record_above_the_answer_raises_hold_and_price_and_is_a_surprise() -> None:
     ledger = books(("job", held("3")), ("job", accepted("1")), ("job", repriced("7")))
     assert figures(ledger) == ("0", "7")
     assert ledger.prices.expected(W) == 7
@@ -429,9 +425,7 @@ def test_the_record_of_a_job_that_was_found_again_is_a_price_and_no_surprise() -
     assert (found.prices.expected(W), found.surprises) == (7, ())
 
 
-def test_a_job_that_nobody_knew_and_that_came_back_more_expensive_is_spent_at_its_records_price() -> (
-    None
-):
+def test_an_unknown_job_that_came_back_more_expensive_is_spent_at_its_records_price() -> None:
     story = [("job", held("2")), ("job", accepted("2")), ("job", VANISHED), ("job", repriced("7"))]
     assert figures(books(*story)) == ("7", "0")
     assert figures(books(*story, ("job", SUCCEEDED))) == ("7", "0")

@@ -57,7 +57,8 @@ def test_an_older_entry_that_is_still_listed_hides_no_gap(now: str) -> None:
 def test_an_entry_that_has_changed_may_be_listed_again_and_hides_no_gap(
     changes: dict[str, object], since: float
 ) -> None:
-    entries = [replace(ENTRIES["c"], **changes), ENTRIES["g"], ENTRIES["h"]]  # type: ignore[arg-type]
+    changed = replace(ENTRIES["c"], **changes)  # type: ignore[arg-type]
+    entries = [changed, ENTRIES["g"], ENTRIES["h"]]
     assert covering(1, 5, "abc").after(LedgerCoverage.of(entries, 9)).since == since
 
 

@@ -24,7 +24,13 @@ from tests.harness.case_table import each_case
 def entry(
     kind: str = "refund", *, entry_id: str = "e", job_id: str | None = "j", **fields: object
 ) -> LedgerEntry:
-    return LedgerEntry(entry_id, kind, Decimal(2), job_id=job_id, **fields)  # type: ignore[arg-type]
+    return LedgerEntry(
+        entry_id,
+        kind,
+        Decimal(2),
+        job_id=job_id,
+        **fields,  # type: ignore[arg-type]
+    )
 
 
 @each_case(
@@ -234,17 +240,13 @@ def test_any_of_several_coverages_is_enough_and_two_beside_a_gap_are_not() -> No
     assert KNOWN.surely_shown(Statement([], [], [early, enough, late]), AT)
 
 
-def test_what_is_newer_than_the_oldest_entry_that_is_shown_is_surely_shown_without_any_reading() -> (
-    None
-):
+def test_what_is_newer_than_the_oldest_entry_shown_is_surely_shown_without_a_reading() -> None:
     shown = Statement([entry(at=AT)], [entry(entry_id="old", at=1.0)])
     assert KNOWN.surely_shown(shown, AT + 3)
     assert not KNOWN.surely_shown(shown, AT - 3)
 
 
-def test_an_end_is_surely_shown_if_the_readings_lasted_from_before_it_could_be_until_it_was_learned() -> (
-    None
-):
+def test_an_end_is_surely_shown_if_the_readings_spanned_all_the_time_it_could_be_in() -> None:
     """A run that was killed learns of an end long after it: it may have passed in between."""
     clocks = Clocks([])
     learned_later = Statement([], [], [LedgerCoverage(5000.0, 9000.0, (), ())])

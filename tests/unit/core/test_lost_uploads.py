@@ -286,15 +286,13 @@ def test_each_upload_has_a_charge_of_its_own_and_time(
 
 
 def test_charges_of_uploads_before_these_readings_are_not_taken_for_later_ones() -> None:
-    """An upload that was sent right before the lost one has its own charge, seen with later ones."""
+    """An upload sent right before the lost one has its own charge, seen with later ones."""
     before = replace(AGAIN, begun_at=T - 0.1, answered_at=T + 0.9)
     entries = [RESERVED, entry(2, "upload", 0.5), entry(3, "upload", -50.0)]
     assert proved(uploads=[before], entries=entries, first_seen={"1": T, "2": T + 2, "3": T - 40})
 
 
-def test_without_an_entry_that_names_a_job_of_ours_none_without_a_name_is_the_charge_of_an_upload() -> (
-    None
-):
+def test_without_an_entry_for_a_job_of_ours_no_nameless_one_is_an_uploads_charge() -> None:
     """All jobs may be booked without names, at the price and time of an upload."""
     entries = [replace(RESERVED, job_id=None), entry(2, "consume", 8.5 - AHEAD)]
     seen = {"1": T - 1}
@@ -354,9 +352,7 @@ def test_an_entry_that_was_seen_before_hides_none_that_was_not() -> None:
     assert proved(entries=entries, first_seen={"3": T - 50, "4": T - 50})
 
 
-def test_an_answered_upload_whose_own_charge_may_not_be_shown_yet_explains_no_other_charge() -> (
-    None
-):
+def test_an_answered_upload_whose_charge_may_not_be_shown_yet_explains_no_other() -> None:
     """One entry for two uploads: it may be that of the lost one, and the other's is late."""
     late = replace(AGAIN, begun_at=T, answered_at=T + 20)
     assert not proved(uploads=[late], entries=[RESERVED, CHARGED_AGAIN], read_at=READ_AT)

@@ -109,8 +109,16 @@ def receipt(attempt: int = 1, **changes: object) -> Receipt:
 
 
 def output(index: int) -> Saved:
-    return Saved(at=2.0, index=index, path=f"job/{index}.png", sha256="f" * 64, byte_size=1, mime_type="image/png",
-                 width=1, height=1)  # fmt: skip
+    return Saved(
+        at=2.0,
+        index=index,
+        path=f"job/{index}.png",
+        sha256="f" * 64,
+        byte_size=1,
+        mime_type="image/png",
+        width=1,
+        height=1,
+    )
 
 
 def test_attempts_come_in_their_order_in_whatever_order_they_stand():
@@ -143,7 +151,7 @@ def test_a_further_line_raises_a_price_and_never_lowers_it():
     assert (price(2, 0), price(0, 2), price(2, 9, 1)) == (2, 2, 9)
 
 
-def test_of_several_jobs_of_one_attempt_the_one_named_first_comes_first_and_there_is_an_end_to_them():
+def test_of_the_jobs_of_one_attempt_the_first_named_comes_first_and_they_are_bounded():
     lines = [receipt(job_id=f"job_{number}") for number in [1, 1, *range(100)]]
     assert attempt_claims(lines)[0].job_ids == ("job_1", "job_0", "job_2", "job_3")
 
@@ -177,8 +185,9 @@ def test_a_job_that_the_gateway_does_not_know_counts_at_what_others_of_its_kind_
     (claim,) = attempt_claims([receipt(credits=Decimal(1))])
     job = Job("i" * 64)
     events = rebuild_events(planned_for(job), [CheckedClaim(claim, "job_1", None)], {})
-    assert replay(job, with_minimum_price(events, Decimal(7))).current.credits == 7  # type: ignore[arg-type]
-    assert replay(job, with_minimum_price(events, Decimal(0))).current.credits == 1  # type: ignore[arg-type]
+    for minimum, credits in ((7, 7), (0, 1)):
+        priced = with_minimum_price(events, Decimal(minimum))
+        assert replay(job, priced).current.credits == credits  # type: ignore[arg-type]
 
 
 @each_case("status", [JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.FAILED, JobStatus.UNKNOWN])

@@ -24,8 +24,9 @@ from crucible_batch.saved_plan import adapter_of
 from tests.harness.case_table import each_case
 
 BAD = [
-    "-1", "-500", "-0.01", "NaN", "sNaN", "Infinity", "-Infinity", "1E+999999", "1E+99999999999999999999", "1E-999999",
-    "1" + "0" * 18, "9" * 4000, "0." + "0" * 4000 + "1", "", "ten", "0x10", None, True, [1], {"a": 1},
+    "-1", "-500", "-0.01", "NaN", "sNaN", "Infinity", "-Infinity", "1E+999999",
+    "1E+99999999999999999999", "1E-999999", "1" + "0" * 18, "9" * 4000, "0." + "0" * 4000 + "1", "",
+    "ten", "0x10", None, True, [1], {"a": 1},
 ]  # fmt: skip
 
 EVENTS = {
@@ -38,8 +39,8 @@ EVENTS = {
     "Deleted": {"at": 1.0, "rebate": "2"},
 }
 TERMS = {
-    "manifest_name": "m", "manifest_path": "m.yaml", "manifest_sha256": "0", "run_id": "r", "budget": "5",
-    "ceiling": "2", "attempts": 1, "never": [],
+    "manifest_name": "m", "manifest_path": "m.yaml", "manifest_sha256": "0", "run_id": "r",
+    "budget": "5", "ceiling": "2", "attempts": 1, "never": [],
 }  # fmt: skip
 
 

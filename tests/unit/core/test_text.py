@@ -1,4 +1,4 @@
-"""Text from outside: whatever it holds, nothing of it paints a terminal, hides, or is without end."""
+"""Text from outside: whatever it holds, none of it paints a terminal, hides, or is endless."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_text_is_cut_to_its_limit_and_shows_that_it_was() -> None:
 
 
 def test_only_the_beginning_of_an_endless_text_is_looked_at() -> None:
-    """An escape is longer than what it leaves, so eight times the limit is looked at, and no more."""
+    """An escape is longer than what it leaves, so eight times the limit is read, and no more."""
     assert clean("\x1b[0m" * 9 + "abcd", 5) == "abcd"
     assert clean(" " * 40 + "beyond", 5) == ""
     assert clean(" " * 39 + "beyond", 5) == "b"

@@ -1,4 +1,4 @@
-"""When an image is uploaded again: each row of the tables at the head of ``core/upload_tries.py``."""
+"""When an image is uploaded again: each row of the tables of ``core/upload_tries.py``."""
 
 from __future__ import annotations
 
@@ -147,7 +147,10 @@ def test_what_is_spent_on_failed_uploads_is_at_most_what_two_uploads_cost(
         (
             [KEPT, NEVER_FOUND],
             UploadStop.IN_VAIN,
-            "0.5 credits were charged; the answers to 1 were lost, so their cost is unknown; 0 were refunded",
+            (
+                "0.5 credits were charged; the answers to 1 were lost, "
+                "so their cost is unknown; 0 were refunded"
+            ),
             "crucible-batch check",
         ),
         (

@@ -150,7 +150,7 @@ async def test_what_was_spent_before_the_account_was_read_is_not_taken_from_it_a
 
 
 @pytest.mark.parametrize(("account", "waits"), [("3", True), ("4", False)])
-async def test_a_submit_in_doubt_takes_from_the_account_what_it_is_expected_to_cost_and_then_its_price(
+async def test_a_submit_in_doubt_takes_its_expected_cost_from_the_account_then_its_price(
     account: str, waits: bool
 ) -> None:
     async with desk(account=account) as at:

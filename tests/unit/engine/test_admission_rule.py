@@ -180,9 +180,7 @@ async def test_the_record_of_a_workflows_first_job_is_read_before_the_next_is_se
         assert not at.admission.needs_comparison("b")
 
 
-async def test_while_a_first_record_is_read_nothing_else_is_sent_also_where_the_price_is_known() -> (
-    None
-):
+async def test_while_a_first_record_is_read_nothing_is_sent_also_at_a_known_price() -> None:
     async with desk() as at:
         at.accounting.ledger.prices.learn(W, D(2))  # by an earlier run
         assert await at.ask("a") is not None
@@ -328,9 +326,7 @@ async def test_a_submit_in_doubt_that_no_longer_fits_is_not_sent() -> None:
         assert not at.stop.blocked(W.price_class)  # a job that costs less may still fit
 
 
-async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_jobs_in_flight() -> (
-    None
-):
+async def test_a_submit_in_doubt_waits_for_answers_of_others_and_not_for_jobs_in_flight() -> None:
     async with desk() as at:
         await at.know(W, "2")
         first, second, third = (in_doubt(at, name, "32") for name in ("old", "older", "oldest"))
@@ -343,9 +339,7 @@ async def test_a_submit_in_doubt_waits_for_the_answers_of_others_and_not_for_job
         assert await asyncio.wait_for(waiting, 60) is None
 
 
-async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_keep_it_from_being_sent() -> (
-    None
-):
+async def test_a_job_that_waits_for_the_credits_of_a_submit_in_doubt_does_not_block_it() -> None:
     """The job may come first: a submit in doubt waits at the gate of an outage that has ended for
     the others.
     """
@@ -388,9 +382,7 @@ async def sent_again_beside_an_account(at: Desk) -> None:
     assert await again(at, job) is None
 
 
-async def test_what_a_submit_in_doubt_holds_is_no_credit_of_the_account_once_it_is_sent_again() -> (
-    None
-):
+async def test_the_hold_of_a_submit_in_doubt_is_no_credit_of_the_account_once_sent_again() -> None:
     """Its hold is a bound of 32; it is expected to cost 2, so 8 of the account's 10 are left for
     others."""
     async with desk(account="10") as at:

@@ -105,9 +105,7 @@ async def driven(job: Job, one: ImagePreparer) -> tuple[Job, list[JobEvent]]:
     return await driver.drive(job), journal
 
 
-async def test_the_hold_is_released_once_the_images_are_ready_and_the_job_is_as_it_was_before() -> (
-    None
-):
+async def test_the_hold_is_released_once_the_images_are_ready_and_the_job_is_as_before() -> None:
     desk = Desk()
     worker = Worker({Hold: held, Prepare: prepared})
     worker.on = lambda command: setattr(desk, "there", isinstance(command, Prepare))

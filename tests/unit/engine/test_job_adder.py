@@ -114,7 +114,14 @@ async def test_a_job_that_is_not_chosen_is_planned_and_not_queued() -> None:
 
 async def test_a_run_without_stages_adds_nothing() -> None:
     bench = Bench()
-    bench.adder = JobAdder(None, bench, bench.waiting, bench, RetryRule(), is_chosen=bool)  # type: ignore[arg-type]
+    bench.adder = JobAdder(
+        None,
+        bench,  # type: ignore[arg-type]
+        bench.waiting,
+        bench,  # type: ignore[arg-type]
+        RetryRule(),
+        is_chosen=bool,
+    )
     await bench.add()
     bench.adder.arrange()
     assert (bench.steps, bench.adder.is_used) == ([], False)

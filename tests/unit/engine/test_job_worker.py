@@ -125,7 +125,7 @@ async def test_a_submit_in_doubt_holds_what_it_may_cost_now_unless_this_try_boug
 
 
 @pytest.mark.parametrize(("budget", "is_sent"), [("1000", True), ("40", False)])
-async def test_a_price_that_rises_while_a_submit_in_doubt_waits_for_its_turn_is_held_before_it_is_sent(
+async def test_a_price_that_rises_while_a_submit_in_doubt_waits_is_held_before_it_is_sent(
     budget: str, is_sent: bool
 ) -> None:
     bench, turns = Bench(budget), 0
@@ -145,9 +145,7 @@ async def test_a_price_that_rises_while_a_submit_in_doubt_waits_for_its_turn_is_
     assert (turns, bench.accounting.ledger.hold_of("job")) == ((2, 800) if is_sent else (1, 32))
 
 
-async def test_a_submit_in_doubt_is_sent_where_others_were_charged_more_than_the_rest_of_the_budget() -> (
-    None
-):
+async def test_a_submit_in_doubt_is_sent_though_others_cost_more_than_what_is_left() -> None:
     """Its hold is larger than what it may cost now, so it fits; asking for the hold again would
     change nothing."""
     bench = Bench("40")

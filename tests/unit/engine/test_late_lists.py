@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,11 @@ class Gateway:
         self.links.append(snapshot.numbers)
 
 
+def checker_of(gateway: Gateway) -> LateOutputChecker:
+    poller: Any = gateway
+    return LateOutputChecker(Clock(), poller, poller, lambda _record: None)
+
+
 @each_case(
     "answers, listed",
     [
@@ -48,7 +54,7 @@ async def test_a_list_counts_once_it_has_all_that_was_known_or_was_read_four_tim
     answers: list[tuple[int, ...] | None], listed: tuple[int, ...]
 ) -> None:
     gateway = Gateway(answers)
-    checker = LateOutputChecker(Clock(), gateway, gateway, lambda _record: None)  # type: ignore[arg-type]
+    checker = checker_of(gateway)
     event = await checker.look(replace(Job("a"), numbers=(0, 1)), "j")
     assert isinstance(event, Listed)
     assert (event.numbers, gateway.lists) == (listed, [])
@@ -65,7 +71,7 @@ async def test_each_record_that_is_read_is_compared_and_new_links_are_used() -> 
 async def test_the_list_of_a_record_that_has_not_succeeded_is_read_again() -> None:
     gateway = Gateway([(0, 1)] * 4)
     gateway.status = JobStatus.RUNNING
-    checker = LateOutputChecker(Clock(), gateway, gateway, lambda _record: None)  # type: ignore[arg-type]
+    checker = checker_of(gateway)
     assert isinstance(await checker.look(replace(Job("a"), numbers=(0, 1)), "j"), Listed)
     assert gateway.lists == []
 
@@ -77,6 +83,6 @@ async def test_a_failure_of_the_gateway_shows_nothing_of_a_list() -> None:
         raise GatewayError("not now", code="HTTP_503", status=503)
 
     gateway.read = read  # type: ignore[method-assign]
-    checker = LateOutputChecker(Clock(), gateway, gateway, lambda _record: None)  # type: ignore[arg-type]
+    checker = checker_of(gateway)
     with pytest.raises(GatewayError, match="not now"):
         await checker.look(replace(Job("a"), numbers=(0, 1)), "j")

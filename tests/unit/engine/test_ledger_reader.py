@@ -225,7 +225,8 @@ async def test_a_text_that_names_a_job_of_ours_and_another_shows_no_refund(
     )
     await bench.accounting.record("fox", Accepted(at=1.0, job_id=FOX, credits=D(2), reused=False))
     await bench.accounting.record("fox", Failed(at=1.0, error=ERROR))
-    bench.gateway.entries.append(LedgerEntry("both", "refund", D(2), **texts))  # type: ignore[arg-type]
+    entry = LedgerEntry("both", "refund", D(2), **texts)  # type: ignore[arg-type]
+    bench.gateway.entries.append(entry)
     await bench.reader.read()
     assert (bench.refunds, bench.ledger.held) == ([], 2)
     bench.gateway.entries.append(
@@ -863,9 +864,7 @@ async def test_a_refund_in_a_gap_is_not_visible() -> None:
     assert await verdict(bench) == "not visible"
 
 
-async def test_an_entry_of_the_job_that_is_still_listed_shows_that_later_ones_would_be_too() -> (
-    None
-):
+async def test_an_entry_of_the_job_still_listed_shows_that_later_ones_would_be_too() -> None:
     bench = Bench([*OTHERS, entry("reserve", "fox-1")])
     await bench.fail("fox")
     await bench.clock.move(1)

@@ -30,7 +30,7 @@ SIGNATURE = "CANARY-SIGNATURE"
 
 
 class Gateway:
-    """Gives a job's links, another signature each time it is asked, and a picture for each of them."""
+    """Gives a job's links, with another signature each time, and a picture for each of them."""
 
     def __init__(self, outputs: int) -> None:
         self._outputs = outputs

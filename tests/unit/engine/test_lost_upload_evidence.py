@@ -240,9 +240,7 @@ async def test_an_entry_that_was_seen_before_it_was_sent_is_not_its_charge() -> 
         assert world.settled == expected
 
 
-async def test_the_charge_of_an_upload_that_is_not_listed_yet_does_not_explain_that_of_the_lost_one() -> (
-    None
-):
+async def test_an_upload_not_listed_yet_does_not_explain_the_charge_of_the_lost_one() -> None:
     """Its patience is over first; then the only charge may be its own."""
     world = World()
     world.more = [CHARGE_OF_THE_LOST]
@@ -284,9 +282,7 @@ async def test_an_upload_of_a_clock_that_was_ahead_is_not_waited_for_and_stays_h
     assert (world.settled, world.lost.are_open, world.time) == ([], True, OVER + 5)
 
 
-async def test_an_upload_of_an_earlier_run_whose_clock_was_ahead_stays_held_whatever_is_known() -> (
-    None
-):
+async def test_an_upload_of_a_run_whose_clock_was_ahead_stays_held_whatever_is_known() -> None:
     for starts, expected in (([999.0], ["n1"]), ([999.0, 500.0], [])):
         world = World()
         world.starts = starts

@@ -46,9 +46,7 @@ def test_a_key_that_is_known_after_an_unanswered_try_does_not_show_that_the_gate
     assert recovery.forbids_upload() is not opens
 
 
-async def test_only_one_job_asks_until_the_gateway_is_known_to_remember_and_a_purchase_ends_the_run() -> (
-    None
-):
+async def test_one_job_asks_until_the_gateway_remembers_and_a_purchase_ends_the_run() -> None:
     stop = Shutdown()
     recovery = Recovery(stop, wanted=True)
     inside: list[int] = []

@@ -85,9 +85,7 @@ async def held(bench: Bench) -> Held:
     return event
 
 
-async def test_a_pause_between_the_hold_and_the_submit_takes_the_hold_back_and_sends_nothing() -> (
-    None
-):
+async def test_a_pause_between_hold_and_submit_takes_the_hold_back_and_sends_nothing() -> None:
     bench = Bench()
     await held(bench)
     bench.pause.begin()
@@ -120,9 +118,7 @@ async def test_a_submit_refused_with_429_is_not_sent_again_in_a_pause() -> None:
     assert await bench.is_tried_again(busy)
 
 
-async def test_a_submit_without_an_answer_is_repeated_in_a_pause_to_learn_whether_it_was_bought() -> (
-    None
-):
+async def test_a_submit_without_an_answer_is_repeated_in_a_pause_to_learn_its_fate() -> None:
     bench = Bench()
     await held(bench)
     bench.pause.begin()
@@ -140,9 +136,7 @@ async def test_a_submit_that_an_earlier_run_left_in_doubt_is_not_sent_in_a_pause
     await ended(waiting)
 
 
-async def test_a_pause_that_comes_while_a_submit_in_doubt_waits_for_its_turn_keeps_it_back() -> (
-    None
-):
+async def test_a_pause_that_comes_while_a_submit_in_doubt_waits_keeps_it_back() -> None:
     bench = Bench()
     leave_in_doubt(bench, "32")
 
@@ -208,9 +202,7 @@ async def test_a_cancelled_wait_leaves_the_slots_as_they_were() -> None:
     assert bench.slots._in_use == 0
 
 
-async def test_who_holds_credits_continues_after_a_pause_though_its_slot_is_with_one_that_waits_for_them() -> (
-    None
-):
+async def test_who_holds_credits_continues_after_a_pause_though_another_has_its_slot() -> None:
     bench = SlotBench(1)
     pause = Pause(bench.stop, bench.clock, bench.slots.given_back)
     answered = asyncio.Event()
@@ -338,9 +330,7 @@ async def test_a_pause_changes_nothing_while_it_is_off() -> None:
 # -- a suspension: a worker that can't ask whether its run is paused
 
 
-async def test_a_run_that_is_suspended_right_before_a_purchase_does_not_send_it_and_releases_its_credits() -> (
-    None
-):
+async def test_a_run_suspended_right_before_a_purchase_releases_its_credits_unsent() -> None:
     bench = Bench()
     await held(bench)
     bench.stop.before_purchase.append(bench.pause.suspend)

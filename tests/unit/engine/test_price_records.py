@@ -134,9 +134,7 @@ def test_a_lower_record_counts_only_of_a_job_that_has_succeeded(
     assert records.differing(Attempt(1, "k", 0.0, job_id="j", credits=D(2))) == differs
 
 
-async def test_a_submit_whose_record_cannot_be_read_counts_as_unanswered_until_the_job_is_over() -> (
-    None
-):
+async def test_a_submit_without_a_readable_record_is_unanswered_until_the_job_is_over() -> None:
     bench = Bench()
     await _accepted(bench)
     assert bench.admission.needs_comparison("job")

@@ -47,7 +47,13 @@ class World:
         self.outage, self.stop = Outage(), Shutdown()
         self.gateway = Gateway(self.outage)
         self.pause = Pause(self.stop, SystemClock(), nullcontext)
-        self.gate = PurchaseGate(self.gateway, self.outage, self.pause, self.stop, SystemClock())  # type: ignore[arg-type]
+        self.gate = PurchaseGate(
+            self.gateway,  # type: ignore[arg-type]
+            self.outage,
+            self.pause,
+            self.stop,
+            SystemClock(),
+        )
 
 
 async def test_an_open_gate_costs_no_request() -> None:
@@ -74,9 +80,7 @@ async def test_nothing_may_be_bought_in_a_pause_in_an_outage_and_in_a_run_that_i
     assert not world.gate.is_open
 
 
-async def test_a_closed_gate_is_passed_once_the_gateway_answers_and_one_request_asks_for_all() -> (
-    None
-):
+async def test_a_closed_gate_opens_once_the_gateway_answers_and_one_request_asks_for_all() -> None:
     world = World()
     world.outage.unanswered(0.0)
     waiting = [asyncio.create_task(world.gate.wait_until_open()) for _ in range(5)]
@@ -170,9 +174,7 @@ async def test_no_credits_are_held_while_the_gateway_does_not_answer() -> None:
     assert reads == [True]
 
 
-async def test_a_job_that_holds_credits_in_an_outage_is_not_sent_and_holds_nothing_any_more() -> (
-    None
-):
+async def test_a_job_that_holds_credits_in_an_outage_releases_them_unsent() -> None:
     bench = Bench()
     await bench.hold()
     bench.outage.unanswered(0.0)
@@ -195,9 +197,7 @@ async def test_a_job_whose_workflow_was_found_to_be_gone_meanwhile_is_not_sent()
     assert bench.gateway.submitted == []
 
 
-async def test_an_outage_that_begins_while_a_job_waits_for_its_turn_keeps_it_from_being_sent() -> (
-    None
-):
+async def test_an_outage_that_begins_while_a_job_waits_for_its_turn_keeps_it_back() -> None:
     bench = Bench()
     await bench.hold()
 
@@ -229,9 +229,7 @@ async def test_a_submit_in_doubt_is_not_repeated_with_a_key_that_grew_old_in_an_
     assert not await bench.is_tried_again(error)
 
 
-async def test_a_submit_in_doubt_of_an_earlier_run_is_not_sent_with_a_key_that_grew_old_in_an_outage() -> (
-    None
-):
+async def test_a_submit_in_doubt_is_not_sent_with_a_key_that_grew_old_in_an_outage() -> None:
     bench = Bench()
     leave_in_doubt(bench, "32")
 

@@ -29,9 +29,7 @@ async def give_up(at: Desk) -> None:
     await passed()
 
 
-async def test_a_purchase_that_does_not_fit_beside_a_refund_waits_until_the_patience_is_over() -> (
-    None
-):
+async def test_a_purchase_that_does_not_fit_beside_a_refund_waits_out_the_patience() -> None:
     async with desk(BUDGET, prices=PriceBook(D(5))) as at:
         await fail(at, "fox", "5")
         assert await at.ask("owl") is None

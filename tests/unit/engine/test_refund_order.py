@@ -45,7 +45,7 @@ class Books:
         return newest[::-1] if self.is_newest_first else newest
 
     def net(self, job: str) -> Decimal:
-        """What a job costs: a charge is of what is reserved for it, and anew of what was refunded."""
+        """What a job costs: a charge is of what is reserved, and again of what was refunded."""
         cost = reserved = D(0)
         for entry in self.entries:
             if entry.job_id != f"{job}-1":

@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -51,9 +52,10 @@ async def test_a_job_that_is_unknown_counts_at_the_highest_price_of_its_shape(
 ) -> None:
     planned = PLANNED
     gateway = Gateway(a=prices[0], b=prices[1])
-    rebuilder = _Rebuilder(gateway, SimpleNamespace(owner=lambda _job_id: "job"), SimpleNamespace())  # type: ignore[arg-type]
+    rebuilder = rebuilder_for(gateway)
     for job_id in ("a", "b"):
-        assert await rebuilder._found(planned, SimpleNamespace(job_ids=(job_id,))) is not None  # type: ignore[arg-type]
+        attempt: Any = SimpleNamespace(job_ids=(job_id,))
+        assert await rebuilder._found(planned, attempt) is not None
     shape = shape_of(planned)
     held = Held(
         at=0.0, attempt=1, key="k", credits=D(1), price_class=shape.price_class, shape=shape.digest
@@ -84,7 +86,9 @@ def record(
 
 
 def rebuilder_for(gateway: Gateway, owner: str = "job") -> _Rebuilder:
-    return _Rebuilder(gateway, SimpleNamespace(owner=lambda _job_id: owner), SimpleNamespace())  # type: ignore[arg-type]
+    owners: Any = SimpleNamespace(owner=lambda _job_id: owner)
+    unused: Any = SimpleNamespace()
+    return _Rebuilder(gateway, owners, unused)  # type: ignore[arg-type]
 
 
 NOT_FOUND = GatewayError("not found", code="JOB_NOT_FOUND", status=404)
@@ -113,8 +117,9 @@ async def test_a_claim_counts_by_the_gateways_record_of_a_job_that_no_other_job_
 
 async def test_an_error_of_the_gateway_does_not_show_that_a_job_is_unknown() -> None:
     gateway = Knows(a=GatewayError("not now", code="HTTP_503", status=503))
+    attempt: Any = SimpleNamespace(job_ids=("a",))
     with pytest.raises(GatewayError, match="not now"):
-        await rebuilder_for(gateway)._found(PLANNED, SimpleNamespace(job_ids=("a",)))  # type: ignore[arg-type]
+        await rebuilder_for(gateway)._found(PLANNED, attempt)
 
 
 async def test_attempts_after_one_that_has_not_failed_are_not_believed() -> None:

@@ -40,7 +40,13 @@ SAVED = Saved(
 def reporter() -> ProgressReporter:
     accounting: Any = SimpleNamespace(balance=None)
     observer: Any = SimpleNamespace(notify=lambda _message: None)
-    return ProgressReporter(observer, accounting, Bench(1).clock, lambda _planned: False, None)  # type: ignore[arg-type]
+    return ProgressReporter(
+        observer,
+        accounting,
+        Bench(1).clock,
+        lambda _planned: False,
+        None,  # type: ignore[arg-type]
+    )
 
 
 async def test_what_is_only_saved_is_not_in_flight_and_what_has_no_slot_yet_counts() -> None:

@@ -202,7 +202,9 @@ def runner_of(history: History, gateway: Gateway, store: Store | None = None) ->
         gateway=gateway,  # type: ignore[arg-type]
         history=history,  # type: ignore[arg-type]
         store=store or Store(),  # type: ignore[arg-type]
-        receipts=SimpleNamespace(add=lambda _receipt: None, close=lambda: None),  # type: ignore[arg-type]
+        receipts=SimpleNamespace(  # type: ignore[arg-type]
+            add=lambda _receipt: None, close=lambda: None
+        ),
         clock=SystemClock() if store is None else SkippingClock(),
         observer=SimpleNamespace(notify=lambda _message: None),
         nonce=lambda: "n",
@@ -229,9 +231,7 @@ async def test_a_job_whose_upload_is_cut_off_by_the_end_of_the_run_holds_nothing
     assert runner.accounting.ledger.hold_of("fox") == 0
 
 
-async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_when_it_has_failed() -> (
-    None
-):
+async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_if_it_failed() -> None:
     held = Held(
         at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False
     )
@@ -286,9 +286,7 @@ async def test_a_file_that_was_deleted_before_all_outputs_were_saved_is_fetched_
     assert (ending.exit_code, store.paths) == (0, {"0.png", "1.png"})
 
 
-async def test_a_file_that_was_deleted_before_the_list_was_read_again_is_fetched_by_the_next_run() -> (
-    None
-):
+async def test_a_file_deleted_before_the_list_was_read_again_is_fetched_by_the_next_run() -> None:
     past = (*BOUGHT, Succeeded(at=3.0, outputs=2, numbers=(0, 1)), saved(0), saved(1))
     history, store = History(FOX, events=past), Store("1.png")
     async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""Slots: how many jobs are active, who is next, and what a job does whose submit was pushed back."""
+"""Slots: how many jobs are active, who is next, and what a job does after a pushback."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ async def test_a_retired_job_whose_images_were_being_uploaded_is_released_and_no
 async def test_at_the_end_of_a_run_no_hold_of_a_submit_is_released() -> None:
     bench = Bench()
     jobs = [left(phase.value, phase) for phase in Phase]
-    await UnfinishedJobs(bench, bench, bench).release_unsent(jobs, "the run ended")  # type: ignore[arg-type]
+    unfinished = UnfinishedJobs(bench, bench, bench)  # type: ignore[arg-type]
+    await unfinished.release_unsent(jobs, "the run ended")
     assert bench.released == [Phase.PREPARING]
 
 

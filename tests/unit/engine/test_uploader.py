@@ -1,4 +1,4 @@
-"""What is known of an image before it is uploaded, who pays for it, and what becomes of a failure."""
+"""What is known of an image before it is uploaded, who pays for it, and what a failure does."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ async def test_an_image_fails_for_good_only_because_of_itself(
         assert len(world.created) == 1
 
 
-async def test_an_image_whose_intent_was_not_answered_is_not_bought_again_before_it_was_searched_for(
+async def test_an_image_without_an_answer_is_searched_for_before_it_is_bought_again(
     image: InputImage,
 ) -> None:
     world = World(image)

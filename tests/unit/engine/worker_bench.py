@@ -114,7 +114,7 @@ def _ignored(*_args: object) -> None:
 
 
 class Bench:
-    """A worker of one job in a world of its own: accounting, admission and stop are the product's."""
+    """A worker of one job in its own world; accounting, admission and stop are the product's."""
 
     def __init__(
         self, budget: str = "1000", prices: PriceBook | None = None, image: InputImage | None = None
@@ -146,7 +146,13 @@ class Bench:
 
         limit = ConcurrencyLimit(4, 4)
         scheduler = PollScheduler(ServiceTimes(), requests=limit.requests)
-        poller = Poller(self.gateway, clock, scheduler, job_timeout_s=60.0, limit=limit)  # type: ignore[arg-type]
+        poller = Poller(
+            self.gateway,  # type: ignore[arg-type]
+            clock,
+            scheduler,
+            job_timeout_s=60.0,
+            limit=limit,
+        )
         poller.until_ended = until_ended  # type: ignore[method-assign]
         world = SimpleNamespace(
             gateway=self.gateway,
@@ -175,7 +181,13 @@ class Bench:
             ),
             clock=clock,
             gone_workflows={},
-            gate=PurchaseGate(self.gateway, self.outage, self.pause, self.stop, clock),  # type: ignore[arg-type]
+            gate=PurchaseGate(
+                self.gateway,  # type: ignore[arg-type]
+                self.outage,
+                self.pause,
+                self.stop,
+                clock,
+            ),
             recovery=Recovery(self.stop, wanted=False),
             owners=SimpleNamespace(claim=lambda _job, _job_id: True),
             is_forgotten=lambda _job: self.key_is_old,

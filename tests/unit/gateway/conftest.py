@@ -25,7 +25,7 @@ from tests.harness.skipped_time import loops_for
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> object:
-    """Tests on real sockets run in a loop that skips the time in which all wait, so none is late."""
+    """Tests on real sockets run in a loop that skips the time in which all wait."""
     return loops_for(item, "connect")
 
 

@@ -49,12 +49,14 @@ def test_a_base_url_is_taken(text, expected):
 @each_case(
     "text",
     [
-        "", "crucible.test", "//crucible.test", "https://", "https:///x", "ftp://h.test", "file:///etc/passwd",
-        "http://crucible.test", "http://10.0.0.1", "http://2130706433", "http://0x7f.1", "http://localhost.evil.test",
-        "https://user@h.test", "https://user:pw@h.test", "https://h.test?x=1", "https://h.test?", "https://h.test#x",
+        "", "crucible.test", "//crucible.test", "https://", "https:///x", "ftp://h.test",
+        "file:///etc/passwd", "http://crucible.test", "http://10.0.0.1", "http://2130706433",
+        "http://0x7f.1", "http://localhost.evil.test", "https://user@h.test",
+        "https://user:pw@h.test", "https://h.test?x=1", "https://h.test?", "https://h.test#x",
         "https://h.test#", "https://h.test:65536",
-        "https://h.test\\@evil.test", "https://h .test", " https://h.test", "https://h.test\n", "https://h%61.test",
-        "https://h.test:0", "https://h.test:99999", "https://h.test:x", "https://[::1", "javascript:alert(1)",
+        "https://h.test\\@evil.test", "https://h .test", " https://h.test", "https://h.test\n",
+        "https://h%61.test", "https://h.test:0", "https://h.test:99999", "https://h.test:x",
+        "https://[::1", "javascript:alert(1)",
     ],
 )  # fmt: skip
 def test_a_base_url_is_refused(text):
@@ -86,11 +88,12 @@ def test_a_storage_url_is_taken(url, base):
         ("http://s.test/x?sig=SECRET", REMOTE), ("http://s.test/x?sig=SECRET", LOCAL),
         ("http://127.0.0.1/x?sig=SECRET", REMOTE), ("http://2130706433/?sig=SECRET", LOCAL),
         ("http://[::ffff:10.0.0.1]/?sig=SECRET", LOCAL), ("https://user:SECRET@s.test/", REMOTE),
-        ("https://user@s.test/?sig=SECRET", LOCAL), ("file:///etc/passwd", LOCAL), ("ftp://s.test/?SECRET", LOCAL),
-        ("data:,SECRET", LOCAL), ("//s.test/?SECRET", REMOTE), ("/x?sig=SECRET", REMOTE), ("", REMOTE),
-        ("https://s.test\\@evil.test/?SECRET", REMOTE), ("https://s.test/\r\nSECRET: 1", REMOTE),
-        ("https://s.test/\x00?SECRET", REMOTE), ("https://s.test:70000/?SECRET", REMOTE),
-        ("https://s.test/?SECRET" + "x" * 65_536, REMOTE), ("https://[::1?SECRET", REMOTE),
+        ("https://user@s.test/?sig=SECRET", LOCAL), ("file:///etc/passwd", LOCAL),
+        ("ftp://s.test/?SECRET", LOCAL), ("data:,SECRET", LOCAL), ("//s.test/?SECRET", REMOTE),
+        ("/x?sig=SECRET", REMOTE), ("", REMOTE), ("https://s.test\\@evil.test/?SECRET", REMOTE),
+        ("https://s.test/\r\nSECRET: 1", REMOTE), ("https://s.test/\x00?SECRET", REMOTE),
+        ("https://s.test:70000/?SECRET", REMOTE), ("https://s.test/?SECRET" + "x" * 65_536, REMOTE),
+        ("https://[::1?SECRET", REMOTE),
     ],
 )  # fmt: skip
 def test_a_storage_url_is_refused_without_being_shown(url, base):

@@ -72,7 +72,10 @@ ANSWERS = {
 
 
 def everything_of(answer: object) -> str:
-    return f"{answer!r} {vars(answer) if hasattr(answer, '__dict__') else ''} {getattr(answer, 'model_extra', '')}"
+    return (
+        f"{answer!r} {vars(answer) if hasattr(answer, '__dict__') else ''} "
+        f"{getattr(answer, 'model_extra', '')}"
+    )
 
 
 def everything_said(error: GatewayError, caplog: pytest.LogCaptureFixture) -> str:
@@ -232,8 +235,8 @@ async def test_a_redirect_that_holds_it_is_not_followed():
 
 async def test_numbers_keep_their_digits_where_it_is_taken_out(world, reply):
     raw = (
-        f'{{"success": true, "data": {{"balance": 12345678901.123456789, "reserved": 1e0, "available": 1.50,\
-        "note": "{KEY}", "{KEY.upper()}": {{"x": 0.10}}}}}}'
+        '{"success": true, "data": {"balance": 12345678901.123456789, "reserved": 1e0, '
+        f'"available": 1.50, "note": "{KEY}", "{KEY.upper()}": {{"x": 0.10}}}}}}'
     )
     found = await world(reply(200, raw=raw.encode())).client.credits()
     assert (str(found.balance), str(found.available)) == ("12345678901.123456789", "1.50")

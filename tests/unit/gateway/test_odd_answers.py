@@ -252,9 +252,12 @@ async def test_an_encoded_answer_is_refused_before_it_is_read(
     assert caught.value.code == "BAD_ANSWER"
 
 
-@each_case("error", [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout,
-                                   httpx.PoolTimeout, httpx.WriteError, httpx.ProxyError, httpx.LocalProtocolError,
-                                   httpx.UnsupportedProtocol, httpx.DecodingError, OSError, TimeoutError])  # fmt: skip
+@each_case(
+    "error",
+    [httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ReadTimeout,
+     httpx.PoolTimeout, httpx.WriteError, httpx.ProxyError, httpx.LocalProtocolError,
+     httpx.UnsupportedProtocol, httpx.DecodingError, OSError, TimeoutError],
+)  # fmt: skip
 @each_operation
 async def test_every_transport_error_is_no_answer_and_in_doubt_where_it_changes(
     world, call, operation, error
@@ -269,8 +272,8 @@ async def test_every_transport_error_is_no_answer_and_in_doubt_where_it_changes(
 
 
 WRONG_CHARGES = ["-1", "-0.5", "1e-19"]
-WRONG_CREDITS = ["1e999999999", "1e12", "-1e12", '"abc"', '"NaN"', '"1e3"', '"１２"', '" 1"', '"1_0"',
-                 "null", "true", "[]", "{}"]  # fmt: skip
+WRONG_CREDITS = ["1e999999999", "1e12", "-1e12", '"abc"', '"NaN"', '"1e3"', '"１２"', '" 1"',
+                 '"1_0"', "null", "true", "[]", "{}"]  # fmt: skip
 FIGURES = [("credits", "balance"), ("credits", "reserved"), ("credits", "available")]
 CHARGES = [("create_asset", "credits_charged"), ("delete_asset", "credit_rebate"),
            ("generate", "requested_credits"), ("job", "requested_credits")]  # fmt: skip
@@ -307,7 +310,8 @@ async def test_an_account_may_be_in_debt_and_be_counted_in_binary_floats(
 
 MISSING = [*CREDIT_FIELDS, ("generate", "job_id"), ("job", "job_id"), ("create_asset", "asset_id"),
            ("create_asset", "upload_url"), ("delete_asset", "deleted"), ("asset", "asset_id"),
-           ("workflow", "workflow_id"), ("workflows", "workflows"), ("assets", "assets")]  # fmt: skip
+           ("workflow", "workflow_id"), ("workflows", "workflows"),
+           ("assets", "assets")]  # fmt: skip
 
 
 @each_case("of, name", MISSING)

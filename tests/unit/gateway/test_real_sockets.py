@@ -148,14 +148,19 @@ async def test_a_server_that_drips_is_ended_by_the_deadline_and_the_client_lives
 @pytest.mark.parametrize(
     "raw",
     [
-        b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}", b"\x16\x03\x01\x02\x00",
+        b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}",
+        b"\x16\x03\x01\x02\x00",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
-        b"HTTP/1.1 200 OK\r\nBad Header: 1\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=b\r\n" * 20_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nBad Header: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=b\r\n" * 20_000 + b"\r\n",
     ],
-    ids=["garbage", "length", "tls", "chunk size", "long header", "cut chunks", "cut body", "bad header", "cookies"],
+    ids=[
+        "garbage", "length", "tls", "chunk size", "long header",
+        "cut chunks", "cut body", "bad header", "cookies",
+    ],
 )  # fmt: skip
 async def test_broken_http_is_no_answer(connect, waiting, raw):
     async def speak(request: bytes, writer: asyncio.StreamWriter) -> None:

@@ -142,8 +142,14 @@ async def test_a_wait_of_nothing_does_not_use_the_tries_up_at_once(world, reply,
 
 
 async def test_each_retry_is_announced_before_its_wait(world, failed, reply, waiting):
-    here = world(httpx.ReadError, reply(500), reply(429, retry_after="7"), failed(503, "BUSY"), failed(404),
-                 policy=RetryPolicy(attempts=9))  # fmt: skip
+    here = world(
+        httpx.ReadError,
+        reply(500),
+        reply(429, retry_after="7"),
+        failed(503, "BUSY"),
+        failed(404),
+        policy=RetryPolicy(attempts=9),
+    )
     with pytest.raises(GatewayError):
         await here.client.credits()
     assert {notice.operation for notice in waiting.notices} == {"credits"}
@@ -216,7 +222,7 @@ class NotNow(Exception):
 
 
 async def test_a_call_ends_with_what_its_caller_raises_instead_of_a_try():
-    """It is asked to wait, with the error of the last try, which is in doubt if any before it was."""
+    """It has to wait, with the error of the last try, which is in doubt if any before it was."""
     happened: list[object] = []
 
     async def attempt() -> None:

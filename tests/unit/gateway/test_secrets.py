@@ -79,9 +79,10 @@ async def test_the_key_goes_with_every_request_to_the_api(world, ok, call, opera
 @pytest.mark.parametrize(
     "url",
     [
-        "https://evil.test/api/v1/credits", "http://crucible.test/api/v1/credits", "https://crucible.test:8443/",
-        "https://crucible.test.evil.test/", "https://sub.crucible.test/", "https://crucible.test@evil.test/",
-        "//crucible.test/", "/api/v1/credits",
+        "https://evil.test/api/v1/credits", "http://crucible.test/api/v1/credits",
+        "https://crucible.test:8443/", "https://crucible.test.evil.test/",
+        "https://sub.crucible.test/", "https://crucible.test@evil.test/", "//crucible.test/",
+        "/api/v1/credits",
     ],
 )  # fmt: skip
 async def test_the_key_goes_to_no_other_origin(url):

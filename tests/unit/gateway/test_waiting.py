@@ -136,8 +136,9 @@ async def test_before_the_manifest_is_checked_an_outage_is_not_waited_for() -> N
 @pytest.mark.parametrize(
     ("status", "code", "attempts"),
     [
-        (401, "UNAUTHORIZED", 1), (404, "NOT_A_GATEWAY", 1), (404, "HTTP_404", 1), (403, "HTTP_403", 1),
-        (402, "INSUFFICIENT_CREDITS", 1), (500, "INTERNAL_ERROR", 6), (500, "HTTP_500", 6), (429, "BUSY", 6),
+        (401, "UNAUTHORIZED", 1), (404, "NOT_A_GATEWAY", 1), (404, "HTTP_404", 1),
+        (403, "HTTP_403", 1), (402, "INSUFFICIENT_CREDITS", 1), (500, "INTERNAL_ERROR", 6),
+        (500, "HTTP_500", 6), (429, "BUSY", 6),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("has_bought", [True, False])
@@ -155,7 +156,8 @@ async def test_an_answer_is_not_an_outage(
 
 
 ERRORS = [
-    (500, "INTERNAL_ERROR"), (500, "HTTP_500"), (501, "HTTP_501"), (503, "UNAVAILABLE"), (522, "HTTP_522"),
+    (500, "INTERNAL_ERROR"), (500, "HTTP_500"),
+    (501, "HTTP_501"), (503, "UNAVAILABLE"), (522, "HTTP_522"),
 ]  # fmt: skip
 
 

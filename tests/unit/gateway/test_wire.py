@@ -1,4 +1,4 @@
-"""The wire models: exact where it is money, liberal where it is a hint, and close to the contract."""
+"""The wire models: exact where it is money, liberal where it is a hint, and as in the contract."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from tests.harness.case_table import each_case
 
 
 def credits_answer(balance: str, entry: str = "1") -> bytes:
-    ledger = f'[{{"id": "x", "entry_type": "reserve", "status": "done", "amount": {entry}, "created_at": ""}}]'
+    ledger = (
+        '[{"id": "x", "entry_type": "reserve", "status": "done", '
+        f'"amount": {entry}, "created_at": ""}}]'
+    )
     data = f'{{"balance": {balance}, "reserved": 0, "available": 0, "recent_entries": {ledger}}}'
     return f'{{"success": true, "data": {data}}}'.encode()
 

@@ -68,7 +68,10 @@ ERROR_TEXT = (
 GOLDEN: list[tuple[str, str, Event]] = [
     (
         "Held",
-        '{"at":1700000000.25,"attempt":2,"key":"cb1-ab","credits":"2.50","price_class":"workflow:z"}',
+        (
+            '{"at":1700000000.25,"attempt":2,"key":"cb1-ab","credits":"2.50",'
+            '"price_class":"workflow:z"}'
+        ),
         Held(
             at=1700000000.25,
             attempt=2,
@@ -147,7 +150,10 @@ GOLDEN: list[tuple[str, str, Event]] = [
     ("JobLost", f'{{"at":1.0,"error":{ERROR_TEXT}}}', JobLost(at=1.0, error=ERROR)),
     (
         "Saved",
-        '{"at":1.0,"index":1,"path":"a/1.png","sha256":"ff","byte_size":9,"mime_type":"image/png","width":4,"height":3}',
+        (
+            '{"at":1.0,"index":1,"path":"a/1.png","sha256":"ff","byte_size":9,'
+            '"mime_type":"image/png","width":4,"height":3}'
+        ),
         Saved(
             at=1.0,
             index=1,
@@ -161,7 +167,10 @@ GOLDEN: list[tuple[str, str, Event]] = [
     ),
     (
         "Saved",
-        '{"at":1.0,"index":1,"path":"a","sha256":"ff","byte_size":9,"mime_type":"m","width":4,"height":3,"sent":null}',
+        (
+            '{"at":1.0,"index":1,"path":"a","sha256":"ff","byte_size":9,'
+            '"mime_type":"m","width":4,"height":3,"sent":null}'
+        ),
         Saved(
             at=1.0, index=1, path="a", sha256="ff", byte_size=9, mime_type="m", width=4, height=3
         ),
@@ -169,8 +178,8 @@ GOLDEN: list[tuple[str, str, Event]] = [
     (
         "Saved",
         (
-            '{"at":1.0,"index":1,"path":"a","sha256":"f","byte_size":9,"mime_type":"m","width":4,"height":3,'
-            '"sent":{"sha256":"e","byte_size":7}}'
+            '{"at":1.0,"index":1,"path":"a","sha256":"f","byte_size":9,'
+            '"mime_type":"m","width":4,"height":3,"sent":{"sha256":"e","byte_size":7}}'
         ),
         Saved(
             at=1.0,
@@ -321,13 +330,16 @@ def test_a_planned_job_survives_whole() -> None:
 
 
 def test_a_planned_job_without_the_row_of_its_table_is_read() -> None:
-    body = '{"position":0,"identity":"ab","name":"n","workflow_id":"z","params":{},"images":{},"prompt":null,"axes":{}}'
+    body = (
+        '{"position":0,"identity":"ab","name":"n","workflow_id":"z",'
+        '"params":{},"images":{},"prompt":null,"axes":{}}'
+    )
     assert decode(PlannedJob, body) == PlannedJob(0, "ab", "n", "z", {})
 
 
 TERMS_TEXT = (
-    '{"manifest_name":"m","manifest_path":"p","manifest_sha256":"s","run_id":"r","budget":"0.10","ceiling":null,'
-    '"attempts":3,"never":["A"]'
+    '{"manifest_name":"m","manifest_path":"p","manifest_sha256":"s","run_id":"r",'
+    '"budget":"0.10","ceiling":null,"attempts":3,"never":["A"]'
 )
 
 
@@ -369,9 +381,9 @@ def test_a_value_that_cant_be_read_is_named_with_what_is_wrong_and_what_helps() 
     with pytest.raises(JournalError) as caught:
         decode(Succeeded, '{"at":1.0}')
     assert caught.value.args[0] == "the journal contains an invalid Succeeded: Field required"
-    assert (
-        caught.value.hint
-        == "restore the run directory from a backup, or use another --run-id (which buys its jobs again)"
+    assert caught.value.hint == (
+        "restore the run directory from a backup, "
+        "or use another --run-id (which buys its jobs again)"
     )
     with pytest.raises(JournalError, match="Succeeded"):
         decode(Succeeded, 7)

@@ -75,7 +75,7 @@ def ground(tmp_path: Path) -> Ground:
 
 @pytest.fixture
 def used(ground: Ground) -> Iterator[Journal]:
-    """A journal that this process has open as a run does: locked, with a row of the run, and a log."""
+    """A journal that this process has open as a run does: locked, with a row of it and a log."""
     terms = RunTerms(
         "campaign", "m.yaml", "00" * 32, "default", Decimal(9), Decimal(1), 1, frozenset()
     )

@@ -204,14 +204,16 @@ def test_what_is_not_a_run_directory_is_refused_with_the_reason(tmp_path):
 def test_an_event_that_can_not_have_happened_makes_its_job_unreadable_and_no_other(
     tmp_path, binding, planned, fill, caplog, kind, body, why
 ):
-    directory = (
-        tmp_path / kind
-    )  # the path is what is remembered of a job that was logged, and pytest may use one twice
+    # The path is what is remembered of a job that was logged, and pytest may use one twice.
+    directory = tmp_path / kind
     with Journal.open(directory, binding, now=1.0) as journal:
         fill(journal, planned(0), planned(1))
     change(
         directory,
-        f"INSERT INTO events (subject, type, body) VALUES ('{planned(0).identity}', '{kind}', '{body}')",
+        (
+            "INSERT INTO events (subject, type, body) "
+            f"VALUES ('{planned(0).identity}', '{kind}', '{body}')"
+        ),
     )
     with Journal.read(directory) as journal:
         (_, odd), (_, other) = journal.jobs(RULE)
@@ -245,7 +247,10 @@ def test_a_plan_is_adopted_as_a_whole_or_not_at_all(tmp_path, binding, planned, 
         fill(journal, planned(0), planned(1))
         change(
             tmp_path,
-            "CREATE TRIGGER t BEFORE INSERT ON plan WHEN new.position = 1 BEGIN SELECT RAISE(ABORT,'x'); END",
+            (
+                "CREATE TRIGGER t BEFORE INSERT ON plan WHEN new.position = 1 "
+                "BEGIN SELECT RAISE(ABORT,'x'); END"
+            ),
         )
         with pytest.raises(sqlite3.Error):
             fill(journal, planned(5, position=0), planned(6, position=1))

@@ -33,7 +33,8 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import PlanFile
 
 def planned(number):
-    return PlannedJob(position=number, identity=str(number), name="n" * 1000, workflow_id="w", params={})
+    identity = str(number)
+    return PlannedJob(number, identity=identity, name="n" * 1000, workflow_id="w", params={})
 
 with PlanFile.temporary() as plan:
     plan.fill(planned(number) for number in range(5000))

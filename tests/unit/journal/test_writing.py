@@ -17,7 +17,10 @@ from crucible_batch.errors import JournalError
 from crucible_batch.journal import Binding, Journal, group_commit
 from crucible_batch.journal.group_commit import GroupCommitWriter
 
-SEE_TO_THE_DISK = "check the disk (full? read-only?) and run the same command again; all journalled events are intact"
+SEE_TO_THE_DISK = (
+    "check the disk (full? read-only?) and run the same command again; "
+    "all journalled events are intact"
+)
 BINDING = Binding("trial", "default", "https://gateway.test")
 
 

@@ -55,62 +55,84 @@ duplicates: each
 """
 
 _HEADER_KEYS = [
-    "version", "name", "workflow", "params", "workflows", "budget", "vars", "matrix", "output", "retry", "assets",
-    "provenance", "duplicates", "jobs", "nonsense",
+    "version", "name", "workflow", "params", "workflows", "budget", "vars", "matrix", "output",
+    "retry", "assets", "provenance", "duplicates", "jobs", "nonsense",
 ]  # fmt: skip
 _JOB_KEYS = [
-    "name", "prompt", "image", "images", "workflow", "params", "matrix", "zip", "foreach", "repeat", "fields",
-    "nonsense",
+    "name", "prompt", "image", "images", "workflow", "params", "matrix", "zip", "foreach", "repeat",
+    "fields", "nonsense",
 ]  # fmt: skip
 _VALUES = {
-    "nan": ".nan", "infinity": "-.inf", "too large": "1e400", "long integer": "9" * 5000, "negative": "-1",
-    "zero": "0", "huge": "99999999999999999999", "float": "1.5", "octal": "010", "time": "12:30", "switch": "no",
-    "null": "~", "empty": "''", "list": "[]", "mapping": "{}", "nested": "[[[[]]]]", "deep": "[" * 39 + "]" * 39,
-    "too deep": "{a: " * 60 + "1" + "}" * 60, "alias of nothing": "*gone", "itself": "&a [*a]",
-    "python": "!!python/object/apply:os.system ['touch pwned']", "python name": "!!python/name:os.environ",
-    "binary": "!!binary aGVsbG8=", "timestamp": "!!timestamp 2001-01-01", "surrogate": '"\\ud800"', "nul": '"a\\0b"',
-    "escape": '"\\e[31m"', "bidi": '"\\u202e"', "template unquoted": "{{ x }}", "template": "'{{ x }}'",
-    "statement": "'{% for i in range(9) %}'", "file": "'@/etc/passwd'", "proc": "'@/proc/self/environ'",
-    "path": "'../../../../etc/passwd'", "glob": "'/**/*'", "device": "/dev/zero", "shell": "'$(id) `id` ${HOME}'",
-    "merge": "{<<: {a: 1}}", "twice": "{a: 1, a: 2}", "complex key": "{[a]: b}", "number key": "{1: a}",
-    "mapping of lists": "{x: [1, 2], y: []}", "of all kinds": "[1, a, 2.5, true, null, [], {}]", "slashes": "a/b\\\\c",
-    "dots": "'..'", "long": "x" * 70_000, "list of nan": "[.nan]", "credits": "{credits: 1e999}",
+    "nan": ".nan", "infinity": "-.inf", "too large": "1e400",
+    "long integer": "9" * 5000, "negative": "-1",
+    "zero": "0", "huge": "99999999999999999999", "float": "1.5", "octal": "010", "time": "12:30",
+    "switch": "no", "null": "~", "empty": "''", "list": "[]", "mapping": "{}", "nested": "[[[[]]]]",
+    "deep": "[" * 39 + "]" * 39, "too deep": "{a: " * 60 + "1" + "}" * 60,
+    "alias of nothing": "*gone", "itself": "&a [*a]",
+    "python": "!!python/object/apply:os.system ['touch pwned']",
+    "python name": "!!python/name:os.environ", "binary": "!!binary aGVsbG8=",
+    "timestamp": "!!timestamp 2001-01-01", "surrogate": '"\\ud800"', "nul": '"a\\0b"',
+    "escape": '"\\e[31m"', "bidi": '"\\u202e"', "template unquoted": "{{ x }}",
+    "template": "'{{ x }}'", "statement": "'{% for i in range(9) %}'", "file": "'@/etc/passwd'",
+    "proc": "'@/proc/self/environ'", "path": "'../../../../etc/passwd'", "glob": "'/**/*'",
+    "device": "/dev/zero", "shell": "'$(id) `id` ${HOME}'", "merge": "{<<: {a: 1}}",
+    "twice": "{a: 1, a: 2}", "complex key": "{[a]: b}", "number key": "{1: a}",
+    "mapping of lists": "{x: [1, 2], y: []}", "of all kinds": "[1, a, 2.5, true, null, [], {}]",
+    "slashes": "a/b\\\\c", "dots": "'..'", "long": "x" * 70_000, "list of nan": "[.nan]",
+    "credits": "{credits: 1e999}",
 }  # fmt: skip
 _TEMPLATES = """
-    {{ ''.__class__ }}                    {{ ''.__class__.__mro__ }}          {{ ().__class__.__base__.__subclasses__() }}
-    {{ self }}                            {{ self.__init__ }}                 {{ self._TemplateReference__context }}
-    {{ cycler }}                          {{ cycler.__init__.__globals__.os }} {{ lipsum() }}
-    {{ joiner() }}                        {{ namespace() }}                   {{ dict(a=1) }}
-    {{ config }}                          {{ request }}                       {{ environ }}
-    {{ os.environ }}                      {{ MOLTAZINE_API_KEY }}             {{ __builtins__ }}
-    {{ __import__('os') }}                {{ open('/etc/passwd').read() }}    {{ eval('1') }}
-    {{ row.__class__ }}                   {{ brand.__class__ }}               {{ brand.__init__ }}
-    {{ brand['__class__'] }}              {{ brand | attr('__class__') }}     {{ brand | attr('upper') }}
-    {{ '{0.__class__}'.format(brand) }}   {{ '{x}'.format_map({}) }}          {{ brand.encode() }}
-    {{ brand | pprint }}                  {{ brand | xmlattr }}               {{ brand | random }}
-    {{ brand | urlize }}                  {{ brand | filesizeformat }}        {{ brand | tojson | safe }}
-    {{ 9 ** 999 }}                        {{ 2 ** 4096 }}                     {{ 'a' * 9 ** 9 }}
-    {{ [0] * 9 ** 9 }}                    {{ range(10 ** 9) | list }}         {{ range(99999) | join }}
-    {{ 1 / 0 }}                           {{ 1 % 0 }}                         {{ brand % brand }}
-    {{ '%999999999d' | format(1) }}       {{ '%*d' | format(9, 1) }}          {{ brand | indent(999999) }}
-    {{ brand | center(999999999) }}       {{ brand.center(9999999) }}         {{ brand.zfill(99999999) }}
-    {{ brand.ljust(99999999) }}           {{ brand.expandtabs(9999999) }}     {{ brand.join(brand) }}
-    {{ brand.replace('', 'x') }}          {{ brand.translate({}) }}           {{ brand | batch(0) }}
-    {{ [1, 2].append(3) }}                {{ {'a': 1}.update({}) }}           {{ {'a': 1}.pop('a') }}
-    {{ loop }}                            {{ super() }}                       {{ caller() }}
-    {{ varargs }}                         {{ kwargs }}                        {{ nothing.at.all }}
-    {{ gone[0] }}                         {{ brand.gone }}                    {{ brand.gone() }}
-    {{                                    {{ }}                               {{ 'x }}
-    {{ x | nofilter }}                    {{ x is notest }}                   {{ ((((((((( }}
-    {% include '/etc/passwd' %}           {% import 'os' as os %}             {% from 'os' import environ %}
-    {% extends 'x' %}                     {% block a %}{% endblock %}         {% macro a() %}{{ a() }}{% endmacro %}{{ a() }}
-    {% call x() %}{% endcall %}           {% filter upper %}x{% endfilter %}  {% set x.y = 1 %}
-    {% for a in b recursive %}{% endfor %} {% do x %}                         {% autoescape true %}{% endautoescape %}
-    {% if %}                              {% for %}                           {% endif %}
-    {% with a = 1 %}{% endwith %}         {% trans %}x{% endtrans %}          {% debug %}
+    {{ ''.__class__ }}                              {{ ''.__class__.__mro__ }}
+    {{ ().__class__.__base__.__subclasses__() }}    {{ self }}
+    {{ self.__init__ }}                             {{ self._TemplateReference__context }}
+    {{ cycler }}
+    {{ cycler.__init__.__globals__.os }} {{ lipsum() }}
+    {{ joiner() }}                                  {{ namespace() }}
+    {{ dict(a=1) }}                                 {{ config }}
+    {{ request }}                                   {{ environ }}
+    {{ os.environ }}                                {{ MOLTAZINE_API_KEY }}
+    {{ __builtins__ }}                              {{ __import__('os') }}
+    {{ open('/etc/passwd').read() }}                {{ eval('1') }}
+    {{ row.__class__ }}                             {{ brand.__class__ }}
+    {{ brand.__init__ }}                            {{ brand['__class__'] }}
+    {{ brand | attr('__class__') }}                 {{ brand | attr('upper') }}
+    {{ '{0.__class__}'.format(brand) }}             {{ '{x}'.format_map({}) }}
+    {{ brand.encode() }}                            {{ brand | pprint }}
+    {{ brand | xmlattr }}                           {{ brand | random }}
+    {{ brand | urlize }}                            {{ brand | filesizeformat }}
+    {{ brand | tojson | safe }}                     {{ 9 ** 999 }}
+    {{ 2 ** 4096 }}                                 {{ 'a' * 9 ** 9 }}
+    {{ [0] * 9 ** 9 }}                              {{ range(10 ** 9) | list }}
+    {{ range(99999) | join }}                       {{ 1 / 0 }}
+    {{ 1 % 0 }}                                     {{ brand % brand }}
+    {{ '%999999999d' | format(1) }}                 {{ '%*d' | format(9, 1) }}
+    {{ brand | indent(999999) }}                    {{ brand | center(999999999) }}
+    {{ brand.center(9999999) }}                     {{ brand.zfill(99999999) }}
+    {{ brand.ljust(99999999) }}                     {{ brand.expandtabs(9999999) }}
+    {{ brand.join(brand) }}                         {{ brand.replace('', 'x') }}
+    {{ brand.translate({}) }}                       {{ brand | batch(0) }}
+    {{ [1, 2].append(3) }}                          {{ {'a': 1}.update({}) }}
+    {{ {'a': 1}.pop('a') }}                         {{ loop }}
+    {{ super() }}                                   {{ caller() }}
+    {{ varargs }}                                   {{ kwargs }}
+    {{ nothing.at.all }}                            {{ gone[0] }}
+    {{ brand.gone }}                                {{ brand.gone() }}
+    {{                                              {{ }}
+    {{ 'x }}                                        {{ x | nofilter }}
+    {{ x is notest }}                               {{ ((((((((( }}
+    {% include '/etc/passwd' %}                     {% import 'os' as os %}
+    {% from 'os' import environ %}                  {% extends 'x' %}
+    {% block a %}{% endblock %}                     {% macro a() %}{{ a() }}{% endmacro %}{{ a() }}
+    {% call x() %}{% endcall %}
+    {% filter upper %}x{% endfilter %}  {% set x.y = 1 %}
+    {% for a in b recursive %}{% endfor %} {% do x %}
+    {% autoescape true %}{% endautoescape %}        {% if %}
+    {% for %}                                       {% endif %}
+    {% with a = 1 %}{% endwith %}                   {% trans %}x{% endtrans %}
+    {% debug %}
     {% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}
     {% set x = brand %}{% for i in range(99) %}{% set x = x ~ x %}{% endfor %}{{ x }}{{ gone }}
-"""  # noqa: E501 - a table
+"""
 _RENDERED = {
     "name": "name: {}",
     "prompt": "name: a\n    prompt: {}",
@@ -122,10 +144,11 @@ _RENDERED = {
     "of a row": "name: 'a{{{{ row.n }}}}'\n    foreach: t.csv\n    prompt: {}",
 }
 _PATHS = [
-    "/etc/passwd", "/etc/shadow", "/root/.ssh/id_rsa", "../t.csv", "../../etc/hostname", "/proc/self/environ",
-    "/proc/self/mem", "/dev/zero", "/dev/stdin", "/dev/fd/0", "/sys/kernel/notes", "gone.png", ".", "..", "/", "a\\0b",
-    "file:///etc/passwd", "http://127.0.0.1/x.png", "\\\\\\\\host\\\\share", "~/.netrc", "$HOME/.netrc",
-    "t.csv/../../x", "x" * 5000, "./" * 2000 + "x",
+    "/etc/passwd", "/etc/shadow", "/root/.ssh/id_rsa", "../t.csv", "../../etc/hostname",
+    "/proc/self/environ", "/proc/self/mem", "/dev/zero", "/dev/stdin", "/dev/fd/0",
+    "/sys/kernel/notes", "gone.png", ".", "..", "/", "a\\0b", "file:///etc/passwd",
+    "http://127.0.0.1/x.png", "\\\\\\\\host\\\\share", "~/.netrc", "$HOME/.netrc", "t.csv/../../x",
+    "x" * 5000, "./" * 2000 + "x",
 ]  # fmt: skip
 _NAMES = [
     "/",
@@ -169,7 +192,7 @@ def refused() -> Iterator[tuple[str, bytes]]:
 
 
 def any_outcome() -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each manifest that may be taken or refused, and no more than that."""
+    """Yield name and content of each manifest, which may be taken or refused and nothing else."""
     for what, value in _VALUES.items():
         for key in _HEADER_KEYS:
             rest = "".join(
@@ -217,16 +240,17 @@ def mutated(content: bytes, seed: int) -> bytes:
 _PIECES = [
     piece.encode()
     for piece in (
-        "{{ ", " }}", "{% ", " %}", "{#", "&a ", "*a", "<<: ", "!!str ", "- ", ": ", "? ", "\n", "\t", "  ", "'", '"',
-        "|", ">", "[", "]", "{", "}", ",", "#", "@", "%YAML 1.2\n", "\n---\n", "\n...\n", "~", ".nan", "0x", "1e9",
-        "\\u0000", "\u2028", "\ufeff", "\u202e", "row", "repeat", "jobs:", "name: ", "foreach: t.csv", "matrix: ",
+        "{{ ", " }}", "{% ", " %}", "{#", "&a ", "*a", "<<: ", "!!str ", "- ", ": ", "? ", "\n",
+        "\t", "  ", "'", '"', "|", ">", "[", "]", "{", "}", ",", "#", "@", "%YAML 1.2\n", "\n---\n",
+        "\n...\n", "~", ".nan", "0x", "1e9", "\\u0000", "\u2028", "\ufeff", "\u202e", "row",
+        "repeat", "jobs:", "name: ", "foreach: t.csv", "matrix: ",
     )
 ]  # fmt: skip
 
 
 def _templates() -> Iterator[str]:
     for line in _TEMPLATES.strip().splitlines():
-        yield from (part for part in line.strip().split("   ") if part.strip())
+        yield from (part.strip() for part in line.split("   ") if part.strip())
 
 
 def _broken_yaml() -> Iterator[tuple[str, str]]:

@@ -22,9 +22,10 @@ from crucible_batch.runs.draft import validate
 from tests.unit.manifest import corpus
 
 _CHANGES = (
-    "socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.remove", "os.rename",
-    "os.mkdir", "os.rmdir", "os.chmod", "os.chown", "os.link", "os.symlink", "os.truncate", "os.putenv", "shutil.",
-    "pty.", "urllib.", "http.", "ftplib.", "smtplib.", "webbrowser.",
+    "socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system",
+    "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.chmod", "os.chown", "os.link",
+    "os.symlink", "os.truncate", "os.putenv", "shutil.", "pty.", "urllib.", "http.", "ftplib.",
+    "smtplib.", "webbrowser.",
 )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def _writes(path: object, _mode: object, flags: object) -> bool:
 
 
 def outcome(path: Path) -> str:
-    """Say how a manifest ended: ``taken``, ``refused``, or the exception that it must not end in."""
+    """Say how a manifest ended: ``taken``, ``refused``, or an exception, which must not be."""
     try:
         validate(path)
     except ManifestError as error:

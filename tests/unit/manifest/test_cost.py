@@ -17,7 +17,10 @@ ORDERS = ["jobs last", "jobs first"]
 
 def manifest(folder: Any, jobs: int, order: str = "jobs last") -> Path:
     entries = "jobs:\n" + "".join(
-        f"- name: j{number}\n  prompt: 'number {number} of {{{{ brand }}}}'\n  params: {{seed: {number}}}\n"
+        (
+            f"- name: j{number}\n  prompt: 'number {number} of {{{{ brand }}}}'\n"
+            f"  params: {{seed: {number}}}\n"
+        )
         for number in range(jobs)
     )
     return Path(folder.write("m.yaml", HEAD + entries if order == "jobs last" else entries + HEAD))
@@ -52,7 +55,10 @@ def cost(path: Path, jobs: int) -> tuple[float, float]:
 def test_ten_times_the_rows_take_hardly_more_memory(folder: Any) -> None:
     def peak_mb(rows: int) -> float:
         folder.write("rows.csv", "n\n" + "".join(f"{number}\n" for number in range(rows)))
-        entry = "jobs:\n- {name: 'j{{ row.n }}', foreach: rows.csv, prompt: '{{ row.n }} of {{ brand }}'}\n"
+        entry = (
+            "jobs:\n- {name: 'j{{ row.n }}', foreach: rows.csv, "
+            "prompt: '{{ row.n }} of {{ brand }}'}\n"
+        )
         return cost(folder.write("m.yaml", HEAD + entry), rows)[0]
 
     assert peak_mb(20_000) < 1.2 * peak_mb(2_000)

@@ -1,4 +1,4 @@
-"""A manifest expands into jobs in its order, each named, placed and made of what its author wrote."""
+"""A manifest expands into jobs in its order, each named, placed and made as its author wrote."""
 
 from __future__ import annotations
 
@@ -132,14 +132,24 @@ def test_the_hint_of_an_equal_name_explains_another_spelling(folder: Any) -> Non
             "two jobs of this entry are named 'a': row 1 of t.csv, line 2; row 2 of t.csv, line 3",
         ),
         (
-            "jobs:\n  - {name: '{{ row.sku[0] }}', foreach: one.csv, matrix: {x: [1]}}\n  - {name: a-1}\n",
+            (
+                "jobs:\n"
+                "  - {name: '{{ row.sku[0] }}', foreach: one.csv, matrix: {x: [1]}}\n"
+                "  - {name: a-1}\n"
+            ),
             6,
-            "the name 'a-1' is already used by the job at line 5, column 12, row 1 of one.csv, line 4",
+            (
+                "the name 'a-1' is already used by the job at line 5, column 12, "
+                "row 1 of one.csv, line 4"
+            ),
         ),
         (
             "jobs:\n  - {name: a}\n  - {name: '{{ row.sku[0] }}', foreach: one.csv}\n",
             6,
-            "the name 'a' of row 1 of one.csv, line 4 is already used by the job at line 5, column 12",
+            (
+                "the name 'a' of row 1 of one.csv, line 4 "
+                "is already used by the job at line 5, column 12"
+            ),
         ),
     ],
 )
@@ -170,7 +180,8 @@ def test_a_job_is_complete(folder: Any) -> None:
     mask = folder.write("mask.png")
     job = folder.jobs(
         "vars: {brand: Acme}\n"
-        "workflows: {q: {params: {sampler.steps: 20, tag: default}, fields: {prompt: p.text, image: i.i}}}\n"
+        "workflows: {q: {params: {sampler.steps: 20, tag: default}, "
+        "fields: {prompt: p.text, image: i.i}}}\n"
         "jobs:\n"
         "  - name: 'sku-{{ row.sku }}'\n"
         "    foreach: t.csv\n"
@@ -179,8 +190,7 @@ def test_a_job_is_complete(folder: Any) -> None:
         "    image: 'photos/{{ row.sku }}.jpg'\n"
         "    images: {mask.image: mask.png}\n"
         "    params: {sampler.seed: '{{ row.seed | int }}', tag: '{{ style }}'}\n"
-        "    fields: {prompt: other.text}\n"
-        "    matrix: {style: [noir]}\n"
+        "    fields: {prompt: other.text}\n    matrix: {style: [noir]}\n"
         "output: {path: '{workflow}/{name}/{index}{ext}'}\n"
     )[0]
     assert (job.name, job.workflow_id, job.prompt) == ("sku-a1-noir", "q", "Vase by Acme, noir")
@@ -234,7 +244,8 @@ def test_defaults_are_rendered_for_each_job(folder: Any) -> None:
 
 def test_a_workflow_may_be_an_axis(folder: Any) -> None:
     jobs = folder.jobs(
-        "workflows: {q: {params: {n: 1}}}\njobs: [{name: a, workflow: '{{ model }}', matrix: {model: [q, z]}}]"
+        "workflows: {q: {params: {n: 1}}}\n"
+        "jobs: [{name: a, workflow: '{{ model }}', matrix: {model: [q, z]}}]"
     )
     assert [(job.workflow_id, job.params) for job in jobs] == [("q", {"n": 1}), ("z", {})]
 

@@ -14,20 +14,23 @@ from crucible_batch.manifest.templates import Templates, split_expressions
 from tests.harness.case_table import each_case
 
 VARIABLES: dict[str, Any] = {
-    "brand": "Acme", "n": 3, "f": 0.5, "on": True, "nothing": None, "words": ["b", "a"], "deep": {"x": {"y": 1}},
-    "row": {"sku": "a1", "items": "three", "n": "007", "empty": ""}, "repeat": 2,
+    "brand": "Acme", "n": 3, "f": 0.5, "on": True, "nothing": None, "words": ["b", "a"],
+    "deep": {"x": {"y": 1}}, "row": {"sku": "a1", "items": "three", "n": "007", "empty": ""},
+    "repeat": 2,
 }  # fmt: skip
 PIECES = [
-    "text", " ", "\n", "}", "}}", "%}", "#}", "{", "é", "'", "{{ brand }}", "{{brand}}", "{{ n }}", "{{ f }}",
-    "{{ on }}", "{{ '}}' }}", "{{ 'it' }}", "{{ 'a', }}", '{{ "it\'s" }}', """{{ "'" ~ '}}' }}""", "{{ '\\'' ~ '}}' }}",
-    "{{ nothing }}", "{{ words }}", "{{ words | join }}", "{{ words | length }}", "{{ gone }}", "{{ row }}",
-    "{{ row.sku }}", "{{ row.items }}", "{{ row.keys }}", "{{ row.gone }}", "{{ row.n | int }}", "{{ row.sku | int }}",
-    "{{ row.empty | default }}", "{{ gone | default('d') }}", "{{ gone | upper }}", "{{ brand | upper }}",
-    "{{ brand | nofilter }}", "{{ brand | map }}", "{{ deep.x }}", "{{ deep.x.y }}", "{{ brand.upper }}",
-    "{{ brand.upper() }}", "{{ range }}", "{{ range(2) | list }}", "{{ true }}", "{{ none }}", "{{ self }}",
-    "{{ not n }}",
-    "{{ n + 1 }}", "{{ 'a' ~ n }}", "{{ a b }}", "{{ }}", "{{ {'a': 1}.a }}", "{{- n }}", "{{ n -}}", "{{ -n }}",
-    "{{ 'x\n' }}", "{% if n %}y{% endif %}", "{# c #}", "\r\n", "{{ loop }}", "{{ for }}", "{{ and }}", "{{ _x }}",
+    "text", " ", "\n", "}", "}}", "%}", "#}", "{", "é", "'", "{{ brand }}", "{{brand}}", "{{ n }}",
+    "{{ f }}", "{{ on }}", "{{ '}}' }}", "{{ 'it' }}", "{{ 'a', }}", '{{ "it\'s" }}',
+    """{{ "'" ~ '}}' }}""", "{{ '\\'' ~ '}}' }}", "{{ nothing }}", "{{ words }}",
+    "{{ words | join }}", "{{ words | length }}", "{{ gone }}", "{{ row }}", "{{ row.sku }}",
+    "{{ row.items }}", "{{ row.keys }}", "{{ row.gone }}", "{{ row.n | int }}",
+    "{{ row.sku | int }}", "{{ row.empty | default }}", "{{ gone | default('d') }}",
+    "{{ gone | upper }}", "{{ brand | upper }}", "{{ brand | nofilter }}", "{{ brand | map }}",
+    "{{ deep.x }}", "{{ deep.x.y }}", "{{ brand.upper }}", "{{ brand.upper() }}", "{{ range }}",
+    "{{ range(2) | list }}", "{{ true }}", "{{ none }}", "{{ self }}", "{{ not n }}",
+    "{{ n + 1 }}", "{{ 'a' ~ n }}", "{{ a b }}", "{{ }}", "{{ {'a': 1}.a }}", "{{- n }}",
+    "{{ n -}}", "{{ -n }}", "{{ 'x\n' }}", "{% if n %}y{% endif %}", "{# c #}", "\r\n",
+    "{{ loop }}", "{{ for }}", "{{ and }}", "{{ _x }}",
 ]  # fmt: skip
 
 
@@ -66,8 +69,10 @@ def test_pieces_say_what_the_whole_does(pieces: list[str], native: bool) -> None
 
 @each_case("piece", PIECES)
 def test_each_piece_alone_says_what_the_whole_does(piece: str) -> None:
-    test_pieces_say_what_the_whole_does.hypothesis.inner_test([piece], True)  # type: ignore[attr-defined]
-    test_pieces_say_what_the_whole_does.hypothesis.inner_test(["a\n", piece], False)  # type: ignore[attr-defined]
+    whole: Any = test_pieces_say_what_the_whole_does
+    compare = whole.hypothesis.inner_test
+    compare([piece], True)
+    compare(["a\n", piece], False)
 
 
 @each_case(

@@ -496,7 +496,10 @@ def test_a_wrong_path_of_a_manifest_has_a_hint(folder: Any) -> None:
 
 
 def test_overrides_win_over_vars_and_are_text(folder: Any) -> None:
-    text = "vars: {brand: Acme, count: 3}\njobs: [{name: a, prompt: '{{ brand }}', params: {n: '{{ count }}'}}]"
+    text = (
+        "vars: {brand: Acme, count: 3}\n"
+        "jobs: [{name: a, prompt: '{{ brand }}', params: {n: '{{ count }}'}}]"
+    )
     job = folder.job(text, overrides={"brand": "Other", "count": "4"})
     assert (job.prompt, job.params) == ("Other", {"n": "4"})
 

@@ -46,11 +46,11 @@ def test_a_safe_name_stays_as_it_is(raw: str) -> None:
     [
         ("a:b", "a-b"), ("a<b>c", "a-b-c"), ('say "hi"', "say -hi-"), ("a|b?c*", "a-b-c-"),
         ("line\nbreak", "line-break"),
-        ("tab\t", "tab-"), ("\u202egnp.exe", "_gnp.exe"), ("a\u200bb", "a-b"), ("-rf", "_rf"), (".hidden", "_hidden"),
-        (" lead", "_lead"), ("trail.", "trail_"), ("trail ", "trail_"),
+        ("tab\t", "tab-"), ("\u202egnp.exe", "_gnp.exe"), ("a\u200bb", "a-b"), ("-rf", "_rf"),
+        (".hidden", "_hidden"), (" lead", "_lead"), ("trail.", "trail_"), ("trail ", "trail_"),
         ("{name}", "-name-"), ("100%", "100-"),
-        ("$HOME", "-HOME"), ("`id`", "-id-"), ("a;b", "a-b"), ("~", "-"), ("😀", "-"), ("\x7f", "-"),
-        ("a\u00a0b", "a-b"), ("a&b", "a-b"),
+        ("$HOME", "-HOME"), ("`id`", "-id-"), ("a;b", "a-b"), ("~", "-"), ("😀", "-"),
+        ("\x7f", "-"), ("a\u00a0b", "a-b"), ("a&b", "a-b"),
     ],
 )  # fmt: skip
 def test_a_troublesome_name_becomes_a_likeness_with_eight_hex(raw: str, likeness: str) -> None:
@@ -112,9 +112,10 @@ def test_every_slug_is_a_safe_part_of_a_name(text: str) -> None:
 @each_case(
     "text, slug",
     [
-        ("noir", "noir"), ("Old Noir!", "old-noir"), ("Water  Color", "water-color"), ("a_b", "a-b"), ("1.5", "1.5"),
-        ("-2", "-2"), ("1e-05", "1e-05"), ("true", "true"), ("Größe", "größe"), ("東京 タワー", "東京-タワー"),
-        ("photos/a.jpg", "photos-a.jpg"), ("--x--", "x"), ("ﬁn", "fin"), ("...", None), ("!!!", None), ("", None),
+        ("noir", "noir"), ("Old Noir!", "old-noir"), ("Water  Color", "water-color"),
+        ("a_b", "a-b"), ("1.5", "1.5"), ("-2", "-2"), ("1e-05", "1e-05"), ("true", "true"),
+        ("Größe", "größe"), ("東京 タワー", "東京-タワー"), ("photos/a.jpg", "photos-a.jpg"),
+        ("--x--", "x"), ("ﬁn", "fin"), ("...", None), ("!!!", None), ("", None),
     ],
 )  # fmt: skip
 def test_slugs(text: str, slug: str | None) -> None:
@@ -130,8 +131,8 @@ def test_a_long_slug_is_cut_and_told_apart() -> None:
 @each_case(
     "first, second, same",
     [
-        ("a", "a", True), ("Out", "oUT", True), ("straße", "STRASSE", True), ("ﬁ", "fi", True), ("①", "1", True),
-        ("é", "e\u0301", True), ("a", "b", False), ("i", "ı", False),
+        ("a", "a", True), ("Out", "oUT", True), ("straße", "STRASSE", True), ("ﬁ", "fi", True),
+        ("①", "1", True), ("é", "e\u0301", True), ("a", "b", False), ("i", "ı", False),
     ],
 )  # fmt: skip
 def test_the_registry_knows_names_that_file_systems_take_for_one(

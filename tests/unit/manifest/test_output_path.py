@@ -64,5 +64,8 @@ def test_a_workflow_id_is_safe_in_a_path(folder: Any) -> None:
 
 
 def test_a_part_of_a_path_that_grows_too_long_is_a_problem(folder: Any) -> None:
-    text = f"jobs: [{{name: {'n' * 120}, workflow: {'w' * 120}}}]\noutput: {{path: '{{workflow}}-{{name}}{{ext}}'}}"
+    text = (
+        f"jobs: [{{name: {'n' * 120}, workflow: {'w' * 120}}}]\n"
+        "output: {path: '{workflow}-{name}{ext}'}"
+    )
     assert "is too long with the job name" in folder.problem(text).message

@@ -76,6 +76,7 @@ def test_neither_changes_the_identity_of_a_job(tmp_path: Path) -> None:
     desk = Desk.with_photo(tmp_path)
     jobs = "jobs: [{name: a, prompt: b, repeat: 2}, {name: c, image: p.png}]\n"
     plain = [item.identity for item in desk.items(HEAD + jobs)]  # type: ignore[union-attr]
-    paced = [item.identity for item in desk.items(HEAD + "concurrency: 3\ndeadline: 2h\n" + jobs)]  # type: ignore[union-attr]
+    pace = "concurrency: 3\ndeadline: 2h\n"
+    paced = [item.identity for item in desk.items(HEAD + pace + jobs)]  # type: ignore[union-attr]
     assert len(set(plain)) == 3
     assert paced == plain

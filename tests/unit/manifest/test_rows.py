@@ -375,7 +375,8 @@ def test_native_values_of_rows_reach_parameters(folder: Any) -> None:
     folder.write("t.jsonl", '{"n": "a", "seed": 5, "tags": ["x"], "on": false}\n')
     job = folder.job(
         "jobs: [{name: '{{ row.n }}', foreach: t.jsonl, "
-        "params: {seed: '{{ row.seed }}', tags: '{{ row.tags }}', on: '{{ row.on }}', text: 's{{ row.seed }}'}}]"
+        "params: {seed: '{{ row.seed }}', tags: '{{ row.tags }}', "
+        "on: '{{ row.on }}', text: 's{{ row.seed }}'}}]"
     )
     assert job.params == {"seed": 5, "tags": ["x"], "on": False, "text": "s5"}
 
@@ -384,6 +385,7 @@ def test_a_value_of_a_row_is_never_read_as_a_template_or_a_file(folder: Any) -> 
     folder.write("secret.txt", "secret")
     folder.write("t.jsonl", '{"n": "a", "t": "@secret.txt {{ 7 * 7 }}"}\n')
     job = folder.job(
-        "jobs: [{name: '{{ row.n }}', foreach: t.jsonl, prompt: '{{ row.t }}', params: {x: '{{ row.t }}'}}]"
+        "jobs: [{name: '{{ row.n }}', foreach: t.jsonl, prompt: '{{ row.t }}', "
+        "params: {x: '{{ row.t }}'}}]"
     )
     assert job.prompt == job.params["x"] == "@secret.txt {{ 7 * 7 }}"

@@ -150,7 +150,10 @@ def test_all_templates_of_jobs_have_the_time(folder: Folder) -> None:
         ("jobs: [{name: '{{ month }}', prompt: b, zip: {month: [Mai]}}]", "Mai"),
         ("jobs: [{name: a, prompt: b, matrix: {month: [Mai]}}]", "a-mai"),
         (
-            "vars: {date: x, week: y, month: z, scheduled_at: w}\njobs: [{name: '{{ date ~ week }}', prompt: b}]",
+            (
+                "vars: {date: x, week: y, month: z, scheduled_at: w}\n"
+                "jobs: [{name: '{{ date ~ week }}', prompt: b}]"
+            ),
             "xy",
         ),
     ],

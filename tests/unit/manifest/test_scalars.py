@@ -16,12 +16,13 @@ from tests.harness.case_table import each_case
         ("", None), ("~", None), ("null", None), ("Null", None), ("NULL", None), ("nULL", "nULL"),
         ("true", True), ("True", True), ("TRUE", True), ("false", False), ("tRUE", "tRUE"),
         ("no", "no"), ("yes", "yes"), ("on", "on"), ("off", "off"), ("y", "y"),
-        ("0", 0), ("-12", -12), ("+7", 7), ("010", 10), ("0x1F", 31), ("0o17", 15), ("0b11", "0b11"),
-        ("18446744073709551615", 2**64 - 1),
-        ("1_000", "1_000"), ("12:30", "12:30"), ("12:30:00", "12:30:00"), ("2001-01-01", "2001-01-01"),
-        ("1.5", 1.5), (".5", 0.5), ("1.", 1.0), ("1e3", 1000.0), ("-1.5E-3", -0.0015), ("1.2.3", "1.2.3"),
-        ("1,5", "1,5"), ("+", "+"), ("-", "-"), (".", "."), ("e3", "e3"), ("0x", "0x"), ("0o8", "0o8"),
-        ("word", "word"), ("nothing", "nothing"), ("٣", "٣"),
+        ("0", 0), ("-12", -12), ("+7", 7), ("010", 10), ("0x1F", 31), ("0o17", 15),
+        ("0b11", "0b11"), ("18446744073709551615", 2**64 - 1),
+        ("1_000", "1_000"), ("12:30", "12:30"),
+        ("12:30:00", "12:30:00"), ("2001-01-01", "2001-01-01"),
+        ("1.5", 1.5), (".5", 0.5), ("1.", 1.0), ("1e3", 1000.0), ("-1.5E-3", -0.0015),
+        ("1.2.3", "1.2.3"), ("1,5", "1,5"), ("+", "+"), ("-", "-"), (".", "."), ("e3", "e3"),
+        ("0x", "0x"), ("0o8", "0o8"), ("word", "word"), ("nothing", "nothing"), ("٣", "٣"),
     ],
 )  # fmt: skip
 def test_a_plain_scalar_is_what_the_core_schema_says(text: str, value: Any) -> None:
@@ -50,8 +51,9 @@ def test_what_no_job_can_be_given_is_refused(text: str, message: str) -> None:
 @each_case(
     "text, says",
     [
-        ("no", "the text 'no'"), ("Yes", "the text 'Yes'"), ("ON", "the text"), ("off", "the text"), ("y", "the text"),
-        ("010", "the number 10"), ("-007", "the number -7"), ("00", "the number 0"),
+        ("no", "the text 'no'"), ("Yes", "the text 'Yes'"), ("ON", "the text"), ("off", "the text"),
+        ("y", "the text"), ("010", "the number 10"), ("-007", "the number -7"),
+        ("00", "the number 0"),
     ],
 )  # fmt: skip
 def test_what_older_tools_read_otherwise_is_pointed_out(text: str, says: str) -> None:

@@ -64,11 +64,17 @@ def text(source: str, variables: dict[str, Any] = VARIABLES) -> str:
         ("{{ nothing | default('none', true) }}", "none"),
         ("{{ 'yes' if n > 2 else 'no' }}", "yes"),
         (
-            "{% if row.sku is defined %}a{% else %}b{% endif %}{% if gone is defined %}c{% endif %}",
+            (
+                "{% if row.sku is defined %}a{% else %}b{% endif %}"
+                "{% if gone is defined %}c{% endif %}"
+            ),
             "a",
         ),
         (
-            "{% for w in words %}{{ loop.index }}{{ w }}{% if not loop.last %},{% endif %}{% endfor %}",
+            (
+                "{% for w in words %}{{ loop.index }}{{ w }}"
+                "{% if not loop.last %},{% endif %}{% endfor %}"
+            ),
             "1b,2a,3c",
         ),
         ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}", "a1"),
@@ -93,7 +99,10 @@ def text(source: str, variables: dict[str, Any] = VARIABLES) -> str:
         ("a\n{{ n }}\n", "a\n3\n"),
         ("{% raw %}{{ x }}{% endraw %}", "{{ x }}"),
         (
-            "{{ [1, 2] | sum }}{{ [3, 1] | max }}{{ [3, 1] | min }}{{ ['a', 'a'] | unique | join }}",
+            (
+                "{{ [1, 2] | sum }}{{ [3, 1] | max }}{{ [3, 1] | min }}"
+                "{{ ['a', 'a'] | unique | join }}"
+            ),
             "331a",
         ),
     ],
@@ -452,7 +461,19 @@ def test_plain_text_is_no_template(source: str, expected: bool) -> None:
 
 @each_case(
     "method",
-    "center expandtabs ljust rjust zfill join replace translate encode format format_map".split(),  # noqa: SIM905
+    [
+        "center",
+        "expandtabs",
+        "ljust",
+        "rjust",
+        "zfill",
+        "join",
+        "replace",
+        "translate",
+        "encode",
+        "format",
+        "format_map",
+    ],
 )
 def test_a_method_that_can_grow_a_text_is_refused_by_its_name(method: str) -> None:
     """A result that is refused for its length has been made already."""

@@ -36,7 +36,7 @@ PNG = drawn()
 
 @contextmanager
 def nested_folders(directory: Path, depth: int) -> Iterator[None]:
-    """Nest folders below a directory, and take them away afterwards, which recursive helpers can't."""
+    """Nest folders below a directory, and remove them afterwards, which recursive helpers can't."""
     here = os.open(directory, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir("d", dir_fd=here)

@@ -84,8 +84,15 @@ def test_a_path_that_leads_out_is_refused(run_dir: Path, path: str) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "b/0.png", "../../elsewhere/0.png"])
 def test_what_is_done_in_a_folder_takes_single_names_only(run_dir: Path, name: str) -> None:
     with folder_of(run_dir, "a/x") as folder:
-        for act in (folder.stat, folder.digest, folder.read, folder.unlink, lambda name: folder.link(name, "y"),
-                    lambda name: folder.link("y", name), lambda name: folder.replace("y", name)):  # fmt: skip
+        for act in (
+            folder.stat,
+            folder.digest,
+            folder.read,
+            folder.unlink,
+            lambda name: folder.link(name, "y"),
+            lambda name: folder.link("y", name),
+            lambda name: folder.replace("y", name),
+        ):
             with pytest.raises(OSError, match="not a single name"):
                 act(name)
 

@@ -1,4 +1,4 @@
-"""Only saved outputs are deleted: not changed files, not through links, not other people's files."""
+"""Only saved outputs are deleted: no changed files, none through links, no other files."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async def test_a_write_that_outlives_its_cancelled_download_goes_into_no_other_f
     assert list((tmp_path / "a").iterdir()) == []
 
 
-async def test_a_landing_that_outlives_its_cancelled_download_gives_no_name_to_what_may_not_be_synced(
+async def test_a_landing_that_outlives_its_cancelled_download_names_nothing_unsynced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled between its last byte and its sync: the file is closed, and its name isn't taken
@@ -121,7 +121,8 @@ CHILD = """
 
     if sys.argv[3] == "after":
         os.fsync = lambda _fd: os.kill(os.getpid(), 9)
-    asyncio.run(OutputStore(Path(sys.argv[1])).save("a/{index}{ext}", 0, "token", body(), len(content)))
+    store = OutputStore(Path(sys.argv[1]))
+    asyncio.run(store.save("a/{index}{ext}", 0, "token", body(), len(content)))
 """
 
 

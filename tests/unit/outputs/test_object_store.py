@@ -1,4 +1,4 @@
-"""What an object store adds to the contract of output stores: its failures, and what is sent along."""
+"""What an object store adds to the contract of output stores: failures, and what is sent along."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ from tests.unit.outputs.store_contract import PATH, save, saved, sha
 URL = ObjectUrl("s3", "bucket", "prefix")
 CANARIES = ("canary-secret-0123456789", "AKIACANARY0123456789", "canary-signature")
 TEXT = (
-    "Error performing PUT https://bucket.example/prefix/a.png?X-Amz-Signature=canary-signature in 1ms - Server returned"
-    " non-2xx status code: {status}: <Error><Code>{code}</Code><Message>canary-secret-0123456789</Message>"
-    "<AWSAccessKeyId>AKIACANARY0123456789</AWSAccessKeyId></Error>\n\nDebug source:\nGeneric {{ ... }}"
+    "Error performing PUT https://bucket.example/prefix/a.png?X-Amz-Signature=canary-signature "
+    "in 1ms - Server returned non-2xx status code: {status}: "
+    "<Error><Code>{code}</Code><Message>canary-secret-0123456789</Message>"
+    "<AWSAccessKeyId>AKIACANARY0123456789</AWSAccessKeyId></Error>\n\n"
+    "Debug source:\nGeneric {{ ... }}"
 )
 
 

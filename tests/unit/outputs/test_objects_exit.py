@@ -18,7 +18,9 @@ import crucible_batch.outputs.objects as objects
 async def main():
     store = LocalStore(sys.argv[1])
     for _ in range(2):
-        await asyncio.gather(*(obstore.put_async(store, f"{number}", b"x" * 100) for number in range(40)))
+        await asyncio.gather(
+            *(obstore.put_async(store, f"{number}", b"x" * 100) for number in range(40))
+        )
     await asyncio.gather(*(obstore.get_async(store, f"{number}") for number in range(40)))
 
 asyncio.run(main())

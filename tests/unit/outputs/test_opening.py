@@ -29,8 +29,9 @@ def test_the_run_directory_itself_may_be_reached_by_a_link(run_dir: Path) -> Non
 
 @each_case(
     "path",
-    ["", ".", "..", "/", "//", "../elsewhere/0.png", "fox/../../elsewhere/0.png", ".crucible/journal.sqlite3", "fox",
-     "fox/0.png\0", "fox/0.png/x", "fox/1.png", "fox/../.crucible/journal.sqlite3"],
+    ["", ".", "..", "/", "//", "../elsewhere/0.png", "fox/../../elsewhere/0.png",
+     ".crucible/journal.sqlite3", "fox", "fox/0.png\0", "fox/0.png/x", "fox/1.png",
+     "fox/../.crucible/journal.sqlite3"],
 )  # fmt: skip
 def test_anything_else_is_refused(run_dir: Path, path: str) -> None:
     with pytest.raises(OSError, match=r"."):

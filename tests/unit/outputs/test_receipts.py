@@ -18,8 +18,8 @@ from crucible_batch.outputs import receipts as receipts_module
 ACCEPTED = Receipt("i" * 64, 1, "cb1-key", "job_1", Decimal("2.50"), 1700000000.25)
 SAVED = Receipt(
     "i" * 64, 1, "cb1-key", "job_1", Decimal("2.50"), 1700000001.0, outputs=1,
-    saved=Saved(at=1700000001.0, index=0, path="a/0.png", sha256="f" * 64, byte_size=9, mime_type="image/png",
-                width=4, height=3),
+    saved=Saved(at=1700000001.0, index=0, path="a/0.png", sha256="f" * 64, byte_size=9,
+                mime_type="image/png", width=4, height=3),
 )  # fmt: skip
 
 

@@ -20,7 +20,10 @@ MIB = 1024 * 1024
         (
             64 * MIB - 4096,
             10_000 * MIB,
-            "64.0 MiB are free on the disk of the outputs; 64.0 MiB are reserved for jobs in flight",
+            (
+                "64.0 MiB are free on the disk of the outputs; "
+                "64.0 MiB are reserved for jobs in flight"
+            ),
         ),
         (
             0,

@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(200, objects[path])
 
     def reply(self, status: int, content: bytes, *, sent: int | None = None) -> None:
-        """Answer; only the first ``sent`` bytes of the content, and then the connection is closed."""
+        """Answer with the first ``sent`` bytes of the content only, and close the connection."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("ETag", f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"')

@@ -1,4 +1,4 @@
-"""A name that was given is synced in its folder: after a power cut it would else stand for nothing."""
+"""A name that was given is synced in its folder, or a power cut could take it away."""
 
 from __future__ import annotations
 

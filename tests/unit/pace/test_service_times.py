@@ -1,4 +1,4 @@
-"""How long jobs take, learned from intervals: from the workflow's own estimate to what polls show."""
+"""How long jobs take, learned from intervals: from the workflow's estimate to what polls show."""
 
 from __future__ import annotations
 

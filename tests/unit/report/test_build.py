@@ -415,7 +415,10 @@ def test_what_can_not_be_seen_is_said_and_not_guessed(history):
     history.asset("1", Found(at=1.0, asset_id="x"))
     history.asset("2", Found(at=1.0, asset_id="y"))
     assert head(history).notes == [
-        "2 images were found at the gateway and used again: what an upload once cost can't be seen, so it counts 0"
+        (
+            "2 images were found at the gateway and used again: "
+            "what an upload once cost can't be seen, so it counts 0"
+        )
     ]
 
 

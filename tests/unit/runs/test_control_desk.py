@@ -56,9 +56,11 @@ def test_words_are_commands(words: list[str], command: ControlCommand) -> None:
 
 @each_case(
     "words",
-    [[], [""], ["Pause"], ["pause", ""], ["concurrency", "-1"], ["concurrency", "1e3"], ["concurrency", "\u0661"],
+    [[], [""], ["Pause"], ["pause", ""],
+     ["concurrency", "-1"], ["concurrency", "1e3"], ["concurrency", "\u0661"],
      ["concurrency", "9" * 5000],
-     ["deadline", "9" * 5000], ["deadline", "nan"], ["deadline", "0"], ["retry", *"a" * 1001], ["retry", "a" * 1001]],
+     ["deadline", "9" * 5000], ["deadline", "nan"], ["deadline", "0"],
+     ["retry", *"a" * 1001], ["retry", "a" * 1001]],
 )  # fmt: skip
 def test_other_words_are_refused_with_what_to_write(words: list[str]) -> None:
     with pytest.raises(UserError) as error:

@@ -78,7 +78,10 @@ BROKEN = [
     b"{}",
     b"5",
     b"[" * 100_000,
-    b'[5, null, [], "x", {}, {"manifest": 5, "run_id": "default", "run_dir": "a"}, {"manifest": "a", "more": "b"}]',
+    (
+        b'[5, null, [], "x", {}, {"manifest": 5, "run_id": "default", "run_dir": "a"}, '
+        b'{"manifest": "a", "more": "b"}]'
+    ),
     b'[{"manifest": "/m.yaml", "run_id": "default", "run_dir": "a\\u0000"}]',
     b'[{"manifest": "/m.yaml", "run_id": "default", "run_dir": "a\\ud800"}]',
 ]

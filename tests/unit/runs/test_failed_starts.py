@@ -1,4 +1,4 @@
-"""Runs that did not start: which are recorded, what `runs` shows of them, and when they are gone."""
+"""Runs that did not start: which are recorded, what `runs` shows of them, and for how long."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def request(name: str = "nightly", head: str = NIGHTLY, **fields: object) -> RunRequest:
     path = Path(f"{name}.yaml")
     path.write_text(
-        f"version: 1\nname: {name}\nworkflow: zimage-base\n{head}jobs: [{{name: fox, prompt: a fox}}]\n"
+        f"version: 1\nname: {name}\nworkflow: zimage-base\n"
+        f"{head}jobs: [{{name: fox, prompt: a fox}}]\n"
     )
     return replace(RunRequest(path), **fields)  # type: ignore[arg-type]
 
@@ -123,7 +124,8 @@ def test_a_manifest_that_cannot_be_read_is_named_by_its_path() -> None:
     ],
 )
 def test_what_is_recorded(error: CrucibleBatchError, can_ask: bool, is_recorded: bool) -> None:
-    list_file({"XDG_STATE_HOME": str(Path("state").absolute())}).unlink(missing_ok=True)  # type: ignore[union-attr]
+    listed = list_file({"XDG_STATE_HOME": str(Path("state").absolute())})
+    listed.unlink(missing_ok=True)  # type: ignore[union-attr]
     assert bool(fail(request(), error, can_ask=can_ask)) is is_recorded
 
 

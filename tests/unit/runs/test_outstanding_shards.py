@@ -105,7 +105,7 @@ def divided_plan(folder: Path) -> Path:
 def test_a_divided_plan_is_refused_where_shards_cannot_be_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str] | None
 ) -> None:
-    """The budget of the plan is set aside for its shards, so it is not run as that of a manifest."""
+    """The budget of the plan is set aside for its shards, so none of it is left for a manifest."""
     request = RunRequest(divided_plan(tmp_path))
     monkeypatch.setattr(features, "_FOLDER", tmp_path / "no features")
     with pytest.raises(UserError, match="can't run shards") as caught:

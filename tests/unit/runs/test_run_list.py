@@ -21,7 +21,7 @@ JOURNAL = min(KEPT.glob("*/*/journal.sqlite3"))
 def make_run(
     run_dir: Path, *, began_at: float = 1000.0, finished_at: float | None = None, exit_code: int = 0
 ) -> Path:
-    """Copy a journal, and give its newest run another begin and end; without an end it was killed."""
+    """Copy a journal, and give its newest run another begin and end, or no end, as if killed."""
     (run_dir / ".crucible").mkdir(parents=True)
     path = run_dir / ".crucible" / "journal.sqlite3"
     shutil.copyfile(JOURNAL, path)

@@ -305,6 +305,6 @@ def test_the_command_that_makes_it_again_says_all_options() -> None:
         run_dir=Path("here"),
     )
     assert line == (
-        "crucible-batch plan 'my spring.yaml' --budget 2.5 --run-id night --out-dir here --only 'hero-*' --var b=x"
-        " --retry-failed --allow-outside --max-jobs 9 -o p.json"
+        "crucible-batch plan 'my spring.yaml' --budget 2.5 --run-id night --out-dir here "
+        "--only 'hero-*' --var b=x --retry-failed --allow-outside --max-jobs 9 -o p.json"
     )

@@ -1,4 +1,4 @@
-"""A real Chromium, pages of real runs on the local gateway, and a folder for what they look like."""
+"""A real Chromium, pages of real runs on the local gateway, and a folder for screenshots."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from crucible_batch.settings import Settings
 expect.set_options(timeout=20_000)  # a busy machine makes a run slow, and no page wrong
 SHOTS = Path(__file__).with_name("shots")
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 HOSTILE = "</script><img src=x onerror=document.title='taken'> \u2028 \u202eexe.png"
 MANIFEST = """\
@@ -69,7 +69,8 @@ def browser() -> Iterator[Browser]:
     )
     if executable is None:
         pytest.fail(
-            "report.html is tested in Chromium, and there is none here (Debian: apt-get install chromium)"
+            "report.html is tested in Chromium, and there is none here "
+            "(Debian: apt-get install chromium)"
         )
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
@@ -88,7 +89,8 @@ def open_page(browser: Browser) -> Iterator[Open]:
     pages: list[Seen] = []
 
     def opened(path: Path, address: str = "", **options: object) -> Seen:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})  # type: ignore[arg-type]
+        options = {"viewport": {"width": 1440, "height": 900}, **options}
+        context = browser.new_context(**options)  # type: ignore[arg-type]
         contexts.append(context)
         seen = Seen(context.new_page())
         pages.append(seen)
@@ -149,7 +151,10 @@ name: catalogue
 workflow: qwen-edit
 budget: {credits: 100}
 jobs:
-  - {name: "{{ row.sku }}", foreach: table.csv, image: "{{ row.photo }}", prompt: "{{ row.prompt }}"}
+  - name: "{{ row.sku }}"
+    foreach: table.csv
+    image: "{{ row.photo }}"
+    prompt: "{{ row.prompt }}"
 """
 
 
@@ -163,11 +168,13 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(8):
         product, style = ("mug", "bowl")[number % 2], ("marble", "linen")[number // 2 % 2]
         words = '"' + HOSTILE.replace('"', '""') + '"' if number < 2 else "plain"
-        light = "soft light from the left; a long shadow; no text; one of a series for the pages of a shop"
-        prompt = f"A hand-thrown {product} on {style}; {light}; number {number}"
-        lines.append(
-            f"sku-{number},{product},{style},{'' if number else 'spring'},{product}.png,{words},{prompt}"
+        light = (
+            "soft light from the left; a long shadow; no text; "
+            "one of a series for the pages of a shop"
         )
+        prompt = f"A hand-thrown {product} on {style}; {light}; number {number}"
+        season = "" if number else "spring"
+        lines.append(f"sku-{number},{product},{style},{season},{product}.png,{words},{prompt}")
     (folder / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for product, color in (("mug", "teal"), ("bowl", "tomato")):
         Image.new("RGB", (400, 300), color).save(folder / f"{product}.png")
@@ -272,7 +279,9 @@ def made_job(name: str | int, *, file: str | None = None, **more: Any) -> JobRow
         "width": 160,
         "height": 120,
     }
-    outputs = [] if file is None else [OutputRow(index=0, path=file, saved_at=1, **known)]  # type: ignore[arg-type]
+    outputs = []
+    if file is not None:
+        outputs = [OutputRow(index=0, path=file, saved_at=1, **known)]  # type: ignore[arg-type]
     fixed = {
         "status": "succeeded",
         "workflow_id": "z",

@@ -104,9 +104,9 @@ def test_a_column_is_an_axis_if_it_has_a_few_short_values_that_jobs_share(
     for number in range(26):
         animal = ("fox", "cat")[number % 2]
         row = {
-            "prompt": animal, "words": f"a {animal}", "animal": animal, "sku": str(number), "dozen": str(number % 12),
-            "many": str(number % 13), "one": "x", "long": f"{number % 2}" * 81, "edge": f"{number % 2}" * 80,
-            "__proto__": animal,
+            "prompt": animal, "words": f"a {animal}", "animal": animal, "sku": str(number),
+            "dozen": str(number % 12), "many": str(number % 13), "one": "x",
+            "long": f"{number % 2}" * 81, "edge": f"{number % 2}" * 80, "__proto__": animal,
         }  # fmt: skip
         jobs.append(made_job(number, prompt=f"a {animal}", row=row, axes={"animal": "both"}))
     page = open_page(made_page(tmp_path, *jobs)).page
@@ -138,7 +138,10 @@ def test_a_caption_has_the_values_and_the_prompt_which_opens(
     assert prompt.bounding_box()["height"] == clamped
 
 
-DENIED = "Object.defineProperty(globalThis, 'localStorage', { get() { throw new DOMException('denied'); } })"
+DENIED = (
+    "Object.defineProperty(globalThis, 'localStorage', "
+    "{ get() { throw new DOMException('denied'); } })"
+)
 
 
 def test_a_browser_that_keeps_nothing_is_no_error(catalogue: Path, open_page: Open) -> None:
@@ -209,10 +212,16 @@ def test_stars_and_notes_leave_as_picks_and_rows(catalogue: Path, open_page: Ope
     assert export(page, "picks") == b"sku-2\nsku-5\n"
     rows = list(csv.DictReader(io.StringIO(export(page, "csv").decode("utf-8-sig"))))
     assert len(rows) == 8
-    assert {name: rows[2][name] for name in ("name", "status", "credits", "star", "note", "inputs", "row.style")} == {
-        "name": "sku-2", "status": "succeeded", "credits": "3", "star": "yes", "note": "zxsf: the best",
-        "inputs": "mug.png", "row.style": "linen",
-    }  # fmt: skip
+    expected = {
+        "name": "sku-2",
+        "status": "succeeded",
+        "credits": "3",
+        "star": "yes",
+        "note": "zxsf: the best",
+        "inputs": "mug.png",
+        "row.style": "linen",
+    }
+    assert {name: rows[2][name] for name in expected} == expected
     assert (catalogue.parent / rows[2]["outputs"]).is_file()
     assert rows[2]["prompt"] == rows[2]["row.prompt"]
     page.locator('#view-gallery .open[data-job="2"]').click()
@@ -284,7 +293,11 @@ def test_the_starred_pictures_leave_as_an_archive_of_the_files_themselves(
 
 
 # The page's own list of files has whatever it is asked for.
-GENEROUS = "const get = Map.prototype.get; Map.prototype.get = function (key) { return get.call(this, key) ?? (String(key).endsWith('.png') ? new File(['x'], 'x') : undefined); };"  # noqa: E501
+GENEROUS = (
+    "const get = Map.prototype.get; Map.prototype.get = function (key) { "
+    "return get.call(this, key) "
+    "?? (String(key).endsWith('.png') ? new File(['x'], 'x') : undefined); };"
+)
 
 
 def test_an_archive_holds_no_path_that_leads_out_of_its_folder(
@@ -307,7 +320,10 @@ def test_an_archive_holds_no_path_that_leads_out_of_its_folder(
         "width": 4,
         "height": 3,
     }
-    outputs = [OutputRow(path=path, saved_at=1, **known) for path in paths]  # type: ignore[arg-type]
+    outputs = [
+        OutputRow(path=path, saved_at=1, **known)  # type: ignore[arg-type]
+        for path in paths
+    ]
     jobs = [made_job(number, outputs=[output]) for number, output in enumerate(outputs)]
     page = open_page(made_page(tmp_path, *jobs)).page
     page.add_init_script(GENEROUS)

@@ -208,7 +208,8 @@ def test_a_closed_dialog_leaves_the_address_at_once(report: Path, open_page: Ope
         assert "job=" not in str(page.evaluate(f"() => {{ {close}; return location.hash }}"))
     cards(page).first.click()
     page.evaluate(
-        "document.querySelector('dialog').addEventListener('cancel', () => { window.left = location.hash })"
+        "document.querySelector('dialog').addEventListener('cancel', "
+        "() => { window.left = location.hash })"
     )
     page.keyboard.press("Escape")
     assert "job=" not in str(page.evaluate("window.left"))
@@ -242,7 +243,10 @@ def test_two_pictures_flip_by_mouse_and_by_keyboard(
     between = page.locator("#flip .between")
     assert [line.split(" ")[0] for line in between.locator("li").all_inner_texts()] == ["hour"]
     expect(between).to_have_text("hour dawn → dusk")
-    weights = "(line) => ['a', 'b'].map((side) => getComputedStyle(line.querySelector(`.${side}`)).fontWeight)"
+    weights = (
+        "(line) => ['a', 'b'].map((side) => "
+        "getComputedStyle(line.querySelector(`.${side}`)).fontWeight)"
+    )
     assert between.locator("li").evaluate(weights) == ["600", "400"]
     shoot(page, "flip")
     for key, shown in (("Space", second), ("ArrowLeft", first), ("f", second)):

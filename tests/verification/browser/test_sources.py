@@ -43,10 +43,18 @@ name: posters
 workflow: zimage-base
 budget: {credits: 60}
 jobs:
-  - {name: draft, prompt: "A lighthouse, {{ style }}", matrix: {style: [woodcut, gouache, charcoal]}, params: {size.width: 320, size.height: 240}}
-  - {name: sheet, workflow: zimage-sheet, prompt: two gulls}
-  - {name: "final-{{ source.name }}-{{ source.index }}", from: "*", pick: picks.txt, workflow: upscale-2x}
-"""  # noqa: E501 - one entry a line
+  - name: draft
+    prompt: "A lighthouse, {{ style }}"
+    matrix: {style: [woodcut, gouache, charcoal]}
+    params: {size.width: 320, size.height: 240}
+  - name: sheet
+    workflow: zimage-sheet
+    prompt: two gulls
+  - name: "final-{{ source.name }}-{{ source.index }}"
+    from: "*"
+    pick: picks.txt
+    workflow: upscale-2x
+"""
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +140,11 @@ def test_a_picture_stands_beside_its_source_and_flips(
     expect(page.get_by_role("button", name="Flip")).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Side by side").click()
     assert sizes(page) == [512, 1024]
-    assert [url.rsplit("/", 2)[1:] for url in page.locator("#detail .pane img").evaluate_all("(all) => all.map((image) => image.src)")] == [["sheet", "1.png"], ["final-sheet-1", "0.png"]]  # fmt: skip  # noqa: E501
+    urls = page.locator("#detail .pane img").evaluate_all("(all) => all.map((image) => image.src)")
+    assert [url.rsplit("/", 2)[1:] for url in urls] == [
+        ["sheet", "1.png"],
+        ["final-sheet-1", "0.png"],
+    ]
     page.get_by_role("button", name="Alone").click()
     expect(page.locator("#detail .frame > img")).to_have_attribute("src", "final-sheet-1/0.png")
     page.locator("#detail").get_by_role("button", name="Open sheet/1").click()
@@ -183,8 +195,13 @@ def test_sources_that_are_missing_are_explained_and_hostile_names_are_text(
     expect(page.locator("#view-gallery .kin", has_text="</script>").first).to_be_visible()
     assert page.locator("img[src=x]").count() == 0
     shoot(page, "source-hostile")
-    explained = {1: "", 3: "There is no picture of it: MODERATION_REFUSED.", 5: "", 6: "which is not in this report",
-                 7: "The picture that was used is no longer there."}  # fmt: skip
+    explained = {
+        1: "",
+        3: "There is no picture of it: MODERATION_REFUSED.",
+        5: "",
+        6: "which is not in this report",
+        7: "The picture that was used is no longer there.",
+    }
     for index, words in explained.items():
         page.evaluate(f"location.hash = 'job={index}'")
         made_from = page.locator(
@@ -281,8 +298,8 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(
             Path(download.value.path()).read_text(encoding="utf-8").split()
         )
     assert found == {
-        "large.txt": ["draft-1", "draft-2"], "small.txt": ["draft-x"], "literal.txt": ["sketch-[!]"],
-        "picks.txt": ["other"],
+        "large.txt": ["draft-1", "draft-2"], "small.txt": ["draft-x"],
+        "literal.txt": ["sketch-[!]"], "picks.txt": ["other"],
     }  # fmt: skip
 
 

@@ -289,7 +289,8 @@ def test_a_live_run_has_its_pace_the_time_left_and_newest_first(
     )
     shoot(page, "view-pace")
     places = page.evaluate(
-        "[...document.querySelectorAll('[data-group=pictures] .open')].map((open) => Number(open.dataset.job))"
+        "[...document.querySelectorAll('[data-group=pictures] .open')]"
+        ".map((open) => Number(open.dataset.job))"
     )
     jobs = viewer.data(viewer.key("paced/default"))["jobs"]
     saved = [jobs[place]["outputs"][0]["saved_at"] for place in places]

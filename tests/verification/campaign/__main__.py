@@ -3,7 +3,7 @@
 
     python -m tests.verification.campaign --minutes 150   all rows, two hours and a half
     python -m tests.verification.campaign --minutes 5 --row 6   one of them, for five minutes
-    python -m tests.verification.campaign --row 15 --into FILE   one that had too little time once more, in its file
+    python -m tests.verification.campaign --row 15 --into FILE   one once more, in its file
 
 The file, ``docs/reliability/campaign-DATE.json``, names the revision, the seeds, the commands and
 the findings. Exits 1 where there was any, where a planted bug was missed, or where a kind of fault
@@ -55,7 +55,10 @@ def play_rows(rows: Sequence[Row], until: float, seed: int) -> Iterator[dict[str
         seconds = max(_LEAST_S, left_s * row.share / shares) if row.share else 0.0
         told = row.told(seconds, seed)
         print(
-            f"row {row.number:<2} {row.title}: {told['counts']}, found {told['found']}, {told['took_s']} s",
+            (
+                f"row {row.number:<2} {row.title}: {told['counts']}, "
+                f"found {told['found']}, {told['took_s']} s"
+            ),
             flush=True,
         )
         for finding in told["findings"]:
@@ -86,7 +89,10 @@ def campaign(wanted: argparse.Namespace) -> dict[str, Any]:
     }
     bugs = {} if wanted.row else planted.hunt()
     print(
-        f"planted {len(bugs)}, caught {sum(map(bool, bugs.values()))}, {time.monotonic() - began:.0f} s",
+        (
+            f"planted {len(bugs)}, caught {sum(map(bool, bugs.values()))}, "
+            f"{time.monotonic() - began:.0f} s"
+        ),
         flush=True,
     )
     played = sorted(

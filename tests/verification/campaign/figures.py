@@ -18,7 +18,10 @@ README = ROOT / "README.md"
 CAMPAIGNS = ROOT / "docs" / "reliability"
 RESULTS = CAMPAIGNS / "results.md"
 BEGIN, END = "<!-- figures: made by make figures -->", "<!-- /figures -->"
-NO_CAMPAIGN = "There are no campaign results in this repository yet. Run `make campaign`, then `make figures`."
+NO_CAMPAIGN = (
+    "There are no campaign results in this repository yet. "
+    "Run `make campaign`, then `make figures`."
+)
 _ZEROS = {
     "double charges": "double charges",
     "lost outputs": "lost outputs",
@@ -55,16 +58,18 @@ def _outcome(told: Mapping[str, Any]) -> str:
     found, counts, planted = told["totals"]["found"], told["totals"]["counts"], told["planted"]
     zeros = ", ".join(f"{found[kind]} {name}" for kind, name in _ZEROS.items())
     return (
-        f"**{zeros}** in {counts.get('kills', 0):,} kills and {counts.get('faults', 0):,} simulated faults."
-        f" {planted['caught']} of {planted['bugs']} deliberately planted bugs were detected."
+        f"**{zeros}** in {counts.get('kills', 0):,} kills "
+        f"and {counts.get('faults', 0):,} simulated faults. "
+        f"{planted['caught']} of {planted['bugs']} deliberately planted bugs were detected."
     )
 
 
 def _results(told: Mapping[str, Any]) -> Iterator[str]:
     file, titles = campaigns()[-1].name, {row.number: row.title for row in ROWS}
     yield (
-        f"Campaign of {told['started_at'][:10]} ([{file}]({file})), revision `{told['revision'][:9]}`,"
-        f" {told['took_s'] // 60} minutes on {told['machine']['cpus']} CPU cores: {_outcome(told)}{_run_again(told)}"
+        f"Campaign of {told['started_at'][:10]} ([{file}]({file})), "
+        f"revision `{told['revision'][:9]}`, {told['took_s'] // 60} minutes on "
+        f"{told['machine']['cpus']} CPU cores: {_outcome(told)}{_run_again(told)}"
     )
     yield ""
     yield "| # | test | extent | failures |"

@@ -36,7 +36,7 @@ _SHORTEST_LIFE_S, _LONGEST_LIFE_S = 1.5, 8.0
 
 
 def scene_of(jobs: int) -> Scene:
-    """So many jobs, one image for each hundred, and a gateway that serves them as fast as it can."""
+    """So many jobs, one image for each hundred, and a gateway as fast as it can be."""
     return replace(big_scene(jobs, jobs // 100), concurrency=32, spare=Decimal(100))
 
 

@@ -1,9 +1,10 @@
 """Mutants of the modules that keep the money and the secrets: how many of them the tests notice, by
 mutmut.
 
-    python -m tests.verification.campaign.mutation                             all of them
-    python -m tests.verification.campaign.mutation core/identity.py   one of them: make mutants
-    python -m tests.verification.campaign.mutation --seconds 300 --seed 7   as many modules as the time allows, by lot
+    python -m tests.verification.campaign.mutation                     all of them
+    python -m tests.verification.campaign.mutation core/identity.py    one of them: make mutants
+    python -m tests.verification.campaign.mutation --seconds 300 --seed 7
+                                                as many modules as the time allows, by lot
 
 Works on a copy, since mutmut writes beside what it changes. A mutant that no test can notice is
 argued in ``argued.py``. Prints one JSON object, and exits 1 where too many are neither.
@@ -31,17 +32,23 @@ ROOT = Path(__file__).parents[3]
 MODULES: Mapping[str, str] = {
     "core/identity.py": "unit/core/test_identity.py",
     "core/budget.py": "unit/core/test_budget.py",
-    "core/ledger.py": "unit/core/test_ledger.py unit/core/test_impossible.py unit/core/test_refunds.py",
+    "core/ledger.py": (
+        "unit/core/test_ledger.py unit/core/test_impossible.py unit/core/test_refunds.py"
+    ),
     "core/credits.py": "unit/core/test_credits.py unit/core/test_stored_credits.py",
     "core/prices.py": "unit/core/test_prices.py",
     "core/output_path.py": "unit/core/test_output_path.py",
-    "core/redaction.py": "unit/core/test_text.py unit/core/test_secrecy.py unit/gateway/test_secrets.py",
+    "core/redaction.py": (
+        "unit/core/test_text.py unit/core/test_secrecy.py unit/gateway/test_secrets.py"
+    ),
     "engine/admission.py": (
-        "unit/engine/test_admission_rule.py unit/engine/test_admission_ends.py unit/engine/test_refund_admission.py"
+        "unit/engine/test_admission_rule.py unit/engine/test_admission_ends.py "
+        "unit/engine/test_refund_admission.py"
     ),
     "gateway/api_key.py": "unit/gateway/test_secrets.py",
     "gateway/url_guard.py": (
-        "unit/gateway/test_address.py unit/gateway/test_guard.py unit/gateway/test_guard_registry.py"
+        "unit/gateway/test_address.py unit/gateway/test_guard.py "
+        "unit/gateway/test_guard_registry.py"
     ),
     "gateway/log_filter.py": "unit/gateway/test_secrets.py",
     "journal/codec.py": "unit/journal/test_codec.py",

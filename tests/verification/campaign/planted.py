@@ -2,7 +2,8 @@
 catch it.
 
 in the simulation      ``tests/verification/simulation/bugs.py``, by its judge, within a few seeds
-in the command         ``tests/verification/crash/plants.py``, by the judge of ``make crash``, within a few trials
+in the command         ``tests/verification/crash/plants.py``, by the judge of ``make crash``,
+                       within a few trials
 in a line of the code  ``slips.py``, by the tests of the room that it is in
 """
 

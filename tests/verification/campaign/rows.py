@@ -6,7 +6,7 @@
 4   killed at a system call                     12  a hostile gateway
 5   simulated weather in virtual time           13  hostile names, links and addresses
 6   a bad line                                  14  journals of earlier releases
-7   the power cut                               15  mutants of what keeps the money (``mutation.py``)
+7   the power cut                               15  mutants of what keeps the money
 8   a disk that refuses to write                16  one long run, killed every few seconds
 """
 
@@ -189,7 +189,10 @@ def _program(module: str) -> Callable[[float, int], Result]:
 
 def _crash_row(number: int, title: str, share: int, kind: str, scene: str, *faults: str) -> Row:
     options = ("--scene", scene, "--kind", kind)
-    shown = f"python -m tests.verification.crash {' '.join(options)} --seconds {{seconds}} --first {{seed}}"
+    shown = (
+        f"python -m tests.verification.crash {' '.join(options)} "
+        "--seconds {seconds} --first {seed}"
+    )
     return Row(number, title, share, _crashes(*options), shown, frozenset(faults))
 
 

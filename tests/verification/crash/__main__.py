@@ -1,8 +1,11 @@
 """Kill the product at every boundary of many scenes, and print what that did: ``make crash``.
 
-    python -m tests.verification.crash --rounds 10   ten scenes, each killed at all its boundaries, and more
-    python -m tests.verification.crash --kind proxied --scene six --seconds 600   one scene, for ten minutes
-    python -m tests.verification.crash --json   one JSON object: figures, and every finding
+    python -m tests.verification.crash --rounds 10
+        ten scenes, each killed at all its boundaries, and more
+    python -m tests.verification.crash --kind proxied --scene six --seconds 600
+        one scene, for ten minutes
+    python -m tests.verification.crash --json
+        one JSON object: figures, and every finding
 
 Exits 1 where anything was found.
 """

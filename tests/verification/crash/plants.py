@@ -50,7 +50,8 @@ def _nothing_swept() -> None:
 
 
 def _outputs_unsynced() -> None:
-    Folder.sync = Folder.sync_file = lambda _self, _name="": None  # type: ignore[assignment,method-assign,misc]
+    Folder.sync = lambda _self: None  # type: ignore[method-assign]
+    Folder.sync_file = lambda _self, _name: None  # type: ignore[method-assign]
     TempFile.sync = lambda _self: None  # type: ignore[method-assign]
 
 

@@ -1,4 +1,4 @@
-"""Trials on a bad line: one exchange of a run goes wrong in one of the ways of ``wire_faults.py``."""
+"""Trials on a bad line: one exchange of a run goes wrong, in a way of ``wire_faults.py``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def proxied(trial: Trial, _chance: Random, at: Boundary) -> Iterator[Finding]:
 
 
 def exchanges_of(scene: Scene) -> list[Boundary]:
-    """Run a scene undisturbed, and return every fault at every exchange of it that it can strike."""
+    """Run a scene undisturbed, and return every fault at every exchange that it can strike."""
     with staged(scene, lambda: None) as trial, _between(trial, None) as proxy:
         trial.run()
         seen: Counter[str] = Counter()
@@ -94,6 +94,7 @@ def _between(trial: Trial, aim: Aim | None) -> Iterator[Proxy]:
 def _impatient(plant: Callable[[], None]) -> Callable[[], None]:
     def both() -> None:
         plant()
-        connecting.open_gateway = functools.partial(open_gateway, timeout_s=PATIENCE_S)  # type: ignore[assignment]
+        impatient = functools.partial(open_gateway, timeout_s=PATIENCE_S)
+        connecting.open_gateway = impatient  # type: ignore[assignment]
 
     return both

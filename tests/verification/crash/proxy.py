@@ -120,7 +120,8 @@ class _Relay:
         """Relay one exchange. Returns whether the connection is good for another."""
         request = await _message(reader)
         method, target = request.split(b" ", 2)[:2]
-        label = f"{method.decode()} {'' if where == _API else where}{_ID.sub('*', target.decode().partition('?')[0])}"
+        path = _ID.sub("*", target.decode().partition("?")[0])
+        label = f"{method.decode()} {'' if where == _API else where}{path}"
         self._tell(exchange=label)
         if where != _API and self._sandbox.key.encode() in request:
             self._tell(leak=label)

@@ -48,7 +48,7 @@ class Answer:
     def raw(
         self, body: bytes | None = None, *more: bytes, sized: bool = True, length: int | None = None
     ) -> bytes:
-        """Give the bytes of the answer, with another body and ``more`` headers where there are any."""
+        """Give the bytes of the answer, with another body and ``more`` headers where given."""
         body = self.body if body is None else body
         kept = [line for line in self.headers if not line.lower().startswith(b"content-length:")]
         size = (

@@ -133,7 +133,10 @@ def main() -> int:
             copy_of_project(project, feature, dict(NEEDS))
             found = list(failures(project, quick=given.quick, workers=given.workers))
         print(
-            f"without {feature:<10} {'works' if not found else 'FAILS':<6} {time.monotonic() - began:.0f} s",
+            (
+                f"without {feature:<10} {'works' if not found else 'FAILS':<6} "
+                f"{time.monotonic() - began:.0f} s"
+            ),
             flush=True,
         )
         for text in found:

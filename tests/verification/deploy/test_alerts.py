@@ -25,7 +25,8 @@ def promtool(*words: str, text: str = "", cwd: Path = ROOT) -> subprocess.Comple
     found = shutil.which("promtool")
     if found is None:
         pytest.fail(
-            "alerts are tested by promtool, which is not installed (Debian: apt-get install promtool)"
+            "alerts are tested by promtool, which is not installed "
+            "(Debian: apt-get install promtool)"
         )
     return subprocess.run(
         [found, *words], input=text, capture_output=True, text=True, cwd=cwd, check=False

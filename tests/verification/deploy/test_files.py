@@ -57,7 +57,8 @@ def test_a_pod_has_the_shared_volume_the_secret_and_no_more_rights(file: str) ->
     )
     assert container["envFrom"] == [{"secretRef": {"name": "crucible-batch"}}]
     assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
     }  # fmt: skip
     assert spec["automountServiceAccountToken"] is False
     assert spec["terminationGracePeriodSeconds"] == 120

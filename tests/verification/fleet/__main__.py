@@ -21,8 +21,14 @@ def told(seed: int, workers: int | None, base: Path) -> str:
     mishaps = sorted((mishap.value, count) for mishap, count in story.mishaps.items())
     lines = [
         f"seed {seed}: {scenario.workers} workers, {scenario.jobs} jobs, budget {scenario.budget}",
-        f"{story.virtual_s:.3f} s, {story.starts} processes, {len(story.entries)} rows in the gateway's ledger",
-        f"{story.deaths} killed, {story.zombies} frozen and woken up, {len(story.evidence.plans)} plans",
+        (
+            f"{story.virtual_s:.3f} s, {story.starts} processes, "
+            f"{len(story.entries)} rows in the gateway's ledger"
+        ),
+        (
+            f"{story.deaths} killed, {story.zombies} frozen and woken up, "
+            f"{len(story.evidence.plans)} plans"
+        ),
         f"endings {story.endings}",
         *(f"{mishap}: {count}" for mishap, count in mishaps),
         *story.errors,

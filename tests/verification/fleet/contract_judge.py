@@ -99,7 +99,9 @@ class _Case:
         for each in self._seen.generations:
             end = "refund" if each.has_failed else "consume"
             if rows.pop(each.job_id, None) != [("reserve", each.credits), (end, each.credits)]:
-                yield f"the rows of job {each.job_id} are not a reserve and a {end} of {each.credits}"
+                yield (
+                    f"the rows of job {each.job_id} are not a reserve and a {end} of {each.credits}"
+                )
             if each.key not in sent:
                 yield f"no process has sent the key {each.key}, which the gateway has accepted"
         if rows:
@@ -119,7 +121,10 @@ class _Case:
         """The budget holds at each row, in the order of time."""
         for at, level in self._levels({each.job_id for each in self._seen.generations}):
             if level > self._seen.budget:
-                yield f"{level} of {self._seen.budget} credits are gone at {at - self._seen.began:.1f} s"
+                yield (
+                    f"{level} of {self._seen.budget} credits are gone "
+                    f"at {at - self._seen.began:.1f} s"
+                )
 
     def attempts(self) -> Iterator[str]:
         """A job is bought again only once its attempt before has failed, and not more often than is
@@ -140,7 +145,10 @@ class _Case:
         rows = self._report["jobs"]
         if (told := [row["prompt"] for row in rows]) != self._prompts:
             missing, double = sorted(set(self._prompts) - set(told)), len(told) - len(set(told))
-            yield f"the report has {len(told)} of {len(self._prompts)} jobs; it lacks {missing}, {double} are double"
+            yield (
+                f"the report has {len(told)} of {len(self._prompts)} jobs; "
+                f"it lacks {missing}, {double} are double"
+            )
         for field in ("name", "job_id", "idempotency_key"):
             values = [row[field] for row in rows if row[field] is not None]
             if len(set(values)) != len(values):
@@ -293,14 +301,20 @@ class _Case:
                 for at, level in self._levels(job_ids):
                     begins.append(at)
                     if level > wave.allowances[number]:
-                        yield f"shard {number} of wave {wave.digest} took {level} of {wave.allowances[number]}"
+                        yield (
+                            f"shard {number} of wave {wave.digest} took {level} "
+                            f"of {wave.allowances[number]}"
+                        )
             everything = {each.job_id for each in self._seen.generations}
             before = [
                 level for at, level in self._levels(everything) if at < min(begins, default=0.0)
             ]
             aside = sum(wave.allowances.values(), _NOTHING)
             if (before[-1] if before else _NOTHING) + aside > self._seen.budget:
-                yield f"{aside} are set aside for wave {wave.digest}, and {before[-1:]} were gone before"
+                yield (
+                    f"{aside} are set aside for wave {wave.digest}, "
+                    f"and {before[-1:]} were gone before"
+                )
 
     def owners(self) -> Iterator[str]:
         """A process that runs a shard sends keys only for the jobs of this shard."""

@@ -60,7 +60,8 @@ def _report(story: Story) -> list[str]:
     spent = _spent(story)
     if Decimal(credits["spent"]) != spent or Decimal(credits["held"]) != 0:
         broken.append(
-            f"the report has {credits['spent']} spent and {credits['held']} held, the ledger {spent}"
+            f"the report has {credits['spent']} spent and {credits['held']} held, "
+            f"the ledger {spent}"
         )
     if counts["total"] != story.scenario.jobs or len(report["jobs"]) != story.scenario.jobs:
         broken.append(f"the report has {counts['total']} of {story.scenario.jobs} jobs")

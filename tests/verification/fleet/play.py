@@ -313,7 +313,8 @@ class _Player:
             try:
                 await self._again(0, partial(self._divide, plan))
             except UserError:
-                break  # nothing can be divided, or a job has to be finished first: the run does what is left
+                # Nothing can be divided, or a job has to be finished first; the run does the rest.
+                break
             self._plans.append(plan)
             digest = json.loads(plan.read_text(encoding="utf-8"))["digest"]
             shards = range(1, self._scenario.shards + 1)

@@ -57,7 +57,8 @@ class Scenario:
     @property
     def manifest(self) -> str:
         return (
-            f"version: 1\nname: fleet\nworkflow: zimage-base\nretry: {{attempts: {self.attempts}}}\n"
+            "version: 1\nname: fleet\nworkflow: zimage-base\n"
+            f"retry: {{attempts: {self.attempts}}}\n"
             f"concurrency: {self.concurrency}\n"
             f"budget: {{credits: {self.budget}, max_credits_per_job: {self.ceiling}}}\n"
             'jobs:\n  - name: "picture-{{ n }}"\n    prompt: "picture {{ n }}"\n'

@@ -248,7 +248,7 @@ def _exchange(method: str, path: list[str]) -> str:
 
 @asynccontextmanager
 async def serving(gateway: HostileGateway) -> AsyncIterator[HostileGateway]:
-    """Put the gateway on a port of its own; what its behaviour still has to say is ended with it."""
+    """Put the gateway on a port of its own; what it still has to say ends with it."""
     listener = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
     gateway.url = "http://{}:{}".format(*listener.sockets[0].getsockname())
     before = asyncio.all_tasks()

@@ -292,8 +292,9 @@ MENU: dict[str, Behave] = {
 }
 
 REFUSING = {
-    "400 in html", "400 with escapes", "401", "402", "403", "404 in html", "409", "429 asking for a billion seconds",
-    "429 asking for minus five", "429 asking soon", "429 in arabic digits",
+    "400 in html", "400 with escapes", "401", "402", "403", "404 in html", "409",
+    "429 asking for a billion seconds", "429 asking for minus five", "429 asking soon",
+    "429 in arabic digits",
 }  # fmt: skip
 """Answers that say no for good.
 

@@ -22,7 +22,10 @@ from tests.verification.hostile.gateway import (
     serving,
 )
 
-LINK = f"ht\u200btps://user:{SIGNATURE}@s.test/x?\tX-Amz-Signature={SIGNATURE}&e=1 https://s.test/#t={SIGNATURE}"
+LINK = (
+    f"ht\u200btps://user:{SIGNATURE}@s.test/x?\tX-Amz-Signature={SIGNATURE}&e=1 "
+    f"https://s.test/#t={SIGNATURE}"
+)
 WORDS = {
     **{name: dressed(KEY) for name, dressed in DISGUISES.items() if name != "lone surrogate"},
     "a link": LINK,

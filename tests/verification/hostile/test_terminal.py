@@ -17,22 +17,50 @@ from tests.harness.slow_cases import quick_where
 from tests.verification.hostile.gateway import KEY, HostileGateway, Reply, envelope, http, serving
 
 PAINT = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\r\n\x08x https://s.test/x?sig=PAINTED"
-ENTRY = {"id": PAINT, "job_id": PAINT, "entry_type": PAINT, "status": PAINT, "amount": 1, "description": PAINT,
-         "created_at": PAINT, "more": PAINT}  # fmt: skip
+ENTRY = {
+    "id": PAINT,
+    "job_id": PAINT,
+    "entry_type": PAINT,
+    "status": PAINT,
+    "amount": 1,
+    "description": PAINT,
+    "created_at": PAINT,
+    "more": PAINT,
+}
 SAID: dict[str, Any] = {
     "credits": {"balance": 1, "reserved": 0, "available": 1, "recent_entries": [ENTRY]},
-    "workflow": {"workflow_id": "w", "metadata": {"available_fields": [PAINT, {"name": PAINT, "type": PAINT}],
-                                                  "title": PAINT, "description": PAINT}},
-    "assets": {"assets": [{"asset_id": "a-1", "status": PAINT, "mime_type": PAINT, "byte_size": 1,
-                           "original_filename": PAINT, "metadata": {PAINT: PAINT}, "created_at": PAINT}]},
+    "workflow": {
+        "workflow_id": "w",
+        "metadata": {
+            "available_fields": [PAINT, {"name": PAINT, "type": PAINT}],
+            "title": PAINT,
+            "description": PAINT,
+        },
+    },
+    "assets": {
+        "assets": [
+            {
+                "asset_id": "a-1",
+                "status": PAINT,
+                "mime_type": PAINT,
+                "byte_size": 1,
+                "original_filename": PAINT,
+                "metadata": {PAINT: PAINT},
+                "created_at": PAINT,
+            }
+        ]
+    },
     "other": {"workflows": [{"workflow_id": PAINT, "updated_at": PAINT}]},
-}  # fmt: skip
+}
 REFUSAL = json.dumps(
     {"success": False, "code": PAINT, "error": PAINT, "hint": PAINT, "request_id": PAINT}
 ).encode()
-COMMANDS = [("credits",), ("workflows",), ("workflows", "w"), ("assets",), ("plan", "m.yaml"), ("run", "m.yaml"),
-            ("doctor",), ("credits", "--json"), ("workflows", "--json"),
-            ("workflows", "w", "--json"), ("assets", "--json")]  # fmt: skip
+COMMANDS = [
+    ("credits",), ("workflows",), ("workflows", "w"), ("assets",),
+    ("plan", "m.yaml"), ("run", "m.yaml"), ("doctor",),
+    ("credits", "--json"), ("workflows", "--json"), ("workflows", "w", "--json"),
+    ("assets", "--json"),
+]  # fmt: skip
 
 CASES = [(command, refuses) for command in COMMANDS for refuses in (False, True)]
 

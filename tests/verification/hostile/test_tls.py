@@ -1,4 +1,4 @@
-"""Certificates that nobody should believe: nothing is sent to their holders, the key least of all."""
+"""Certificates that nobody should believe: nothing is sent to their holders, nor the key."""
 
 from __future__ import annotations
 

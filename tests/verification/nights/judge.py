@@ -64,11 +64,17 @@ class _Judge:
                 yield from self._exit_code(ran)
         for command in self._story.commands:
             if not command.is_killed and (expected := _code_of(command)) != command.exit_code:
-                yield f"{_title(command)} ended with exit code {command.exit_code} instead of {expected}"
+                yield (
+                    f"{_title(command)} ended with exit code {command.exit_code} "
+                    f"instead of {expected}"
+                )
         yield from self._in_the_end()
         yield from self._messages()
         if self._story.left_set_aside != 0:
-            yield f"{self._story.left_set_aside} credits of the budget are still set aside, and no run is active"
+            yield (
+                f"{self._story.left_set_aside} credits of the budget are still set aside, "
+                "and no run is active"
+            )
 
     # -- money
 
@@ -105,7 +111,10 @@ class _Judge:
         for row, (entry, spent) in enumerate(self._spending):
             if spent > self._scenario.credits and spent >= self._scenario.credits + excess:
                 at = datetime.fromtimestamp(entry.created_at, UTC)
-                yield f"row {row} of {at}: {spent} of {self._scenario.credits} credits are spent in {month(at)}"
+                yield (
+                    f"row {row} of {at}: {spent} of {self._scenario.credits} credits "
+                    f"are spent in {month(at)}"
+                )
 
     @cached_property
     def _spending(self) -> list[tuple[Entry, Decimal]]:
@@ -145,7 +154,7 @@ class _Judge:
                 yield nightly, moment
 
     def _starts(self) -> Iterator[str]:
-        """cron, while it is up, starts each manifest at each of its times, once, and at no other."""
+        """While it is up, cron starts each manifest at each of its times, once, and at no other."""
         started = Counter(
             (command.nightly.name, command.scheduled_at)
             for command in self._story.commands
@@ -155,7 +164,9 @@ class _Judge:
             count = started.pop((nightly.name, moment), 0)
             is_up = any(since < moment < until for since, until in self._story.uptimes)
             if count != is_up:
-                yield f"{nightly.name} of {moment} was started {count} times instead of {int(is_up)}"
+                yield (
+                    f"{nightly.name} of {moment} was started {count} times instead of {int(is_up)}"
+                )
         yield from (
             f"{name} was started for {moment}, which is not one of its times"
             for name, moment in started
@@ -173,7 +184,9 @@ class _Judge:
             if times[-1:] != [command.scheduled_at]:
                 yield f"{_title(command)} did not end with its own time"
             if set(expected := self._missed(command)) != set(times[:-1]):
-                yield f"{_title(command)} caught up {_list(times[:-1])} instead of {_list(expected)}"
+                yield (
+                    f"{_title(command)} caught up {_list(times[:-1])} instead of {_list(expected)}"
+                )
 
     def _missed(self, command: Command) -> list[datetime]:
         """Return the times that a command should catch up: not run yet, or neither finished nor
@@ -212,9 +225,15 @@ class _Judge:
         night = self._night(ran)
         expected = self._expected(ran, night)
         if ran.exit_code not in expected:
-            yield f"{ran}: {night}, so the exit code should be {' or '.join(map(str, sorted(expected)))}"
+            yield (
+                f"{ran}: {night}, so the exit code should be "
+                f"{' or '.join(map(str, sorted(expected)))}"
+            )
         if ran.pictures != night.succeeded and ran.exit_code != 5:
-            yield f"{ran}: {ran.pictures} pictures are on the disk, and {night.succeeded} jobs have succeeded"
+            yield (
+                f"{ran}: {ran.pictures} pictures are on the disk, "
+                f"and {night.succeeded} jobs have succeeded"
+            )
         if ran.exit_code == 4 and (why := self._enough_credits(ran)):
             yield f"{ran}: {why}"
 
@@ -259,7 +278,7 @@ class _Judge:
         )
 
     def _set_aside_by_others(self, ran: Ran) -> Decimal | None:
-        """Return the most that other runs may have set aside meanwhile; None if that has no bound."""
+        """Return the most that other runs may have set aside meanwhile, or None without a bound."""
         most = Decimal(0)
         for other in self._holders(ran):
             if self._scenario.ceiling is None:
@@ -294,7 +313,7 @@ class _Judge:
         )
 
     def _available(self, at: datetime) -> Decimal:
-        """Return what the account could spend at a moment, the other client's purchases included."""
+        """Return what the account could spend at a moment, with the other client's purchases."""
         rows = self._story.all_entries
         place = bisect.bisect_right([entry.created_at for entry in rows], at.timestamp())
         return (
@@ -315,7 +334,10 @@ class _Judge:
                 yield f"{ran}, and it was not resumed"
         for nightly, moment in self._due():
             if (nightly.name, moment) not in newest and not self._is_out_of_reach(nightly, moment):
-                yield f"{nightly.name} of {moment} was never run, and a later command should have caught it up"
+                yield (
+                    f"{nightly.name} of {moment} was never run, "
+                    "and a later command should have caught it up"
+                )
 
     def _is_out_of_reach(self, nightly: Nightly, moment: datetime) -> bool:
         """Return whether no command of a scheduler could run a time, neither as its own nor as a
@@ -348,7 +370,10 @@ class _Judge:
                 left.remove(message)
             expected = self._expected_end(ran)
             if [message.type for message in ends] != expected:
-                yield f"{ran}: the messages of its end are {[m.type for m in ends]} instead of {expected}"
+                yield (
+                    f"{ran}: the messages of its end are {[m.type for m in ends]} "
+                    f"instead of {expected}"
+                )
             if any(message.data["exit_code"] != ran.exit_code for message in ends):
                 yield f"{ran}: its message has exit code {ends[0].data['exit_code']}"
         yield from (f"message {message} is of no run" for message in left)

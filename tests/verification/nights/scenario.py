@@ -27,7 +27,9 @@ budget: {{credits: {credits}, per: month, account: {account}{ceiling}}}
 retry: {{attempts: {attempts}}}
 deadline: 100h
 notify:
-  - {{on: [success, partial, blocked, failure], webhook: "env:NIGHTS_URL", secret: "env:NIGHTS_SECRET"}}
+  - on: [success, partial, blocked, failure]
+    webhook: "env:NIGHTS_URL"
+    secret: "env:NIGHTS_SECRET"
 """
 
 

@@ -99,9 +99,10 @@ def serving(directory: Path) -> Iterator[S3Server]:
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [
-                str(weed), f"-logdir={directory}", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-                f"-bucket={BUCKET}", f"-s3.config={directory / 's3.json'}", "-s3.autoCreateBucket=false",
-                "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false",
+                str(weed), f"-logdir={directory}", "mini", f"-dir={data}", "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1", f"-bucket={BUCKET}", f"-s3.config={directory / 's3.json'}",
+                "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                "-admin.ui=false", "-webdav=false",
                 *(f"-{name}.port={port}" for name, port in ports.items()),
             ],
             stdout=log,

@@ -65,8 +65,14 @@ class Scene:
         return dict(json.loads((self.run_dir / "report.json").read_text(encoding="utf-8")))
 
     def write(self, jobs: int, *, ceiling: str = "2", period: str = "") -> None:
-        head = f"version: 1\nname: spring\nworkflow: zimage-base\nbudget: {{credits: {self.budget}{period}"
-        job = f"{{name: fox, prompt: a {CANARY}, params: {{size.width: 64, size.height: 64}}, repeat: {jobs}}}"
+        head = (
+            "version: 1\nname: spring\nworkflow: zimage-base\n"
+            f"budget: {{credits: {self.budget}{period}"
+        )
+        job = (
+            f"{{name: fox, prompt: a {CANARY}, "
+            f"params: {{size.width: 64, size.height: 64}}, repeat: {jobs}}}"
+        )
         text = f"{head}, max_credits_per_job: {ceiling}}}\njobs:\n  - {job}\n"
         (self.folder / "spring.yaml").write_text(text, encoding="utf-8")
 

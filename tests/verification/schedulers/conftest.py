@@ -24,7 +24,8 @@ schedule: {{cron: "{cron}", timezone: {zone}, catch_up: 2}}
 jobs: [{{name: fox, prompt: a fox}}]
 """
 HOSTILE = (
-    "it's", 'a "quoted" name', "50% off %h %F", "$HOME ${USER} $(id)", "a;b & c | d #e", "Grüße 写真", "-n --help",
+    "it's", 'a "quoted" name', "50% off %h %F",
+    "$HOME ${USER} $(id)", "a;b & c | d #e", "Grüße 写真", "-n --help",
 )  # fmt: skip
 """Names of folders and files that mean something to shells, cron or systemd."""
 
@@ -34,7 +35,8 @@ def needed(program: str, package: str) -> str:
     found = shutil.which(program)
     if found is None:
         pytest.fail(
-            f"this is tested with {program}, and there is none here (Debian: apt-get install {package})"
+            f"this is tested with {program}, and there is none here "
+            f"(Debian: apt-get install {package})"
         )
     return found
 
@@ -50,12 +52,16 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def exported(folder: Path) -> Callable[..., Path]:
-    """Write a manifest into a folder, export it from there, and return the folder with the files."""
+    """Write a manifest into a folder, export it from there, and return the folder."""
 
     def export(
-        to: str, *options: str, place: str = "batch", file: str = "nightly.yaml", cron: str = "15 3 * * *",
+        to: str,
+        *options: str,
+        place: str = "batch",
+        file: str = "nightly.yaml",
+        cron: str = "15 3 * * *",
         zone: str = "UTC",
-    ) -> Path:  # fmt: skip
+    ) -> Path:
         working = folder / place
         working.mkdir(exist_ok=True)
         (working / file).write_text(

@@ -12,8 +12,8 @@ from crucible_batch.features.schedule.cron_fields import read_fields
 from tests.verification.schedulers.conftest import HOSTILE, needed
 
 _EXPRESSIONS = (
-    "15 3 * * *", "*/15 * * * *", "0 0 1,15 * 5", "5/20 9-17/4 * * MON-fri", "0 6 * jan,JUL sun,7", "0 12 */10 * 1",
-    "0-59/2 0-23/3 1-31/4 1-12/5 0-6/2", "* * * * *",
+    "15 3 * * *", "*/15 * * * *", "0 0 1,15 * 5", "5/20 9-17/4 * * MON-fri", "0 6 * jan,JUL sun,7",
+    "0 12 */10 * 1", "0-59/2 0-23/3 1-31/4 1-12/5 0-6/2", "* * * * *",
 )  # fmt: skip
 
 
@@ -57,8 +57,8 @@ def test_a_line_starts_the_very_words(
         ["/bin/sh", "-c", words], capture_output=True, text=True, check=True, cwd="/"
     )
     assert done.stdout.split("\0") == [
-        str(folder / name), "run", f"{folder / name / name}.yaml", "--if-running", "skip", "--deadline", "6h",
-        "--env-file", f"{folder / name / name}.env", "--quiet",
+        str(folder / name), "run", f"{folder / name / name}.yaml", "--if-running", "skip",
+        "--deadline", "6h", "--env-file", f"{folder / name / name}.env", "--quiet",
     ]  # fmt: skip
 
 

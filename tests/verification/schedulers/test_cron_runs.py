@@ -46,7 +46,8 @@ cat > "$(mktemp "$MAILS/mail.XXXXXX")"
 _START = """\
 set -e
 mount --make-rprivate /
-mount -t tmpfs -o mode=1730,gid="$(stat -c %g /var/spool/cron/crontabs)" tmpfs /var/spool/cron/crontabs
+spool=/var/spool/cron/crontabs
+mount -t tmpfs -o mode=1730,gid="$(stat -c %g "$spool")" tmpfs "$spool"
 mount -t tmpfs tmpfs /etc/cron.d
 mount --bind /dev/null /etc/crontab
 mount -t tmpfs tmpfs /run
@@ -70,7 +71,8 @@ def _cron(base: Path, crontab: str) -> Iterator[Path]:
         [needed("unshare", "util-linux"), "--mount", "true"], capture_output=True, check=False
     ).returncode:
         pytest.fail(
-            "cron is tested with a spool of its own, in a mount namespace, which takes root (CAP_SYS_ADMIN)"
+            "cron is tested with a spool of its own, in a mount namespace, "
+            "which takes root (CAP_SYS_ADMIN)"
         )
     mails = base / "mails"
     mails.mkdir()

@@ -135,9 +135,8 @@ class Judge:
         for row in last.rows:
             reason = self._why_not(row, last)
             if reason:
-                self.complain(
-                    f"{row.name} ends {row.status} ({row.error.code if row.error else '-'}): {reason}"
-                )
+                code = row.error.code if row.error else "-"
+                self.complain(f"{row.name} ends {row.status} ({code}): {reason}")
         self._check_leftovers(last)
         self._check_final_books(last)
         if self.stages is not None:
@@ -186,7 +185,8 @@ class Judge:
         digest = None if asset is None else str(asset.metadata.get("cb_sha256"))
         if not self.stages.are_from_the_present(prompt(params), digest, self.around.ours()):
             self.complain(
-                f"{prompt(params)!r} was submitted from an output that the manifest no longer leads to"
+                f"{prompt(params)!r} was submitted from an output "
+                "that the manifest no longer leads to"
             )
 
     def _check_order(self, word: str, jobs: list[Job], most: int) -> None:
@@ -251,7 +251,8 @@ class Judge:
         awaited = sum(self.purse.failed_charges().values(), ZERO) - sum(due.values(), ZERO)
         if books.held > awaited and not doubtful and not last.head.counts.unknown:
             self.complain(
-                f"{books.held} stay held although everything is settled but for refunds of {awaited}"
+                f"{books.held} stay held although everything is settled "
+                f"but for refunds of {awaited}"
             )
         if self.purse.begin or last.head.counts.unknown or self.around.requests.lost_jobs:
             return
@@ -354,7 +355,7 @@ class Judge:
         return finished.exit_code == 5 and is_for_a_reason and was_cut_short
 
     def _why_not(self, row: JobRow, last: Finished) -> str | None:
-        """Why a job has not succeeded although the sky is clear; None where there is a good reason."""
+        """Why a job has not succeeded in clear weather; None where there is a good reason."""
         code = row.error.code if row.error else ""
         # It was bought for an asset that is gone, by a directory that is gone: its key takes no
         # other one.

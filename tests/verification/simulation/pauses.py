@@ -30,7 +30,7 @@ class Pauses:
     _left_at: dict[str, float] = field(default_factory=dict)
 
     def born(self) -> None:
-        """A process begins: it is not paused, and what an earlier one left in doubt is new to it."""
+        """A process begins unpaused, and what an earlier one left in doubt is new to it."""
         self._is_final = False
         self.end()
         self._in_doubt.clear()
@@ -53,7 +53,8 @@ class Pauses:
         self._left_at.setdefault(key, true_now())
         if self._since is not None and key not in self._in_doubt:
             self.complain(
-                f"{what} was sent {true_now() - self._since:.2f} s after the answer to a pause or a stop"
+                f"{what} was sent {true_now() - self._since:.2f} s after the "
+                "answer to a pause or a stop"
             )
 
     def failed(self, key: str, *, in_doubt: bool) -> None:

@@ -199,7 +199,9 @@ class Purse:
             job = self.around.world.jobs.find(entry.job_id)
             return None if marker(job).startswith(STRANGER) else job.idempotency_key
         asset = self.around.world.assets._assets.get(entry.asset_id or "")
-        return None if asset is None else asset.metadata.get("cb_nonce")  # type: ignore[return-value]
+        if asset is None:
+            return None
+        return asset.metadata.get("cb_nonce")  # type: ignore[return-value]
 
     # -- what holds
 
@@ -322,7 +324,7 @@ class Purse:
         return figures
 
     def warned(self, ceiling: Decimal | None) -> bool:
-        """Whether a figure was named that is above the ceiling, or above what a surge would allow."""
+        """Whether a figure was named above the ceiling, or above what a surge would allow."""
         for job in (job for jobs in self.around.ours().values() for job in jobs):
             most = ceiling if ceiling is not None else 16 * job.answered_price
             if max(job.answered_price, job.recorded_price) > most:

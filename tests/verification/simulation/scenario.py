@@ -259,7 +259,7 @@ def _lives(chance: random.Random, budget: Decimal | None, used: Sequence[str]) -
 
 
 def _awaiting(seed: int, lives: Sequence[Life]) -> tuple[Life, ...]:
-    """Let some lives wait for the end of an outage, without a change to what else a seed decides."""
+    """Let some lives wait for the end of an outage, and change nothing else that a seed decides."""
     chance = random.Random(f"outage {seed}")
     return tuple(
         replace(life, retries=replace(life.retries, outage_s=chance.choice((0.0, 30.0, 900.0))))

@@ -102,7 +102,10 @@ def report(total: Tally) -> str:
         "over budget": total.over_budget,
     }
     lines = [
-        f"{total.seeds} seeds, {total.runs} runs, {total.crashes} crashes, {days:,.0f} days of virtual time",
+        (
+            f"{total.seeds} seeds, {total.runs} runs, {total.crashes} crashes, "
+            f"{days:,.0f} days of virtual time"
+        ),
         f"{total.pauses} pauses and stops by command, {total.derived} jobs of later stages",
         f"{rate:,.0f} seeds and {rate * total.runs / max(1, total.seeds):,.0f} runs a minute",
         "endings    " + _listed({f"exit {code}": n for code, n in total.endings.items()}),

@@ -59,7 +59,10 @@ class StagedManifest:
                 f"workflows: {{{DERIVING}: {{fields: {{prompt: prompt.value}}}}}}",
                 "jobs:",
                 *(
-                    f'  - {{name: draft-{number}, workflow: {workflow}, prompt: "{_draft(number, revision)}"}}'
+                    (
+                        f"  - {{name: draft-{number}, workflow: {workflow}, "
+                        f'prompt: "{_draft(number, revision)}"}}'
+                    )
                     for number, (workflow, revision) in enumerate(
                         zip(self.drafts, edition.revisions, strict=True)
                     )
@@ -120,7 +123,7 @@ def invent_editions(
 
 
 def _picks(chance: random.Random, drafts: int) -> tuple[str, ...]:
-    """Draw the lines of a picks file: jobs, single outputs, and seldom an output that there isn't."""
+    """Draw the lines of a picks file: jobs, single outputs, and seldom a missing output."""
     lines = [
         f"draft-{number}" + chance.choice(("", "", "/0", "/1", "/5")) for number in range(drafts)
     ]
@@ -202,7 +205,7 @@ class Stages:
 
     @staticmethod
     def word(job: Job) -> str:
-        """Return what a job was bought for: a prompt, and for later stages the digest of its image."""
+        """Return what a job was bought for: a prompt, and in later stages its image's digest."""
         name = marker(job)
         return f"{name} from {job.source_sha256}" if job.source_sha256 is not None else name
 

@@ -1,24 +1,28 @@
 """The stakes: how much may be gone at most, by the bound that is promised and by nothing else.
 
 What is promised
-    A submit, or an upload, that is not answered may cost its *bound*: the ceiling where one is declared, else SURGE
-    times the highest price that answers have named for its shape, else for its workflow. A price of 0 bounds nothing.
-    While each price is within its bound, what is gone never exceeds the budget. Beyond it, it is exceeded at most by
-    what the unanswered ones cost beyond their bounds, together.
-    One that has no bound is alone among those on their way, and of those that were never answered none is without a
-    bound beside it. So is one whose bound no longer fits into what is left: it is
-    sent only if the price that is expected, the last that was heard for its shape (0 is one), else for its workflow,
-    fits. It may exceed the budget by its own price less what was left. A submit in doubt is not on its way.
-    Of the jobs on their way there are at most twice as many as purchases were answered since the process began; those
-    that an earlier process held are sent at once.
-    What a failed job cost is gone until a refund has been seen in the list of the ledger, and then less that refund.
-    A figure that is not what the ledger takes is believed until the job's record names a higher one; what the ledger
-    takes beyond both nobody can know.
+    A submit, or an upload, that is not answered may cost its *bound*: the ceiling where one is
+    declared, else SURGE times the highest price that answers have named for its shape, else for its
+    workflow. A price of 0 bounds nothing.
+    While each price is within its bound, what is gone never exceeds the budget. Beyond it, it is
+    exceeded at most by what the unanswered ones cost beyond their bounds, together.
+    One that has no bound is alone among those on their way, and of those that were never answered
+    none is without a bound beside it. So is one whose bound no longer fits into what is left: it is
+    sent only if the price that is expected, the last that was heard for its shape (0 is one), else
+    for its workflow, fits. It may exceed the budget by its own price less what was left. A submit
+    in doubt is not on its way.
+    Of the jobs on their way there are at most twice as many as purchases were answered since the
+    process began; those that an earlier process held are sent at once.
+    What a failed job cost is gone until a refund has been seen in the list of the ledger, and then
+    less that refund.
+    A figure that is not what the ledger takes is believed until the job's record names a higher
+    one; what the ledger takes beyond both nobody can know.
 
 How it is read
-    From what leaves and what comes back at the port, and from the rows of the world's ledger: no sum of our own books
-    is looked at. An answer is *heard* when it is durable; until then it is as good as none, since a crash would lose
-    it. What may be gone is decided by the last new submit: those unanswered then (*exposed*), each with its bound.
+    From what leaves and what comes back at the port, and from the rows of the world's ledger: no
+    sum of our own books is looked at. An answer is *heard* when it is durable; until then it is as
+    good as none, since a crash would lose it. What may be gone is decided by the last new submit:
+    those unanswered then (*exposed*), each with its bound.
 """
 
 from __future__ import annotations
@@ -171,7 +175,8 @@ class Stakes:
         is_new = before is None and wish.workflow != UPLOAD
         if is_new and self.budget is not None and jobs_beside >= max(1, 2 * self._answered):
             self.complain(
-                f"{wish.workflow} was sent beside {jobs_beside} others, after {self._answered} answers"
+                f"{wish.workflow} was sent beside {jobs_beside} others, "
+                f"after {self._answered} answers"
             )
         purchase.on_its_way = purchase.was_sent = True
         self._purchases[wish.key] = purchase
@@ -193,7 +198,7 @@ class Stakes:
             self._purchases[key].unanswered = self._purchases[key].on_its_way = False
 
     def came_to_nothing(self, key: str) -> None:
-        """Our books know that no answer came: it keeps its bound, and is not on its way any more."""
+        """Our books know that no answer came: it keeps its bound, and is no longer on its way."""
         if key in self._purchases:
             self._purchases[key].on_its_way = False
 

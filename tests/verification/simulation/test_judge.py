@@ -66,6 +66,8 @@ def test_one_alone_in_doubt_excuses_those_only_whose_bound_does_not_fit(
     excused = judge.Judge._may_not_go_alone(
         SimpleNamespace(purse=purse),
         blocked,
-        SimpleNamespace(rows=[doubt, blocked], events=[], left=LeftJobs.of([], [])),  # type: ignore[arg-type]
+        SimpleNamespace(  # type: ignore[arg-type]
+            rows=[doubt, blocked], events=[], left=LeftJobs.of([], [])
+        ),
     )
     assert excused is is_excused

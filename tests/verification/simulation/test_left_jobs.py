@@ -1,9 +1,10 @@
-"""Which jobs the judge takes for begun and no longer in the manifest, and what it takes them for."""
+"""Which jobs the judge takes for begun and no longer in the manifest, and in which state."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,7 @@ def test_a_job_is_what_its_newest_event_shows_unless_the_report_has_it(
 ) -> None:
     journal = [("a", event) for event in events]
     for key, is_left in (("other", True), ("k", False)):
-        left = LeftJobs.of(journal, [SimpleNamespace(idempotency_key=key)])  # type: ignore[list-item]
+        row: Any = SimpleNamespace(idempotency_key=key)
+        left = LeftJobs.of(journal, [row])
         found = {name for name in ("in_doubt", "unfinished", "lost") if getattr(left, name)}
         assert found == ({kind} if kind is not None and is_left else set())

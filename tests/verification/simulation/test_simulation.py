@@ -123,11 +123,17 @@ ONCE = [
     ),
     (
         1523,
-        "a job that was lost, known again and not done within its timeout ended a run as if all had failed",
+        (
+            "a job that was lost, known again and not done within its timeout ended "
+            "a run as if all had failed"
+        ),
     ),
     (
         510001863,
-        "a deadline passed while a run whose jobs were done waited for the evidence of a lost upload",
+        (
+            "a deadline passed while a run whose jobs were done waited "
+            "for the evidence of a lost upload"
+        ),
     ),
     (
         510009929,
@@ -135,7 +141,10 @@ ONCE = [
     ),
     (
         3011288,
-        "an upload's answer and the search for it were lost, and the judge took it to be on its way for ever",
+        (
+            "an upload's answer and the search for it were lost, "
+            "and the judge took it to be on its way for ever"
+        ),
     ),
     (
         681220622,
@@ -153,15 +162,24 @@ ONCE = [
     (562005798, "a partition that had begun before a run counted for nothing to the judge"),
     (
         255000139,
-        "a submit in doubt named a price, which rose before that was durable, and the judge knew none",
+        (
+            "a submit in doubt named a price, which rose before that was durable, "
+            "and the judge knew none"
+        ),
     ),
     (
         700000113,
-        "a hold was cut to what the account had, which had more by the time that the job was charged",
+        (
+            "a hold was cut to what the account had, "
+            "which had more by the time that the job was charged"
+        ),
     ),
     (
         720001732,
-        "submits in doubt that were refused again held today's price, and kept others from what was left",
+        (
+            "submits in doubt that were refused again held today's price, "
+            "and kept others from what was left"
+        ),
     ),
     (
         224005764,
@@ -169,15 +187,24 @@ ONCE = [
     ),
     (
         667407390,
-        "jobs that were blocked, then refused since their workflow was gone, left 4 with nothing blocked",
+        (
+            "jobs that were blocked, then refused since their workflow was gone, "
+            "left 4 with nothing blocked"
+        ),
     ),
     (
         175264952,
-        "all that was left was held for an image and its job, and the judge took it for the job's alone",
+        (
+            "all that was left was held for an image and its job, "
+            "and the judge took it for the job's alone"
+        ),
     ),
     (
         524060827,
-        "one that went alone was in doubt for good, and the judge knew only of those of unknown price",
+        (
+            "one that went alone was in doubt for good, "
+            "and the judge knew only of those of unknown price"
+        ),
     ),
     (
         1524060524,
@@ -185,11 +212,17 @@ ONCE = [
     ),
     (
         1524060771,
-        "a record within the bound of its submit, of a new shape that was answered low, ended each run",
+        (
+            "a record within the bound of its submit, "
+            "of a new shape that was answered low, ended each run"
+        ),
     ),
     (
         1524061638,
-        "more runs than the judge allowed were each ended by a ceiling, by the price of one more shape",
+        (
+            "more runs than the judge allowed were each ended by a ceiling, "
+            "by the price of one more shape"
+        ),
     ),
     (
         316575308,
@@ -197,11 +230,17 @@ ONCE = [
     ),
     (
         1186729816,
-        "a run was killed between a job's image and its submit, and the judge held for both once more",
+        (
+            "a run was killed between a job's image and its submit, "
+            "and the judge held for both once more"
+        ),
     ),
     (
         1700000545,
-        "a record named a price while its job was in flight, and the judge heard of it at the job's end",
+        (
+            "a record named a price while its job was in flight, "
+            "and the judge heard of it at the job's end"
+        ),
     ),
     (
         2584190045,
@@ -209,43 +248,73 @@ ONCE = [
     ),
     (
         2584190197,
-        "a submit without an answer, then refused, was sent again in a pause, and the judge forgot the first",
+        (
+            "a submit without an answer, then refused, was sent again in a pause, "
+            "and the judge forgot the first"
+        ),
     ),
     (
         2584190504,
-        "a job that the manifest has no longer went alone, and the judge looked at those of the report only",
+        (
+            "a job that the manifest has no longer went alone, "
+            "and the judge looked at those of the report only"
+        ),
     ),
     (
         2584190869,
-        "a job left the manifest after its images were ready, and the judge took its submit for not sent",
+        (
+            "a job left the manifest after its images were ready, "
+            "and the judge took its submit for not sent"
+        ),
     ),
     (
         2584190980,
-        "a job was lost, left the manifest and failed, and the judge expected its refund to be known",
+        (
+            "a job was lost, left the manifest and failed, "
+            "and the judge expected its refund to be known"
+        ),
     ),
     (
         2584191055,
-        "a deadline passed while a job that had left the manifest was collected, and the judge asked for 0",
+        (
+            "a deadline passed while a job that had left the manifest was collected, "
+            "and the judge asked for 0"
+        ),
     ),
     (
         2584190634,
-        "a submit in doubt waited after a pause for the slot of a job that waited for its credits, for ever",
+        (
+            "a submit in doubt waited after a pause for the slot of a job that waited "
+            "for its credits, for ever"
+        ),
     ),
     (
         2584188387,
-        "a file was deleted after a run was killed before its last look at a job, and the next left it so",
+        (
+            "a file was deleted after a run was killed before its last look at a job, "
+            "and the next left it so"
+        ),
     ),
     (
         1186729907,
-        "24 jobs waited in a queue that stood still, and looks at them until the timeout seemed endless",
+        (
+            "24 jobs waited in a queue that stood still, "
+            "and looks at them until the timeout seemed endless"
+        ),
     ),
     (
         2530000433,
-        "a submit in doubt of an earlier run, refused, was sent once more in a run that was stopped",
+        (
+            "a submit in doubt of an earlier run, refused, "
+            "was sent once more in a run that was stopped"
+        ),
     ),
     (
         2923000560,
-        "a source was bought again on request, and the judge expected the next stage of its first output",
+        (
+            "a source was bought again on request, "
+            "and the judge expected the next stage of its first output"
+        ),
     ),
     (
         2023001083,

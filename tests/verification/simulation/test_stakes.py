@@ -287,9 +287,7 @@ def test_a_shape_that_cost_nothing_is_expected_to_cost_nothing_and_a_new_one_wha
     assert len(story.complaints) == complaints
 
 
-def test_one_may_go_alone_beside_one_in_doubt_that_keeps_its_bound_and_not_beside_one_on_its_way() -> (
-    None
-):
+def test_one_may_go_alone_beside_a_bounded_one_in_doubt_and_not_beside_one_on_its_way() -> None:
     for in_doubt, complaints in ((True, 0), (False, 1)):
         story = Story(budget="30")
         story.buy("1")

@@ -45,7 +45,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now_s
 
-    async def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+    async def run_in_executor(  # type: ignore[override]
+        self, _executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         """Do the work before anybody else has a turn; whoever is cancelled meanwhile finds it done,
         as with threads."""
         result = func(*args)

@@ -1,7 +1,9 @@
 """What goes wrong at the port, how often, and a count of what did.
 
-before   the request never took effect         after   it did, and the answer is lost or unreadable
-late     the right answer, after seconds       overdue the caller has given up; the request takes effect much later
+before    the request never took effect
+after     it did, and the answer is lost or unreadable
+late      the right answer, after seconds
+overdue   the caller has given up; the request takes effect much later
 """
 
 from __future__ import annotations

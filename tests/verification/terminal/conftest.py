@@ -18,7 +18,8 @@ def needed(program: str) -> str:
     found = shutil.which(program)
     if found is None:
         pytest.fail(
-            f"this is tested in {program}, and there is none here (Debian: apt-get install {program})"
+            f"this is tested in {program}, and there is none here "
+            f"(Debian: apt-get install {program})"
         )
     return found
 

@@ -14,7 +14,7 @@ from tests.verification.terminal.conftest import Start, Terminal, needed
 
 @pytest.fixture(params=["zsh", "fish"])
 def shell(request: pytest.FixtureRequest, tmp_path: Path, start: Start) -> Terminal:
-    """A new shell whose user has installed the completion, in a folder with a manifest and a run."""
+    """A new shell whose user has installed completion, in a folder with a manifest and a run."""
     (tmp_path / "outputs/spring/default").mkdir(parents=True)
     (tmp_path / "spring.yaml").touch()
     path = f"{Path(COMMAND).parent}:/usr/local/bin:/usr/bin:/bin"

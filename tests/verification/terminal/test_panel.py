@@ -1,4 +1,4 @@
-"""The live panel on a real terminal: one picture that stays, at any width, and is gone at the end."""
+"""The live panel on a real terminal: one picture that stays, at any width, and goes at the end."""
 
 from __future__ import annotations
 

@@ -17,7 +17,10 @@ NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "20 1 * * *"}\n'
 AT = "2026-11-26T01:20:00Z"
 
 
-INTERNAL = b'{"success": false, "code": "INTERNAL_ERROR", "error": "Something went wrong inside the gateway."}'
+INTERNAL = (
+    b'{"success": false, "code": "INTERNAL_ERROR", '
+    b'"error": "Something went wrong inside the gateway."}'
+)
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,10 @@ from crucible_batch.report.models import (
 from tests.harness.case_table import each_case
 
 ZERO = Decimal(0)
-HOSTILE = "</script><img src=x onerror=alert(1)> <!--<script> & \u2028 \u2029 \u202eexe.png ]]> ' \" \x00\x1b[31m {{ 7*7 }}"  # noqa: E501
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)> <!--<script> & \u2028 \u2029 \u202eexe.png ]]> "
+    "' \" \x00\x1b[31m {{ 7*7 }}"
+)
 
 
 def head(jobs: int = 1, **more: Any) -> ReportHead:
@@ -50,8 +53,9 @@ def head(jobs: int = 1, **more: Any) -> ReportHead:
         over_budget=ZERO,
     )
     known: dict[str, Any] = {
-        "run_id": "default", "status": "partial", "exit_code": 1, "started_at": "2026-01-01T00:00:00.000Z",
-        "finished_at": "2026-01-01T00:01:00.000Z", "credits": books, "counts": CountsRow(total=jobs, succeeded=jobs),
+        "run_id": "default", "status": "partial", "exit_code": 1,
+        "started_at": "2026-01-01T00:00:00.000Z", "finished_at": "2026-01-01T00:01:00.000Z",
+        "credits": books, "counts": CountsRow(total=jobs, succeeded=jobs),
         "manifest": ManifestRow(name="autumn", path="m.yaml", sha256="ab" * 32),
     }  # fmt: skip
     return ReportHead(**{**known, **more})
@@ -59,17 +63,18 @@ def head(jobs: int = 1, **more: Any) -> ReportHead:
 
 def row(number: int = 0, **more: Any) -> JobRow:
     attempt = AttemptRow(
-        idempotency_key="cb1-x", job_id="j", status="succeeded", credits=Decimal(2), held_at=10.0 + number,
-        prepared_at=11.0 + number, accepted_at=12.0 + number, running_at=13.0 + number, ended_at=14.0 + number,
+        idempotency_key="cb1-x", job_id="j", status="succeeded", credits=Decimal(2),
+        held_at=10.0 + number, prepared_at=11.0 + number, accepted_at=12.0 + number,
+        running_at=13.0 + number, ended_at=14.0 + number,
     )  # fmt: skip
     output = OutputRow(
-        index=0, path=f"job-{number}/0.png", sha256=f"{number:064x}"[::-1], byte_size=9, mime_type="image/png",
-        width=40, height=30, saved_at=15.0 + number,
+        index=0, path=f"job-{number}/0.png", sha256=f"{number:064x}"[::-1], byte_size=9,
+        mime_type="image/png", width=40, height=30, saved_at=15.0 + number,
     )  # fmt: skip
     known: dict[str, Any] = {
         "name": f"job-{number}", "status": "succeeded", "workflow_id": "z", "prompt": "a fox",
-        "params": {"prompt.text": "a fox", "seed": 2**60}, "idempotency_key": "cb1-x", "attempts": [attempt],
-        "credits": Decimal(2), "outputs": [output],
+        "params": {"prompt.text": "a fox", "seed": 2**60}, "idempotency_key": "cb1-x",
+        "attempts": [attempt], "credits": Decimal(2), "outputs": [output],
     }  # fmt: skip
     return JobRow(**{**known, **more})
 

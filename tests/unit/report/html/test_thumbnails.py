@@ -7,6 +7,7 @@ import struct
 import threading
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -115,10 +116,11 @@ def test_any_mode_keeps_its_colours(
     tmp_path: Path, mode: str, value: object, expected: tuple[int, int, int]
 ) -> None:
     suffix = "jpg" if mode == "CMYK" else "png"
-    made = make_miniature(saved(tmp_path / f"m.{suffix}", Image.new(mode, (50, 50), value)), CAP)  # type: ignore[arg-type]
+    image = Image.new(mode, (50, 50), value)  # type: ignore[arg-type]
+    made = make_miniature(saved(tmp_path / f"m.{suffix}", image), CAP)
     assert made is not None
-    pixel = shown(made.content).convert("RGB").getpixel((25, 25))
-    assert all(abs(got - wanted) <= 6 for got, wanted in zip(pixel, expected, strict=True))  # type: ignore[arg-type]
+    pixel: Any = shown(made.content).convert("RGB").getpixel((25, 25))
+    assert all(abs(got - wanted) <= 6 for got, wanted in zip(pixel, expected, strict=True))
 
 
 NO_PICTURES = {
