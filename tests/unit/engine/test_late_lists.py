@@ -18,7 +18,7 @@ from tests.unit.engine.worker_bench import Clock
 
 
 class Gateway:
-    """A poller that reads one list after the other; None: the job is unknown. Its own downloader."""
+    """A poller that reads one list after another; None: the job is unknown. Its own downloader."""
 
     def __init__(self, lists: list[tuple[int, ...] | None]) -> None:
         self.lists = lists
