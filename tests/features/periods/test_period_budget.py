@@ -16,7 +16,7 @@ import pytest
 
 from crucible_batch.core.budget_period import Calendar
 from crucible_batch.core.charge_times import CLOCK_TOLERANCE_S
-from crucible_batch.core.events import Accepted, Event, Failed, Held, Succeeded
+from crucible_batch.core.events import Accepted, Event, Failed, Succeeded
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.core.plan import PlannedJob, RunTerms
@@ -44,6 +44,7 @@ from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_director
 from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.shard_notes import note_shards
 from crucible_batch.settings import Settings
+from tests.harness.job_events import held_event
 
 MIDNIGHT = 20_000 * 86_400.0
 NOON = MIDNIGHT - 43_200
@@ -137,7 +138,7 @@ def bought(
 ) -> list[tuple[str, Event]]:
     amount = Decimal(credits)
     events: list[Event] = [
-        Held(at=at, attempt=1, key="k", credits=amount, price_class="workflow:w", images=False),
+        held_event(amount, at=at, images=False),
         Accepted(at=at, job_id=name, credits=amount, reused=False),
     ]
     if Succeeded in ended:

@@ -44,6 +44,7 @@ from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.outputs import SavedFile
 from crucible_batch.outputs.image_check import Picture
 from crucible_batch.pace.polls import ServiceTimes
+from tests.harness.job_events import accepted_event, held_event, saved_event
 from tests.unit.engine.readings import Readings
 
 D = Decimal
@@ -232,10 +233,8 @@ async def test_a_job_whose_upload_is_cut_off_by_the_end_of_the_run_holds_nothing
 async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_when_it_has_failed() -> (
     None
 ):
-    held = Held(
-        at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False
-    )
-    accepted = Accepted(at=2.0, job_id="g", credits=D(2), reused=False)
+    held = held_event(4, key=Job("fox").key, images=False)
+    accepted = accepted_event(2, "g", at=2.0)
     history, gateway = History(retired=(FOX,), events=(held, accepted)), Gateway()
     async with asyncio.timeout(60):
         await runner_of(history, gateway).run()
@@ -246,25 +245,14 @@ async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_when_i
 # -- files that were deleted
 
 BOUGHT = (
-    Held(
-        at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False
-    ),
-    Accepted(at=2.0, job_id="g", credits=D(2), reused=False),
+    held_event(4, key=Job("fox").key, images=False),
+    accepted_event(2, "g", at=2.0),
 )
 
 
 def saved(index: int) -> Saved:
     path, sha256 = f"{index}.png", "ab" * 32
-    return Saved(
-        at=4.0,
-        index=index,
-        path=path,
-        sha256=sha256,
-        byte_size=1,
-        mime_type="image/png",
-        width=1,
-        height=1,
-    )
+    return saved_event(index, path, at=4.0, sha256=sha256)
 
 
 def steps_of(history: History, after: int) -> list[tuple[type[JobEvent], int | None]]:

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.core.events import Held
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.journal.database import has_journal
 from crucible_batch.runs.run_list import list_runs
 from crucible_batch.runs.status import read_status
+from tests.harness.job_events import held_event
 from tests.unit.journal.conftest import Ground
 
 OTHER_PROCESS = """
@@ -59,9 +59,7 @@ def seen_by_another_process(directory: Path) -> list[str]:
 
 def append(journal: Journal, number: int) -> None:
     """Store one event in the journal's write-ahead log."""
-    event = Held(
-        at=float(number), attempt=1, key=f"key-{number}", credits=Decimal(1), price_class="w"
-    )
+    event = held_event(1, at=float(number), key=f"key-{number}", price_class="w")
     asyncio.run(journal.append(f"job-{number}", event))
 
 

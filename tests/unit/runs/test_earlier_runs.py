@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.events import Accepted, Event, Held, HoldReleased
+from crucible_batch.core.events import Event, HoldReleased
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.journal import Binding, Journal
@@ -22,6 +22,7 @@ from crucible_batch.runs.earlier_runs import (
     remember,
 )
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event
 
 PLACES = [
     ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, "/s/crucible-batch/runs.json"),
@@ -105,16 +106,8 @@ def test_a_list_that_is_damaged_counts_as_empty_and_is_replaced(
 
 
 KEY = "moltazine_key_of_earlier_runs"
-HELD = Held(
-    at=1.0,
-    attempt=1,
-    key="key",
-    credits=Decimal(4),
-    price_class="workflow:w",
-    shape="s",
-    images=False,
-)
-ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(4), reused=False)
+HELD = held_event(4, key="key", shape="s", images=False)
+ACCEPTED = accepted_event(4, at=2.0)
 RELEASED = HoldReleased(at=2.0, error=ErrorInfo("PAYMENT_REQUIRED", "no credits"))
 
 
