@@ -20,6 +20,7 @@ from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import Receipts
 from crucible_batch.runs.shard_notes import note_shards
 from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.run_terms import run_terms
 
 BINDING = Binding("campaign", "default", "https://gateway.example")
 DIGEST = "ab12cd34" + "0" * 56
@@ -97,16 +98,7 @@ class ShardGround:
     @property
     def terms(self) -> RunTerms:
         manifest = self.home / "campaign.yaml"
-        return RunTerms(
-            manifest_name="campaign",
-            manifest_path=str(manifest),
-            manifest_sha256="0" * 64,
-            run_id="default",
-            budget=Decimal(100),
-            ceiling=None,
-            attempts=1,
-            never=frozenset(),
-        )
+        return run_terms(100, manifest_name="campaign", manifest_path=str(manifest), attempts=1)
 
     def divide(
         self, stories: Iterable[Story] = (), *, budget: str | None = "100", ending: Ending = OK

@@ -45,6 +45,7 @@ from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.shard_notes import note_shards
 from crucible_batch.settings import Settings
 from tests.harness.job_events import held_event
+from tests.harness.run_terms import run_terms
 
 MIDNIGHT = 20_000 * 86_400.0
 NOON = MIDNIGHT - 43_200
@@ -53,7 +54,7 @@ RULES = PeriodRules(
     Decimal(20),
     Calendar("day", ZoneInfo("UTC")),
 )
-TERMS = RunTerms("m", "m.yaml", "0" * 64, "default", None, None, 3, frozenset())
+TERMS = run_terms()
 WITH_CEILING = replace(TERMS, ceiling=Decimal(3))
 SHORT = ErrorInfo(
     "BUDGET_EXHAUSTED", "2 of 2 credits used; the next job needs 2", "raise the budget"

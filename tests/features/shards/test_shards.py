@@ -18,7 +18,7 @@ from crucible_batch.core.events import Event, Failed, Found, HoldReleased
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, ErrorInfo
 from crucible_batch.core.identity import idempotency_key, job_identity
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.prices import Certainty, PriceBook, Shape
 from crucible_batch.core.saved_plan import (
     ImageFile,
@@ -57,9 +57,10 @@ from crucible_batch.runs.shard_notes import note_shard, note_shards, noted_shard
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan, write_saved_plan
 from tests.harness.case_table import each_case
 from tests.harness.job_events import accepted_event, held_event, intended_event
+from tests.harness.run_terms import run_terms
 
 BINDING = Binding("m", "default", "http://gateway")
-TERMS = RunTerms("m", "m.yaml", "0" * 64, "default", Decimal(20), Decimal(4), 3, frozenset())
+TERMS = run_terms(20, 4)
 HEAD = PlanHead(
     schema_version=1,
     manifest=ManifestFile("m", "m.yaml", "0" * 64),

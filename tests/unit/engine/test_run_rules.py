@@ -37,7 +37,7 @@ from crucible_batch.core.gateway_types import (
     OutputLink,
 )
 from crucible_batch.core.job import Job, replay
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine import Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
@@ -45,24 +45,14 @@ from crucible_batch.outputs import SavedFile
 from crucible_batch.outputs.image_check import Picture
 from crucible_batch.pace.polls import ServiceTimes
 from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.run_terms import run_terms
 from tests.unit.engine.readings import Readings
 
 D = Decimal
 FOX = PlannedJob(0, "fox", "fox", "w", {})
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
 ERROR = ErrorInfo("X", "x")
-TERMS = RunTerms(
-    "m",
-    "m.yaml",
-    "0" * 64,
-    "default",
-    D(100),
-    D(4),
-    attempts=3,
-    never=frozenset(),
-    sidecars=False,
-    upload_ceiling=D(1),
-)
+TERMS = run_terms(100, 4, sidecars=False, upload_ceiling=D(1))
 
 
 class History(Readings):

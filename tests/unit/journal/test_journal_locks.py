@@ -12,18 +12,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crucible_batch.core.plan import RunTerms
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.journal.database import has_journal
 from crucible_batch.runs.run_list import list_runs
 from crucible_batch.runs.status import read_status
 from tests.harness.job_events import held_event
+from tests.harness.run_terms import run_terms
 from tests.unit.journal.conftest import Ground
 
 OTHER_PROCESS = """
@@ -74,9 +73,7 @@ def ground(tmp_path: Path) -> Ground:
 @pytest.fixture
 def used(ground: Ground) -> Iterator[Journal]:
     """A journal that this process has open as a run does: locked, with a row of the run, and a log."""
-    terms = RunTerms(
-        "campaign", "m.yaml", "00" * 32, "default", Decimal(9), Decimal(1), 1, frozenset()
-    )
+    terms = run_terms(9, 1, manifest_name="campaign", attempts=1)
     with lock_run_directory(ground.directory), ground.open() as journal, ground.plan("a") as plan:
         journal.adopt(plan)
         journal.begin_run(terms, now=1.0)

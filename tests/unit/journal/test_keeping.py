@@ -7,7 +7,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.journal.database import FORMAT
 from tests.harness.job_events import saved_event
+from tests.harness.run_terms import run_terms
 
 RULE = RetryRule()
 
@@ -57,16 +57,7 @@ def planned() -> Callable[..., PlannedJob]:
 
 @pytest.fixture
 def terms() -> RunTerms:
-    return RunTerms(
-        manifest_name="trial",
-        manifest_path="m.yaml",
-        manifest_sha256="0" * 64,
-        run_id="default",
-        budget=Decimal("12.50"),
-        ceiling=None,
-        attempts=3,
-        never=frozenset({"NEVER"}),
-    )
+    return run_terms("12.50", manifest_name="trial", never=frozenset({"NEVER"}))
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from crucible_batch.core.events import Event, HoldReleased
 from crucible_batch.core.gateway_types import ErrorInfo
-from crucible_batch.core.plan import RunTerms
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.runs import earlier_runs
 from crucible_batch.runs.earlier_runs import (
@@ -23,6 +21,7 @@ from crucible_batch.runs.earlier_runs import (
 )
 from tests.harness.case_table import each_case
 from tests.harness.job_events import accepted_event, held_event
+from tests.harness.run_terms import run_terms
 
 PLACES = [
     ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, "/s/crucible-batch/runs.json"),
@@ -122,7 +121,7 @@ def test_a_run_is_an_earlier_one_if_it_bought_something_or_may_have(
     another key."""
     manifest, binding = tmp_path / "m.yaml", Binding("m", "default", "https://gateway.test")
     earlier = tmp_path / "outputs" / "m" / "default"
-    terms = RunTerms("m", str(manifest), "", "default", Decimal(5), None, 3, frozenset())
+    terms = run_terms(5, manifest_path=str(manifest))
     with Journal.open(earlier, binding, now=0.0) as journal:
         journal.begin_run(terms, now=0.0)
         journal.restore([("fox", events)])
