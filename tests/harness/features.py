@@ -24,6 +24,11 @@ COMMANDS = {
     "view": ("view",),
 }
 """The commands of each feature that has some."""
+CODES = {
+    "check": ("DIFFERENCE", "OUTPUT_REPLACED", "OUTPUT_UNREADABLE"),
+    "stages": ("PICK_NOT_FOUND",),
+}
+"""The codes of the table that only a feature gives."""
 TOGETHER = ("agents", "control", "notify", "periods", "prices", "shards", "telemetry")
 """The features whose order in one run is tested in ``tests/features/together``."""
 
@@ -58,3 +63,8 @@ def deleted_commands() -> set[str]:
     return {command for commands in COMMANDS.values() for command in commands} - {
         *commands_of_features()
     }
+
+
+def deleted_codes() -> set[str]:
+    """Return the codes that stay in the table, though the feature that gives them was deleted."""
+    return {code for name, codes in CODES.items() if not has_feature(name) for code in codes}
