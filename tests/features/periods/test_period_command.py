@@ -90,9 +90,8 @@ def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     assert f"; more from {period['until']}; exit code 4; " in cli("run", second, "-q").err
     account = shown(cli, "shared")
     assert (account["spent"], account["set_aside"], account["left"]) == ("10", "0", "0")
-    assert "Resume after" in (cli.cwd / "outputs/period-b/default/report.html").read_text(
-        encoding="utf-8"
-    )
+    page = (cli.cwd / "outputs/period-b/default/report.html").read_text(encoding="utf-8")
+    assert f"Continue with (from {period['until']}):" in page
 
 
 def test_a_run_with_declared_ceilings_sets_aside_only_what_it_may_need(slow_cli: Cli) -> None:
