@@ -40,7 +40,7 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import BeforeRetry, BeforeSend, Gateway
 from crucible_batch.core.progress import Observer
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
-from crucible_batch.features.prices.part import PaidPrices
+from crucible_batch.features import load
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import OutputStore, Receipts
 from crucible_batch.pace.polls import ServiceTimes
@@ -164,7 +164,9 @@ def run(
         store = OutputStore(directory)
         store.sweep()
         observers = Observers(observer)
-        observers.add(PaidPrices("memory"))
+        paid_prices = load("prices.part:PaidPrices")
+        if paid_prices is not None:
+            observers.add(paid_prices("memory"))
         ports = RunnerPorts(
             gateway=InstantGateway(),
             history=journal,

@@ -8,10 +8,12 @@ import functools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -228,3 +230,23 @@ def lonely_cli(tmp_path: Path) -> Cli:
 @pytest.fixture
 def report_of() -> Callable[[Path], dict[str, Any]]:
     return lambda run_dir: json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
+
+
+def journalled(cli: Cli, name: str, event: str) -> bool:
+    """Return whether the run of a manifest has an event of this type in its journal."""
+    file = cli.cwd / f"outputs/{name}/default/.crucible/journal.sqlite3"
+    if not file.exists():
+        return False
+    query = "SELECT 1 FROM events WHERE type = ?"
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(query, (event,)).fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -6,6 +6,7 @@ beside its own subject, or a table has a row for each, it asks here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crucible_batch.features import exists
@@ -24,6 +25,24 @@ COMMANDS = {
     "view": ("view",),
 }
 """The commands of each feature that has some."""
+CODES = {
+    "check": ("DIFFERENCE", "OUTPUT_REPLACED", "OUTPUT_UNREADABLE"),
+    "stages": ("PICK_NOT_FOUND",),
+}
+"""The codes of the table that only a feature gives."""
+KEYS = {
+    "notify": ("notify",),
+    "periods": ("account", "per"),
+    "schedule": ("schedule",),
+    "stages": ("from", "pick"),
+}
+"""The keys of manifests that each feature adds."""
+OPTIONS = {
+    "notify": ("--notification",),
+    "schedule": ("--catch-up", "--if-running"),
+    "shards": ("--probe", "--shard", "--shards"),
+}
+"""The options that a feature adds to commands of others."""
 TOGETHER = ("agents", "control", "notify", "periods", "prices", "shards", "telemetry")
 """The features whose order in one run is tested in ``tests/features/together``."""
 
@@ -55,6 +74,22 @@ def commands_of_features() -> list[str]:
 
 def deleted_commands() -> set[str]:
     """Return the commands that some pages still print, though their feature was deleted."""
-    return {command for commands in COMMANDS.values() for command in commands} - {
-        *commands_of_features()
-    }
+    return _of_deleted(COMMANDS)
+
+
+def deleted_codes() -> set[str]:
+    """Return the codes that stay in the table, though the feature that gives them was deleted."""
+    return _of_deleted(CODES)
+
+
+def deleted_keys() -> set[str]:
+    return _of_deleted(KEYS)
+
+
+def deleted_options() -> set[str]:
+    """Return the options that some pages still print, though their feature was deleted."""
+    return _of_deleted(OPTIONS)
+
+
+def _of_deleted(table: Mapping[str, Sequence[str]]) -> set[str]:
+    return {each for name, listed in table.items() if not has_feature(name) for each in listed}

@@ -19,7 +19,6 @@ from crucible_batch.core.events import (
     Relocated,
     Reopened,
     Repriced,
-    Saved,
     Settled,
     SubmitUnknown,
     Succeeded,
@@ -39,22 +38,10 @@ from crucible_batch.core.job import (
     evolve,
 )
 from crucible_batch.core.resuming import resume_job
+from tests.harness.job_events import saved_event
 
 ERROR = ErrorInfo("GENERATION_FAILED", "it failed")
 PRICES = st.decimals(min_value=0, max_value=20, places=2)
-
-
-def saved(index: int) -> Saved:
-    return Saved(
-        at=1.0,
-        index=index,
-        path=f"a/{index}.png",
-        sha256="0" * 64,
-        byte_size=9,
-        mime_type="image/png",
-        width=1,
-        height=1,
-    )
 
 
 def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
@@ -98,7 +85,7 @@ def answers_to(job: Job, price: Decimal) -> list[JobEvent]:
             ]
             return [*listed, *ends, Repriced(at=1.0, credits=price)]
         case Fetch(index=index):
-            return [saved(index), Unavailable(at=1.0, error=ERROR)]
+            return [saved_event(index), Unavailable(at=1.0, error=ERROR)]
         case RecheckOutputs():
             settled = Settled(job.current.credits, "workflow:w", "")
             repriced = Repriced(at=1.0, credits=price, settled=settled)

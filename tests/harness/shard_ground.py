@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.core.events import Accepted, Event, Failed, Held, Saved, Succeeded
+from crucible_batch.core.events import Event, Failed, Saved, Succeeded
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.outcome import Ending, RunStatus
@@ -19,6 +19,8 @@ from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.outputs import Receipts
 from crucible_batch.runs.shard_notes import note_shards
+from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.run_terms import run_terms
 
 BINDING = Binding("campaign", "default", "https://gateway.example")
 DIGEST = "ab12cd34" + "0" * 56
@@ -47,15 +49,12 @@ def saved(
     number: int, at: float, *, path: str | None = None, content: bytes | None = None
 ) -> Saved:
     data = content_of(number) if content is None else content
-    return Saved(
+    return saved_event(
+        0,
+        f"job-{number}/0.png" if path is None else path,
         at=at,
-        index=0,
-        path=f"job-{number}/0.png" if path is None else path,
         sha256=hashlib.sha256(data).hexdigest(),
         byte_size=len(data),
-        mime_type="image/png",
-        width=1,
-        height=1,
     )
 
 
@@ -63,16 +62,8 @@ def bought(number: int, at: float, price: str = "2") -> list[Event]:
     """A job that was held and accepted."""
     key = idempotency_key(planned(number).identity, 1)
     return [
-        Held(
-            at=at,
-            attempt=1,
-            key=key,
-            credits=Decimal(8),
-            price_class="workflow:w",
-            shape="s",
-            images=False,
-        ),
-        Accepted(at=at + 0.1, job_id=f"gateway-{number}", credits=Decimal(price), reused=False),
+        held_event(8, at=at, key=key, shape="s", images=False),
+        accepted_event(price, f"gateway-{number}", at=at + 0.1),
     ]
 
 
@@ -107,16 +98,7 @@ class ShardGround:
     @property
     def terms(self) -> RunTerms:
         manifest = self.home / "campaign.yaml"
-        return RunTerms(
-            manifest_name="campaign",
-            manifest_path=str(manifest),
-            manifest_sha256="0" * 64,
-            run_id="default",
-            budget=Decimal(100),
-            ceiling=None,
-            attempts=1,
-            never=frozenset(),
-        )
+        return run_terms(100, manifest_name="campaign", manifest_path=str(manifest), attempts=1)
 
     def divide(
         self, stories: Iterable[Story] = (), *, budget: str | None = "100", ending: Ending = OK

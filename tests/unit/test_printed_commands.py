@@ -12,7 +12,7 @@ import typer.main
 
 from crucible_batch.cli.app import app
 from tests.harness.command_tree import all_commands
-from tests.harness.features import deleted_commands
+from tests.harness.features import deleted_commands, deleted_options
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
@@ -21,7 +21,7 @@ COMMANDS = {
         for parameter in command.params
         for word in (*parameter.opts, *parameter.secondary_opts)
     }
-    | {"--help", "-h"}
+    | {"--help", "-h", *deleted_options()}
     for name, command in all_commands(typer.main.get_command(app)).items()
 }
 DELETED = deleted_commands()

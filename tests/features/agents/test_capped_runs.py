@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from crucible_batch.core.credits import Credits
-from crucible_batch.core.plan import RunTerms
 from crucible_batch.errors import SpendLimitError
 from crucible_batch.features.agents.part import capped
 from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap
 from crucible_batch.journal import Binding, Journal
+from tests.harness.run_terms import run_terms
 
-TERMS = RunTerms("m", "m.yaml", "", "default", Decimal(5), Decimal(2), 3, frozenset())
+TERMS = run_terms(5, 2)
 NOTHING = JournalFigures("other", 0, Decimal(0))
 
 

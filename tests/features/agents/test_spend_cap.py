@@ -33,6 +33,7 @@ from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.features.agents.spend_cap import JournalFigures, SpendCap, figures_of
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, intended_event
 
 ERROR = ErrorInfo("X", "x")
 CEILING = Decimal(5)
@@ -44,11 +45,11 @@ def d(number: float) -> Decimal:
 
 
 def held(credits: float = 5) -> Held:
-    return Held(at=9.0, attempt=1, key="k", credits=d(credits), price_class="workflow:w")
+    return held_event(credits, at=9.0)
 
 
 def accepted(credits: float = 3, *, reused: bool = False) -> Accepted:
-    return Accepted(at=9.0, job_id="j", credits=d(credits), reused=reused)
+    return accepted_event(credits, at=9.0, reused=reused)
 
 
 SUCCEEDED, FAILED = Succeeded(at=9.0, outputs=1), Failed(at=9.0, error=ERROR)
@@ -97,7 +98,7 @@ def test_which_charges_are_the_servers(
 
 
 def intended() -> Intended:
-    return Intended(at=9.0, nonce="n", credits=d(2), payer=JOB)
+    return intended_event(2, JOB, at=9.0)
 
 
 def created() -> Created:
@@ -132,8 +133,8 @@ def test_which_uploads_are_the_servers(
 def test_a_clock_that_is_set_back_moves_no_charge() -> None:
     before: list[Event] = [held(), accepted(), SUCCEEDED]
     late = [(number, JOB, event) for number, event in enumerate(before, 1)]
-    early = Held(at=-1e9, attempt=1, key="k", credits=d(5), price_class="workflow:w")
-    since = [(4, "b", early), (5, "b", Accepted(at=-1e9, job_id="x", credits=d(4), reused=False))]
+    early = held_event(5, at=-1e9)
+    since = [(4, "b", early), (5, "b", accepted_event(4, "x", at=-1e9))]
     found = figures_of("id", [*late, *since], PriceBook(CEILING, CEILING), after=3)
     assert (found.certain, found.used) == (3, 4)
 

@@ -14,8 +14,6 @@ from crucible_batch.core.events import (
     Deleted,
     Event,
     Failed,
-    Held,
-    Intended,
     JobEvent,
     Succeeded,
 )
@@ -29,6 +27,7 @@ from crucible_batch.sandbox.assets import Intent
 from crucible_batch.sandbox.faults import Faults
 from crucible_batch.sandbox.jobs import Order
 from crucible_batch.sandbox.world import World
+from tests.harness.job_events import held_event, intended_event
 
 KEY = "moltazine_ours"
 ERROR = ErrorInfo("GENERATION_FAILED", "it failed")
@@ -72,7 +71,7 @@ class Shared:
     def submit(self, workflow_id: str, prompt: str) -> None:
         name = f"job-{next(self._numbers)}"
         job = Job(name, rule=RetryRule(attempts=1))
-        held = Held(at=self.ours, attempt=1, key=job.key, credits=Decimal(9), price_class="w")
+        held = held_event(9, at=self.ours, key=job.key, price_class="w")
         self.pass_time(0.25)
         made, _ = self.world.submit(
             self.account, Order(workflow_id, {"prompt.text": prompt}, job.key), self.now
@@ -96,9 +95,7 @@ class Shared:
 
     def upload(self) -> None:
         subject = f"asset:{next(self._numbers):064}"
-        self.assets.append(
-            (subject, Intended(at=self.ours, nonce=subject, credits=Decimal(1), payer="job"))
-        )
+        self.assets.append((subject, intended_event(1, at=self.ours, nonce=subject)))
         self.pass_time(0.25)
         made = self.world.create_asset(self.account, Intent("image/png", 9, None, {}), self.now)
         self.pass_time(0.25)

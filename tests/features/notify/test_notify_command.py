@@ -8,18 +8,15 @@ import json
 import re
 import shlex
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
-from crucible_batch.journal import lock_run_directory
-from tests.harness.commands import KEY, Cli, answering
+from tests.harness.commands import KEY, Cli, answering, journalled, wait_until
 
 ADDRESS = "9d1c4b7e02af53-canary-of-the-address"
 SECRET = "whsec_Y2FuYXJ5LW9mLXRoZS1zaWduaW5nLXNlY3JldC0wMQ=="
@@ -209,22 +206,6 @@ def test_a_manifest_can_not_send_the_key_or_a_file_to_an_address_of_its_own(
     assert leaks(done.out + done.err) == []
 
 
-@pytest.mark.parametrize(("choice", "code", "paths"), [("skip", 0, []), ("fail", 6, ["/6"])])
-def test_a_run_that_is_skipped_is_no_failure(
-    cli: Cli, choice: str, code: int, paths: list[str]
-) -> None:
-    name = f"overlap-{choice}"
-    cli.write(name, head=f"notify: [{HEART}]\n")
-    directory = cli.cwd / "outputs" / name / "default"
-    directory.mkdir(parents=True)
-    with receiving() as receiver, lock_run_directory(directory):
-        done = cli("run", f"{name}.yaml", "--if-running", choice, **receiver.environment)
-    assert done.code == code, done.err
-    assert [
-        path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests
-    ] == paths
-
-
 def test_sigterm_ends_a_run_with_its_message(slow_cli: Cli) -> None:
     slow_cli.write("ended", head=f"notify: [{HEART}]\n")
     with receiving() as receiver:
@@ -232,7 +213,7 @@ def test_sigterm_ends_a_run_with_its_message(slow_cli: Cli) -> None:
             "run", "ended.yaml", env={**slow_cli.environment, **receiver.environment}
         )
         assert process.stderr is not None
-        _until((slow_cli.cwd / "outputs/ended/default/.crucible/control.sock").exists)
+        wait_until(lambda: journalled(slow_cli, "ended", "Held"))
         process.send_signal(signal.SIGTERM)
         said = []
         for line in process.stderr:
@@ -246,10 +227,3 @@ def test_sigterm_ends_a_run_with_its_message(slow_cli: Cli) -> None:
     paths = [path.partition("?")[0].removeprefix(f"/{ADDRESS}") for path, _, _ in receiver.requests]
     assert paths == ["/143"]
     assert leaks(out, err) == []
-
-
-def _until(is_true: Any) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(0.02)

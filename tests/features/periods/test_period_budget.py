@@ -16,7 +16,7 @@ import pytest
 
 from crucible_batch.core.budget_period import Calendar
 from crucible_batch.core.charge_times import CLOCK_TOLERANCE_S
-from crucible_batch.core.events import Accepted, Event, Failed, Held, Succeeded
+from crucible_batch.core.events import Accepted, Event, Failed, Succeeded
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.core.plan import PlannedJob, RunTerms
@@ -44,6 +44,8 @@ from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_director
 from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.shard_notes import note_shards
 from crucible_batch.settings import Settings
+from tests.harness.job_events import held_event
+from tests.harness.run_terms import run_terms
 
 MIDNIGHT = 20_000 * 86_400.0
 NOON = MIDNIGHT - 43_200
@@ -52,7 +54,7 @@ RULES = PeriodRules(
     Decimal(20),
     Calendar("day", ZoneInfo("UTC")),
 )
-TERMS = RunTerms("m", "m.yaml", "0" * 64, "default", None, None, 3, frozenset())
+TERMS = run_terms()
 WITH_CEILING = replace(TERMS, ceiling=Decimal(3))
 SHORT = ErrorInfo(
     "BUDGET_EXHAUSTED", "2 of 2 credits used; the next job needs 2", "raise the budget"
@@ -137,7 +139,7 @@ def bought(
 ) -> list[tuple[str, Event]]:
     amount = Decimal(credits)
     events: list[Event] = [
-        Held(at=at, attempt=1, key="k", credits=amount, price_class="workflow:w", images=False),
+        held_event(amount, at=at, images=False),
         Accepted(at=at, job_id=name, credits=amount, reused=False),
     ]
     if Succeeded in ended:

@@ -6,16 +6,12 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sqlite3
-import time
-from collections.abc import Callable
-from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.harness.commands import Cli
+from tests.harness.commands import Cli, journalled, wait_until
 
 FOUR = "- {name: fox, prompt: a fox, repeat: 4}"
 
@@ -47,11 +43,7 @@ def shown(cli: Cli, account: str) -> dict[str, str]:
 
 def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     first, second = write(cli, "period-a", "shared"), write(cli, "period-b", "shared")
-    assert cli("run", first, "-q", "--metrics-textfile", ".").code == 0
-    metrics = (cli.cwd / "crucible-batch-period-a.prom").read_text()
-    assert (
-        'crucible_batch_period_spent_credits{account="shared",manifest="period-a"} 8.0' in metrics
-    )
+    assert cli("run", first, "-q").code == 0
     planned = cli("plan", second, "--json").envelope["data"]
     assert planned["credits"]["budget"] == "2"
     assert (planned["period"]["spent"], planned["period"]["left"]) == ("8", "2")
@@ -98,9 +90,8 @@ def test_two_manifests_share_the_limit_of_their_account(cli: Cli) -> None:
     assert f"; more from {period['until']}; exit code 4; " in cli("run", second, "-q").err
     account = shown(cli, "shared")
     assert (account["spent"], account["set_aside"], account["left"]) == ("10", "0", "0")
-    assert "Resume after" in (cli.cwd / "outputs/period-b/default/report.html").read_text(
-        encoding="utf-8"
-    )
+    page = (cli.cwd / "outputs/period-b/default/report.html").read_text(encoding="utf-8")
+    assert f"Continue with (from {period['until']}):" in page
 
 
 def test_a_run_with_declared_ceilings_sets_aside_only_what_it_may_need(slow_cli: Cli) -> None:
@@ -189,24 +180,3 @@ def test_an_unknown_account_or_directory_is_named(cli: Cli) -> None:
     assert cli("run", write(cli, "known", "known"), "-q").code == 0
     assert "there are: known" in cli("budget", "show", "nobody").err
     assert "has nothing of outputs/else" in cli("budget", "release", "known", "outputs/else").err
-
-
-def journalled(cli: Cli, name: str, event: str) -> bool:
-    file = cli.cwd / f"outputs/{name}/default/.crucible/journal.sqlite3"
-    if not file.exists():
-        return False
-    try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
-            return (
-                connection.execute("SELECT 1 FROM events WHERE type = ?", (event,)).fetchone()
-                is not None
-            )
-    except sqlite3.Error:
-        return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -12,7 +12,6 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.core.events import (
-    Accepted,
     Failed,
     Held,
     HoldReleased,
@@ -32,6 +31,7 @@ from crucible_batch.features.prices import price_memory
 from crucible_batch.features.prices.part import PaidPrices
 from crucible_batch.features.prices.price_memory import PaidPrice, recall_prices, remember_prices
 from crucible_batch.settings import Settings
+from tests.harness.job_events import accepted_event, held_event
 
 D = Decimal
 W = Shape("workflow:w", "abc")
@@ -147,17 +147,9 @@ class Noting(PaidPrices):
         self.notify(JobAdvanced(event.at, "a", "job", event, Phase.READY, phase, nothing))
 
     def buy(self) -> None:
-        held = Held(
-            at=1.0,
-            attempt=1,
-            key="k",
-            credits=D(9),
-            price_class=W.price_class,
-            shape=W.digest,
-            alone=False,
-        )
+        held = held_event(9, price_class=W.price_class, shape=W.digest, alone=False)
         self.hear(held, Phase.SUBMITTING)
-        self.hear(Accepted(at=2.0, job_id="j", credits=D(3), reused=False), Phase.IN_FLIGHT)
+        self.hear(accepted_event(3, at=2.0), Phase.IN_FLIGHT)
 
 
 def test_the_price_in_the_record_of_a_job_in_flight_counts() -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.core.asset import ASSET_PREFIX
-from crucible_batch.core.events import Event, Held, HoldReleased, Intended, Lost, SubmitUnknown
+from crucible_batch.core.events import Event, HoldReleased, Lost, SubmitUnknown
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.sharding import OutstandingShards, ShardId, ShardOf
 from crucible_batch.features.prune.pruning import plan_pruning
@@ -17,14 +17,13 @@ from crucible_batch.features.prune.retention import KeepCause, RetentionRules
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.runs.shard_notes import note_shard, note_shards
 from tests.harness.case_table import each_case
+from tests.harness.job_events import held_event, intended_event
 from tests.harness.shard_ground import BINDING, DIGEST, OK, ShardGround, planned
 
 FOX = planned(0)
 IMAGE = ASSET_PREFIX + "ee" * 32
-HELD = Held(
-    at=1.0, attempt=1, key="k", credits=Decimal(8), price_class="workflow:w", shape="s", images=True
-)
-INTENDED = Intended(at=2.0, nonce="n", credits=Decimal("0.5"), payer=FOX.identity)
+HELD = held_event(8, shape="s", images=True)
+INTENDED = intended_event("0.5", FOX.identity, at=2.0)
 ERROR = ErrorInfo("ERROR", "an error")
 
 

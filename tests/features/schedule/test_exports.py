@@ -17,7 +17,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.export.target import ExportOptions, deadline_text, own_command
 from crucible_batch.features.schedule.export.writing import _EXPORTS, export, write_files
 from crucible_batch.features.schedule.options import SchedulerName
-from crucible_batch.features.schedule.schedules import ScheduledManifest, read_schedule
+from crucible_batch.features.schedule.schedules import ScheduledManifest
 from crucible_batch.scheduled_time import read_timezone
 from tests.features.schedule.conftest import schedule
 from tests.harness.case_table import each_case
@@ -349,33 +349,3 @@ def test_a_container_reads_no_env_file_of_this_machine(repository: Path) -> None
     assert any("--from-env-file=/etc/batch.env " in step for file in files for step in file.steps)
     files = export([_in(repository, "15 3 * * *")], "kubernetes", OPTIONS)
     assert any("--from-env-file=/srv/shop/.env " in step for file in files for step in file.steps)
-
-
-@each_case(
-    "entry, needs_files, variables",
-    [
-        ('{on: [failure], command: ["./tell.sh"]}', True, ()),
-        ("{on: [failure], command: [/usr/bin/logger]}", False, ()),
-        ("{on: [failure], command: [logger]}", False, ()),
-        ('{on: [failure], apprise: "file:urls"}', True, ()),
-        ('{on: [failure], apprise: "file:/etc/urls"}', False, ()),
-        (
-            '{on: [failure], webhook: "env:HOOK", secret: "env:HOOK_SECRET"}',
-            False,
-            ("HOOK", "HOOK_SECRET"),
-        ),
-    ],
-)
-def test_files_and_variables_of_notifications_are_known(
-    tmp_path: Path, entry: str, needs_files: bool, variables: tuple[str, ...]
-) -> None:
-    path = tmp_path / "n.yaml"
-    head = "version: 1\nname: n\nworkflow: zimage-base\nbudget: {credits: 5}\n"
-    path.write_text(
-        f'{head}schedule: {{cron: "15 3 * * *"}}\nnotify: [{entry}]\n'
-        "jobs: [{name: a, prompt: a}]\n"
-    )
-    found = read_schedule(path)
-    assert found is not None
-    assert (found.needs_files, found.variables) == (needs_files, variables)
-    assert found.has_command == ("command" in entry)

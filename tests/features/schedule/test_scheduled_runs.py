@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from crucible_batch.core.outcome import Ending, RunStatus
-from crucible_batch.core.plan import RunTerms
 from crucible_batch.errors import DeadlineError, ManifestError, UserError
 from crucible_batch.features.schedule.scheduled_runs import due_runs, prepare_run
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.scheduled_time import parse_time
+from tests.harness.run_terms import run_terms
 
 BERLIN = "timezone: Europe/Berlin\n"
 NIGHTLY = BERLIN + 'schedule: {cron: "30 2 * * *"}\nrun_id: "{{ date }}"\n'
@@ -38,7 +38,7 @@ def _was_run(run_id: str, exit_code: int | None = 0, began: float = LONG_AGO) ->
     """Leave the run directory of an earlier run, with an exit code, or None as if it was killed."""
     directory = Path("outputs/n", run_id)
     directory.mkdir(parents=True, exist_ok=True)
-    terms = RunTerms("n", "m.yaml", "0" * 64, run_id, None, None, 3, frozenset())
+    terms = run_terms(manifest_name="n", run_id=run_id)
     with (
         lock_run_directory(directory),
         Journal.open(directory, Binding("n", run_id, "http://g"), now=began) as journal,

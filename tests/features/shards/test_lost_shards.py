@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.events import Held, HoldReleased
+from crucible_batch.core.events import HoldReleased
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import ExitCode, ShardsUnknownError, UserError
@@ -20,6 +19,7 @@ from crucible_batch.features.shards.plan_part import shard_notes
 from crucible_batch.journal import Journal
 from crucible_batch.runs.outstanding_shards import refuse_if_divided, waits_for_shards
 from crucible_batch.runs.shard_notes import note_shards, noted_shards
+from tests.harness.job_events import held_event
 from tests.harness.shard_ground import (
     BINDING,
     ShardGround,
@@ -95,17 +95,7 @@ def test_a_missing_shard_is_still_refused_and_can_be_abandoned(lost: ShardGround
 
 def test_the_shards_of_all_plans_are_merged_the_oldest_first(lost: ShardGround) -> None:
     """A job that the first plan has blocked was bought by the second one."""
-    blocked = [
-        Held(
-            at=12.0,
-            attempt=1,
-            key="k",
-            credits=Decimal(8),
-            price_class="workflow:w",
-            shape="s",
-            images=False,
-        )
-    ]
+    blocked = [held_event(8, at=12.0, shape="s", images=False)]
     released = [*blocked, HoldReleased(at=12.1, error=ErrorInfo("BUDGET_EXHAUSTED", "too small"))]
     shutil.rmtree(lost.folder(4))
     lost.shard(4, [done(3, 10.0), (planned(7).identity, released)])

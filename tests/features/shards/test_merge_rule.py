@@ -15,8 +15,6 @@ from crucible_batch.core.events import (
     Created,
     Deleted,
     Found,
-    Held,
-    Intended,
     Uploaded,
 )
 from crucible_batch.core.gateway_types import ErrorInfo
@@ -35,6 +33,7 @@ from crucible_batch.features.shards.merge_rule import (
     united_stops,
 )
 from tests.harness.case_table import each_case
+from tests.harness.job_events import held_event, intended_event
 
 PLAN, OTHER = "a" * 64, "b" * 64
 OUTSTANDING = OutstandingShards(PLAN, {number: Decimal(10) for number in range(1, 5)})
@@ -132,17 +131,15 @@ def test_an_image_that_was_deleted_in_between_may_be_found_again() -> None:
 
 def test_every_other_event_is_taken() -> None:
     known = KnownImages([ready()])
-    held = Held(at=1.0, attempt=1, key="k", credits=Decimal(1), price_class="workflow:w")
+    held = held_event(1)
     assert known.takes("2" * 64, held)
-    assert known.takes(
-        IMAGE.identity, Intended(at=1.0, nonce="n", credits=Decimal(1), payer="2" * 64)
-    )
+    assert known.takes(IMAGE.identity, intended_event(1, "2" * 64))
 
 
 def test_the_rebate_of_an_image_that_the_main_run_bought_counts_after_the_merge() -> None:
     payer, ledger = "2" * 64, Ledger()
     bought = [
-        Intended(at=1.0, nonce="n", credits=Decimal(3), payer=payer),
+        intended_event(3, payer),
         Created(at=1.0, asset_id="image-1", credits=Decimal(3)),
         Uploaded(at=1.0),
         BecameReady(at=1.0),

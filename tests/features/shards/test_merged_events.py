@@ -19,7 +19,6 @@ from crucible_batch.core.events import (
     Created,
     Event,
     Found,
-    Held,
     Intended,
     Lost,
     NotCreated,
@@ -35,6 +34,7 @@ from crucible_batch.journal import MergedEvents
 from crucible_batch.report import CountsRow
 from crucible_batch.report.build import count_jobs, notes
 from tests.harness.histories import ERROR, PRICES, lives
+from tests.harness.job_events import held_event
 
 Line = tuple[str, Event]
 
@@ -78,14 +78,7 @@ def divided_runs(draw: st.DrawFn) -> tuple[list[Job], list[Line], dict[str, int]
         if draw(st.booleans()):
             image, payer = Asset(identity(100 + number)).identity, identity(200 + number)
             shard_of[image] = shard_of[payer] = shard_of[name]
-            held = Held(
-                at=0.0,
-                attempt=1,
-                key="k",
-                credits=Decimal(50),
-                price_class="workflow:w",
-                images=True,
-            )
+            held = held_event(50, images=True)
             prepared = Prepared(at=0.0, credits=draw(PRICES))
             jobs.append(Job(payer, has_images=True))
             lines += [(payer, held), *draw(uploads(image, payer)), (payer, prepared)]

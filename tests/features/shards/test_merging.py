@@ -12,7 +12,7 @@ from subprocess import PIPE
 
 import pytest
 
-from crucible_batch.core.events import BecameReady, Created, Event, Found, Intended, Uploaded
+from crucible_batch.core.events import BecameReady, Created, Event, Found, Uploaded
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import (
@@ -28,6 +28,7 @@ from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.runs.outstanding_shards import refuse_if_divided
 from crucible_batch.runs.shard_notes import noted_shards
 from tests.harness.forked_commands import start_program
+from tests.harness.job_events import intended_event
 from tests.harness.shard_ground import (
     BINDING,
     OK,
@@ -424,7 +425,7 @@ def test_a_seeded_image_is_not_found_again_in_the_main_journal(tmp_path: Path) -
     ground = ShardGround(tmp_path, jobs=4, count=2)
     payer, image = planned(0).identity, "asset:" + "1" * 64
     upload: list[Event] = [
-        Intended(at=1.2, nonce="n", credits=Decimal(1), payer=payer),
+        intended_event(1, payer, at=1.2),
         Created(at=1.3, asset_id="image-1", credits=Decimal(1)),
         Uploaded(at=1.4),
         BecameReady(at=1.5),

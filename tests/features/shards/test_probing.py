@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.core.asset import AssetPhase
-from crucible_batch.core.events import Accepted, Failed, Held
+from crucible_batch.core.events import Accepted, Failed
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.ledger import Ledger
@@ -20,6 +20,7 @@ from crucible_batch.features.shards.divided_plan import left_of
 from crucible_batch.features.shards.probing import ProbeChoice
 from crucible_batch.runs.request import JobFilter
 from tests.harness.case_table import each_case
+from tests.harness.job_events import held_event
 
 D = Decimal
 NOBODY = frozenset[str]()
@@ -63,14 +64,7 @@ class Scene:
 
     def fail(self, name: str, price: Decimal) -> None:
         """Let a job fail that was charged, so that its price is held for the refund."""
-        held = Held(
-            at=1.0,
-            attempt=1,
-            key="k",
-            credits=price,
-            price_class="workflow:w",
-            shape=shape_of(planned("x")).digest,
-        )
+        held = held_event(price, shape=shape_of(planned("x")).digest)
         accepted = Accepted(at=1.5, job_id="id", credits=price, reused=False)
         for event in (
             held,

@@ -14,7 +14,7 @@ import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from crucible_batch.core.events import Accepted, Event, Held, Intended, Prepared
+from crucible_batch.core.events import Event, Held, Prepared
 from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
 from crucible_batch.features.shards.log import (
@@ -43,6 +43,7 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
 from crucible_batch.outputs.objects import Objects
 from crucible_batch.runs.divided_plans import plan_key, read_list, refuse_unknown_plans
+from tests.harness.job_events import accepted_event, held_event, intended_event
 from tests.harness.object_fakes import DictObjects, unusable
 from tests.harness.shard_ground import (
     BINDING,
@@ -294,10 +295,10 @@ def test_each_event_that_a_purchase_may_follow_is_in_the_log_before_it() -> None
     assert isinstance(held, Held)
     events: dict[Event, bool] = {
         held: True,
-        Held(at=0.0, attempt=1, key="k", credits=Decimal(1), price_class="c"): True,
-        Held(at=0.0, attempt=1, key="k", credits=Decimal(1), price_class="c", images=True): False,
-        Intended(at=0.0, nonce="n", credits=Decimal(1), payer="p"): True,
-        Accepted(at=0.0, job_id="j", credits=Decimal(1), reused=False): False,
+        held_event(1, price_class="c"): True,
+        held_event(1, price_class="c", images=True): False,
+        intended_event(1, "p"): True,
+        accepted_event(1): False,
     }
     assert {event: is_before_purchase(event) for event in events} == events
     assert is_before_purchase(Prepared(at=0.0, credits=Decimal(1)))

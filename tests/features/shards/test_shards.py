@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from crucible_batch.core.asset import ASSET_PREFIX
-from crucible_batch.core.events import Accepted, Event, Failed, Found, Held, HoldReleased, Intended
+from crucible_batch.core.events import Event, Failed, Found, HoldReleased
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, ErrorInfo
 from crucible_batch.core.identity import idempotency_key, job_identity
 from crucible_batch.core.ledger import Ledger
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.prices import Certainty, PriceBook, Shape
 from crucible_batch.core.saved_plan import (
     ImageFile,
@@ -56,9 +56,11 @@ from crucible_batch.runs.request import RunRequest, follow_plan
 from crucible_batch.runs.shard_notes import note_shard, note_shards, noted_shard, noted_shards
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan, write_saved_plan
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, intended_event
+from tests.harness.run_terms import run_terms
 
 BINDING = Binding("m", "default", "http://gateway")
-TERMS = RunTerms("m", "m.yaml", "0" * 64, "default", Decimal(20), Decimal(4), 3, frozenset())
+TERMS = run_terms(20, 4)
 HEAD = PlanHead(
     schema_version=1,
     manifest=ManifestFile("m", "m.yaml", "0" * 64),
@@ -331,8 +333,8 @@ def test_the_directory_of_a_shard_is_not_run_as_that_of_a_manifest(tmp_path: Pat
 
 
 KEY = idempotency_key(ROWS[0].identity, 1)
-HELD = Held(at=1.0, attempt=1, key=KEY, credits=Decimal(4), price_class="workflow:w", shape="aa")
-ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(2), reused=False)
+HELD = held_event(4, key=KEY, shape="aa")
+ACCEPTED = accepted_event(2, at=2.0)
 ERROR = ErrorInfo("GPU_LOST", "the machine was lost")
 
 
@@ -404,7 +406,7 @@ async def test_an_image_is_there_for_shards_only_if_it_is_ready_with_the_same_by
         gateway: Any = SimpleNamespace(assets=assets)
         assert await plan._ready_images(gateway) == ({IMAGE.sha256: "asset-1"} if is_there else {})
         with Journal.open(tmp_path, BINDING, now=0.0) as journal:
-            intent = Intended(at=1.0, nonce="n", credits=Decimal(1), payer=job.identity)
+            intent = intended_event(1, job.identity)
             journal.restore([(ASSET_PREFIX + IMAGE.sha256, [intent])])
             with pytest.raises(UserError, match=r"the upload of a\.png is in doubt"):
                 await replace(plan, journal=journal)._ready_images(gateway)

@@ -227,23 +227,6 @@ def test_each_shard_has_a_directory_of_its_own(cli: Cli) -> None:
     assert "crucible-batch merge one --out-dir outputs/apart/default" in again.out
 
 
-def test_prune_keeps_what_is_not_merged(cli: Cli) -> None:
-    cli.write("kept", TWELVE, budget=CEILING)
-    assert cli("run", "kept.yaml", "--only", "fox-1", "--no-html", "-q").code == 0
-    assert cli("plan", "kept.yaml", "--shards", "3", "-o", "plan.json", "-q").code == 0
-    assert cli("run", "plan.json", "--shard", "1/3", "--no-html", "-q").code == 0
-    assert (
-        cli("run", "kept.yaml", "--run-id", "newer", "--only", "fox-1", "--no-html", "-q").code == 0
-    )
-    for directory, run_dir in (
-        ("outputs", "outputs/kept/default"),
-        ("outputs/kept/default/shards", str(shard_dir(cli, 1, "kept").relative_to(cli.cwd))),
-    ):
-        done = cli("prune", directory, "--keep", "1", "--yes", "--json")
-        kept = {run["run_dir"]: run["keep"] for run in done.envelope["data"]["runs"]}
-        assert kept[run_dir] == "shards", done.out
-
-
 def test_a_divided_plan_is_known_in_another_folder(cli: Cli) -> None:
     divided(cli, "afar", shards=2)
     other = cli.cwd / "other"

@@ -18,6 +18,7 @@ from crucible_batch.errors import Problem
 from crucible_batch.features.stages.derived_jobs import DerivedJobs, SavedOutputs
 from crucible_batch.manifest import expand, load_manifest
 from crucible_batch.planner import Planner
+from tests.harness.job_events import saved_event
 
 HEAD = "version: 1\nname: test\nworkflow: z\nduplicates: {duplicates}\njobs:\n"
 JOBS = (
@@ -59,16 +60,7 @@ class Recorded(SavedOutputs):
 def saved(name: str, index: int, content: str | None = None) -> Saved:
     digest = (content or f"{name}{index}").encode().hex().ljust(64, "0")[:64]
     path = f"{name}/{index}.png"
-    return Saved(
-        at=0.0,
-        index=index,
-        path=path,
-        sha256=digest,
-        byte_size=9,
-        mime_type="image/png",
-        width=1,
-        height=1,
-    )
+    return saved_event(index, path, sha256=digest, byte_size=9)
 
 
 def plan(
@@ -272,16 +264,7 @@ def test_an_output_that_was_lost_before_its_source_was_complete_makes_no_job_in_
 
 
 def test_an_output_that_can_not_be_an_input_blocks_its_job_only(tmp_path: Path) -> None:
-    big = Saved(
-        at=0.0,
-        index=0,
-        path="d-1/0.png",
-        sha256="ab" * 32,
-        byte_size=2**40,
-        mime_type="image/png",
-        width=1,
-        height=1,
-    )
+    big = saved_event(0, "d-1/0.png", byte_size=2**40)
     derived, planned, problems = plan(tmp_path, {"d-1": [big], "d-2": [saved("d-2", 0)]})
     assert problems == []
     assert [job.name for job in planned] == ["d-1", "d-2", "d-3", "f-d-2-2", "f-d-2-4", "last"]

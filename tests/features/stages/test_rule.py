@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from crucible_batch.core.events import Saved
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.identity import job_identity
 from crucible_batch.core.job import Job, Phase, decide
@@ -13,22 +12,11 @@ from crucible_batch.core.plan import placeholder_identity
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.rule import missing_outputs, source_failed
 from tests.harness.case_table import each_case
+from tests.harness.job_events import saved_event
 
 
 def source(phase: Phase, *outputs: int, expected: int | None = None) -> Job:
-    saved = {
-        at: Saved(
-            at=0.0,
-            index=at,
-            path=f"{at}.png",
-            sha256="ab",
-            byte_size=1,
-            mime_type="image/png",
-            width=1,
-            height=1,
-        )
-        for at in outputs
-    }
+    saved = {at: saved_event(at, f"{at}.png") for at in outputs}
     return replace(
         Job("a"), phase=phase, outputs=saved, expected=expected, error=ErrorInfo("BAD", "why")
     )

@@ -6,21 +6,19 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from crucible_batch.core.events import (
-    Accepted,
     Failed,
-    Held,
     HoldReleased,
     JobEvent,
     Listed,
     Prepared,
     Refused,
-    Saved,
     Succeeded,
 )
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Phase
 from crucible_batch.core.outcome import Ending, Outcome, RunStatus
 from crucible_batch.core.progress import Balance, JobAdvanced, Message, RunBegan, RunEnded, TakenUp
+from tests.harness.job_events import accepted_event, held_event, saved_event
 
 BUDGET = Decimal(20)
 REFUSED = ErrorInfo("MODERATION_REFUSED", "the prompt 'a secret fox' was refused")
@@ -57,14 +55,7 @@ def moved(
 
 
 def held(name: str, at: float, attempt: int = 1, *, images: bool = False) -> JobAdvanced:
-    event = Held(
-        at=at,
-        attempt=attempt,
-        key="k",
-        credits=Decimal(2),
-        price_class="workflow:zimage-base",
-        images=images,
-    )
+    event = held_event(2, at=at, attempt=attempt, price_class="workflow:zimage-base", images=images)
     return moved(name, event, Phase.READY, Phase.PREPARING if images else Phase.SUBMITTING)
 
 
@@ -73,7 +64,7 @@ def prepared(name: str, at: float) -> JobAdvanced:
 
 
 def accepted(name: str, at: float) -> JobAdvanced:
-    event = Accepted(at=at, job_id=f"job-{name}", credits=Decimal(2), reused=False)
+    event = accepted_event(2, f"job-{name}", at=at)
     return moved(name, event, Phase.SUBMITTING, Phase.IN_FLIGHT)
 
 
@@ -99,16 +90,7 @@ def made(name: str, at: float, outputs: int = 1) -> JobAdvanced:
 
 
 def saved(name: str, at: float, *, is_last: bool = False, index: int = 0) -> JobAdvanced:
-    event = Saved(
-        at=at,
-        index=index,
-        path=f"{name}/0.png",
-        sha256="s",
-        byte_size=1000,
-        mime_type="image/png",
-        width=8,
-        height=8,
-    )
+    event = saved_event(index, f"{name}/0.png", at=at, byte_size=1000, width=8, height=8)
     return moved(name, event, Phase.FETCHING, Phase.SUCCEEDED if is_last else Phase.FETCHING)
 
 

@@ -8,8 +8,6 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
-
 from crucible_batch.errors import (
     ConsentError,
     DeadlineError,
@@ -27,7 +25,6 @@ from crucible_batch.manifest import load_manifest
 from crucible_batch.report.models import CountsRow, CreditsRow, ManifestRow, PeriodRow, ReportHead
 from tests.harness.case_table import each_case
 
-HOUR = 3600.0
 NOW = 1_795_000_000.0  # in November 2026
 
 
@@ -44,29 +41,6 @@ def test_an_error_has_the_exit_code_that_the_command_would_have(
     error: BaseException, code: int
 ) -> None:
     assert exit_code_of(error) == code
-
-
-@pytest.mark.parametrize(
-    ("schedule", "interval"),
-    [
-        ("{cron: '15 3 * * *'}", 24 * HOUR),
-        ("{cron: '0 * * * *'}", HOUR),
-        ("{cron: '15 3 * * 1-5'}", 72 * HOUR),
-        ("{cron: '0 6 1 * *'}", 31 * 24 * HOUR),
-        (
-            "{cron: '15 3 * * *', timezone: Europe/Berlin}",
-            25 * HOUR,
-        ),  # the night in which the clock is set back
-    ],
-)
-def test_the_longest_interval_of_a_schedule_has_its_weekends_and_clock_changes(
-    tmp_path: Path, schedule: str, interval: float
-) -> None:
-    path = tmp_path / "m.yaml"
-    path.write_text(
-        f"version: 1\nname: a\nworkflow: w\nschedule: {schedule}\njobs: [{{name: a, prompt: a}}]\n"
-    )
-    assert longest_interval_s(load_manifest(path), NOW) == interval
 
 
 def test_without_a_schedule_there_is_no_interval(tmp_path: Path) -> None:

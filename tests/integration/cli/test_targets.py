@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.harness.features import has_feature
+
 WRITERS = {"plan": ("plan", "targets.yaml"), "schema": ("schema",)}
 
 
@@ -46,7 +48,8 @@ def test_what_was_written_is_overwritten_unasked_but_not_by_another_kind(
 
 
 def test_each_schema_is_known_again(cli: Any) -> None:
-    for option in ("--report", "--plan", "--notification"):
+    of_features = ["--notification"] if has_feature("notify") else []
+    for option in ("--report", "--plan", *of_features):
         assert cli("schema", option, "-o", "schema.json").code == 0
         assert cli("schema", "-o", "schema.json").code == 0
     (cli.cwd / "schema.json").write_text(

@@ -109,11 +109,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("folder")
-    schedule = 'schedule: {cron: "15 3 * * *"}\nrun_id: "{{ date }}"\n'
-    text = (
-        "version: 1\nname: m\nworkflow: zimage-base\n"
-        f"budget: {{credits: 5, max_credits_per_job: 2}}\n{schedule}"
-    )
+    schedule = 'run_id: "{{ date }}"\n'
+    if has_feature("schedule"):
+        schedule += 'schedule: {cron: "15 3 * * *"}\n'
+    text = f"version: 1\nname: m\nworkflow: zimage-base\nbudget: {{credits: 5, max_credits_per_job: 2}}\n{schedule}"
     (path / "m.yaml").write_text(f"{text}jobs: [{{name: fox, prompt: a fox}}]\n", encoding="utf-8")
     return path
 

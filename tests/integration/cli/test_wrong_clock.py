@@ -11,6 +11,7 @@ from subprocess import PIPE
 import pytest
 
 from tests.harness.commands import Cli, Done
+from tests.harness.features import has_feature
 from tests.harness.forked_commands import start_program
 
 IN_YEAR = """
@@ -39,7 +40,8 @@ from crucible_batch.cli import main
 
 main()
 """
-NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "15 3 * * *", catch_up: 3}\n'
+SCHEDULE = 'schedule: {cron: "15 3 * * *", catch_up: 3}\n' if has_feature("schedule") else ""
+NIGHTLY = f'run_id: "{{{{ date }}}}"\n{SCHEDULE}'
 
 
 def in_year(cli: Cli, year: int, *words: str) -> Done:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from crucible_batch.core.asset import Asset
-from crucible_batch.core.events import Created, Event, Held
+from crucible_batch.core.events import Created, Event
 from crucible_batch.core.gateway_types import AssetSpec, UploadIntent
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage
@@ -23,6 +23,7 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError
+from tests.harness.job_events import held_event
 
 ONE = "{name: a, prompt: one, workflow: qwen-edit, image: a.png}"
 HEAD = "budget: {{credits: {}, max_credits_per_job: 3, max_credits_per_upload: 25}}\n"
@@ -170,14 +171,7 @@ class Turnstile:
         raise GatewayError("no", code="INVALID_REQUEST", status=400)
 
     def hold(self, job: str, credits: str) -> None:
-        held = Held(
-            at=1.0,
-            attempt=1,
-            key="k",
-            credits=Decimal(credits),
-            price_class="workflow:w",
-            images=True,
-        )
+        held = held_event(credits, images=True)
         self.ledger.apply(job, held)
 
     def desk(self) -> AssetUploader:

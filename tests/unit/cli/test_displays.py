@@ -14,7 +14,7 @@ from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import GAP, bar, money_parts, stage_bars
-from crucible_batch.core.events import Accepted, Failed, Held, Saved
+from crucible_batch.core.events import Failed, Saved
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Phase
 from crucible_batch.core.outcome import Ending, Outcome, RunStatus
@@ -31,6 +31,7 @@ from crucible_batch.core.progress import (
     Throttled,
 )
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, saved_event
 
 BALANCE = Balance(Decimal(80), Decimal("12.5"), Decimal(4))
 
@@ -40,14 +41,12 @@ def began(total: int, **counts: int) -> RunBegan:
 
 
 def accepted(name: str) -> JobAdvanced:
-    event = Accepted(at=0.0, job_id="1", credits=Decimal(2), reused=False)
+    event = accepted_event(2, "1")
     return JobAdvanced(0.0, name, name, event, Phase.SUBMITTING, Phase.IN_FLIGHT, BALANCE)
 
 
 def saved(name: str) -> JobAdvanced:
-    event = Saved(
-        at=0.0, index=0, path="p", sha256="0", byte_size=1, mime_type="image/png", width=1, height=1
-    )
+    event = saved_event(0, "p")
     return JobAdvanced(0.0, name, name, event, Phase.FETCHING, Phase.SUCCEEDED, BALANCE)
 
 
@@ -163,16 +162,14 @@ def test_money_says_of_which_budget_an_allowance_is() -> None:
 def test_a_job_that_is_sent_alone_is_shown_as_a_canary_until_it_is_accepted() -> None:
     tally = ProgressState()
     tally.take(RunBegan(0.0, 3, {}, Balance(Decimal(40), Decimal(0), Decimal(0))), 0.0)
-    held = Held(
-        at=0.0, attempt=1, key="k", credits=Decimal(40), price_class="workflow:w", alone=True
-    )
+    held = held_event(40, alone=True)
     all_held = Balance(Decimal(40), Decimal(0), Decimal(40))
     tally.take(JobAdvanced(0.0, "1", "a", held, Phase.READY, Phase.SUBMITTING, all_held), 0.0)
     assert GAP.join(money_parts(tally)) == (
         "0 spent · 40 held · "
         "one job holds the rest of the budget until its price is confirmed · budget 40"
     )
-    event = Accepted(at=1.0, job_id="1", credits=Decimal(2), reused=False)
+    event = accepted_event(2, "1")
     answered = Balance(Decimal(40), Decimal(0), Decimal(2))
     tally.take(JobAdvanced(1.0, "1", "a", event, Phase.SUBMITTING, Phase.IN_FLIGHT, answered), 1.0)
     assert GAP.join(money_parts(tally)) == "0 spent · 2 held · 38 left of 40"
@@ -189,16 +186,7 @@ def in_phase(name: str, event: Any) -> JobAdvanced:
 
 
 def output(index: int) -> Saved:
-    return Saved(
-        at=0.0,
-        index=index,
-        path="p",
-        sha256="0",
-        byte_size=1,
-        mime_type="image/png",
-        width=1,
-        height=1,
-    )
+    return saved_event(index, "p")
 
 
 def plain(messages: list[tuple[float, Any]]) -> list[str]:

@@ -11,14 +11,11 @@ from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, form
 from crucible_batch.cli.logs.run_log import RunLog
 from crucible_batch.cli.run_options import LogFormat
 from crucible_batch.core.events import (
-    Accepted,
     BecameReady,
     Failed,
-    Held,
     HoldReleased,
     JobEvent,
     NotCreated,
-    Saved,
     Succeeded,
     Uploaded,
 )
@@ -40,21 +37,13 @@ from crucible_batch.core.progress import (
     Throttled,
 )
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, saved_event
 
 BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))
 ERROR = ErrorInfo("BOOM", "it failed", request_id="req-1")
-HELD = Held(at=0.0, attempt=2, key="k", credits=Decimal(2), price_class="w")
-ACCEPTED = Accepted(at=0.0, job_id="j1", credits=Decimal(2), reused=False)
-SAVED = Saved(
-    at=0.0,
-    index=0,
-    path="fox/0.png",
-    sha256="0",
-    byte_size=7,
-    mime_type="image/png",
-    width=1,
-    height=1,
-)
+HELD = held_event(2, attempt=2, price_class="w")
+ACCEPTED = accepted_event(2, "j1")
+SAVED = saved_event(0, "fox/0.png", byte_size=7)
 CONTEXT = LogContext("n.yaml", "nightly", "2026-11-26")
 
 

@@ -27,16 +27,16 @@ from crucible_batch.core.events import (
     Created,
     Deleted,
     Found,
-    Intended,
     Lost,
     NotCreated,
     Uploaded,
 )
 from crucible_batch.core.gateway_types import ErrorInfo
 from tests.harness.case_table import each_case
+from tests.harness.job_events import intended_event
 
 SHA = "ab" * 32
-INTENDED = Intended(at=1.0, nonce="n", credits=Decimal("0.5"), payer="job")
+INTENDED = intended_event("0.5")
 CREATED = Created(at=1.0, asset_id="a1", credits=Decimal("0.5"))
 UPLOADED = Uploaded(at=1.0)
 READY = BecameReady(at=1.0)
@@ -105,9 +105,7 @@ def test_what_was_in_doubt_is_not_any_more_once_its_fate_is_known() -> None:
 
 
 def test_an_intent_is_known_by_its_own_nonce_and_an_asset_by_its_own_id() -> None:
-    again = after(
-        [INTENDED, LOST, Intended(at=2.0, nonce="other", credits=Decimal(1), payer="job")]
-    )
+    again = after([INTENDED, LOST, intended_event(1, at=2.0, nonce="other")])
     assert (again.nonce, again.asset_id, again.error) == ("other", None, None)
     assert after([INTENDED, CREATED, UPLOADED, READY]).asset_id == "a1"
     assert after([INTENDED, CREATED, DELETED]).asset_id is None

@@ -25,12 +25,9 @@ from crucible_batch.core.budget import (
     repricing_error,
 )
 from crucible_batch.core.events import (
-    Accepted,
     Created,
     Event,
     Failed,
-    Held,
-    Intended,
     Lost,
     Succeeded,
 )
@@ -38,6 +35,7 @@ from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, intended_event
 
 W = Shape("workflow:w", "small")
 D = Decimal
@@ -65,15 +63,13 @@ def ledger(
     if upload is not None:
         books.prices.learn(UPLOAD, D(upload))
     if D(held):
-        books.apply(
-            "other", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:other")
-        )
+        books.apply("other", held_event(held, price_class="workflow:other"))
     if D(refunds):
         books.apply(
             "failed",
-            Held(at=0.0, attempt=1, key="k", credits=D(refunds), price_class="workflow:other"),
+            held_event(refunds, price_class="workflow:other"),
         )
-        books.apply("failed", Accepted(at=0.0, job_id="j", credits=D(refunds), reused=False))
+        books.apply("failed", accepted_event(refunds))
         books.apply("failed", Failed(at=0.0, error=ErrorInfo("X", "x")))
     return books
 
@@ -423,11 +419,9 @@ def test_a_record_far_above_its_answer_names_both_and_what_to_do() -> None:
 
 def test_one_that_was_admitted_alone_is_known_as_such_until_it_is_answered() -> None:
     books = ledger()
-    books.apply(
-        "a", Held(at=0.0, attempt=1, key="k", credits=D(9), price_class=W.price_class, alone=True)
-    )
+    books.apply("a", held_event(9, price_class=W.price_class, alone=True))
     assert set(books.alone) == {"a"}
-    books.apply("a", Accepted(at=1.0, job_id="j", credits=D(2), reused=False))
+    books.apply("a", accepted_event(2))
     assert not books.alone
 
 
@@ -594,7 +588,7 @@ def test_a_job_that_is_blocked_says_why_and_what_to_do(
 
 def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_declare() -> None:
     books = ledger(seen="2", upload="0.5")
-    for event in (Intended(at=0.0, nonce="n", credits=D(8), payer="p"), Lost(at=1.0, nonce="n")):
+    for event in (intended_event(8, "p"), Lost(at=1.0, nonce="n")):
         books.apply("asset:x", event)
     blocked = decide_admission(JOB, books, D(9), IDLE)
     assert isinstance(blocked, Block)
@@ -613,8 +607,8 @@ def test_what_is_held_for_an_upload_without_a_figure_is_named_with_what_to_decla
 def test_a_job_that_would_not_fit_without_what_is_held_is_not_told_to_wait_for_it() -> None:
     books = ledger(seen="2", held="1")
     for event in (
-        Held(at=0.0, attempt=1, key="d", credits=D(9), price_class="workflow:w"),
-        Accepted(at=1.0, job_id="d", credits=D(9), reused=False),
+        held_event(9, key="d"),
+        accepted_event(9, "d"),
         Succeeded(at=2.0, outputs=1, numbers=(0,)),
     ):
         books.apply("done", event)
@@ -717,7 +711,7 @@ def test_after_two_uploads_of_unknown_price_that_went_unanswered_no_other_is_bou
         found = ledger(**known)  # type: ignore[arg-type]
         for number, end in enumerate(ends[:count]):
             happened: list[Event] = [
-                Intended(at=0.0, nonce="n", credits=D(0), payer="p"),
+                intended_event(0, "p"),
                 said[end],
             ]
             for event in happened:

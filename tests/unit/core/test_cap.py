@@ -27,6 +27,7 @@ from crucible_batch.core.events import Accepted, Failed, Held, HoldReleased, Suc
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import PriceBook, Shape
+from tests.harness.job_events import held_event
 
 SHAPES = [Shape("workflow:w", "small"), Shape("workflow:w", "large"), Shape("workflow:v", "small")]
 Price = Callable[[random.Random, Shape, int], Decimal]
@@ -100,9 +101,7 @@ class Market:
     def send(self, shape: Shape, admit: Admit, seen: Decimal | None) -> None:
         name, price = f"job-{self.sent}", self.price(self.chance, shape, self.sent)
         self.sent += 1
-        held = Held(
-            at=0.0, attempt=1, key="k", credits=admit.credits, price_class=shape.price_class
-        )
+        held = held_event(admit.credits, price_class=shape.price_class)
         self.books.apply(
             name, Held(**{**_fields(held), "shape": shape.digest, "alone": admit.alone})
         )

@@ -41,6 +41,7 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import PriceBook
 from tests.harness.histories import lives
+from tests.harness.job_events import accepted_event, held_event, intended_event
 
 ERROR = ErrorInfo("X", "x")
 DAY = Calendar("day", ZoneInfo("UTC"))
@@ -55,13 +56,11 @@ def d(number: float) -> Decimal:
 
 
 def held(at: float, credits: float = 5, *, images: bool = False, attempt: int = 1) -> Held:
-    return Held(
-        at=at, attempt=attempt, key="k", credits=d(credits), price_class="workflow:w", images=images
-    )
+    return held_event(credits, at=at, attempt=attempt, images=images)
 
 
 def accepted(at: float, credits: float = 3, *, reused: bool = False) -> Accepted:
-    return Accepted(at=at, job_id="j", credits=d(credits), reused=reused)
+    return accepted_event(credits, at=at, reused=reused)
 
 
 def succeeded(at: float) -> Succeeded:
@@ -88,7 +87,7 @@ def upload(at: float, *answers: Event) -> list[tuple[str, Event]]:
     """A job with an image, whose upload is intended at ``at``."""
     first = (
         (JOB, held(at, 7, images=True)),
-        (IMAGE, Intended(at=at, nonce="n", credits=d(2), payer=JOB)),
+        (IMAGE, intended_event(2, JOB, at=at)),
     )
     return [
         *first,

@@ -3,7 +3,6 @@ the way.
 """
 
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 from hypothesis import given
@@ -11,13 +10,10 @@ from hypothesis import strategies as st
 
 from crucible_batch.core.attempt import credits_paid
 from crucible_batch.core.events import (
-    Accepted,
     Failed,
-    Held,
     HoldReleased,
     JobLost,
     Refused,
-    Saved,
     SubmitUnknown,
     Succeeded,
     Unavailable,
@@ -38,21 +34,13 @@ from crucible_batch.core.plan_diff import (
 )
 from crucible_batch.core.retry_rule import RetryRule
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, saved_event
 
 BOOM = ErrorInfo("BOOM", "it went boom")
-HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(2), price_class="workflow:w")
-ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(2), reused=False)
+HELD = held_event(2)
+ACCEPTED = accepted_event(2, at=2.0)
 SUCCEEDED = Succeeded(at=3.0, outputs=1)
-SAVED = Saved(
-    at=4.0,
-    index=0,
-    path="a/0.png",
-    sha256="0",
-    byte_size=1,
-    mime_type="image/png",
-    width=1,
-    height=1,
-)
+SAVED = saved_event(at=4.0)
 FAILED = Failed(at=3.0, error=BOOM)
 
 

@@ -53,20 +53,14 @@ from crucible_batch.core.plan_diff import ChangeKind, change_reason
 from crucible_batch.core.prices import Shape
 from crucible_batch.core.resuming import resume_job
 from tests.harness.case_table import each_case
-from tests.harness.histories import ERROR, PRICES, lives, saved
+from tests.harness.histories import ERROR, PRICES, lives
+from tests.harness.job_events import accepted_event, held_event, intended_event, saved_event
 
 JOB, OTHER, IMAGE = "a" * 64, "b" * 64, "asset:" + "c" * 64
 
 
 def held(credits: str = "5", *, images: bool = False) -> Held:
-    return Held(
-        at=1.0,
-        attempt=1,
-        key="k",
-        credits=Decimal(credits),
-        price_class="workflow:w",
-        images=images,
-    )
+    return held_event(credits, images=images)
 
 
 def prepared(credits: str) -> Prepared:
@@ -74,11 +68,11 @@ def prepared(credits: str) -> Prepared:
 
 
 def accepted(credits: str = "5") -> Accepted:
-    return Accepted(at=1.0, job_id="j", credits=Decimal(credits), reused=False)
+    return accepted_event(credits)
 
 
 def intended(credits: str = "3", payer: str = JOB) -> Intended:
-    return Intended(at=1.0, nonce="n", credits=Decimal(credits), payer=payer)
+    return intended_event(credits, payer)
 
 
 DECLINED, REFUSED = HoldReleased(at=1.0, error=ERROR), Refused(at=1.0, error=ERROR)
@@ -111,7 +105,7 @@ JOB_EVENTS: list[JobEvent] = [
     Consumed(at=1.0, attempt=1, credits=Decimal(5), entry_id="f"),
     RefundForgotten(at=1.0, attempt=1, credits=Decimal(5), by="somebody@host"),
     VANISHED,
-    saved(0),
+    saved_event(0),
     Listed(at=1.0, numbers=(0, 1)),
     Unavailable(at=1.0, error=ERROR),
     Missed(at=1.0, index=0),

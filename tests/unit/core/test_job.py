@@ -49,16 +49,11 @@ from crucible_batch.core.job import (
 from crucible_batch.core.resuming import key_may_be_forgotten, may_reopen, resume_job
 from crucible_batch.core.retry_rule import RetryRule
 from tests.harness.case_table import each_case
-from tests.harness.histories import ERROR, lives, saved
+from tests.harness.histories import ERROR, lives
+from tests.harness.job_events import held_event, saved_event
 
 ID = "a" * 64
-HELD = Held(
-    at=1.0,
-    attempt=1,
-    key=idempotency_key(ID, 1),
-    credits=2,  # type: ignore[arg-type]
-    price_class="workflow:w",
-)
+HELD = held_event(2, key=idempotency_key(ID, 1))  # type: ignore[arg-type]
 PREPARED = Prepared(at=1.0, assets={"image.image": "x"}, credits=2)  # type: ignore[arg-type]
 ACCEPTED = Accepted(at=1.0, job_id="j1", credits=2, reused=False)  # type: ignore[arg-type]
 DECLINED = HoldReleased(at=1.0, error=ERROR)
@@ -100,34 +95,54 @@ ROWS: list[tuple[Job, list[JobEvent], Phase, Command | None]] = [
     (PLAIN, [HELD, ACCEPTED, FAILED], Phase.FAILED, None),
     (Job(ID), [HELD, ACCEPTED, FAILED], Phase.READY, Hold()),
     (PLAIN, [HELD, ACCEPTED, VANISHED], Phase.VANISHED, None),
-    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0)], Phase.FETCHING, Fetch("j1", 1)),
-    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), saved(0)], Phase.SUCCEEDED, None),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved_event(0)], Phase.FETCHING, Fetch("j1", 1)),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved_event(1), saved_event(0)], Phase.SUCCEEDED, None),
     (
         PLAIN,
-        [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MISSED],
+        [HELD, ACCEPTED, SUCCEEDED, saved_event(0), saved_event(1), MISSED],
         Phase.FETCHING,
         Fetch("j1", 1),
     ),
-    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), MOVED], Phase.FETCHING, Fetch("j1", 0)),
-    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(1), UNAVAILABLE, MOVED], Phase.UNAVAILABLE, None),
-    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MOVED], Phase.SUCCEEDED, None),
-    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, UNAVAILABLE], Phase.UNAVAILABLE, None),
-    (PLAIN, [HELD, ACCEPTED, FAILED, REOPENED], Phase.READY, Hold()),
-    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0)], Phase.FETCHING, RecheckOutputs("j1")),
-    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), SAME], Phase.SUCCEEDED, None),
-    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE], Phase.FETCHING, Fetch("j1", 1)),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved_event(1), MOVED], Phase.FETCHING, Fetch("j1", 0)),
     (
         PLAIN,
-        [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1)],
+        [HELD, ACCEPTED, SUCCEEDED, saved_event(1), UNAVAILABLE, MOVED],
+        Phase.UNAVAILABLE,
+        None,
+    ),
+    (
+        PLAIN,
+        [HELD, ACCEPTED, SUCCEEDED, saved_event(0), saved_event(1), MOVED],
+        Phase.SUCCEEDED,
+        None,
+    ),
+    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, UNAVAILABLE], Phase.UNAVAILABLE, None),
+    (PLAIN, [HELD, ACCEPTED, FAILED, REOPENED], Phase.READY, Hold()),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved_event(0)], Phase.FETCHING, RecheckOutputs("j1")),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved_event(0), SAME], Phase.SUCCEEDED, None),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved_event(0), MORE], Phase.FETCHING, Fetch("j1", 1)),
+    (
+        PLAIN,
+        [HELD, ACCEPTED, LISTING, saved_event(0), MORE, saved_event(1)],
         Phase.FETCHING,
         RecheckOutputs("j1"),
     ),
-    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), MORE, saved(1), SAME], Phase.SUCCEEDED, None),
-    (PLAIN, [HELD, ACCEPTED, LISTING, saved(0), SAME, MORE], Phase.FETCHING, Fetch("j1", 1)),
+    (
+        PLAIN,
+        [HELD, ACCEPTED, LISTING, saved_event(0), MORE, saved_event(1), SAME],
+        Phase.SUCCEEDED,
+        None,
+    ),
+    (PLAIN, [HELD, ACCEPTED, LISTING, saved_event(0), SAME, MORE], Phase.FETCHING, Fetch("j1", 1)),
     (PLAIN, [HELD, ACCEPTED, EMPTY], Phase.FETCHING, RecheckOutputs("j1")),
     (PLAIN, [HELD, ACCEPTED, EMPTY, UNAVAILABLE], Phase.UNAVAILABLE, None),
     (PLAIN, [HELD, ACCEPTED, EMPTY, UNAVAILABLE, MORE], Phase.FETCHING, Fetch("j1", 0)),
-    (PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MORE], Phase.SUCCEEDED, None),
+    (
+        PLAIN,
+        [HELD, ACCEPTED, SUCCEEDED, saved_event(0), saved_event(1), MORE],
+        Phase.SUCCEEDED,
+        None,
+    ),
 ]
 
 
@@ -148,7 +163,7 @@ def test_a_row_of_the_table(
         ([HELD, ACCEPTED, VANISHED], Phase.IN_FLIGHT, False),
         ([HELD, ACCEPTED, SUCCEEDED, UNAVAILABLE], Phase.FETCHING, False),
         ([HELD, ACCEPTED, FAILED], Phase.FAILED, False),
-        ([HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1)], Phase.SUCCEEDED, False),
+        ([HELD, ACCEPTED, SUCCEEDED, saved_event(0), saved_event(1)], Phase.SUCCEEDED, False),
     ],
 )
 def test_a_new_run_takes_a_job_up(events: list[JobEvent], phase: Phase, in_doubt: bool) -> None:
@@ -166,7 +181,7 @@ def test_of_the_answer_and_the_record_the_higher_figure_is_the_attempts(
     assert (attempt.credits, attempt.answered, attempt.recorded) == (credits, 2, recorded)
 
 
-@each_case("after", [[], [saved(0)], [saved(0), saved(1)], [UNAVAILABLE]])
+@each_case("after", [[], [saved_event(0)], [saved_event(0), saved_event(1)], [UNAVAILABLE]])
 def test_a_record_that_differs_after_the_end_changes_the_price_and_nothing_else(
     after: list[JobEvent],
 ) -> None:
@@ -205,12 +220,12 @@ def test_a_record_differs_where_it_names_what_the_books_do_not_have(
 
 
 def test_a_missed_output_is_remembered_until_it_is_saved_again() -> None:
-    whole = [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1)]
+    whole = [HELD, ACCEPTED, SUCCEEDED, saved_event(0), saved_event(1)]
     job = replay(PLAIN, [*whole, MISSED])
-    assert (job.outputs, job.missed) == ({0: saved(0)}, {1: saved(1)})
-    assert replay(job, [MISSED]).missed == {1: saved(1)}
-    assert replay(job, [UNAVAILABLE]).missed == {1: saved(1)}
-    assert replay(job, [saved(1)]) == replay(PLAIN, whole)
+    assert (job.outputs, job.missed) == ({0: saved_event(0)}, {1: saved_event(1)})
+    assert replay(job, [MISSED]).missed == {1: saved_event(1)}
+    assert replay(job, [UNAVAILABLE]).missed == {1: saved_event(1)}
+    assert replay(job, [saved_event(1)]) == replay(PLAIN, whole)
 
 
 def test_a_failed_job_gets_the_next_key_and_a_refused_one_keeps_its_own() -> None:
@@ -278,13 +293,13 @@ def test_an_answered_submit_is_never_forgotten() -> None:
 
 
 def test_what_moved_is_the_same_output_in_another_place() -> None:
-    job = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MOVED])
-    assert job.outputs == {0: saved(0), 1: replace(saved(1), path="a/1.0.png")}
+    job = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved_event(0), saved_event(1), MOVED])
+    assert job.outputs == {0: saved_event(0), 1: replace(saved_event(1), path="a/1.0.png")}
 
 
 def test_what_was_missed_before_it_could_move_is_fetched_anyway() -> None:
-    job = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved(0), saved(1), MISSED, MOVED])
-    assert (job.phase, job.outputs) == (Phase.FETCHING, {0: saved(0)})
+    job = replay(PLAIN, [HELD, ACCEPTED, SUCCEEDED, saved_event(0), saved_event(1), MISSED, MOVED])
+    assert (job.phase, job.outputs) == (Phase.FETCHING, {0: saved_event(0)})
 
 
 @each_case("code", ["MODERATION_REFUSED", "invalid_params", "MINE"])

@@ -41,19 +41,18 @@ from crucible_batch.core.ledger import Ledger, PriceSurprise
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 from tests.harness.case_table import each_case
 from tests.harness.histories import lives
+from tests.harness.job_events import accepted_event, held_event, intended_event
 
 ERROR = ErrorInfo("X", "x")
 W = Shape("workflow:w")
 
 
 def held(credits: str, price_class: str = "workflow:w", *, images: bool = False) -> Held:
-    return Held(
-        at=0.0, attempt=1, key="k", credits=Decimal(credits), price_class=price_class, images=images
-    )
+    return held_event(credits, price_class=price_class, images=images)
 
 
 def accepted(credits: str, *, reused: bool = False, earlier: bool = False) -> Accepted:
-    return Accepted(at=0.0, job_id="j", credits=Decimal(credits), reused=reused, earlier=earlier)
+    return accepted_event(credits, reused=reused, earlier=earlier)
 
 
 SUCCEEDED = Succeeded(at=0.0, outputs=1)
@@ -68,7 +67,7 @@ LOST = Lost(at=0.0, nonce="n")
 
 def intended(credits: str, maximum: str | None = None) -> Intended:
     declared = None if maximum is None else Decimal(maximum)
-    return Intended(at=0.0, nonce="n", credits=Decimal(credits), payer="job", maximum=declared)
+    return intended_event(credits, maximum=declared)
 
 
 def created(credits: str, *, assumed: bool = False) -> Created:
@@ -91,7 +90,7 @@ def figures(ledger: Ledger) -> tuple[str, str]:
 
 
 def test_of_a_job_that_is_over_nothing_is_kept() -> None:
-    accepted = Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True)
+    accepted = accepted_event(2, reused=True)
     stories = [
         [held("2"), accepted, Repriced(at=0.0, credits=Decimal(3)), Succeeded(at=0.0, outputs=1)],
         [held("2"), HoldReleased(at=0.0, error=ERROR)],
@@ -229,9 +228,7 @@ def test_an_upload_that_was_not_charged_counts_nothing(ending: AssetEvent) -> No
 
 
 def test_a_job_found_again_teaches_its_price_as_well() -> None:
-    ledger = books(
-        ("job", held("10")), ("job", Accepted(at=0.0, job_id="j", credits=Decimal(2), reused=True))
-    )
+    ledger = books(("job", held("10")), ("job", accepted_event(2, reused=True)))
     assert ledger.prices.expected(W) == 2
 
 
@@ -714,9 +711,9 @@ def test_the_rebate_of_an_image_that_was_found_at_the_gateway_raises_no_budget()
     ledger = Ledger()
     ledger.apply(
         "j",
-        Held(at=1.0, attempt=1, key="k", credits=Decimal(9), price_class="workflow:w", images=True),
+        held_event(9, images=True),
     )
-    ledger.apply("asset:x", Intended(at=1.0, nonce="n", credits=Decimal(5), payer="j"))
+    ledger.apply("asset:x", intended_event(5, "j"))
     ledger.apply("asset:x", Created(at=1.0, asset_id="a", credits=Decimal(5)))
     ledger.apply("asset:x", Found(at=2.0, asset_id="b"))
     ledger.apply("asset:x", Deleted(at=3.0, rebate=Decimal(5)))

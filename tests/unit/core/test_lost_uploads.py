@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.core.audit_claims import CreditStatus, JobClaim, UploadClaim, UploadState
-from crucible_batch.core.events import Event, Intended, Lost
+from crucible_batch.core.events import Event, Lost
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus, LedgerEntry
 from crucible_batch.core.lost_uploads import (
     LOST_UPLOAD_PATIENCE_S,
@@ -20,6 +20,7 @@ from crucible_batch.core.lost_uploads import (
     lost_upload_states,
     patience_ends,
 )
+from tests.harness.job_events import intended_event
 
 D = Decimal
 T = 1_800_000_000.0
@@ -91,7 +92,7 @@ def test_one_that_the_assets_have_shown_was_made_whatever_is_shown_now(
 
 
 def intended(nonce: str, at: float) -> tuple[str, Event]:
-    return "asset:x", Intended(at=at, nonce=nonce, credits=D(1), payer="job")
+    return "asset:x", intended_event(1, at=at, nonce=nonce)
 
 
 def lost(nonce: str, at: float) -> tuple[str, Event]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from crucible_batch.core.plan import PlannedJob, RunTerms
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.prices import SURGE, UPLOAD, Certainty, PriceBook, Quote, Shape, shape_of
 from crucible_batch.core.sharding import LearnedPrice
 from tests.harness.case_table import each_case
+from tests.harness.run_terms import run_terms
 
 D = Decimal
 SMALL, LARGE, OTHER = Shape("workflow:w", "s"), Shape("workflow:w", "l"), Shape("workflow:v", "s")
@@ -48,14 +49,14 @@ def test_a_shapes_digest_stays_what_journals_hold() -> None:
 
 
 def test_a_book_has_the_ceilings_of_its_runs_terms() -> None:
-    terms = RunTerms("m", "m.yaml", "0", "r", D(9), D(4), 1, frozenset(), upload_ceiling=D(2))
+    terms = run_terms(9, 4, run_id="r", attempts=1, upload_ceiling=D(2))
     book = PriceBook.of(terms)
     assert (book.ceiling_of(SMALL), book.ceiling_of(UPLOAD)) == (4, 2)
     assert list(book.learned()) == []
 
 
 def test_a_book_has_the_prices_that_its_plan_brought() -> None:
-    terms = RunTerms("m", "m.yaml", "0", "r", D(9), None, 1, frozenset())
+    terms = run_terms(9, run_id="r", attempts=1)
     book = PriceBook.of(
         replace(
             terms, learned=(LearnedPrice("workflow:w", "s", D(3)), LearnedPrice("upload", "", D(1)))

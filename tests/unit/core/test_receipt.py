@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.attempt import AttemptStatus
-from crucible_batch.core.events import Accepted, Held, JobEvent, Listed, Saved, Succeeded
+from crucible_batch.core.events import Accepted, JobEvent, Listed, Saved, Succeeded
 from crucible_batch.core.gateway_types import AssetSpec, JobSnapshot, JobStatus
 from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.job import Job, Phase, evolve, replay
@@ -26,7 +26,8 @@ from crucible_batch.core.receipts import (
     with_minimum_price,
 )
 from tests.harness.case_table import each_case
-from tests.harness.histories import lives, saved
+from tests.harness.histories import lives
+from tests.harness.job_events import accepted_event, held_event, saved_event
 
 
 def planned_for(job: Job) -> PlannedJob:
@@ -109,16 +110,7 @@ def receipt(attempt: int = 1, **changes: object) -> Receipt:
 
 
 def output(index: int) -> Saved:
-    return Saved(
-        at=2.0,
-        index=index,
-        path=f"job/{index}.png",
-        sha256="f" * 64,
-        byte_size=1,
-        mime_type="image/png",
-        width=1,
-        height=1,
-    )
+    return saved_event(index, f"job/{index}.png", at=2.0, sha256="f" * 64)
 
 
 def test_attempts_come_in_their_order_in_whatever_order_they_stand():
@@ -217,12 +209,12 @@ def test_a_job_is_done_only_when_all_of_its_outputs_are_true(true):
 def test_a_list_that_grew_after_the_first_receipt_is_whole_with_all_that_it_came_to() -> None:
     first = Job("a" * 64)
     life: list[JobEvent] = [
-        Held(at=1.0, attempt=1, key=first.key, credits=Decimal(2), price_class="workflow:w"),
-        Accepted(at=1.0, job_id="j", credits=Decimal(2), reused=False),
+        held_event(2, key=first.key),
+        accepted_event(2),
         Succeeded(at=1.0, outputs=1, numbers=(0,)),
-        saved(0),
+        saved_event(0),
         Listed(at=2.0, numbers=(0, 1)),
-        saved(1),
+        saved_event(1),
         Listed(at=3.0, numbers=(0, 1)),
     ]
     job, receipts = written(first, life)

@@ -24,7 +24,6 @@ from crucible_batch.core.events import (
     Consumed,
     Event,
     Failed,
-    Held,
     Refunded,
     RefundForgotten,
 )
@@ -38,6 +37,7 @@ from crucible_batch.core.refunds import (
     refund_events,
 )
 from tests.harness.case_table import each_case
+from tests.harness.job_events import held_event
 
 D = Decimal
 ERROR = ErrorInfo("X", "x")
@@ -150,9 +150,7 @@ def ledger_after(
 ) -> Ledger:
     ledger = Ledger()
     for (job, number), price in prices.items():
-        ledger.apply(
-            job, Held(at=1.0, attempt=number, key="k", credits=price, price_class="workflow:w")
-        )
+        ledger.apply(job, held_event(price, attempt=number))
         ledger.apply(job, Accepted(at=2.0, job_id=f"{job}-{number}", credits=price, reused=False))
         ledger.apply(job, Failed(at=2.0, error=ERROR))
     for job, event in events:
@@ -245,7 +243,7 @@ def test_an_event_about_another_attempt_or_an_unknown_one_changes_nothing() -> N
 
 def test_an_attempt_knows_its_job_and_when_it_was_bought_and_whether_it_was_found() -> None:
     ledger = Ledger()
-    ledger.apply("fox", Held(at=1.0, attempt=3, key="k", credits=D(9), price_class="workflow:w"))
+    ledger.apply("fox", held_event(9, attempt=3))
     ledger.apply("fox", Accepted(at=2.0, job_id="J", credits=D(2), reused=True))
     assert list(ledger.job_ids()) == ["J"]
     ledger.apply("fox", Failed(at=4.0, error=ERROR))
@@ -256,7 +254,7 @@ def test_an_attempt_knows_its_job_and_when_it_was_bought_and_whether_it_was_foun
 
 def test_a_job_without_an_answer_has_no_id_to_look_for() -> None:
     ledger = Ledger()
-    ledger.apply("fox", Held(at=1.0, attempt=1, key="k", credits=D(9), price_class="workflow:w"))
+    ledger.apply("fox", held_event(9))
     assert list(ledger.job_ids()) == []
 
 

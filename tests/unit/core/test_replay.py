@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.attempt import AttemptStatus
-from crucible_batch.core.events import Accepted, Failed, Held, JobEvent, Refused
+from crucible_batch.core.events import Failed, Held, JobEvent, Refused
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase, evolve, replay
 from crucible_batch.core.retry_rule import RetryRule
 from tests.harness.histories import ERROR, lives
+from tests.harness.job_events import accepted_event
 
 RULES = st.builds(
     RetryRule,
@@ -56,7 +57,7 @@ def test_a_job_whose_workflow_went_away_between_two_attempts_is_read_under_any_r
     job = Job("a" * 64, rule=RetryRule(attempts=attempts))
     story: list[JobEvent] = [
         Held(at=1.0, attempt=1, key=job.key, credits=2, price_class="w"),  # type: ignore[arg-type]
-        Accepted(at=1.0, job_id="j", credits=2, reused=False),  # type: ignore[arg-type]
+        accepted_event(2),  # type: ignore[arg-type]
         Failed(at=1.0, error=ERROR),
         Refused(at=1.0, error=ErrorInfo("WORKFLOW_NOT_FOUND", "gone")),
     ]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crucible_batch.core.credits import ZERO, Credits
-from crucible_batch.core.events import Created, Held, Intended, Lost
+from crucible_batch.core.events import Created, Lost
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD, PriceBook
 from crucible_batch.core.upload_tries import (
@@ -19,6 +19,7 @@ from crucible_batch.core.upload_tries import (
     upload_stop,
 )
 from tests.harness.case_table import each_case
+from tests.harness.job_events import held_event, intended_event
 
 D = Decimal
 PAID_BACK = FailedUpload(D("0.5"), D("0.5"))
@@ -101,10 +102,10 @@ def test_half_of_the_budget_is_left_to_the_other_jobs(
     ledger = books("0.5")
     ledger.apply(
         "job",
-        Held(at=0.0, attempt=1, key="k", credits=D(30), price_class="workflow:w", images=True),
+        held_event(30, images=True),
     )
     for event in (
-        Intended(at=0.0, nonce="n", credits=D(8), payer="job"),
+        intended_event(8),
         Lost(at=0.0, nonce="n"),
     ) * 2:
         ledger.apply("asset:x", event)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from crucible_batch.core.events import Accepted, Event, Held, Succeeded
+from crucible_batch.core.events import Event, Held, Succeeded
 from crucible_batch.core.gateway_types import Account, ErrorInfo, LedgerEntry
 from crucible_batch.core.job import Job, replay
 from crucible_batch.core.ledger import Ledger
@@ -20,6 +20,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.pause import Pause
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
+from tests.harness.job_events import accepted_event, held_event
 from tests.unit.engine.readings import reader_of
 
 D = Decimal
@@ -92,7 +93,7 @@ class Desk:
 
     async def accept(self, identity: str, credits: str, *, reused: bool = False) -> None:
         """The submit is answered with this price."""
-        accepted = Accepted(at=1.0, job_id=identity, credits=D(credits), reused=reused)
+        accepted = accepted_event(credits, identity, reused=reused)
         await self.accounting.record(identity, accepted)
 
     async def answer(self, identity: str, credits: str, recorded: str | None = None) -> None:
@@ -141,9 +142,7 @@ async def desk(
 def in_doubt(desk: Desk, identity: str, credits: str, *, alone: bool = False) -> Job:
     """A submit of an earlier run that was never answered."""
     job = Job(identity)
-    held = Held(
-        at=0.0, attempt=1, key=job.key, credits=D(credits), price_class=W.price_class, alone=alone
-    )
+    held = held_event(credits, key=job.key, price_class=W.price_class, alone=alone)
     desk.accounting.ledger.apply(identity, held)
     taken = resume_job(replay(job, [held]))
     desk.admission.add_resumed(taken)

@@ -6,13 +6,10 @@ import pytest
 
 from crucible_batch.core.budget import SlowStart
 from crucible_batch.core.events import (
-    Accepted,
     Created,
     Event,
     Failed,
-    Held,
     HoldReleased,
-    Intended,
     Lost,
     NotCreated,
     Prepared,
@@ -23,6 +20,7 @@ from crucible_batch.engine.admission import Admission
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.errors import ExitCode, GatewayError, KeyRefusedError
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, intended_event
 from tests.unit.engine.desk import ERROR, IMAGE, D, V, W, again, desk, in_doubt, passed
 from tests.unit.engine.readings import reader_of
 
@@ -56,7 +54,7 @@ async def test_an_upload_above_the_declared_ceiling_ends_all_buying(
     charged: str, ends: bool
 ) -> None:
     async with desk(prices=PriceBook(None, D(4))) as at:
-        await at.accounting.record(IMAGE, Intended(at=1.0, nonce="n", credits=D(4), payer="nobody"))
+        await at.accounting.record(IMAGE, intended_event(4, "nobody"))
         await at.accounting.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(charged)))
         assert at.stop.no_more is ends
 
@@ -72,7 +70,7 @@ async def test_an_upload_above_the_declared_ceiling_ends_all_buying(
 async def test_an_upload_whose_price_nobody_named_ends_nothing(event: Event) -> None:
     """Neither where the intent is an earlier run's."""
     async with desk(prices=PriceBook(None, D(4))) as at:
-        at.accounting.ledger.apply(IMAGE, Intended(at=1.0, nonce="n", credits=D(4), payer="nobody"))
+        at.accounting.ledger.apply(IMAGE, intended_event(4, "nobody"))
         await at.accounting.record(IMAGE, event)
         assert not at.stop.no_more
 
@@ -87,7 +85,7 @@ async def test_only_a_purchase_of_this_run_above_the_ceiling_ends_the_buying(
     of that time."""
     async with desk(prices=PriceBook(D(4))) as at:
         await at.ask("a")
-        event = Accepted(at=1.0, job_id="a", credits=D(9), reused=reused, earlier=earlier)
+        event = accepted_event(9, "a", reused=reused, earlier=earlier)
         await at.accounting.record("a", event)
         assert at.stop.no_more is ends
 
@@ -160,9 +158,7 @@ async def test_a_submit_in_doubt_takes_its_expected_cost_from_the_account_then_i
         await at.admission.read_account()
         assert await again(at, job) is None
         assert (await at.ask("a") is None) is waits
-        await at.accounting.record(
-            "old", Accepted(at=1.0, job_id="old", credits=D(2), reused=False, earlier=True)
-        )
+        await at.accounting.record("old", accepted_event(2, "old", earlier=True))
         assert at.waits("a") is waits
 
 
@@ -176,12 +172,12 @@ async def test_a_submit_in_doubt_that_is_not_sent_again_takes_nothing_from_the_a
         assert at.gateway.reads == 1
 
 
-HELD = Held(at=0.0, attempt=1, key="k", credits=D(1), price_class=V.price_class)
+HELD = held_event(1, price_class=V.price_class)
 STALE: list[tuple[list[tuple[str, Event]], tuple[str, Event]]] = [
-    ([("x", HELD)], ("x", Accepted(at=1.0, job_id="x", credits=D(1), reused=False))),
+    ([("x", HELD)], ("x", accepted_event(1, "x"))),
     ([("x", HELD)], ("x", Prepared(at=1.0, assets={}, credits=D(1)))),
     (
-        [(IMAGE, Intended(at=1.0, nonce="n", credits=D(1), payer="x"))],
+        [(IMAGE, intended_event(1, "x"))],
         (IMAGE, Created(at=1.0, asset_id="a", credits=D(1))),
     ),
 ]

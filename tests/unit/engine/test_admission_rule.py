@@ -8,13 +8,10 @@ import pytest
 
 from crucible_batch.core.budget import SlowStart
 from crucible_batch.core.events import (
-    Accepted,
     Created,
     Event,
     Failed,
-    Held,
     HoldReleased,
-    Intended,
     JobLost,
     Prepared,
     Refunded,
@@ -27,6 +24,7 @@ from crucible_batch.core.job import Job
 from crucible_batch.core.outcome import IN_DOUBT
 from crucible_batch.core.prices import PriceBook, Shape
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, intended_event
 from tests.unit.engine.desk import ERROR, IMAGE, D, Desk, V, W, again, desk, in_doubt, passed
 
 # -- alone
@@ -48,15 +46,7 @@ async def test_a_hold_names_all_that_a_later_run_has_to_know_of_it() -> None:
     async with desk(prices=PriceBook(D(4))) as at:
         job, shape = Job("a", has_images=True, attempt=2), Shape("workflow:w", "digest")
         held = await at.admission.hold(job, shape, missing=lambda: 0, claim=lambda: None)
-        assert held == Held(
-            at=7.0,
-            attempt=2,
-            key=job.key,
-            credits=D(4),
-            price_class="workflow:w",
-            shape="digest",
-            images=True,
-        )
+        assert held == held_event(4, at=7.0, attempt=2, key=job.key, shape="digest", images=True)
 
 
 async def test_a_hold_counts_for_other_decisions_before_it_is_journalled() -> None:
@@ -149,9 +139,7 @@ async def test_an_upload_above_what_was_expected_is_a_surprise_too() -> None:
         await at.know(W, "2")
         await at.know(W, "2")
         for price in ("1", "5"):
-            await at.accounting.record(
-                IMAGE, Intended(at=1.0, nonce="n", credits=D(16), payer="nobody")
-            )
+            await at.accounting.record(IMAGE, intended_event(16, "nobody"))
             await at.accounting.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(price)))
         assert await at.ask("a") is not None
         assert await at.ask("b") is None
@@ -416,7 +404,7 @@ async def test_a_submit_in_doubt_is_sent_whatever_the_account_shows() -> None:
     [
         (HoldReleased(at=1.0, error=ERROR),),
         (Refused(at=1.0, error=ERROR),),
-        (Accepted(at=1.0, job_id="a", credits=D(0), reused=True), Failed(at=2.0, error=ERROR)),
+        (accepted_event(0, "a", reused=True), Failed(at=2.0, error=ERROR)),
     ],
 )
 async def test_one_that_holds_nothing_any_more_is_not_waited_for(ended: tuple[Event, ...]) -> None:

@@ -11,7 +11,6 @@ from crucible_batch.core.asset import Asset
 from crucible_batch.core.events import (
     Created,
     Event,
-    Held,
     Lost,
 )
 from crucible_batch.core.gateway_types import (
@@ -25,6 +24,7 @@ from crucible_batch.core.ports import BeforeSend
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader
 from crucible_batch.errors import GatewayError
+from tests.harness.job_events import held_event
 from tests.unit.engine.worker_bench import NO_ANSWER, Clock, Gateway
 
 D = Decimal
@@ -80,8 +80,9 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
     """A storage that asks for less may take it later: what was paid for is not thrown away."""
     storage = Storage(status)
     accounting = JournaledLedger(storage, Ledger(), D(100))
-    accounting.ledger.apply("job", HELD)
-    uploader = uploader_of(storage, accounting, Clock())
+    held = held_event(40, images=True, alone=True)
+    accounting.ledger.apply("job", held)
+    uploader = uploader_of(storage, accounting, SystemClock())
     await uploader.look_up([image])
     with pytest.raises(
         (AssetFailed, GatewayError), match="refused" if not deleted else "uploaded 2 times"

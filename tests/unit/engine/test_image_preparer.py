@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from crucible_batch.core.event_order import EventOrder
-from crucible_batch.core.events import Accepted, Held, HoldReleased, JobEvent, Prepared, Refused
+from crucible_batch.core.events import Held, HoldReleased, JobEvent, Prepared, Refused
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
 from crucible_batch.core.job import (
     Command,
@@ -31,6 +31,7 @@ from crucible_batch.core.plan import InputImage
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.runner import NOT_SUBMITTED, ImagePreparer
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event
 
 D = Decimal
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
@@ -38,14 +39,7 @@ ERROR = ErrorInfo("X", "x")
 
 
 def held(job: Job) -> Held:
-    return Held(
-        at=1.0,
-        attempt=job.attempt,
-        key=job.key,
-        credits=D(8),
-        price_class="workflow:w",
-        images=True,
-    )
+    return held_event(8, attempt=job.attempt, key=job.key, images=True)
 
 
 def prepared(_job: Job) -> Prepared:
@@ -131,7 +125,7 @@ async def test_what_is_journalled_is_possible_and_leaves_nothing_held() -> None:
         ledger.apply("j", event)
     assert (ledger.held, ledger.spent) == (0, 0)
     # What a shard does later follows it in the merged journal.
-    again = [held(fresh), prepared(fresh), Accepted(at=3.0, job_id="g", credits=D(3), reused=False)]
+    again = [held(fresh), prepared(fresh), accepted_event(3, "g", at=3.0)]
     merged = replay(fresh, [*journal, *again])
     assert merged == replay(fresh, again)
 

@@ -14,19 +14,11 @@ from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine.job_adder import JobAdder
 from crucible_batch.errors import JournalError
 from tests.harness.case_table import each_case
+from tests.harness.job_events import saved_event
 
 SOURCE = PlannedJob(0, "source", "source", "w", {})
 MADE = [PlannedJob(1, "one", "one", "w", {}), PlannedJob(2, "two", "two", "w", {})]
-OUTPUT = Saved(
-    at=0.0,
-    index=0,
-    path="a/0.png",
-    sha256="ab" * 32,
-    byte_size=1,
-    mime_type="image/png",
-    width=1,
-    height=1,
-)
+OUTPUT = saved_event()
 FINISHED = Job("source", outputs={0: OUTPUT})
 
 

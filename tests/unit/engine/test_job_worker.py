@@ -16,7 +16,6 @@ from crucible_batch.core.events import (
     Created,
     Held,
     HoldReleased,
-    Intended,
     Prepared,
     SubmitUnknown,
 )
@@ -27,6 +26,7 @@ from crucible_batch.core.plan import InputImage
 from crucible_batch.core.ports import BeforeSend
 from crucible_batch.core.prices import UPLOAD, shape_of
 from crucible_batch.errors import ExitCode, GatewayError, ObjectStoreError
+from tests.harness.job_events import intended_event
 from tests.unit.engine.worker_bench import ERROR, NO_ANSWER, Bench, leave_in_doubt
 
 D = Decimal
@@ -264,7 +264,7 @@ IMAGE = "asset:x"
 
 
 async def _uploaded_for(bench: Bench, credits: str) -> None:
-    intended = Intended(at=1.0, nonce="n", credits=D(16), payer="job")
+    intended = intended_event(16)
     await bench.accounting.record(IMAGE, intended)
     await bench.accounting.record(IMAGE, Created(at=1.0, asset_id="a", credits=D(credits)))
 

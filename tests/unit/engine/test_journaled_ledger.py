@@ -6,13 +6,14 @@ from decimal import Decimal
 
 import pytest
 
-from crucible_batch.core.events import Event, Held
+from crucible_batch.core.events import Event
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import JournalError
+from tests.harness.job_events import held_event
 
-HELD = Held(at=7.0, attempt=1, key="k", credits=Decimal(3), price_class="workflow:w")
+HELD = held_event(3, at=7.0)
 
 
 class Log:

@@ -16,7 +16,6 @@ from crucible_batch.core.events import (
     Event,
     Failed,
     Held,
-    Intended,
     JobLost,
     Refunded,
     RefundForgotten,
@@ -28,6 +27,7 @@ from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, JournalError, KeyRefusedError
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event, intended_event
 from tests.unit.engine.readings import Readings, reader_of
 from tests.unit.engine.test_slots import Clock, kept, settled
 
@@ -220,10 +220,8 @@ async def test_a_text_that_names_a_job_of_ours_and_another_shows_no_refund(
     texts: dict[str, object],
 ) -> None:
     bench = Bench()
-    await bench.accounting.record(
-        "fox", Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w")
-    )
-    await bench.accounting.record("fox", Accepted(at=1.0, job_id=FOX, credits=D(2), reused=False))
+    await bench.accounting.record("fox", held_event(2))
+    await bench.accounting.record("fox", accepted_event(2, FOX))
     await bench.accounting.record("fox", Failed(at=1.0, error=ERROR))
     entry = LedgerEntry("both", "refund", D(2), **texts)  # type: ignore[arg-type]
     bench.gateway.entries.append(entry)
@@ -344,9 +342,7 @@ async def test_readings_continue_those_of_the_run_before() -> None:
 
 async def test_a_run_reads_at_its_beginning_only_if_credits_are_held_for_refunds() -> None:
     bench = Bench()
-    bench.ledger.apply(
-        "owl", Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w")
-    )
+    bench.ledger.apply("owl", held_event(2))
     await bench.reader.begin()
     assert bench.gateway.reads == 0
     bench.failed_before("fox")
@@ -393,9 +389,7 @@ async def test_a_run_reads_at_its_end_if_something_happened_since_the_last_readi
         case "Accepted":
             await bench.buy("owl")
         case "Created":
-            await bench.accounting.record(
-                "asset:x", Intended(at=1.0, nonce="n", credits=D(1), payer="fox")
-            )
+            await bench.accounting.record("asset:x", intended_event(1, "fox"))
             await bench.accounting.record("asset:x", Created(at=1.0, asset_id="a", credits=D(1)))
         case "Succeeded":
             await bench.accounting.record("fox", Succeeded(at=1.0, outputs=1))

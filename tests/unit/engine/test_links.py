@@ -16,15 +16,15 @@ from crucible_batch.core.attempt import Attempt
 from crucible_batch.core.credits import ZERO
 from crucible_batch.core.events import Saved, Unavailable
 from crucible_batch.core.gateway_types import JobSnapshot, JobStatus, OutputLink
-from crucible_batch.core.plan import RunTerms
 from crucible_batch.engine import SystemClock
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.outputs import OutputError, OutputStore
 from tests.harness.planning import Desk
+from tests.harness.run_terms import run_terms
 from tests.unit.outputs.making import PNG
 
-TERMS = RunTerms("test", "m.yaml", "0" * 64, "default", None, None, 1, frozenset())
+TERMS = run_terms(manifest_name="test", attempts=1)
 ATTEMPT = Attempt(1, "key", 0.0, job_id="job-1")
 SIGNATURE = "CANARY-SIGNATURE"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
 
-from crucible_batch.core.events import Created, Event, Held, Intended, Lost, NotCharged
+from crucible_batch.core.events import Created, Event, Lost, NotCharged
 from crucible_batch.core.gateway_types import AssetSnapshot, ErrorInfo, LedgerEntry
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.lost_uploads import LOST_UPLOAD_PATIENCE_S
@@ -18,6 +18,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
+from tests.harness.job_events import held_event, intended_event
 from tests.unit.engine.test_slots import kept, settled
 
 D = Decimal
@@ -56,14 +57,12 @@ class World(SystemClock):
 
     async def upload(self) -> None:
         story: list[Event] = [
-            Intended(at=1000.0, nonce="n1", credits=D(1), payer="job"),
+            intended_event(1, at=1000.0, nonce="n1"),
             Lost(at=1001.0, nonce="n1"),
-            Intended(at=1002.0, nonce="n2", credits=D(1), payer="job"),
+            intended_event(1, at=1002.0, nonce="n2"),
             ANSWER,
         ]
-        held = Held(
-            at=999.0, attempt=1, key="k", credits=D(5), price_class="workflow:w", images=True
-        )
+        held = held_event(5, at=999.0, images=True)
         await self.accounting.record("job", held)
         for event in story:
             self.time = event.at
@@ -167,9 +166,9 @@ async def test_a_clock_that_is_put_forward_does_not_end_its_patience() -> None:
 
 async def test_its_patience_begins_when_its_answer_is_given_up() -> None:
     world = World()
-    await world.accounting.record(OTHER, Intended(at=1000.0, nonce="n2", credits=D(1), payer="job"))
+    await world.accounting.record(OTHER, intended_event(1, at=1000.0, nonce="n2"))
     await world.accounting.record(OTHER, ANSWER)
-    await world.accounting.record(ASSET, Intended(at=1000.0, nonce="n1", credits=D(1), payer="job"))
+    await world.accounting.record(ASSET, intended_event(1, at=1000.0, nonce="n1"))
     world.time = 1029.0
     await world.accounting.record(ASSET, Lost(at=1029.0, nonce="n1"))
     await world.lost.settle_at_end()
@@ -338,16 +337,12 @@ async def test_an_upload_that_is_answered_later_shows_it_once_its_patience_is_ov
     world = World()
     world.charge_listed_at = 2000.0
     async with world.kept():
-        await world.accounting.record(
-            ASSET, Intended(at=1000.0, nonce="n1", credits=D(1), payer="job")
-        )
+        await world.accounting.record(ASSET, intended_event(1, at=1000.0, nonce="n1"))
         await world.accounting.record(ASSET, Lost(at=1001.0, nonce="n1"))
         await settled()
         assert (world.settled, world.readings, world.lost.awaited) == ([], 2, 0)
         world.time = 2000.0
-        await world.accounting.record(
-            OTHER, Intended(at=2000.0, nonce="n2", credits=D(1), payer="job")
-        )
+        await world.accounting.record(OTHER, intended_event(1, at=2000.0, nonce="n2"))
         await world.accounting.record(OTHER, replace(ANSWER, at=2000.0))
         await settled()
         assert (world.settled, world.readings) == (["n1"], 3)

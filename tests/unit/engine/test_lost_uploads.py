@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.core.asset import Asset
-from crucible_batch.core.events import Event, Held
+from crucible_batch.core.events import Event
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetSpec, AssetStatus, UploadIntent
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage
@@ -26,6 +26,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError
 from tests.harness.case_table import each_case
+from tests.harness.job_events import held_event
 
 D = Decimal
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
@@ -127,15 +128,7 @@ class Gateway:
             left = self.accounting.budget - self.ledger.committed
             alone = bound is None or bound + 3 > left
             held = left if alone else bound + 3
-            event = Held(
-                at=0.0,
-                attempt=1,
-                key="k",
-                credits=held,
-                price_class="workflow:w",
-                images=True,
-                alone=alone,
-            )
+            event = held_event(held, images=True, alone=alone)
             self.ledger.apply(job := f"job {number}", event)
             desk.claim(job, [IMAGE])
             try:

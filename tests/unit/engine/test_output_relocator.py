@@ -15,12 +15,11 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.outputs import relocated_path
+from tests.harness.job_events import saved_event
 
 PATH, SHA256, NEW = "fox/0.png", "ab" * 32, "cd" * 32
 ASIDE = relocated_path(PATH, SHA256)
-SAVED = Saved(
-    at=0.0, index=0, path=PATH, sha256=SHA256, byte_size=1, mime_type="image/png", width=1, height=1
-)
+SAVED = saved_event(0, PATH, sha256=SHA256)
 
 
 class Desk:

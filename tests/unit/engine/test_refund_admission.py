@@ -4,9 +4,10 @@ is sent.
 
 from __future__ import annotations
 
-from crucible_batch.core.events import Accepted, Failed, Held, Succeeded
+from crucible_batch.core.events import Accepted, Failed, Succeeded
 from crucible_batch.core.gateway_types import Account, LedgerEntry
 from crucible_batch.core.prices import PriceBook
+from tests.harness.job_events import held_event
 from tests.unit.engine.desk import ERROR, D, Desk, W, again, desk, in_doubt, passed
 
 BUDGET = "8"
@@ -15,7 +16,7 @@ OTHERS = (LedgerEntry("other", "reserve", D(1), job_id="other"),)
 
 async def fail(at: Desk, name: str, price: str, *, found: bool = False) -> None:
     """An attempt of this run fails; its refund isn't listed."""
-    held = Held(at=7.0, attempt=1, key="k", credits=D(price), price_class=W.price_class)
+    held = held_event(price, at=7.0, price_class=W.price_class)
     accepted = Accepted(at=7.0, job_id=f"job-{name}", credits=D(price), reused=found)
     for event in (held, accepted, Failed(at=7.0, error=ERROR)):
         await at.accounting.record(name, event)

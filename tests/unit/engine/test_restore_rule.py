@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from crucible_batch.core.attempt import AttemptStatus
-from crucible_batch.core.events import Accepted, Held, JobEvent, Saved
+from crucible_batch.core.events import Accepted, JobEvent, Saved
 from crucible_batch.core.gateway_types import AssetSpec, JobSnapshot, JobStatus
 from crucible_batch.core.job import Job, evolve, replay
 from crucible_batch.core.ledger import Ledger
@@ -31,6 +31,7 @@ from crucible_batch.engine.restore import (
 from crucible_batch.errors import GatewayError
 from tests.harness.case_table import each_case
 from tests.harness.histories import lives
+from tests.harness.job_events import held_event, saved_event
 
 D = Decimal
 PLANNED = PlannedJob(0, "job", "job", "w", {})
@@ -57,9 +58,7 @@ async def test_a_job_that_is_unknown_counts_at_the_highest_price_of_its_shape(
         attempt: Any = SimpleNamespace(job_ids=(job_id,))
         assert await rebuilder._found(planned, attempt) is not None
     shape = shape_of(planned)
-    held = Held(
-        at=0.0, attempt=1, key="k", credits=D(1), price_class=shape.price_class, shape=shape.digest
-    )
+    held = held_event(1, price_class=shape.price_class, shape=shape.digest)
     assert rebuilder.least_price([held], D(4)) == 9
     other = replace(held, shape="another")
     assert [rebuilder.least_price([other], ceiling) for ceiling in (D(4), None)] == [4, None]
@@ -146,16 +145,7 @@ async def test_a_receipt_can_only_name_the_file_that_the_plan_would_write(
     async def intact(_saved: Saved) -> bool:
         return is_true
 
-    saved = Saved(
-        at=0.0,
-        index=index,
-        path=path,
-        sha256="ab" * 32,
-        byte_size=1,
-        mime_type="image/png",
-        width=1,
-        height=1,
-    )
+    saved = saved_event(index, path)
     receipt = SimpleNamespace(saved=saved, outputs=1)
     planned = replace(PLANNED, output="a/{index}.png")
     found = [

@@ -11,7 +11,7 @@ from typing import Any
 
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.core.engine_options import EngineOptions
-from crucible_batch.core.events import Saved, Succeeded
+from crucible_batch.core.events import Succeeded
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.outage import Outage
 from crucible_batch.core.plan import PlannedJob
@@ -21,20 +21,12 @@ from crucible_batch.engine.run_control import RunControl
 from crucible_batch.engine.slots import Slot
 from crucible_batch.runs.control_desk import ControlDesk
 from tests.harness.case_table import each_case
+from tests.harness.job_events import saved_event
 from tests.unit.engine.test_slots import Bench
 
 PLANNED = PlannedJob(0, "fox", "fox", "w", {})
 SUCCEEDED = Succeeded(at=1.0, outputs=1)
-SAVED = Saved(
-    at=2.0,
-    index=0,
-    path="fox/0.png",
-    sha256="",
-    byte_size=1,
-    mime_type="image/png",
-    width=1,
-    height=1,
-)
+SAVED = saved_event(0, "fox/0.png", at=2.0)
 
 
 def reporter() -> ProgressReporter:

@@ -37,31 +37,22 @@ from crucible_batch.core.gateway_types import (
     OutputLink,
 )
 from crucible_batch.core.job import Job, replay
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine import Runner, RunnerPorts, SystemClock
 from crucible_batch.errors import ExitCode, GatewayError
 from crucible_batch.outputs import SavedFile
 from crucible_batch.outputs.image_check import Picture
 from crucible_batch.pace.polls import ServiceTimes
+from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.run_terms import run_terms
 from tests.unit.engine.readings import Readings
 
 D = Decimal
 FOX = PlannedJob(0, "fox", "fox", "w", {})
 IMAGE = InputImage(AssetSpec("ab" * 32, 3, "image/png", "a.png"), Path("a.png"))
 ERROR = ErrorInfo("X", "x")
-TERMS = RunTerms(
-    "m",
-    "m.yaml",
-    "0" * 64,
-    "default",
-    D(100),
-    D(4),
-    attempts=3,
-    never=frozenset(),
-    sidecars=False,
-    upload_ceiling=D(1),
-)
+TERMS = run_terms(100, 4, sidecars=False, upload_ceiling=D(1))
 
 
 class History(Readings):
@@ -231,11 +222,11 @@ async def test_a_job_whose_upload_is_cut_off_by_the_end_of_the_run_holds_nothing
     assert runner.accounting.ledger.hold_of("fox") == 0
 
 
-async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_if_it_failed() -> None:
-    held = Held(
-        at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False
-    )
-    accepted = Accepted(at=2.0, job_id="g", credits=D(2), reused=False)
+async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_when_it_has_failed() -> (
+    None
+):
+    held = held_event(4, key=Job("fox").key, images=False)
+    accepted = accepted_event(2, "g", at=2.0)
     history, gateway = History(retired=(FOX,), events=(held, accepted)), Gateway()
     async with asyncio.timeout(60):
         await runner_of(history, gateway).run()
@@ -246,25 +237,14 @@ async def test_a_job_that_left_the_plan_is_collected_and_not_bought_again_if_it_
 # -- files that were deleted
 
 BOUGHT = (
-    Held(
-        at=1.0, attempt=1, key=Job("fox").key, credits=D(4), price_class="workflow:w", images=False
-    ),
-    Accepted(at=2.0, job_id="g", credits=D(2), reused=False),
+    held_event(4, key=Job("fox").key, images=False),
+    accepted_event(2, "g", at=2.0),
 )
 
 
 def saved(index: int) -> Saved:
     path, sha256 = f"{index}.png", "ab" * 32
-    return Saved(
-        at=4.0,
-        index=index,
-        path=path,
-        sha256=sha256,
-        byte_size=1,
-        mime_type="image/png",
-        width=1,
-        height=1,
-    )
+    return saved_event(index, path, at=4.0, sha256=sha256)
 
 
 def steps_of(history: History, after: int) -> list[tuple[type[JobEvent], int | None]]:

@@ -5,11 +5,8 @@ anything.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 
 from crucible_batch.core.events import (
-    Accepted,
-    Held,
     HoldReleased,
     JobEvent,
     JobLost,
@@ -22,11 +19,12 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.engine.history import Survey, survey
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event
 
 ERROR = ErrorInfo("X", "x")
 PLANNED = PlannedJob(0, "a", "a", "w", {})
-HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(2), price_class="workflow:w")
-ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(2), reused=False)
+HELD = held_event(2)
+ACCEPTED = accepted_event(2, at=2.0)
 
 
 class Past:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from crucible_batch.core.asset import Asset, AssetPhase
-from crucible_batch.core.events import Deleted, Event, Held, Intended, Lost, NotCreated, Uploaded
+from crucible_batch.core.events import Deleted, Event, Intended, Lost, NotCreated, Uploaded
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus, UploadIntent
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage
@@ -21,6 +21,7 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError, KeyRefusedError
+from tests.harness.job_events import held_event, intended_event
 
 D = Decimal
 READY, PENDING, DELETED = AssetStatus.READY, AssetStatus.PENDING, AssetStatus.DELETED
@@ -102,9 +103,7 @@ class World(SystemClock):
         return replace(AssetSnapshot(asset_id, status, spec.byte_size, spec.sha256), **other)
 
     def hold(self, job: str, credits: str = "4") -> None:
-        held = Held(
-            at=0.0, attempt=1, key="k", credits=D(credits), price_class="workflow:w", images=True
-        )
+        held = held_event(credits, images=True)
         self.accounting.ledger.apply(job, held)
 
     async def ready(self, job: str = "job") -> str:
@@ -259,12 +258,10 @@ async def test_nothing_is_sent_after_two_uploads_of_unknown_cost_even_if_it_was_
     image: InputImage,
 ) -> None:
     world = World(image, upload_ceiling=None)
-    held = Held(
-        at=0.0, attempt=1, key="k", credits=D(90), price_class="workflow:w", images=True, alone=True
-    )
+    held = held_event(90, images=True, alone=True)
     world.accounting.ledger.apply("job", held)
     for sha256 in ("1", "2"):
-        intended = Intended(at=0.0, nonce=sha256, credits=D(0), payer="other")
+        intended = intended_event(0, "other", nonce=sha256)
         world.accounting.ledger.apply(f"asset:{sha256}", intended)
         world.accounting.ledger.apply(f"asset:{sha256}", Lost(at=0.0, nonce=sha256))
     with pytest.raises(UploadNotSent):

@@ -44,7 +44,7 @@ from crucible_batch.engine.slots import Slot
 from crucible_batch.errors import GatewayError
 from crucible_batch.pace.concurrency import ConcurrencyLimit
 from crucible_batch.pace.polls import PollScheduler, ServiceTimes
-from tests.harness.histories import saved
+from tests.harness.job_events import held_event, saved_event
 from tests.unit.engine.readings import reader_of
 
 D = Decimal
@@ -212,7 +212,7 @@ class Bench:
         self.records.note(await self.gateway.job("j"))
         if self.failing is not None:
             raise self.failing
-        return saved(0)
+        return saved_event(0)
 
     async def record(self, event: Event) -> None:
         await self.accounting.record("job", event)
@@ -241,14 +241,7 @@ class Bench:
 
 
 def leave_in_doubt(bench: Bench, credits: str, *, alone: bool = False) -> None:
-    held = Held(
-        at=0.0,
-        attempt=1,
-        key=bench.job.key,
-        credits=D(credits),
-        price_class="workflow:w",
-        alone=alone,
-    )
+    held = held_event(credits, key=bench.job.key, alone=alone)
     bench.accounting.ledger.apply("job", held)
     bench.job = resume_job(replay(bench.job, [held]))
     bench.admission.add_resumed(bench.job)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from crucible_batch.core.events import Accepted, Held
+from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.journal import Binding, Journal, PlanFile
+from tests.harness.job_events import accepted_event, held_event
 
 BINDING = Binding("campaign", "default", "https://gateway.example/")
 
@@ -46,3 +49,22 @@ class Ground:
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:
     return Ground(tmp_path)
+
+
+@pytest.fixture
+def binding() -> Binding:
+    return BINDING
+
+
+@pytest.fixture
+def held() -> Callable[..., Held]:
+    def make(number: int, *, attempt: int = 1, credits: str = "2") -> Held:
+        key = idempotency_key(f"{number:064x}", attempt)
+        return held_event(credits, attempt=attempt, key=key)
+
+    return make
+
+
+@pytest.fixture
+def accepted() -> Callable[..., Accepted]:
+    return lambda number: accepted_event("0.1", f"g-{number}")

@@ -6,16 +6,15 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crucible_batch.core.events import Held
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
+from tests.harness.job_events import held_event
 
 NAMES = ("a", "b", "c")
 
@@ -42,9 +41,7 @@ def stored(ground: Any) -> list[tuple[int, str, str]]:
 async def test_the_same_plan_of_jobs_with_a_past_writes_nothing(ground: Any) -> None:
     with ground.open() as journal, ground.plan(*NAMES) as plan:
         journal.adopt(plan)
-        held = Held(
-            at=1.0, attempt=1, key="cb1-1", credits=Decimal("2.50"), price_class="workflow:w"
-        )
+        held = held_event("2.50", key="cb1-1")
         await journal.append(ground.planned("a", 0).identity, held)
         before = wal(ground)
         journal.adopt(plan)

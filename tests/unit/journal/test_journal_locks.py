@@ -12,18 +12,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crucible_batch.core.events import Held
-from crucible_batch.core.plan import RunTerms
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.journal.database import has_journal
 from crucible_batch.runs.run_list import list_runs
 from crucible_batch.runs.status import read_status
+from tests.harness.job_events import held_event
+from tests.harness.run_terms import run_terms
 from tests.unit.journal.conftest import Ground
 
 OTHER_PROCESS = """
@@ -59,9 +58,7 @@ def seen_by_another_process(directory: Path) -> list[str]:
 
 def append(journal: Journal, number: int) -> None:
     """Store one event in the journal's write-ahead log."""
-    event = Held(
-        at=float(number), attempt=1, key=f"key-{number}", credits=Decimal(1), price_class="w"
-    )
+    event = held_event(1, at=float(number), key=f"key-{number}", price_class="w")
     asyncio.run(journal.append(f"job-{number}", event))
 
 
@@ -75,10 +72,8 @@ def ground(tmp_path: Path) -> Ground:
 
 @pytest.fixture
 def used(ground: Ground) -> Iterator[Journal]:
-    """A journal that this process has open as a run does: locked, with a row of it and a log."""
-    terms = RunTerms(
-        "campaign", "m.yaml", "00" * 32, "default", Decimal(9), Decimal(1), 1, frozenset()
-    )
+    """A journal that this process has open as a run does: locked, with a row of the run, and a log."""
+    terms = run_terms(9, 1, manifest_name="campaign", attempts=1)
     with lock_run_directory(ground.directory), ground.open() as journal, ground.plan("a") as plan:
         journal.adopt(plan)
         journal.begin_run(terms, now=1.0)

@@ -7,20 +7,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from crucible_batch.core.events import (
-    Accepted,
     Failed,
-    Held,
     Relocated,
-    Saved,
 )
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
-from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.job import Phase
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
@@ -28,14 +23,10 @@ from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import JournalError, RunDirectoryError
 from crucible_batch.journal import Binding, Journal, PlanFile
 from crucible_batch.journal.database import FORMAT
+from tests.harness.job_events import saved_event
+from tests.harness.run_terms import run_terms
 
-BINDING = Binding("trial", "default", "https://gateway.test")
 RULE = RetryRule()
-
-
-@pytest.fixture
-def binding() -> Binding:
-    return BINDING
 
 
 @pytest.fixture
@@ -65,39 +56,8 @@ def planned() -> Callable[..., PlannedJob]:
 
 
 @pytest.fixture
-def held() -> Callable[..., Held]:
-    def make(number: int, *, attempt: int = 1, credits: str = "2") -> Held:
-        key = idempotency_key(f"{number:064x}", attempt)
-        return Held(
-            at=1.5,
-            attempt=attempt,
-            key=key,
-            credits=Decimal(credits),
-            price_class="workflow:zimage-base",
-        )
-
-    return make
-
-
-@pytest.fixture
-def accepted() -> Callable[..., Accepted]:
-    return lambda number: Accepted(
-        at=2.5, job_id=f"g-{number}", credits=Decimal("0.1"), reused=False
-    )
-
-
-@pytest.fixture
 def terms() -> RunTerms:
-    return RunTerms(
-        manifest_name="trial",
-        manifest_path="m.yaml",
-        manifest_sha256="0" * 64,
-        run_id="default",
-        budget=Decimal("12.50"),
-        ceiling=None,
-        attempts=3,
-        never=frozenset({"NEVER"}),
-    )
+    return run_terms("12.50", manifest_name="trial", never=frozenset({"NEVER"}))
 
 
 @pytest.fixture
@@ -148,9 +108,9 @@ async def test_opening_again_replays_the_same(
 @pytest.mark.parametrize(
     ("other", "word"),
     [
-        (Binding("another", "default", "https://gateway.test"), "manifest"),
-        (Binding("trial", "other", "https://gateway.test"), "run id"),
-        (Binding("trial", "default", "https://elsewhere.test"), "gateway"),
+        (Binding("another", "default", "https://gateway.example/"), "manifest"),
+        (Binding("campaign", "other", "https://gateway.example/"), "run id"),
+        (Binding("campaign", "default", "https://elsewhere.example/"), "gateway"),
     ],
 )
 def test_a_directory_of_another_run_is_refused_and_stays_its_own(tmp_path, binding, other, word):
@@ -309,16 +269,7 @@ async def test_a_queue_that_is_half_read_keeps_no_log_from_being_folded_in(
 
 
 async def test_the_jobs_that_saved_an_output_at_a_path_are_known(tmp_path, binding):
-    saved = Saved(
-        at=1.0,
-        index=0,
-        path="a/é.png",
-        sha256="0" * 64,
-        byte_size=9,
-        mime_type="m",
-        width=1,
-        height=2,
-    )
+    saved = saved_event(0, "a/é.png", byte_size=9, mime_type="m", height=2)
     with Journal.open(tmp_path, binding, now=1.0) as journal:
         await journal.append("s", saved)
         await journal.append("s", Relocated(at=1.0, index=0, path="a/é.1.png"))

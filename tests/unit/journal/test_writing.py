@@ -5,50 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.events import Accepted, Held
-from crucible_batch.core.identity import idempotency_key
 from crucible_batch.errors import JournalError
-from crucible_batch.journal import Binding, Journal, group_commit
+from crucible_batch.journal import Journal, group_commit
 from crucible_batch.journal.group_commit import GroupCommitWriter
 
-SEE_TO_THE_DISK = (
-    "check the disk (full? read-only?) and run the same command again; "
-    "all journalled events are intact"
-)
-BINDING = Binding("trial", "default", "https://gateway.test")
-
-
-@pytest.fixture
-def binding() -> Binding:
-    return BINDING
-
-
-@pytest.fixture
-def held() -> Callable[..., Held]:
-    def make(number: int, *, attempt: int = 1, credits: str = "2") -> Held:
-        key = idempotency_key(f"{number:064x}", attempt)
-        return Held(
-            at=1.5,
-            attempt=attempt,
-            key=key,
-            credits=Decimal(credits),
-            price_class="workflow:zimage-base",
-        )
-
-    return make
-
-
-@pytest.fixture
-def accepted() -> Callable[..., Accepted]:
-    return lambda number: Accepted(
-        at=2.5, job_id=f"g-{number}", credits=Decimal("0.1"), reused=False
-    )
+SEE_TO_THE_DISK = "check the disk (full? read-only?) and run the same command again; all journalled events are intact"
 
 
 def stored(path: Path) -> list[tuple[str, str]]:

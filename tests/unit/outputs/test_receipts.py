@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.events import Saved
 from crucible_batch.core.receipts import Receipt
 from crucible_batch.outputs import RECEIPTS_FILE, Receipts
 from crucible_batch.outputs import receipts as receipts_module
+from tests.harness.job_events import saved_event
 
 ACCEPTED = Receipt("i" * 64, 1, "cb1-key", "job_1", Decimal("2.50"), 1700000000.25)
 SAVED = Receipt(
     "i" * 64, 1, "cb1-key", "job_1", Decimal("2.50"), 1700000001.0, outputs=1,
-    saved=Saved(at=1700000001.0, index=0, path="a/0.png", sha256="f" * 64, byte_size=9,
-                mime_type="image/png", width=4, height=3),
+    saved=saved_event(at=1700000001.0, sha256="f" * 64, byte_size=9, width=4, height=3),
 )  # fmt: skip
 
 

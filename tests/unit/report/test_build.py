@@ -18,7 +18,6 @@ from crucible_batch.core.events import (
     Found,
     Held,
     HoldReleased,
-    Intended,
     JobLost,
     Lost,
     Prepared,
@@ -36,6 +35,7 @@ from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.core.prices import PriceBook
 from crucible_batch.report import CreditsRow, JobRow, ReportHead, build_head, build_rows, count_jobs
 from crucible_batch.report.build import notes
+from tests.harness.job_events import intended_event
 
 D = Decimal
 ERROR = ErrorInfo("GPU_LOST", "the GPU fell off", hint="try again", request_id="req_1")
@@ -126,7 +126,7 @@ def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
     history.past.append((payer.identity, held("4", images=True)))
     history.asset(
         "aa",
-        Intended(at=1.0, nonce="n", credits=D(1), payer=payer.identity),
+        intended_event(1, payer.identity),
         Created(at=1.1, asset_id="as_1", credits=D("0.5")),
         Uploaded(at=1.2),
         BecameReady(at=1.3),
@@ -168,7 +168,7 @@ def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
 
 def test_a_lost_upload_stays_held_and_is_counted(history: Any) -> None:
     payer = history.job("a", held("4"), image="aa")
-    intended = Intended(at=1.0, nonce="n", credits=D(1), payer=payer.identity)
+    intended = intended_event(1, payer.identity)
     history.asset(
         "aa", intended, Created(at=1.0, asset_id="as_1", credits=D("0.5")), Uploaded(at=1.0)
     )
@@ -194,7 +194,7 @@ def test_what_is_held_for_an_upload_without_a_figure_is_noted_with_what_to_decla
 ) -> None:
     for ceiling in (None, D(1)):
         ledger = Ledger(PriceBook(upload_ceiling=ceiling))
-        ledger.apply("asset:a", Intended(at=1.0, nonce="n", credits=D(1), payer="job"))
+        ledger.apply("asset:a", intended_event(1))
         ledger.apply("asset:a", end)
         (note,) = notes(ledger)
         assert said in note

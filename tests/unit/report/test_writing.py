@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crucible_batch.core.events import Accepted, Held, Saved, SubmitUnknown, Succeeded
+from crucible_batch.core.events import SubmitUnknown, Succeeded
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import ReportError, RunDirectoryError
@@ -26,6 +26,7 @@ from crucible_batch.report import (
 )
 from crucible_batch.runs.reporting import report_rows, write_report_again
 from crucible_batch.runs.status import read_status
+from tests.harness.job_events import accepted_event, held_event, saved_event
 
 SCHEMA = Report.model_json_schema(mode="serialization")
 ERROR = ErrorInfo("NO_ANSWER", "the connection broke", hint="run it again")
@@ -34,18 +35,9 @@ ERROR = ErrorInfo("NO_ANSWER", "the connection broke", hint="run it again")
 @pytest.fixture
 def told(history: Any) -> Any:
     """A job that succeeded, one whose fate is unknown, and one that was not begun."""
-    hold = Held(at=1.0, attempt=1, key="cb1-1", credits=Decimal("2.50"), price_class="workflow:z")
-    saved = Saved(
-        at=4.0,
-        index=0,
-        path="a/0.png",
-        sha256="f" * 64,
-        byte_size=9,
-        mime_type="image/png",
-        width=4,
-        height=3,
-    )
-    accepted = Accepted(at=2.0, job_id="job_1", credits=Decimal("2.50"), reused=False)
+    hold = held_event("2.50", key="cb1-1", price_class="workflow:z")
+    saved = saved_event(at=4.0, sha256="f" * 64, byte_size=9, width=4, height=3)
+    accepted = accepted_event("2.50", "job_1", at=2.0)
     history.job(
         "naïve “quotes” \u2028 \U0001f5bc", hold, accepted, Succeeded(at=3.0, outputs=1), saved
     )

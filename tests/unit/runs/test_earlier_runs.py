@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.events import Accepted, Event, Held, HoldReleased
+from crucible_batch.core.events import Event, HoldReleased
 from crucible_batch.core.gateway_types import ErrorInfo
-from crucible_batch.core.plan import RunTerms
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.runs import earlier_runs
 from crucible_batch.runs.earlier_runs import (
@@ -22,6 +20,8 @@ from crucible_batch.runs.earlier_runs import (
     remember,
 )
 from tests.harness.case_table import each_case
+from tests.harness.job_events import accepted_event, held_event
+from tests.harness.run_terms import run_terms
 
 PLACES = [
     ({"XDG_STATE_HOME": "/s", "HOME": "/h"}, "/s/crucible-batch/runs.json"),
@@ -108,16 +108,8 @@ def test_a_list_that_is_damaged_counts_as_empty_and_is_replaced(
 
 
 KEY = "moltazine_key_of_earlier_runs"
-HELD = Held(
-    at=1.0,
-    attempt=1,
-    key="key",
-    credits=Decimal(4),
-    price_class="workflow:w",
-    shape="s",
-    images=False,
-)
-ACCEPTED = Accepted(at=2.0, job_id="j", credits=Decimal(4), reused=False)
+HELD = held_event(4, key="key", shape="s", images=False)
+ACCEPTED = accepted_event(4, at=2.0)
 RELEASED = HoldReleased(at=2.0, error=ErrorInfo("PAYMENT_REQUIRED", "no credits"))
 
 
@@ -132,7 +124,7 @@ def test_a_run_is_an_earlier_one_if_it_bought_something_or_may_have(
     another key."""
     manifest, binding = tmp_path / "m.yaml", Binding("m", "default", "https://gateway.test")
     earlier = tmp_path / "outputs" / "m" / "default"
-    terms = RunTerms("m", str(manifest), "", "default", Decimal(5), None, 3, frozenset())
+    terms = run_terms(5, manifest_path=str(manifest))
     with Journal.open(earlier, binding, now=0.0) as journal:
         journal.begin_run(terms, now=0.0)
         journal.restore([("fox", events)])

@@ -34,7 +34,7 @@ from tests.harness.case_table import each_case
 
 NOW = datetime(2026, 11, 26, 1, 37, tzinfo=UTC).timestamp()
 NIGHT = datetime(2026, 11, 26, 1, 20, tzinfo=UTC)
-NIGHTLY = 'run_id: "{{ date }}"\nschedule: {cron: "20 1 * * *", timezone: Asia/Tokyo}\n'
+NIGHTLY = 'run_id: "{{ date }}"\ntimezone: Asia/Tokyo\n'
 DOWN = GatewayError(
     "Something went wrong.", code="INTERNAL_ERROR", operation="workflow", status=500, hint="later"
 )
@@ -67,7 +67,7 @@ def fail(
     return list(failed_starts(Path("outputs")))
 
 
-def test_a_run_that_did_not_start_has_its_scheduled_time_in_the_zone_of_its_schedule() -> None:
+def test_a_run_that_did_not_start_has_its_scheduled_time_in_the_zone_of_its_manifest() -> None:
     (found,) = fail(request(scheduled_at=NIGHT))
     assert (found.name, found.run_id, found.code, found.hint) == (
         "nightly",
@@ -82,7 +82,7 @@ def test_a_run_that_did_not_start_has_its_scheduled_time_in_the_zone_of_its_sche
     assert (found.manifest, found.command) == (Path("nightly.yaml"), command)
 
 
-def test_without_a_schedule_it_has_the_time_at_which_it_was_tried() -> None:
+def test_without_a_scheduled_time_it_has_the_time_at_which_it_was_tried() -> None:
     (found,) = fail(request(head=""))
     assert found.at.timestamp() == NOW
     assert found.command == "crucible-batch run nightly.yaml"

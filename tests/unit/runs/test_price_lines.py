@@ -7,7 +7,6 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from crucible_batch.core.events import Held
 from crucible_batch.core.gateway_types import AssetSpec
 from crucible_batch.core.job import Job
 from crucible_batch.core.ledger import Ledger
@@ -17,6 +16,7 @@ from crucible_batch.runs.plan_rows import PlanCounts, PriceLine, price_lines, st
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.request import JobFilter
 from tests.harness.case_table import each_case
+from tests.harness.job_events import held_event
 
 D = Decimal
 
@@ -128,9 +128,7 @@ def books(
     if seen is not None:
         ledger.prices.learn(shape_of(job(1)), D(seen))
     if held is not None:
-        ledger.apply(
-            "x", Held(at=0.0, attempt=1, key="k", credits=D(held), price_class="workflow:w")
-        )
+        ledger.apply("x", held_event(held))
     return ledger
 
 

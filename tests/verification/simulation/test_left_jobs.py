@@ -9,38 +9,27 @@ from typing import Any
 import pytest
 
 from crucible_batch.core.events import (
-    Accepted,
     Event,
     Failed,
-    Held,
     HoldReleased,
     JobLost,
     Listed,
     Prepared,
-    Saved,
     SubmitUnknown,
     Succeeded,
 )
 from crucible_batch.core.gateway_types import ErrorInfo
+from tests.harness.job_events import accepted_event, held_event, saved_event
 from tests.verification.simulation.left_jobs import LeftJobs
 
 ERROR = ErrorInfo("X", "x")
 D = Decimal
-HELD = Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w", images=False)
-WITH_IMAGES = Held(at=1.0, attempt=1, key="k", credits=D(2), price_class="workflow:w", images=True)
+HELD = held_event(2, images=False)
+WITH_IMAGES = held_event(2, images=True)
 PREPARED = Prepared(at=2.0, assets={}, credits=D(2))
-ACCEPTED = Accepted(at=2.0, job_id="j", credits=D(2), reused=False)
+ACCEPTED = accepted_event(2, at=2.0)
 SUCCEEDED = Succeeded(at=3.0, outputs=1, numbers=(0,))
-SAVED = Saved(
-    at=4.0,
-    index=0,
-    path="0.png",
-    sha256="ab" * 32,
-    byte_size=1,
-    mime_type="image/png",
-    width=1,
-    height=1,
-)
+SAVED = saved_event(0, "0.png", at=4.0)
 
 ENDS: list[tuple[list[Event], str | None]] = [
     ([HELD], "in_doubt"),

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
+from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.sandbox import SandboxConfig, parse_pricing
+from tests.harness.run_terms import run_terms
 from tests.verification.simulation.play import make_images, play_out
 from tests.verification.simulation.price_worlds import placed
 from tests.verification.simulation.scenario import NAME, Life, Scenario
@@ -48,16 +49,13 @@ def scenario(
     return Scenario(
         seed=1,
         jobs=jobs,
-        terms=RunTerms(
+        terms=run_terms(
+            budget,
+            ceiling,
             manifest_name=NAME,
             manifest_path="simulation.yaml",
-            manifest_sha256="0" * 64,
-            run_id="default",
-            budget=Decimal(budget),
-            ceiling=None if ceiling is None else Decimal(ceiling),
             upload_ceiling=None if upload_ceiling is None else Decimal(upload_ceiling),
             attempts=1,
-            never=frozenset(),
         ),
         world=SandboxConfig(
             accounts={KEY: Decimal(100_000)}, pricing=parse_pricing(pricing), runners=64
