@@ -226,7 +226,9 @@ _OF_A_JOB = _of(
      "--retry-failed runs it again."),
     ("JOB_TIMEOUT", _STOPPED, "The job did not end within --job-timeout. Its credits remain held.",
      f"{_AGAIN} later: the job is polled again, not bought again."),
-    ("LOST_BY_GATEWAY", _FAILED, "The gateway no longer knows the job. Its credits count as spent.",
+    ("LOST_BY_GATEWAY", _FAILED,
+     ("The gateway answered five times in a row, over 14 seconds, that it doesn't know the job. "
+      "Its credits count as spent."),
      "Report the job id to the gateway's operator. The job is not bought again."),
     ("SOURCE_FAILED", _FAILED,
      "The job whose output is needed (`from` in the manifest) failed or was blocked.",

@@ -333,7 +333,7 @@ class JobWorker:
             return self._not_accepted(job, error)
         if submission.existing:
             try:
-                self._record = await context.poller.read_new(submission.job_id)
+                self._record = await context.poller.read(submission.job_id)
             except GatewayError as error:
                 context.stop.note(error, self._planned.name)
                 return SubmitUnknown(at=context.clock.now(), error=error_info(error))
@@ -421,7 +421,7 @@ class JobWorker:
         if self._context.admission.needs_comparison(job.identity):
             record = self._record
             with suppress(GatewayError):
-                record = record or await self._context.poller.read_new(job_id)
+                record = record or await self._context.poller.read(job_id)
             repriced = None
             if record is not None:
                 repriced = self._compare_price(job, record.credits)

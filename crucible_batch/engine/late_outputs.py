@@ -12,13 +12,12 @@ from crucible_batch.core.job import Job
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.downloads import Downloader, unavailable
 from crucible_batch.engine.poller import Poller
-from crucible_batch.errors import GatewayError
 
 LOOK_AGAIN_AFTER_S = 2.0
 """Delay between saving a job's outputs and reading its list again. No slot is held meanwhile."""
 LOOKS_AT_ODD = 4
-"""Readings before a list is accepted that is empty or shorter than before, or whose job is unknown
-or not succeeded."""
+"""Readings before a list is accepted that is empty or shorter than before, or whose job has not
+succeeded."""
 
 
 class LateOutputChecker:
@@ -57,26 +56,20 @@ class LateOutputChecker:
     async def _read_until_complete(self, job_id: str, known: tuple[int, ...]) -> JobSnapshot | None:
         """Return the first record that lists at least ``known``, else the last one read.
 
-        None if the job is unknown. A single 404 is not believed: the gateway knew the job seconds
-        ago.
+        None if the job is unknown.
         """
+        snapshot = await self._read(job_id)
         for _ in range(LOOKS_AT_ODD - 1):
-            snapshot = await self._look(job_id)
-            if snapshot is not None and snapshot.status is JobStatus.SUCCEEDED:
-                listed = snapshot.numbers
-                if listed and set(known) <= set(listed):
-                    return snapshot
+            if snapshot is None or _is_complete(snapshot, known):
+                break
             await self._clock.sleep(LOOK_AGAIN_AFTER_S)
-        return await self._look(job_id)
+            snapshot = await self._read(job_id)
+        return snapshot
 
-    async def _look(self, job_id: str) -> JobSnapshot | None:
-        try:
-            snapshot = await self._poller.read(job_id)
-        except GatewayError as error:
-            if not error.is_not_found:
-                raise
-            return None
-        self._on_record(snapshot)
+    async def _read(self, job_id: str) -> JobSnapshot | None:
+        snapshot = await self._poller.read(job_id)
+        if snapshot is not None:
+            self._on_record(snapshot)
         return snapshot
 
     def _listed(self, numbers: tuple[int, ...]) -> Listed | Unavailable:
@@ -84,3 +77,9 @@ class LateOutputChecker:
             return Listed(at=self._clock.now(), numbers=numbers)
         error = unavailable("OUTPUT_MISSING", "the gateway lists no outputs for the job")
         return Unavailable(at=self._clock.now(), error=error)
+
+
+def _is_complete(snapshot: JobSnapshot, known: tuple[int, ...]) -> bool:
+    listed = snapshot.numbers
+    is_whole = bool(listed) and set(known) <= set(listed)
+    return is_whole and snapshot.status is JobStatus.SUCCEEDED

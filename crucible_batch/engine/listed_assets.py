@@ -1,4 +1,4 @@
-"""The gateway's list of assets, read once a run, and single assets by their ids."""
+"""The gateway's list of assets, read once a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from crucible_batch.core.asset import Asset
 from crucible_batch.core.gateway_types import AssetSnapshot, AssetStatus
 from crucible_batch.core.plan import InputImage
 from crucible_batch.core.ports import Gateway
-from crucible_batch.errors import GatewayError
 
 
 class ListedAssets:
@@ -40,12 +39,3 @@ class ListedAssets:
         """Whether this very asset is listed; False before the list was read."""
         found = (self._listed or {}).get(asset.sha256)
         return found is not None and found.asset_id == asset.asset_id
-
-    async def read_one(self, asset: Asset) -> AssetSnapshot | None:
-        """Return an asset as it is now; None if it doesn't exist. Raises ``GatewayError``."""
-        try:
-            return await self._gateway.asset(asset.asset_id or "")
-        except GatewayError as error:
-            if error.is_not_found:
-                return None
-            raise

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.core.outage import Outage
 from crucible_batch.core.ports import Gateway
+from crucible_batch.engine.acknowledged import read_acknowledged
 from crucible_batch.engine.clock import Clock
 from crucible_batch.errors import GatewayError
 from crucible_batch.pace.concurrency import ConcurrencyLimit
 from crucible_batch.pace.polls import PollScheduler
 
-_LOOKS_AT_UNKNOWN = 4
-_LOOK_AGAIN_AFTER_S = 2.0
 _NOTABLE_S = 1.0
 """A shorter outage is not worth a new place in the schedule."""
 
@@ -118,23 +118,18 @@ class Poller:
     def _outage_s(self) -> float:
         return self._outage.total_s(self._clock.monotonic())
 
-    async def read(self, job_id: str) -> JobSnapshot:
-        """Read a job outside the schedule, once the rates of polls and of requests permit it."""
-        await self._out_of_turn()
-        return await self._poll(job_id)
+    async def read(self, job_id: str) -> JobSnapshot | None:
+        """Read a job outside the schedule, once the rates of polls and of requests permit it.
 
-    async def read_new(self, job_id: str) -> JobSnapshot | None:
-        """As ``read``, for a job just named by an answer, which may be unknown at first; None if it
-        stays unknown."""
-        for look in range(_LOOKS_AT_UNKNOWN):
-            if look:
-                await self._clock.sleep(_LOOK_AGAIN_AFTER_S)
-            try:
-                return await self.read(job_id)
-            except GatewayError as error:
-                if error.status != 404:
-                    raise
-        return None
+        None if the gateway doesn't know it.
+        """
+        await self._out_of_turn()
+        try:
+            return await self._poll(job_id)
+        except GatewayError as error:
+            if error.is_not_found:
+                return None
+            raise
 
     async def _poll(self, job_id: str) -> JobSnapshot:
         clock, requests = self._clock, self._limit.requests
@@ -142,12 +137,16 @@ class Poller:
         async def before_retry(error: GatewayError, wait_s: float) -> None:
             if error.is_pushback:
                 requests.poll_answered(clock.monotonic(), is_refused=True)
-            await clock.sleep(wait_s)
-            await self._out_of_turn()
+            await self._pause(wait_s)
 
-        snapshot = await self._gateway.job(job_id, before_retry=before_retry)
+        read = partial(self._gateway.job, job_id, before_retry=before_retry)
+        snapshot = await read_acknowledged(read, self._pause)
         requests.poll_answered(clock.monotonic(), is_refused=False)
         return snapshot
+
+    async def _pause(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        await self._out_of_turn()
 
     async def _out_of_turn(self) -> None:
         now = self._clock.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 from crucible_batch.core.account_shortage import INSUFFICIENT_CREDITS
@@ -43,6 +44,7 @@ from crucible_batch.core.plan import InputImage
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import UPLOAD
 from crucible_batch.core.upload_tries import ASSET_NOT_READY, FailedUpload, not_ready, upload_stop
+from crucible_batch.engine.acknowledged import read_acknowledged
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.driver import Driver
 from crucible_batch.engine.journaled_ledger import JournaledLedger
@@ -264,8 +266,7 @@ class AssetUploader:
 
     async def _checked(self, asset: Asset) -> Asset:
         """Check an asset that is ready by the journal but not in the gateway's list, by its id."""
-        snapshot = await self._listed.read_one(asset)
-        if snapshot is not None and snapshot.status is AssetStatus.READY:
+        if await self._status_of(asset) is AssetStatus.READY:
             return asset
         event = Deleted(at=self._clock.now(), rebate=ZERO)
         await self._accounting.record(asset.identity, event)
@@ -429,12 +430,22 @@ class AssetUploader:
         """Return the event of an asset that is ``ready`` at one of the looks, or is deleted."""
         for wait_s in looks_s:
             await self._clock.sleep(wait_s)
-            snapshot = await self._listed.read_one(asset)
-            if snapshot is None or snapshot.status is AssetStatus.DELETED:
+            status = await self._status_of(asset)
+            if status is AssetStatus.DELETED:
                 return Deleted(at=self._clock.now(), rebate=ZERO)
-            if snapshot.status is AssetStatus.READY:
+            if status is AssetStatus.READY:
                 return ready(at=self._clock.now())
         return await self._give_back(asset)
+
+    async def _status_of(self, asset: Asset) -> AssetStatus:
+        """Return an asset's status as it is now. Raises ``GatewayError``."""
+        read = partial(self._gateway.asset, asset.asset_id or "")
+        try:
+            return (await read_acknowledged(read, self._clock.sleep)).status
+        except GatewayError as error:
+            if error.is_not_found:
+                return AssetStatus.DELETED
+            raise
 
     async def _give_back(self, asset: Asset) -> Deleted:
         rebate = await self._gateway.delete_asset(asset.asset_id or "")

@@ -5,6 +5,7 @@ ledger.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import httpx
 import pytest
@@ -244,6 +245,30 @@ async def test_a_job_that_the_gateway_forgets_counts_as_spent_and_is_not_bought_
     assert found.exit_code == 0
     assert len(state["jobs"]) == 1
     assert found.report.credits.spent == 2
+
+
+async def test_replicas_that_lag_behind_buy_nothing_again_and_lose_no_job(start, tampered, tally):
+    """Each purchase is answered with 404 the first four times that it is read."""
+    reads = Counter[str]()
+
+    async def lag(request: httpx.Request, send):
+        path = request.url.path
+        if request.method == "GET" and path.startswith(("/api/v1/jobs/", "/api/v1/assets/")):
+            reads[path] += 1
+            if reads[path] <= 4:
+                code = "JOB_NOT_FOUND" if "/jobs/" in path else "ASSET_NOT_FOUND"
+                answer = {"success": False, "code": code, "error": "no"}
+                return httpx.Response(404, json=answer)
+        return await send()
+
+    async with start() as bench:
+        bench.picture("a.png")
+        work = THREE + "\n{name: e, prompt: edit, workflow: qwen-edit, image: a.png}"
+        result = await bench.run(bench.manifest(work, budget=20), transport=tampered(lag))
+        state = await bench.agree(result)
+    assert (result.exit_code, tally(result)) == (0, {"succeeded": 4})
+    assert list(state["uploads"].values()) == [1]
+    assert (len(state["assets"]), min(reads.values())) == (1, 5)
 
 
 async def test_an_unknown_status_is_neither_failure_nor_success(start, tampered):

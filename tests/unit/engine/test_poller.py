@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import nullcontext
+
+import pytest
 
 from crucible_batch.core.gateway_types import JobSnapshot, JobStatus
 from crucible_batch.core.ports import BeforeRetry
@@ -43,6 +46,9 @@ class Requests(RequestRate):
         self.answers.append(is_refused)
 
 
+NOT_FOUND = GatewayError("not found", code="JOB_NOT_FOUND", status=404)
+
+
 class Gateway:
     async def job(self, job_id: str, *, before_retry: BeforeRetry) -> JobSnapshot:
         await before_retry(REFUSED, 7.0)
@@ -77,3 +83,24 @@ async def test_a_retry_and_a_read_outside_the_schedule_wait_for_the_rate_of_requ
     assert begin > 119
     assert requests.answers == [True, False]
     assert clock.time == begin + 40
+
+
+@pytest.mark.parametrize(
+    ("unknown", "outcome"), [(4, nullcontext()), (5, pytest.raises(GatewayError))]
+)
+async def test_a_job_is_lost_only_if_five_polls_in_a_row_do_not_find_it(unknown, outcome):
+    watcher, _, _ = poller(math.inf)
+    left = [NOT_FOUND] * unknown
+
+    async def job(job_id: str, *, before_retry: BeforeRetry) -> JobSnapshot:
+        if left:
+            raise left.pop()
+        return JobSnapshot(job_id, JobStatus.SUCCEEDED, D("1"))
+
+    watcher._gateway.job = job
+    timer = asyncio.create_task(watcher.keep_time())
+    with outcome:
+        await watcher.until_ended("job", "w", price=D("1"), is_due_now=True)
+    timer.cancel()
+    await asyncio.gather(timer, return_exceptions=True)
+    assert left == []

@@ -151,7 +151,7 @@ async def test_a_submit_whose_record_cannot_be_read_counts_as_unanswered_until_t
 async def test_a_job_that_was_just_accepted_may_be_unknown_for_some_seconds() -> None:
     bench = Bench()
     await _accepted(bench)
-    bench.gateway.unknown = 3
+    bench.gateway.unknown = 4
     bench.gateway.record = JobSnapshot("j", JobStatus.RUNNING, D(5))
     event = await bench.do(Poll("j"))
     assert isinstance(event, Repriced)

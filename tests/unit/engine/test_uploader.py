@@ -176,6 +176,26 @@ async def test_what_becomes_of_an_upload_of_an_earlier_run_is_journalled(
     assert len(world.of_kind(event)) == 1
 
 
+@pytest.mark.parametrize("phase", [AssetPhase.CREATED, AssetPhase.UPLOADED, AssetPhase.READY])
+async def test_an_image_is_not_bought_again_for_a_404_that_is_not_repeated(
+    image: InputImage, phase: AssetPhase
+) -> None:
+    world = World(image)
+    world.past = Asset(image.spec.sha256, phase, asset_id="old", nonce="n", charged=D(1))
+    world.by_id = {"old": [GONE] * 4 + [READY]}
+    world.hold("job")
+    assert (await world.ready(), world.created, world.of_kind(Deleted)) == ("old", [], [])
+
+
+async def test_an_image_that_was_just_uploaded_is_not_bought_again_for_404s(
+    image: InputImage,
+) -> None:
+    world = World(image)
+    world.by_id = {"new1": [GONE] * 4 + [READY]}
+    world.hold("job")
+    assert (await world.ready(), world.created) == ("new1", ["n0"])
+
+
 async def test_an_asset_whose_upload_is_uncertain_gets_time_before_it_is_deleted(
     image: InputImage,
 ) -> None:

@@ -142,7 +142,7 @@ class Bench:
             return f"asset of {payer}"
 
         async def until_ended(*_args: object, **_named: object) -> JobSnapshot:
-            return await self.gateway.job("j")
+            return await poller._poll("j")
 
         limit = ConcurrencyLimit(4, 4)
         scheduler = PollScheduler(ServiceTimes(), requests=limit.requests)
