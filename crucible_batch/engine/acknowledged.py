@@ -5,7 +5,7 @@
     a fifth                      the gateway doesn't have it
     404 of a proxy               none, as any failure (``GatewayError.is_not_found``)
 
-They are counted in one reading: any other answer ends it, and the next one counts anew.
+They are counted in one reading: any other answer ends it, and the next one starts from zero.
 """
 
 from __future__ import annotations

@@ -112,7 +112,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schedule = 'run_id: "{{ date }}"\n'
     if has_feature("schedule"):
         schedule += 'schedule: {cron: "15 3 * * *"}\n'
-    text = f"version: 1\nname: m\nworkflow: zimage-base\nbudget: {{credits: 5, max_credits_per_job: 2}}\n{schedule}"
+    budget = "budget: {credits: 5, max_credits_per_job: 2}\n"
+    text = f"version: 1\nname: m\nworkflow: zimage-base\n{budget}{schedule}"
     (path / "m.yaml").write_text(f"{text}jobs: [{{name: fox, prompt: a fox}}]\n", encoding="utf-8")
     return path
 

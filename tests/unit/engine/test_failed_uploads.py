@@ -28,9 +28,7 @@ from tests.harness.job_events import held_event
 from tests.unit.engine.worker_bench import NO_ANSWER, Clock, Gateway
 
 D = Decimal
-HELD = Held(
-    at=0.0, attempt=1, key="k", credits=D(40), price_class="workflow:w", images=True, alone=True
-)
+HELD = held_event(40, images=True, alone=True)
 
 
 class Storage(Gateway):
@@ -80,9 +78,8 @@ async def test_an_upload_is_given_back_only_where_the_storage_refuses_it(
     """A storage that asks for less may take it later: what was paid for is not thrown away."""
     storage = Storage(status)
     accounting = JournaledLedger(storage, Ledger(), D(100))
-    held = held_event(40, images=True, alone=True)
-    accounting.ledger.apply("job", held)
-    uploader = uploader_of(storage, accounting, SystemClock())
+    accounting.ledger.apply("job", HELD)
+    uploader = uploader_of(storage, accounting, Clock())
     await uploader.look_up([image])
     with pytest.raises(
         (AssetFailed, GatewayError), match="refused" if not deleted else "uploaded 2 times"

@@ -72,7 +72,7 @@ def ground(tmp_path: Path) -> Ground:
 
 @pytest.fixture
 def used(ground: Ground) -> Iterator[Journal]:
-    """A journal that this process has open as a run does: locked, with a row of the run, and a log."""
+    """A journal that this process has open as a run does: locked, with the run's row, and a log."""
     terms = run_terms(9, 1, manifest_name="campaign", attempts=1)
     with lock_run_directory(ground.directory), ground.open() as journal, ground.plan("a") as plan:
         journal.adopt(plan)

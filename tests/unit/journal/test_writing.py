@@ -13,7 +13,10 @@ from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal, group_commit
 from crucible_batch.journal.group_commit import GroupCommitWriter
 
-SEE_TO_THE_DISK = "check the disk (full? read-only?) and run the same command again; all journalled events are intact"
+SEE_TO_THE_DISK = (
+    "check the disk (full? read-only?) and run the same command again;"
+    " all journalled events are intact"
+)
 
 
 def stored(path: Path) -> list[tuple[str, str]]:

@@ -29,7 +29,8 @@ def test_files_and_variables_of_notifications_are_known(
     path = tmp_path / "n.yaml"
     head = "version: 1\nname: n\nworkflow: zimage-base\nbudget: {credits: 5}\n"
     path.write_text(
-        f'{head}schedule: {{cron: "15 3 * * *"}}\nnotify: [{entry}]\njobs: [{{name: a, prompt: a}}]\n'
+        f'{head}schedule: {{cron: "15 3 * * *"}}\nnotify: [{entry}]\n'
+        "jobs: [{name: a, prompt: a}]\n"
     )
     found = read_schedule(path)
     assert found is not None
