@@ -185,8 +185,8 @@ def test_every_code_of_the_table_is_given(
     used = {text for _, text in given | suspects} | set(constants.values()) | deleted_codes()
     assert NAMES - SENT - used == set(), (
         "nothing gives these codes. The code of a feature is that of an exception of errors.py, or"
-        " a constant there, or in CODES of tests/harness/features.py: it stays in the table when the"
-        " feature is deleted"
+        " a constant there, or in CODES of tests/harness/features.py: it stays in the table when"
+        " the feature is deleted"
     )
 
 

@@ -223,8 +223,8 @@ async def test_a_text_that_names_a_job_of_ours_and_another_shows_no_refund(
     await bench.accounting.record("fox", held_event(2))
     await bench.accounting.record("fox", accepted_event(2, FOX))
     await bench.accounting.record("fox", Failed(at=1.0, error=ERROR))
-    entry = LedgerEntry("both", "refund", D(2), **texts)  # type: ignore[arg-type]
-    bench.gateway.entries.append(entry)
+    both = LedgerEntry("both", "refund", D(2), **texts)  # type: ignore[arg-type]
+    bench.gateway.entries.append(both)
     await bench.reader.read()
     assert (bench.refunds, bench.ledger.held) == ([], 2)
     bench.gateway.entries.append(
