@@ -74,9 +74,8 @@ class VirtualWriter:
         self._watch = watch
         self._waiting: list[tuple[Sequence[Statement], asyncio.Future[None]]] = []
 
-    async def write(self, sql: str, values: Sequence[Any], *following: Statement) -> None:
+    async def write(self, *statements: Statement) -> None:
         self._process.effect("append")
-        statements = ((sql, values), *following)
         self._tell(Stage.ASKED, statements)
         loop = asyncio.get_running_loop()
         done = loop.create_future()
