@@ -39,6 +39,11 @@ from crucible_batch.core.ledger_statement import (
 from crucible_batch.core.redaction import listed
 
 REFUND_MISSING = "REFUND_MISSING"
+_ALL = 1 - Credits("1e-12")
+"""The part of a price that counts as all of it.
+
+A gateway that computes in binary floats may refund 0.29999999999999993 of 0.3.
+"""
 _NAMED = 10
 """Jobs that a message names. The report has the credits that are held for each."""
 
@@ -84,7 +89,9 @@ def refund_events(
         if key not in attempt.refunds_seen
     ]
     total = abs(_sum(refunds)) - sum(taken_back.values(), ZERO)
-    change = max(ZERO, min(attempt.credits, total)) - attempt.refunded
+    if total >= attempt.credits * _ALL:
+        total = attempt.credits
+    change = max(ZERO, total) - attempt.refunded
     if change:
         # An entry that counts already may have changed: its amount, whether it is booked, or its
         # order.
