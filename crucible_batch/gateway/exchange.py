@@ -10,7 +10,7 @@ from typing import TypeVar
 from crucible_batch.core.ports import BeforeSend
 from crucible_batch.errors import GatewayError
 from crucible_batch.gateway.api_key import ApiKey
-from crucible_batch.gateway.json_text import ANSWER_LIMIT, UnreadableError
+from crucible_batch.gateway.json_text import ANSWER_LIMIT, LIST_LIMIT, UnreadableError
 from crucible_batch.gateway.response_errors import (
     HttpAnswer,
     TransportErrors,
@@ -100,13 +100,16 @@ class ApiExchange:
         self, operation: Operation, method: str, url: str, body: bytes | None
     ) -> HttpAnswer:
         headers = _HEADERS if body is None else _HEADERS_OF_JSON
+        limit = ANSWER_LIMIT
+        if operation is Operation.ASSETS:
+            limit = LIST_LIMIT
         with TransportErrors(operation, self._key.mask_in):
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._channel.send(method, url, headers, body)
                 try:
                     content = None
                     if not is_encoded(reply.headers):
-                        content = await reply.read(ANSWER_LIMIT)
+                        content = await reply.read(limit)
                 finally:
                     # Closes the connection if the body wasn't read to its end.
                     await reply.close()

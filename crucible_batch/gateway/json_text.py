@@ -7,8 +7,10 @@ from decimal import Decimal
 from typing import NoReturn
 
 ANSWER_LIMIT = 4 * 1024 * 1024
-"""The largest response that is read, in bytes: a list of about 8,000 assets. No valid response
-is larger."""
+"""The largest response that is read, in bytes."""
+
+LIST_LIMIT = 8 * ANSWER_LIMIT
+"""The same for the list of assets, which has no pages: about 60,000 of them."""
 
 DEPTH_LIMIT = 64
 

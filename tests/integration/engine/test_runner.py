@@ -249,17 +249,20 @@ async def test_what_was_still_on_its_way_to_the_journal_when_the_run_was_left_is
     on_disk = threading.Event()
     write, commit = GroupCommitWriter.write, group_commit._commit
 
-    async def leaving_write(self, sql, values, *following):
-        if "Refused" in values:
+    def refuses(statements):
+        return any("Refused" in values for _, values in statements)
+
+    async def leaving_write(self, *statements):
+        if refuses(statements):
             asyncio.get_running_loop().call_soon(leave, runners[-1])
         try:
-            await write(self, sql, values, *following)
+            await write(self, *statements)
         except asyncio.CancelledError:
             on_disk.set()
             raise
 
     def slow_commit(connection, batch):
-        if any("Refused" in each.values for each in batch):
+        if any(refuses(each.statements) for each in batch):
             on_disk.wait(5)
         commit(connection, batch)
 

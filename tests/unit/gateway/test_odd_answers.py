@@ -46,7 +46,7 @@ UNREADABLE = {
     "duplicate keys": b'{"success": true, "success": true, "data": {}}',
     "deep array": b"[" * 100_000 + b"]" * 100_000,
     "deep unclosed": b'{"a":' * 100_000,
-    "five megabytes": b" " * 5_000_000 + b"{}",
+    "five megabytes": b" " * 5_000_000 + b'{"success": true}',
     "utf-16": '{"success": true}'.encode("utf-16"),
     "utf-32": '{"success": true}'.encode("utf-32"),
     "latin-1": '{"success": true, "data": "é"}'.encode("latin-1"),

@@ -111,6 +111,25 @@ async def test_an_answer_beyond_the_limit_is_not_read_to_its_end(connect, waitin
     assert caught.value.in_doubt
 
 
+async def test_the_list_of_assets_has_a_limit_of_its_own_since_uploads_stay(
+    connect, waiting, monkeypatch
+):
+    monkeypatch.setattr(exchange, "ANSWER_LIMIT", 1000)
+    monkeypatch.setattr(exchange, "LIST_LIMIT", 2000)
+    body = b'{"success": true, "data": {"assets": []}}'
+    asked = 0
+
+    async def speak(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.write(http(body.ljust(2000 + (asked > 1))))
+
+    async with serving(speak) as server, connect(server.url, retry=waiting.retrier()) as gateway:
+        assert list(await gateway.assets()) == []
+        with pytest.raises(GatewayError, match="too large"):
+            await gateway.assets()
+
+
 async def drip(writer: asyncio.StreamWriter, start: bytes) -> None:
     writer.write(start)
     while not writer.is_closing():
