@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.filled_fields import FilledFields
@@ -36,7 +36,6 @@ from crucible_batch.manifest import (
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.planner import OutputKey, Planner, ReadImage
 from crucible_batch.runs.keywords import taking, values_of
-from crucible_batch.runs.later_jobs import LaterJobs, later_jobs
 from crucible_batch.runs.paths import state_directory_of
 from crucible_batch.runs.request import JobFilter, RunRequest, check_request, check_run_directory
 from crucible_batch.runs.scheduled_time_source import find_scheduled_time
@@ -58,6 +57,30 @@ class ValidateCall(ManifestOptions):
     variables: Mapping[str, str] | None = None
 
 
+class ExpectedJobs(Protocol):
+    """The jobs that a run may add to its plan, as the plan is made."""
+
+    @property
+    def owners(self) -> Mapping[str, OutputKey]:
+        """Return the outputs that have jobs in the former plan, as ``Planner`` needs them."""
+
+    @property
+    def expander(self) -> EntryExpander:
+        """Return what makes the jobs, those that are only expected included."""
+
+    def begin(self, planner: Planner) -> None:
+        """Start the plan. Called before ``take``."""
+
+    def reader(self, read: ReadImage) -> ReadImage:
+        """Return a reader of images that knows the outputs; ``read`` reads all other images."""
+
+    def take(self, planned: PlannedJob) -> bool:
+        """Note a job, and return whether it belongs into the plan."""
+
+    def expected_names(self) -> Iterator[str]:
+        """Yield the names of the jobs that the run may add."""
+
+
 @taking(ValidateCall)
 def validate(given: ValidateCall) -> tuple[Manifest, int]:
     """Check a manifest without a gateway, and return it with its number of jobs.
@@ -77,7 +100,10 @@ def validate_request(request: RunRequest, manifest: Manifest | None = None) -> t
     manifest = manifest or read_source(request)
     with PlanFile.temporary() as draft:
         run_id = run_terms(manifest, request).run_id
-        fill_plan(draft, manifest, run_id, {}, later=later_jobs(manifest, run_id))
+        later: ExpectedJobs | None = None
+        if manifest.derived is not None:
+            later = manifest.derived.later_jobs(manifest, run_id, Path(), None, None)
+        fill_plan(draft, manifest, run_id, {}, later=later)
         return manifest, len(draft)
 
 
@@ -209,7 +235,7 @@ def run_directory(out_dir: Path | None, terms: RunTerms) -> Path:
     return directory
 
 
-def check_filter(plan: PlanFile, chosen: JobFilter, later: LaterJobs | None) -> None:
+def check_filter(plan: PlanFile, chosen: JobFilter, later: ExpectedJobs | None) -> None:
     """Raise ``UserError`` if a pattern matches no job's name: a typo would otherwise be a
     successful run of no job.
 
@@ -242,7 +268,7 @@ def fill_plan(
     note_empty: Callable[[Sequence[str]], None] = lambda _notes: None,
     found: Iterable[Problem] = (),
     watch: Callable[[], None] = lambda: None,
-    later: LaterJobs | None = None,
+    later: ExpectedJobs | None = None,
     filled: FilledFields = MappingProxyType({}),
 ) -> None:
     """Expand and plan every job into ``plan``. Blocking; ``watch`` is called at each job, and may

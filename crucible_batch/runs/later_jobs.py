@@ -6,18 +6,16 @@ run knows that a job is in its journal's plan before it is bought.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Derivation
 from crucible_batch.core.prices import Shape
 from crucible_batch.journal import Journal
-from crucible_batch.manifest import EntryExpander, Manifest
+from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.planner import OutputKey, Planner, ReadImage
+from crucible_batch.runs.draft import ExpectedJobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +44,8 @@ class NextStage:
         return not self.is_waiting and not self.is_after_waiting
 
 
-class LaterJobs(Protocol):
+class LaterJobs(ExpectedJobs, Protocol):
     """The jobs that may be added to one plan: expected while it is made, added during its run."""
-
-    @property
-    def owners(self) -> Mapping[str, OutputKey]:
-        """Return the outputs that have jobs in the former plan, as ``Planner`` needs them."""
-
-    @property
-    def expander(self) -> EntryExpander:
-        """Return what makes the jobs, those that are only expected included."""
-
-    def begin(self, planner: Planner) -> None:
-        """Start the plan. Called before ``take``."""
-
-    def reader(self, read: ReadImage) -> ReadImage:
-        """Return a reader of images that knows the outputs; ``read`` reads all other images."""
-
-    def take(self, planned: PlannedJob) -> bool:
-        """Note a job, and return whether it belongs into the plan."""
-
-    def expected_names(self) -> Iterator[str]:
-        """Yield the names of the jobs that the run may add."""
 
     def next_stages(self) -> tuple[NextStage, ...]:
         """Return what each entry may add to the plan."""
@@ -77,11 +55,7 @@ class LaterJobs(Protocol):
 
 
 def later_jobs(
-    manifest: Manifest,
-    run_id: str,
-    directory: Path = Path(),
-    journal: Journal | None = None,
-    url: ObjectUrl | None = None,
+    manifest: Manifest, run_id: str, directory: Path, journal: Journal | None, url: ObjectUrl | None
 ) -> LaterJobs | None:
     """Return the jobs that may be added to a plan; None if there can't be any.
 

@@ -51,6 +51,14 @@ def _fields_of(public: type) -> Iterable[str]:
     return ()
 
 
+def types_of_fields(public: Any) -> set[type]:
+    """Return the types of this package that the fields of a public class have."""
+    if not isinstance(public, type):
+        return set()
+    hints = get_type_hints(public)
+    return {each for name in _fields_of(public) for each in _types_in(hints[name])}
+
+
 def _public() -> list[Any]:
     return [getattr(crucible_batch, name) for name in crucible_batch.__all__]
 

@@ -185,11 +185,9 @@ class InlineWriter:
         self._connection = connect()
         self._connection.execute("PRAGMA synchronous = OFF")
 
-    async def write(
-        self, sql: str, values: Sequence[object], *following: tuple[str, Sequence[object]]
-    ) -> None:
+    async def write(self, *statements: tuple[str, Sequence[object]]) -> None:
         await asyncio.sleep(0.001)
-        for statement in ((sql, values), *following):
+        for statement in statements:
             self._connection.execute(*statement)
         await asyncio.sleep(0.001)
 
