@@ -218,7 +218,13 @@ def blocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     _draw(folder, 15)
     return made_page(
-        folder, *rows, name="blocked", status="blocked", counts=counts, stops={"workflow:z": reason}
+        folder,
+        *rows,
+        name="blocked",
+        status="blocked",
+        exit_code=4,
+        counts=counts,
+        stops={"workflow:z": reason},
     )
 
 
