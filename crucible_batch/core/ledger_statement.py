@@ -218,8 +218,9 @@ class Clocks:
     def surely_shown(self, statement: Statement, begun: float, ended: float | None = None) -> bool:
         """Whether the statement certainly has an entry made between two times of our clock.
 
-        ``ended`` is ``begun`` by default. The readings of a run have it if they lasted
-        ``LISTED_AFTER_S`` longer.
+        ``ended`` is ``begun`` by default. Either is enough: a run read the ledger without a gap
+        from ``begun`` until ``LISTED_AFTER_S`` after ``ended``, or the entry is newer than the
+        oldest one that is shown now.
         """
         listed_at = max(begun, ended or begun) + LISTED_AFTER_S
         if any(each.has_lasted(begun, listed_at) for each in statement.coverages):
@@ -229,7 +230,8 @@ class Clocks:
         tick = self.TICK_S
         if statement.oldest % 1:
             tick = self.FINE_TICK_S
-        return begun + self.low > statement.oldest + tick
+        earliest = begun + self.low  # the earliest time that the gateway may have given the entry
+        return earliest > statement.oldest + tick
 
     def may_lie_between(self, at: float | None, begun: float, ended: float) -> bool:
         """Whether an entry's time, if it has one, may be between two times of our clock."""

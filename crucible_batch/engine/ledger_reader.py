@@ -114,8 +114,11 @@ class LedgerReader:
         self._failed_at: dict[str, float] = {}
         """When the newest failed attempt of each job failed in this run, by the monotonic clock."""
         self._read_at = -math.inf
+        """When the last reading was begun, answered or not, by the monotonic clock."""
         self._asked_at = 0.0
+        """When the last reading that was answered was begun, by our wall clock."""
         self._expired: Credits = ZERO
+        """What is held for refunds that are not waited for any more."""
         self._invisible_of_found: Credits = ZERO
         self._reading = asyncio.Lock()
         self._begun = self._answered = 0
@@ -128,7 +131,10 @@ class LedgerReader:
         are wanted.
         """
         self._bought = self._ended = 0
+        """How many jobs and images were bought, and how many jobs have ended, since the last
+        reading that was answered was begun."""
         self._is_wanted = False
+        """Whether a job has failed since the last reading was begun."""
         self._has_found = False
         """Whether entries about a job that was accepted since the last reading may be older than
         the last reading."""
@@ -244,18 +250,28 @@ class LedgerReader:
 
     def _due_at(self) -> float:
         """Return when the next reading is due, by the monotonic clock; infinity if nothing has
-        happened."""
+        happened.
+
+        The cases are those of the table at the head of this file.
+        """
         if self._is_wanted:
             return self._read_at + _MOMENT_S
         if self.awaited:
-            # The refunds may all come at the same time.
-            new_entries = self._bought + self._ended + sum(1 for _ in self._open())
-            if 2 * new_entries >= len(self._last) > 0:  # two readings may not overlap any more
+            if self._may_miss_entries():
                 return self._read_at + self._short_wait_s()
             return self._read_at + self._wait_s
         if self._bought or self._ended or self._accounting.ledger.held_for_refunds:
             return self._read_at + _EVERY_S
         return math.inf
+
+    def _may_miss_entries(self) -> bool:
+        """Whether half of the entries of the next reading may be new.
+
+        If all of them are, it doesn't overlap the last one, and entries in between may be missed.
+        The refunds of all failed attempts may come at the same time.
+        """
+        may_be_new = self._bought + self._ended + sum(1 for _ in self._open())
+        return 0 < len(self._last) <= 2 * may_be_new
 
     def _short_wait_s(self) -> float:
         """Return a short wait that grows while nothing fails:
