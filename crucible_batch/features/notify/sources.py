@@ -62,7 +62,7 @@ class SourceReader:
             if not text:
                 raise SourceFault(f"{source}: the variable is not set")
         else:
-            text = self._file(source, name)
+            text = self._file(source, self.directory / name)
             if not text:
                 raise SourceFault(f"{source} is empty")
         if self.api_key and self.api_key in text:
@@ -124,9 +124,13 @@ class SourceReader:
             raise SourceFault(f"env:{name} is the API key, which is never sent to another server")
         return HiddenText((self.environ.get(name) or self.variables.get(name) or "").strip())
 
-    def _file(self, source: str, name: str) -> HiddenText:
+    def _file(self, source: str, path: Path) -> HiddenText:
+        """Return the text of a file without surrounding blanks; ``source`` names it in messages.
+
+        A pipe or a device is refused without waiting for it, and no more than the limit is read.
+        """
         try:
-            with open(self.directory / name, "rb", opener=open_at_once) as file:
+            with open(path, "rb", opener=open_at_once) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise SourceFault(f"{source} is not a regular file")
                 content = file.read(MAX_SOURCE_BYTES + 1)

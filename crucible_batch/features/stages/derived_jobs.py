@@ -130,9 +130,9 @@ class _Expected:
 class DerivedJobs:
     """The later stages of one plan.
 
-    It is filled while the plan is made, and continued during the run. ``planner`` and ``expander``
-    remember the plan's names, paths and identities. ``images`` has the outputs that are input
-    images, by their file; it is shared with the reader that the planner was given.
+    It is filled while the plan is made (``begin``, ``take``), continued during the run
+    (``derivation``, ``derive``), and brought into order at its end (``arrange``). The planner and
+    the expander remember the plan's names, paths and identities, so it keeps both.
     """
 
     def __init__(self, manifest: Manifest, run_id: str, saved: SavedOutputs) -> None:
@@ -140,19 +140,27 @@ class DerivedJobs:
         self._run_id = run_id
         self._saved = saved
         self._images: dict[Path, InputImage | str] = {}
+        """The outputs that are input images, by their file; ``reader`` finds them here."""
         self._planned: dict[str, PlannedJob] = {}
+        """The jobs of the plan, and those that are only expected (``is_expected``), by name."""
         self._expected: dict[int, _Expected] = {}
+        """What is expected of an entry with ``from``, by its index in the manifest."""
         self._waiting_names: set[str] = set()
+        """The expected jobs of entries that wait for picks, and those made from their outputs."""
         self._blocked: list[PlannedJob] = []
+        """The jobs that can't be made, each with its reason as the obstacle."""
         self._entries: dict[str, int] = {}
         """The entries of blocked jobs that the expansion doesn't know."""
         self._derived: set[OutputKey] = set()
+        """The outputs whose jobs were made already, so that ``derive`` makes each only once."""
         self.owners = saved.owners()
         """Of equal jobs, a plan keeps that which an earlier run had, not the first of the manifest:
         see the planner.
         """
         self._planner: Planner
+        """Set by ``begin``."""
         self._journal: Journal
+        """Set by ``derivation``."""
         self.expander = StageExpander(self.outputs_of, self.owners_first)
 
     def begin(self, planner: Planner) -> None:

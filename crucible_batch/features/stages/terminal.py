@@ -18,26 +18,31 @@ _NAMES_SHOWN = 20
 def pick_and_show(
     output: CommandOutput, run_dir: Path, names: Sequence[str], *, remove: bool, file: str | None
 ) -> None:
-    found = pick(run_dir, names, remove=remove, file=file)
+    """Add names to the picks of a run, or ``remove`` them, and show each changed file.
+
+    ``file`` chooses the picks file if the manifest has several. Raises as ``pick`` and
+    ``read_status``.
+    """
+    changed = pick(run_dir, names, remove=remove, file=file)
     status = read_status(run_dir)
-    what_next = run_again(status)
+    next_command = run_again(status)
     output.data = {
         "run_dir": str(run_dir),
         "running": status.running,
-        "picks": [_as_json(each) for each in found],
-        "next": what_next,
+        "picks": [_as_json(picks_file) for picks_file in changed],
+        "next": next_command,
     }
     if output.quiet:
         return
-    for each in found:
-        _show(output, each)
+    for picks_file in changed:
+        _show(output, picks_file)
     if status.running:
         fact(
             output.out,
             "note",
             "a run is active and has read its picks; the change takes effect in the next run",
         )
-    fact(output.out, "next", (what_next, "command"))
+    fact(output.out, "next", (next_command, "command"))
 
 
 def _show(output: CommandOutput, found: PicksFile) -> None:

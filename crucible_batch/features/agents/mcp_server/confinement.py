@@ -24,9 +24,10 @@ class Root:
         self.directory = Path(os.path.realpath(directory))
 
     def inside(self, what: str, given: str) -> Path:
-        """Return a path relative to the root, links resolved.
+        """Return a path that a client gave as one relative to the root, links resolved.
 
-        Raises ``UserError`` if it is not inside.
+        ``what`` names it in messages, such as "the run directory". Raises ``UserError`` if it is
+        not inside, is a URL, or can't be used as a path.
         """
         if _URL.match(given):
             raise UserError(

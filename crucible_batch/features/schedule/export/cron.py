@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.cron_fields import CronFields
@@ -51,17 +51,25 @@ def export_cron(
 
 
 def _fields(schedule: ScheduledManifest, options: ExportOptions) -> CronFields:
-    moments = [options.now + timedelta(weeks=week) for week in range(104)]  # summer and winter
-    zones = (schedule.zone, options.system_zone)
-    ours, of_system = (
-        [moment.astimezone(zone).utcoffset() for moment in moments] for zone in zones
-    )
-    if ours == of_system:
-        return fields_of(schedule, "cron")
-    raise UserError(
-        f"{schedule.path}: the schedule is in {schedule.zone_name}, and cron runs it in the time"
-        f" zone of this system, {options.system_zone}",
-        hint="use --to systemd, which knows time zones",
+    """Return the fields of a schedule. Raises ``UserError`` if cron can't keep its time zone."""
+    if not _is_same_time(schedule.zone, options.system_zone, since=options.now):
+        raise UserError(
+            f"{schedule.path}: the schedule is in {schedule.zone_name}, and cron runs it in the"
+            f" time zone of this system, {options.system_zone}",
+            hint="use --to systemd, which knows time zones",
+        )
+    return fields_of(schedule, "cron")
+
+
+def _is_same_time(zone: tzinfo, other: tzinfo, *, since: datetime) -> bool:
+    """Whether two time zones have the same time in each week of two years, summer and winter.
+
+    Their names may differ.
+    """
+    moments = (since + timedelta(weeks=week) for week in range(104))
+    return all(
+        moment.astimezone(zone).utcoffset() == moment.astimezone(other).utcoffset()
+        for moment in moments
     )
 
 
