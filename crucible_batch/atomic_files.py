@@ -63,7 +63,8 @@ def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, fo
     """Raise ``UserError`` unless ``target`` is absent or a regular file for which ``is_ours`` is
     true.
 
-    ``force`` allows any regular file. ``what`` names the kind of file in messages.
+    ``force`` allows any regular file. ``what`` names the kind of file in messages, with its
+    article: "a saved plan". Nothing is kept open: ``target`` may still change after the check.
     """
     try:
         mode = target.lstat().st_mode

@@ -109,7 +109,7 @@ def plan(
     settings = gateway.settings()
     for feature in found("plan_command"):
         if not feature.prepared(output, request, settings, save_to, force=force):
-            return
+            return  # the feature has shown why there can't be a plan
     show_what_a_run_would_do(output, request, settings, save_to=save_to, force=force)
 
 

@@ -63,14 +63,15 @@ def is_loopback(url: httpx.URL) -> bool:
 def parse_api_base(text: str) -> httpx.URL:
     """Return the parsed base URL of the API: https, or http to this machine.
 
-    A path is kept as a prefix. Raises ``UserError`` for any other URL, and if it has userinfo, a
-    query or a fragment.
+    A path is kept as a prefix, without slashes at its end. Raises ``UserError`` for any other URL,
+    and if it has userinfo, a query or a fragment.
     """
     url = _parse(text)
     if url is None:
         raise UserError(
             f"{clean(text, 100)!r} is not a base URL", hint=f"give one like {PRODUCTION}"
         )
+    # An empty query or fragment is in the text only.
     if url.userinfo or url.query or url.fragment or "?" in text or "#" in text:
         raise UserError(
             "the base URL must not contain a user, a query or a fragment",
