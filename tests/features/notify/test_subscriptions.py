@@ -21,6 +21,7 @@ ENVIRON = {"HEART": "https://hc.test/canary", "HOOK": "https://hook.test/canary"
 
 
 def resolved(tmp_path: Path, *entries: dict[str, object], allow_command: bool = False) -> Resolved:
+    """Resolve the entries of a manifest in ``tmp_path``, for ``success`` unless they say else."""
     reader = SourceReader(ENVIRON, {}, tmp_path, "MOLTAZINE_API_KEY", None)
     notifications = [
         Notification(**{"on": ["success"], **entry})  # type: ignore[arg-type]
@@ -40,20 +41,28 @@ def test_each_entry_is_a_channel_for_its_events(tmp_path: Path) -> None:
         allow_command=True,
     )
     assert found.problems == ()
-    assert [(each.kind, each.source) for each in found.channels()] == [
+    assert [(channel.kind, channel.source) for channel in found.channels()] == [
         ("heartbeat", "env:HEART"),
         ("webhook", "env:HOOK"),
         ("apprise", "file:apprise (1 of 2)"),
         ("apprise", "file:apprise (2 of 2)"),
         ("command", "notify[3] (sh)"),
     ]
-    assert [each.kind for each in found.channels(RunEvent.BLOCKED)] == ["heartbeat"]
-    assert [each.kind for each in found.channels(RunEvent.FAILURE)] == [
-        "heartbeat",
-        "apprise",
-        "apprise",
-    ]
-    assert [each.kind for each in found.channels(RunEvent.PARTIAL)] == []
+    assert kinds(found, RunEvent.BLOCKED) == ["heartbeat"]
+    assert kinds(found, RunEvent.FAILURE) == ["heartbeat", "apprise", "apprise"]
+    assert kinds(found, RunEvent.SUCCESS) == ["webhook", "command"]
+    assert kinds(found, RunEvent.PARTIAL) == []
+
+
+def kinds(found: Resolved, event: RunEvent) -> list[str]:
+    return [channel.kind for channel in found.channels(event)]
+
+
+def test_no_address_and_no_secret_is_in_what_an_error_may_print(tmp_path: Path) -> None:
+    found = resolved(
+        tmp_path, {"heartbeat": "env:HEART"}, {"webhook": "env:HOOK", "secret": "env:SECRET"}
+    )
+    assert [channel.kind for channel in found.channels()] == ["heartbeat", "webhook"]
     assert "canary" not in repr(found)
     assert SECRET not in repr(found)
 
@@ -72,7 +81,7 @@ def test_all_problems_are_named_and_the_other_channels_remain(tmp_path: Path) ->
         "notify[2]: env:HEART must be whsec_ followed by base64 of 24 to 64 bytes",
         "notify[3]: ./missing.sh is not an executable program",
     )
-    assert [each.source for each in found.channels()] == ["env:HEART"]
+    assert [channel.source for channel in found.channels()] == ["env:HEART"]
 
 
 def test_a_command_needs_the_consent_of_the_user(tmp_path: Path) -> None:
@@ -83,14 +92,13 @@ def test_a_command_needs_the_consent_of_the_user(tmp_path: Path) -> None:
     assert problem == "notify[0]: running sh needs your consent: add --allow-command"
 
 
-def test_without_the_extra_its_name_is_in_the_message(
+def test_without_apprise_the_message_names_the_extra_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriptions, "is_installed", lambda: False)
     (problem,) = resolved(tmp_path, {"apprise": "env:HEART"}).problems
-    assert (
-        problem
-        == "notify[0]: apprise is not installed; install it: pip install 'crucible-batch[apprise]'"
+    assert problem == (
+        "notify[0]: apprise is not installed; install it: pip install 'crucible-batch[apprise]'"
     )
 
 
