@@ -1,5 +1,8 @@
-"""Retries: what is sent again, when, how often, and how doubt sticks. Nobody sleeps here but a fake
-clock.
+"""Retries: what is sent again, when, how often, and how doubt sticks: once a try may have been
+accepted, no later refusal shows that nothing was bought.
+
+``world(...)`` is a gateway that gives these answers one after the other, and the last one for ever
+(``conftest.py``). Nobody sleeps but its fake clock, and each jitter is half of its range.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from crucible_batch.errors import GatewayError, KeyRefusedError
 from crucible_batch.gateway import Retrier, RetryPolicy
 from crucible_batch.gateway.retries import wait_s
 from tests.harness.case_table import each_case
+from tests.unit.gateway.conftest import Reply
 
 
 async def test_a_read_succeeds_after_failures(world, ok, reply, good_data):
@@ -35,15 +39,13 @@ async def test_generate_sends_the_same_bytes_under_the_same_key_again(world, ok,
     }
 
 
-@each_case("first", [httpx.ReadError, 500, 200])
+@each_case("first", [httpx.ReadError, Reply(500, raw=b"<html>"), Reply(200, raw=b"<html>")])
 @each_case(
     "second, code",
     [(401, "NO_KEY"), (402, "NO_CREDITS"), (404, "GONE"), (400, KEY_REUSED), (409, KEY_REUSED)],
 )
-async def test_doubt_sticks_whatever_comes_later(world, reply, failed, first, second, code):
-    here = world(
-        first if first is httpx.ReadError else reply(first, raw=b"<html>"), failed(second, code)
-    )
+async def test_doubt_sticks_whatever_comes_later(world, failed, first, second, code):
+    here = world(first, failed(second, code))
     with pytest.raises(GatewayError) as caught:
         await here.client.generate("w", {}, idempotency_key="k")
     assert (caught.value.code, caught.value.status, caught.value.in_doubt) == (code, second, True)
@@ -128,16 +130,17 @@ async def test_the_answers_wait_is_kept_and_bounded(world, reply, waiting):
         reply(503, retry_after="1000000"),
         reply(503, retry_after="soon"),
     ]
+    here = world(*answers, policy=policy)
     with pytest.raises(GatewayError):
-        await world(*answers, policy=policy).client.credits()
-    assert waiting.slept == [7.5, 60.5, 2.0]
+        await here.client.credits()
+    own_wait, jitter = 2.0, 0.5
+    assert waiting.slept == [7 + jitter, 60 + jitter, own_wait]
 
 
 async def test_a_wait_of_nothing_does_not_use_the_tries_up_at_once(world, reply, waiting):
+    here = world(reply(429, retry_after="0"), policy=RetryPolicy(attempts=5, base_s=1))
     with pytest.raises(GatewayError):
-        await world(
-            reply(429, retry_after="0"), policy=RetryPolicy(attempts=5, base_s=1)
-        ).client.credits()
+        await here.client.credits()
     assert waiting.slept == [0.5, 1.0, 2.0, 4.0]
 
 
@@ -167,10 +170,9 @@ async def test_a_date_is_relative_to_the_answers_own_clock(world, reply, waiting
         "retry_after": "Sun, 06 Nov 1994 08:49:47 GMT",
         "date": "Sun, 06 Nov 1994 08:49:37 GMT",
     }
+    here = world(reply(429, **headers), policy=RetryPolicy(attempts=2, base_s=0))
     with pytest.raises(GatewayError) as caught:
-        await world(
-            reply(429, **headers), policy=RetryPolicy(attempts=2, base_s=0)
-        ).client.credits()
+        await here.client.credits()
     assert waiting.slept == [10.0]
     assert caught.value.retry_after_s == 10.0
 
@@ -195,9 +197,8 @@ async def test_a_retry_names_the_host_and_nothing_else_of_a_signed_link(
         await here.storage.put(
             "https://s.test:8443/secret/path?X-Signature=SIGNED#part", b"x", "image/png"
         )
-    assert [notice.host for notice in waiting.notices] == ["crucible.test"] * 2 + [
-        "s.test:8443"
-    ] * 2
+    hosts = [notice.host for notice in waiting.notices]
+    assert hosts == ["crucible.test", "crucible.test", "s.test:8443", "s.test:8443"]
     assert "upload at s.test:8443 again in" in caplog.text
     assert not [word for word in ("SIGNED", "secret", "part") if word in caplog.text]
 
@@ -222,7 +223,9 @@ class NotNow(Exception):
 
 
 async def test_a_call_ends_with_what_its_caller_raises_instead_of_a_try():
-    """It has to wait, with the error of the last try, which is in doubt if any before it was."""
+    """Its ``before_retry`` does the waiting, and gets the error of the last try, which is in doubt
+    if any before it was.
+    """
     happened: list[object] = []
 
     async def attempt() -> None:
