@@ -246,6 +246,23 @@ def test_what_is_newer_than_the_oldest_entry_shown_is_surely_shown_without_a_rea
     assert not KNOWN.surely_shown(shown, AT - 3)
 
 
+@each_case(
+    "oldest, begun, is_shown",
+    [
+        (AT, AT + 299.0, False),
+        (AT, AT + 300.9, False),  # the oldest time may be cut to the second
+        (AT, AT + 301.1, True),
+        (AT + 0.5, AT + 300.4, False),
+        (AT + 0.5, AT + 300.6, True),
+    ],
+)
+def test_by_a_clock_up_to_five_minutes_behind_ours_an_entry_has_to_be_that_much_newer(
+    oldest: float, begun: float, is_shown: bool
+) -> None:
+    unknown = Clocks([])
+    assert unknown.surely_shown(Statement([entry(at=oldest)]), begun) is is_shown
+
+
 def test_an_end_is_surely_shown_if_the_readings_spanned_all_the_time_it_could_be_in() -> None:
     """A run that was killed learns of an end long after it: it may have passed in between."""
     clocks = Clocks([])
