@@ -18,7 +18,8 @@ class JobAdder:
     """Adds jobs to the plan and to the queue of a run.
 
     ``is_chosen`` returns, for a job's name, whether this run includes it: the others are planned,
-    but not queued.
+    but not queued. ``lacks_files`` returns whether an output of a job that was saved is not on disk
+    any more: it is fetched again, as that of any job.
 
     A job is in the journal's plan, durable, before it is queued: after a kill the next run finds
     what this one bought. If the run is killed between a source's last event and the plan, the next
@@ -34,6 +35,7 @@ class JobAdder:
         rule: RetryRule,
         *,
         is_chosen: Callable[[str], bool],
+        lacks_files: Callable[[Job], bool],
     ) -> None:
         self._derivation = derivation
         self._history = history
@@ -41,6 +43,7 @@ class JobAdder:
         self._tell = tell
         self._rule = rule
         self._is_chosen = is_chosen
+        self._lacks_files = lacks_files
         self._added: set[str] = set()
 
     @property
@@ -73,7 +76,8 @@ class JobAdder:
                 # A job that was begun before its source's file was lost is continued. Others are
                 # not for this run: it does not choose them (`--only`), or they are at the gateway
                 # and need no file.
-                if added.phase is Phase.READY and self._is_chosen(each.name):
+                is_new = added.phase is Phase.READY and self._is_chosen(each.name)
+                if is_new or self._lacks_files(added):
                     self._waiting.append((each, added))
                     start_worker()
             if made:

@@ -160,7 +160,13 @@ class Runner:
             ports, self.stop, self.slots, self._tell, self._reopening, options=options
         )
         self._adder = JobAdder(
-            ports.derivation, history, self._waiting, self._tell, self._rule, is_chosen=options.only
+            ports.derivation,
+            history,
+            self._waiting,
+            self._tell,
+            self._rule,
+            is_chosen=options.only,
+            lacks_files=lambda job: bool(self._missed(job)),
         )
         self._ledger_reader = LedgerReader(
             ports.gateway,

@@ -31,11 +31,18 @@ class Bench:
         self.steps: list[str] = []
         self.waiting: deque[tuple[PlannedJob, Job]] = deque()
         self.known_jobs = known
+        self.without_files: set[str] = set()
         self.failure: Exception | None = None
         self.phase = Phase.READY
         self.rule = RetryRule()
         self.adder = JobAdder(
-            self, self, self.waiting, self, self.rule, is_chosen=chosen.__contains__
+            self,
+            self,
+            self.waiting,
+            self,
+            self.rule,
+            is_chosen=chosen.__contains__,
+            lacks_files=lambda job: job.identity in self.without_files,
         )  # type: ignore[arg-type]
 
     def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
@@ -104,6 +111,15 @@ async def test_a_job_that_is_not_chosen_is_planned_and_not_queued() -> None:
     assert "planned one" in bench.steps
 
 
+async def test_a_job_that_has_succeeded_is_queued_only_if_its_file_is_gone() -> None:
+    """Its source's file was deleted as well, so that it comes into the plan only now."""
+    bench = Bench(known=("one", "two"))
+    bench.phase = Phase.SUCCEEDED
+    bench.without_files = {"two"}
+    await bench.add()
+    assert [job.identity for _, job in bench.waiting] == ["two"]
+
+
 async def test_a_run_without_stages_adds_nothing() -> None:
     bench = Bench()
     bench.adder = JobAdder(
@@ -113,6 +129,7 @@ async def test_a_run_without_stages_adds_nothing() -> None:
         bench,  # type: ignore[arg-type]
         RetryRule(),
         is_chosen=bool,
+        lacks_files=bool,
     )
     await bench.add()
     bench.adder.arrange()

@@ -325,6 +325,10 @@ ONCE = [
         1331000211,
         "five accepted jobs in a row were lost, which ends a run with 5, and the judge asked for 1",
     ),
+    (
+        2700000345,
+        "the files of a source and of its job were deleted, and the job's was not noticed",
+    ),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""
