@@ -73,11 +73,12 @@ class JobAdder:
                 added = Job(each.identity, has_images=bool(each.images), rule=self._rule)
                 if known is not None:
                     added = known[1]
-                # A job that was begun before its source's file was lost is continued. Others are
-                # not for this run: it does not choose them (`--only`), or they are at the gateway
-                # and need no file.
+                # A job that was begun before its source's file was lost is continued, and one whose
+                # own file was lost as well is fetched again. Others are not for this run: it does
+                # not choose them (`--only`), or it has resumed them already.
                 is_new = added.phase is Phase.READY and self._is_chosen(each.name)
-                if is_new or self._lacks_files(added):
+                is_lost = added.phase is Phase.SUCCEEDED and self._lacks_files(added)
+                if is_new or is_lost:
                     self._waiting.append((each, added))
                     start_worker()
             if made:

@@ -120,6 +120,15 @@ async def test_a_job_that_has_succeeded_is_queued_only_if_its_file_is_gone() -> 
     assert [job.identity for _, job in bench.waiting] == ["two"]
 
 
+async def test_a_job_whose_outputs_are_being_fetched_is_not_queued_twice() -> None:
+    """It was resumed at the start of the run, as each job that an earlier run left unfinished."""
+    bench = Bench(known=("one", "two"))
+    bench.phase = Phase.FETCHING
+    bench.without_files = {"one", "two"}
+    await bench.add()
+    assert not bench.waiting
+
+
 async def test_a_run_without_stages_adds_nothing() -> None:
     bench = Bench()
     bench.adder = JobAdder(
