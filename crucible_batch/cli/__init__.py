@@ -22,7 +22,7 @@ def _main() -> None:
     if sys.argv[1:] == ["--version"] and _show_version():
         return
     if sys.platform == "win32":
-        print(  # noqa: T201
+        print(  # noqa: T201 - nothing else is loaded
             "error: Windows is not supported; install and run crucible-batch in WSL",
             file=sys.stderr,
         )

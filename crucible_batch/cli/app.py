@@ -120,7 +120,7 @@ def _print_last(text: str) -> None:
     """Print to stderr, which may be the failed stream, and silence both streams so that the flush
     at exit succeeds."""
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the last line
     silence(sys.stdout)
     silence(sys.stderr)
 

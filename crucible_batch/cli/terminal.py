@@ -101,7 +101,7 @@ def _open_null(number: int, mode: str) -> IO[str]:
             os.close(opened)
     # If something else uses the descriptor, it is not replaced.
     # The file stays open until the process exits.
-    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123
+    return open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123 - a device
 
 
 def open_console(*, stderr: bool = False) -> Console:

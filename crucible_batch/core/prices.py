@@ -76,7 +76,7 @@ def shape_params(planned: PlannedJob) -> Mapping[str, object]:
 
 
 def _digest(params: Mapping[str, object]) -> str:
-    content = canonical(params)  # type: ignore[arg-type]
+    content = canonical(params)  # type: ignore[arg-type] # a manifest's values are JSON
     return hashlib.sha256(content.encode("ascii")).hexdigest()[:16]
 
 

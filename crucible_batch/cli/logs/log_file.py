@@ -71,7 +71,7 @@ class LogFile(RotatingFileHandler, WatchedFileHandler):
         finally:
             os.close(lock)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as above
         """Count a line as lost, and drop what is left of it in the buffer."""
         error = sys.exc_info()[1]
         self.missing += 1

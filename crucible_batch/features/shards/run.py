@@ -264,7 +264,7 @@ class ShardRows:
             manifest=head.manifest.name,
             run_id=head.options.run_id,
             workflow_id=row.workflow_id,
-            params=row.params,  # type: ignore[arg-type]
+            params=row.params,  # type: ignore[arg-type] # a plan's values are JSON
             images={param: image.sha256 for param, image in row.images.items()},
             repeat=row.repeat,
         )
