@@ -54,6 +54,14 @@ class RestorableJournal(Protocol):
         """Write all events or none: a partly restored journal would look complete."""
 
 
+@dataclass(frozen=True, slots=True)
+class RestoredJobs:
+    """``jobs``: how many were restored. ``is_ours``: the account is known to be the directory's."""
+
+    jobs: int
+    is_ours: bool
+
+
 async def restore(
     journal: RestorableJournal,
     receipts: Receipts,
@@ -62,9 +70,8 @@ async def restore(
     *,
     ceiling: Credits | None = None,
     is_ours: bool = True,
-) -> int:
-    """Write the missing events of the plan's jobs into the journal; return the number of jobs
-    restored.
+) -> RestoredJobs:
+    """Write the missing events of the plan's jobs into the journal.
 
     Jobs of which the journal may lack attempts are those without any, and those that have failed or
     may have failed since: another machine may have tried them again. For these the gateway is asked
@@ -79,7 +86,7 @@ async def restore(
     ``JournalError``, and ``UserError`` if the temporary directory is full.
     """
     if await asyncio.to_thread(receipts.count) <= journal.receipted():
-        return 0
+        return RestoredJobs(0, is_ours)
     with (
         closing(await asyncio.to_thread(ReceiptsByJob, receipts.read())) as by_job,
         closing(_RebuiltEvents()) as rebuilt,
@@ -95,14 +102,15 @@ async def restore(
                 if not job.is_known:
                     events = unknown
                 events.add(job.identity, job.events)
-        if unknown.count and not rebuilder.highest and not is_ours:
+        is_ours = is_ours or bool(rebuilder.highest)
+        if unknown.count and not is_ours:
             raise OtherAccountError(store.directory)
         for identity, unproven in unknown:
             floor = rebuilder.least_price(unproven, ceiling)
             if floor is not None:
                 rebuilt.add(identity, with_minimum_price(unproven, floor))
         journal.restore(rebuilt)
-    return rebuilt.count
+    return RestoredJobs(rebuilt.count, is_ours)
 
 
 @dataclass(frozen=True, slots=True)

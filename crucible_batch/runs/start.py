@@ -193,11 +193,14 @@ async def restore_run(
     )
     if is_restored:
         receipts = Receipts(store.directory)
-        while await restore(
-            journal, receipts, store, gateway, ceiling=ceiling, is_ours=account.is_proven
-        ):
-            if not plan_again():
+        is_ours = account.is_proven
+        while True:
+            restored = await restore(
+                journal, receipts, store, gateway, ceiling=ceiling, is_ours=is_ours
+            )
+            if not restored.jobs or not plan_again():
                 break
+            is_ours = restored.is_ours
     journal.remember_key(account.fingerprint)
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from hypothesis import assume, given
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from crucible_batch.core.attempt import AttemptStatus
 from crucible_batch.core.events import Accepted, JobEvent, Saved
 from crucible_batch.core.gateway_types import AssetSpec, JobSnapshot, JobStatus
+from crucible_batch.core.identity import idempotency_key
 from crucible_batch.core.job import Job, evolve, replay
 from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob
@@ -24,11 +25,16 @@ from crucible_batch.core.prices import shape_of
 from crucible_batch.core.receipts import Receipt, receipt_for
 from crucible_batch.engine.restore import (
     _MAY_LACK_ATTEMPTS,
+    RestoredJobs,
     _intact_outputs,
     _Rebuilder,
     _RebuiltJob,
+    restore,
 )
-from crucible_batch.errors import GatewayError
+from crucible_batch.errors import GatewayError, OtherAccountError
+from crucible_batch.outputs import OutputStore, Receipts
+from crucible_batch.runs import start
+from crucible_batch.runs.account import DirectoryAccount
 from tests.harness.case_table import each_case
 from tests.harness.histories import lives
 from tests.harness.job_events import held_event, saved_event
@@ -152,6 +158,75 @@ async def test_a_receipt_can_only_name_the_file_that_the_plan_would_write(
         each async for each in _intact_outputs(planned, [receipt], SimpleNamespace(is_true=intact))
     ]  # type: ignore[arg-type, list-item]
     assert found == ([saved] if is_used else [])
+
+
+# -- whose directory it is, over the passes that a plan with stages needs
+
+
+async def test_an_account_proven_by_the_first_stage_is_proven_for_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taken: list[bool] = []
+
+    async def restored(*_given: object, is_ours: bool, **_named: object) -> RestoredJobs:
+        taken.append(is_ours)
+        return RestoredJobs(jobs=2 - len(taken), is_ours=True)
+
+    account = DirectoryAccount("fingerprint", is_proven=False)
+    monkeypatch.setattr(start, "refuse_other_account", AsyncMock(return_value=account))
+    monkeypatch.setattr(start, "restore", restored)
+    await start.restore_run(
+        MagicMock(),
+        OutputStore(tmp_path),
+        MagicMock(),
+        MagicMock(),
+        ceiling=None,
+        plan_again=lambda: True,
+    )
+    assert taken == [False, True]
+
+
+@each_case(
+    "records, was_ours, outcome",
+    [
+        ({"a": record("a"), "b": NOT_FOUND}, False, "ours"),
+        ({"a": NOT_FOUND, "b": NOT_FOUND}, True, "ours"),
+        ({"a": NOT_FOUND, "b": NOT_FOUND}, False, "refused"),
+    ],
+)
+async def test_one_job_that_the_gateway_knows_proves_whose_directory_it_is(
+    records: dict[str, JobSnapshot | GatewayError],
+    was_ours: bool,
+    outcome: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    directory = tmp_path_factory.mktemp("out")
+    receipts = Receipts(directory)
+    plan = [PlannedJob(place, name, name, "w", {}) for place, name in enumerate("ab")]
+    for planned in plan:
+        receipts.add(
+            Receipt(
+                identity=planned.identity,
+                key=idempotency_key(planned.identity, 1),
+                attempt=1,
+                job_id=planned.identity,
+                credits=D(2),
+                outputs=1,
+                at=1.0,
+            )
+        )
+    receipts.close()
+    journal: Any = MagicMock()
+    journal.receipted.return_value = 0
+    journal.jobs.return_value = iter([(planned, Job(planned.identity)) for planned in plan])
+    restored = restore(
+        journal, receipts, OutputStore(directory), Knows(**records), ceiling=D(3), is_ours=was_ours
+    )
+    if outcome == "refused":
+        with pytest.raises(OtherAccountError):
+            await restored
+    else:
+        assert await restored == RestoredJobs(jobs=2, is_ours=True)
 
 
 # -- a journal that another machine has continued from

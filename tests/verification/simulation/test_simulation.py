@@ -329,6 +329,10 @@ ONCE = [
         2700000345,
         "the files of a source and of its job were deleted, and the job's was not noticed",
     ),
+    (
+        2700000371,
+        "a job of the first stage proved the account, and those of the second were another's",
+    ),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""
