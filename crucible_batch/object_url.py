@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from crucible_batch.errors import UserError
 
@@ -16,6 +17,7 @@ _OTHER_SCHEMES = frozenset({
     "s3a", "s3n", "gcs", "azure", "abfs", "abfss", "adl", "http", "https", "file", "r2", "b2",
     "oss", "swift", "hdfs", "ftp", "ftps", "sftp", "scp", "ssh", "smb", "nfs",
 })  # fmt: skip
+_DIRECTORY = "file"
 _LONGEST = 512
 """Bytes of a URL: a key has at most 1,024, and an output's path at most 255."""
 _HINT = "use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; nothing was spent"
@@ -30,7 +32,14 @@ class ObjectUrl:
     prefix: str
 
     def __str__(self) -> str:
+        if self.scheme == _DIRECTORY:
+            return f"/{self.prefix}"
         return f"{self.scheme}://{self.bucket}/{self.prefix}"
+
+    @classmethod
+    def of_directory(cls, directory: Path) -> ObjectUrl:
+        """Return the place of a directory whose files are used as objects. It isn't typed so."""
+        return cls(_DIRECTORY, "", os.path.realpath(directory).lstrip("/"))
 
     @property
     def digest(self) -> str:

@@ -41,6 +41,7 @@ from crucible_batch.features.shards.stored_shard import (
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
+from crucible_batch.outputs.directory_objects import DirectoryObjects
 from crucible_batch.outputs.objects import Objects
 from crucible_batch.runs.divided_plans import plan_key, read_list, refuse_unknown_plans
 from tests.harness.job_events import accepted_event, held_event, intended_event
@@ -61,10 +62,12 @@ AA, BB = "a" * 64, "b" * 64
 FIRST = ".crucible/shards/00000001.json"
 
 
-@pytest.fixture(params=["fake", "memory", "local"])
+@pytest.fixture(params=["fake", "memory", "local", "directory"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectPort:
     if request.param == "fake":
         return DictObjects(URL)
+    if request.param == "directory":
+        return DirectoryObjects(tmp_path / "shared")
     if request.param == "memory":
         return Objects(MemoryStore(), URL, checks_uploads=False)
     (tmp_path / "store").mkdir()
