@@ -153,6 +153,10 @@ class Parts:
     def __init__(self, parts: Sequence[RunPart] = ()) -> None:
         self._parts = tuple(parts)
 
+    def and_last(self, part: RunPart) -> Parts:
+        """Return these parts with another one, which begins last."""
+        return Parts([*self._parts, part])
+
     async def around(self, stack: AsyncExitStack, run: ReadRun) -> None:
         for part in self._parts:
             await stack.enter_async_context(part.around(run))

@@ -1,12 +1,12 @@
-"""Commands to a run on several machines, which each worker asks for where they are stored.
+"""Commands to a run on several machines, which each shard asks for where they are stored.
 
     command                 lasts until
-    pause                   the next resume, also if the coordinator or a worker is started again
-    concurrency, deadline   the next one, or the coordinator is started again
-    stop                    the coordinator is started again
-    retry                   once, by the workers that run shards when it is given
+    pause                   the next resume, also if a coordinator or a shard is started again
+    stop                    the next resume, or a coordinator is started again
+    concurrency, deadline   the next one, or a coordinator is started again
+    retry                   once, by the shards that run when it is given
 
-A worker asks for new commands every ``ASK_S``. It sends a purchase only within ``HEARD_S`` of the
+A shard asks for new commands every ``ASK_S``. It sends a purchase only within ``HEARD_S`` of the
 moment at which it sent the last question that was answered, and otherwise keeps it until the next
 answer. So ``HEARD_S`` after a pause was stored, no worker buys, whether it has taken the pause or
 can't: the one that can't is cut off from the store, or frozen. Who gives a pause waits until each
@@ -76,8 +76,11 @@ def due(given: Sequence[GivenControl], *, is_beginning: bool) -> list[GivenContr
     newest: dict[ControlAction | int, GivenControl] = {}
     for each in given:
         match each.command.action:
-            case ControlAction.PAUSE | ControlAction.RESUME:
+            case ControlAction.PAUSE:
                 newest[ControlAction.PAUSE] = each
+            case ControlAction.RESUME:
+                newest[ControlAction.PAUSE] = each
+                newest.pop(ControlAction.STOP, None)
             case ControlAction.RETRY if each.is_current and not is_beginning:
                 newest[each.number] = each
             case ControlAction.STOP | ControlAction.CONCURRENCY | ControlAction.DEADLINE if (

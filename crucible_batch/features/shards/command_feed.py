@@ -1,7 +1,6 @@
 """The commands that a run is given from elsewhere: asked for, and performed by its control desk.
 
-The rules are those of ``cluster_control.py``. Nothing asks yet: what runs shards on several
-machines next does.
+The rules are those of ``cluster_control.py``.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from crucible_batch.core.control import ControlAction
@@ -22,24 +21,11 @@ from crucible_batch.features.shards.cluster_control import (
     may_buy,
 )
 from crucible_batch.runs.control_desk import ControlDesk
-from crucible_batch.runs.parts import ReadyRun, RunPart
 
 logger = logging.getLogger(__name__)
 
 Take = Callable[[int, int], Awaitable[list[GivenControl]]]
 """Acknowledges all commands up to a number, with the jobs in flight, and returns those after it."""
-ReadNames = Callable[[Sequence[str]], tuple[str, ...]]
-"""Returns the names of those of the run's jobs that have one of these identities. It may block."""
-
-
-class FeedPart(RunPart):
-    """Commands of a feed, while the engine works."""
-
-    def __init__(self, feed: CommandFeed) -> None:
-        self._feed = feed
-
-    def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
-        return self._feed.on(run.desk)
 
 
 class CommandFeed:
@@ -54,12 +40,10 @@ class CommandFeed:
         *,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
-        names: ReadNames = lambda _identities: (),
     ) -> None:
         self._take = take
         self._monotonic = monotonic
         self._sleep = sleep
-        self._names = names
         self._taken = 0
         self._before: list[tuple[GivenControl, float]] = []
         """What was given before the run has begun, and when it was read."""
@@ -139,12 +123,6 @@ class CommandFeed:
             command = each.command
             if command.action is ControlAction.DEADLINE:
                 command = replace(command, value=max(0.0, (command.value or 0.0) - each.age_s))
-            elif command.action is ControlAction.RETRY:
-                command = replace(
-                    command, names=await asyncio.to_thread(self._names, command.names)
-                )
-                if not command.names:
-                    continue  # jobs of other shards
             try:
                 await desk.perform(command, each.source)
             except ControlError as error:

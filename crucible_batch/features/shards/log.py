@@ -13,21 +13,26 @@ begins with an entry of its own: from then on no other can add one. A purchase i
 entry with its hold is in the store, so that the next process that continues the log knows
 everything that was bought, or may still be.
 
+Each entry has the figures of the run, and a running shard adds one every ``TICK_S``. So the log is
+also the sign of life, and the progress, for those who follow it.
+
     what happens                                    who continues knows
     killed before the entry of a hold               nothing of it: it was not sent
     killed between the entry and the answer         the hold: the same key is sent again
     killed after the answer, before the next entry  the hold: the same key finds the job
     frozen, and continued by another                the hold; what the frozen process does next has
                                                     no entry, and is not sent
+    its clock set back                              the same: no time decides
     merged or abandoned                             that the log is closed: nothing is added
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -36,13 +41,19 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.core.events import Event, Held, Intended, Prepared
 from crucible_batch.core.sharding import ShardId
-from crucible_batch.errors import JournalError, RunBusyError
+from crucible_batch.engine import Clock
+from crucible_batch.errors import JournalError, ObjectStoreError, RunBusyError
+from crucible_batch.features.shards.figures import ShardFigures
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.divided_plans import SHARDS
 
+logger = logging.getLogger(__name__)
+
 Closed = Literal["", "merged", "abandoned"]
 """Why nothing is added to a log any more; empty if it is open."""
+TICK_S = 2.0
+"""The time after which a running shard adds an entry, whatever it has done."""
 _SUMMARY = "journal.json"
 _NUMBERED = re.compile(r"/([0-9]{8})\.json$")
 _AT_ONCE = 16
@@ -61,8 +72,9 @@ class ShardTakenError(RunBusyError):
 class ShardLogEntry:
     """One object of a log, written by the process ``writer``.
 
-    ``closed`` is why nothing may follow, else empty. ``through`` is the number of the last entry
-    that a summary stands for; 0 in the entries themselves.
+    ``closed`` is why nothing may follow, else empty. ``figures`` are those of its run, None before
+    that has begun. ``through`` is the number of the last entry that a summary stands for; 0 in the
+    entries themselves.
     """
 
     plan: str
@@ -70,6 +82,7 @@ class ShardLogEntry:
     writer: Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$")]  # becomes part of a file name
     rows: JournalRows
     closed: Closed = ""
+    figures: ShardFigures | None = None
     through: Annotated[int, Field(ge=0)] = 0
     version: int = 1
 
@@ -81,18 +94,27 @@ _ENTRY: TypeAdapter[ShardLogEntry] = TypeAdapter(ShardLogEntry)
 class LogState:
     """What a log has.
 
-    ``position`` is the number of its last entry, and ``writer`` who wrote rows last.
+    ``position`` is the number of its last entry, and ``writer`` who wrote rows last, with
+    ``figures``.
     """
 
     position: int = 0
     writer: str = ""
     closed: Closed = ""
+    figures: ShardFigures | None = None
     entries: Sequence[JournalRows] = ()
 
     @property
     def last(self) -> int:
         """The number of the newest event; 0 if there is none."""
         return max((rows.last for rows in self.entries), default=0)
+
+    @property
+    def may_be_running(self) -> bool:
+        """Whether the newest run has no end: it is active somewhere, or was killed."""
+        if not self.position or self.closed:
+            return False
+        return self.figures is None or self.figures.exit_code is None
 
 
 @dataclass(slots=True)
@@ -107,6 +129,8 @@ class ShardLog:
     last: int = 0
     """The number of the newest event in the log."""
     closed: Closed = ""
+    figures: Callable[[], ShardFigures | None] = lambda: None
+    """Returns the figures for the next entry."""
 
     @property
     def prefix(self) -> str:
@@ -117,11 +141,11 @@ class ShardLog:
 
         Raises ``JournalError`` if it is damaged, and ``ObjectStoreError``.
         """
-        writer, rows = "", list[JournalRows]()
+        writer, figures, rows = "", None, list[JournalRows]()
         self.position, self.last, self.closed = 0, 0, ""
         summary = await self._decoded(_SUMMARY)
         if summary is not None:
-            writer, rows = summary.writer, [summary.rows]
+            writer, figures, rows = summary.writer, summary.figures, [summary.rows]
             self.position, self.last = summary.through, summary.rows.last
         last = await self._last_listed()
         more = await self._some_after(self.position, last)
@@ -130,10 +154,23 @@ class ShardLog:
                 self._check(entry)
                 self.position, self.closed = self.position + 1, entry.closed
                 if not entry.closed:
-                    writer, self.last = entry.writer, max(self.last, entry.rows.last)
+                    writer, figures = entry.writer, entry.figures
+                    self.last = max(self.last, entry.rows.last)
                     rows.append(entry.rows)
             more = await self._some_after(self.position, last)
-        return LogState(self.position, writer, self.closed, rows)
+        return LogState(self.position, writer, self.closed, figures, rows)
+
+    async def next(self) -> ShardLogEntry | None:
+        """Return the entry after those that were read, for who follows the log; None without one.
+
+        Raises as ``read`` does.
+        """
+        entry = await self._decoded(f"{self.position + 1:08}.json")
+        if entry is not None:
+            self._check(entry)
+            self.position, self.closed = self.position + 1, entry.closed
+            self.last = max(self.last, entry.rows.last)
+        return entry
 
     async def append(self, rows: JournalRows) -> None:
         """Add rows at the end.
@@ -142,7 +179,7 @@ class ShardLog:
         was cancelled, or whose answer was lost, may have added an entry of this process: it counts.
         """
         while True:
-            entry = ShardLogEntry(self.plan, self.shard, self.writer, rows)
+            entry = ShardLogEntry(self.plan, self.shard, self.writer, rows, figures=self.figures())
             found = await self._created(entry)
             self.position += 1
             self.last = max(self.last, found.rows.last)
@@ -162,7 +199,14 @@ class ShardLog:
         if len(rows.events) > _MOST_IN_SUMMARY or rows.last != self.last:
             return
         content = _ENTRY.dump_json(
-            ShardLogEntry(self.plan, self.shard, self.writer, rows, through=self.position)
+            ShardLogEntry(
+                self.plan,
+                self.shard,
+                self.writer,
+                rows,
+                figures=self.figures(),
+                through=self.position,
+            )
         )
         key = f"{self.prefix}/{_SUMMARY}"
         if await self.objects.create(key, content):
@@ -272,6 +316,20 @@ class LoggedJournal:
             async with self._turn:
                 if self.log.last < needed:
                     await self.log.append(rows_after(self.journal, self.log.last))
+
+    async def keep(self, clock: Clock) -> None:
+        """Add an entry every ``TICK_S`` until cancelled.
+
+        Raises ``ShardTakenError``: so a process that was frozen learns that another one has the
+        shard. While the store can't be reached, the next entry is awaited.
+        """
+        while True:
+            await clock.sleep(TICK_S)
+            try:
+                async with self._turn:
+                    await self.log.append(rows_after(self.journal, self.log.last))
+            except ObjectStoreError as error:
+                logger.info("the log of shard %s does not grow: %s", self.log.shard, error.message)
 
     async def finish(self) -> None:
         """Add the rest, with the end of the run, and sum the log up. Raises as ``append`` does."""

@@ -26,13 +26,16 @@ from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
 from crucible_batch.features.shards.followed_plan import shard_of
 from crucible_batch.features.shards.log import LoggedJournal, LogState, ShardLog
+from crucible_batch.features.shards.log_part import ShardLogPart
 from crucible_batch.features.shards.stored_shard import (
+    has_all_of,
     log_of_shard,
     read_open,
     restore_rows,
     set_stale_journal_aside,
     take_log,
 )
+from crucible_batch.features.shards.tail import refuse_while_it_runs
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
@@ -77,11 +80,12 @@ def shard_run(request: RunRequest, parts: Parts) -> RunKind:
     def store(directory: Path) -> OutputStore:
         return open_store(directory, plan_outputs_url(plan), **limits_of(request), is_shard=True)
 
+    log_part = ShardLogPart()
     return RunKind(
-        parts,
+        parts.and_last(log_part),
         lambda manifest: shard_terms(run_terms(manifest, request), plan, shard),
         store,
-        ShardJobs,
+        lambda context: ShardJobs(context, log_part),
     )
 
 
@@ -90,8 +94,9 @@ class ShardJobs:
 
     may_delete_images = False
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, log_part: ShardLogPart) -> None:
         self._context = context
+        self._log_part = log_part
         self._plan, self._shard = shard_of(context.request)
         self.basis = PlanBasis(
             context.manifest, run_terms(context.manifest, context.request), context.binding.gateway
@@ -137,6 +142,8 @@ class ShardJobs:
         self._log = await log_of_shard(context.store, plan, shard, context.binding)
         if self._log is not None:
             self._state = await read_open(self._log)
+            if not has_all_of(directory, self._state):
+                await refuse_while_it_runs(self._log, self._state, context.clock)
             set_stale_journal_aside(directory, self._log, self._state)
         with Journal.open(directory, context.binding, now=context.clock.now()) as journal:
             restore_rows(journal, self._state)
@@ -152,7 +159,9 @@ class ShardJobs:
     async def take_log(self, journal: Journal) -> LoggedJournal | None:
         if self._log is None:
             return None
-        return await take_log(journal, self._log, self._state, self._context.store)
+        log = await take_log(journal, self._log, self._state, self._context.store)
+        self._log_part.take(log)
+        return log
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         return explain_shard(self._context.request, error)

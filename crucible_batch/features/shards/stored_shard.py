@@ -69,6 +69,14 @@ def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> 
     set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
 
 
+def has_all_of(directory: Path, state: LogState) -> bool:
+    """Whether there is a local journal which has all that the log has.
+
+    Then its newest run was on this machine, and has ended or was killed: its directory is locked.
+    """
+    return Journal.exists(directory) and is_current(directory, state)
+
+
 def is_current(directory: Path, state: LogState) -> bool:
     """Whether the local journal has all that the log has.
 

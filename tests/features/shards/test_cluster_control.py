@@ -77,6 +77,7 @@ def test_a_stop_ends_with_the_next_coordinator() -> None:
         (("retry", "retry"), [1, 2]),
         (("stop!", "concurrency!", "deadline!", "retry!", "pause!"), [5]),
         (("pause", "concurrency", "resume", "stop"), [2, 3, 4]),
+        (("stop", "resume"), [2]),
     ],
 )
 def test_of_commands_read_together_the_newest_of_each_kind_is_performed(
@@ -93,6 +94,8 @@ def test_of_commands_read_together_the_newest_of_each_kind_is_performed(
         (("pause", "resume"), []),
         (("retry", "concurrency", "stop"), [2, 3]),
         (("stop!", "deadline"), [2]),
+        (("stop",), [1]),
+        (("stop", "resume"), []),
     ],
 )
 def test_a_run_begins_with_what_still_lasts(words: tuple[str, ...], performed: list[int]) -> None:

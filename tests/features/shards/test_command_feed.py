@@ -76,7 +76,6 @@ class Ground:
             self.take,
             monotonic=lambda: self.now,
             sleep=self.sleep,
-            names=lambda identities: tuple(f"job {each}" for each in identities if each < "c"),
         )
 
     async def sleep(self, seconds: float) -> None:
@@ -211,18 +210,7 @@ async def test_a_command_that_a_run_refuses_is_acknowledged() -> None:
     assert ground.taken[-1][0] == 1
 
 
-async def test_only_the_jobs_of_this_run_are_tried_again() -> None:
-    ground = Ground()
-    await ground.feed.ask()
-    async with ground.feed.on(ground.desk):
-        ground.rows.append(given(1, "retry", names=["a", "d"]))
-        ground.rows.append(given(2, "retry", names=["e"]))
-        await ground.feed.ask()
-    assert [command.names for command in ground.desk.performed] == [("job a",)]
-    assert ground.taken[-1][0] == 2
-
-
-async def test_it_asks_until_it_is_cancelled_also_if_the_database_is_away() -> None:
+async def test_it_asks_until_it_is_cancelled_also_if_the_store_is_away() -> None:
     ground = Ground(is_away=True)
     asking = asyncio.ensure_future(ground.feed.keep())
     for _ in range(20):

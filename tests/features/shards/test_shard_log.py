@@ -14,9 +14,11 @@ import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from crucible_batch.core.events import Event, Held, Prepared
+from crucible_batch.core.events import Accepted, Event, Held, Prepared
+from crucible_batch.core.outcome import Outcome
 from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
+from crucible_batch.features.shards.figures import ShardFigures
 from crucible_batch.features.shards.log import (
     LoggedJournal,
     LogState,
@@ -370,13 +372,13 @@ def test_a_local_journal_that_went_on_without_the_log_is_not_current(
     shard = ground.shard(1, [done(0, 10.0), done(4, 11.0)])
     with Journal.open(shard, BINDING, now=1.0) as journal:
         journal.note("log_writers", "first second")
-    assert is_current(shard, LogState(3, "second", "", (rows(1, 2),)))
-    assert not is_current(shard, LogState(3, "another", "", (rows(1, 2),)))
-    assert not is_current(shard, LogState(3, "second", "", (rows(*range(1, 99)),)))
+    assert is_current(shard, LogState(3, "second", entries=(rows(1, 2),)))
+    assert not is_current(shard, LogState(3, "another", entries=(rows(1, 2),)))
+    assert not is_current(shard, LogState(3, "second", entries=(rows(*range(1, 99)),)))
     assert not is_current(shard, LogState())
     with pytest.raises(RunDirectoryError, match="has no log of shard 1/4"):
         set_stale_journal_aside(shard, log_on(fake), LogState())
-    set_stale_journal_aside(shard, log_on(fake), LogState(3, "another", "", (rows(1, 2),)))
+    set_stale_journal_aside(shard, log_on(fake), LogState(3, "another", entries=(rows(1, 2),)))
     assert not Journal.exists(shard)
     assert [path.name for path in (shard / ".crucible").glob("journal*")] == [
         "journal.sqlite3.before-another-3"
@@ -496,13 +498,14 @@ def test_an_entry_is_json_that_later_releases_can_read() -> None:
         (("e", 1.0, '{"amount":"2"}'),),
         ((1.0, 2.0, "{}"),),
     )
-    entry = ShardLogEntry("d", ShardId(1, 2), "ab", content)
+    figures = ShardFigures({Outcome.PENDING: 3}, Decimal(2), Decimal(1), 1, 4)
+    entry = ShardLogEntry("d", ShardId(1, 2), "ab", content, figures=figures)
     text = (
-        b'{"plan":"d","shard":{"number":1,"count":2},"writer":"ab",'
-        b'"rows":{"events":[[1,"s","Held","{}"]],'
-        b'"runs":[[1,1.5,null,"{}",null]],"notes":{"key":"k"},'
-        b'"gateway_entries":[["e",1.0,"{\\"amount\\":\\"2\\"}"]],'
-        b'"gateway_readings":[[1.0,2.0,"{}"]]},"closed":"","through":0,"version":1}'
+        b'{"plan":"d","shard":{"number":1,"count":2},"writer":"ab","rows":{"events":[[1,"s","Held","{}"]],'
+        b'"runs":[[1,1.5,null,"{}",null]],"notes":{"key":"k"},"gateway_entries":[["e",1.0,"{\\"amount\\":\\"2\\"}"]],'
+        b'"gateway_readings":[[1.0,2.0,"{}"]]},"closed":"",'
+        b'"figures":{"counts":{"pending":3},"spent":"2","held":"1","in_flight":1,"taken":4,"exit_code":null},'
+        b'"through":0,"version":1}'
     )
     assert _ENTRY.dump_json(entry) == text
     assert _ENTRY.validate_json(text) == entry

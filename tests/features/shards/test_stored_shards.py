@@ -20,10 +20,13 @@ import httpx
 import pytest
 
 import crucible_batch as api
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.core.events import Held
+from crucible_batch.engine import Clock
 from crucible_batch.errors import (
     CrucibleBatchError,
     NothingToDivideError,
+    RunBusyError,
     RunDirectoryError,
     ShardsOutstandingError,
     ShardsUnknownError,
@@ -31,7 +34,8 @@ from crucible_batch.errors import (
 )
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards import merging
-from crucible_batch.features.shards.log import ShardTakenError
+from crucible_batch.features.shards.command_log import CommandLog
+from crucible_batch.features.shards.log import LoggedJournal, ShardTakenError
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.journal import Journal
@@ -45,6 +49,7 @@ from tests.harness.object_store import URL, use_store
 
 SHORT_JOBS = True
 
+ANNA = ControlSource("anna@host", "terminal")
 JOBS = 12
 PRICE = 2
 
@@ -239,14 +244,26 @@ async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, grou
         assert unknown == []
 
 
+def freeze_ticks(patch: pytest.MonkeyPatch, awake: asyncio.Event) -> None:
+    """Logs don't grow by themselves until ``awake``, as if their processes were frozen."""
+    keep = LoggedJournal.keep
+
+    async def frozen(log: LoggedJournal, clock: Clock) -> None:
+        await awake.wait()
+        await keep(log, clock)
+
+    patch.setattr(LoggedJournal, "keep", frozen)
+
+
 async def test_of_two_machines_with_one_shard_only_the_later_one_buys(
-    start: Any, ground: Any
+    start: Any, ground: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with start() as bench:
         run = ground(bench, budget=14, jobs=20, head="concurrency: 1\n")
         await run.divide(1)
         is_full, awake = asyncio.Event(), asyncio.Event()
         sent: list[str] = []
+        freeze_ticks(monkeypatch, awake)
 
         async def slow(
             request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
@@ -269,6 +286,119 @@ async def test_of_two_machines_with_one_shard_only_the_later_one_buys(
         merged = run.merge()
         assert Decimal(merged.report.credits.spent) == 14
         await run.check(Decimal(14))
+
+
+async def test_a_shard_that_runs_is_left_alone_by_another_machine(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench, budget=14, jobs=20, head="concurrency: 1\n")
+        await run.divide(1)
+        is_running, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow(
+            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+        ) -> httpx.Response:
+            if request.url.path.endswith("/generate"):
+                is_running.set()
+                await may_end.wait()
+            return await send()
+
+        first = asyncio.ensure_future(run.shard(1, "one", 1, transport=Tampered(slow)))
+        await is_running.wait()
+        with pytest.raises(RunBusyError, match="shard 1/1 is running on another machine"):
+            await run.shard(1, "other", 1)
+        may_end.set()
+        assert (await first).exit_code == 4
+        run.merge()
+        await run.check(Decimal(14))
+
+
+async def test_a_frozen_shard_that_buys_nothing_more_learns_that_it_was_continued(
+    start: Any, ground: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        run = ground(bench, budget=14, jobs=2)
+        await run.divide(1)
+        is_frozen, awake = asyncio.Event(), asyncio.Event()
+        freeze_ticks(monkeypatch, awake)
+
+        async def frozen(
+            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+        ) -> httpx.Response:
+            if request.method == "GET" and "/jobs/" in request.url.path:
+                is_frozen.set()
+                await asyncio.Event().wait()
+            return await send()
+
+        first = asyncio.ensure_future(run.shard(1, "frozen", 1, transport=Tampered(frozen)))
+        await is_frozen.wait()
+        assert (await run.shard(1, "other", 1)).exit_code == 0
+        awake.set()
+        with pytest.raises(ShardTakenError):
+            await first
+        run.merge()
+        await run.check(Decimal(14))
+
+
+def entries(run: Any, number: int, count: int = 2) -> list[Any]:
+    return [json.loads(run.store.content[key]) for key in run.log(number, count)]
+
+
+async def test_a_running_shard_shows_its_figures_and_its_end(start: Any, ground: Any) -> None:
+    async with start() as bench:
+        run = ground(bench, jobs=7)
+        await run.divide(1)
+        await run.shard(1, "one", 1)
+        figures = [entry["figures"] for entry in entries(run, 1, 1)]
+        assert figures[-1]["counts"] == {"succeeded": 6}
+        assert figures[-1]["exit_code"] == 0
+        assert Decimal(figures[-1]["spent"]) == 6 * PRICE
+        assert all(each is None or each["exit_code"] is None for each in figures[:-1])
+        run.merge()
+
+
+async def test_a_shard_buys_nothing_in_a_pause_that_is_stored(start: Any, ground: Any) -> None:
+    """The commands are numbered objects, whichever way the shard was started."""
+    async with start() as bench:
+        run = ground(bench, jobs=7)
+        digest = (await run.divide(1)).digest
+        commands = CommandLog(run.store, digest, bench.clock)
+        await commands.add(ControlCommand(ControlAction.PAUSE), ANNA)
+        bought_before = len(await run.keys())
+        shard = asyncio.ensure_future(run.shard(1, "one", 1))
+        while not any((entry["figures"] or {}).get("taken") for entry in entries(run, 1, 1)):
+            await bench.clock.sleep(1)
+        await bench.clock.sleep(10)
+        assert len(await run.keys()) == bought_before
+        await commands.add(ControlCommand(ControlAction.RESUME), ANNA)
+        assert (await shard).exit_code == 0
+        run.merge()
+        await run.check(Decimal(100))
+
+
+async def test_a_stop_ends_a_shard_and_the_next_resume_lets_it_begin_again(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench, jobs=7)
+        commands = CommandLog(run.store, (await run.divide(1)).digest, bench.clock)
+        await commands.add(ControlCommand(ControlAction.STOP), ANNA)
+        assert (await run.shard(1, "one", 1)).exit_code == 130
+        await commands.add(ControlCommand(ControlAction.RESUME), ANNA)
+        assert (await run.shard(1, "two", 1)).exit_code == 0
+        run.merge()
+
+
+async def test_a_command_to_the_shards_of_another_plan_has_no_effect(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench, jobs=7)
+        await run.divide(1)
+        await CommandLog(run.store, "f" * 64, bench.clock).add(
+            ControlCommand(ControlAction.STOP), ANNA
+        )
+        assert (await run.shard(1, "one", 1)).exit_code == 0
+        run.merge()
 
 
 async def test_a_machine_whose_shard_was_continued_elsewhere_takes_the_journal_of_the_store(

@@ -1,0 +1,63 @@
+"""The log of a shard as it is followed by others: who begins on it, and who gives it commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crucible_batch.engine import Clock
+from crucible_batch.errors import RunBusyError
+from crucible_batch.features.shards.figures import ShardFigures
+from crucible_batch.features.shards.log import LogState, ShardLog
+
+SILENT_S = 15.0
+"""A shard whose log has not grown for this time, by the clock of who follows it, may be taken over."""
+_ASK_S = 1.0
+
+
+@dataclass(slots=True)
+class ShardTail:
+    """The end of one shard's log, after what ``log`` has read. ``grown_at`` is of ``clock``."""
+
+    log: ShardLog
+    clock: Clock
+    figures: ShardFigures | None = None
+    grown_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.grown_at = self.clock.monotonic()
+
+    async def read(self) -> bool:
+        """Read what was added, and return whether the log has grown.
+
+        Raises ``JournalError`` and ``ObjectStoreError``.
+        """
+        before = self.log.position
+        while (entry := await self.log.next()) is not None:
+            if not entry.closed:
+                self.figures = entry.figures
+        has_grown = self.log.position > before
+        if has_grown:
+            self.grown_at = self.clock.monotonic()
+        return has_grown
+
+    @property
+    def is_silent(self) -> bool:
+        return self.clock.monotonic() - self.grown_at >= SILENT_S
+
+
+async def refuse_while_it_runs(log: ShardLog, state: LogState, clock: Clock) -> None:
+    """Wait until a log has been silent for ``SILENT_S``, if its newest run has no end.
+
+    Engines start a shard twice. To take one over from a process that runs is safe, and a waste.
+    Raises ``RunBusyError`` if the log grows.
+    """
+    if not state.may_be_running:
+        return
+    tail = ShardTail(log, clock)
+    while not tail.is_silent:
+        await clock.sleep(_ASK_S)
+        if await tail.read():
+            raise RunBusyError(
+                f"shard {log.shard} is running on another machine: its log grows",
+                hint="let that one finish; nothing was spent here",
+            )
