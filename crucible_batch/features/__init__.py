@@ -18,6 +18,7 @@ folder:
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
     next_command.py   next_command(run_dir, head)   the command after a run that is complete
                       first_step(blocked, run_dir)  what comes before the next command
+    given_commands.py give(run, words)              how ``ctl`` reaches runs on other machines
     doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries
     schemas.py        OPTION, HELP, schema()        a schema that ``schema --OPTION`` prints
 

@@ -160,6 +160,16 @@ class ShardLog:
             more = await self._some_after(self.position, last)
         return LogState(self.position, writer, self.closed, figures, rows)
 
+    async def newest(self) -> ShardLogEntry | None:
+        """Return the newest entry without reading those before it; None if there is none.
+
+        Only what follows it is read from then on. Raises as ``read`` does.
+        """
+        entry, self.position = None, max(0, await self._last_listed() - 1)
+        while (following := await self.next()) is not None:
+            entry = following
+        return entry
+
     async def next(self) -> ShardLogEntry | None:
         """Return the entry after those that were read, for who follows the log; None without one.
 

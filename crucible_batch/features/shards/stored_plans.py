@@ -9,8 +9,11 @@ from pathlib import Path
 
 from crucible_batch.atomic_files import replacing
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
-from crucible_batch.outputs import ObjectPort
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import ObjectOutputStore, ObjectPort
 from crucible_batch.runs.divided_plans import ListedPlan, add_to_list, plan_key, read_list
+from crucible_batch.runs.object_runs import open_store
+from crucible_batch.runs.paths import plan_folder, state_directory_of
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 
 
@@ -97,6 +100,24 @@ async def note_merged(objects: ObjectPort, digest: str) -> None:
         listed = await read_list(objects)
         if plan in listed.plans or await add_to_list(objects, listed.position, plan):
             return
+
+
+async def outstanding_plan(run: str | Path) -> tuple[ObjectPort, SavedPlan] | None:
+    """Return the plan of a run that waits for its merge, and where its logs are; None without one.
+
+    ``run`` is the URL of a run. Raises ``RunDirectoryError`` and ``ObjectStoreError``.
+    """
+    url = ObjectUrl.parse(run)
+    if url is None:
+        return None
+    main = state_directory_of(url)
+    store = open_store(main, url)
+    assert isinstance(store, ObjectOutputStore)
+    waiting = (await read_list(store.objects)).unmerged
+    if not waiting:
+        return None
+    target = plan_folder(main, waiting[0]) / "plan.json"
+    return store.objects, await fetch_plan(store.objects, waiting[0], target)
 
 
 async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPlan:

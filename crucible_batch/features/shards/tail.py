@@ -26,6 +26,19 @@ class ShardTail:
     def __post_init__(self) -> None:
         self.grown_at = self.clock.monotonic()
 
+    async def begin(self) -> None:
+        """Read the newest entry only, of a log that was not read. Raises as ``read`` does."""
+        entry = await self.log.newest()
+        if entry is not None and not entry.closed:
+            self.figures = entry.figures
+
+    @property
+    def may_be_running(self) -> bool:
+        """Whether the newest run has no end: it is active somewhere, or was killed."""
+        if not self.log.position or self.log.closed:
+            return False
+        return self.figures is None or self.figures.exit_code is None
+
     async def read(self) -> bool:
         """Read what was added, and return whether the log has grown.
 

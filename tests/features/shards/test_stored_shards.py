@@ -35,9 +35,11 @@ from crucible_batch.errors import (
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards import merging
 from crucible_batch.features.shards.command_log import CommandLog
+from crucible_batch.features.shards.given_commands import Shards
 from crucible_batch.features.shards.log import LoggedJournal, ShardTakenError
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
+from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
 from crucible_batch.runs.planning import plan_request
@@ -373,6 +375,42 @@ async def test_a_shard_buys_nothing_in_a_pause_that_is_stored(start: Any, ground
         assert (await shard).exit_code == 0
         run.merge()
         await run.check(Decimal(100))
+
+
+async def test_who_gives_a_command_learns_how_many_shards_have_taken_it(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench, jobs=13)
+        await run.divide(3)
+        await run.shard(1, "one", 3)
+        is_running, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow(
+            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
+        ) -> httpx.Response:
+            if request.url.path.endswith("/generate"):
+                is_running.set()
+                await may_end.wait()
+            return await send()
+
+        second = asyncio.ensure_future(run.shard(2, "two", 3, transport=Tampered(slow)))
+        await is_running.wait()
+        with run.on("main"):
+            place = await outstanding_plan(URL)
+        assert place is not None
+        shards = Shards.of(*place, bench.clock)
+        answer = await shards.give(ControlCommand(ControlAction.PAUSE), ANNA)
+        assert answer.message == (
+            "pause is stored for all 3 shards; 1 of the 1 that run have taken it"
+        )
+        assert answer.data == {"action": "pause", "taken": 1, "running": 1, "shards": 3}
+        may_end.set()
+        await Shards.of(*place, bench.clock).give(ControlCommand(ControlAction.RESUME), ANNA)
+        assert (await second).exit_code == 0
+        answer = await Shards.of(*place, bench.clock).give(ControlCommand(ControlAction.STOP), ANNA)
+        assert "none is running: each takes it when it begins" in answer.message
+        assert (await run.shard(3, "three", 3)).exit_code == 130
 
 
 async def test_a_stop_ends_a_shard_and_the_next_resume_lets_it_begin_again(
