@@ -12,7 +12,7 @@ from typing import Annotated
 
 from crucible_batch.core.progress import Observer
 from crucible_batch.core.run_options import ManifestOptions, RunOptions
-from crucible_batch.features.registry import kind_of, plan_kind_of
+from crucible_batch.features.registry import kind_of, plan_kind_of, runner_of
 from crucible_batch.runs.draft import read_value
 from crucible_batch.runs.job_stream import RunningJobs
 from crucible_batch.runs.keywords import OfFeature, taking
@@ -20,7 +20,7 @@ from crucible_batch.runs.manifest_call import ManifestCall
 from crucible_batch.runs.parts import RunPart
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
-from crucible_batch.runs.running import RunResult, run_request
+from crucible_batch.runs.running import RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def run_jobs(given: RunCall) -> RunningJobs:
 
 async def _run(given: RunCall, *parts: RunPart) -> RunResult:
     request = given.request(RunOptions, "run_options")
-    return await run_request(
+    return await runner_of(request)(
         request,
         lambda request: kind_of(request, *parts),
         manifest=read_value(given.manifest, request),

@@ -352,6 +352,19 @@ class JournalError(CrucibleBatchError):
     code = "JOURNAL"
 
 
+class RunStoppedError(CrucibleBatchError):
+    """A signal stopped a run whose shards run elsewhere, or will be continued by the same command."""
+
+    code = "INTERRUPTED"
+
+    def __init__(self, exit_code: ExitCode) -> None:
+        super().__init__(
+            "stopped by a signal; what the shards have bought is in their logs",
+            hint="run the same command again: it continues",
+        )
+        self.exit_code = exit_code
+
+
 class DeadlineError(CrucibleBatchError):
     """The deadline has passed before the run could begin."""
 

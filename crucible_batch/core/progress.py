@@ -206,6 +206,21 @@ class RunEnded:
     balance: Balance
 
 
+@dataclass(frozen=True, slots=True)
+class ShardsAdvanced:
+    """What the shards of a divided run have done elsewhere.
+
+    ``counts`` are the jobs of the whole run by outcome, ``balance`` is its budget.
+    """
+
+    at: float
+    shards: int
+    running: int
+    ended: int
+    counts: Mapping[Outcome, int]
+    balance: Balance
+
+
 Message = (
     RunBegan
     | TakenUp
@@ -218,6 +233,7 @@ Message = (
     | Stopping
     | Controlled
     | JobsAdded
+    | ShardsAdvanced
     | RunEnded
 )
 

@@ -398,6 +398,11 @@ class FeatureOptions:
         return ""
 
     @property
+    def runner(self) -> str | None:
+        """A reference to what makes the run in place of ``run_request``, with its arguments."""
+        return None
+
+    @property
     def repeated(self) -> Mapping[str, str]:
         """Options, with their values, that the same command needs again although they may not have
         been typed."""

@@ -18,6 +18,7 @@ from crucible_batch.core.progress import (
     Retrying,
     RunBegan,
     RunEnded,
+    ShardsAdvanced,
 )
 
 OUTCOME_OF_PHASE: Mapping[Phase, Outcome] = {
@@ -74,7 +75,7 @@ class Tally:
                     **self.retries,
                     message.operation: self.retries.get(message.operation, 0) + 1,
                 }
-            case RunEnded():
+            case RunEnded() | ShardsAdvanced():
                 self.counts.update({outcome: message.counts.get(outcome, 0) for outcome in Outcome})
                 self.balance = message.balance
             case _:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 
 NEEDS: Mapping[str, Set[str]] = {
+    "machines": {"shards"},
     "shards": {"periods"},
     "view": {"control"},
 }

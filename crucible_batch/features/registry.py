@@ -8,7 +8,7 @@ restored, since it counts as spent.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from crucible_batch.features import load
@@ -20,6 +20,7 @@ from crucible_batch.runs.parts import Parts, RunPart
 from crucible_batch.runs.plan_parts import PlanParts
 from crucible_batch.runs.planning import ManifestPlan, PlanKind
 from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.running import RunResult, run_request
 from crucible_batch.runs.start import RunKind
 
 
@@ -60,6 +61,15 @@ _PLAN_PARTS: Sequence[str | type[Any]] = (
     "prices.part:PriceMemoryPart",
 )
 """In the order of their notes."""
+
+
+def runner_of(request: RunRequest) -> Callable[..., Awaitable[RunResult]]:
+    """Return what makes the run of a request: ``run_request``, or what a feature's options name."""
+    for options in request.features:
+        if options.runner is not None:
+            runner: Callable[..., Awaitable[RunResult]] = load(options.runner)
+            return runner
+    return run_request
 
 
 def kind_of(request: RunRequest, *further: RunPart, cap: object = None) -> RunKind:

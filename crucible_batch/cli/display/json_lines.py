@@ -24,6 +24,7 @@ from crucible_batch.core.progress import (
     Retrying,
     RunBegan,
     RunEnded,
+    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -55,6 +56,7 @@ LINES: Mapping[type[Message], tuple[str, str]] = {
     Stopping: ("stopping", "code message grace_s"),
     Controlled: ("control", "action by via in_flight saving value names"),
     JobsAdded: ("jobs_added", "count source"),
+    ShardsAdvanced: ("shards", "shards running ended counts balance"),
     RunEnded: ("run_ended", "ending counts balance"),
 }
 """The ``type`` of each message's line, and the message's fields in it; ``_fields`` has the

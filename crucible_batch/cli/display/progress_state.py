@@ -31,11 +31,11 @@ from crucible_batch.core.progress import (
     GatewayBack,
     GatewayUnreachable,
     JobAdvanced,
-    JobsAdded,
     Message,
     Retrying,
     RunBegan,
     RunEnded,
+    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -174,23 +174,21 @@ class ProgressState(Tally):
 
         An event of the run itself is a text.
         """
+        done_before = self.done
         self.follow(message)
         match message:
             case RunBegan():
                 self.has_begun, self.ended = True, False
                 self._began_at, self._pace = now, Pace(now)
-                return None
             case TakenUp():
                 since = now - max(0.0, message.at - message.since)
                 self._tasks[message.identity] = Task(
                     clean(message.name, 80), message.phase, since, message.beside
                 )
-                return None
             case JobAdvanced():
                 return self._advance_task(message, now)
             case AssetAdvanced():
                 self._upload(message)
-                return None
             case Retrying():
                 words = f"{clean(message.reason, 120)}; again in {message.wait_s:.1f} s"
                 # Last, since narrow lines are cut.
@@ -210,12 +208,13 @@ class ProgressState(Tally):
                 return f"stop  stopping  {message.code}: {stopping_words(self, now)}"
             case Controlled():
                 return self._control(message, now)
-            case JobsAdded():
-                return None
             case RunEnded():
                 self.ended = True
                 self._tasks.clear()
-                return None
+            case ShardsAdvanced():
+                for _ in range(self.done - done_before):
+                    self._pace.ended(now)
+        return None
 
     def _own_tasks(self) -> int:
         return sum(not task.beside for task in self.tasks())

@@ -38,6 +38,7 @@ from crucible_batch.core.progress import (
     Retrying,
     RunBegan,
     RunEnded,
+    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -108,7 +109,7 @@ def level_of(message: Message) -> int:
             return WARNING
         case Retrying() | GatewayUnreachable() | Stopping() | Controlled():
             return WARNING
-        case RunBegan() | TakenUp() | JobsAdded() | GatewayBack() | RunEnded():
+        case RunBegan() | TakenUp() | JobsAdded() | ShardsAdvanced() | GatewayBack() | RunEnded():
             return INFO
         case _:
             assert_never(message)
@@ -168,6 +169,11 @@ def _words(message: Message, data: Mapping[str, Json]) -> str:
         case JobsAdded():
             return (
                 f"{counted(message.count, 'job')} added: {clean(message.source, 80)} has been saved"
+            )
+        case ShardsAdvanced():
+            return (
+                f"shards: {message.ended} of {message.shards} ended, {message.running} running;"
+                f" {counts_words(message.counts)}; {_money(message)}"
             )
         case RunEnded():
             stops = "".join(
@@ -232,7 +238,7 @@ def counts_words(counts: Mapping[Outcome, int] | Mapping[str, int]) -> str:
     return ", ".join([f"{found.get('succeeded', 0)} of {total} jobs succeeded", *others])
 
 
-def _money(message: RunBegan | RunEnded) -> str:
+def _money(message: RunBegan | ShardsAdvanced | RunEnded) -> str:
     balance = message.balance
     spent, held = format_credits(balance.spent), format_credits(balance.held)
     return f"{spent} credits spent, {held} held, {budget_words(balance)}"

@@ -21,7 +21,7 @@ from crucible_batch.features.shards.divided_plan import (
 from crucible_batch.features.shards.period_budget import DivisionLimit, division_limit
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.shard_division import Division
-from crucible_batch.features.shards.stored_plans import Listing, publish_bytes
+from crucible_batch.features.shards.stored_plans import Listing, publish_bytes, publish_manifest
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
@@ -123,6 +123,7 @@ async def _written(
             content = await asyncio.to_thread(written.read_bytes)
         # A plan that is listed can be read, so that any machine can merge or abandon its shards.
         await publish_bytes(listing.objects, plan_key(digest), content)
+        await publish_manifest(listing.objects, digest, basis.source.path)
         before(digest)
         try:
             await listing.add(digest)

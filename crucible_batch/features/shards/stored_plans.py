@@ -11,10 +11,13 @@ from crucible_batch.atomic_files import replacing
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort
-from crucible_batch.runs.divided_plans import ListedPlan, add_to_list, plan_key, read_list
+from crucible_batch.runs.divided_plans import SHARDS, ListedPlan, add_to_list, plan_key, read_list
 from crucible_batch.runs.object_runs import open_store
 from crucible_batch.runs.paths import plan_folder, state_directory_of
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
+
+MANIFEST_FILE = "manifest.yaml"
+"""The name of the manifest beside a plan in a store."""
 
 
 async def publish_plan(objects: ObjectPort, plan: SavedPlan) -> None:
@@ -47,6 +50,15 @@ async def publish_bytes(objects: ObjectPort, key: str, content: bytes) -> None:
             f"another object is at {objects.address(key)}",
             hint="move it away, then repeat the command",
         )
+
+
+async def publish_manifest(objects: ObjectPort, digest: str, manifest: Path) -> None:
+    """Put the manifest of a plan beside it, for machines that have neither. May be repeated."""
+    await publish_bytes(objects, manifest_key(digest), await asyncio.to_thread(manifest.read_bytes))
+
+
+def manifest_key(digest: str) -> str:
+    return f"{SHARDS}/{digest[:8]}/{MANIFEST_FILE}"
 
 
 async def list_plan(objects: ObjectPort, digest: str, *, after: int | None = None) -> ListedPlan:
@@ -118,6 +130,19 @@ async def outstanding_plan(run: str | Path) -> tuple[ObjectPort, SavedPlan] | No
         return None
     target = plan_folder(main, waiting[0]) / "plan.json"
     return store.objects, await fetch_plan(store.objects, waiting[0], target)
+
+
+async def fetch_stored_plan(url: ObjectUrl, digest: str) -> SavedPlan:
+    """Bring a plan and its manifest to this machine, unless they are here.
+
+    Raises ``RunDirectoryError``, ``SavedPlanError``, ``ObjectStoreError`` and ``OSError``.
+    """
+    main = state_directory_of(url)
+    store = open_store(main, url)
+    assert isinstance(store, ObjectOutputStore)
+    folder = plan_folder(main, digest)
+    await fetch_file(store.objects, manifest_key(digest), folder / MANIFEST_FILE)
+    return await fetch_plan(store.objects, digest, folder / "plan.json")
 
 
 async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPlan:

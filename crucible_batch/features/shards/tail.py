@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from crucible_batch.engine import Clock
-from crucible_batch.errors import RunBusyError
+from crucible_batch.errors import ExitCode, RunBusyError
 from crucible_batch.features.shards.figures import ShardFigures
 from crucible_batch.features.shards.log import LogState, ShardLog
 
 SILENT_S = 15.0
 """A shard whose log has not grown for this time, by the clock of who follows it, may be taken over."""
 _ASK_S = 1.0
+_INTERRUPTED = frozenset({ExitCode.SIGINT, ExitCode.SIGTERM})
 
 
 @dataclass(slots=True)
@@ -31,6 +32,15 @@ class ShardTail:
         entry = await self.log.newest()
         if entry is not None and not entry.closed:
             self.figures = entry.figures
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no other process should run the shard.
+
+        It has an end that is not an interruption, or its log is closed.
+        """
+        code = None if self.figures is None else self.figures.exit_code
+        return bool(self.log.closed) or (code is not None and code not in _INTERRUPTED)
 
     @property
     def may_be_running(self) -> bool:

@@ -1,0 +1,398 @@
+"""The coordinator of a run on many machines.
+
+    repeat   a plan of what is left is divided, and its allowances are set aside
+             its shards run until the log of each has an end
+             they are merged, and what they left returns to the budget
+    until    nothing is left that can be divided
+    then     an ordinary run buys what is left, and reports
+
+What is durable is in the main journal and in the logs of the shards. So the same command continues
+after any crash, from whatever has happened, and a second coordinator does no harm: of two that
+divide the run at the same time, one is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
+from crucible_batch.core.credits import ZERO, Credits
+from crucible_batch.core.outcome import Outcome, outcome_of
+from crucible_batch.core.plan import RunTerms
+from crucible_batch.core.prices import PriceBook, workflow_class
+from crucible_batch.core.progress import Balance, Observer, RunBegan, ShardsAdvanced
+from crucible_batch.core.sharding import MAX_SHARDS, ShardId
+from crucible_batch.engine import Clock, SystemClock
+from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError, UserError
+from crucible_batch.features.machines.engines import Engine, engine_of
+from crucible_batch.features.machines.run_options import MachineOptions
+from crucible_batch.features.registry import plan_kind_of
+from crucible_batch.features.shards.cluster_control import is_stopped
+from crucible_batch.features.shards.command_log import CommandLog
+from crucible_batch.features.shards.log import ShardLog
+from crucible_batch.features.shards.merging import MergeResult, merge
+from crucible_batch.features.shards.plan_options import DivisionOptions
+from crucible_batch.features.shards.probing import probe
+from crucible_batch.features.shards.stored_plans import fetch_stored_plan
+from crucible_batch.features.shards.tail import ShardTail
+from crucible_batch.journal import Journal
+from crucible_batch.manifest import Manifest
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import ObjectOutputStore, ObjectPort
+from crucible_batch.runs.cancellation import Deadline, Signals
+from crucible_batch.runs.concurrent_work import for_each
+from crucible_batch.runs.connecting import current_settings
+from crucible_batch.runs.control_desk import user_name
+from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.runs.object_runs import open_store
+from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.planning import plan_request
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.run_journal import ledger_of, run_outputs_url
+from crucible_batch.runs.running import RunResult, run_request
+from crucible_batch.runs.shard_notes import noted_in
+from crucible_batch.runs.start import RunKind
+from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_SHARDS_PER_PLACE = 4
+_POLL_S = 1.0
+_AT_ONCE = 16
+_MOST_STARTS = 20
+"""How often a shard is started that ends without an end in its log."""
+_NOT_HERE = frozenset({ExitCode.USER_ERROR, ExitCode.KEY_REFUSED})
+"""A shard that ends so would end so again on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """What the caller of a run has given beside its request."""
+
+    settings: Settings
+    transport: httpx.AsyncBaseTransport | None
+    observer: Observer | None
+    handle_signals: bool
+
+
+async def run_on_machines(
+    request: RunRequest,
+    kind_for: Callable[[RunRequest], RunKind],
+    *,
+    manifest: Manifest | None = None,
+    confirm: Callable[[PlanSummary], bool] | None = None,
+    handle_signals: bool = False,
+    observer: Observer | None = None,
+    settings: Settings | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> RunResult:
+    """Run a request as ``run_request`` does, by shards that an engine starts.
+
+    A budget is needed, so ``confirm`` is not called before the last run. Raises ``UserError`` if
+    the run can't be divided, and ``RunStoppedError`` if a signal stopped it.
+    """
+    options = request.of(MachineOptions)
+    engine = engine_of(options.on or "")
+    deadline = Deadline(request.deadline_s)
+    manifest = manifest or read_source(request, deadline.check)
+    request = with_pace_of(manifest, request)
+    deadline.set(request.deadline_s)
+    caller = _Caller(settings or current_settings(), transport, observer, handle_signals)
+    shards = options.divide or min(MAX_SHARDS, _SHARDS_PER_PLACE * engine.places)
+    coordinator = _Coordinator(request, manifest, engine, deadline, caller, shards=shards)
+    await coordinator.run_shards()
+    return await run_request(
+        coordinator.part(),
+        kind_for,
+        manifest=manifest,
+        confirm=confirm,
+        handle_signals=handle_signals,
+        observer=observer,
+        settings=caller.settings,
+        transport=transport,
+    )
+
+
+class _Coordinator:
+    """The waves of one run: plans that are divided, run and merged, one after another."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        manifest: Manifest,
+        engine: Engine,
+        deadline: Deadline,
+        caller: _Caller,
+        *,
+        shards: int,
+    ) -> None:
+        self._request = request
+        self._manifest = manifest
+        self._engine = engine
+        self._deadline = deadline
+        self._caller = caller
+        self._shards = shards
+        self._terms = run_terms(manifest, request)
+        self._main = run_directory(request.out_dir, self._terms)
+        url = run_outputs_url(request.out_dir, self._main)
+        if url is None:
+            raise UserError(
+                "--on needs a place for the outputs that all processes reach",
+                hint="give --out-dir s3://BUCKET/PREFIX",
+            )
+        self._url = url
+        self._plan_file = self._main / ".crucible" / "plan.json"
+        store = open_store(self._main, url)
+        assert isinstance(store, ObjectOutputStore)
+        self._objects: ObjectPort = store.objects
+
+    def part(self, shards: int | None = None) -> RunRequest:
+        """Return the request of a part of the run: a plan into ``shards``, or an ordinary run.
+
+        Raises ``DeadlineError`` if the time is over.
+        """
+        self._deadline.check()
+        features = tuple(
+            each for each in self._request.features if not isinstance(each, MachineOptions)
+        )
+        if shards is not None:
+            features = (*features, DivisionOptions(shards))
+        return replace(self._request, features=features, deadline_s=self._deadline.left_s)
+
+    async def run_shards(self) -> None:
+        """Divide, run and merge until nothing is left that can be divided.
+
+        Raises ``RunStoppedError`` if a signal stopped it, and as plans, probes and merges do.
+        """
+        while True:
+            plan = await self._divided()
+            if plan is None:
+                return
+            before = self._committed()
+            wave = _Wave(self._engine, self._url, self._objects, plan, SystemClock())
+            wave.deadline_s = self._deadline.left_s
+            stopped = await self._followed(wave)
+            if stopped is not None:
+                raise RunStoppedError(stopped)
+            await asyncio.to_thread(self._merge, wave)
+            if wave.is_stopped or wave.error is not None or self._committed() <= before:
+                wave.warn()
+                return
+
+    async def _divided(self) -> SavedPlan | None:
+        """Return the plan whose shards are out, else that of what is left; None without one."""
+        outstanding = noted_in(self._main)
+        if outstanding is None or not outstanding.missing:
+            if not await self._is_probed():
+                return None
+            try:
+                await plan_request(
+                    self.part(self._shards),
+                    plan_kind_of,
+                    self._plan_file,
+                    force=True,
+                    settings=self._caller.settings,
+                    transport=self._caller.transport,
+                )
+            except NothingToDivideError as error:
+                logger.info("%s", error.message)
+                return None
+            outstanding = noted_in(self._main)
+            assert outstanding is not None
+        return await fetch_stored_plan(self._url, outstanding.plan_digest)
+
+    async def _is_probed(self) -> bool:
+        """Buy and upload what shards have to know; return whether the plan may be divided."""
+        caller = self._caller
+        probed = await probe(
+            self.part(self._shards),
+            self._plan_file,
+            force=True,
+            handle_signals=caller.handle_signals,
+            observer=caller.observer,
+            settings=caller.settings,
+            transport=caller.transport,
+        )
+        return probed is None or probed.may_divide
+
+    async def _followed(self, wave: _Wave) -> ExitCode | None:
+        """Have a wave run to its end; return the exit code of a signal that stopped it."""
+        if self._caller.observer is not None:
+            wave.progress = _Progress(self._caller.observer, wave.clock)
+            wave.progress.begin(self._main, self._terms)
+        stop = _Stop()
+        with Signals(stop) if self._caller.handle_signals else nullcontext():
+            following = asyncio.ensure_future(wave.run())
+            stopping = asyncio.ensure_future(stop.asked.wait())
+            await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if stop.code is not None:
+                following.cancel()  # child processes wind down
+                await asyncio.wait({following})
+                return stop.code
+            await following
+        return None
+
+    def _merge(self, wave: _Wave) -> MergeResult:
+        """Merge the shards that have begun; the others never will. Blocking."""
+        return merge(
+            [str(self._url)],
+            abandon=wave.not_begun,
+            html=False,
+            settings=self._caller.settings,
+        )
+
+    def _committed(self) -> Credits:
+        with Journal.read(self._main) as journal:
+            return ledger_of(journal, PriceBook.of(self._terms)).committed
+
+
+class _Stop:
+    """Is told of signals. ``code`` is None until the first one."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.code: ExitCode | None = None
+
+    def interrupt(self, code: ExitCode) -> None:
+        self.code = self.code or code
+        self.asked.set()
+
+
+class _Progress:
+    """Shows what the shards of a wave do, as the progress of one run."""
+
+    def __init__(self, observer: Observer, clock: Clock) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._counts: Counter[Outcome] = Counter()
+        self._balance = Balance(None, ZERO, ZERO)
+        self._shown: object = None
+
+    def begin(self, main: Path, terms: RunTerms) -> None:
+        """Show what the main run directory has. Blocking."""
+        with Journal.read(main) as journal:
+            ledger = ledger_of(journal, PriceBook.of(terms))
+            for planned, job in journal.jobs(terms.rule):
+                self._counts[outcome_of(job, workflow_class(planned.workflow_id), {})[0]] += 1
+        self._balance = Balance(terms.budget, ledger.spent, ledger.held)
+        total, now = self._counts.total(), self._clock.now()
+        self._observer.notify(
+            RunBegan(now, total, self._counts, self._balance, terms.manifest_name, terms.run_id)
+        )
+
+    def advance(self, tails: Sequence[ShardTail]) -> None:
+        figures = [tail.figures for tail in tails if tail.figures is not None]
+        counts = self._counts.copy()
+        for each in figures:
+            counts.update(each.counts)
+            counts[Outcome.PENDING] -= sum(each.counts.values())
+        balance = replace(
+            self._balance,
+            spent=sum((each.spent for each in figures), self._balance.spent),
+            held=sum((each.held for each in figures), self._balance.held),
+        )
+        ended = sum(tail.has_ended for tail in tails)
+        running = sum(tail.may_be_running and not tail.is_silent for tail in tails)
+        shown = (len(tails), running, ended, counts, balance)
+        if shown != self._shown:
+            self._shown = shown
+            self._observer.notify(ShardsAdvanced(self._clock.now(), *shown))
+
+
+class _Wave:
+    """The shards of one plan, which an engine runs until each has an end.
+
+    ``error`` is why a shard can't be run here.
+    """
+
+    progress: _Progress | None = None
+    deadline_s: float | None = None
+
+    def __init__(
+        self, engine: Engine, url: ObjectUrl, objects: ObjectPort, plan: SavedPlan, clock: Clock
+    ) -> None:
+        self.clock = clock
+        self.error: str | None = None
+        self.is_stopped = False
+        self._engine = engine
+        self._url = url
+        self._plan = plan
+        self._commands = CommandLog(objects, plan.digest, clock)
+        count = len(plan.head.shards)
+        logs = (ShardLog(objects, plan.digest, ShardId(n, count)) for n in range(1, count + 1))
+        self._tails = [ShardTail(log, clock) for log in logs]
+
+    @property
+    def not_begun(self) -> list[int]:
+        return [tail.log.shard.number for tail in self._tails if not tail.log.position]
+
+    async def run(self) -> None:
+        """Have each shard run until its log has an end.
+
+        Raises ``JournalError`` and ``ObjectStoreError``.
+        """
+        await for_each(self._tails, ShardTail.begin, at_once=_AT_ONCE)
+        if self.deadline_s is not None:  # each shard ends by itself, also without a coordinator
+            source = ControlSource(user_name(os.geteuid()), "terminal")
+            command = ControlCommand(ControlAction.DEADLINE, self.deadline_s)
+            await self._commands.add(command, source)
+        starting = [
+            asyncio.ensure_future(self._have_run(tail))
+            for tail in self._tails
+            if not tail.has_ended
+        ]
+        try:
+            while not self._is_over(starting):
+                await self.clock.sleep(_POLL_S)
+                await self._look()
+        finally:
+            for task in starting:
+                task.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
+        await self._look()
+
+    async def _look(self) -> None:
+        left = [tail for tail in self._tails if not tail.has_ended]
+        await for_each(left, _read, at_once=_AT_ONCE)
+        self.is_stopped = is_stopped(await self._commands.given())
+        if self.progress is not None:
+            self.progress.advance(self._tails)
+
+    def _is_over(self, starting: Sequence[asyncio.Future[None]]) -> bool:
+        if all(tail.has_ended for tail in self._tails):
+            return True
+        is_ending = self.is_stopped or self.error is not None
+        is_running = any(tail.may_be_running and not tail.is_silent for tail in self._tails)
+        return (is_ending and not is_running) or all(task.done() for task in starting)
+
+    async def _have_run(self, tail: ShardTail) -> None:
+        """Start a shard until its log has an end."""
+        number = tail.log.shard.number
+        for _ in range(_MOST_STARTS):
+            if tail.has_ended or self.is_stopped or self.error is not None:
+                return
+            end = await self._engine.run(self._url, self._plan.digest, number)
+            if end.exit_code in _NOT_HERE:
+                self.error = f"shard {tail.log.shard} can't be run here: {end.said}"
+                return
+            await self.clock.sleep(2 * _POLL_S)  # its end is read meanwhile
+        self.error = f"shard {tail.log.shard} was started {_MOST_STARTS} times, and has not ended"
+
+    def warn(self) -> None:
+        if self.error is not None:
+            logger.warning("%s", self.error)
+
+
+async def _read(tail: ShardTail) -> None:
+    await tail.read()

@@ -1,0 +1,117 @@
+"""One shard in a process of its own, as coordinators and workers start it.
+
+    python -m crucible_batch.features.machines.shard_process URL DIGEST NUMBER
+
+Plan and manifest are read from the store. The process winds down when its standard input ends: then
+the process that started it is gone, or wants it to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from crucible_batch.core.sharding import ShardId
+from crucible_batch.errors import CrucibleBatchError, ExitCode
+from crucible_batch.features.registry import kind_of
+from crucible_batch.features.shards.run_options import ShardChoice
+from crucible_batch.features.shards.stored_plans import MANIFEST_FILE, fetch_stored_plan
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.runs.request import RunRequest, follow_plan
+from crucible_batch.runs.running import run_request
+from crucible_batch.saved_plan import SavedPlan
+
+_LONGEST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEnd:
+    """How a process has ended. ``said`` is the end of what it printed."""
+
+    exit_code: int
+    said: str
+
+
+class ShardProcess:
+    """A shard that runs in a child process."""
+
+    def __init__(self, url: ObjectUrl, digest: str, number: int) -> None:
+        module = "crucible_batch.features.machines.shard_process"
+        self._child = subprocess.Popen(  # noqa: S603 - this program, by arguments of its own
+            [sys.executable, "-m", module, str(url), digest, str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the process that started it
+        )
+
+    async def ended(self) -> ShardEnd:
+        """Wait for the end. If cancelled, the shard winds down, which is awaited."""
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._wait))
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            self.wind_down()
+            await waiting
+            raise
+
+    def wind_down(self) -> None:
+        """Have the shard buy nothing more, and collect what is in flight."""
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+
+    def _wait(self) -> ShardEnd:
+        assert self._child.stdout is not None
+        with self._child.stdout as output:
+            said = output.read()[-_LONGEST:].decode(errors="replace").strip()
+        return ShardEnd(self._child.wait(), said)
+
+
+def main(address: str, digest: str, number: int) -> int:
+    """Run a shard, and return its exit code."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    url = ObjectUrl.parse(address)
+    assert url is not None
+    try:
+        plan = asyncio.run(fetch_stored_plan(url, digest))
+        # Its own directory, so that no lock is awaited; the log has all of it.
+        directory = plan.path.with_name(f"{number}.{secrets.token_hex(4)}")
+        try:
+            return asyncio.run(_run(plan, number, directory))
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+    except CrucibleBatchError as error:
+        print(f"{error.code}: {error.message}; {error.hint}", flush=True)  # noqa: T201 - read by the parent
+        return int(error.exit_code)
+
+
+async def _run(plan: SavedPlan, number: int, directory: Path) -> int:
+    shard = ShardId(number, len(plan.head.shards))
+    request = RunRequest(plan.path, html=False, features=(ShardChoice(str(shard)),))
+    request = follow_plan(request, {})
+    request = replace(request, manifest=plan.path.with_name(MANIFEST_FILE), out_dir=directory)
+    result = await run_request(request, kind_of, handle_signals=True)
+    return int(result.exit_code)
+
+
+def _end_with_parent() -> None:
+    """Stop in good order when standard input ends."""
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    except KeyboardInterrupt:
+        code = int(ExitCode.SIGINT)
+    sys.exit(code)
