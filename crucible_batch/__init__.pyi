@@ -73,6 +73,7 @@ from crucible_batch.core.progress import Observer as Observer
 from crucible_batch.core.progress import Retrying as Retrying
 from crucible_batch.core.progress import RunBegan as RunBegan
 from crucible_batch.core.progress import RunEnded as RunEnded
+from crucible_batch.core.progress import ShardsAdvanced as ShardsAdvanced
 from crucible_batch.core.progress import Stopping as Stopping
 from crucible_batch.core.progress import TakenUp as TakenUp
 from crucible_batch.core.progress import Throttled as Throttled
@@ -106,6 +107,7 @@ from crucible_batch.errors import ReportError as ReportError
 from crucible_batch.errors import RunBusyError as RunBusyError
 from crucible_batch.errors import RunDirectoryError as RunDirectoryError
 from crucible_batch.errors import RunPrunedError as RunPrunedError
+from crucible_batch.errors import RunStoppedError as RunStoppedError
 from crucible_batch.errors import SavedPlanError as SavedPlanError
 from crucible_batch.errors import ShardsOutstandingError as ShardsOutstandingError
 from crucible_batch.errors import ShardsUnknownError as ShardsUnknownError

@@ -210,7 +210,7 @@ class RunEnded:
 class ShardsAdvanced:
     """What the shards of a divided run have done elsewhere.
 
-    ``counts`` are the jobs of the whole run by outcome, ``balance`` is its budget.
+    ``counts`` are all jobs of the run by outcome, ``balance`` is its budget.
     """
 
     at: float

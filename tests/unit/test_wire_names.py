@@ -40,6 +40,7 @@ from crucible_batch.core.progress import (
     Retrying,
     RunBegan,
     RunEnded,
+    ShardsAdvanced,
     Stopping,
     TakenUp,
     Throttled,
@@ -93,6 +94,7 @@ JSON_LINES: Mapping[str, str] = {
     "stopping": "code message grace_s",
     "control": "action by via in_flight saving value names",
     "jobs_added": "count source",
+    "shards": "shards running ended counts balance",
     "run_ended": "status exit_code counts balance",
 }
 """Lines of ``run --json`` by their ``type``; those of a job and an image have the fields of their
@@ -125,6 +127,7 @@ MESSAGES: tuple[Message, ...] = (
     Stopping(0.0, "X", "why", 30.0),
     Controlled(0.0, "deadline", "anna@host", "terminal", 3, 60.0),
     JobsAdded(0.0, 1, "fox"),
+    ShardsAdvanced(0.0, 2, 1, 1, {Outcome.PENDING: 1}, BALANCE),
     RunEnded(0.0, Ending(RunStatus.SUCCEEDED, 0), {Outcome.SUCCEEDED: 1}, BALANCE),
 )
 

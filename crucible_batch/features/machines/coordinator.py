@@ -37,7 +37,7 @@ from crucible_batch.features.machines.engines import Engine, engine_of
 from crucible_batch.features.machines.run_options import MachineOptions
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.cluster_control import is_stopped
-from crucible_batch.features.shards.command_log import CommandLog
+from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.features.shards.plan_options import DivisionOptions
@@ -258,7 +258,7 @@ class _Coordinator:
 
 
 class _Stop:
-    """Is told of signals. ``code`` is None until the first one."""
+    """Receives signals. ``code`` is None until the first one."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -328,7 +328,7 @@ class _Wave:
         self._engine = engine
         self._url = url
         self._plan = plan
-        self._commands = CommandLog(objects, plan.digest, clock)
+        self._commands = StoredCommands(objects, plan.digest, clock)
         count = len(plan.head.shards)
         logs = (ShardLog(objects, plan.digest, ShardId(n, count)) for n in range(1, count + 1))
         self._tails = [ShardTail(log, clock) for log in logs]
@@ -384,7 +384,7 @@ class _Wave:
                 return
             end = await self._engine.run(self._url, self._plan.digest, number)
             if end.exit_code in _NOT_HERE:
-                self.error = f"shard {tail.log.shard} can't be run here: {end.said}"
+                self.error = f"shard {tail.log.shard} can't be run here: {end.printed}"
                 return
             await self.clock.sleep(2 * _POLL_S)  # its end is read meanwhile
         self.error = f"shard {tail.log.shard} was started {_MOST_STARTS} times, and has not ended"

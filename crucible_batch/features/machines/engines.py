@@ -1,4 +1,4 @@
-"""Engines: what starts the shards of a run. What they say is a hint: the logs have what was done."""
+"""Engines start the shards of a run. What an engine reports is a hint: the logs have what was done."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LocalProcesses:
 
 
 @dataclass(slots=True)
-class Workers:
+class WaitingEngine:
     """``workers:8``: nothing is started. Workers, or a batch system, take the shards."""
 
     places: int
@@ -57,7 +57,7 @@ def engine_of(text: str) -> Engine:
     if kind == "local":
         return LocalProcesses(_places(text, count, os.cpu_count() or 1))
     if kind == "workers":
-        return Workers(_places(text, count, 4))
+        return WaitingEngine(_places(text, count, 4))
     raise UserError(
         f"--on {text[:100]!r} is not something that runs shards",
         hint="local:4 for four processes here, or workers:4 for four workers elsewhere",

@@ -34,10 +34,10 @@ _LONGEST = 2000
 
 @dataclass(frozen=True, slots=True)
 class ShardEnd:
-    """How a process has ended. ``said`` is the end of what it printed."""
+    """How a process has ended. ``printed`` is the end of its output."""
 
     exit_code: int
-    said: str
+    printed: str
 
 
 class ShardProcess:
@@ -71,8 +71,8 @@ class ShardProcess:
     def _wait(self) -> ShardEnd:
         assert self._child.stdout is not None
         with self._child.stdout as output:
-            said = output.read()[-_LONGEST:].decode(errors="replace").strip()
-        return ShardEnd(self._child.wait(), said)
+            printed = output.read()[-_LONGEST:].decode(errors="replace").strip()
+        return ShardEnd(self._child.wait(), printed)
 
 
 def main(address: str, digest: str, number: int) -> int:

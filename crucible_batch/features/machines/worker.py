@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _POLL_S = 1.0
 _LOOKED_AT = 16
-"""The shards that an idle worker looks at in each round: a hundred of them don't read all logs each
+"""The shards that an idle worker reads in each round: a hundred of them don't read all logs each
 second."""
 _AWAY_S = 60.0
 """How long a shard is left to others after it could not be run here."""
@@ -111,7 +111,7 @@ class Worker:
         end = await ended
         logger.info("shard %s of plan %s: exit code %d", shard, tail.log.plan[:8], end.exit_code)
         if end.exit_code not in _DONE and not self.stop.is_set():
-            logger.warning("shard %s can't be run here: %s", shard, end.said)
+            logger.warning("shard %s can't be run here: %s", shard, end.printed)
             self._away_until[_key(tail)] = self.clock.monotonic() + _AWAY_S
 
     async def _pause(self, seconds: float) -> None:

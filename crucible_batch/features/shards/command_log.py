@@ -36,7 +36,7 @@ _STORED: TypeAdapter[StoredCommand] = TypeAdapter(StoredCommand)
 
 
 @dataclass(slots=True)
-class CommandLog:
+class StoredCommands:
     """The commands to the shards of one plan, as far as they were read."""
 
     objects: ObjectPort

@@ -12,7 +12,7 @@ from crucible_batch.core.control import ControlAction, ControlCommand, ControlSo
 from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S
-from crucible_batch.features.shards.command_log import CommandLog
+from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.log import TICK_S, ShardLog
 from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.features.shards.tail import ShardTail
@@ -50,7 +50,7 @@ async def _give_to_shards(
 class Shards:
     """The shards of a plan, reached by their logs."""
 
-    commands: CommandLog
+    commands: StoredCommands
     tails: Sequence[ShardTail]
     clock: Clock
 
@@ -60,7 +60,7 @@ class Shards:
         numbers = range(1, count + 1)
         logs = (ShardLog(objects, plan.digest, ShardId(number, count)) for number in numbers)
         tails = [ShardTail(log, clock) for log in logs]
-        return cls(CommandLog(objects, plan.digest, clock), tails, clock)
+        return cls(StoredCommands(objects, plan.digest, clock), tails, clock)
 
     async def give(self, command: ControlCommand, source: ControlSource) -> ControlAnswer:
         """Give a command, and wait until the shards that run have taken it.
@@ -97,7 +97,7 @@ def _has_taken(tail: ShardTail, number: int) -> bool:
 
 
 def _answer(action: ControlAction, taken: int, running: int, shards: int) -> str:
-    """Return the sentence for who gave a command."""
+    """Return the sentence for the user who gave a command."""
     words = f"{action} is stored for all {shards} shards"
     if not running:
         return f"{words}; none is running: each takes it when it begins"

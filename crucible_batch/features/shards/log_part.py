@@ -11,14 +11,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from crucible_batch.core.outcome import Ending
 from crucible_batch.features.shards.cluster_control import GivenControl
 from crucible_batch.features.shards.command_feed import CommandFeed
-from crucible_batch.features.shards.command_log import CommandLog
+from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.figures import FigureKeeper
 from crucible_batch.features.shards.log import LoggedJournal, ShardTakenError
 from crucible_batch.runs.parts import OpenedRun, ReadyRun, RunPart
 
 
 class ShardLogPart(RunPart):
-    """Takes part in one run. ``log`` is given when the run has taken it; None if it has none."""
+    """Takes part in one run. ``log`` is set once the run has taken it; None without one."""
 
     def __init__(self) -> None:
         self.log: LoggedJournal | None = None
@@ -41,7 +41,7 @@ class ShardLogPart(RunPart):
             yield
             return
         clock, log = run.context.clock, self.log.log
-        commands = CommandLog(log.objects, log.plan, clock)
+        commands = StoredCommands(log.objects, log.plan, clock)
 
         async def take(known: int, _in_flight: int) -> list[GivenControl]:
             self._keeper.taken = known

@@ -34,7 +34,7 @@ from crucible_batch.errors import (
 )
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards import merging
-from crucible_batch.features.shards.command_log import CommandLog
+from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.given_commands import Shards
 from crucible_batch.features.shards.log import LoggedJournal, ShardTakenError
 from crucible_batch.features.shards.plan_options import DivisionOptions
@@ -363,7 +363,7 @@ async def test_a_shard_buys_nothing_in_a_pause_that_is_stored(start: Any, ground
     async with start() as bench:
         run = ground(bench, jobs=7)
         digest = (await run.divide(1)).digest
-        commands = CommandLog(run.store, digest, bench.clock)
+        commands = StoredCommands(run.store, digest, bench.clock)
         await commands.add(ControlCommand(ControlAction.PAUSE), ANNA)
         bought_before = len(await run.keys())
         shard = asyncio.ensure_future(run.shard(1, "one", 1))
@@ -418,7 +418,7 @@ async def test_a_stop_ends_a_shard_and_the_next_resume_lets_it_begin_again(
 ) -> None:
     async with start() as bench:
         run = ground(bench, jobs=7)
-        commands = CommandLog(run.store, (await run.divide(1)).digest, bench.clock)
+        commands = StoredCommands(run.store, (await run.divide(1)).digest, bench.clock)
         await commands.add(ControlCommand(ControlAction.STOP), ANNA)
         assert (await run.shard(1, "one", 1)).exit_code == 130
         await commands.add(ControlCommand(ControlAction.RESUME), ANNA)
@@ -432,7 +432,7 @@ async def test_a_command_to_the_shards_of_another_plan_has_no_effect(
     async with start() as bench:
         run = ground(bench, jobs=7)
         await run.divide(1)
-        await CommandLog(run.store, "f" * 64, bench.clock).add(
+        await StoredCommands(run.store, "f" * 64, bench.clock).add(
             ControlCommand(ControlAction.STOP), ANNA
         )
         assert (await run.shard(1, "one", 1)).exit_code == 0
