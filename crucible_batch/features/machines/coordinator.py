@@ -33,8 +33,9 @@ from crucible_batch.core.progress import Balance, Observer, RunBegan, ShardsAdva
 from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError, UserError
-from crucible_batch.features.machines.engines import Engine, engine_of
+from crucible_batch.features.machines.engines import Engine, EngineError, engine_of
 from crucible_batch.features.machines.run_options import MachineOptions
+from crucible_batch.features.machines.shard_process import ShardEnd
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.cluster_control import is_stopped
 from crucible_batch.features.shards.command_log import StoredCommands
@@ -108,9 +109,11 @@ async def run_on_machines(
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)
     caller = _Caller(settings or current_settings(), transport, observer, handle_signals)
-    shards = options.divide or min(MAX_SHARDS, _SHARDS_PER_PLACE * engine.places)
-    coordinator = _Coordinator(request, manifest, engine, deadline, caller, shards=shards)
-    await coordinator.run_shards()
+    coordinator = _Coordinator(request, manifest, engine, deadline, caller)
+    try:
+        await coordinator.run_shards(options.divide)
+    finally:
+        await engine.close()
     return await run_request(
         coordinator.part(),
         kind_for,
@@ -133,15 +136,12 @@ class _Coordinator:
         engine: Engine,
         deadline: Deadline,
         caller: _Caller,
-        *,
-        shards: int,
     ) -> None:
         self._request = request
         self._manifest = manifest
         self._engine = engine
         self._deadline = deadline
         self._caller = caller
-        self._shards = shards
         self._terms = run_terms(manifest, request)
         self._main = run_directory(request.out_dir, self._terms)
         url = run_outputs_url(request.out_dir, self._main)
@@ -169,13 +169,13 @@ class _Coordinator:
             features = (*features, DivisionOptions(shards))
         return replace(self._request, features=features, deadline_s=self._deadline.left_s)
 
-    async def run_shards(self) -> None:
-        """Divide, run and merge until nothing is left that can be divided.
+    async def run_shards(self, shards: int | None) -> None:
+        """Divide into ``shards``, run and merge until nothing is left that can be divided.
 
         Raises ``RunStoppedError`` if a signal stopped it, and as plans, probes and merges do.
         """
         while True:
-            plan = await self._divided()
+            plan = await self._divided(shards or await self._shards())
             if plan is None:
                 return
             before = self._committed()
@@ -189,15 +189,25 @@ class _Coordinator:
                 wave.warn()
                 return
 
-    async def _divided(self) -> SavedPlan | None:
+    async def _shards(self) -> int:
+        """Return into how many shards the run is divided: several for each place."""
+        while True:
+            try:
+                return min(MAX_SHARDS, max(1, _SHARDS_PER_PLACE * await self._engine.places()))
+            except EngineError as error:
+                logger.warning("waiting for the engine: %s", error)
+                self._deadline.check()
+                await asyncio.sleep(2 * _POLL_S)
+
+    async def _divided(self, shards: int) -> SavedPlan | None:
         """Return the plan whose shards are out, else that of what is left; None without one."""
         outstanding = noted_in(self._main)
         if outstanding is None or not outstanding.missing:
-            if not await self._is_probed():
+            if not await self._is_probed(shards):
                 return None
             try:
                 await plan_request(
-                    self.part(self._shards),
+                    self.part(shards),
                     plan_kind_of,
                     self._plan_file,
                     force=True,
@@ -211,11 +221,11 @@ class _Coordinator:
             assert outstanding is not None
         return await fetch_stored_plan(self._url, outstanding.plan_digest)
 
-    async def _is_probed(self) -> bool:
+    async def _is_probed(self, shards: int) -> bool:
         """Buy and upload what shards have to know; return whether the plan may be divided."""
         caller = self._caller
         probed = await probe(
-            self.part(self._shards),
+            self.part(shards),
             self._plan_file,
             force=True,
             handle_signals=caller.handle_signals,
@@ -377,17 +387,46 @@ class _Wave:
         return (is_ending and not is_running) or all(task.done() for task in starting)
 
     async def _have_run(self, tail: ShardTail) -> None:
-        """Start a shard until its log has an end."""
-        number = tail.log.shard.number
-        for _ in range(_MOST_STARTS):
-            if tail.has_ended or self.is_stopped or self.error is not None:
+        """Start a shard until its log has an end: once more if its process has ended, or is silent."""
+        running = set[asyncio.Future[ShardEnd]]()
+        try:
+            for start in range(_MOST_STARTS):
+                if tail.has_ended or self.is_stopped or self.error is not None:
+                    return
+                tail.grown_at = self.clock.monotonic()
+                number = tail.log.shard.number
+                run = self._engine.run(self._url, self._plan.digest, number, start)
+                running.add(asyncio.ensure_future(run))
+                await self._until_one_is_needed(tail, running)
+            self.error = (
+                f"shard {tail.log.shard} was started {_MOST_STARTS} times, and has not ended"
+            )
+        finally:
+            for each in running:
+                each.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _until_one_is_needed(
+        self, tail: ShardTail, running: set[asyncio.Future[ShardEnd]]
+    ) -> None:
+        """Wait until no process runs a shard that has not ended, or all that do are silent."""
+        while running:
+            done, _ = await asyncio.wait(running, timeout=_POLL_S)
+            running -= done
+            for each in done:
+                self._note(tail, each)
+            if tail.has_ended or (tail.may_be_running and tail.is_silent):
                 return
-            end = await self._engine.run(self._url, self._plan.digest, number)
-            if end.exit_code in _NOT_HERE:
-                self.error = f"shard {tail.log.shard} can't be run here: {end.printed}"
-                return
-            await self.clock.sleep(2 * _POLL_S)  # its end is read meanwhile
-        self.error = f"shard {tail.log.shard} was started {_MOST_STARTS} times, and has not ended"
+        await self.clock.sleep(2 * _POLL_S)  # its end is read meanwhile
+
+    def _note(self, tail: ShardTail, ended: asyncio.Future[ShardEnd]) -> None:
+        try:
+            end = ended.result()
+        except EngineError as error:
+            logger.warning("shard %s: %s", tail.log.shard, error)
+            return
+        if end.exit_code in _NOT_HERE:
+            self.error = f"shard {tail.log.shard} can't be run here: {end.printed}"
 
     def warn(self) -> None:
         if self.error is not None:

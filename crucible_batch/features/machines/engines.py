@@ -17,38 +17,60 @@ _MOST_PROCESSES = 256
 class Engine(Protocol):
     """Starts shards somewhere."""
 
-    @property
-    def places(self) -> int:
-        """How many shards can run at the same time."""
+    async def places(self) -> int:
+        """Return how many shards can run at the same time now. Raises ``EngineError``."""
 
-    async def run(self, url: ObjectUrl, digest: str, number: int) -> ShardEnd:
-        """Run a shard to its end. If cancelled, it winds down."""
+    async def run(self, url: ObjectUrl, digest: str, number: int, start: int) -> ShardEnd:
+        """Run a shard to its end.
+
+        ``start`` counts from 0: a later one may run beside an earlier one that is silent. Raises
+        ``EngineError``.
+        """
+
+    async def close(self) -> None:
+        """Let go of what is left. It has no effect on what is bought."""
+
+
+class EngineError(Exception):
+    """An engine can't be reached, or doesn't know what became of a shard. It is asked again."""
 
 
 @dataclass(slots=True)
 class LocalProcesses:
-    """``local:4``: child processes of the coordinator."""
+    """``local:4``: child processes of the coordinator, which wind down with it."""
 
-    places: int
+    count: int
     _turns: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
-        self._turns = asyncio.Semaphore(self.places)
+        self._turns = asyncio.Semaphore(self.count)
 
-    async def run(self, url: ObjectUrl, digest: str, number: int) -> ShardEnd:
+    async def places(self) -> int:
+        return self.count
+
+    async def run(self, url: ObjectUrl, digest: str, number: int, start: int) -> ShardEnd:
         async with self._turns:
             return await ShardProcess(url, digest, number).ended()
+
+    async def close(self) -> None:
+        pass
 
 
 @dataclass(slots=True)
 class WaitingEngine:
     """``workers:8``: nothing is started. Workers, or a batch system, take the shards."""
 
-    places: int
+    count: int
 
-    async def run(self, url: ObjectUrl, digest: str, number: int) -> ShardEnd:
+    async def places(self) -> int:
+        return self.count
+
+    async def run(self, url: ObjectUrl, digest: str, number: int, start: int) -> ShardEnd:
         await asyncio.Event().wait()
         raise AssertionError
+
+    async def close(self) -> None:
+        pass
 
 
 def engine_of(text: str) -> Engine:
@@ -58,10 +80,26 @@ def engine_of(text: str) -> Engine:
         return LocalProcesses(_places(text, count, os.cpu_count() or 1))
     if kind == "workers":
         return WaitingEngine(_places(text, count, 4))
+    if kind in {"dask", "tls"}:
+        return _dask(text)
     raise UserError(
         f"--on {text[:100]!r} is not something that runs shards",
-        hint="local:4 for four processes here, or workers:4 for four workers elsewhere",
+        hint="local:4 for four processes here, workers:4 for four workers elsewhere, or"
+        " tls://HOST:8786 for a Dask scheduler",
     )
+
+
+def _dask(text: str) -> Engine:
+    try:
+        from crucible_batch.features.machines.dask_engine import DaskEngine  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "distributed":
+            raise
+        raise UserError(
+            "--on dask:// needs the extra dask, which is not installed",
+            hint="install it: pip install 'crucible-batch[dask]'; nothing was spent",
+        ) from None
+    return DaskEngine.at(text)
 
 
 def _places(text: str, count: str, default: int) -> int:

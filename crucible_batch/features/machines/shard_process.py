@@ -55,7 +55,7 @@ class ShardProcess:
 
     async def ended(self) -> ShardEnd:
         """Wait for the end. If cancelled, the shard winds down, which is awaited."""
-        waiting = asyncio.ensure_future(asyncio.to_thread(self._wait))
+        waiting = asyncio.ensure_future(asyncio.to_thread(self.wait))
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
@@ -68,11 +68,19 @@ class ShardProcess:
         assert self._child.stdin is not None
         self._child.stdin.close()
 
-    def _wait(self) -> ShardEnd:
+    def wait(self) -> ShardEnd:
+        """Wait for the end. Blocking."""
         assert self._child.stdout is not None
         with self._child.stdout as output:
             printed = output.read()[-_LONGEST:].decode(errors="replace").strip()
         return ShardEnd(self._child.wait(), printed)
+
+
+def run_shard(address: str, digest: str, number: int) -> ShardEnd:
+    """Run a shard in a child process to its end. Blocking, for engines that run functions."""
+    url = ObjectUrl.parse(address)
+    assert url is not None
+    return ShardProcess(url, digest, number).wait()
 
 
 def main(address: str, digest: str, number: int) -> int:
