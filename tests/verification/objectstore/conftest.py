@@ -93,7 +93,7 @@ def serving(directory: Path) -> Iterator[S3Server]:
             }
         )
     )
-    ports = dict(zip(("s3", "master", "volume", "filer", "admin"), _free_ports(5), strict=True))
+    ports = dict(zip(("s3", "master", "volume", "filer", "admin"), free_ports(5), strict=True))
     data = directory / "data"
     data.mkdir()
     with (directory / "log").open("wb") as log:
@@ -152,7 +152,7 @@ def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> 
             return
 
 
-def _free_ports(count: int) -> Iterator[int]:
+def free_ports(count: int) -> Iterator[int]:
     """Free ports whose number for gRPC is free too."""
     chosen = set[int]()
     while len(chosen) < count:

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.harness.claimed_places import claim_port
-from tests.verification.objectstore.conftest import S3Server
+from tests.verification.objectstore.conftest import S3Server, free_ports
 from tests.verification.objectstore.scene import Process
 from tests.verification.objectstore.test_s3_machines import a_run, shard_processes
 from tests.verification.objectstore.test_s3_shards import StoredScene
@@ -40,7 +39,7 @@ class Cluster:
 
 @asynccontextmanager
 async def a_cluster(scene: StoredScene) -> AsyncIterator[Cluster]:
-    cluster = Cluster(scene, claim_port())
+    cluster = Cluster(scene, next(free_ports(1)))
     yield cluster
 
 
