@@ -150,16 +150,7 @@ async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPla
 
     Raises ``RunDirectoryError``, ``SavedPlanError`` and ``OSError``.
     """
-    if not await asyncio.to_thread(target.is_file):
-        key = plan_key(digest)
-        content = await objects.read(key)
-        if content is None:
-            raise RunDirectoryError(
-                f"{objects.address(key)} is missing, and shards of it are not merged",
-                hint="restore it, or run one of its shards with the plan's file, which stores the"
-                " plan again",
-            )
-        await asyncio.to_thread(_write, target, content)
+    await fetch_file(objects, plan_key(digest), target)
     plan = await asyncio.to_thread(read_saved_plan, target)
     if plan.digest != digest:
         raise RunDirectoryError(
@@ -167,6 +158,23 @@ async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPla
             hint="move it away, then repeat the command",
         )
     return plan
+
+
+async def fetch_file(objects: ObjectPort, key: str, target: Path) -> None:
+    """Bring an object to a local file, unless that is there.
+
+    Raises ``RunDirectoryError`` and ``OSError``.
+    """
+    if await asyncio.to_thread(target.is_file):
+        return
+    content = await objects.read(key)
+    if content is None:
+        raise RunDirectoryError(
+            f"{objects.address(key)} is missing, and shards of it are not merged",
+            hint="restore it, or run one of its shards with the plan's file, which stores the plan"
+            " again",
+        )
+    await asyncio.to_thread(_write, target, content)
 
 
 def _write(target: Path, content: bytes) -> None:
