@@ -18,7 +18,7 @@
     │   └── NotificationError  a channel of `notify` can't be used
     ├── RunBusyError           another run holds this run directory                      exit 6
     ├── JournalError           the journal can't be read or written                      exit 5
-    ├── RunStoppedError        a signal stopped a run whose shards are out               exit 130 or 143
+    ├── RunStoppedError        a signal stopped a run whose shards are out             exit 130, 143
     ├── DeadlineError          the deadline passed before the run began                  exit 5
     ├── SpendLimitError        the run could spend more than its server may              exit 4
     ├── ObjectStoreError       the object store refuses a request (2), or failed (5)     exit 2 or 5
@@ -354,7 +354,7 @@ class JournalError(CrucibleBatchError):
 
 
 class RunStoppedError(CrucibleBatchError):
-    """A signal stopped a run whose shards run elsewhere, or will be continued by the same command."""
+    """A signal stopped a run whose shards run elsewhere, or are continued by the same command."""
 
     code = "INTERRUPTED"
     exit_code = ExitCode.SIGINT

@@ -387,7 +387,7 @@ class _Wave:
         return (is_ending and not is_running) or all(task.done() for task in starting)
 
     async def _have_run(self, tail: ShardTail) -> None:
-        """Start a shard until its log has an end: once more if its process has ended, or is silent."""
+        """Start a shard until its log has an end: again if its process has ended or is silent."""
         running = set[asyncio.Future[ShardEnd]]()
         try:
             for start in range(_MOST_STARTS):

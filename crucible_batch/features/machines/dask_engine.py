@@ -43,7 +43,9 @@ class DaskEngine:
         if found is None:
             raise UserError(
                 f"--on {text[:100]!r} is not the address of a scheduler",
-                hint="such as tls://scheduler.example:8786, or dask://127.0.0.1:8786 on this machine",
+                hint=(
+                    "such as tls://scheduler.example:8786, or dask://127.0.0.1:8786 on this machine"
+                ),
             )
         scheme, host, port = found.groups()
         if scheme == "dask" and not _is_here(host):

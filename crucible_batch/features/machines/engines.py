@@ -1,4 +1,6 @@
-"""Engines start the shards of a run. What an engine reports is a hint: the logs have what was done."""
+"""Engines start the shards of a run. What an engine reports is a hint; the logs have what was
+done.
+"""
 
 from __future__ import annotations
 

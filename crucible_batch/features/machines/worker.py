@@ -1,7 +1,7 @@
 """A worker: it takes the shards of a run by the run's store alone, and runs them one after another.
 
-A shard is free if its log is empty, if its last run was interrupted, or if the log has not grown for
-15 seconds by this worker's clock. No clocks are compared, and nobody hands shards out: if two
+A shard is free if its log is empty, if its last run was interrupted, or if the log has not grown
+for 15 seconds by this worker's clock. No clocks are compared, and nobody hands shards out: if two
 workers begin one, its log lets one of them continue, and the other takes another shard.
 """
 

@@ -48,11 +48,14 @@ class FigureKeeper:
 
     def figures(self) -> ShardFigures:
         balance = self._tally.balance
+        in_flight = 0
+        if self._desk is not None:
+            in_flight = self._desk.control.in_flight
         return ShardFigures(
             counts={outcome: count for outcome, count in self._tally.counts.items() if count},
             spent=ZERO if balance is None else balance.spent,
             held=ZERO if balance is None else balance.held,
-            in_flight=0 if self._desk is None else self._desk.in_flight,
+            in_flight=in_flight,
             taken=self.taken,
             exit_code=None if self._ending is None else self._ending.exit_code,
         )

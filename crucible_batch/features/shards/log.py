@@ -171,7 +171,7 @@ class ShardLog:
         return entry
 
     async def next(self) -> ShardLogEntry | None:
-        """Return the entry after those that were read, for a process that follows the log; None without one.
+        """Return the entry after those that were read; None if there is none yet.
 
         Raises as ``read`` does.
         """

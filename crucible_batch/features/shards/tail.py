@@ -10,7 +10,7 @@ from crucible_batch.features.shards.figures import ShardFigures
 from crucible_batch.features.shards.log import LogState, ShardLog
 
 SILENT_S = 15.0
-"""A shard whose log has not grown for this time, by the clock of who follows it, may be taken over."""
+"""A shard may be taken over if its log has not grown for this time, by the follower's clock."""
 _ASK_S = 1.0
 _INTERRUPTED = frozenset({ExitCode.SIGINT, ExitCode.SIGTERM})
 

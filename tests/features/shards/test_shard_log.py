@@ -14,7 +14,7 @@ import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from crucible_batch.core.events import Accepted, Event, Held, Prepared
+from crucible_batch.core.events import Event, Held, Prepared
 from crucible_batch.core.outcome import Outcome
 from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
