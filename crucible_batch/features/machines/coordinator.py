@@ -43,7 +43,7 @@ from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
-from crucible_batch.features.shards.stored_plans import fetch_stored_plan
+from crucible_batch.features.shards.stored_plans import fetch_stored_plan, note_merged
 from crucible_batch.features.shards.tail import ShardTail
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
@@ -202,6 +202,9 @@ class _Coordinator:
     async def _divided(self, shards: int) -> SavedPlan | None:
         """Return the plan whose shards are out, else that of what is left; None without one."""
         outstanding = noted_in(self._main)
+        if outstanding is not None and not outstanding.missing:
+            # A merge may have been killed before the store had that: it then refuses a new plan.
+            await note_merged(self._objects, outstanding.plan_digest)
         if outstanding is None or not outstanding.missing:
             if not await self._is_probed(shards):
                 return None
