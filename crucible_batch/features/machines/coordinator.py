@@ -33,9 +33,9 @@ from crucible_batch.core.progress import Balance, Observer, RunBegan, ShardsAdva
 from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError, UserError
-from crucible_batch.features.machines.engines import Engine, EngineError, engine_of
+from crucible_batch.features.machines.engines import Engine, engine_of
 from crucible_batch.features.machines.run_options import MachineOptions
-from crucible_batch.features.machines.shard_process import ShardEnd
+from crucible_batch.features.machines.shard_process import EngineError, ShardEnd, ShardTask
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.cluster_control import is_stopped
 from crucible_batch.features.shards.command_log import StoredCommands
@@ -396,10 +396,10 @@ class _Wave:
             for start in range(_MOST_STARTS):
                 if tail.has_ended or self.is_stopped or self.error is not None:
                     return
+                number, watched = tail.log.shard.number, tail.silent_at
+                task = ShardTask(self._url, self._plan.digest, number, start, watched)
                 tail.grown_at = self.clock.monotonic()
-                number = tail.log.shard.number
-                run = self._engine.run(self._url, self._plan.digest, number, start)
-                running.add(asyncio.ensure_future(run))
+                running.add(asyncio.ensure_future(self._engine.run(task)))
                 await self._until_one_is_needed(tail, running)
             self.error = (
                 f"shard {tail.log.shard} was started {_MOST_STARTS} times, and has not ended"

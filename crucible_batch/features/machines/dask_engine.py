@@ -2,6 +2,8 @@
 
 A child, since a thread has no signals and can't be ended. Dask runs a task more than once if it
 loses a worker, also one that is only frozen: the log of the shard decides which of them may buy.
+A scheduler leaves the tasks of a frozen worker where they are for its ``worker-ttl``, by default
+five minutes; a shard that had begun there is continued elsewhere long before.
 Imported only for such an address, since ``distributed`` is an extra.
 """
 
@@ -16,9 +18,12 @@ from dataclasses import dataclass, field
 from distributed import Client, Future
 
 from crucible_batch.errors import UserError
-from crucible_batch.features.machines.engines import EngineError
-from crucible_batch.features.machines.shard_process import ShardEnd, run_shard
-from crucible_batch.object_url import ObjectUrl
+from crucible_batch.features.machines.shard_process import (
+    EngineError,
+    ShardEnd,
+    ShardTask,
+    run_shard,
+)
 
 _ADDRESS = re.compile(r"(dask|tls)://(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _ANSWER_S = 10.0
@@ -64,17 +69,17 @@ class DaskEngine:
             await self._drop()
             raise EngineError(f"{self.address}: {type(error).__name__}") from None
 
-    async def run(self, url: ObjectUrl, digest: str, number: int, start: int) -> ShardEnd:
+    async def run(self, task: ShardTask) -> ShardEnd:
         client = await self._connected()
         future = client.submit(
             run_shard,
-            str(url),
-            digest,
-            number,
-            key=f"crucible-batch-{digest[:8]}-{number}-{start}",
+            task,
+            key=f"crucible-batch-{task.digest[:8]}-{task.number}-{task.start}",
             pure=False,
             retries=0,
-            priority=100 if start else -number,  # a shard that was started before isn't last
+            priority=100
+            if task.start
+            else -task.number,  # a shard that was started before isn't last
         )
         try:
             return await self._result(future)

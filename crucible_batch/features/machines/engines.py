@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from crucible_batch.errors import UserError
-from crucible_batch.features.machines.shard_process import ShardEnd, ShardProcess
-from crucible_batch.object_url import ObjectUrl
+from crucible_batch.features.machines.shard_process import ShardEnd, ShardProcess, ShardTask
 
 _MOST_PROCESSES = 256
 
@@ -22,19 +21,11 @@ class Engine(Protocol):
     async def places(self) -> int:
         """Return how many shards can run at the same time now. Raises ``EngineError``."""
 
-    async def run(self, url: ObjectUrl, digest: str, number: int, start: int) -> ShardEnd:
-        """Run a shard to its end.
-
-        ``start`` counts from 0: a later one may run beside an earlier one that is silent. Raises
-        ``EngineError``.
-        """
+    async def run(self, task: ShardTask) -> ShardEnd:
+        """Run a shard to its end. Raises ``EngineError``."""
 
     async def close(self) -> None:
-        """Let go of what is left. It has no effect on what is bought."""
-
-
-class EngineError(Exception):
-    """An engine can't be reached, or doesn't know what became of a shard. It is asked again."""
+        """Release what is left. It has no effect on what is bought."""
 
 
 @dataclass(slots=True)
@@ -50,9 +41,9 @@ class LocalProcesses:
     async def places(self) -> int:
         return self.count
 
-    async def run(self, url: ObjectUrl, digest: str, number: int, start: int) -> ShardEnd:
+    async def run(self, task: ShardTask) -> ShardEnd:
         async with self._turns:
-            return await ShardProcess(url, digest, number).ended()
+            return await ShardProcess(task).ended()
 
     async def close(self) -> None:
         pass
@@ -67,7 +58,7 @@ class WaitingEngine:
     async def places(self) -> int:
         return self.count
 
-    async def run(self, url: ObjectUrl, digest: str, number: int, start: int) -> ShardEnd:
+    async def run(self, task: ShardTask) -> ShardEnd:
         await asyncio.Event().wait()
         raise AssertionError
 

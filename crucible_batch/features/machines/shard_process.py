@@ -1,6 +1,6 @@
 """One shard in a process of its own, as coordinators and workers start it.
 
-    python -m crucible_batch.features.machines.shard_process URL DIGEST NUMBER
+    python -m crucible_batch.features.machines.shard_process URL DIGEST NUMBER WATCHED
 
 Plan and manifest are read from the store. The process winds down when its standard input ends: then
 the process that started it is gone, or wants it to stop.
@@ -24,12 +24,28 @@ from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.features.registry import kind_of
 from crucible_batch.features.shards.run_options import ShardChoice
 from crucible_batch.features.shards.stored_plans import MANIFEST_FILE, fetch_stored_plan
+from crucible_batch.features.shards.tail import WatchedLog
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.runs.request import RunRequest, follow_plan
 from crucible_batch.runs.running import run_request
 from crucible_batch.saved_plan import SavedPlan
 
 _LONGEST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A shard that is to be run.
+
+    ``start`` counts from 0: a later one may run beside an earlier one that is silent. ``watched``
+    is the last entry of its log if who starts it has seen the log silent, else 0.
+    """
+
+    url: ObjectUrl
+    digest: str
+    number: int
+    start: int = 0
+    watched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +56,18 @@ class ShardEnd:
     printed: str
 
 
+class EngineError(Exception):
+    """An engine can't be reached, or doesn't know how a shard has ended. It is asked again."""
+
+
 class ShardProcess:
     """A shard that runs in a child process."""
 
-    def __init__(self, url: ObjectUrl, digest: str, number: int) -> None:
+    def __init__(self, task: ShardTask) -> None:
         module = "crucible_batch.features.machines.shard_process"
+        words = [str(task.url), task.digest, str(task.number), str(task.watched)]
         self._child = subprocess.Popen(  # noqa: S603 - this program, by arguments of its own
-            [sys.executable, "-m", module, str(url), digest, str(number)],
+            [sys.executable, "-m", module, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -76,14 +97,12 @@ class ShardProcess:
         return ShardEnd(self._child.wait(), printed)
 
 
-def run_shard(address: str, digest: str, number: int) -> ShardEnd:
+def run_shard(task: ShardTask) -> ShardEnd:
     """Run a shard in a child process to its end. Blocking, for engines that run functions."""
-    url = ObjectUrl.parse(address)
-    assert url is not None
-    return ShardProcess(url, digest, number).wait()
+    return ShardProcess(task).wait()
 
 
-def main(address: str, digest: str, number: int) -> int:
+def main(address: str, digest: str, number: int, watched: int) -> int:
     """Run a shard, and return its exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     url = ObjectUrl.parse(address)
@@ -93,7 +112,7 @@ def main(address: str, digest: str, number: int) -> int:
         # Its own directory, so that no lock is awaited; the log has all of it.
         directory = plan.path.with_name(f"{number}.{secrets.token_hex(4)}")
         try:
-            return asyncio.run(_run(plan, number, directory))
+            return asyncio.run(_run(plan, number, directory, WatchedLog(watched)))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
     except CrucibleBatchError as error:
@@ -101,9 +120,9 @@ def main(address: str, digest: str, number: int) -> int:
         return int(error.exit_code)
 
 
-async def _run(plan: SavedPlan, number: int, directory: Path) -> int:
+async def _run(plan: SavedPlan, number: int, directory: Path, watched: WatchedLog) -> int:
     shard = ShardId(number, len(plan.head.shards))
-    request = RunRequest(plan.path, html=False, features=(ShardChoice(str(shard)),))
+    request = RunRequest(plan.path, html=False, features=(ShardChoice(str(shard)), watched))
     request = follow_plan(request, {})
     request = replace(request, manifest=plan.path.with_name(MANIFEST_FILE), out_dir=directory)
     result = await run_request(request, kind_of, handle_signals=True)
@@ -119,7 +138,7 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     try:
-        code = main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+        code = main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     except KeyboardInterrupt:
         code = int(ExitCode.SIGINT)
     sys.exit(code)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import CrucibleBatchError, ExitCode
-from crucible_batch.features.machines.shard_process import ShardProcess
+from crucible_batch.features.machines.shard_process import ShardProcess, ShardTask
 from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.features.shards.stored_plans import fetch_stored_plan
 from crucible_batch.features.shards.tail import ShardTail
@@ -101,7 +101,8 @@ class Worker:
         """Run a shard in a child process, which winds down when this worker is to stop."""
         shard = tail.log.shard
         logger.info("shard %s of plan %s begins", shard, tail.log.plan[:8])
-        process = ShardProcess(self.url, tail.log.plan, shard.number)
+        task = ShardTask(self.url, tail.log.plan, shard.number, watched=tail.silent_at)
+        process = ShardProcess(task)
         ended = asyncio.ensure_future(process.ended())
         stopping = asyncio.ensure_future(self.stop.wait())
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -35,7 +35,7 @@ from crucible_batch.features.shards.stored_shard import (
     set_stale_journal_aside,
     take_log,
 )
-from crucible_batch.features.shards.tail import refuse_while_it_runs
+from crucible_batch.features.shards.tail import WatchedLog, refuse_while_it_runs
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
@@ -143,7 +143,8 @@ class ShardJobs:
         if self._log is not None:
             self._state = await read_open(self._log)
             if not has_all_of(directory, self._state):
-                await refuse_while_it_runs(self._log, self._state, context.clock)
+                watched = context.request.of(WatchedLog)
+                await refuse_while_it_runs(self._log, self._state, context.clock, watched)
             set_stale_journal_aside(directory, self._log, self._state)
         with Journal.open(directory, context.binding, now=context.clock.now()) as journal:
             restore_rows(journal, self._state)

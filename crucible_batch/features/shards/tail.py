@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ExitCode, RunBusyError
 from crucible_batch.features.shards.figures import ShardFigures
@@ -67,14 +68,28 @@ class ShardTail:
     def is_silent(self) -> bool:
         return self.clock.monotonic() - self.grown_at >= SILENT_S
 
+    @property
+    def silent_at(self) -> int:
+        """The number of the last entry of a shard that is silent without an end, else 0."""
+        return self.log.position if self.may_be_running and self.is_silent else 0
 
-async def refuse_while_it_runs(log: ShardLog, state: LogState, clock: Clock) -> None:
+
+@dataclass(frozen=True, slots=True)
+class WatchedLog(FeatureOptions):
+    """The entry after which a log was silent for ``SILENT_S`` as others have seen it; 0: none."""
+
+    position: int = 0
+
+
+async def refuse_while_it_runs(
+    log: ShardLog, state: LogState, clock: Clock, watched: WatchedLog
+) -> None:
     """Wait until a log has been silent for ``SILENT_S``, if its newest run has no end.
 
     Engines start a shard twice. To take one over from a process that runs is safe, and a waste.
     Raises ``RunBusyError`` if the log grows.
     """
-    if not state.may_be_running:
+    if not state.may_be_running or state.position == watched.position:
         return
     tail = ShardTail(log, clock)
     while not tail.is_silent:
