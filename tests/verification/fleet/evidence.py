@@ -5,7 +5,7 @@ may look at.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -76,7 +76,9 @@ class Evidence:
     clock began.
 
     ``plans`` are the divided plans, in order. ``shards`` has the plan's digest and the shard's
-    number of each process that has run a shard.
+    number of each process that has run a shard. With an object store, ``run_dir`` has its objects;
+    ``stored_at`` has the time at which each was created, and ``overwritten`` are the numbered ones
+    that were changed or deleted. ``had_store_troubles``: the store failed, or a process was frozen.
     """
 
     manifest: Path
@@ -90,3 +92,6 @@ class Evidence:
     plans: list[Path]
     shards: Mapping[str, tuple[str, int]]
     endings: list[int]
+    stored_at: Mapping[str, float] = field(default_factory=dict)
+    overwritten: Sequence[str] = ()
+    had_store_troubles: bool = True

@@ -55,11 +55,11 @@ from tests.verification.nights.machine import (
 
 T = TypeVar("T")
 
-_BEGIN = datetime(2027, 1, 4, tzinfo=UTC)
+BEGIN = datetime(2027, 1, 4, tzinfo=UTC)
 _LONGEST_S = 3600.0
 """In calm weather the run ends before this."""
 _MOST_WAVES = 12
-_LAST = (ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS)
+LAST = (ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS)
 
 
 @dataclass(eq=False)
@@ -118,13 +118,13 @@ class Story:
 
 def play(scenario: Scenario, base: Path) -> Story:
     """Play a scenario in an empty directory. The same scenario, the same story."""
-    loop = NightLoop(_BEGIN)
+    loop = NightLoop(BEGIN)
     clock = NightClock(loop)
     random.seed(scenario.seed)
     with (
         virtual_kernel(),
-        _in_directory(base),
-        _simulated_time(clock, scenario.seed),
+        in_directory(base),
+        simulated_time(clock, scenario.seed),
         contextlib.closing(loop),
     ):
         config = SandboxConfig(
@@ -139,7 +139,7 @@ def play(scenario: Scenario, base: Path) -> Story:
 
 
 @contextlib.contextmanager
-def _in_directory(base: Path) -> Iterator[None]:
+def in_directory(base: Path) -> Iterator[None]:
     before = Path.cwd()
     os.chdir(base)
     logger = logging.getLogger("crucible_batch")
@@ -153,7 +153,7 @@ def _in_directory(base: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _simulated_time(clock: NightClock, seed: int) -> Iterator[None]:
+def simulated_time(clock: NightClock, seed: int) -> Iterator[None]:
     """Have the product read the simulated clock, and draw its ids from the seed."""
     chance = random.Random(f"ids {seed}")
     with (
@@ -237,7 +237,7 @@ class _Player:
         return Evidence(
             manifest=self._manifest,
             run_dir=self._run_dir,
-            began=_BEGIN.timestamp(),
+            began=BEGIN.timestamp(),
             budget=self._scenario.budget,
             attempts=self._scenario.attempts,
             ledger=[
@@ -323,7 +323,7 @@ class _Player:
         while True:
             is_calm = self._is_calm
             result = await self._again(0, self._finish)
-            if is_calm and result.exit_code in _LAST:
+            if is_calm and result.exit_code in LAST:
                 return int(result.exit_code)
             await self._calm()
 
@@ -348,7 +348,7 @@ class _Player:
                     )
                 finally:
                     self._free.append(seat)
-            if result is not None and result.exit_code in _LAST:
+            if result is not None and result.exit_code in LAST:
                 return
             await asyncio.sleep(
                 self._chance.uniform(0.5, 1) * (1.0 if self._is_calm else self._scenario.wait_s)

@@ -93,6 +93,11 @@ def _unless_cancelled(
         callback(*args)
 
 
+def current_process() -> Process | None:
+    """Return the process whose code runs now; None: nobody's, such as a request on its way."""
+    return _CURRENT.get()
+
+
 class NightLoop(VirtualLoop):
     """A virtual event loop that knows which process each callback belongs to, and drops those of
     the dead."""
