@@ -52,7 +52,9 @@ TWO_WAVES = replace(calm(jobs=8), budget=Decimal(12), ceiling=Decimal(4), shards
 """What the shards leave of their allowances is divided once more."""
 EFFECTS = 156
 """Of the coordinator of ``TWO_WAVES``."""
-FEW_EFFECTS = (7, 34, 61, 88, 115, 142)
+FEW_EFFECTS = (61, 142)
+MORE_EFFECTS = (7, 34, 88, 115)
+NEAR_THE_END_OF_A_MERGE = range(66, 73)
 PARTS = 4
 WIDE = replace(calm(engine="workers", workers=4, jobs=12), shards=2, time_scale=1.0)
 """More workers than shards, and jobs that take a while."""
@@ -118,6 +120,15 @@ def test_a_killed_coordinator_is_continued_by_the_same_command(effect: int, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.machines
+@pytest.mark.parametrize("effect", MORE_EFFECTS)
+def test_a_coordinator_that_is_killed_elsewhere_is_continued_too(
+    effect: int, tmp_path: Path
+) -> None:
+    continues_after_a_kill(effect, tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_coordinator_is_killed_before_and_after_each_of_its_effects(
     part: int, tmp_path: Path
@@ -126,6 +137,8 @@ def test_a_coordinator_is_killed_before_and_after_each_of_its_effects(
         continues_after_a_kill(effect, tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.machines
 def test_the_effects_of_the_coordinator_are_those_that_are_tried(tmp_path: Path) -> None:
     (story,) = stories([TWO_WAVES], tmp_path)
     assert story.effects == EFFECTS
@@ -136,7 +149,7 @@ def test_a_merge_that_the_store_does_not_learn_of_is_found(tmp_path: Path) -> No
     with planted("the store is not told of a merge"):
         found = [
             bool(broken(story))
-            for effect in range(100, EFFECTS)
+            for effect in NEAR_THE_END_OF_A_MERGE
             for story in stories([TWO_WAVES], tmp_path, killed_at=effect)
         ]
     assert any(found)
@@ -175,6 +188,8 @@ def entries_of(player: MachinesPlayer, member: MachineMember) -> list[tuple[floa
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.machines
 @pytest.mark.parametrize(
     ("engine", "how"),
     [
@@ -288,11 +303,15 @@ def test_two_commands_at_the_same_moment_are_both_kept(tmp_path: Path) -> None:
 # -- planted bugs
 
 
+@pytest.mark.slow
+@pytest.mark.machines
 def test_a_command_that_replaces_another_is_found(tmp_path: Path) -> None:
     with planted("a command replaces another"):
         assert "00000001.json was changed" in str(broken(two_commands_at_once(tmp_path)))
 
 
+@pytest.mark.slow
+@pytest.mark.machines
 def test_a_tick_that_is_no_entry_is_found(tmp_path: Path) -> None:
     slow = replace(WIDE, time_scale=40.0, jobs=6)
     with planted("a tick is no entry"):
@@ -315,6 +334,8 @@ def started_twice() -> MachinesScenario:
     return replace(WIDE, events=tuple(events))
 
 
+@pytest.mark.slow
+@pytest.mark.machines
 def test_a_shard_that_is_started_twice_stays_with_its_process(tmp_path: Path) -> None:
     (story,) = stories([started_twice()], tmp_path)
     assert broken(story) == []
@@ -322,6 +343,8 @@ def test_a_shard_that_is_started_twice_stays_with_its_process(tmp_path: Path) ->
     assert story.troubles[Trouble.STARTED_TWICE] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.machines
 def test_who_begins_without_watching_wastes_work_and_no_credits(tmp_path: Path) -> None:
     """So no judge objects, and it is counted."""
     with planted("a shard begins without watching"):
@@ -341,6 +364,8 @@ def test_the_third_judge_uses_no_code_of_the_product() -> None:
     assert [module for module in imported if module.startswith("crucible_batch")] == []
 
 
+@pytest.mark.slow
+@pytest.mark.machines
 def test_the_third_judge_objects_to_each_change(tmp_path: Path) -> None:
     (story,) = stories([TWO_WAVES], tmp_path)
     seen = story.evidence
