@@ -72,8 +72,6 @@ from tests.verification.nights.machine import (
 T = TypeVar("T")
 URL = ObjectUrl("s3", "bucket", "fleet")
 _SET_BACK_S = 3600.0
-_LONGEST_S = 600.0
-"""In calm weather the run ends before this."""
 
 
 class KilledError(BaseException):
@@ -492,13 +490,13 @@ class MachinesPlayer:
             workers = [in_the_world(self._keep_worker(n)) for n in range(scenario.workers)]
         endings: list[int] = []
         try:
-            async with asyncio.timeout(_LONGEST_S):
+            async with asyncio.timeout(scenario.longest_s):
                 endings = await self._until_one_has_ended()
                 if acting is not None:
                     await acting
         except TimeoutError:
             self._complaints.append(
-                f"the run has not ended {_LONGEST_S} s later; {self._errors[-1:]}"
+                f"the run has not ended {scenario.longest_s} s later; {self._errors[-1:]}"
             )
         except Exception as error:
             self._complaints.append(f"{type(error).__name__}: {error}")

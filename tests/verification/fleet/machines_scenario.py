@@ -42,7 +42,8 @@ class MachinesScenario:
     """All that is decided before anything happens.
 
     ``engine`` is ``local``, ``workers`` or ``careless``: one that starts shards twice and forgets
-    them. ``coordinators`` are started at the same moment, on one machine.
+    them. ``coordinators`` are started at the same moment, on one machine. In calm weather the run
+    ends before ``longest_s``.
     """
 
     seed: int
@@ -58,6 +59,7 @@ class MachinesScenario:
     time_scale: float
     wait_s: float
     coordinators: int = 1
+    longest_s: float = 600.0
     store_faults: StoreFaults = field(default_factory=StoreFaults)
     events: tuple[TroubleEvent, ...] = ()
 
