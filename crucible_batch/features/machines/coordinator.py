@@ -70,6 +70,8 @@ logger = logging.getLogger(__name__)
 _SHARDS_PER_PLACE = 4
 _POLL_S = 1.0
 _AT_ONCE = 16
+_QUEUED_S = 120.0
+"""How long a start of a silent shard may take: the engine may have no place for it."""
 _MOST_STARTS = 20
 """How often a shard is started that ends without an end in its log."""
 _NOT_HERE = frozenset({ExitCode.USER_ERROR, ExitCode.KEY_REFUSED})
@@ -412,13 +414,20 @@ class _Wave:
     async def _until_one_is_needed(
         self, tail: ShardTail, running: set[asyncio.Future[ShardEnd]]
     ) -> None:
-        """Wait until no process runs a shard that has not ended, or all that do are silent."""
+        """Wait until no process runs a shard that has not ended, or all that do are silent.
+
+        One that was started and has added nothing yet is not silent: it may wait for a place.
+        """
+        before, started = tail.log.position, len(running)
         while running:
             done, _ = await asyncio.wait(running, timeout=_POLL_S)
             running -= done
             for each in done:
                 self._note(tail, each)
-            if tail.has_ended or (tail.may_be_running and tail.is_silent):
+            has_begun = tail.log.position > before or len(running) < started
+            is_late = self.clock.monotonic() - tail.grown_at >= _QUEUED_S
+            is_needed = tail.may_be_running and tail.is_silent and (has_begun or is_late)
+            if tail.has_ended or is_needed:
                 return
         await self.clock.sleep(2 * _POLL_S)  # its end is read meanwhile
 

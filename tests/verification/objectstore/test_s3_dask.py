@@ -15,7 +15,7 @@ from tests.verification.objectstore.scene import Process
 from tests.verification.objectstore.test_s3_machines import a_run, shard_processes
 from tests.verification.objectstore.test_s3_shards import StoredScene
 
-_SCHEDULER = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s"}
+_SCHEDULER = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "30s"}
 """Otherwise a scheduler leaves the tasks of a frozen worker where they are for five minutes."""
 
 
