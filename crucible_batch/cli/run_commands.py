@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -107,10 +108,16 @@ def plan(
 
     request = plan_request(manifest_request(manifest, var, options), budget, target, only, features)
     settings = gateway.settings()
-    for feature in found("plan_command"):
-        if not feature.prepared(output, request, settings, save_to, force=force):
-            return  # the feature has shown why there can't be a plan
-    show_what_a_run_would_do(output, request, settings, save_to=save_to, force=force)
+    folders = list(found("plan_folder"))
+    with ExitStack() as stack:
+        for folder in folders:
+            save_to = stack.enter_context(folder.plan_file(request, save_to, force=force))
+        for feature in found("plan_command"):
+            if not feature.prepared(output, request, settings, save_to, force=force):
+                return  # the feature has shown why there can't be a plan
+        show_what_a_run_would_do(output, request, settings, save_to=save_to, force=force)
+        for folder in folders:
+            folder.export(output, request, save_to, force=force)
 
 
 @command("crucible-batch validate manifests/*.yaml")
