@@ -173,7 +173,8 @@ class _Coordinator:
     async def run_shards(self, shards: int | None) -> None:
         """Divide into ``shards``, run and merge until nothing is left that can be divided.
 
-        Raises ``RunStoppedError`` if a signal stopped it, and as plans, probes and merges do.
+        Raises ``RunStoppedError`` if a signal or ``ctl`` stopped it, and as plans, probes and
+        merges do.
         """
         while True:
             plan = await self._divided(shards or await self._shards())
@@ -186,7 +187,9 @@ class _Coordinator:
             if stopped is not None:
                 raise RunStoppedError(stopped)
             await asyncio.to_thread(self._merge, wave)
-            if wave.is_stopped or wave.error is not None or self._committed() <= before:
+            if wave.is_stopped:  # otherwise the ordinary run would buy what is left
+                raise RunStoppedError(ExitCode.SIGINT)
+            if wave.error is not None or self._committed() <= before:
                 wave.warn()
                 return
 

@@ -159,3 +159,16 @@ async def test_the_containers_of_an_exported_run_need_nothing_but_the_store(
         assert await merge.ended() == 0, merge.log
         scene.check_ledger()
         scene.check_pictures(8)
+
+
+async def test_a_run_that_ctl_stops_buys_nothing_more(tmp_path: Path, s3: S3Server) -> None:
+    with a_run(tmp_path, s3, budget=160, jobs=80) as scene:
+        words = ("run", "spring.yaml", "--on", "local:2", "--divide", "2", "--out-dir", s3.url)
+        run = scene.command("main", *words)
+        await scene.until_bought(3)
+        ctl = scene.command("other", "ctl", s3.url, "stop")
+        assert await ctl.ended() == 0, ctl.log
+        bought = len(scene.bought())
+        assert await run.ended() == 130, run.log
+        assert len(scene.bought()) == bought < 80
+        scene.check_ledger()
