@@ -73,6 +73,20 @@ async def test_a_shard_of_a_machine_that_shares_nothing_is_merged_with_those_tha
 
 
 @DIRECTORY
+async def test_a_shard_is_not_run_where_its_main_run_directory_is_not_mounted(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        before = await run.keys()
+        with pytest.raises(RunDirectoryError, match="is not on this machine") as caught:
+            await by_hand(run, 1, "far")
+        assert "--out-dir DIR" in (caught.value.hint or "")
+        assert await run.keys() == before
+
+
+@DIRECTORY
 async def test_a_shard_that_ran_with_a_log_and_by_hand_is_not_merged_twice(
     start: Any, ground: Any
 ) -> None:
