@@ -33,7 +33,8 @@ from crucible_batch.core.progress import Balance, Observer, RunBegan, ShardsAdva
 from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError
-from crucible_batch.features.machines.engines import Engine, EngineError, engine_of
+from crucible_batch.features.machines.engine_port import Engine, EngineError
+from crucible_batch.features.machines.engines import engine_of
 from crucible_batch.features.machines.run_options import MachineOptions
 from crucible_batch.features.machines.shard_process import ShardEnd
 from crucible_batch.features.registry import plan_kind_of

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from distributed import Client, Future
 
 from crucible_batch.errors import UserError
-from crucible_batch.features.machines.engines import EngineError
+from crucible_batch.features.machines.engine_port import EngineError
 from crucible_batch.features.machines.shard_process import ShardEnd, run_shard
 from crucible_batch.object_url import ObjectUrl
 

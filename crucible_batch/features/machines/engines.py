@@ -1,40 +1,17 @@
-"""Engines start the shards of a run. What an engine reports is a hint; the logs have what was
-done.
-"""
+"""The engines that ``--on`` names."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from crucible_batch.errors import UserError
+from crucible_batch.features.machines.engine_port import Engine
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardProcess
 from crucible_batch.object_url import ObjectUrl
 
 _MOST_PROCESSES = 256
-
-
-class Engine(Protocol):
-    """Starts shards somewhere."""
-
-    async def places(self) -> int:
-        """Return how many shards can run at the same time now. Raises ``EngineError``."""
-
-    async def run(self, url: ObjectUrl, digest: str, number: int, start: int) -> ShardEnd:
-        """Run a shard to its end.
-
-        ``start`` counts from 0: a later one may run beside an earlier one that is silent. Raises
-        ``EngineError``.
-        """
-
-    async def close(self) -> None:
-        """Let go of what is left. It has no effect on what is bought."""
-
-
-class EngineError(Exception):
-    """An engine can't be reached, or doesn't know what became of a shard. It is asked again."""
 
 
 @dataclass(slots=True)
