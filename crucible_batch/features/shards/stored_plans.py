@@ -11,6 +11,7 @@ from pathlib import Path
 
 from crucible_batch.atomic_files import replacing
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
+from crucible_batch.features.shards.directories import has_plans
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.divided_plans import ListedPlan, add_to_list, read_list
@@ -121,7 +122,10 @@ async def outstanding_plan(run: str | Path) -> tuple[ObjectPort, SavedPlan] | No
 
     ``run`` is a run directory or its URL. Raises ``RunDirectoryError`` and ``ObjectStoreError``.
     """
-    objects = objects_at(ObjectUrl.at(run))
+    url = ObjectUrl.at(run)
+    if url.directory is not None and not has_plans(url.directory):
+        return None
+    objects = objects_at(url)
     waiting = (await read_list(objects)).unmerged
     if not waiting:
         return None
