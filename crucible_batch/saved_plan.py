@@ -138,11 +138,16 @@ def _begins_with(pattern: re.Pattern[bytes], path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A saved plan whose digest was verified when it was opened."""
+    """A saved plan whose digest was verified when it was opened.
+
+    ``main`` is the run directory that it was brought from; None: its head has the path, relative to
+    its file.
+    """
 
     path: Path
     head: PlanHead
     digest: str
+    main: Path | None = None
 
     def rows(self) -> Iterator[PlanRow]:
         """Yield its jobs, in manifest order.

@@ -78,18 +78,14 @@ class ShardProcess:
 
 def run_shard(address: str, digest: str, number: int) -> ShardEnd:
     """Run a shard in a child process to its end. Blocking, for engines that run functions."""
-    url = ObjectUrl.parse(address)
-    assert url is not None
-    return ShardProcess(url, digest, number).wait()
+    return ShardProcess(ObjectUrl.at(address), digest, number).wait()
 
 
 def main(address: str, digest: str, number: int) -> int:
     """Run a shard, and return its exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    url = ObjectUrl.parse(address)
-    assert url is not None
     try:
-        plan = asyncio.run(fetch_stored_plan(url, digest))
+        plan = asyncio.run(fetch_stored_plan(ObjectUrl.at(address), digest))
         # Its own directory, so that no lock is awaited; the log has all of it.
         directory = plan.path.with_name(f"{number}.{secrets.token_hex(4)}")
         try:
@@ -103,9 +99,10 @@ def main(address: str, digest: str, number: int) -> int:
 
 async def _run(plan: SavedPlan, number: int, directory: Path) -> int:
     shard = ShardId(number, len(plan.head.shards))
-    request = RunRequest(plan.path, html=False, features=(ShardChoice(str(shard)),))
+    choice = (ShardChoice(str(shard)),)
+    request = RunRequest(plan.path, out_dir=directory, html=False, features=choice)
     request = follow_plan(request, {})
-    request = replace(request, manifest=plan.path.with_name(MANIFEST_FILE), out_dir=directory)
+    request = replace(request, manifest=plan.path.with_name(MANIFEST_FILE), plan=plan)
     result = await run_request(request, kind_of, handle_signals=True)
     return int(result.exit_code)
 

@@ -24,7 +24,7 @@ from crucible_batch.runs.outstanding_shards import (
     shards_in,
     unknown_shards,
 )
-from crucible_batch.runs.paths import plan_folder
+from crucible_batch.runs.paths import SHARDS, plan_folder
 from crucible_batch.runs.request import check_path
 from crucible_batch.runs.run_journal import is_begun
 from crucible_batch.runs.shard_notes import noted_in, noted_shards
@@ -108,6 +108,8 @@ def _is_main(path: Path) -> bool:
 
     Raises ``RunDirectoryError`` if it isn't any.
     """
+    if has_plans(path):
+        return True
     with Journal.read(path) as journal:
         if noted_shards(journal) is not None or unknown_shards(path, None):
             return True
@@ -154,6 +156,11 @@ def _shards_below(main: Path) -> list[Path]:
     if not is_directory(folder.parent) or not is_directory(folder):  # a link is refused
         return []
     return list(shards_in(folder))
+
+
+def has_plans(main: Path) -> bool:
+    """Whether a directory has divided plans, so that their shards have logs there."""
+    return (main / SHARDS).is_dir()
 
 
 def is_lost(main: Path) -> bool:

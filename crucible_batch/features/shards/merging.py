@@ -36,6 +36,7 @@ from crucible_batch.features.shards.directories import (
     ShardDirectory,
     allow_locks,
     find_sources,
+    has_plans,
     is_lost,
     lock_abandoned,
     read_shard,
@@ -48,8 +49,8 @@ from crucible_batch.features.shards.stored_merge import (
     StoredShards,
     binding_of,
     bring_shards,
-    main_of,
     refuse_unfinished,
+    url_of,
 )
 from crucible_batch.journal import Binding, Journal, MergedEvents, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
@@ -65,9 +66,14 @@ from crucible_batch.report import ReportHead
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.object_runs import note_url
 from crucible_batch.runs.outstanding_shards import ShardJournalError, shard_errors, unknown_shards
+from crucible_batch.runs.paths import relative_to_here, state_directory_of
 from crucible_batch.runs.report_note import is_report_due
 from crucible_batch.runs.reporting import write_results
-from crucible_batch.runs.run_journal import refuse_if_pruned
+from crucible_batch.runs.run_journal import (
+    directory_outputs_url,
+    journal_outputs_url,
+    refuse_if_pruned,
+)
 from crucible_batch.runs.shard_notes import noted_shards
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
@@ -80,7 +86,7 @@ class OutputAdopter:
 
     May be repeated: what is there is left alone. ``outputs`` counts the outputs that are there
     then, ``absent`` are the others. ``relocated`` are the events of outputs whose place another
-    job's output has. ``is_stored``: the outputs are in an object store, where shards save them
+    job's output has. ``stored`` are the directories of shards with logs: these save their outputs
     under their final names.
     """
 
@@ -88,7 +94,7 @@ class OutputAdopter:
     directory: Path
     events: MergedEvents
     now: float
-    is_stored: bool
+    stored: frozenset[Path]
     outputs: int = 0
     absent: list[str] = field(default_factory=list)
     relocated: list[tuple[str, Event]] = field(default_factory=list)
@@ -144,7 +150,7 @@ class OutputAdopter:
 
     def _bring(self, shard: ShardDirectory, job: Job, saved: Saved) -> str | None:
         """Return the path at which the output is now; None if the shard's directory lacks it."""
-        if self.is_stored:
+        if shard.path in self.stored:
             return saved.path
         for path in self._places(job, saved):
             with contextlib.suppress(OutputError):
@@ -229,7 +235,8 @@ def merge(
             outstanding = _outstanding(journal, sources.main, directories)
         else:
             outstanding = _stored_outstanding(journal, stored, directories)
-            refuse_unfinished(each for each in directories if each.number in outstanding.missing)
+            missing = (each for each in directories if each.number in outstanding.missing)
+            refuse_unfinished(each for each in missing if each.path in stored.shards)
         found = [each.found for each in directories]
         command = _command(given, out_dir)
         choice = choose_shards(found, outstanding, abandon, command=command)
@@ -241,7 +248,8 @@ def merge(
         merging = ShardMerge(
             journal, shards, stack.enter_context(MergedEvents()), outstanding, choice
         )
-        outputs, absent = _merge(merging, sources.main, clock(), is_stored=stored is not None)
+        logged = frozenset(stored.shards if stored is not None else ())
+        outputs, absent = _merge(merging, sources.main, clock(), logged)
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
@@ -250,7 +258,9 @@ def merge(
             head, page = write_results(journal, sources.main, html=html)
         if stored is not None:
             stored.note_merged()
-            outputs_at = str(stored.store.url)
+        url = journal_outputs_url(journal)
+        if url is not None:
+            outputs_at = str(url)
     exit_code = ExitCode.OK
     if head is not None and (shards or (choice.is_empty and not is_repeated)):
         exit_code = ExitCode(head.exit_code or ExitCode.OK)
@@ -279,8 +289,8 @@ def _opened(
     _lock(stack, sources, may_be_lost=plan is not None)
     binding = _binding(sources, plan)
     journal = stack.enter_context(Journal.open(sources.main, binding, now=now))
-    if stored is not None:
-        note_url(journal, stored.store)
+    if stored is not None and stored.objects.url.directory is None:
+        note_url(journal, stored.objects.url)
     read = (read_shard(path, binding) for path in sources.shards)
     return journal, [found for found in read if found is not None]
 
@@ -301,12 +311,26 @@ def _command(given: Sequence[Path], out_dir: Path | None) -> str:
 def _sources(
     given: Sequence[Path], out_dir: Path | None, now: float
 ) -> tuple[MergeSources, StoredShards | None]:
-    """Return what is to be merged; from an object store, it is brought here first."""
-    place = main_of(given, out_dir)
-    if place is None:
-        return find_sources(given, out_dir), None
-    stored = bring_shards(*place, now=now)
-    return stored.sources, stored
+    """Return what is to be merged; what is in logs is brought here first."""
+    url = url_of(given, out_dir)
+    if url is not None:
+        stored = bring_shards(state_directory_of(url), url, now=now)
+        return MergeSources(stored.main, stored.shards), stored
+    sources = find_sources([_main_of_logged(path) for path in given], out_dir)
+    if not has_plans(sources.main):
+        return sources, None
+    stored = bring_shards(sources.main, ObjectUrl.of_directory(sources.main), now=now)
+    if stored.plan is None:
+        return sources, None
+    return replace(sources, shards=(*sources.shards, *stored.shards)), stored
+
+
+def _main_of_logged(path: Path) -> Path:
+    """Return the main run directory of a shard that has a log there; other paths unchanged."""
+    url = directory_outputs_url(path)
+    if url is None or url.directory is None:
+        return path
+    return relative_to_here(url.directory)
 
 
 def _lock(stack: ExitStack, sources: MergeSources, *, may_be_lost: bool) -> None:
@@ -383,10 +407,10 @@ def _outstanding(
 def _stored_outstanding(
     journal: Journal, stored: StoredShards, shards: Sequence[ShardDirectory]
 ) -> OutstandingShards:
-    """Do the same as ``_outstanding`` for a run in an object store."""
+    """Do the same as ``_outstanding`` for shards that have logs."""
     outstanding, plan = noted_shards(journal), stored.plan
     if plan is not None and (outstanding is None or plan.digest not in outstanding.plans):
-        _restore_jobs(journal, stored.sources.main, shards)
+        _restore_jobs(journal, stored.main, shards)
         allowances = {shard.number: shard.allowance for shard in plan.head.shards}
         return OutstandingShards(plan.digest, allowances, earlier=stored.earlier)
     assert outstanding is not None  # without a plan and a note, there was nothing to bring
@@ -452,18 +476,18 @@ def _united(journal: Journal, shards: Sequence[ShardDirectory]) -> Iterator[Plan
 
 
 def _merge(
-    merging: ShardMerge, main: Path, now: float, *, is_stored: bool
+    merging: ShardMerge, main: Path, now: float, stored: frozenset[Path]
 ) -> tuple[int, tuple[str, ...]]:
     """Bring the outputs of the shards into the main run directory, then their events.
 
-    Returns how many outputs are there then, and the paths of those that the shards' directories
-    don't have.
+    ``stored`` are the directories of shards with logs. Returns how many outputs are there then, and
+    the paths of those that the shards' directories don't have.
     """
     if merging.choice.is_empty:
         return 0, ()
     journal, shards = merging.journal, merging.shards
     times = merging.gather()
-    adopter = OutputAdopter(journal, main, merging.events, now, is_stored)
+    adopter = OutputAdopter(journal, main, merging.events, now, stored)
     adopter.adopt(shards)
     _warn(shards, adopter.absent, main)
     merging.add(adopter.relocated, times)

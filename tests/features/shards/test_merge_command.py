@@ -13,6 +13,7 @@ import pytest
 
 from tests.harness.commands import Cli, running_sandbox
 from tests.harness.features import has_feature
+from tests.harness.shard_ground import state_of_shard
 
 Report = Callable[[Path], dict[str, Any]]
 JOBS = """- name: "fox-{{ style }}"
@@ -73,7 +74,7 @@ def plan_of(cli: Cli) -> dict[str, Any]:
 
 def shard_dir(cli: Cli, main: Path, number: int) -> Path:
     plan = plan_of(cli)
-    return main / "shards" / plan["digest"][:8] / f"{number}-of-{len(plan['shards'])}"
+    return state_of_shard(main, plan["digest"], number, len(plan["shards"]))
 
 
 def told(row: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from crucible_batch.runs.shard_notes import note_shards
 from tests.harness.case_table import each_case
 from tests.harness.commands import Cli, running_sandbox
 from tests.harness.forked_commands import forking_script
+from tests.harness.shard_ground import state_of_shard
 
 Report = Callable[[Path], dict[str, Any]]
 CEILING = "{credits: 60, max_credits_per_job: 4}"
@@ -41,8 +42,8 @@ def plan_of(cli: Cli, name: str = "plan.json") -> dict[str, Any]:
 
 def shard_dir(cli: Cli, number: int, name: str, plan: str = "plan.json") -> Path:
     document = plan_of(cli, plan)
-    folder = f"{document['digest'][:8]}/{number}-of-{len(document['shards'])}"
-    return cli.cwd / f"outputs/{name}/default/shards" / folder
+    main = cli.cwd / f"outputs/{name}/default"
+    return state_of_shard(main, document["digest"], number, len(document["shards"]))
 
 
 def used_at(url: str | None) -> list[Decimal]:
