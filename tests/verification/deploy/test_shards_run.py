@@ -40,17 +40,21 @@ EXPORTED = "it's $(id); a `folder`"
 _OPENER = build_opener(ProxyHandler({}))
 
 
-def variables(**more: str) -> dict[str, str]:
-    """Return an environment in which the installed command is found, and the key is not."""
+def variables(folder: Path, **more: str) -> dict[str, str]:
+    """Return an environment in which the installed command is found, and the key is not.
+
+    State and temporary files are in the folder, as if it were on a machine of its own.
+    """
     path = f"{Path(COMMAND).parent}:{os.environ['PATH']}"
-    return clean_environment(**{"PATH": path, **more})
+    ours = {"PATH": path, "XDG_STATE_HOME": str(folder / "state"), "TMPDIR": str(folder)}
+    return clean_environment(**{**ours, **more})
 
 
 def started(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         words,
         cwd=folder,
-        env=variables(**more),
+        env=variables(folder, **more),
         capture_output=True,
         text=True,
         check=False,
@@ -122,7 +126,7 @@ def test_the_signal_before_the_time_limit_stops_the_run_in_good_order(tmp_path: 
         planned(tmp_path, gateway)
         before = len(bought(gateway))
         words = task_words(tmp_path)
-        environment = variables(SLURM_ARRAY_TASK_ID="1")
+        environment = variables(tmp_path, SLURM_ARRAY_TASK_ID="1")
         with (tmp_path / "log").open("wb") as log:
             task = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=log, stderr=log)
         while len(bought(gateway)) == before:  # the suite's limit ends a hang
