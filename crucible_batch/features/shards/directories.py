@@ -38,7 +38,7 @@ class ShardDirectory:
     """The directory of a shard that has run. ``ending`` is None if its newest run was killed.
 
     ``started_at`` is the start of its first run. ``finished_at`` is the end of its newest run, None
-    without an ending.
+    without an ending. ``has_log``: it is of a log, and its outputs are in the run's place already.
     """
 
     path: Path
@@ -47,6 +47,7 @@ class ShardDirectory:
     ending: Ending | None
     started_at: float
     finished_at: float | None
+    has_log: bool = False
 
     @property
     def number(self) -> int:
@@ -221,7 +222,7 @@ def _started_at(shard: Path) -> float:
         return journal.runs()[0].started_at
 
 
-def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
+def read_shard(path: Path, main: Binding, *, has_log: bool = False) -> ShardDirectory | None:
     """Return a shard by its journal; None if no run has begun, so that it has bought nothing.
 
     Raises ``RunDirectoryError`` if it is not the directory of one shard of a plan for ``main``, and
@@ -254,5 +255,11 @@ def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
         )
     found = FoundShard(str(path), shard, digest)
     return ShardDirectory(
-        path, found, newest.terms, newest.ending, runs[0].started_at, newest.finished_at
+        path,
+        found,
+        newest.terms,
+        newest.ending,
+        runs[0].started_at,
+        newest.finished_at,
+        has_log,
     )

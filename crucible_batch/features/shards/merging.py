@@ -86,15 +86,13 @@ class OutputAdopter:
 
     May be repeated: what is there is left alone. ``outputs`` counts the outputs that are there
     then, ``absent`` are the others. ``relocated`` are the events of outputs whose place another
-    job's output has. ``stored`` are the directories of shards with logs: these save their outputs
-    under their final names.
+    job's output has. Shards with logs have saved theirs under their final names.
     """
 
     journal: Journal
     directory: Path
     events: MergedEvents
     now: float
-    stored: frozenset[Path]
     outputs: int = 0
     absent: list[str] = field(default_factory=list)
     relocated: list[tuple[str, Event]] = field(default_factory=list)
@@ -150,7 +148,7 @@ class OutputAdopter:
 
     def _bring(self, shard: ShardDirectory, job: Job, saved: Saved) -> str | None:
         """Return the path at which the output is now; None if the shard's directory lacks it."""
-        if shard.path in self.stored:
+        if shard.has_log:
             return saved.path
         for path in self._places(job, saved):
             with contextlib.suppress(OutputError):
@@ -235,8 +233,7 @@ def merge(
             outstanding = _outstanding(journal, sources.main, directories)
         else:
             outstanding = _stored_outstanding(journal, stored, directories)
-            missing = (each for each in directories if each.number in outstanding.missing)
-            refuse_unfinished(each for each in missing if each.path in stored.shards)
+            refuse_unfinished(each for each in directories if each.number in outstanding.missing)
         found = [each.found for each in directories]
         command = _command(given, out_dir)
         choice = choose_shards(found, outstanding, abandon, command=command)
@@ -248,19 +245,15 @@ def merge(
         merging = ShardMerge(
             journal, shards, stack.enter_context(MergedEvents()), outstanding, choice
         )
-        logged = frozenset(stored.shards if stored is not None else ())
-        outputs, absent = _merge(merging, sources.main, clock(), logged)
+        outputs, absent = _merge(merging, sources.main, clock())
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
-        head, page, outputs_at = None, None, None
+        head, page, url = None, None, journal_outputs_url(journal)
         if journal.is_begun():
             head, page = write_results(journal, sources.main, html=html)
         if stored is not None:
             stored.note_merged()
-        url = journal_outputs_url(journal)
-        if url is not None:
-            outputs_at = str(url)
     exit_code = ExitCode.OK
     if head is not None and (shards or (choice.is_empty and not is_repeated)):
         exit_code = ExitCode(head.exit_code or ExitCode.OK)
@@ -275,7 +268,7 @@ def merge(
         outputs=outputs,
         absent=absent,
         page=page,
-        outputs_at=outputs_at,
+        outputs_at=None if url is None else str(url),
     )
 
 
@@ -291,7 +284,8 @@ def _opened(
     journal = stack.enter_context(Journal.open(sources.main, binding, now=now))
     if stored is not None and stored.objects.url.directory is None:
         note_url(journal, stored.objects.url)
-    read = (read_shard(path, binding) for path in sources.shards)
+    logged = stored.shards if stored is not None else ()
+    read = (read_shard(path, binding, has_log=path in logged) for path in sources.shards)
     return journal, [found for found in read if found is not None]
 
 
@@ -475,19 +469,17 @@ def _united(journal: Journal, shards: Sequence[ShardDirectory]) -> Iterator[Plan
         yield replace(planned, position=position)
 
 
-def _merge(
-    merging: ShardMerge, main: Path, now: float, stored: frozenset[Path]
-) -> tuple[int, tuple[str, ...]]:
+def _merge(merging: ShardMerge, main: Path, now: float) -> tuple[int, tuple[str, ...]]:
     """Bring the outputs of the shards into the main run directory, then their events.
 
-    ``stored`` are the directories of shards with logs. Returns how many outputs are there then, and
-    the paths of those that the shards' directories don't have.
+    Returns how many outputs are there then, and the paths of those that the shards' directories
+    don't have.
     """
     if merging.choice.is_empty:
         return 0, ()
     journal, shards = merging.journal, merging.shards
     times = merging.gather()
-    adopter = OutputAdopter(journal, main, merging.events, now, stored)
+    adopter = OutputAdopter(journal, main, merging.events, now)
     adopter.adopt(shards)
     _warn(shards, adopter.absent, main)
     merging.add(adopter.relocated, times)

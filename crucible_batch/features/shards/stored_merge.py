@@ -198,12 +198,12 @@ def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, 
 
 
 def refuse_unfinished(shards: Iterable[ShardDirectory]) -> None:
-    """Raise ``UserError`` if the newest run of a shard has no end.
+    """Raise ``UserError`` if the newest run of a shard with a log has no end.
 
     It was killed, or is running on another machine.
     """
     for shard in shards:
-        if shard.ending is None:
+        if shard.has_log and shard.ending is None:
             command = shell_command("run", "PLAN", "--shard", str(shard.found.shard))
             raise UserError(
                 f"shard {shard.found.shard} of plan {shard.found.plan_digest[:8]} has not ended: it"
