@@ -13,7 +13,6 @@ import pytest
 
 from tests.harness.commands import Cli, running_sandbox
 from tests.harness.features import has_feature
-from tests.harness.shard_ground import state_of_shard
 
 Report = Callable[[Path], dict[str, Any]]
 JOBS = """- name: "fox-{{ style }}"
@@ -70,11 +69,6 @@ def run_shards(cli: Cli, *numbers: int) -> None:
 def plan_of(cli: Cli) -> dict[str, Any]:
     plan: dict[str, Any] = json.loads((cli.cwd / "plan.json").read_text(encoding="utf-8"))
     return plan
-
-
-def shard_dir(cli: Cli, main: Path, number: int) -> Path:
-    plan = plan_of(cli)
-    return state_of_shard(main, plan["digest"], number, len(plan["shards"]))
 
 
 def told(row: dict[str, Any]) -> dict[str, Any]:
