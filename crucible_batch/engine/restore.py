@@ -104,7 +104,7 @@ async def restore(
                 events.add(job.identity, job.events)
         is_ours = is_ours or bool(rebuilder.highest)
         if unknown.count and not is_ours:
-            raise OtherAccountError(store.directory)
+            raise OtherAccountError(store.directory, may_be_forgotten=True)
         for identity, unproven in unknown:
             floor = rebuilder.least_price(unproven, ceiling)
             if floor is not None:

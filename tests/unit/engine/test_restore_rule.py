@@ -163,8 +163,17 @@ async def test_a_receipt_can_only_name_the_file_that_the_plan_would_write(
 # -- whose directory it is, over the passes that a plan with stages needs
 
 
-async def test_an_account_proven_by_the_first_stage_is_proven_for_the_next(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("is_proven", "same_account", "expected"),
+    [(False, False, [False, True]), (False, True, [True, True]), (True, False, [True, True])],
+    ids=["by the first stage", "by the user", "by the key"],
+)
+async def test_an_account_that_is_proven_is_proven_for_the_next_stage(
+    is_proven: bool,
+    same_account: bool,
+    expected: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     taken: list[bool] = []
 
@@ -172,7 +181,7 @@ async def test_an_account_proven_by_the_first_stage_is_proven_for_the_next(
         taken.append(is_ours)
         return RestoredJobs(jobs=2 - len(taken), is_ours=True)
 
-    account = DirectoryAccount("fingerprint", is_proven=False)
+    account = DirectoryAccount("fingerprint", is_proven=is_proven)
     monkeypatch.setattr(start, "refuse_other_account", AsyncMock(return_value=account))
     monkeypatch.setattr(start, "restore", restored)
     await start.restore_run(
@@ -181,9 +190,10 @@ async def test_an_account_proven_by_the_first_stage_is_proven_for_the_next(
         MagicMock(),
         MagicMock(),
         ceiling=None,
+        same_account=same_account,
         plan_again=lambda: True,
     )
-    assert taken == [False, True]
+    assert taken == expected
 
 
 @each_case(

@@ -333,6 +333,10 @@ ONCE = [
         2700000371,
         "a job of the first stage proved the account, and those of the second were another's",
     ),
+    (
+        2700000638,
+        "a directory without a journal all of whose jobs were forgotten had no way to continue",
+    ),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""
