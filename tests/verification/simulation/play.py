@@ -320,8 +320,8 @@ class _Player:
                 )
             except GatewayError:  # the command is refused, with nothing spent
                 return None
-            except OtherAccountError:  # right if the gateway has forgotten all of its jobs
-                if self._same_account or self._is_a_receipted_job_known():
+            except OtherAccountError:  # right if the gateway has forgotten the jobs of the plan
+                if self._same_account or not self._is_a_receipted_job_lost():
                     raise
                 self._same_account = True
                 return None
@@ -336,10 +336,13 @@ class _Player:
             self._was_interrupted,
         )
 
-    def _is_a_receipted_job_known(self) -> bool:
-        """Whether the gateway still knows a job that the directory's receipts name."""
+    def _is_a_receipted_job_lost(self) -> bool:
+        """Whether the gateway has forgotten a job that the directory's receipts name.
+
+        Those of jobs that the manifest no longer has are not asked for.
+        """
         named = {receipt.job_id for receipt in Receipts(self._directory).read()}
-        return not named <= self._around.requests.lost_jobs
+        return bool(named & self._around.requests.lost_jobs)
 
     def _written_manifest(self, life: Life) -> Path:
         """Write the manifest of a process.
