@@ -1,5 +1,5 @@
 """``python -m benchmarks.scale [JOBS] [SHARDS]``: what a divided run costs a job, for the estimates
-of docs/scale.md.
+of docs/machines.md.
 
 It plans, runs and merges a manifest of JOBS jobs in SHARDS shards with the command, against a
 gateway that costs next to nothing, then plans ten times as many jobs. Each figure is printed with

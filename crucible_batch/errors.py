@@ -196,13 +196,20 @@ class RunDirectoryError(UserError):
 class OtherAccountError(RunDirectoryError):
     """The key belongs to another account than the run directory.
 
-    Running would buy its jobs again.
+    Running would buy its jobs again. ``may_be_forgotten``: its key is not known either, so that the
+    account may be the same, and the gateway may have forgotten its jobs.
     """
 
-    def __init__(self, directory: object) -> None:
+    def __init__(self, directory: object, *, may_be_forgotten: bool = False) -> None:
+        hint = "use the API key of that account, or choose another --out-dir"
+        if may_be_forgotten:
+            hint += (
+                "; if this is its account, and the gateway has forgotten these jobs: "
+                "crucible-batch run --same-account"
+            )
         super().__init__(
             f"{directory} belongs to another account: its jobs are not found with this API key",
-            hint="use the API key of that account, or choose another --out-dir",
+            hint=hint,
         )
 
 

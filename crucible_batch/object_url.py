@@ -41,6 +41,19 @@ class ObjectUrl:
         """Return the place of a directory whose files are used as objects. It isn't typed so."""
         return cls(_DIRECTORY, "", os.path.realpath(directory).lstrip("/"))
 
+    @classmethod
+    def at(cls, place: str | PurePath) -> ObjectUrl:
+        """Return the URL in ``place``, or the place of the directory that it is the path of.
+
+        ``str`` of the result is the same place. Raises ``UserError`` as ``parse`` does.
+        """
+        return cls.parse(place) or cls.of_directory(Path(place))
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory whose files are the objects; None in an object store."""
+        return Path(str(self)) if self.scheme == _DIRECTORY else None
+
     @property
     def digest(self) -> str:
         """20 hexadecimal digits that identify the URL, for a file name."""

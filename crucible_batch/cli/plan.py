@@ -56,7 +56,7 @@ def show_what_a_run_would_do(
         if save_to is not None:
             fact(output.out, "saved", clean_path(save_to), width=9)
         if any(
-            view.show_next(output.out, summary, save_to or request.manifest)
+            view.show_next(output.out, summary, save_to or request.manifest, request)
             for view in found("plan_view")
         ):
             return

@@ -14,6 +14,7 @@ folder:
     run_command.py    run(...)                      how `run` makes its runs; one feature has it
     plan_options.py   Options, EXAMPLES, HELP       options of `plan`, likewise
     plan_command.py   prepared(...)                 what `plan` does before it plans
+    plan_folder.py    plan_file(...), export(...)   files that `plan` writes beside a plan
     plan_view.py      show, as_json, show_next      what `plan` shows of a plan
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
     next_command.py   next_command(run_dir, head)   the command after a run that is complete

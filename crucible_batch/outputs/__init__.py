@@ -4,6 +4,7 @@ from crucible_batch.core.output_path import output_path, relocated_path
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.adoption import Adoption, adopt_output
 from crucible_batch.outputs.deletion import delete_output, delete_page, size_of_output, size_of_page
+from crucible_batch.outputs.directory_objects import DirectoryObjects
 from crucible_batch.outputs.errors import OutputError, ResultsError
 from crucible_batch.outputs.object_port import ObjectPort
 from crucible_batch.outputs.object_store import ObjectOutputStore, ShardOutputStore

@@ -1,4 +1,4 @@
-"""The divided plans of a run in an object store, and which of them are not merged yet.
+"""The divided plans of a run, and which of them are not merged yet.
 
 The list of them is what a machine without the run's journal knows of its shards: as long as one is
 not merged, the budget may be spent by its shards. It consists of numbered objects:
@@ -25,12 +25,10 @@ from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
-from crucible_batch.runs.object_runs import claim_prefix, note_url, restore_receipts
+from crucible_batch.runs.object_runs import claim_prefix, note_url, objects_of, restore_receipts
 from crucible_batch.runs.outstanding_shards import unknown_shards
+from crucible_batch.runs.paths import SHARDS, plan_key
 from crucible_batch.runs.shard_notes import noted_in
-
-SHARDS = ".crucible/shards"
-"""The prefix of all plans and logs of shards: no output can be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +70,6 @@ class PlanList:
         return tuple(plan.digest for plan in self.plans if not plan.merged)
 
 
-def plan_key(digest: str) -> str:
-    return f"{SHARDS}/{digest[:8]}/plan.json"
-
-
 async def read_list(objects: ObjectPort) -> PlanList:
     """Read the divided plans of the run. Raises ``RunDirectoryError`` if an entry can't be read."""
     plans: dict[str, ListedPlan] = {}  # each in the place that it has
@@ -105,18 +99,19 @@ async def add_to_list(objects: ObjectPort, position: int, plan: ListedPlan) -> b
 
 
 async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShards | None) -> None:
-    """Raise ``ShardsUnknownError`` if the store has shards that aren't merged and that the local
-    journal doesn't know.
+    """Raise ``ShardsUnknownError`` if the run has shards that aren't merged and that the journal
+    doesn't know.
 
-    ``outstanding`` is the note of the journal. Does nothing for a directory. Raises
-    ``RunDirectoryError`` if it was run here and isn't listed, and as ``read_list`` does.
+    ``outstanding`` is the note of the journal. Raises ``RunDirectoryError`` if a shard was run here
+    that an object store doesn't list, and as ``read_list`` does.
     """
-    if not isinstance(store, ObjectOutputStore):
-        return
-    listed = await read_list(store.objects)
+    objects = objects_of(store)
+    listed = await read_list(objects)
     for digest in listed.unmerged:
         if outstanding is None or digest not in outstanding.plans:
-            raise ShardsUnknownError(store.url, store.objects.address(plan_key(digest)))
+            raise ShardsUnknownError(objects.url, objects.address(plan_key(digest)))
+    if not isinstance(store, ObjectOutputStore):
+        return
     digests = {plan.digest[:8] for plan in listed.plans}
     for path in unknown_shards(store.directory, outstanding):
         if path.parent.name not in digests:
@@ -144,5 +139,5 @@ async def claimed_journal(
     await refuse_unknown_plans(store, noted_in(store.directory))
     await restore_receipts(store)
     with Journal.open(store.directory, binding, now=now) as journal:
-        note_url(journal, store)
+        note_url(journal, store.url)
         yield journal

@@ -28,7 +28,9 @@ from crucible_batch.outputs import (
     MAX_BYTES,
     MAX_PIXELS,
     RECEIPTS_FILE,
+    DirectoryObjects,
     ObjectOutputStore,
+    ObjectPort,
     ObjectStoreError,
     OutputStore,
     Receipts,
@@ -49,10 +51,10 @@ _AT_ONCE = 16
 T = TypeVar("T")
 
 
-def note_url(journal: Journal, store: OutputStore) -> None:
-    """Note in the journal where the outputs are, if that is an object store."""
-    if store.url is not None and journal_outputs_url(journal) != store.url:
-        journal.note(OUTPUTS_AT, str(store.url))
+def note_url(journal: Journal, url: ObjectUrl | None) -> None:
+    """Note in the journal where the outputs are, unless that is its own directory."""
+    if url is not None and journal_outputs_url(journal) != url:
+        journal.note(OUTPUTS_AT, str(url))
 
 
 def open_store(
@@ -70,6 +72,21 @@ def open_store(
     """
     if url is None:
         return OutputStore(directory, max_bytes=max_bytes, max_pixels=max_pixels)
+    kind = ShardOutputStore if is_shard else ObjectOutputStore
+    return kind(directory, objects_at(url), max_bytes=max_bytes, max_pixels=max_pixels)
+
+
+def objects_of(store: OutputStore) -> ObjectPort:
+    """Return the objects beside the outputs of a run: plans, logs and commands of its shards."""
+    if isinstance(store, ObjectOutputStore):
+        return store.objects
+    return DirectoryObjects(store.directory)
+
+
+def objects_at(url: ObjectUrl) -> ObjectPort:
+    """Return the objects at a place. Makes no request. Raises as ``open_store`` does."""
+    if url.directory is not None:
+        return DirectoryObjects(url.directory)
     try:
         from crucible_batch.outputs.objects import Objects  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -79,8 +96,7 @@ def open_store(
             f"{url.scheme}:// addresses need the extra object-store, which is not installed",
             hint="install it: pip install 'crucible-batch[object-store]'; nothing was spent",
         ) from None
-    kind = ShardOutputStore if is_shard else ObjectOutputStore
-    return kind(directory, Objects.at(url), max_bytes=max_bytes, max_pixels=max_pixels)
+    return Objects.at(url)
 
 
 def limits_of(request: RunRequest) -> dict[str, int]:

@@ -14,6 +14,14 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import state_directory
 
+SHARDS = ".crucible/shards"
+"""The prefix of all plans and logs of shards: no output can be there."""
+
+
+def plan_key(digest: str) -> str:
+    """Return the key of a divided plan among the objects of its run."""
+    return f"{SHARDS}/{digest[:8]}/plan.json"
+
 
 def state_directory_of(url: ObjectUrl) -> Path:
     """Return the local directory of a run's journal.
@@ -51,6 +59,8 @@ def main_directory(plan: SavedPlan) -> Path:
     url = plan_outputs_url(plan)
     if url is not None:
         return state_directory_of(url)
+    if plan.main is not None:
+        return plan.main
     return relative_to_here(Path(os.path.realpath(plan.path)).parent / plan.head.options.run_dir)
 
 
@@ -61,9 +71,26 @@ def plan_folder(main: Path, plan_digest: str) -> Path:
     return main / SHARDS_FOLDER / plan_digest[:8]
 
 
+def logs_at(plan: SavedPlan) -> ObjectUrl | None:
+    """Return where the logs of a plan's shards are; None if this machine doesn't see them.
+
+    That is the URL of its outputs, or else the main run directory.
+    """
+    url, main = plan_outputs_url(plan), main_directory(plan)
+    if url is None and (main / plan_key(plan.digest)).is_file():
+        url = ObjectUrl.of_directory(main)
+    return url
+
+
 def shard_directory(plan: SavedPlan, shard: ShardId) -> Path:
-    """Return the run directory of a shard, unless another one is chosen."""
-    return plan_folder(main_directory(plan), plan.digest) / shard.folder
+    """Return the run directory of a shard, unless another one is chosen.
+
+    It is on this machine, though the main run directory may be shared with others.
+    """
+    url, main = logs_at(plan), main_directory(plan)
+    if url is not None:
+        main = state_directory_of(url)
+    return plan_folder(main, plan.digest) / shard.folder
 
 
 def relative_to_here(path: Path) -> Path:

@@ -130,9 +130,10 @@ def local_directory(run_dir: str | Path) -> Path:
 
 
 def journal_outputs_url(journal: Journal) -> ObjectUrl | None:
-    """Return the URL in an object store that a journal has noted for its outputs; None if they are
-    in its directory."""
-    return ObjectUrl.parse(journal.noted(OUTPUTS_AT) or "")
+    """Return the place that a journal has noted for its outputs; None if they are in its own
+    directory."""
+    place = journal.noted(OUTPUTS_AT)
+    return ObjectUrl.at(place) if place else None
 
 
 def directory_outputs_url(directory: Path) -> ObjectUrl | None:

@@ -193,7 +193,7 @@ async def restore_run(
     )
     if is_restored:
         receipts = Receipts(store.directory)
-        is_ours = account.is_proven
+        is_ours = account.is_proven or same_account
         while True:
             restored = await restore(
                 journal, receipts, store, gateway, ceiling=ceiling, is_ours=is_ours

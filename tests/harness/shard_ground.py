@@ -17,7 +17,9 @@ from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.journal import Binding, Journal, PlanFile
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import Receipts
+from crucible_batch.runs.paths import plan_folder, state_directory_of
 from crucible_batch.runs.shard_notes import note_shards
 from tests.harness.job_events import accepted_event, held_event, saved_event
 from tests.harness.run_terms import run_terms
@@ -178,6 +180,12 @@ class ShardGround:
 
     def receipts(self) -> list[object]:
         return list(Receipts(self.main).read())
+
+
+def state_of_shard(main: Path, digest: str, number: int, count: int) -> Path:
+    """Return the directory of this machine in which a shard with a log in ``main`` runs."""
+    state = state_directory_of(ObjectUrl.of_directory(main))
+    return plan_folder(state, digest) / ShardId(number, count).folder
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:

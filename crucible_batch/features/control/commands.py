@@ -51,7 +51,7 @@ def ctl(
     jobs in flight, deadline the time that is left, and retry tries failed jobs
     again, as run --retry-failed --only does. Each command is recorded in the
     journal with its time and user. It must be given on the machine of the run,
-    by its user.
+    by its user; to the shards of a divided run, on any machine by its URL.
     """
     from crucible_batch.features.control.terminal import control_and_show
 

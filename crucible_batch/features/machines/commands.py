@@ -32,7 +32,7 @@ def worker(
         str,
         typer.Argument(
             metavar="LOCATION",
-            help="The URL of a run. It may be divided later.",
+            help="The directory or the URL of a run. It may be divided later.",
             show_default=False,
         ),
     ],
@@ -48,23 +48,14 @@ def worker(
     continued by another one after 15 seconds, and nothing is bought twice.
     SIGTERM and Ctrl-C let the shard collect what is in flight.
     """
-    from crucible_batch.errors import UserError
     from crucible_batch.features.machines.worker import Worker
     from crucible_batch.object_url import ObjectUrl
-    from crucible_batch.outputs import ObjectOutputStore
     from crucible_batch.runs.connecting import current_settings, require_key
-    from crucible_batch.runs.object_runs import open_store
-    from crucible_batch.runs.paths import state_directory_of
+    from crucible_batch.runs.object_runs import objects_at
 
-    url = ObjectUrl.parse(location)
-    if url is None:
-        raise UserError(
-            f"{location} is not the URL of a run", hint="give the URL of --out-dir of the run"
-        )
+    url = ObjectUrl.at(location)
     require_key(current_settings())
-    store = open_store(state_directory_of(url), url)
-    assert isinstance(store, ObjectOutputStore)
-    objects = store.objects
+    objects = objects_at(url)
 
     async def serve() -> None:
         stop = asyncio.Event()

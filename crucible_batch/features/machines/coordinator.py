@@ -32,10 +32,11 @@ from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.progress import Balance, Observer, RunBegan, ShardsAdvanced
 from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
-from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError, UserError
-from crucible_batch.features.machines.engines import Engine, engine_of
+from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError
+from crucible_batch.features.machines.engine_port import Engine, EngineError
+from crucible_batch.features.machines.engines import engine_of
 from crucible_batch.features.machines.run_options import MachineOptions
-from crucible_batch.features.machines.shard_process import EngineError, ShardEnd, ShardTask
+from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.cluster_control import is_stopped
 from crucible_batch.features.shards.command_log import StoredCommands
@@ -48,13 +49,13 @@ from crucible_batch.features.shards.tail import ShardTail
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import ObjectOutputStore, ObjectPort
+from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.cancellation import Deadline, Signals
 from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.control_desk import user_name
 from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.runs.object_runs import open_store
+from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
@@ -147,16 +148,9 @@ class _Coordinator:
         self._terms = run_terms(manifest, request)
         self._main = run_directory(request.out_dir, self._terms)
         url = run_outputs_url(request.out_dir, self._main)
-        if url is None:
-            raise UserError(
-                "--on needs a place for the outputs that all processes reach",
-                hint="give --out-dir s3://BUCKET/PREFIX",
-            )
-        self._url = url
+        self._url = url or ObjectUrl.of_directory(self._main)
         self._plan_file = self._main / ".crucible" / "plan.json"
-        store = open_store(self._main, url)
-        assert isinstance(store, ObjectOutputStore)
-        self._objects: ObjectPort = store.objects
+        self._objects = objects_at(self._url)
 
     def part(self, shards: int | None = None) -> RunRequest:
         """Return the request of a part of the run: a plan into ``shards``, or an ordinary run.
@@ -174,7 +168,8 @@ class _Coordinator:
     async def run_shards(self, shards: int | None) -> None:
         """Divide into ``shards``, run and merge until nothing is left that can be divided.
 
-        Raises ``RunStoppedError`` if a signal stopped it, and as plans, probes and merges do.
+        Raises ``RunStoppedError`` if a signal or ``ctl`` stopped it, and as plans, probes and
+        merges do.
         """
         while True:
             plan = await self._divided(shards or await self._shards())
@@ -187,7 +182,9 @@ class _Coordinator:
             if stopped is not None:
                 raise RunStoppedError(stopped)
             await asyncio.to_thread(self._merge, wave)
-            if wave.is_stopped or wave.error is not None or self._committed() <= before:
+            if wave.is_stopped:  # otherwise the ordinary run would buy what is left
+                raise RunStoppedError(ExitCode.SIGINT)
+            if wave.error is not None or self._committed() <= before:
                 wave.warn()
                 return
 

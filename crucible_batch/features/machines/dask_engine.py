@@ -18,12 +18,8 @@ from dataclasses import dataclass, field
 from distributed import Client, Future
 
 from crucible_batch.errors import UserError
-from crucible_batch.features.machines.shard_process import (
-    EngineError,
-    ShardEnd,
-    ShardTask,
-    run_shard,
-)
+from crucible_batch.features.machines.engine_port import EngineError
+from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask, run_shard
 
 _ADDRESS = re.compile(r"(dask|tls)://(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _ANSWER_S = 10.0

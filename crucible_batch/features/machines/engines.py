@@ -1,31 +1,16 @@
-"""Engines start the shards of a run. What an engine reports is a hint; the logs have what was
-done.
-"""
+"""The engines that ``--on`` names."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from crucible_batch.errors import UserError
+from crucible_batch.features.machines.engine_port import Engine
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardProcess, ShardTask
 
 _MOST_PROCESSES = 256
-
-
-class Engine(Protocol):
-    """Starts shards somewhere."""
-
-    async def places(self) -> int:
-        """Return how many shards can run at the same time now. Raises ``EngineError``."""
-
-    async def run(self, task: ShardTask) -> ShardEnd:
-        """Run a shard to its end. Raises ``EngineError``."""
-
-    async def close(self) -> None:
-        """Release what is left. It has no effect on what is bought."""
 
 
 @dataclass(slots=True)

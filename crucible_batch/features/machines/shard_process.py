@@ -56,10 +56,6 @@ class ShardEnd:
     printed: str
 
 
-class EngineError(Exception):
-    """An engine can't be reached, or doesn't know how a shard has ended. It is asked again."""
-
-
 class ShardProcess:
     """A shard that runs in a child process."""
 
@@ -105,10 +101,8 @@ def run_shard(task: ShardTask) -> ShardEnd:
 def main(address: str, digest: str, number: int, watched: int) -> int:
     """Run a shard, and return its exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    url = ObjectUrl.parse(address)
-    assert url is not None
     try:
-        plan = asyncio.run(fetch_stored_plan(url, digest))
+        plan = asyncio.run(fetch_stored_plan(ObjectUrl.at(address), digest))
         # Its own directory, so that no lock is awaited; the log has all of it.
         directory = plan.path.with_name(f"{number}.{secrets.token_hex(4)}")
         try:
@@ -122,9 +116,10 @@ def main(address: str, digest: str, number: int, watched: int) -> int:
 
 async def _run(plan: SavedPlan, number: int, directory: Path, watched: WatchedLog) -> int:
     shard = ShardId(number, len(plan.head.shards))
-    request = RunRequest(plan.path, html=False, features=(ShardChoice(str(shard)), watched))
+    choice = (ShardChoice(str(shard)), watched)
+    request = RunRequest(plan.path, out_dir=directory, html=False, features=choice)
     request = follow_plan(request, {})
-    request = replace(request, manifest=plan.path.with_name(MANIFEST_FILE), out_dir=directory)
+    request = replace(request, manifest=plan.path.with_name(MANIFEST_FILE), plan=plan)
     result = await run_request(request, kind_of, handle_signals=True)
     return int(result.exit_code)
 

@@ -36,7 +36,7 @@ _DONE = frozenset({ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS, E
 
 @dataclass(slots=True)
 class Worker:
-    """Serves one run at a URL until ``stop`` is set.
+    """Serves one run until ``stop`` is set.
 
     ``drains``: it ends once no shard is left to be run.
     """

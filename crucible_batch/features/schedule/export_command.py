@@ -10,11 +10,12 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.exported_files import ExportedFile, write_files
 from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import UserError
-from crucible_batch.features.schedule.export.target import ExportedFile, ExportOptions, own_command
-from crucible_batch.features.schedule.export.writing import export, write_files
+from crucible_batch.features.schedule.export.target import MARK, ExportOptions, own_command
+from crucible_batch.features.schedule.export.writing import export
 from crucible_batch.features.schedule.options import ExportChoices
 from crucible_batch.features.schedule.schedules import FoundSchedules, find_schedules
 from crucible_batch.runs.scheduled_time_source import checked_clock
@@ -59,7 +60,7 @@ def export_and_show(
     files = export(found.schedules, to, options)
     paths: Sequence[Path | None] = [None] * len(files)
     if folder is not None:
-        paths = write_files(files, folder, force=force)
+        paths = write_files(files, folder, [MARK], force=force)
     shown = zip(files, paths, strict=True)
     output.data = {"to": to, "files": [_as_json(file, path) for file, path in shown]}
     _print(output, files, paths)

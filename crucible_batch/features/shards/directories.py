@@ -24,7 +24,7 @@ from crucible_batch.runs.outstanding_shards import (
     shards_in,
     unknown_shards,
 )
-from crucible_batch.runs.paths import plan_folder
+from crucible_batch.runs.paths import SHARDS, plan_folder
 from crucible_batch.runs.request import check_path
 from crucible_batch.runs.run_journal import is_begun
 from crucible_batch.runs.shard_notes import noted_in, noted_shards
@@ -38,7 +38,7 @@ class ShardDirectory:
     """The directory of a shard that has run. ``ending`` is None if its newest run was killed.
 
     ``started_at`` is the start of its first run. ``finished_at`` is the end of its newest run, None
-    without an ending.
+    without an ending. ``has_log``: it is of a log, and its outputs are in the run's place already.
     """
 
     path: Path
@@ -47,6 +47,7 @@ class ShardDirectory:
     ending: Ending | None
     started_at: float
     finished_at: float | None
+    has_log: bool = False
 
     @property
     def number(self) -> int:
@@ -108,6 +109,8 @@ def _is_main(path: Path) -> bool:
 
     Raises ``RunDirectoryError`` if it isn't any.
     """
+    if has_plans(path):
+        return True
     with Journal.read(path) as journal:
         if noted_shards(journal) is not None or unknown_shards(path, None):
             return True
@@ -154,6 +157,11 @@ def _shards_below(main: Path) -> list[Path]:
     if not is_directory(folder.parent) or not is_directory(folder):  # a link is refused
         return []
     return list(shards_in(folder))
+
+
+def has_plans(main: Path) -> bool:
+    """Whether a directory has divided plans, so that their shards have logs there."""
+    return (main / SHARDS).is_dir()
 
 
 def is_lost(main: Path) -> bool:
@@ -214,7 +222,7 @@ def _started_at(shard: Path) -> float:
         return journal.runs()[0].started_at
 
 
-def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
+def read_shard(path: Path, main: Binding, *, has_log: bool = False) -> ShardDirectory | None:
     """Return a shard by its journal; None if no run has begun, so that it has bought nothing.
 
     Raises ``RunDirectoryError`` if it is not the directory of one shard of a plan for ``main``, and
@@ -247,5 +255,11 @@ def read_shard(path: Path, main: Binding) -> ShardDirectory | None:
         )
     found = FoundShard(str(path), shard, digest)
     return ShardDirectory(
-        path, found, newest.terms, newest.ending, runs[0].started_at, newest.finished_at
+        path,
+        found,
+        newest.terms,
+        newest.ending,
+        runs[0].started_at,
+        newest.finished_at,
+        has_log,
     )

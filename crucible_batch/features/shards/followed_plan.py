@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from crucible_batch.core.sharding import SHARD_VARIABLE, ShardId, shard_from
-from crucible_batch.errors import UserError
+from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.features.shards.run_options import ShardChoice
+from crucible_batch.journal import Journal
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.runs.paths import main_location, shard_directory
+from crucible_batch.runs.paths import logs_at, main_directory, main_location, shard_directory
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.shell_command import shell_command
@@ -22,7 +23,8 @@ def chosen(
     """Return what is followed, with the shard that the run is of and its directory.
 
     It is unchanged if there is no shard. Raises ``UserError`` if none is chosen of a divided plan,
-    or one that it doesn't have.
+    or one that it doesn't have, and ``RunDirectoryError`` if this machine doesn't see the main run
+    directory and no other one is given.
     """
     if environ is None:
         return followed
@@ -36,9 +38,27 @@ def chosen(
     shard = choose_shard(shard, plan, environ)
     if plan is None or shard is None:
         return followed
-    out_dir = given.out_dir or shard_directory(plan, shard)
-    check_shard_location(plan, given.out_dir)
+    out_dir = given.out_dir
+    check_shard_location(plan, out_dir)
+    if out_dir is None:
+        _refuse_unseen(plan, shard)
+        out_dir = shard_directory(plan, shard)
     return replace(followed.having(ShardChoice(str(shard))), out_dir=out_dir)
+
+
+def _refuse_unseen(plan: SavedPlan, shard: ShardId) -> None:
+    """Raise ``RunDirectoryError`` if the main run directory is not on this machine.
+
+    It may be shared, and not be mounted here: then another process may run the shard.
+    """
+    main = main_directory(plan)
+    if logs_at(plan) is None and not Journal.exists(main):
+        raise RunDirectoryError(
+            f"{main}, in which {plan.path} was divided, is not on this machine: whether another one"
+            f" runs shard {shard} is not known",
+            hint="mount it and run the same command again; or, if the machines share no directory,"
+            " choose one for the shard, which is merged at the end: --out-dir DIR",
+        )
 
 
 def shard_of(request: RunRequest) -> tuple[SavedPlan, ShardId]:

@@ -1,4 +1,4 @@
-"""The journal of a shard in an object store, as a log of numbered objects.
+"""The journal of a shard beside its run's outputs, as a log of numbered objects.
 
 One process at a time can continue it.
 
@@ -46,7 +46,7 @@ from crucible_batch.errors import JournalError, ObjectStoreError, RunBusyError
 from crucible_batch.features.shards.figures import ShardFigures
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.outputs import ObjectPort
-from crucible_batch.runs.divided_plans import SHARDS
+from crucible_batch.runs.paths import SHARDS
 
 logger = logging.getLogger(__name__)
 

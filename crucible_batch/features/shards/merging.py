@@ -36,6 +36,7 @@ from crucible_batch.features.shards.directories import (
     ShardDirectory,
     allow_locks,
     find_sources,
+    has_plans,
     is_lost,
     lock_abandoned,
     read_shard,
@@ -48,8 +49,8 @@ from crucible_batch.features.shards.stored_merge import (
     StoredShards,
     binding_of,
     bring_shards,
-    main_of,
     refuse_unfinished,
+    url_of,
 )
 from crucible_batch.journal import Binding, Journal, MergedEvents, PlanFile, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
@@ -65,9 +66,14 @@ from crucible_batch.report import ReportHead
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.object_runs import note_url
 from crucible_batch.runs.outstanding_shards import ShardJournalError, shard_errors, unknown_shards
+from crucible_batch.runs.paths import relative_to_here, state_directory_of
 from crucible_batch.runs.report_note import is_report_due
 from crucible_batch.runs.reporting import write_results
-from crucible_batch.runs.run_journal import refuse_if_pruned
+from crucible_batch.runs.run_journal import (
+    directory_outputs_url,
+    journal_outputs_url,
+    refuse_if_pruned,
+)
 from crucible_batch.runs.shard_notes import noted_shards
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
@@ -80,15 +86,13 @@ class OutputAdopter:
 
     May be repeated: what is there is left alone. ``outputs`` counts the outputs that are there
     then, ``absent`` are the others. ``relocated`` are the events of outputs whose place another
-    job's output has. ``is_stored``: the outputs are in an object store, where shards save them
-    under their final names.
+    job's output has. Shards with logs have saved theirs under their final names.
     """
 
     journal: Journal
     directory: Path
     events: MergedEvents
     now: float
-    is_stored: bool
     outputs: int = 0
     absent: list[str] = field(default_factory=list)
     relocated: list[tuple[str, Event]] = field(default_factory=list)
@@ -144,7 +148,7 @@ class OutputAdopter:
 
     def _bring(self, shard: ShardDirectory, job: Job, saved: Saved) -> str | None:
         """Return the path at which the output is now; None if the shard's directory lacks it."""
-        if self.is_stored:
+        if shard.has_log:
             return saved.path
         for path in self._places(job, saved):
             with contextlib.suppress(OutputError):
@@ -241,16 +245,15 @@ def merge(
         merging = ShardMerge(
             journal, shards, stack.enter_context(MergedEvents()), outstanding, choice
         )
-        outputs, absent = _merge(merging, sources.main, clock(), is_stored=stored is not None)
+        outputs, absent = _merge(merging, sources.main, clock())
         if outstanding.account is not None:
             settle_merged(journal, outstanding.account, settings or current_settings(), clock())
         is_repeated = choice.is_empty and not is_report_due(journal)
-        head, page, outputs_at = None, None, None
+        head, page, url = None, None, journal_outputs_url(journal)
         if journal.is_begun():
             head, page = write_results(journal, sources.main, html=html)
         if stored is not None:
             stored.note_merged()
-            outputs_at = str(stored.store.url)
     exit_code = ExitCode.OK
     if head is not None and (shards or (choice.is_empty and not is_repeated)):
         exit_code = ExitCode(head.exit_code or ExitCode.OK)
@@ -265,7 +268,7 @@ def merge(
         outputs=outputs,
         absent=absent,
         page=page,
-        outputs_at=outputs_at,
+        outputs_at=None if url is None else str(url),
     )
 
 
@@ -279,9 +282,10 @@ def _opened(
     _lock(stack, sources, may_be_lost=plan is not None)
     binding = _binding(sources, plan)
     journal = stack.enter_context(Journal.open(sources.main, binding, now=now))
-    if stored is not None:
-        note_url(journal, stored.store)
-    read = (read_shard(path, binding) for path in sources.shards)
+    if stored is not None and stored.objects.url.directory is None:
+        note_url(journal, stored.objects.url)
+    logged = stored.shards if stored is not None else ()
+    read = (read_shard(path, binding, has_log=path in logged) for path in sources.shards)
     return journal, [found for found in read if found is not None]
 
 
@@ -301,12 +305,26 @@ def _command(given: Sequence[Path], out_dir: Path | None) -> str:
 def _sources(
     given: Sequence[Path], out_dir: Path | None, now: float
 ) -> tuple[MergeSources, StoredShards | None]:
-    """Return what is to be merged; from an object store, it is brought here first."""
-    place = main_of(given, out_dir)
-    if place is None:
-        return find_sources(given, out_dir), None
-    stored = bring_shards(*place, now=now)
-    return stored.sources, stored
+    """Return what is to be merged; what is in logs is brought here first."""
+    url = url_of(given, out_dir)
+    if url is not None:
+        stored = bring_shards(state_directory_of(url), url, now=now)
+        return MergeSources(stored.main, stored.shards), stored
+    sources = find_sources([_main_of_logged(path) for path in given], out_dir)
+    if not has_plans(sources.main):
+        return sources, None
+    stored = bring_shards(sources.main, ObjectUrl.of_directory(sources.main), now=now)
+    if stored.plan is None:
+        return sources, None
+    return replace(sources, shards=(*sources.shards, *stored.shards)), stored
+
+
+def _main_of_logged(path: Path) -> Path:
+    """Return the main run directory of a shard that has a log there; other paths unchanged."""
+    url = directory_outputs_url(path)
+    if url is None or url.directory is None:
+        return path
+    return relative_to_here(url.directory)
 
 
 def _lock(stack: ExitStack, sources: MergeSources, *, may_be_lost: bool) -> None:
@@ -383,10 +401,10 @@ def _outstanding(
 def _stored_outstanding(
     journal: Journal, stored: StoredShards, shards: Sequence[ShardDirectory]
 ) -> OutstandingShards:
-    """Do the same as ``_outstanding`` for a run in an object store."""
+    """Do the same as ``_outstanding`` for shards that have logs."""
     outstanding, plan = noted_shards(journal), stored.plan
     if plan is not None and (outstanding is None or plan.digest not in outstanding.plans):
-        _restore_jobs(journal, stored.sources.main, shards)
+        _restore_jobs(journal, stored.main, shards)
         allowances = {shard.number: shard.allowance for shard in plan.head.shards}
         return OutstandingShards(plan.digest, allowances, earlier=stored.earlier)
     assert outstanding is not None  # without a plan and a note, there was nothing to bring
@@ -451,9 +469,7 @@ def _united(journal: Journal, shards: Sequence[ShardDirectory]) -> Iterator[Plan
         yield replace(planned, position=position)
 
 
-def _merge(
-    merging: ShardMerge, main: Path, now: float, *, is_stored: bool
-) -> tuple[int, tuple[str, ...]]:
+def _merge(merging: ShardMerge, main: Path, now: float) -> tuple[int, tuple[str, ...]]:
     """Bring the outputs of the shards into the main run directory, then their events.
 
     Returns how many outputs are there then, and the paths of those that the shards' directories
@@ -463,7 +479,7 @@ def _merge(
         return 0, ()
     journal, shards = merging.journal, merging.shards
     times = merging.gather()
-    adopter = OutputAdopter(journal, main, merging.events, now, is_stored)
+    adopter = OutputAdopter(journal, main, merging.events, now)
     adopter.adopt(shards)
     _warn(shards, adopter.absent, main)
     merging.add(adopter.relocated, times)

@@ -12,6 +12,7 @@ from crucible_batch.cli.terminal import Json, fact
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean_path
 from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.shell_command import quoted, shell_command
 
 _ROWS_SHOWN = 16
@@ -44,7 +45,7 @@ def show(console: Console, plan: PlanSummary) -> None:
     fact(console, "aside", words, width=_WIDTH)
 
 
-def show_next(console: Console, plan: PlanSummary, saved: Path) -> bool:
+def show_next(console: Console, plan: PlanSummary, saved: Path, request: RunRequest) -> bool:
     """Show the commands that run the shards, and the one that merges them.
 
     Returns false if the plan is not divided.

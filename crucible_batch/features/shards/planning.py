@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from crucible_batch.core.credits import format_credits
-from crucible_batch.core.saved_plan import PlanAccount
+from crucible_batch.core.saved_plan import PlanAccount, PlanRow
 from crucible_batch.engine import SystemClock
 from crucible_batch.errors import NothingToDivideError, RunDirectoryError
 from crucible_batch.features.shards.divided_plan import (
@@ -25,11 +26,12 @@ from crucible_batch.features.shards.stored_plans import Listing, publish_bytes, 
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import ObjectOutputStore, OutputStore
-from crucible_batch.runs.divided_plans import claimed_journal, plan_key, read_list
+from crucible_batch.outputs import ObjectPort, OutputStore
+from crucible_batch.runs.divided_plans import claimed_journal, read_list
 from crucible_batch.runs.earlier_runs import refuse_if_run_elsewhere, remember_run
-from crucible_batch.runs.object_runs import open_store
+from crucible_batch.runs.object_runs import objects_of, open_store
 from crucible_batch.runs.outstanding_shards import refuse_unknown
+from crucible_batch.runs.paths import plan_key
 from crucible_batch.runs.plan_parts import DraftedPlan
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
 from crucible_batch.runs.run_journal import directory_outputs_url
@@ -61,14 +63,11 @@ async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) ->
     clock = SystemClock()
     url = ObjectUrl.parse(request.out_dir or directory) or directory_outputs_url(directory)
     store = open_store(directory, url)
-    listing = None
-    if isinstance(store, ObjectOutputStore):
-        listing = await Listing.of(store.objects)
+    listing = await Listing.of(objects_of(store))
     journal = await stack.enter_async_context(
         claimed_journal(store, basis.binding, now=clock.now())
     )
-    if listing is not None:
-        await _take_back_unlisted(journal, listing)
+    await _take_back_unlisted(journal, listing)
     await _resume_earlier_runs(plan, journal, gateway, settings, store)
     async with division_limit(request, basis, journal, settings, clock) as limit:
         past = None  # without events, all jobs are new
@@ -91,12 +90,12 @@ async def _written(
     journal: Journal,
     gateway: HttpGateway,
     *,
-    listing: Listing | None,
+    listing: Listing,
     target: Path,
 ) -> PlanSummary:
     """Write a divided plan.
 
-    Before it has its name, the allowances are set aside, and an object store lists it.
+    Before it has its name, the allowances are set aside, and the plan is listed beside the outputs.
     """
     read, division = plan.read, divided.division
     basis, choice = read.basis, read.request.job_filter
@@ -116,10 +115,13 @@ async def _written(
         budget, fingerprint = limit.terms.budget, account.fingerprint
         set_aside(journal, division, digest, budget, fingerprint=fingerprint, account=limit.account)
 
-    if listing is not None:
+    def rows() -> Iterator[PlanRow]:
+        return divided.rows(basis.source.directory)
+
+    if not await _runs_without_logs(journal, listing.objects):
         with TemporaryDirectory() as folder:
             written = Path(folder, "plan.json")
-            digest = write_saved_plan(written, head, divided.rows(basis.source.directory))
+            digest = write_saved_plan(written, head, rows())
             content = await asyncio.to_thread(written.read_bytes)
         # A plan that is listed can be read, so that any machine can merge or abandon its shards.
         await publish_bytes(listing.objects, plan_key(digest), content)
@@ -130,23 +132,28 @@ async def _written(
         except RunDirectoryError:
             await _take_back_unlisted(journal, listing)
             raise
-    digest = write_saved_plan(
-        target, head, divided.rows(basis.source.directory), force=read.force, before=before
-    )
+    digest = write_saved_plan(target, head, rows(), force=read.force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
 
 
+async def _runs_without_logs(journal: Journal, objects: ObjectPort) -> bool:
+    """Whether the plan whose shards are outstanding is of an earlier release, which stored none."""
+    outstanding = outstanding_shards(journal)
+    if outstanding is None:
+        return False
+    return await objects.info(plan_key(outstanding.plan_digest)) is None
+
+
 async def _take_back_unlisted(journal: Journal, listing: Listing) -> None:
-    """Forget a plan that was noted and never listed.
+    """Forget a plan that was stored and noted, and never listed.
 
     No shard of it can run, and another machine may have divided. Raises ``RunDirectoryError`` and
     ``ObjectStoreError``.
     """
-    outstanding = outstanding_shards(journal)
-    if outstanding is None:
+    outstanding, objects = outstanding_shards(journal), listing.objects
+    if outstanding is None or await _runs_without_logs(journal, objects):
         return
-    listed = await read_list(listing.objects)
-    if listed.of(outstanding.plan_digest) is None:
+    if (await read_list(objects)).of(outstanding.plan_digest) is None:
         note_shards(journal, outstanding.before)
 
 

@@ -46,9 +46,9 @@ from crucible_batch.runs.draft import run_directory, run_terms
 from crucible_batch.runs.object_runs import limits_of, open_store
 from crucible_batch.runs.parts import Parts
 from crucible_batch.runs.paths import (
+    logs_at,
     main_directory,
     main_location,
-    plan_outputs_url,
     shard_directory,
 )
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
@@ -78,7 +78,7 @@ def shard_run(request: RunRequest, parts: Parts) -> RunKind:
     plan, shard = shard_of(request)
 
     def store(directory: Path) -> OutputStore:
-        return open_store(directory, plan_outputs_url(plan), **limits_of(request), is_shard=True)
+        return open_store(directory, logs_at(plan), **limits_of(request), is_shard=True)
 
     log_part = ShardLogPart()
     return RunKind(
@@ -184,9 +184,11 @@ async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasi
 def _refuse_if_merged(plan: SavedPlan, shard: ShardId) -> None:
     """Raise ``RunDirectoryError`` if the shard's allowance was returned.
 
-    That is known where the main run directory is.
+    That is known where the main run directory is. One that is shared has it in its logs.
     """
-    directory = main_directory(plan)
+    directory, url = main_directory(plan), logs_at(plan)
+    if url is not None and url.directory is not None:
+        return
     outstanding = noted_in(directory)
     if outstanding is None:
         return
@@ -325,7 +327,7 @@ def merge_command(request: RunRequest) -> str:
     plan, shard = shard_of(request)
     main, own = main_location(plan), shard_directory(plan, shard)
     chosen = request.out_dir or own
-    if plan_outputs_url(plan) is not None or os.path.realpath(chosen) == os.path.realpath(own):
+    if logs_at(plan) is not None or os.path.realpath(chosen) == os.path.realpath(own):
         return shell_command("merge", main)
     return shell_command("merge", chosen, "--out-dir", main)
 

@@ -1,9 +1,8 @@
-"""The merge of shards whose run is in an object store.
+"""The merge of shards that have logs: in an object store, or in a main run directory.
 
-Their journals are brought here, and their logs are closed.
-
-Outputs have their final names already, so none is moved. The main run directory is the local
-directory of the run.
+Their journals are brought here, and their logs are closed. Outputs have their final names already,
+so none is moved. The main run directory of a run in an object store is the local directory of the
+run.
 
     killed between                        the same command again
     journals brought, and logs closed     brings what is newer
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import RunDirectoryError, UserError
-from crucible_batch.features.shards.directories import MergeSources, ShardDirectory, is_lost
+from crucible_batch.features.shards.directories import ShardDirectory, is_lost
 from crucible_batch.features.shards.log import Closed, LogState, ShardLog
 from crucible_batch.features.shards.merge_rule import MergeChoice
 from crucible_batch.features.shards.run import ShardRows
@@ -28,12 +27,11 @@ from crucible_batch.features.shards.stored_plans import fetch_plan, note_merged
 from crucible_batch.features.shards.stored_shard import is_current, restore_rows
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory, set_journal_aside
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import ObjectOutputStore
+from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.divided_plans import PlanList, read_list
-from crucible_batch.runs.object_runs import in_thread, open_store
+from crucible_batch.runs.object_runs import in_thread, objects_at
 from crucible_batch.runs.outstanding_shards import shards_in, unknown_shards
-from crucible_batch.runs.paths import plan_folder, state_directory_of
 from crucible_batch.runs.run_journal import directory_outputs_url
 from crucible_batch.runs.shard_notes import note_shard, noted_in
 from crucible_batch.saved_plan import SavedPlan
@@ -44,16 +42,18 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class StoredShards:
-    """The shards of ``plan`` in an object store; None if no plan waits for its merge.
+    """The shards of ``plan``, which have logs in ``objects``; None if no plan waits for its merge.
 
-    ``logs`` are those of its shards, by number. ``sources`` are their directories, brought or run
-    here. ``earlier`` are the digests of the plans that were listed before.
+    ``logs`` are those of its shards, by number. ``main`` is the main run directory, and ``shards``
+    are directories here with the journals that the logs have. ``earlier`` are the digests of the
+    plans that were listed before.
     """
 
-    sources: MergeSources
-    store: ObjectOutputStore
+    main: Path
+    objects: ObjectPort
     plan: SavedPlan | None
     logs: Mapping[int, ShardLog]
+    shards: tuple[Path, ...] = ()
     earlier: tuple[str, ...] = ()
 
     def close(self, choice: MergeChoice) -> None:
@@ -71,24 +71,24 @@ class StoredShards:
                 await self.logs[number].close(why)
 
     def note_merged(self) -> None:
-        """Note in the store that the plan is merged.
+        """Note beside the logs that the plan is merged.
 
         Blocking. May be repeated. Raises ``ObjectStoreError``.
         """
         if self.plan is not None:
-            in_thread(note_merged(self.store.objects, self.plan.digest))
+            in_thread(note_merged(self.objects, self.plan.digest))
 
 
-def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, ObjectUrl] | None:
-    """Return the local main run directory of a run in an object store, and its URL.
+def url_of(run_dirs: Iterable[Path], out_dir: Path | None) -> ObjectUrl | None:
+    """Return the URL of a run in an object store; None if no directory is of one.
 
-    None if no directory is of one. Raises ``UserError`` if other directories are given beside it.
+    Raises ``UserError`` if other directories are given beside it.
     """
     given = list(run_dirs)
     if out_dir is not None:
         given.append(out_dir)
     urls = [ObjectUrl.parse(path) or directory_outputs_url(_with_journal(path)) for path in given]
-    url = next((url for url in urls if url is not None), None)
+    url = next((url for url in urls if url is not None and url.directory is None), None)
     if url is None:
         return None
     if any(other != url for other in urls):
@@ -96,7 +96,7 @@ def main_of(run_dirs: Iterable[Path], out_dir: Path | None) -> tuple[Path, Objec
             f"the shards of {url} are read from there, and from no directory",
             hint=f"name nothing else: {shell_command('merge', str(url))}",
         )
-    return state_directory_of(url), url
+    return url
 
 
 def _with_journal(directory: Path) -> Path:
@@ -107,27 +107,24 @@ def _with_journal(directory: Path) -> Path:
 
 
 def bring_shards(main: Path, url: ObjectUrl, *, now: float) -> StoredShards:
-    """Bring the journals of the shards that are to be merged to ``main``.
+    """Bring the journals of the shards that are to be merged into ``main`` to this machine.
 
     Blocking. Raises ``RunBusyError`` if one of them runs on this machine, ``RunDirectoryError``,
     ``JournalError`` and ``ObjectStoreError``.
     """
-    store = open_store(main, url)
-    assert isinstance(store, ObjectOutputStore)
-    return in_thread(_brought(main, store, now))
+    return in_thread(_brought(main, objects_at(url), now))
 
 
-async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredShards:
-    listed = await read_list(store.objects)
-    digest = _waiting_plan(main, store, listed)
+async def _brought(main: Path, objects: ObjectPort, now: float) -> StoredShards:
+    listed = await read_list(objects)
+    digest = _waiting_plan(main, objects.url, listed)
     if digest is None:
-        return StoredShards(MergeSources(main, ()), store, None, {})
-    folder = plan_folder(main, digest)
-    plan = await fetch_plan(store.objects, digest, folder / "plan.json")
-    logs = dict[int, ShardLog]()
+        return StoredShards(main, objects, None, {})
+    plan = await fetch_plan(objects, digest)
+    folder, logs = plan.path.parent, dict[int, ShardLog]()
 
     async def bring(shard: ShardId) -> None:
-        logs[shard.number] = log = ShardLog(store.objects, digest, shard)
+        logs[shard.number] = log = ShardLog(objects, digest, shard)
         _make(folder / shard.folder, plan, shard, await log.read(), now=now)
 
     shards = [ShardId(planned.number, len(plan.head.shards)) for planned in plan.head.shards]
@@ -135,24 +132,26 @@ async def _brought(main: Path, store: ObjectOutputStore, now: float) -> StoredSh
     known = listed.of(digest)
     if known is not None and known.merged:
         _refuse_deleted(logs.values(), main)
-    sources = MergeSources(main, tuple(shards_in(folder)))
     earlier = tuple(before.digest for before in listed.plans if before.digest != digest)
-    return StoredShards(sources, store, plan, logs, earlier)
+    return StoredShards(main, objects, plan, logs, tuple(shards_in(folder)), earlier)
 
 
-def _waiting_plan(main: Path, store: ObjectOutputStore, listed: PlanList) -> str | None:
+def _waiting_plan(main: Path, url: ObjectUrl, listed: PlanList) -> str | None:
     """Return the plan whose shards are to be merged: the journal's, else the listed one.
 
-    If all are merged, that of the journal as long as the store doesn't have that noted. Raises
+    If all are merged, that of the journal as long as the list doesn't have that noted. None in a
+    directory if the journal's plan isn't listed there: its shards have no logs. Raises
     ``RunDirectoryError`` if no plan waits, and the journal has no note of one.
     """
     outstanding = noted_in(main)
     if outstanding is not None and outstanding.missing:
+        if url.directory is not None and listed.of(outstanding.plan_digest) is None:
+            return None
         return outstanding.plan_digest
     if outstanding is None and not listed.unmerged:
         raise RunDirectoryError(
-            f"no shard of {store.url} waits for its merge: all are merged, or no plan was divided",
-            hint=f"continue the run here: crucible-batch run MANIFEST --out-dir {store.url}",
+            f"no shard of {url} waits for its merge: all are merged, or no plan was divided",
+            hint=f"continue the run here: crucible-batch run MANIFEST --out-dir {url}",
         )
     return next(iter(listed.unmerged), None)
 
@@ -167,8 +166,8 @@ def _refuse_deleted(logs: Iterable[ShardLog], main: Path) -> None:
             raise RunDirectoryError(
                 f"the log of shard {log.shard} in {log.objects.url} was deleted: the shard was"
                 " merged on another machine, and the journal here has nothing of it",
-                hint=f"move {main} away; the next run restores what was bought from the receipts"
-                " in the store",
+                hint="restore the log; or move the journal of"
+                f" {main} away: the next run restores what was bought from the receipts",
             )
 
 
@@ -199,12 +198,12 @@ def _make(directory: Path, plan: SavedPlan, shard: ShardId, state: LogState, *, 
 
 
 def refuse_unfinished(shards: Iterable[ShardDirectory]) -> None:
-    """Raise ``UserError`` if the newest run of a shard has no end.
+    """Raise ``UserError`` if the newest run of a shard with a log has no end.
 
     It was killed, or is running on another machine.
     """
     for shard in shards:
-        if shard.ending is None:
+        if shard.has_log and shard.ending is None:
             command = shell_command("run", "PLAN", "--shard", str(shard.found.shard))
             raise UserError(
                 f"shard {shard.found.shard} of plan {shard.found.plan_digest[:8]} has not ended: it"

@@ -1,19 +1,22 @@
-"""Divided plans are put into an object store and its list of them, and brought from there."""
+"""Divided plans are put among the objects of their run and its list of them, and brought from
+there.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crucible_batch.atomic_files import replacing
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
+from crucible_batch.features.shards.directories import has_plans
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import ObjectOutputStore, ObjectPort
-from crucible_batch.runs.divided_plans import SHARDS, ListedPlan, add_to_list, plan_key, read_list
-from crucible_batch.runs.object_runs import open_store
-from crucible_batch.runs.paths import plan_folder, state_directory_of
+from crucible_batch.outputs import ObjectPort
+from crucible_batch.runs.divided_plans import ListedPlan, add_to_list, read_list
+from crucible_batch.runs.object_runs import objects_at
+from crucible_batch.runs.paths import SHARDS, plan_folder, plan_key, state_directory_of
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan
 
 MANIFEST_FILE = "manifest.yaml"
@@ -117,19 +120,16 @@ async def note_merged(objects: ObjectPort, digest: str) -> None:
 async def outstanding_plan(run: str | Path) -> tuple[ObjectPort, SavedPlan] | None:
     """Return the plan of a run that waits for its merge, and where its logs are; None without one.
 
-    ``run`` is the URL of a run. Raises ``RunDirectoryError`` and ``ObjectStoreError``.
+    ``run`` is a run directory or its URL. Raises ``RunDirectoryError`` and ``ObjectStoreError``.
     """
-    url = ObjectUrl.parse(run)
-    if url is None:
+    url = ObjectUrl.at(run)
+    if url.directory is not None and not has_plans(url.directory):
         return None
-    main = state_directory_of(url)
-    store = open_store(main, url)
-    assert isinstance(store, ObjectOutputStore)
-    waiting = (await read_list(store.objects)).unmerged
+    objects = objects_at(url)
+    waiting = (await read_list(objects)).unmerged
     if not waiting:
         return None
-    target = plan_folder(main, waiting[0]) / "plan.json"
-    return store.objects, await fetch_plan(store.objects, waiting[0], target)
+    return objects, await fetch_plan(objects, waiting[0])
 
 
 async def fetch_stored_plan(url: ObjectUrl, digest: str) -> SavedPlan:
@@ -137,19 +137,22 @@ async def fetch_stored_plan(url: ObjectUrl, digest: str) -> SavedPlan:
 
     Raises ``RunDirectoryError``, ``SavedPlanError``, ``ObjectStoreError`` and ``OSError``.
     """
-    main = state_directory_of(url)
-    store = open_store(main, url)
-    assert isinstance(store, ObjectOutputStore)
-    folder = plan_folder(main, digest)
-    await fetch_file(store.objects, manifest_key(digest), folder / MANIFEST_FILE)
-    return await fetch_plan(store.objects, digest, folder / "plan.json")
+    objects, folder = objects_at(url), brought_plan_folder(url, digest)
+    await fetch_file(objects, manifest_key(digest), folder / MANIFEST_FILE)
+    return await fetch_plan(objects, digest)
 
 
-async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPlan:
-    """Bring a plan to a local file, unless it is there.
+def brought_plan_folder(url: ObjectUrl, digest: str) -> Path:
+    """Return the folder on this machine for a plan of a run, and for what its logs have."""
+    return plan_folder(state_directory_of(url), digest)
+
+
+async def fetch_plan(objects: ObjectPort, digest: str) -> SavedPlan:
+    """Bring a plan to this machine, unless it is here.
 
     Raises ``RunDirectoryError``, ``SavedPlanError`` and ``OSError``.
     """
+    target = brought_plan_folder(objects.url, digest) / "plan.json"
     await fetch_file(objects, plan_key(digest), target)
     plan = await asyncio.to_thread(read_saved_plan, target)
     if plan.digest != digest:
@@ -157,7 +160,7 @@ async def fetch_plan(objects: ObjectPort, digest: str, target: Path) -> SavedPla
             f"{target} is not the plan {digest[:8]} of {objects.url}",
             hint="move it away, then repeat the command",
         )
-    return plan
+    return replace(plan, main=objects.url.directory)
 
 
 async def fetch_file(objects: ObjectPort, key: str, target: Path) -> None:

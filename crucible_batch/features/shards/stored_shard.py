@@ -1,4 +1,5 @@
-"""A shard whose journal is in an object store: its local copy, and the start of its run.
+"""A shard whose journal is a log beside its run's outputs: its local copy, and the start of its
+run.
 
 The local journal is continued if the log's newest entry is of a process that wrote it: then it has
 all that the log has. Otherwise another machine has continued the shard since: the local journal is
@@ -27,7 +28,7 @@ may not have.
 async def log_of_shard(
     store: OutputStore, plan: SavedPlan, shard: ShardId, binding: Binding
 ) -> ShardLog | None:
-    """Return the log of a shard; None if its outputs are in a directory.
+    """Return the log of a shard; None if its outputs are in a directory of its own.
 
     The plan is put into the store first, so that a merge finds it. Raises as ``claim_prefix`` and
     ``publish_plan`` do.
@@ -63,8 +64,8 @@ def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> 
         raise RunDirectoryError(
             f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it"
             " is another store, or its objects were deleted",
-            hint="check the variables of the endpoint and the account, or restore the objects;"
-            " nothing was spent",
+            hint="check the endpoint and the account, or that it is mounted, or restore the"
+            " objects; nothing was spent",
         )
     set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
 
@@ -105,7 +106,7 @@ async def take_log(
     From then on, no other process can add to it. Raises ``ShardTakenError`` if another process was
     faster, and ``ObjectStoreError``.
     """
-    note_url(journal, store)
+    note_url(journal, store.url)
     # Before the entry: the process may be killed after that.
     journal.note(_WRITERS, f"{state.writer} {log.writer}".strip())
     await log.append(rows_after(journal, state.last))

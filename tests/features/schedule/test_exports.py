@@ -13,9 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
+from crucible_batch.cli.exported_files import write_files
 from crucible_batch.errors import UserError
-from crucible_batch.features.schedule.export.target import ExportOptions, deadline_text, own_command
-from crucible_batch.features.schedule.export.writing import _EXPORTS, export, write_files
+from crucible_batch.features.schedule.export.target import (
+    MARK,
+    ExportOptions,
+    deadline_text,
+    own_command,
+)
+from crucible_batch.features.schedule.export.writing import _EXPORTS, export
 from crucible_batch.features.schedule.options import SchedulerName
 from crucible_batch.features.schedule.schedules import ScheduledManifest
 from crucible_batch.scheduled_time import read_timezone
@@ -288,14 +294,14 @@ def test_kubernetes_needs_an_image(repository: Path) -> None:
 def test_files_are_written_again_and_others_are_kept(tmp_path: Path, repository: Path) -> None:
     files = export([_in(repository, "15 3 * * *")], "systemd", OPTIONS)
     folder = tmp_path / "units"
-    paths = write_files(files, folder, force=False)
-    assert write_files(files, folder, force=False) == paths
+    paths = write_files(files, folder, [MARK], force=False)
+    assert write_files(files, folder, [MARK], force=False) == paths
     paths[1].write_text("[Timer]\n")
     paths[0].write_text(paths[0].read_text() + "# changed\n")
     with pytest.raises(UserError, match="not overwritten"):
-        write_files(files, folder, force=False)
+        write_files(files, folder, [MARK], force=False)
     assert "# changed" in paths[0].read_text()  # nothing was written
-    write_files(files, folder, force=True)
+    write_files(files, folder, [MARK], force=True)
     assert "OnCalendar" in paths[1].read_text()
 
 

@@ -4,18 +4,30 @@ a pause."""
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 from crucible_batch.core.control import ControlAction, ControlCommand
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.registry import kind_of
 from crucible_batch.features.shards.cluster_control import GivenControl
-from crucible_batch.features.shards.command_feed import CommandFeed, FeedPart
+from crucible_batch.features.shards.command_feed import CommandFeed
 from crucible_batch.journal import Journal
+from crucible_batch.runs.parts import ReadyRun, RunPart
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import run_request
 from tests.integration.engine.test_pausing import ANNA, Log, jobs
 
 ASKED = 20
+
+
+class FedPart(RunPart):
+    """Has the run perform what a feed has read."""
+
+    def __init__(self, feed: CommandFeed) -> None:
+        self.feed = feed
+
+    def beside(self, run: ReadyRun) -> AbstractAsyncContextManager[object]:
+        return self.feed.on(run.desk)
 
 
 async def test_a_run_that_was_paused_elsewhere_buys_nothing_until_it_is_resumed_there(
@@ -39,7 +51,7 @@ async def test_a_run_that_was_paused_elsewhere_buys_nothing_until_it_is_resumed_
         request = RunRequest(bench.manifest(jobs(4), budget=8), out_dir=bench.path / "out")
         result = await run_request(
             request,
-            lambda request: kind_of(request, FeedPart(feed)),
+            lambda request: kind_of(request, FedPart(feed)),
             settings=bench.settings,
             transport=tampered(log),
         )

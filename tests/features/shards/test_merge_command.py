@@ -71,11 +71,6 @@ def plan_of(cli: Cli) -> dict[str, Any]:
     return plan
 
 
-def shard_dir(cli: Cli, main: Path, number: int) -> Path:
-    plan = plan_of(cli)
-    return main / "shards" / plan["digest"][:8] / f"{number}-of-{len(plan['shards'])}"
-
-
 def told(row: dict[str, Any]) -> dict[str, Any]:
     """A row of a report without what another gateway, or another time, makes differently."""
     row = {

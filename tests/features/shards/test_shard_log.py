@@ -45,7 +45,8 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
 from crucible_batch.outputs.directory_objects import DirectoryObjects
 from crucible_batch.outputs.objects import Objects
-from crucible_batch.runs.divided_plans import plan_key, read_list, refuse_unknown_plans
+from crucible_batch.runs.divided_plans import read_list, refuse_unknown_plans
+from crucible_batch.runs.paths import plan_key
 from tests.harness.job_events import accepted_event, held_event, intended_event
 from tests.harness.object_fakes import DictObjects, unusable
 from tests.harness.shard_ground import (

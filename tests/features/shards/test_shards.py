@@ -228,6 +228,8 @@ def test_a_shard_is_run_in_a_directory_of_its_plan(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     plan = saved(tmp_path)
+    with Journal.open(tmp_path / "outputs/m/default", BINDING, now=0.0):  # of an earlier release
+        pass
     followed = follow_plan(RunRequest(Path("plan.json")), {"JOB_COMPLETION_INDEX": "1"})
     assert followed.of(ShardChoice).shard == str(OTHER)
     assert followed.out_dir == Path(f"outputs/m/default/shards/{plan.digest[:8]}/2-of-2")

@@ -5,6 +5,7 @@ in words.
 import json
 import os
 import re
+import shutil
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,8 +20,9 @@ from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.journal import Journal
 from crucible_batch.runs.shard_notes import note_shards
 from tests.harness.case_table import each_case
-from tests.harness.commands import Cli, running_sandbox
+from tests.harness.commands import Cli, Done, running_sandbox
 from tests.harness.forked_commands import forking_script
+from tests.harness.shard_ground import state_of_shard
 
 Report = Callable[[Path], dict[str, Any]]
 CEILING = "{credits: 60, max_credits_per_job: 4}"
@@ -41,8 +43,13 @@ def plan_of(cli: Cli, name: str = "plan.json") -> dict[str, Any]:
 
 def shard_dir(cli: Cli, number: int, name: str, plan: str = "plan.json") -> Path:
     document = plan_of(cli, plan)
-    folder = f"{document['digest'][:8]}/{number}-of-{len(document['shards'])}"
-    return cli.cwd / f"outputs/{name}/default/shards" / folder
+    main = cli.cwd / f"outputs/{name}/default"
+    return state_of_shard(main, document["digest"], number, len(document["shards"]))
+
+
+def next_of(done: Done) -> str:
+    (line,) = [line for line in done.out.splitlines() if line.startswith("  next ")]
+    return line.split("next", 1)[1].strip()
 
 
 def used_at(url: str | None) -> list[Decimal]:
@@ -81,7 +88,7 @@ def test_four_shards_of_a_tight_budget_spend_at_most_their_allowances(
         assert report["counts"]["succeeded"] >= document["shards"][number - 1]["admitted"]
         is_done = report["counts"]["succeeded"] == report["counts"]["total"]
         assert done.code == (0 if is_done else 4), done.err
-        assert done.out.splitlines()[-1].split("next")[-1].strip() == (
+        assert next_of(done) == (
             "crucible-batch merge outputs/tight/default   # once all shards have ended"
         )
     used = used_at(cli.url)
@@ -141,9 +148,7 @@ def test_the_next_command_of_a_stopped_shard_names_the_shard(slow_cli: Cli) -> N
     divided(slow_cli, "resumed", "- {name: fox, prompt: a fox, repeat: 2}", shards=2)
     done = slow_cli("run", "plan.json", "--deadline", "4s", CRUCIBLE_BATCH_SHARD="2/2")
     assert done.code == 5
-    assert done.out.splitlines()[-1].split("next")[-1].strip() == (
-        "crucible-batch run plan.json --deadline 4s --shard 2/2"
-    )
+    assert next_of(done) == "crucible-batch run plan.json --deadline 4s --shard 2/2"
     stopped = slow_cli("status", str(shard_dir(slow_cli, 2, "resumed")))
     assert "shard 2/2" in stopped.out
 
@@ -224,7 +229,7 @@ def test_each_shard_has_a_directory_of_its_own(cli: Cli) -> None:
     assert cli("run", "apart.yaml", "--out-dir", "one").code == 2
     again = cli("run", "plan.json", "--shard", "1/2", "--out-dir", "one")
     assert (again.code, "0 spent by this run" in again.out) == (0, True)
-    assert "crucible-batch merge one --out-dir outputs/apart/default" in again.out
+    assert "crucible-batch merge outputs/apart/default" in again.out
 
 
 def test_a_divided_plan_is_known_in_another_folder(cli: Cli) -> None:
@@ -245,10 +250,11 @@ def test_a_divided_plan_is_known_in_another_folder(cli: Cli) -> None:
 
 
 def test_a_shard_of_an_earlier_plan_is_not_run(cli: Cli) -> None:
-    """Its allowance may have been returned."""
+    """Its allowance may have been returned. A plan of an earlier release stored nothing."""
     divided(cli, "merged", shards=2)
-    assert cli("run", "plan.json", "--shard", "2/2", "-q").code == 0
     main = cli.cwd / "outputs/merged/default"
+    shutil.rmtree(main / ".crucible" / "shards")
+    assert cli("run", "plan.json", "--shard", "2/2", "-q").code == 0
     with Journal.read(main) as journal:
         binding = journal.binding()
     with Journal.open(main, binding, now=0.0) as journal:

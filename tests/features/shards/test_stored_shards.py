@@ -1,4 +1,4 @@
-"""Shards of a run in an object store, on machines that share nothing else.
+"""Shards that have logs, on machines that share nothing but an object store, or a directory.
 
 The judge is the sandbox's ledger.
 """
@@ -9,7 +9,7 @@ import asyncio
 import json
 import shutil
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -41,7 +41,9 @@ from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.journal import Journal
-from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import ObjectPort, ObjectStoreError
+from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from tests.harness.bench import Tampered
@@ -58,12 +60,16 @@ PRICE = 2
 
 @dataclass
 class Ground:
-    """A plan of two shards, and machines with a state directory each."""
+    """A plan of two shards, and machines with a state directory each.
+
+    ``url`` is the place of the run: an object store's, or a directory that all machines see.
+    """
 
     bench: Any
     store: DictObjects
     patch: pytest.MonkeyPatch
     manifest: Path
+    url: str = URL
 
     @property
     def plan(self) -> Path:
@@ -77,7 +83,8 @@ class Ground:
             yield state
 
     async def divide(self, shards: int = 2, machine: str = "main") -> api.PlanSummary:
-        request = RunRequest(self.manifest, out_dir=Path(URL), features=(DivisionOptions(shards),))
+        features = (DivisionOptions(shards),)
+        request = RunRequest(self.manifest, out_dir=Path(self.url), features=features)
         with self.on(machine):
             probed = await probe(request, self.plan, settings=self.bench.settings)
             assert probed is None or probed.may_divide
@@ -95,11 +102,11 @@ class Ground:
 
     def merge(self, *, machine: str = "main", **options: Any) -> api.MergeResult:
         with self.on(machine):
-            return api.merge([URL], **options)
+            return api.merge([self.url], **options)
 
     async def run(self, machine: str = "main") -> api.RunResult:
         with self.on(machine):
-            return await self.bench.run(self.manifest, out_dir=URL)
+            return await self.bench.run(self.manifest, out_dir=self.url)
 
     async def keys(self) -> list[str]:
         return [job["idempotency_key"] for job in (await self.bench.state())["jobs"]]
@@ -113,23 +120,59 @@ class Ground:
             <= budget
         )
 
+    @property
+    def objects(self) -> ObjectPort:
+        return objects_at(ObjectUrl.at(self.url))
+
+    def content(self) -> dict[str, bytes]:
+        """The objects of the run, by key."""
+        if self.url == URL:
+            return self.store.content
+        files = (path for path in Path(self.url).rglob("*") if path.is_file())
+        return {path.relative_to(self.url).as_posix(): path.read_bytes() for path in files}
+
+    def delete(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Delete objects, and return them."""
+        kept = {key: self.content()[key] for key in keys}
+        for key in kept:
+            if self.url == URL:
+                del self.store.content[key]
+            else:
+                Path(self.url, key).unlink()
+        return kept
+
+    def put_back(self, kept: Mapping[str, bytes]) -> None:
+        for key, content in kept.items():
+            if self.url == URL:
+                self.store.content[key] = content
+            else:
+                Path(self.url, key).write_bytes(content)
+
     def pictures(self) -> list[str]:
-        return sorted(key for key in self.store.content if key.endswith(".png"))
+        return sorted(key for key in self.content() if key.endswith(".png"))
 
     def log(self, number: int, count: int = 2) -> list[str]:
-        return sorted(key for key in self.store.content if f"/{number}-of-{count}/0" in key)
+        return sorted(key for key in self.content() if f"/{number}-of-{count}/0" in key)
+
+
+PLACES = pytest.mark.parametrize("ground", ["store", "directory"], indirect=True)
+"""A test that an object store and a shared directory have to pass."""
 
 
 @pytest.fixture
-def ground(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ground]:
+def ground(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[..., Ground]:
     store = use_store(monkeypatch)
+    is_directory = getattr(request, "param", "store") == "directory"
 
     def make(bench: Any, *, budget: int = 100, jobs: int = JOBS, head: str = "") -> Ground:
         cap = f"budget: {{credits: {budget}, max_credits_per_job: 2}}\n"
         manifest = bench.manifest(
             f"{{name: t, prompt: text, repeat: {jobs}}}", budget=None, head=f"{cap}{head}"
         )
-        return Ground(bench, store, monkeypatch, manifest)
+        url = str(bench.path / "shared") if is_directory else URL
+        return Ground(bench, store, monkeypatch, manifest, url)
 
     return make
 
@@ -173,6 +216,7 @@ async def killed(
     assert "Killed" in repr(raised.value)
 
 
+@PLACES
 async def test_shards_on_machines_of_their_own_are_merged_from_the_store(
     start: Any, ground: Any
 ) -> None:
@@ -181,10 +225,8 @@ async def test_shards_on_machines_of_their_own_are_merged_from_the_store(
         summary = await run.divide()
         results = [await run.shard(1, "one"), await run.shard(2, "two")]
         assert [result.exit_code for result in results] == [0, 0]
-        assert results[0].merge == f"crucible-batch merge {URL}"
-        assert (
-            json.loads(run.store.content["report.json"])["counts"]["succeeded"] == 1
-        )  # of the probe
+        assert results[0].merge == f"crucible-batch merge {run.url}"
+        assert json.loads(run.content()["report.json"])["counts"]["succeeded"] == 1  # of the probe
         before = run.pictures()
         run.store.requests.clear()
         merged = run.merge()
@@ -192,7 +234,7 @@ async def test_shards_on_machines_of_their_own_are_merged_from_the_store(
         assert merged.report.counts.succeeded == JOBS == len(run.pictures())
         assert before == run.pictures()
         assert not {"create png", "delete png"} & run.store.requests.keys()
-        assert json.loads(run.store.content["report.json"])["counts"]["succeeded"] == JOBS
+        assert json.loads(run.content()["report.json"])["counts"]["succeeded"] == JOBS
         state = await bench.state()
         assert Decimal(merged.report.credits.spent) == Decimal(state["audit"]["spent_on_jobs"])
         assert run.merge().is_repeated
@@ -202,10 +244,11 @@ async def test_shards_on_machines_of_their_own_are_merged_from_the_store(
         await run.check(Decimal(100))
         if has_feature("check"):
             with run.on("main"):
-                assert (await api.check_outputs(URL)).exit_code == 0
+                assert (await api.check_outputs(run.url)).exit_code == 0
     assert summary.digest == merged.plan_digest
 
 
+@PLACES
 @pytest.mark.parametrize("answered", [False, True], ids=["before its answer", "after it was sent"])
 async def test_a_shard_whose_machine_is_lost_is_continued_elsewhere_within_its_allowance(
     start: Any, ground: Any, answered: bool
@@ -227,6 +270,7 @@ async def test_a_shard_whose_machine_is_lost_is_continued_elsewhere_within_its_a
         await run.check(Decimal(14))
 
 
+@PLACES
 async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, ground: Any) -> None:
     async with start() as bench:
         run = ground(bench)
@@ -238,7 +282,7 @@ async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, grou
         ) -> httpx.Response:
             if request.url.path.endswith("/generate"):
                 key = json.loads(await request.aread())["idempotency_key"]
-                if not any(key.encode() in run.store.content[name] for name in run.log(1)):
+                if not any(key.encode() in run.content()[name] for name in run.log(1)):
                     unknown.append(key)
             return await send()
 
@@ -257,6 +301,7 @@ def freeze_ticks(patch: pytest.MonkeyPatch, awake: asyncio.Event) -> None:
     patch.setattr(LoggedJournal, "keep", frozen)
 
 
+@PLACES
 async def test_of_two_machines_with_one_shard_only_the_later_one_buys(
     start: Any, ground: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +335,7 @@ async def test_of_two_machines_with_one_shard_only_the_later_one_buys(
         await run.check(Decimal(14))
 
 
+@PLACES
 async def test_a_shard_that_runs_is_left_alone_by_another_machine(start: Any, ground: Any) -> None:
     async with start() as bench:
         run = ground(bench, budget=14, jobs=20, head="concurrency: 1\n")
@@ -314,6 +360,7 @@ async def test_a_shard_that_runs_is_left_alone_by_another_machine(start: Any, gr
         await run.check(Decimal(14))
 
 
+@PLACES
 async def test_a_frozen_shard_that_buys_nothing_more_learns_that_it_was_continued(
     start: Any, ground: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,9 +389,10 @@ async def test_a_frozen_shard_that_buys_nothing_more_learns_that_it_was_continue
 
 
 def entries(run: Any, number: int, count: int = 2) -> list[Any]:
-    return [json.loads(run.store.content[key]) for key in run.log(number, count)]
+    return [json.loads(run.content()[key]) for key in run.log(number, count)]
 
 
+@PLACES
 async def test_a_running_shard_shows_its_figures_and_its_end(start: Any, ground: Any) -> None:
     async with start() as bench:
         run = ground(bench, jobs=7)
@@ -358,12 +406,13 @@ async def test_a_running_shard_shows_its_figures_and_its_end(start: Any, ground:
         run.merge()
 
 
+@PLACES
 async def test_a_shard_buys_nothing_in_a_pause_that_is_stored(start: Any, ground: Any) -> None:
     """The commands are numbered objects, whichever way the shard was started."""
     async with start() as bench:
         run = ground(bench, jobs=7)
         digest = (await run.divide(1)).digest
-        commands = StoredCommands(run.store, digest, bench.clock)
+        commands = StoredCommands(run.objects, digest, bench.clock)
         await commands.add(ControlCommand(ControlAction.PAUSE), ANNA)
         bought_before = len(await run.keys())
         shard = asyncio.ensure_future(run.shard(1, "one", 1))
@@ -377,6 +426,7 @@ async def test_a_shard_buys_nothing_in_a_pause_that_is_stored(start: Any, ground
         await run.check(Decimal(100))
 
 
+@PLACES
 async def test_who_gives_a_command_learns_how_many_shards_have_taken_it(
     start: Any, ground: Any
 ) -> None:
@@ -397,7 +447,7 @@ async def test_who_gives_a_command_learns_how_many_shards_have_taken_it(
         second = asyncio.ensure_future(run.shard(2, "two", 3, transport=Tampered(slow)))
         await is_running.wait()
         with run.on("main"):
-            place = await outstanding_plan(URL)
+            place = await outstanding_plan(run.url)
         assert place is not None
         shards = Shards.of(*place, bench.clock)
         answer = await shards.give(ControlCommand(ControlAction.PAUSE), ANNA)
@@ -413,12 +463,13 @@ async def test_who_gives_a_command_learns_how_many_shards_have_taken_it(
         assert (await run.shard(3, "three", 3)).exit_code == 130
 
 
+@PLACES
 async def test_a_stop_ends_a_shard_and_the_next_resume_lets_it_begin_again(
     start: Any, ground: Any
 ) -> None:
     async with start() as bench:
         run = ground(bench, jobs=7)
-        commands = StoredCommands(run.store, (await run.divide(1)).digest, bench.clock)
+        commands = StoredCommands(run.objects, (await run.divide(1)).digest, bench.clock)
         await commands.add(ControlCommand(ControlAction.STOP), ANNA)
         assert (await run.shard(1, "one", 1)).exit_code == 130
         await commands.add(ControlCommand(ControlAction.RESUME), ANNA)
@@ -426,19 +477,21 @@ async def test_a_stop_ends_a_shard_and_the_next_resume_lets_it_begin_again(
         run.merge()
 
 
+@PLACES
 async def test_a_command_to_the_shards_of_another_plan_has_no_effect(
     start: Any, ground: Any
 ) -> None:
     async with start() as bench:
         run = ground(bench, jobs=7)
         await run.divide(1)
-        await StoredCommands(run.store, "f" * 64, bench.clock).add(
+        await StoredCommands(run.objects, "f" * 64, bench.clock).add(
             ControlCommand(ControlAction.STOP), ANNA
         )
         assert (await run.shard(1, "one", 1)).exit_code == 0
         run.merge()
 
 
+@PLACES
 async def test_a_machine_whose_shard_was_continued_elsewhere_takes_the_journal_of_the_store(
     start: Any, ground: Any
 ) -> None:
@@ -457,6 +510,7 @@ async def test_a_machine_whose_shard_was_continued_elsewhere_takes_the_journal_o
         await run.check(Decimal(14))
 
 
+@PLACES
 async def test_a_shard_that_has_not_ended_is_not_merged(start: Any, ground: Any) -> None:
     async with start() as bench:
         run = ground(bench)
@@ -495,6 +549,7 @@ async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(
         assert await run.keys() == before
 
 
+@PLACES
 async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, ground: Any) -> None:
     async with start() as bench:
         run = ground(bench)
@@ -505,9 +560,8 @@ async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, grou
         merged = run.merge(abandon=[2])
         assert (merged.merged, merged.abandoned) == ((1,), (2,))
         before = await run.keys()
-        del run.store.content[
-            ".crucible/shards/00000002.json"
-        ]  # as if the merge was killed before it noted its end there
+        # As if the merge was killed before it noted its end there.
+        run.delete([".crucible/shards/00000002.json"])
         for number, machine, word in (
             (1, "one", "merged"),
             (1, "new", "merged"),
@@ -518,8 +572,7 @@ async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, grou
             ):
                 await run.shard(number, machine)
         assert run.merge().is_repeated
-        for key in (*run.log(1), *run.log(2)):  # nobody needs them now
-            del run.store.content[key]
+        run.delete([*run.log(1), *run.log(2)])  # nobody needs them now
         with pytest.raises(RunDirectoryError, match=r"all shards of plan .* are merged"):
             await run.shard(2, "newer")
         assert await run.keys() == before
@@ -611,7 +664,7 @@ async def test_a_shard_that_was_merged_elsewhere_is_not_abandoned_once_its_log_i
         await run.shard(1, "one")
         await run.shard(2, "two")
         run.merge(machine="other")
-        kept = {key: run.store.content.pop(key) for key in run.log(1)}
+        kept = run.delete(run.log(1))
         for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
             with pytest.raises(
                 RunDirectoryError, match=r"log of shard 1/2 .* was merged"
@@ -625,7 +678,7 @@ async def test_a_shard_that_was_merged_elsewhere_is_not_abandoned_once_its_log_i
         assert (await run.run()).report.counts.succeeded == JOBS
         (bench.path / "main").rename(bench.path / "new")
         (bench.path / "away").rename(bench.path / "main")
-        run.store.content.update(kept)
+        run.put_back(kept)
         assert run.merge().merged == (1, 2)
         assert await run.keys() == before
 
@@ -773,6 +826,7 @@ async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, grou
             run.merge(out_dir=bench.path / "elsewhere")
 
 
+@PLACES
 @pytest.mark.parametrize("lost", [16, 20])
 async def test_a_shard_that_has_bought_is_never_missing_though_the_first_objects_of_its_log_are(
     start: Any, ground: Any, lost: int
@@ -785,7 +839,7 @@ async def test_a_shard_that_has_bought_is_never_missing_though_the_first_objects
         await run.shard(2, "two")
         before, entries = await run.keys(), run.log(1)
         assert len(entries) > lost + 2
-        kept = {key: run.store.content.pop(key) for key in entries[:lost]}
+        kept = run.delete(entries[:lost])
         for options in ({}, {"abandon": [1]}):
             with pytest.raises(CrucibleBatchError) as caught:
                 run.merge(machine="another", **options)
@@ -796,7 +850,7 @@ async def test_a_shard_that_has_bought_is_never_missing_though_the_first_objects
         with pytest.raises(CrucibleBatchError, match=r"log of shard 1/2"):
             await run.shard(1, "three")
         assert await run.keys() == before
-        run.store.content.update(kept)
+        run.put_back(kept)
         assert (await run.shard(1, "four")).exit_code == 0
         assert run.merge().report.counts.succeeded == 50
         await run.check(Decimal(120))

@@ -70,6 +70,8 @@ async def _type(page: Path, folder: Path) -> str | None:
         SandboxConfig(runners=1) if is_interrupted else SandboxConfig(time_scale=0)
     ) as gateway:
         reader = Reader(folder, gateway)
+        if "--shards" in page.read_text(encoding="utf-8"):  # their journals are in it
+            reader.environment["XDG_STATE_HOME"] = str(folder / "state")
         for block in blocks(page):
             fault = await _fault_of(block, reader)
             if fault is not None:

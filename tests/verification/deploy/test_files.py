@@ -4,45 +4,37 @@ ShellCheck.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from crucible_batch.settings import ACCOUNTS_VARIABLE, KEY_VARIABLE
+from crucible_batch.settings import KEY_VARIABLE
 from tests.harness.forked_commands import COMMAND
 from tests.verification.deploy.files import (
+    AWS_BATCH,
     DEPLOY,
     KUBERNETES,
     ROOT,
     SLURM,
     Command,
+    check,
     commands,
+    faults_of_job,
+    kubernetes_accepts,
     pods,
     resources,
 )
 
 
-def check(program: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a program that is installed beside Python."""
-    found = str(Path(sys.executable).with_name(program))
-    return subprocess.run([found, *map(str, words)], capture_output=True, text=True, check=False)
-
-
 def test_kubernetes_accepts_the_objects_and_not_a_planted_fault(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "kubernetes_validate", "--strict"]
-    done = subprocess.run(
-        [*command, *map(str, KUBERNETES)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert kubernetes_accepts(*KUBERNETES) == ""
     planted = tmp_path / "planted.yaml"
     text = KUBERNETES[0].read_text(encoding="utf-8")
     planted.write_text(text.replace("runAsNonRoot", "runAsNonroot"), encoding="utf-8")
-    assert (
-        subprocess.run([*command, str(planted)], capture_output=True, check=False).returncode != 0
-    )
+    assert "runAsNonroot" in kubernetes_accepts(planted)
 
 
 @pytest.mark.parametrize("file", [name for name, _ in pods()])
@@ -75,10 +67,15 @@ def test_the_linter_of_shell_scripts_finds_no_fault(tmp_path: Path) -> None:
     done = check("shellcheck", "--severity=style", SLURM)
     assert (done.returncode, done.stdout) == (0, "")
     planted = tmp_path / SLURM.name
-    planted.write_text(
-        SLURM.read_text(encoding="utf-8").replace('"${1:-plan.json}"', "${1:-plan.json}")
-    )
+    planted.write_text(SLURM.read_text(encoding="utf-8").replace('sbatch $0"', 'sbatch "$0'))
     assert check("shellcheck", "--severity=style", planted).returncode == 1
+
+
+def test_the_model_of_aws_accepts_the_request_and_not_a_planted_fault() -> None:
+    request = json.loads(AWS_BATCH.read_text(encoding="utf-8"))
+    assert faults_of_job(request) == ""
+    request["retryStrategy"]["evaluateOnExit"][0]["onExitcode"] = "1"
+    assert "onExitcode" in faults_of_job(request)
 
 
 @pytest.mark.parametrize("command", commands(), ids=str)
@@ -96,11 +93,12 @@ def test_a_command_has_options_and_variables_that_exist(command: Command) -> Non
     )
     options = {word for word in command.words if word.startswith("--")}
     assert options <= set(re.findall(r"--[a-z-]+", done.stdout))
-    assert set(command.variables) <= {"HOME", "XDG_STATE_HOME", ACCOUNTS_VARIABLE}
+    assert set(command.variables) <= {"HOME", "XDG_STATE_HOME"}
 
 
-def test_the_page_describes_each_file_and_the_secrets() -> None:
-    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    for path in (*KUBERNETES, SLURM, DEPLOY / "alerts.yml"):
+def test_the_pages_describe_each_file_and_the_key() -> None:
+    pages = [ROOT / "docs" / name for name in ("machines.md", "metrics.md")]
+    page = "".join(path.read_text(encoding="utf-8") for path in pages)
+    for path in (*KUBERNETES, SLURM, AWS_BATCH, DEPLOY / "alerts.yml"):
         assert f"](deploy/{path.relative_to(DEPLOY)})" in page
     assert KEY_VARIABLE in page

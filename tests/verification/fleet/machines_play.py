@@ -29,9 +29,10 @@ from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.machines import coordinator as coordinator_module
 from crucible_batch.features.machines import shard_process
 from crucible_batch.features.machines.coordinator import run_on_machines
-from crucible_batch.features.machines.engines import Engine, LocalProcesses, WaitingEngine
+from crucible_batch.features.machines.engine_port import Engine, EngineError
+from crucible_batch.features.machines.engines import LocalProcesses, WaitingEngine
 from crucible_batch.features.machines.run_options import MachineOptions
-from crucible_batch.features.machines.shard_process import EngineError, ShardEnd, ShardTask
+from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
 from crucible_batch.features.machines.worker import Worker
 from crucible_batch.features.registry import kind_of
 from crucible_batch.features.shards.merging import merge

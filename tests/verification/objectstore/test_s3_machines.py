@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from tests.verification.objectstore.conftest import S3Server
 from tests.verification.objectstore.scene import Process
 from tests.verification.objectstore.test_s3_shards import StoredScene, playing
@@ -138,3 +140,35 @@ async def test_workers_take_the_shards_and_one_takes_over_what_a_killed_one_left
         scene.check_pictures(16)
         workers[1].send(signal.SIGTERM)
         assert await workers[1].ended() == 0, workers[1].log
+
+
+async def test_the_containers_of_an_exported_run_need_nothing_but_the_store(
+    tmp_path: Path, s3: S3Server
+) -> None:
+    with a_run(tmp_path, s3, budget=60, jobs=8) as scene:
+        words = ("--shards", "3", "--export", "kubernetes", "--image", "batch:1", "-o", "exported")
+        plan = scene.command("main", "plan", "spring.yaml", *words, "--out-dir", s3.url)
+        assert await plan.ended() == 0, plan.log
+        job = yaml.safe_load((tmp_path / "exported" / "shards.yaml").read_text())
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        (tmp_path / "exported" / "plan.json").unlink()
+        pods = [scene.command(name, *container["args"]) for name in ("first", "second")]
+        for pod in pods:
+            assert await pod.ended() == 0, pod.log
+        merge = scene.command("main", "merge", s3.url)
+        assert await merge.ended() == 0, merge.log
+        scene.check_ledger()
+        scene.check_pictures(8)
+
+
+async def test_a_run_that_ctl_stops_buys_nothing_more(tmp_path: Path, s3: S3Server) -> None:
+    with a_run(tmp_path, s3, budget=160, jobs=80) as scene:
+        words = ("run", "spring.yaml", "--on", "local:2", "--divide", "2", "--out-dir", s3.url)
+        run = scene.command("main", *words)
+        await scene.until_bought(3)
+        ctl = scene.command("other", "ctl", s3.url, "stop")
+        assert await ctl.ended() == 0, ctl.log
+        bought = len(scene.bought())
+        assert await run.ended() == 130, run.log
+        assert len(scene.bought()) == bought < 80
+        scene.check_ledger()

@@ -296,7 +296,7 @@ class Judge:
             for output in row.outputs:
                 path = directory / output.path
                 if (
-                    output.path in self.removed
+                    str(path.relative_to(directory)) in self.removed
                     and not path.is_file()
                     and finished.exit_code in _CUT_SHORT
                 ):

@@ -26,12 +26,12 @@ from crucible_batch.core.credits import format_credits
 from crucible_batch.core.outcome import Ending
 from crucible_batch.core.plan import InputImage
 from crucible_batch.engine import EngineOptions, Runner, RunnerPorts, SystemClock
-from crucible_batch.errors import ExitCode, GatewayError
+from crucible_batch.errors import ExitCode, GatewayError, OtherAccountError
 from crucible_batch.gateway import Retrier
 from crucible_batch.input_images import read_input
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.journal import store as journal_store
-from crucible_batch.outputs import RECEIPTS_FILE
+from crucible_batch.outputs import RECEIPTS_FILE, Receipts
 from crucible_batch.runs import connecting
 from crucible_batch.runs.control_desk import ControlDesk
 from crucible_batch.runs.observers import Observers
@@ -143,6 +143,7 @@ class _Player:
         self._base = directory
         self._generation = 0
         self._copy: Path | None = None
+        self._same_account = False
         self._chance = random.Random(f"lives {scenario.seed}")
         self._clock = SimulatedClock(scenario.clock_jumps)
         self._nonces = random.Random(f"nonces {scenario.seed}")
@@ -311,12 +312,18 @@ class _Player:
                     job_timeout_s=life.job_timeout_s,
                     wait_for_gateway_s=life.retries.outage_s,
                     retry_failed=life.retry_failed,
+                    same_account=self._same_account,
                     resubmit_unknown=life.resubmit_unknown,
                     html=False,
                     sidecars=False,
                     settings=_SETTINGS,
                 )
             except GatewayError:  # the command is refused, with nothing spent
+                return None
+            except OtherAccountError:  # right if the gateway has forgotten the jobs of the plan
+                if self._same_account or not self._is_a_receipted_job_lost():
+                    raise
+                self._same_account = True
                 return None
         with Journal.read(self._directory) as journal:
             events = tuple(journal.events())
@@ -328,6 +335,14 @@ class _Player:
             self._directory,
             self._was_interrupted,
         )
+
+    def _is_a_receipted_job_lost(self) -> bool:
+        """Whether the gateway has forgotten a job that the directory's receipts name.
+
+        Those of jobs that the manifest no longer has are not asked for.
+        """
+        named = {receipt.job_id for receipt in Receipts(self._directory).read()}
+        return bool(named & self._around.requests.lost_jobs)
 
     def _written_manifest(self, life: Life) -> Path:
         """Write the manifest of a process.

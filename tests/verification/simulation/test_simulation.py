@@ -333,6 +333,14 @@ ONCE = [
         2700000371,
         "a job of the first stage proved the account, and those of the second were another's",
     ),
+    (
+        2700000638,
+        "a directory without a journal all of whose jobs were forgotten had no way to continue",
+    ),
+    (
+        2700000845,
+        "a deleted file whose run was cut short; the judge compared its path with absolute ones",
+    ),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""

@@ -6,13 +6,12 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 
+from crucible_batch.cli.exported_files import ExportedFile, check_paths
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.cron_fields import CronFields
 from crucible_batch.features.schedule.export.target import (
     MARK,
-    ExportedFile,
     ExportOptions,
-    check_paths,
     fields_of,
     run_arguments,
 )

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crucible_batch import __version__
+from crucible_batch.cli.exported_files import ExportedFile, check_paths
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.export.target import (
     MARK,
     TIME_TO_STOP_S,
-    ExportedFile,
     ExportOptions,
-    check_paths,
     plain_cron,
     run_arguments,
     shortest_interval,

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from string import Template
 
+from crucible_batch.cli.exported_files import ExportedFile, check_paths, resource_name, yaml_text
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.export.target import (
     MARK,
     TIME_TO_STOP_S,
-    ExportedFile,
     ExportOptions,
-    check_paths,
     plain_cron,
     run_arguments,
     shortest_interval,
-    yaml_text,
 )
 from crucible_batch.features.schedule.schedules import ScheduledManifest
 
@@ -141,7 +137,7 @@ def export_kubernetes(
 
 
 def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
-    name = _resource_name(schedule.name)
+    name = resource_name(schedule.name, _LONGEST_NAME)
     if schedule.needs_files:
         check_paths([schedule.path.name], "Kubernetes")
         folder = f"/data/manifests/{schedule.name}"
@@ -157,19 +153,6 @@ def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
     return ExportedFile(
         f"{name}.yaml", f"{MARK}\n{before}{job}", (f"kubectl apply -f {name}.yaml",)
     )
-
-
-def _resource_name(name: str) -> str:
-    """Return the name of a CronJob (RFC 1123, 52 characters).
-
-    A changed name ends in a digest, to remain unique.
-    """
-    plain = re.sub(r"[^a-z0-9-]", "-", name.lower()).strip("-") or "manifest"
-    full = f"crucible-batch-{plain}"
-    if plain == name and len(full) <= _LONGEST_NAME:
-        return full
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{full[: _LONGEST_NAME - 9].rstrip('-')}-{digest}"
 
 
 def _config_map(schedule: ScheduledManifest, name: str) -> str:

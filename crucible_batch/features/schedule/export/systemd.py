@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crucible_batch.cli.exported_files import ExportedFile, check_paths
 from crucible_batch.features.schedule.cron_fields import CronFields, DayRule, spans
 from crucible_batch.features.schedule.export.target import (
     MARK,
     TIME_TO_STOP_S,
-    ExportedFile,
     ExportOptions,
-    check_paths,
     fields_of,
     run_arguments,
     shortest_interval,

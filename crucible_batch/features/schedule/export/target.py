@@ -1,4 +1,4 @@
-"""What exports have in common: options, the command with its times and limit, and the files."""
+"""What exports have in common: options, and the command with its times and limit."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.cron_fields import CronFields, plain_fields, read_fields
@@ -54,15 +50,6 @@ class ExportOptions:
     def deadline_of(self, schedule: ScheduledManifest) -> float:
         """Return the time limit of a run: the option's, else the manifest's, else the default."""
         return self.deadline_s or schedule.deadline_s or DEFAULT_DEADLINE_S
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedFile:
-    """A file to write. ``steps`` are the commands that install it."""
-
-    name: str
-    text: str
-    steps: tuple[str, ...]
 
 
 def own_command() -> tuple[str, ...]:
@@ -148,43 +135,3 @@ def shortest_interval(schedule: ScheduledManifest, now: datetime) -> int:
     times = [moment for moment, _ in zip(schedule.times_after(now), range(400), strict=False)]
     gaps = [int((later - earlier).total_seconds()) for earlier, later in itertools.pairwise(times)]
     return min(gaps, default=86_400)
-
-
-def check_paths(paths: Sequence[str], what: str, refused: str = "") -> None:
-    """Raise ``UserError`` for a path that can't be written in a file.
-
-    Such a path has control characters, bytes that are not UTF-8, or one of ``refused``.
-    """
-    for path in paths:
-        faults = [each for each in path if not each.isprintable() or each in refused]
-        if faults:
-            raise UserError(
-                f"the path {path!r} contains {faults[0]!r}, which can't be written for {what}",
-                hint="rename the file or folder",
-            )
-
-
-class _Dumper(yaml.SafeDumper):
-    pass
-
-
-def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
-    )
-
-
-_Dumper.add_representer(str, _text)
-
-
-def yaml_text(documents: Sequence[Any]) -> str:
-    """Return documents as YAML 1.1, each after a line ``---`` if there is more than one."""
-    return yaml.dump_all(
-        documents,
-        Dumper=_Dumper,
-        sort_keys=False,
-        default_flow_style=None,  # innermost lists and mappings on one line
-        explicit_start=len(documents) > 1,
-        width=120,
-        allow_unicode=True,
-    )

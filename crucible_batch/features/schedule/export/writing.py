@@ -1,4 +1,4 @@
-"""The exports by name: manifests are checked, exported, and the files written."""
+"""The exports by name: manifests are checked and exported."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from crucible_batch.atomic_files import check_target, replacing
+from crucible_batch.cli.exported_files import ExportedFile
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.export.cron import export_cron
 from crucible_batch.features.schedule.export.github_actions import export_github_actions
 from crucible_batch.features.schedule.export.kubernetes import export_kubernetes
 from crucible_batch.features.schedule.export.systemd import export_systemd
-from crucible_batch.features.schedule.export.target import MARK, ExportedFile, ExportOptions
+from crucible_batch.features.schedule.export.target import ExportOptions
 from crucible_batch.features.schedule.schedules import ScheduledManifest
 
 _EXPORTS: Mapping[
@@ -70,25 +70,3 @@ def _check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOpti
                 " and would share files",
                 hint="give each manifest its own name",
             )
-
-
-def write_files(files: Sequence[ExportedFile], folder: Path, *, force: bool) -> list[Path]:
-    """Write the files into a folder, which is created, and return their paths.
-
-    Raises ``UserError``, before any is written, if one would overwrite a file that was not
-    exported.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / file.name for file in files]
-    for path in paths:
-        check_target(path, "an exported file", _is_exported, force=force)
-    for path, file in zip(paths, files, strict=True):
-        with replacing(path) as target:
-            target.write(file.text.encode())
-    return paths
-
-
-def _is_exported(path: Path) -> bool:
-    mark = MARK.encode()
-    with path.open("rb") as file:
-        return file.read(len(mark)) == mark

@@ -97,7 +97,7 @@ def test_charges_of_shards_count_in_the_period_in_which_they_were_made(own_cli: 
     cli = own_cli
     divide(cli)
     run_shards(cli, 1, 2)
-    (shard,) = (cli.cwd / MAIN).glob("shards/*/1-of-2/.crucible/journal.sqlite3")
+    (shard,) = cli.cwd.glob("state/**/1-of-2/.crucible/journal.sqlite3")
     with closing(sqlite3.connect(shard)) as connection, connection:
         connection.execute(
             "UPDATE events SET body = json_set(body, '$.at', json_extract(body, '$.at') - 40 *"

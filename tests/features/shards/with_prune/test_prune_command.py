@@ -14,11 +14,12 @@ def test_prune_keeps_what_is_not_merged(cli: Cli) -> None:
     assert cli("run", "plan.json", "--shard", "1/3", "--no-html", "-q").code == 0
     newer = cli("run", "kept.yaml", "--run-id", "newer", "--only", "fox-1", "--no-html", "-q")
     assert newer.code == 0
-    (shard,) = cli.cwd.glob("outputs/kept/default/shards/*/1-of-3")
-    for directory, run_dir in (
-        ("outputs", "outputs/kept/default"),
-        ("outputs/kept/default/shards", str(shard.relative_to(cli.cwd))),
+    (shard,) = cli.cwd.glob("state/crucible-batch/runs/*/shards/*/1-of-3")
+    own = shard.relative_to(cli.cwd)  # its outputs are in the main run directory
+    for directory, run_dir, why in (
+        ("outputs", "outputs/kept/default", "shards"),
+        (str(own.parents[1]), str(own), "unreadable"),
     ):
         done = cli("prune", directory, "--keep", "1", "--yes", "--json")
         kept = {run["run_dir"]: run["keep"] for run in done.envelope["data"]["runs"]}
-        assert kept[run_dir] == "shards", done.out
+        assert kept[run_dir] == why, done.out
