@@ -273,7 +273,7 @@ class _Case:
 
     @cached_property
     def _waves(self) -> list[_Wave]:
-        return [_wave(plan, self._seen.run_dir) for plan in self._seen.plans]
+        return [_wave(plan, self._seen.state or self._seen.run_dir) for plan in self._seen.plans]
 
     def waves(self) -> Iterator[str]:
         """The jobs of a wave are each in one shard, and each shard was run to its end."""
@@ -329,10 +329,10 @@ class _Case:
                 yield f"{submit.process} sent {submit.prompt!r}, which is not in its shard {own}"
 
 
-def _wave(file: Path, run_dir: Path) -> _Wave:
+def _wave(file: Path, state: Path) -> _Wave:
     plan = _json(file)
-    folder = run_dir / "shards" / plan["digest"][:8]
-    numbers = {path: _SHARD_DIRECTORY.fullmatch(path.name) for path in folder.glob("*-of-*")}
+    folders = state.glob(f"**/shards/{plan['digest'][:8]}/*-of-*")
+    numbers = {path: _SHARD_DIRECTORY.fullmatch(path.name) for path in folders}
     return _Wave(
         digest=plan["digest"],
         allowances={each["number"]: Decimal(each["allowance"]) for each in plan["shards"]},

@@ -76,7 +76,8 @@ class Evidence:
     clock began.
 
     ``plans`` are the divided plans, in order. ``shards`` has the plan's digest and the shard's
-    number of each process that has run a shard. With an object store, ``run_dir`` has its objects;
+    number of each process that has run a shard. ``state`` has the reports of shards. With an object
+    store, ``run_dir`` has its objects;
     ``stored_at`` has the time at which each was created, and ``overwritten`` are the numbered ones
     that were changed or deleted. ``had_store_troubles``: the store failed, or a process was frozen.
     """
@@ -94,4 +95,5 @@ class Evidence:
     endings: list[int]
     stored_at: Mapping[str, float] = field(default_factory=dict)
     overwritten: Sequence[str] = ()
+    state: Path | None = None
     had_store_troubles: bool = True

@@ -125,6 +125,7 @@ def play(scenario: Scenario, base: Path) -> Story:
         virtual_kernel(),
         in_directory(base),
         simulated_time(clock, scenario.seed),
+        patch("crucible_batch.runs.paths.state_directory", lambda _environ: base / "state"),
         contextlib.closing(loop),
     ):
         config = SandboxConfig(
@@ -237,6 +238,7 @@ class _Player:
         return Evidence(
             manifest=self._manifest,
             run_dir=self._run_dir,
+            state=self._base / "state",
             began=BEGIN.timestamp(),
             budget=self._scenario.budget,
             attempts=self._scenario.attempts,
