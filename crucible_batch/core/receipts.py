@@ -193,6 +193,18 @@ def rebuild_events(
     return events
 
 
+def may_have_failed(record: JobSnapshot | None, later: Sequence[CheckedClaim]) -> bool:
+    """Whether an attempt can have failed, by the gateway's record of it, and by those after it.
+
+    An attempt is only made after one that has failed. A record may be older than that.
+    """
+    if record is None or record.status is JobStatus.FAILED:
+        return True
+    if record.status is JobStatus.SUCCEEDED:
+        return False
+    return any(each.record is not None for each in later)
+
+
 def failure_of(record: JobSnapshot | None, at: float) -> Failed:
     """Return the event of a failed attempt, by the gateway's record if it has one."""
     error = None

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Event, Held, HoldReleased, JobEvent, Saved
-from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot, JobStatus
+from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.job_record import matches_record
 from crucible_batch.core.output_path import is_planned_path
@@ -27,6 +27,7 @@ from crucible_batch.core.receipts import (
     Receipt,
     attempt_claims,
     failure_of,
+    may_have_failed,
     rebuild_events,
     with_minimum_price,
 )
@@ -207,7 +208,7 @@ class _Rebuilder:
                 return [HoldReleased(at=first.claim.at, error=error)]
             case Phase.IN_FLIGHT:
                 record = await self._record(job.current.job_id or "")
-                if record is not None and record.status is not JobStatus.FAILED:
+                if not may_have_failed(record, checked):
                     return None
                 return [failure_of(record, first.claim.at)]
             case phase if phase in _IN_DOUBT:
@@ -219,19 +220,21 @@ class _Rebuilder:
     async def _checked(
         self, planned: PlannedJob, claims: Sequence[AttemptClaim]
     ) -> list[CheckedClaim]:
-        """Return the attempts up to the first that the gateway knows and that has not failed.
+        """Return the attempts up to the one that has succeeded, or is not known to have ended.
 
-        One that it doesn't know has failed as well, if another follows it.
+        record of the gateway   it has failed
+        failed                  yes
+        none                    if another attempt follows it
+        queued, running         if another that the gateway knows follows it: the record is old
+        succeeded               no
         """
-        checked: list[CheckedClaim] = []
-        for claim in claims:
-            found = await self._found(planned, claim)
-            if found is None:
-                continue
-            checked.append(found)
-            if found.record is not None and not found.has_failed:
-                break
-        return checked
+        found = [await self._found(planned, claim) for claim in claims]
+        all_checked = [each for each in found if each is not None]
+        for place, each in enumerate(all_checked):
+            later = all_checked[place + 1 :]
+            if not may_have_failed(each.record, later):
+                return all_checked[: place + 1]
+        return all_checked
 
     async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> CheckedClaim | None:
         """Return the gateway's record of the job that a claim names; None if it names other jobs

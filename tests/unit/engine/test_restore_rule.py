@@ -131,11 +131,30 @@ async def test_an_error_of_the_gateway_does_not_show_that_a_job_is_unknown() -> 
         await rebuilder_for(gateway)._found(PLANNED, attempt)
 
 
-async def test_attempts_count_in_their_order_up_to_the_first_that_has_not_failed() -> None:
-    gateway = Knows(a=record("a", JobStatus.FAILED), b=record("b"), c=record("c"), x=NOT_FOUND)
-    claims = [SimpleNamespace(job_ids=(job_id,)) for job_id in ("a", "x", "b", "c")]
-    checked = await rebuilder_for(gateway)._checked(PLANNED, claims)  # type: ignore[arg-type]
-    assert [each.job_id for each in checked] == ["a", "x", "b"]
+@each_case(
+    "job_ids, counting",
+    [
+        ("failed unknown done other", "failed unknown done"),
+        ("running done", "running done"),  # a later attempt is known, so its record is old
+        ("running unknown", "running"),
+        ("unknown unknown2", "unknown unknown2"),
+        ("done failed", "done"),
+    ],
+)
+async def test_attempts_count_in_their_order_up_to_the_first_that_has_not_failed(
+    job_ids: str, counting: str
+) -> None:
+    gateway = Knows(
+        failed=record("failed", JobStatus.FAILED),
+        running=record("running", JobStatus.RUNNING),
+        done=record("done"),
+        other=record("other"),
+        unknown=NOT_FOUND,
+        unknown2=NOT_FOUND,
+    )
+    claims: list[Any] = [SimpleNamespace(job_ids=(job_id,)) for job_id in job_ids.split()]
+    checked = await rebuilder_for(gateway)._checked(PLANNED, claims)
+    assert [each.job_id for each in checked] == counting.split()
 
 
 class Lagging(Knows):
@@ -165,8 +184,8 @@ async def test_the_fifth_404_in_a_row_is_believed(stray: int, is_known: bool) ->
     [
         (record("a", JobStatus.FAILED), True),
         (NOT_FOUND, True),  # a later attempt of the receipts shows that it has failed
+        (record("a", JobStatus.RUNNING), True),  # an old record: the gateway knows a later attempt
         (record("a"), False),
-        (record("a", JobStatus.RUNNING), False),
     ],
 )
 async def test_the_attempt_in_flight_has_failed_if_receipts_name_a_later_one(
