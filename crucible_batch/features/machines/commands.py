@@ -18,10 +18,6 @@ commands = typer.Typer()
 command = partial(opt.command, commands, "Create images")
 
 
-def add_to(app: typer.Typer) -> None:
-    app.registered_commands.extend(commands.registered_commands)
-
-
 @command(
     "crucible-batch worker s3://bucket/spring",
     "crucible-batch worker s3://bucket/spring --drain",
