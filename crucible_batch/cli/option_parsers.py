@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from functools import wraps
 from typing import Literal, TypeVar
 
 import typer
 
-from crucible_batch.errors import UserError
 from crucible_batch.option_values import AUTO, MOST_AT_ONCE, parse_duration
 
 _Value = TypeVar("_Value")
@@ -121,20 +120,3 @@ def _parse(text: str, units: dict[str, int], how: str) -> int:
         if count >= 1:
             return count
     raise ValueError(f"{text!r} is not valid; {how}")
-
-
-def read_variables(assignments: Sequence[str]) -> dict[str, str]:
-    """Parse the ``name=value`` pairs of ``--var``; the last of a name wins.
-
-    Raises ``UserError`` if a pair is invalid.
-    """
-    variables = {}
-    for assignment in assignments:
-        name, sign, value = assignment.partition("=")
-        if not sign or not name.strip():
-            raise UserError(
-                f"--var: {assignment!r} is not of the form name=value",
-                hint="such as --var brand=Acme",
-            )
-        variables[name.strip()] = value
-    return variables
