@@ -14,7 +14,6 @@ from crucible_batch.cli.option_parsers import (
     parse_bytes,
     parse_pixels,
     parse_wait,
-    read_concurrency,
     read_credits,
     read_rate,
 )
@@ -26,12 +25,12 @@ from crucible_batch.core.run_options import (
     Written,
     declared,
 )
-from crucible_batch.option_values import parse_duration
+from crucible_batch.option_values import parse_concurrency, parse_duration
 from crucible_batch.scheduled_time import parse_time
 
 _WRITTEN: Mapping[Written | None, Mapping[str, Any]] = {
     None: {},
-    Written.CONCURRENCY: {"metavar": "N|auto", "parser": read_concurrency},
+    Written.CONCURRENCY: {"metavar": "N|auto", "parser": option_parser(parse_concurrency)},
     Written.COUNT: {"metavar": "N", "min": 1},
     Written.RATE: {"metavar": "N", "parser": read_rate},
     Written.DURATION: {"metavar": "DURATION", "parser": option_parser(parse_duration)},

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from functools import wraps
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import typer
 
-from crucible_batch.option_values import AUTO, MOST_AT_ONCE, parse_duration
+from crucible_batch.option_values import parse_duration
 
 _Value = TypeVar("_Value")
 _WRITTEN_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
@@ -54,16 +54,6 @@ def read_credits(text: str) -> Decimal:
         if "," in text:
             raise ValueError(f"{text!r} has a comma; write 12.5 or 1250") from None
         raise
-
-
-def read_concurrency(text: str) -> int | Literal["auto"]:
-    """Parse a number of jobs, or ``auto``."""
-    if text == AUTO:
-        return AUTO
-    is_number = text.isascii() and text.isdigit()
-    if not is_number or not 1 <= int(text) <= MOST_AT_ONCE:
-        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
-    return int(text)
 
 
 def parse_host(text: str) -> str:
