@@ -9,15 +9,23 @@ from typing import Any
 import pytest
 
 from crucible_batch.cli.declared_options import options_from, parameters_of
-from crucible_batch.core.run_options import ManifestOptions, PlanningOptions, RunOptions, declared
+from crucible_batch.core.run_options import (
+    ManifestOptions,
+    Options,
+    PlanningOptions,
+    RunOptions,
+    declared,
+)
 from crucible_batch.core.saved_plan import PlanOptions
 from tests.harness.case_table import each_case
 
 NOT_GIVEN = {each.name: each.default for each in parameters_of(RunOptions)}
 
 
-def test_without_options_all_values_are_the_defaults() -> None:
-    assert options_from(RunOptions, NOT_GIVEN) == RunOptions()
+@each_case("options", [RunOptions, PlanningOptions])
+def test_without_options_all_values_are_the_defaults(options: Options) -> None:
+    not_given = {each.name: each.default for each in parameters_of(options)}
+    assert options_from(options, not_given) == options()
 
 
 @each_case("options", [RunOptions, ManifestOptions])
@@ -31,11 +39,6 @@ def test_each_field_is_an_option(options: type[ManifestOptions]) -> None:
 def test_a_saved_plan_has_each_option_that_it_fixes() -> None:
     kept = {each.name for each in fields(PlanOptions)}
     assert kept == {*declared(PlanningOptions, ManifestOptions), "run_dir"} - {"out_dir"}
-
-
-def test_without_options_a_plan_is_of_all_jobs() -> None:
-    not_given = {each.name: each.default for each in parameters_of(PlanningOptions)}
-    assert options_from(PlanningOptions, not_given) == PlanningOptions()
 
 
 @pytest.mark.parametrize(
