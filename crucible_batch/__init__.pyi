@@ -162,6 +162,7 @@ from crucible_batch.report.models import PicksRow as PicksRow
 from crucible_batch.report.models import SentRow as SentRow
 from crucible_batch.report.models import SourceRow as SourceRow
 from crucible_batch.report.models import WaitingRow as WaitingRow
+from crucible_batch.report.models import WholeRow as WholeRow
 from crucible_batch.runs.cleaning import AssetFate as AssetFate
 from crucible_batch.runs.cleaning import Cleaning as Cleaning
 from crucible_batch.runs.cleaning import delete_assets as delete_assets

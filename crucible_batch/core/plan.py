@@ -126,6 +126,11 @@ class PlannedJob:
         return self.source is not None and self.source.sha256 is None
 
     @property
+    def source_name(self) -> str | None:
+        """The name of the job from whose output a derived job is made."""
+        return None if self.source is None else self.source.name
+
+    @property
     def digests(self) -> tuple[str, ...]:
         """The digests of its distinct images, sorted."""
         return tuple(sorted({image.spec.sha256 for image in self.images.values()}))

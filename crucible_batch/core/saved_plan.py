@@ -35,8 +35,9 @@ class PlanOptions(ManifestOptions):
     """The options with which the plan was made: they needn't be given again.
 
     ``run_dir`` is relative to the plan's directory. ``budget`` is None if only the manifest had
-    one, or none was given. ``scheduled_at`` is the scheduled time in UTC; None if it was not given
-    and nothing in the plan depends on it.
+    one, or none was given. ``of_features`` are the values that options of features fix, by name.
+    ``scheduled_at`` is the scheduled time in UTC; None if it was not given and nothing in the plan
+    depends on it.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class PlanOptions(ManifestOptions):
     retry_failed: bool
     only: tuple[str, ...]
     variables: Mapping[str, str]
+    of_features: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,5 +13,6 @@ from crucible_batch.report.models import (
     Report,
     ReportHead,
     WaitingRow,
+    WholeRow,
 )
 from crucible_batch.report.writer import REPORT_FILE, RowFile, write_report
