@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from crucible_batch.core.engine_options import TakesJob
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 
@@ -15,14 +14,14 @@ class Reopening:
     retries failed jobs.
 
     A job that was taken and is not reopened yet still looks failed in the journal. ``jobs`` reads
-    the started jobs from the journal, ``is_of_run`` is whether the run includes a job,
+    the started jobs from the journal, ``is_of_run`` is whether the run includes a job of this name,
     ``may_reopen`` whether another attempt may be made, and ``waiting`` is the queue.
     """
 
     def __init__(
         self,
         jobs: Callable[[], Iterable[tuple[PlannedJob, Job]]],
-        is_of_run: TakesJob,
+        is_of_run: Callable[[str], bool],
         may_reopen: Callable[[Job], bool],
         waiting: deque[tuple[PlannedJob, Job]],
     ) -> None:
@@ -64,7 +63,7 @@ class Reopening:
             for planned, job in self._jobs()
             if self._may_reopen(job)
             and job.identity not in self._taken
-            and self._is_of_run(planned.name, planned.source_name)
+            and self._is_of_run(planned.name)
             and takes(planned.name)
         ]
         chosen = {job.identity for _, job in found}

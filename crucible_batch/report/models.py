@@ -275,8 +275,8 @@ class PicksRow(_PickingRow):
     )
 
 
-class WholeRow(_Model):
-    """What the whole manifest would cost, after a run of a few of its jobs."""
+class AllJobsRow(_Model):
+    """What all jobs of the manifest would cost, after a run of a few of them."""
 
     option: str = Field(description="Option that chose the jobs, such as `--sample`.")
     number: int = Field(description="Number of jobs that it chose.")
@@ -332,8 +332,9 @@ class ReportHead(_Model):
         default_factory=list,
         description="Notes on the figures, such as unknown costs.",
     )
-    whole: WholeRow | None = Field(
-        default=None, description="The whole, if the newest run was of a few jobs (`--sample`)."
+    all_jobs: AllJobsRow | None = Field(
+        default=None,
+        description="What all jobs would cost, if the newest run was of a few (`--sample`).",
     )
     waiting: list[WaitingRow] = Field(
         default_factory=list, description="Stages that wait for a picks file."

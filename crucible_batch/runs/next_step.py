@@ -215,9 +215,11 @@ def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
         enough=_budget_for_rest(journal, head, JobFilter()),
         never=newest.terms.never,
     )
-    if step is None and head.whole is not None:
+    if step is None and head.all_jobs is not None:
         command = command_of_features(directory, head, again) or again
-        return Advice(f"The jobs of {head.whole.option} are complete. Run all jobs with:", command)
+        return Advice(
+            f"The jobs of {head.all_jobs.option} are complete. Run all jobs with:", command
+        )
     return advice(head, again, step)
 
 

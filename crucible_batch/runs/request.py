@@ -244,10 +244,12 @@ def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -
 def _followed(request: RunRequest, plan: SavedPlan) -> RunRequest:
     head, options = plan.head, plan.head.options
     base = Path(os.path.realpath(plan.path)).parent
+    others = tuple(each for each in request.features if not each.fixed)
+    followed = replace(request, features=others)
     for fixed in _options_of(plan):
-        request = request.having(fixed)
+        followed = followed.having(fixed)
     return replace(
-        request,
+        followed,
         **{
             **values_of(options, RunRequest),
             "manifest": relative_to_here(base / head.manifest.path),

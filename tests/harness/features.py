@@ -39,6 +39,7 @@ KEYS = {
 """The keys of manifests that each feature adds."""
 OPTIONS = {
     "notify": ("--notification",),
+    "sample": ("--first", "--sample"),
     "schedule": ("--catch-up", "--if-running"),
     "shards": ("--probe", "--shard", "--shards"),
 }

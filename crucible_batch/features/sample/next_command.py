@@ -1,4 +1,4 @@
-"""The command of the whole, after a run of a few jobs."""
+"""The command that runs all jobs, after a run of a few of them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from crucible_batch.shell_command import with_budget, without_option
 
 
 def next_command(run_dir: str | Path, head: ReportHead, command: str) -> str | None:
-    """Return the same command without the option, with a budget that is enough for the whole."""
-    whole = head.whole
-    if whole is None:
+    """Return the same command without the option, with a budget that is enough for all jobs."""
+    estimate = head.all_jobs
+    if estimate is None:
         return None
-    command = without_option(command, whole.option)
+    command = without_option(command, estimate.option)
     budget = head.credits.budget
     if budget is None or head.period is not None:
         return command
@@ -29,9 +29,9 @@ def next_command(run_dir: str | Path, head: ReportHead, command: str) -> str | N
         tried = noted_tried(journal)
         only = () if tried is None else tried.only
         enough = budget_for_remaining(journal, JobFilter(only))
-    if enough is None or max(enough, whole.credits) <= budget:
+    if enough is None or max(enough, estimate.credits) <= budget:
         return command
-    return with_budget(command, format_credits(max(enough, whole.credits)))
+    return with_budget(command, format_credits(max(enough, estimate.credits)))
 
 
 def first_step(blocked: Mapping[str, FailureGroup], run_dir: Path | None) -> FirstStep | None:

@@ -1,4 +1,4 @@
-"""The choice of a run, noted in its journal: the report says what the whole would cost."""
+"""The choice of a run, noted in its journal: the report shows what all jobs would cost."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ HELP = ""
 
 @dataclass(frozen=True, slots=True)
 class SampleOptions(FeatureOptions):
-    """How many jobs are tried before the whole; None: all are run."""
+    """How many jobs are run before the others; None: all are run."""
 
     first: Annotated[
         int | None,

@@ -1,4 +1,4 @@
-"""What the whole would cost and how long it would take, by the jobs that were tried."""
+"""What all jobs would cost and how long they would take, by those that were tried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crucible_batch.core.prices import UPLOAD, Certainty, PriceBook
 from crucible_batch.core.saved_plan import PlannedState
 from crucible_batch.features.sample.note import Tried
 from crucible_batch.journal import Journal
-from crucible_batch.report import WholeRow
+from crucible_batch.report import AllJobsRow
 from crucible_batch.runs.plan_rows import PlanCounts, price_lines, state_of
 from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.run_journal import ledger_of, newest_run
@@ -22,7 +22,7 @@ from crucible_batch.runs.run_journal import ledger_of, newest_run
 _CENT = Credits("0.01")
 
 
-def whole_of(journal: Journal, tried: Tried) -> WholeRow | None:
+def estimate_of(journal: Journal, tried: Tried) -> AllJobsRow | None:
     """Return what all jobs would cost, and how long those that are left would take.
 
     None if nothing is left to buy. Jobs that would be made from outputs count as often, and at as
@@ -45,7 +45,7 @@ def whole_of(journal: Journal, tried: Tried) -> WholeRow | None:
     if upload.certainty is Certainty.LEARNED and upload.credits is not None:
         of_upload = upload.credits
     more = sum(known, ZERO) + tally.made_more(of_upload)
-    return WholeRow(
+    return AllJobsRow(
         option=tried.option,
         number=tried.number,
         jobs=tally.jobs + tally.jobs_more,
