@@ -128,7 +128,7 @@ class ImageFile:
 @dataclass(frozen=True, slots=True)
 class PlanRow:
     """One job of the plan. ``credits`` is its expected cost without uploads: 0 if nothing is to be
-    bought, None if the price is unknown."""
+    bought, None if the price is unknown. ``markers`` are those of ``PlannedJob``."""
 
     name: str
     identity: str
@@ -138,6 +138,7 @@ class PlanRow:
     params: Mapping[str, object]
     images: Mapping[str, ImageFile]
     repeat: int
+    markers: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

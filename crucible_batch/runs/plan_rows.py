@@ -119,6 +119,7 @@ def plan_row(
         params=planned.params,
         images={param: _image(image, base) for param, image in planned.images.items()},
         repeat=planned.repeat,
+        markers=planned.markers,
     )
 
 

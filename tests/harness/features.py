@@ -34,6 +34,7 @@ KEYS = {
     "notify": ("notify",),
     "periods": ("account", "per"),
     "schedule": ("schedule",),
+    "seeds": ("seeds",),
     "stages": ("from", "pick"),
 }
 """The keys of manifests that each feature adds."""

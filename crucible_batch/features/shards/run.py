@@ -264,7 +264,7 @@ class ShardRows:
             manifest=head.manifest.name,
             run_id=head.options.run_id,
             workflow_id=row.workflow_id,
-            params=row.params,  # type: ignore[arg-type] # a plan's values are JSON
+            params={**row.params, **row.markers},  # type: ignore[dict-item] # a plan has JSON
             images={param: image.sha256 for param, image in row.images.items()},
             repeat=row.repeat,
         )
@@ -285,6 +285,7 @@ class ShardRows:
             repeat=row.repeat,
             output=row.output,
             row=row.row,
+            markers=row.markers,
         )
 
     def _image(self, row: ShardRow, image: ImageFile) -> InputImage:
