@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from crucible_batch.core.credits import format_credits
+from crucible_batch.core.credits import ZERO, format_credits
 from crucible_batch.features.sample.note import noted_tried
 from crucible_batch.journal import Journal
 from crucible_batch.report import ReportHead
@@ -17,21 +17,19 @@ from crucible_batch.shell_command import with_budget, without_option
 
 
 def next_command(run_dir: str | Path, head: ReportHead, command: str) -> str | None:
-    """Return the same command without the option, with a budget that is enough for all jobs."""
-    estimate = head.all_jobs
+    """Return the same command without the option, with a budget for all jobs if it has too small a
+    one."""
+    estimate, budget = head.all_jobs, head.credits.budget
     if estimate is None:
         return None
     command = without_option(command, estimate.option)
-    budget = head.credits.budget
-    if budget is None or head.period is not None:
+    if budget is None or head.period is not None or estimate.credits <= budget:
         return command
     with Journal.read(local_directory(run_dir)) as journal:
         tried = noted_tried(journal)
         only = () if tried is None else tried.only
         enough = budget_for_remaining(journal, JobFilter(only))
-    if enough is None or max(enough, estimate.credits) <= budget:
-        return command
-    return with_budget(command, format_credits(max(enough, estimate.credits)))
+    return with_budget(command, format_credits(max(enough or ZERO, estimate.credits)))
 
 
 def first_step(blocked: Mapping[str, FailureGroup], run_dir: Path | None) -> FirstStep | None:
