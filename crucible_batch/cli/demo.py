@@ -75,7 +75,7 @@ def run_demo(
         )
     request = RunRequest(manifest, out_dir=target)
     ran = asyncio.run(_run_on_sandbox(output, request, display))
-    show_run_ending(output, ran, ran.result.choice, command=None)
+    show_run_ending(output, ran, request.job_filter, command=None)
     if not output.quiet:
         fact(output.out, "manifest", str(manifest))
         fact(output.out, "next", ("crucible-batch init my-batch", "command"))

@@ -267,7 +267,8 @@ def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
 
 
 def _shown_params(planned: PlannedJob) -> Mapping[str, object]:
-    """Return the parameters; a value that follows from the identity is no change of its own."""
+    """Return the parameters, with a word for values that follow from the identity: only what these
+    follow from has changed."""
     return {**planned.params, **dict.fromkeys(planned.markers, "derived")}
 
 

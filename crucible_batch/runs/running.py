@@ -44,7 +44,6 @@ from crucible_batch.runs.reporting import (
     write_report_of,
 )
 from crucible_batch.runs.request import (
-    JobFilter,
     RunRequest,
     check_request,
     follow_plan,
@@ -62,7 +61,7 @@ class RunResult:
     saved plan. ``page`` is the path of ``report.html``; None if it was turned off or couldn't be
     written. ``merge`` is the command that merges the shards; None if the run was not that of a
     shard. ``outputs_at`` is the URL of the outputs if they are in an object store; None if they are
-    in ``run_dir``. ``choice`` is that of the jobs that the run has taken.
+    in ``run_dir``. ``left_out`` are the names of the jobs that it was to leave out.
     """
 
     run_dir: Path
@@ -72,7 +71,7 @@ class RunResult:
     page: Path | None = None
     merge: str | None = None
     outputs_at: str | None = None
-    choice: JobFilter = field(default_factory=JobFilter, repr=False)
+    left_out: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def ok(self) -> bool:
@@ -174,7 +173,7 @@ async def _finish(
         context.request.remake,
         page,
         merge=started.source.merge_command,
-        choice=context.request.choice,
+        left_out=context.request.left_out,
         outputs_at=None if context.store.url is None else str(context.store.url),
     )
 

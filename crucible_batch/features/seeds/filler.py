@@ -64,7 +64,7 @@ class SeedFiller:
         return site.problem((_KEY,), message, hint=_name_another(spec))
 
     def _of(self, spec: JobSpec) -> tuple[SeedRule | None, SourceNode]:
-        """Return what is said about a job's seed, and the part of the manifest that says it."""
+        """Return the rule for a job's seed, and the part of the manifest that has it."""
         entry = self._entries[spec.entry]
         own: SeedRule | None = getattr(entry.job, _KEY)
         if own is not None:

@@ -16,7 +16,7 @@ from crucible_batch.core.parameter_info import ParameterInfo
 from crucible_batch.core.plan_diff import field_changes
 from crucible_batch.core.prices import shape_of
 from crucible_batch.errors import ManifestError
-from crucible_batch.features.seeds.rule import MARKER, derived_seed, seed_parameters
+from crucible_batch.features.seeds.rule import MARKER, derived_seed, params_of, seed_parameters
 from tests.harness.case_table import each_case
 from tests.harness.planning import Desk
 
@@ -104,6 +104,17 @@ def test_every_repeat_and_combination_has_a_seed_of_its_own(desk: Desk) -> None:
                      "{name: b, prompt: hi}]\n")  # fmt: skip
     assert len({job.params["sampler.seed"] for job in [*jobs, *more]}) == 8
     assert all(job.params["sampler.seed"] == derived_seed(job.identity) for job in [*jobs, *more])
+
+
+def test_another_generation_is_sent_with_another_seed_and_nothing_else(desk: Desk) -> None:
+    job = desk.job(DERIVED)
+    assert params_of(job, 0) == job.params
+    assert params_of(job, 2) == {
+        "prompt.text": "hi",
+        "sampler.seed": derived_seed(job.identity, 2),
+    }
+    fixed = desk.job(f"params: {{sampler.seed: 7}}\njobs: [{JOB}]\n")
+    assert params_of(fixed, 2) == fixed.params
 
 
 def test_a_renamed_job_keeps_its_seed(desk: Desk) -> None:

@@ -282,7 +282,9 @@ class ToolBox:
                 notify_option=result.report.notify_option,
             )
             ended = FinishedRun(result, 0.0, None)
-            await asyncio.to_thread(show_run_ending, output, ended, result.choice, command=command)
+            await asyncio.to_thread(
+                show_run_ending, output, ended, request.job_filter, command=command
+            )
 
     def _report(self, given: ReportArguments, output: CommandOutput) -> None:
         directory = self.root.inside("the run directory", given.run_dir)
