@@ -319,7 +319,7 @@ class Planner:
         self, spec: JobSpec, markers: Mapping[str, Json], identity: str, problems: list[Problem]
     ) -> dict[str, Json]:
         """Return the values that follow from a job's identity."""
-        if self._filler is None:
+        if self._filler is None or not markers:
             return {}
         value = self._filler.value(identity)
         workflow = self._workflows.get(spec.workflow_id)

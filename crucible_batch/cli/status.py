@@ -212,7 +212,10 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
         return "run the command that started it again to resume"
     command = run_again(status)
     if _chose_some(status):
-        return command_of_features(status.location, head, command) or command
+        after = None
+        if head.all_jobs is not None:
+            after = command_of_features(status.location, head, command)
+        return after or command
     step = next_of_run(head, status.run_dir, failures, command)
     return None if step is None else str(step)
 

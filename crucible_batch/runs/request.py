@@ -268,7 +268,10 @@ def _options_of(plan: SavedPlan) -> Iterator[FeatureOptions]:
     for module in found("plan_options"):
         names = {each.name for each in fields(module.Options)} & values.keys()
         if names:
-            yield module.Options(**{name: values.pop(name) for name in names})
+            options: FeatureOptions = module.Options(**{name: values.pop(name) for name in names})
+            for fault in options.faults():
+                raise UserError(f"{plan.path} is invalid: {fault}", hint="make a new plan")
+            yield options
     for name in values:
         raise UserError(
             f"{plan.path} was made with {option_flag(name)}, which this installation doesn't have",

@@ -49,10 +49,11 @@ class SampleOptions(FeatureOptions):
         return {name: number for name, number in given.items() if number is not None}
 
     def faults(self) -> Iterator[str]:
-        for name, number in self.fixed.items():
-            if number < 1:
+        given: Mapping[str, object] = self.fixed
+        for name, number in given.items():
+            if not isinstance(number, int) or number < 1:
                 yield f"{name} must be at least 1, or None, not {number!r}"
-        if len(self.fixed) > 1:
+        if len(given) > 1:
             yield "first and sample exclude each other: give one of them"
 
     def chosen(self, jobs: Iterator[PlannedJob]) -> Set[str] | None:

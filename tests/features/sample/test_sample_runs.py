@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.errors import ExitCode, StalePlanError, UserError
+from crucible_batch.runs.request import _options_of
+from crucible_batch.saved_plan import read_saved_plan
 
 SHORT_JOBS = True
 
@@ -177,6 +180,23 @@ async def test_a_plan_with_options_of_a_missing_feature_is_refused(
         with pytest.raises(UserError, match="was made with --sample, which this installation"):
             await api.run(saved, settings=bench.settings)
         assert await bought(bench) == 0
+
+
+async def test_a_plan_with_an_impossible_number_is_refused(start: Any) -> None:
+    async with start() as bench:
+        saved = bench.path / "plan.json"
+        await api.plan(
+            bench.manifest(FOXES),
+            first=2,
+            save_to=saved,
+            settings=bench.settings,
+            out_dir=bench.path / "out",
+        )
+    plan = read_saved_plan(saved)
+    options = replace(plan.head.options, of_features={"first": -1})
+    forged = replace(plan, head=replace(plan.head, options=options))
+    with pytest.raises(UserError, match="is invalid: first must be at least 1"):
+        list(_options_of(forged))
 
 
 @pytest.mark.parametrize("numbers", [{"first": 0}, {"sample": 1, "first": 1}])
