@@ -35,6 +35,9 @@ class SeedFiller:
         self._seeds = seeds
         self._site = site
         self._entries = entries
+        rules = [seeds, *(_own(each) for each in entries)]
+        self._named = {rule.parameter for rule in rules if rule is not None}
+        """What is named for some jobs: that it was filled shows nothing about the others."""
 
     def parameter(
         self, spec: JobSpec, listed: Sequence[str] | None, given: Set[str], former: str | None
@@ -43,6 +46,8 @@ class SeedFiller:
         if seeds is None or seeds.is_off:
             return None
         named = seeds.parameter
+        if former in self._named:
+            former = None
         candidates = seed_parameters(listed or ())
         name = _chosen(named, former, listed, candidates)
         if listed is None and name is None:
@@ -66,7 +71,7 @@ class SeedFiller:
     def _of(self, spec: JobSpec) -> tuple[SeedRule | None, SourceNode]:
         """Return the rule for a job's seed, and the part of the manifest that has it."""
         entry = self._entries[spec.entry]
-        own: SeedRule | None = getattr(entry.job, _KEY)
+        own = _own(entry)
         if own is not None:
             return own, entry.site
         return self._seeds, self._site
@@ -92,6 +97,12 @@ class SeedFiller:
             f"sets {name!r}, which `{_KEY}` fills ({site.place((_KEY,))})",
             hint=f"remove one of them; `{_KEY}: none` in an entry keeps the seeds of its params",
         )
+
+
+def _own(entry: ManifestEntry) -> SeedRule | None:
+    """Return the rule of an entry; None: that of the manifest applies."""
+    own: SeedRule | None = getattr(entry.job, _KEY)
+    return own
 
 
 def _chosen(

@@ -192,6 +192,18 @@ def test_the_seed_stays_where_it_was_whatever_the_workflow_lists_later(desk: Des
     assert set(desk.job(DERIVED).markers) == {"refiner.seed"}
 
 
+def test_the_name_in_one_entry_does_not_move_the_seeds_of_another(desk: Desk) -> None:
+    """Otherwise these would be other jobs in the second run, and bought again."""
+    text = (
+        "seeds: derived\njobs: [{name: a, prompt: hi, seeds: {field: sampler.steps}}, "
+        "{name: b, prompt: hi}]\n"
+    )
+    before = desk.jobs(text)
+    assert [sorted(job.markers) for job in before] == [["sampler.steps"], ["sampler.seed"]]
+    desk.filled = {"z": dict(filled_fields(before)["z"])}
+    assert desk.jobs(text) == before
+
+
 @pytest.mark.parametrize("is_listed", [True, False])
 def test_a_seed_of_the_params_is_an_error_with_both_places(desk: Desk, is_listed: bool) -> None:
     if not is_listed:
