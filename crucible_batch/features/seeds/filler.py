@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from crucible_batch.core.identity import Json
 from crucible_batch.errors import Problem
-from crucible_batch.features.seeds.manifest_keys import SeedRule
+from crucible_batch.features.seeds.manifest_keys import SeedRule, own_seeds
 from crucible_batch.features.seeds.rule import (
     MARKER,
     derived_seed,
@@ -35,7 +35,7 @@ class SeedFiller:
         self._seeds = seeds
         self._site = site
         self._entries = entries
-        rules = [seeds, *(_own(each) for each in entries)]
+        rules = [seeds, *(own_seeds(each.job) for each in entries)]
         self._named = {rule.parameter for rule in rules if rule is not None}
         """What is named for some jobs: that it was filled shows nothing about the others."""
 
@@ -71,7 +71,7 @@ class SeedFiller:
     def _of(self, spec: JobSpec) -> tuple[SeedRule | None, SourceNode]:
         """Return the rule for a job's seed, and the part of the manifest that has it."""
         entry = self._entries[spec.entry]
-        own = _own(entry)
+        own = own_seeds(entry.job)
         if own is not None:
             return own, entry.site
         return self._seeds, self._site
@@ -97,12 +97,6 @@ class SeedFiller:
             f"sets {name!r}, which `{_KEY}` fills ({site.place((_KEY,))})",
             hint=f"remove one of them; `{_KEY}: none` in an entry keeps the seeds of its params",
         )
-
-
-def _own(entry: ManifestEntry) -> SeedRule | None:
-    """Return the rule of an entry; None: that of the manifest applies."""
-    own: SeedRule | None = getattr(entry.job, _KEY)
-    return own
 
 
 def _chosen(

@@ -65,8 +65,7 @@ class SeedKeys(Header):
     )
 
     def filler(self, site: SourceNode, entries: Sequence[Any]) -> Any:
-        seeds = [each.job.seeds for each in entries]
-        if self.seeds is None and not any(seeds):
+        if self.seeds is None and not any(own_seeds(each.job) for each in entries):
             return super().filler(site, entries)
         return load("seeds.filler:SeedFiller")(self.seeds, site, entries)
 
@@ -82,3 +81,11 @@ class SeedKeysOfEntry(JobEntry):
 
 
 KEYS = (SeedKeys, SeedKeysOfEntry)
+
+
+def own_seeds(job: JobEntry) -> SeedRule | None:
+    """Return the rule of an entry; None: that of the manifest applies."""
+    if not isinstance(job, SeedKeysOfEntry):
+        return None
+    rule: SeedRule | None = job.seeds
+    return rule
