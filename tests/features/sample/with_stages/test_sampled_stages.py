@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import crucible_batch as api
@@ -59,3 +60,15 @@ async def test_nothing_is_made_from_a_job_in_flight_that_is_not_chosen(
         result = await bench.run(manifest, first=1)
         assert result.exit_code is ExitCode.OK
     assert succeeded(result) == ["fox-1", "fox-4", "big-fox-1", "edit-big-fox-1"]
+
+
+async def test_the_choice_is_made_again_once_a_lost_journal_is_restored(start: Any) -> None:
+    """The plan has the made jobs only then: the others must not be bought."""
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        await bench.run(manifest, only=["fox-*", "big-*"])
+        shutil.rmtree(bench.path / "out/.crucible")
+        result = await bench.run(manifest, first=1)
+        state = await bench.state()
+    assert len(state["jobs"]) == 9
+    assert [name for name in succeeded(result) if name.startswith("edit")] == ["edit-big-fox-1"]
