@@ -152,6 +152,7 @@ from crucible_batch.manifest.source_map import SourceMap as SourceMap
 from crucible_batch.manifest.source_map import SourceNode as SourceNode
 from crucible_batch.outputs.output_check import FileState as FileState
 from crucible_batch.report import ReportHead as ReportHead
+from crucible_batch.report.models import AllJobsRow as AllJobsRow
 from crucible_batch.report.models import AttemptRow as AttemptRow
 from crucible_batch.report.models import CountsRow as CountsRow
 from crucible_batch.report.models import CreditsRow as CreditsRow

@@ -42,7 +42,8 @@ async def run(given: RunCall) -> RunResult:
     ``manifest`` may be a saved plan: the options of planning are then taken from it, and
     ``StalePlanError`` lists what has changed since it was made. A budget, here or in the manifest,
     is the consent to spend; without one, either ``confirm`` is called with the plan, or ``yes``
-    must be true. ``only`` holds patterns of job names. ``shard``, such as "3/8", is the part of a
+    must be true. ``only`` holds patterns of job names; ``first`` and ``sample`` choose so many of
+    these jobs, the first ones or a stable sample. ``shard``, such as "3/8", is the part of a
     divided plan to run; None: that of the environment. With ``handle_signals`` (main thread only),
     SIGINT, SIGTERM and SIGHUP stop the run in good order. The other arguments are those of
     ``RunOptions``.

@@ -82,6 +82,7 @@ def pages() -> tuple[Page, ...]:
                 "SentRow": "jobs[].outputs[].sent",
                 "WaitingRow": "waiting: one row",
                 "PicksRow": "picks: one row",
+                "AllJobsRow": "all_jobs",
                 "ErrorRow": "An error",
             },
             Report.model_json_schema(mode="serialization"),

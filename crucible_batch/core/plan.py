@@ -101,7 +101,8 @@ class PlannedJob:
     path in which ``{index}`` and ``{ext}`` are still open. ``row`` are the values of the job's
     table row, as ``row_texts`` returns them; they are not sent. ``source`` is the output from which
     a derived job is made. ``obstacle`` is why the job can't be started in any run of this plan,
-    such as a source that failed; None for all others.
+    such as a source that failed; None for all others. ``markers`` are what stands in the identity
+    for parameters whose values follow from it, such as a derived seed.
     """
 
     position: int
@@ -117,6 +118,12 @@ class PlannedJob:
     row: Mapping[str, str] = field(default_factory=dict)
     source: SourceOutput | None = None
     obstacle: ErrorInfo | None = None
+    markers: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        """The parameters as the identity is taken of them."""
+        return {**self.params, **self.markers}
 
     @property
     def is_expected(self) -> bool:
@@ -124,6 +131,11 @@ class PlannedJob:
         is not in a plan.
         """
         return self.source is not None and self.source.sha256 is None
+
+    @property
+    def source_name(self) -> str | None:
+        """The name of the job from whose output a derived job is made."""
+        return None if self.source is None else self.source.name
 
     @property
     def digests(self) -> tuple[str, ...]:

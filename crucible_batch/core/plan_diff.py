@@ -25,7 +25,7 @@ Only new and changed jobs are bought.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -252,10 +252,11 @@ def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
     """Yield the changes of the workflow, parameters, images (by their bytes) and repeat index."""
     if before.workflow_id != now.workflow_id:
         yield Change("workflow", before.workflow_id, now.workflow_id)
-    for name in sorted(before.params.keys() | now.params.keys()):
-        old, new = before.params.get(name), now.params.get(name)
+    earlier, later = _shown_params(before), _shown_params(now)
+    for name in sorted(earlier.keys() | later.keys()):
+        old, new = earlier.get(name), later.get(name)
         # 1, 1.0 and True are equal in Python, but different JSON.
-        if (type(old), old, name in before.params) != (type(new), new, name in now.params):
+        if (type(old), old, name in earlier) != (type(new), new, name in later):
             yield Change(name, old, new)
     for name in sorted(before.images.keys() | now.images.keys()):
         old_image, new_image = before.images.get(name), now.images.get(name)
@@ -263,6 +264,12 @@ def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
             yield Change(name, _file(old_image), _file(new_image))
     if before.repeat != now.repeat:
         yield Change("repeat", before.repeat, now.repeat)
+
+
+def _shown_params(planned: PlannedJob) -> Mapping[str, object]:
+    """Return the parameters, with a word for values that follow from the identity: only what these
+    follow from has changed."""
+    return {**planned.params, **dict.fromkeys(planned.markers, "derived")}
 
 
 def _digest(image: InputImage | None) -> str | None:

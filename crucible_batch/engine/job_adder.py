@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from crucible_batch.core.engine_options import TakesJob
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Derivation
@@ -17,9 +18,9 @@ from crucible_batch.engine.progress_reporter import ProgressReporter
 class JobAdder:
     """Adds jobs to the plan and to the queue of a run.
 
-    ``is_chosen`` returns, for a job's name, whether this run includes it: the others are planned,
-    but not queued. ``lacks_files`` returns whether an output of a job that was saved is not on disk
-    any more: it is fetched again, as that of any job.
+    ``is_chosen`` returns whether this run includes a job: the others are
+    planned, but not queued. ``lacks_files`` returns whether an output of a job that was saved is
+    not on disk any more: it is fetched again, as that of any job.
 
     A job is in the journal's plan, durable, before it is queued: after a kill the next run finds
     what this one bought. If the run is killed between a source's last event and the plan, the next
@@ -34,7 +35,7 @@ class JobAdder:
         tell: ProgressReporter,
         rule: RetryRule,
         *,
-        is_chosen: Callable[[str], bool],
+        is_chosen: TakesJob,
         lacks_files: Callable[[Job], bool],
     ) -> None:
         self._derivation = derivation
@@ -76,7 +77,8 @@ class JobAdder:
                 # A job that was begun before its source's file was lost is continued, and one whose
                 # own file was lost as well is fetched again. Others are not for this run: it does
                 # not choose them (`--only`), or it has resumed them already.
-                is_new = added.phase is Phase.READY and self._is_chosen(each.name)
+                is_chosen = self._is_chosen(each.name, planned.name)
+                is_new = added.phase is Phase.READY and is_chosen
                 is_lost = added.phase is Phase.SUCCEEDED and self._lacks_files(added)
                 if is_new or is_lost:
                     self._waiting.append((each, added))

@@ -310,7 +310,8 @@ class Runner:
 
     def _takes(self, planned: PlannedJob) -> bool:
         """Whether this run may buy the job, or upload its images."""
-        return self._options.only(planned.name) and not self._is_retired(planned.identity)
+        is_chosen = self._options.only(planned.name, planned.source_name)
+        return is_chosen and not self._is_retired(planned.identity)
 
     def _is_beside(self, planned: PlannedJob) -> bool:
         return self._options.uploads_only or not self._takes(planned)
@@ -414,7 +415,7 @@ class Runner:
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
                 yield planned, resume_job(job)
-            elif self._options.only(planned.name) and (
+            elif self._options.only(planned.name, planned.source_name) and (
                 job.phase is Phase.READY or (self._options.retry_failed and self._may_reopen(job))
             ):
                 self._reopening.queued(job)

@@ -16,7 +16,8 @@ folder:
     plan_command.py   prepared(...)                 what `plan` does before it plans
     plan_view.py      show, as_json, show_next      what `plan` shows of a plan
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
-    next_command.py   next_command(run_dir, head)   the command after a run that is complete
+    next_command.py   next_command(run_dir, head,   the command after a run that is complete, by
+                                   command)         the one that runs it again
                       first_step(blocked, run_dir)  what comes before the next command
     doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries
     schemas.py        OPTION, HELP, schema()        a schema that ``schema --OPTION`` prints

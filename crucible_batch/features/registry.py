@@ -46,6 +46,7 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
     (_CAP, _ALL),
     (EarlierRunsPart, {Kind.MANIFEST, Kind.PROBE}),
     (KnownJobsPart, {Kind.MANIFEST, Kind.PROBE}),
+    ("sample.part:SamplePart", {Kind.MANIFEST}),
     ("periods.part:PeriodPart", {Kind.MANIFEST, Kind.PROBE}),
     ("prices.part:PriceMemoryPart", _ALL),
     ("control.part:SocketPart", _ALL),
@@ -56,6 +57,7 @@ _PLAN_PARTS: Sequence[str | type[Any]] = (
     "stages.plan_part:StagesPart",
     EarlierRunsPart,
     KnownJobsPart,
+    "sample.part:SamplePart",
     "periods.part:PeriodPart",
     "prices.part:PriceMemoryPart",
 )

@@ -12,7 +12,7 @@ class may override.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -347,6 +347,13 @@ class Header(Part):
         ``file:PATH``.
         """
         return iter(())
+
+    def filler(self, site: SourceNode, entries: Sequence[Any]) -> Any:
+        """Return what fills a parameter by the identity of jobs, as ``ParameterFiller`` of the
+        planner describes it; None: nothing does.
+
+        ``site`` is the manifest, ``entries`` are its entries, as ``Manifest`` has them.
+        """
 
     def problems(self, site: SourceNode) -> Iterator[Problem]:
         """Yield the problems of what a feature adds. ``site`` is the manifest."""

@@ -275,6 +275,23 @@ class PicksRow(_PickingRow):
     )
 
 
+class AllJobsRow(_Model):
+    """What all jobs of the manifest would cost, after a run of a few of them."""
+
+    option: str = Field(description="Option that chose the jobs, such as `--sample`.")
+    number: int = Field(description="Number of jobs that it chose.")
+    jobs: int = Field(description="Number of all jobs that are known.")
+    credits: Amount = Field(description="What all jobs cost at the prices that were paid.")
+    more_credits: Amount = Field(description="Part of `credits` that is not spent or held yet.")
+    more_seconds: float | None = Field(
+        description="How long the other jobs take at the pace of those that were tried."
+    )
+    unknown_prices: list[str] = Field(
+        default_factory=list,
+        description="Workflows whose price is unknown, so that their jobs count at 0.",
+    )
+
+
 class ReportHead(_Model):
     """The fields of a report except its jobs."""
 
@@ -314,6 +331,10 @@ class ReportHead(_Model):
     notes: list[str] = Field(
         default_factory=list,
         description="Notes on the figures, such as unknown costs.",
+    )
+    all_jobs: AllJobsRow | None = Field(
+        default=None,
+        description="What all jobs would cost, if the newest run was of a few (`--sample`).",
     )
     waiting: list[WaitingRow] = Field(
         default_factory=list, description="Stages that wait for a picks file."

@@ -294,6 +294,7 @@ def fill_plan(
         read_image=read,
         owners=owners,
         filled=filled,
+        filler=manifest.header.filler(manifest.site, manifest.jobs),
     )
     if later is not None:
         later.begin(planner)

@@ -6,6 +6,7 @@ run knows that a job is in its journal's plan before it is bought.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,8 +48,9 @@ class NextStage:
 class LaterJobs(ExpectedJobs, Protocol):
     """The jobs that may be added to one plan: expected while it is made, added during its run."""
 
-    def next_stages(self) -> tuple[NextStage, ...]:
-        """Return what each entry may add to the plan."""
+    def next_stages(self, left_out: Set[str] = frozenset()) -> tuple[NextStage, ...]:
+        """Return what each entry may add to the plan, if nothing is made from the jobs
+        ``left_out``."""
 
     def derivation(self, journal: Journal) -> Derivation:
         """Return what adds the jobs during the run, whose journal this is."""

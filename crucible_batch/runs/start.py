@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +46,8 @@ class JobSource(Protocol):
     """Where a run has its jobs from: a manifest, or a shard of a divided plan."""
 
     basis: PlanBasis
+    context: RunContext
+    """That of the run; its request has the choice of jobs once they are planned."""
 
     def refuse(self) -> None:
         """Raise if the directory can't be continued.
@@ -140,6 +142,7 @@ async def start_run(
     source.refuse()
     draft = stack.enter_context(PlanFile.temporary())
     gateway = await source.plan(stack, draft)
+    context = source.context
     parts.planned(context, draft)
     await source.agree(draft, gateway)
     if not is_known:  # not created before, so that a refused plan leaves nothing behind
@@ -162,7 +165,7 @@ async def start_run(
         same_account=context.request.same_account,
         plan_again=lambda: source.plan_again(draft, journal),
     )
-    grant = await parts.begin(stack, opened)
+    grant = await parts.begin(stack, replace(opened, context=source.context))
     log = await source.take_log(journal)
     return StartedRun(source, gateway, journal, grant, source.derivation(journal), log)
 

@@ -34,11 +34,13 @@ KEYS = {
     "notify": ("notify",),
     "periods": ("account", "per"),
     "schedule": ("schedule",),
+    "seeds": ("seeds",),
     "stages": ("from", "pick"),
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
     "notify": ("--notification",),
+    "sample": ("--first", "--sample"),
     "schedule": ("--catch-up", "--if-running"),
     "shards": ("--probe", "--shard", "--shards"),
 }

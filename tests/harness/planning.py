@@ -65,6 +65,7 @@ class Desk:
             workflows=self.workflows,
             read_image=read_image,
             filled=self.filled,
+            filler=manifest.header.filler(manifest.site, manifest.jobs),
         )
         return list(planner.plan(expand(manifest)))
 

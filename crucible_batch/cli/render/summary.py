@@ -13,11 +13,18 @@ from rich.console import Console
 from rich.text import Text
 
 from crucible_batch.cli.terminal import Json, fact, say_sentence
-from crucible_batch.cli.units import counted, held_words, paid_before
+from crucible_batch.cli.units import counted, format_duration, held_words, paid_before
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
-from crucible_batch.report import REPORT_FILE, ErrorRow, PeriodRow, ReportHead, WaitingRow
+from crucible_batch.report import (
+    REPORT_FILE,
+    AllJobsRow,
+    ErrorRow,
+    PeriodRow,
+    ReportHead,
+    WaitingRow,
+)
 from crucible_batch.runs.next_step import FailureGroup
 
 _MARKS: dict[int | None, tuple[str, str]] = {
@@ -73,12 +80,28 @@ def show_summary(
         fact(console, "note", (clean(note, 300), "quiet"))
     for stage in head.waiting:
         fact(console, "waiting", (waiting_words(stage), "warn"))
+    if head.all_jobs is not None:
+        fact(console, "all jobs", all_jobs_words(head.all_jobs))
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     fact(console, "results", clean_path(run_dir), (report, "quiet"))
     if page is not None and head.counts.succeeded:
         fact(console, "pictures", clean_path(page), ("   open it in a browser", "quiet"))
     if next_step:
         fact(console, "next", (next_step, "command"))
+
+
+def all_jobs_words(estimate: AllJobsRow) -> str:
+    words = (
+        f"about {format_credits(estimate.credits)} credits for "
+        f"{counted(estimate.jobs, 'job')}: "
+        f"{format_credits(estimate.more_credits)} more than so far"
+    )
+    if estimate.unknown_prices:
+        unknown = ", ".join(clean(each, 60) for each in estimate.unknown_prices)
+        words += f", without {unknown} (price not known yet)"
+    if estimate.more_seconds is not None:
+        words += f", in {format_duration(estimate.more_seconds, whole=True)} at this pace"
+    return words
 
 
 def waiting_words(stage: WaitingRow) -> str:

@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -125,6 +125,11 @@ class _Expected:
     shapes: Counter[Shape] = field(default_factory=Counter)
     uploads: set[tuple[str, int]] = field(default_factory=set)
     is_after_waiting: bool = False
+
+    def add(self, planned: PlannedJob, source: SourceOutput) -> None:
+        self.jobs += 1
+        self.shapes[shape_of(planned)] += 1
+        self.uploads.add((source.name, source.index))
 
 
 class DerivedJobs:
@@ -252,9 +257,7 @@ class DerivedJobs:
     def _expect(self, planned: PlannedJob, source: SourceOutput) -> None:
         entry = self._entry_of(planned.name)
         expected = self._expected.setdefault(entry, _Expected())
-        expected.jobs += 1
-        expected.shapes[shape_of(planned)] += 1
-        expected.uploads.add((source.name, source.index))
+        expected.add(planned, source)
         is_after = source.name in self._waiting_names
         expected.is_after_waiting = expected.is_after_waiting or is_after
         if is_after or any(
@@ -272,11 +275,12 @@ class DerivedJobs:
         """Yield the names of the jobs that the run may add to the plan."""
         return (planned.name for planned in self._planned.values() if planned.is_expected)
 
-    def next_stages(self) -> tuple[NextStage, ...]:
-        """Return what each entry with ``from`` may add to the plan."""
-        found = []
+    def next_stages(self, left_out: Set[str] = frozenset()) -> tuple[NextStage, ...]:
+        """Return what each entry with ``from`` may add to the plan, if nothing is made from the
+        jobs ``left_out``."""
+        found, every = [], self._expected_without(left_out)
         for stage in self.expander.stages:
-            expected = self._expected.get(stage.entry.index, _Expected())
+            expected = every.get(stage.entry.index, _Expected())
             found.append(
                 NextStage(
                     name=stage.entry.job.name,
@@ -291,6 +295,22 @@ class DerivedJobs:
                 )
             )
         return tuple(found)
+
+    def _expected_without(self, left_out: Set[str]) -> dict[int, _Expected]:
+        if not left_out:
+            return self._expected
+        found, without = dict[int, _Expected](), set(left_out)
+        for planned in self._planned.values():
+            if planned.source is None or not planned.is_expected:
+                continue
+            if planned.source.name in without:
+                without.add(planned.name)
+                continue
+            entry = self._entry_of(planned.name)
+            is_after_waiting = self._expected[entry].is_after_waiting
+            expected = found.setdefault(entry, _Expected(is_after_waiting=is_after_waiting))
+            expected.add(planned, planned.source)
+        return found
 
     def derivation(self, journal: Journal) -> DerivedJobs:
         """Return the later stages as the engine of a run sees them, whose journal this is."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.core.engine_options import takes_all
 from crucible_batch.core.events import Saved
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
@@ -31,6 +32,8 @@ class Bench:
         self.steps: list[str] = []
         self.waiting: deque[tuple[PlannedJob, Job]] = deque()
         self.known_jobs = known
+        self.chosen = chosen
+        self.left_out: set[str | None] = set()
         self.without_files: set[str] = set()
         self.failure: Exception | None = None
         self.phase = Phase.READY
@@ -41,9 +44,12 @@ class Bench:
             self.waiting,
             self,
             self.rule,
-            is_chosen=chosen.__contains__,
+            is_chosen=self.is_chosen,
             lacks_files=lambda job: job.identity in self.without_files,
         )  # type: ignore[arg-type]
+
+    def is_chosen(self, name: str, source: str | None = None) -> bool:
+        return name in self.chosen and source not in self.left_out
 
     def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
         return MADE
@@ -111,6 +117,14 @@ async def test_a_job_that_is_not_chosen_is_planned_and_not_queued() -> None:
     assert "planned one" in bench.steps
 
 
+async def test_a_job_is_not_queued_if_its_source_is_left_out() -> None:
+    bench = Bench()
+    bench.left_out = {SOURCE.name}
+    await bench.add()
+    assert not bench.waiting
+    assert "planned one" in bench.steps
+
+
 async def test_a_job_that_has_succeeded_is_queued_only_if_its_file_is_gone() -> None:
     """Its source's file was deleted as well, so that it comes into the plan only now."""
     bench = Bench(known=("one", "two"))
@@ -137,7 +151,7 @@ async def test_a_run_without_stages_adds_nothing() -> None:
         bench.waiting,
         bench,  # type: ignore[arg-type]
         RetryRule(),
-        is_chosen=bool,
+        is_chosen=takes_all,
         lacks_files=bool,
     )
     await bench.add()
