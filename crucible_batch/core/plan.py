@@ -12,6 +12,7 @@ from typing import Literal
 
 from crucible_batch.core.credits import StoredCredits
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.identity import generation_of
 from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.core.sharding import LearnedPrice, ShardId
@@ -117,6 +118,11 @@ class PlannedJob:
     row: Mapping[str, str] = field(default_factory=dict)
     source: SourceOutput | None = None
     obstacle: ErrorInfo | None = None
+
+    @property
+    def generation(self) -> int:
+        """How often the same content was asked for before, since what came was rejected."""
+        return generation_of(self.identity)
 
     @property
     def is_expected(self) -> bool:

@@ -117,7 +117,10 @@ class Derivation(Protocol):
 
     def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
         """Return the jobs that are made from an output of ``planned``, the first time that it is
-        given."""
+        given.
+
+        One with the position of ``planned`` is asked for in its place.
+        """
         ...
 
     def arrange(self) -> None:

@@ -219,21 +219,22 @@ class DerivedJobs:
         self._derived.add((name, saved.index))
         return SourceFile(saved.index, saved.path, file, saved.sha256)
 
-    def take(self, planned: PlannedJob) -> bool:
-        """Note a job, and return whether it belongs into the plan."""
+    def take(self, planned: PlannedJob) -> PlannedJob | None:
+        """Note a job, in place of one with its name, and return it if it belongs into the plan."""
         if planned.obstacle is not None:
+            self._planned.pop(planned.name, None)
             self._blocked.append(planned)
-            return False
+            return None
         self._planned[planned.name] = planned
         if planned.source is None:
-            return True
+            return planned
         if not planned.is_expected:
             if self._can_start(planned):
-                return True
+                return planned
             missing = replace(planned.source, path=None, sha256=None)
             self._planned[planned.name] = replace(planned, source=missing)
         self._expect(planned, planned.source)
-        return False
+        return None
 
     def _can_start(self, planned: PlannedJob) -> bool:
         """Whether the source's file is there, or not needed any more.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.core.events import Saved
+from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
@@ -126,6 +127,16 @@ async def test_a_job_whose_outputs_are_being_fetched_is_not_queued_twice() -> No
     bench.phase = Phase.FETCHING
     bench.without_files = {"one", "two"}
     await bench.add()
+    assert not bench.waiting
+
+
+async def test_a_job_with_an_obstacle_is_planned_and_never_queued() -> None:
+    bench = Bench()
+    obstacle = ErrorInfo("REDO_LIMIT", "it was rejected too often")
+    blocked = PlannedJob(0, "three", "three", "w", {}, obstacle=obstacle)
+    bench.derive = lambda _planned, _saved: [blocked]  # type: ignore[method-assign]
+    await bench.add()
+    assert bench.steps == ["planned three"]
     assert not bench.waiting
 
 
