@@ -123,6 +123,10 @@ class Derivation(Protocol):
         """
         ...
 
+    def counts(self, planned: PlannedJob, saved: Saved) -> bool:
+        """Return whether an output counts although its job has left the plan."""
+        ...
+
     def arrange(self) -> None:
         """Bring the plan into manifest order, at the end of the run."""
         ...

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from crucible_batch.core.events import Saved
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Derivation
@@ -86,6 +87,10 @@ class JobAdder:
             started = [each for each in made if each.obstacle is None]
             if started:
                 self._tell.added(planned, started)
+
+    def counts(self, planned: PlannedJob, saved: Saved) -> bool:
+        """Whether an output counts although its job has left the plan."""
+        return self._derivation is not None and self._derivation.counts(planned, saved)
 
     def arrange(self) -> None:
         if self._derivation is not None:

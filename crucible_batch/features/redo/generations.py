@@ -216,6 +216,13 @@ class NextGenerations:
                 made.append(taken)
         return made
 
+    def counts(self, planned: PlannedJob, saved: Saved) -> bool:
+        """Whether an output of an earlier generation counts."""
+        asked = self._asked.get(content_of(planned.identity))
+        if asked is None or asked.identity == planned.identity:
+            return False
+        return self._choice(asked).current.get(saved.index) == planned.generation
+
     def arrange(self) -> None:
         if self._derivation is not None:
             self._derivation.arrange()

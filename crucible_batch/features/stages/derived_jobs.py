@@ -360,6 +360,10 @@ class DerivedJobs:
         )
         return replace(planned, identity=identity, images={}, obstacle=error)
 
+    def counts(self, _planned: PlannedJob, _saved: Saved) -> bool:
+        """Return False: jobs that left the plan have no outputs that count."""
+        return False
+
     # -- at the end of the run
 
     def arrange(self) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import crucible_batch as api
 from crucible_batch.core.identity import content_of, idempotency_key
+from crucible_batch.errors import UserError
 from crucible_batch.features.redo.rejecting import reject
 from crucible_batch.journal import Journal
+from tests.harness.stopped_runs import STRIDE, Killer
 
 SHORT_JOBS = True
 
@@ -126,6 +131,7 @@ async def test_a_line_that_is_taken_back_shows_the_earlier_output_and_buys_nothi
         manifest = bench.manifest(HEROES, head=REJECTS)
         first = await bench.run(manifest)
         one = rows_of(first)["hero-2"]
+        first_bytes = one.outputs[0].path.read_bytes()
         reject(first.run_dir, ["hero-2"])
         two = rows_of(await bench.run(manifest))["hero-2"]
         reject(first.run_dir, ["hero-2"], remove=True)
@@ -135,9 +141,202 @@ async def test_a_line_that_is_taken_back_shows_the_earlier_output_and_buys_nothi
         three = rows_of(third)["hero-2"]
         assert [each.sha256 for each in three.outputs] == [each.sha256 for each in one.outputs]
         assert [each.sha256 for each in three.takes] == [each.sha256 for each in two.outputs]
+        assert (three.outputs[0].path, three.takes[0].path.name) == (
+            one.outputs[0].path,
+            f"0.{two.outputs[0].sha256[:8]}.png",
+        )
+        assert three.outputs[0].path.read_bytes() == first_bytes
+        sidecar = json.loads(Path(f"{three.outputs[0].path}.json").read_text())
+        assert sidecar["output"]["sha256"] == one.outputs[0].sha256
+        await bench.verify()
         reject(first.run_dir, ["hero-2"])
         fourth = await bench.run(manifest)
         assert await bought(bench) == 4
         assert [each.sha256 for each in rows_of(fourth)["hero-2"].outputs] == [
             each.sha256 for each in two.outputs
+        ]
+
+
+# -- what is not bought
+
+
+async def test_no_more_than_the_maximum_is_bought_and_the_job_ends_as_rejected(
+    start: Any,
+) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES, head=f"{REJECTS}redo: {{max: 1}}\n")
+        result = await bench.run(manifest)
+        for _ in range(2):
+            reject(result.run_dir, ["hero-2"])
+            result = await bench.run(manifest)
+        assert result.exit_code == 1
+        assert await bought(bench) == 4
+        row = rows_of(result)["hero-2"]
+        assert (row.status, row.error.code, row.outputs) == ("blocked", "REDO_LIMIT", [])
+        assert [take.generation for take in row.takes] == [0, 1]
+        assert "line 2" in row.error.message
+        again = await bench.run(manifest)
+        assert (again.exit_code, await bought(bench)) == (1, 4)
+        more = bench.manifest(HEROES, head=f"{REJECTS}redo: {{max: 2}}\n")
+        assert (await bench.run(more)).ok
+        assert await bought(bench) == 5
+
+
+async def test_after_a_loss_the_maximum_holds_as_well(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES, head=f"{REJECTS}redo: {{max: 1}}\n")
+        result = await bench.run(manifest)
+        for _ in range(2):
+            reject(result.run_dir, ["hero-2"])
+            result = await bench.run(manifest)
+        shutil.rmtree(result.run_dir)
+        found = await bench.run(manifest)
+        assert (found.exit_code, await bought(bench)) == (1, 4)
+        row = rows_of(found)["hero-2"]
+        assert (row.status, row.error.code, row.outputs) == ("blocked", "REDO_LIMIT", [])
+        assert [take.generation for take in row.takes] == [0, 1]
+
+
+async def test_the_same_bytes_again_end_the_job(start: Any, tampered: Any) -> None:
+    """A workflow may have a seed of its own: what is asked for again is the same picture."""
+    first: list[httpx.Response] = []
+
+    async def the_same(_request: httpx.Request, send: Any) -> httpx.Response:
+        answer = await send()
+        if not answer.headers.get("content-type", "").startswith("image/"):
+            return answer
+        await answer.aread()
+        first.append(answer)
+        return httpx.Response(200, headers=first[0].headers, content=first[0].content)
+
+    async with start() as bench:
+        manifest = bench.manifest('{name: hero, prompt: "heron"}', head=REJECTS)
+        result = await bench.run(manifest, transport=tampered(the_same))
+        reject(result.run_dir, ["hero"])
+        for _ in range(2):
+            again = await bench.run(manifest, transport=tampered(the_same))
+            assert (again.exit_code, await bought(bench)) == (1, 2)
+            row = rows_of(again)["hero"]
+            assert (row.status, row.error.code) == ("blocked", "SAME_OUTPUT")
+        shutil.rmtree(result.run_dir)
+        found = await bench.run(manifest, transport=tampered(the_same))
+        assert (found.exit_code, await bought(bench)) == (1, 2)
+        assert rows_of(found)["hero"].error.code == "SAME_OUTPUT"
+
+
+SEEDED = '{name: hero, prompt: "heron", params: {sampler.seed: 7}}'
+
+
+async def test_a_fixed_seed_is_refused_before_anything_is_spent(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(f"{SEEDED}\n{HEROES.replace('hero', 'other')}", head=REJECTS)
+        result = await bench.run(manifest)
+        reject(result.run_dir, ["hero", "other-1"])
+        with pytest.raises(UserError, match="its seed is fixed") as refused:
+            await bench.run(manifest)
+        assert "another sampler.seed" in str(refused.value.hint)
+        with pytest.raises(UserError, match="its seed is fixed"):
+            await api.plan(manifest, out_dir=result.run_dir, settings=bench.settings)
+        assert await bought(bench) == 4
+        another = bench.manifest(
+            f"{SEEDED.replace('7', '8')}\n{HEROES.replace('hero', 'other')}", head=REJECTS
+        )
+        assert (await bench.run(another)).ok
+        assert await bought(bench) == 6
+
+
+async def test_a_fixed_seed_that_is_found_during_the_run_ends_the_job(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(SEEDED, head=REJECTS)
+        result = await bench.run(manifest)
+        reject(result.run_dir, ["hero"])
+        shutil.rmtree(result.run_dir)
+        found = await bench.run(manifest)
+        assert (found.exit_code, await bought(bench)) == (1, 1)
+        assert rows_of(found)["hero"].error.code == "FIXED_SEED"
+
+
+async def test_a_changed_job_is_not_the_one_that_was_rejected(start: Any) -> None:
+    async with start() as bench:
+        result = await bench.run(bench.manifest(HEROES, head=REJECTS))
+        reject(result.run_dir, ["hero-2"])
+        changed = bench.manifest(HEROES.replace("heron", "owl"), head=REJECTS)
+        for _ in range(2):
+            assert (await bench.run(changed)).ok
+            assert await bought(bench) == 6
+
+
+async def test_a_renamed_job_stays_rejected(start: Any) -> None:
+    async with start() as bench:
+        result = await bench.run(bench.manifest(HEROES, head=REJECTS))
+        reject(result.run_dir, ["hero-2"])
+        renamed = bench.manifest(HEROES.replace("hero", "star", 1), head=REJECTS)
+        for _ in range(2):
+            result = await bench.run(renamed)
+            assert result.ok
+            assert await bought(bench) == 4
+        assert [row.generation for row in result.jobs()] == [0, 1, 0]
+
+
+async def test_the_next_generation_waits_for_the_budget(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES, budget=7, head=REJECTS)
+        result = await bench.run(manifest)
+        spent = result.report.credits.spent
+        reject(result.run_dir, ["hero-2"])
+        short = await bench.run(manifest)
+        assert (short.exit_code, await bought(bench)) == (4, 3)
+        assert short.report.credits.spent == spent
+        row = rows_of(short)["hero-2"]
+        assert (row.status, row.outputs, len(row.takes)) == ("blocked", [], 1)
+        assert (await bench.run(manifest, budget="8")).ok
+        assert await bought(bench) == 4
+
+
+# -- kills and losses
+
+
+async def test_a_run_that_is_killed_at_any_effect_buys_each_generation_once(
+    start: Any, tampered: Any
+) -> None:
+    """Among these moments is the one between a rejected output and the plan of the next job."""
+    async with start() as bench:
+        for n in itertools.count(0, 2 * STRIDE):
+            before = await bought(bench)
+            jobs = f'{{name: hero, prompt: "heron {n}"}}\n{{name: owl, prompt: "owl {n}"}}'
+            manifest = bench.manifest(jobs, budget="12", head=REJECTS)
+            options: dict[str, Any] = {"run_id": f"r{n}", "out_dir": bench.path / f"out-{n}"}
+            first = await bench.run(manifest, **options)
+            reject(first.run_dir, ["hero"])
+            if n % 2:
+                shutil.rmtree(first.run_dir)
+            killer = Killer(n)
+            await killer.run(bench, tampered, manifest, **options)
+            result = await bench.run(manifest, **options)
+            assert result.exit_code == 0, (n, result.report)
+            state = await bench.state()
+            assert (state["audit"]["problems"], state["violations"]) == ([], [])
+            assert len(state["jobs"]) - before == 3, n
+            row = rows_of(result)["hero"]
+            assert (row.generation, len(row.outputs), len(row.takes)) == (1, 1, 1)
+            if not killer.has_struck:
+                break
+
+
+async def test_receipts_bring_the_generations_back(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES, head=REJECTS)
+        result = await bench.run(manifest)
+        for _ in range(2):
+            reject(result.run_dir, ["hero-2"])
+            result = await bench.run(manifest)
+        rows, files = rows_of(result), digests(result.run_dir)
+        shutil.rmtree(result.run_dir / ".crucible")
+        submits = (await bench.state())["requests"]["generate"]
+        found = await bench.run(manifest)
+        assert found.ok
+        assert (await bench.state())["requests"]["generate"] == submits
+        assert digests(found.run_dir) == files
+        assert [take.sha256 for take in rows_of(found)["hero-2"].takes] == [
+            take.sha256 for take in rows["hero-2"].takes
         ]

@@ -1,0 +1,48 @@
+"""Rejections, as a part of runs and plans."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from crucible_batch.errors import UserError
+from crucible_batch.features.redo.places import Places
+from crucible_batch.features.redo.source import rejections_of
+from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.parts import OpenedRun, ReadyRun, RunPart
+from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
+
+
+class RedoPart(RunPart, PlanPart):
+    """Gives the outputs that count their paths, and refuses saved plans of runs with rejections:
+
+    what is bought may depend on what the run finds.
+    """
+
+    def check(self, run: RunContext) -> None:
+        lines = rejections_of(run.manifest, run.request, run.directory)
+        if run.request.plan is not None and lines:
+            raise UserError(
+                f"{run.request.plan.path} can't be run: outputs were rejected, and a saved plan"
+                " has no jobs that buy them again",
+                hint="run the manifest itself; a budget limits what that costs",
+            )
+
+    def refuse(self, plan: ReadPlan) -> None:
+        if plan.save_to is None:
+            return
+        if rejections_of(plan.basis.source, plan.request, plan.directory):
+            raise UserError(
+                "a plan with rejections can't be saved: its run may add jobs that are not known"
+                " yet",
+                hint="plan without -o, and run the manifest; a budget limits what that costs",
+            )
+
+    def opened(self, run: OpenedRun) -> None:
+        self._journal = run.journal
+
+    @asynccontextmanager
+    async def beside(self, run: ReadyRun) -> AsyncIterator[None]:
+        context = run.context
+        await Places(self._journal, context.store, context.clock).settle()
+        yield
