@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
 from crucible_batch.core.credits import Credits
+from crucible_batch.core.events import Saved
 from crucible_batch.core.filled_fields import FilledFields
 from crucible_batch.core.gateway_types import Workflow
 from crucible_batch.core.plan import BudgetSource, InputImage, NotifyOption, PlannedJob, RunTerms
@@ -75,8 +76,13 @@ class ExpectedJobs(Protocol):
     def reader(self, read: ReadImage) -> ReadImage:
         """Return a reader of images that knows the outputs; ``read`` reads all other images."""
 
-    def take(self, planned: PlannedJob) -> PlannedJob | None:
-        """Note a job, and return it as it belongs into the plan; None if it does not."""
+    def take(
+        self, planned: PlannedJob, outputs: Sequence[Saved] | None = None
+    ) -> PlannedJob | None:
+        """Note a job, and return it as it belongs into the plan; None if it does not.
+
+        ``outputs`` are those that count, in order, if they are not all of this job.
+        """
 
     def expected_names(self) -> Iterator[str]:
         """Yield the names of the jobs that the run may add."""

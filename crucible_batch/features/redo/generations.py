@@ -107,24 +107,48 @@ class NextGenerations:
     def next_stages(self) -> tuple[NextStage, ...]:
         return () if self._later is None else self._later.next_stages()
 
-    def take(self, planned: PlannedJob) -> PlannedJob | None:
+    def take(
+        self, planned: PlannedJob, outputs: Sequence[Saved] | None = None
+    ) -> PlannedJob | None:
         """Note a job, and return the generation of it that belongs into the plan.
 
         Raises ``UserError`` if its output is rejected, and another one would be the same picture.
         """
-        if self._is_concerned(planned):
-            choice = self._choice(planned)
-            if choice.end is RedoEnd.FIXED_SEED:
-                raise _fixed(planned, choice)
-            planned = self._note(planned, choice)
-        return self._pass_on(planned)
+        if not self._is_concerned(planned):
+            return self._pass_on(planned, outputs)
+        choice = self._choice(planned)
+        if choice.end is RedoEnd.FIXED_SEED:
+            raise _fixed(planned, choice)
+        return self._replaced(planned, choice)
 
     def _is_concerned(self, planned: PlannedJob) -> bool:
         is_real = planned.obstacle is None and not planned.is_expected
         return is_real and bool(self._rejections.of(planned.name))
 
-    def _pass_on(self, planned: PlannedJob) -> PlannedJob | None:
-        return planned if self._later is None else self._later.take(planned)
+    def _pass_on(
+        self, planned: PlannedJob, outputs: Sequence[Saved] | None = None
+    ) -> PlannedJob | None:
+        return planned if self._later is None else self._later.take(planned, outputs)
+
+    def _replaced(self, planned: PlannedJob, choice: Choice) -> PlannedJob | None:
+        """Note the generation of a job that is chosen, and return it if it belongs into the plan.
+
+        An index may have an output of an earlier one.
+        """
+        chosen = self._note(planned, choice)
+        if all(number == choice.generation for number in choice.current.values()):
+            return self._pass_on(chosen)
+        return self._pass_on(chosen, list(self._counting(planned.identity, choice)))
+
+    def _counting(self, identity: str, choice: Choice) -> Iterator[Saved]:
+        """Yield the outputs of a job that count, in order."""
+        assert self._journal is not None  # it has them
+        for index, number in sorted(choice.current.items()):
+            found = self._journal.known(of_generation(identity, number))
+            assert found is not None
+            saved = found[1].outputs.get(index) or found[1].missed.get(index)
+            if saved is not None:
+                yield saved
 
     def _note(self, planned: PlannedJob, choice: Choice) -> PlannedJob:
         """Return the generation of a job that is chosen, which is in the plan from now on."""
@@ -197,9 +221,15 @@ class NextGenerations:
             return []
         choice = self._choice(planned)
         if choice.generation > planned.generation or choice.end is not None:
-            chosen = self._note(planned, choice)
-            self._pass_on(chosen)
-            return [chosen]
+            # From its outputs that count, jobs are made before another generation has its name.
+            made = [
+                each
+                for output in self._counting(planned.identity, choice)
+                if choice.current[output.index] == planned.generation
+                for each in self._derived(planned, output)
+            ]
+            self._replaced(planned, choice)
+            return [*made, self._asked[content]]
         if choice.current.get(saved.index) != planned.generation:
             return []
         return self._derived(planned, saved)
@@ -211,7 +241,7 @@ class NextGenerations:
         for each in self._derivation.derive(planned, saved):
             taken: PlannedJob | None = each
             if self._is_concerned(each):
-                taken = self._pass_on(self._note(each, self._choice(each)))
+                taken = self._replaced(each, self._choice(each))
             if taken is not None:
                 made.append(taken)
         return made

@@ -143,6 +143,8 @@ class DerivedJobs:
         """The outputs that are input images, by their file; ``reader`` finds them here."""
         self._planned: dict[str, PlannedJob] = {}
         """The jobs of the plan, and those that are only expected (``is_expected``), by name."""
+        self._counting: dict[str, Sequence[Saved]] = {}
+        """The outputs that count, by the name of their job, if they are not all of it."""
         self._expected: dict[int, _Expected] = {}
         """What is expected of an entry with ``from``, by its index in the manifest."""
         self._waiting_names: set[str] = set()
@@ -180,10 +182,14 @@ class DerivedJobs:
             return None
         if planned.is_expected:
             return [expected_output(name, 0)]
-        saved = self._saved.of(planned)
+        saved = self._outputs_of(planned)
         if not saved:
             return [expected_output(name, 0)]
         return [self._source_file(name, each) for each in saved]
+
+    def _outputs_of(self, planned: PlannedJob) -> Sequence[Saved]:
+        counting = self._counting.get(planned.name)
+        return self._saved.of(planned) if counting is None else counting
 
     def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]:
         """Return the sources of an entry, as the expander asks for their order.
@@ -199,7 +205,7 @@ class DerivedJobs:
             if planned is None:
                 digests[source.name] = set()
             else:
-                digests[source.name] = {each.sha256 for each in self._saved.of(planned)}
+                digests[source.name] = {each.sha256 for each in self._outputs_of(planned)}
         count = Counter(digest for each in digests.values() for digest in each)
         owning = {name for name, _ in self.owners.values()}
 
@@ -219,8 +225,15 @@ class DerivedJobs:
         self._derived.add((name, saved.index))
         return SourceFile(saved.index, saved.path, file, saved.sha256)
 
-    def take(self, planned: PlannedJob) -> PlannedJob | None:
-        """Note a job, in place of one with its name, and return it if it belongs into the plan."""
+    def take(
+        self, planned: PlannedJob, outputs: Sequence[Saved] | None = None
+    ) -> PlannedJob | None:
+        """Note a job, in place of one with its name, and return it if it belongs into the plan.
+
+        ``outputs`` are those that count, if they are not all of this job.
+        """
+        if outputs is not None:
+            self._counting[planned.name] = outputs
         if planned.obstacle is not None:
             self._planned.pop(planned.name, None)
             self._blocked.append(planned)
@@ -243,7 +256,7 @@ class DerivedJobs:
         """
         assert planned.source is not None
         source, path = self._planned[planned.source.name], planned.source.path
-        saved = next((each for each in self._saved.of(source) if each.path == path), None)
+        saved = next((each for each in self._outputs_of(source) if each.path == path), None)
         job = self._saved.job(planned)
         if saved is None or job.phase not in _NEEDS_FILE or self._saved.is_there(saved):
             return True
