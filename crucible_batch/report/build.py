@@ -133,12 +133,14 @@ def build_head(
 class Generations:
     """What other generations of a job have made.
 
-    ``others`` are these generations. ``current`` has the generation whose output counts, by the
-    output's number, where it is not that of the job in the plan.
+    ``others`` are these generations, without outputs that were deleted. ``current`` has the
+    generation whose output counts, by the output's number, where it is not that of the job in the
+    plan. ``rejected`` has the reasons of rejected outputs, by number and generation.
     """
 
     others: Sequence[tuple[PlannedJob, Job]] = ()
     current: Mapping[int, int] = field(default_factory=dict)
+    rejected: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 GenerationsOf = Callable[[PlannedJob], Generations]
@@ -210,8 +212,9 @@ def _outputs(
     outputs, takes = list[OutputRow](), list[OutputRow]()
     for index, generation, saved in sorted(found, key=itemgetter(0, 1)):
         row = OutputRow.model_validate(saved)
-        if generation:
-            row = row.model_copy(update={"generation": generation})
+        reason = generations.rejected.get((index, generation))
+        if generation or reason is not None:
+            row = row.model_copy(update={"generation": generation, "rejected": reason})
         if generation == generations.current.get(index, planned.generation):
             outputs.append(row)
         else:

@@ -104,6 +104,9 @@ class OutputRow(_Model):
     generation: int = Field(
         default=0, description="How often the job was asked for before it made this output."
     )
+    rejected: str | None = Field(
+        default=None, description="Why it was rejected; empty if no reason was given."
+    )
 
 
 class SourceRow(_Model):
@@ -330,6 +333,11 @@ class ReportHead(_Model):
     )
     picks: list[PicksRow] = Field(
         default_factory=list, description="Entries of the manifest with `pick`."
+    )
+    takes: int = Field(
+        default=0,
+        description="Number of outputs that are kept beside those that count, since jobs were asked"
+        " for again.",
     )
 
     @property

@@ -73,6 +73,8 @@ def show_summary(
         fact(console, "note", (clean(note, 300), "quiet"))
     for stage in head.waiting:
         fact(console, "waiting", (waiting_words(stage), "warn"))
+    if head.takes:
+        fact(console, "takes", f"{counted(head.takes, 'output')} of earlier tries kept")
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     fact(console, "results", clean_path(run_dir), (report, "quiet"))
     if page is not None and head.counts.succeeded:

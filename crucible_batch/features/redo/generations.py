@@ -32,7 +32,7 @@ from crucible_batch.features.redo.rule import (
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import EntryExpander, JobSpec, Manifest, expand
 from crucible_batch.planner import OutputKey, Planner, ReadImage
-from crucible_batch.runs.generations import note_current
+from crucible_batch.runs.generations import NotedTakes, note_takes
 from crucible_batch.runs.later_jobs import LaterJobs, NextStage
 
 _SEED = "seed"
@@ -207,7 +207,7 @@ class NextGenerations:
         self._journal = journal
         if self._later is not None:
             self._derivation = self._later.derivation(journal)
-        self._note_current(journal)
+        self._note_takes(journal)
         return self
 
     def derive(self, planned: PlannedJob, saved: Saved) -> list[PlannedJob]:
@@ -257,21 +257,29 @@ class NextGenerations:
         if self._derivation is not None:
             self._derivation.arrange()
         assert self._journal is not None
-        self._note_current(self._journal)
+        self._note_takes(self._journal)
 
-    def _note_current(self, journal: Journal) -> None:
-        """Store which outputs count, where they are not those of the job in the plan.
+    def _note_takes(self, journal: Journal) -> None:
+        """Store which outputs count and which are rejected, for reports.
 
-        If that fails, the report of this run has other takes; the next run stores it.
+        If that fails, the report of this run shows other takes; the next run stores it.
         """
-        current = dict[str, Mapping[int, int]]()
+        takes = dict[str, NotedTakes]()
         for content, asked in self._asked.items():
-            chosen = self._choice(asked).current
-            earlier = {at: number for at, number in chosen.items() if number != asked.generation}
-            if earlier:
-                current[content] = earlier
+            choice = self._choice(asked)
+            current = {
+                index: number
+                for index, number in choice.current.items()
+                if number != asked.generation
+            }
+            rejected = [
+                (index, number, line.reason)
+                for (index, number), line in sorted(choice.rejected.items())
+            ]
+            if current or rejected:
+                takes[content] = NotedTakes(current, rejected)
         try:
-            note_current(journal, current)
+            note_takes(journal, takes)
         except sqlite3.Error:
             return
 
@@ -285,8 +293,7 @@ def _known_of(job: Job) -> KnownGeneration:
     )
 
 
-def _line(rejected: Rejection | None) -> str:
-    assert rejected is not None  # of each end
+def _line(rejected: Rejection) -> str:
     words = f"line {rejected.number} of the rejections"
     return f"{words} ({rejected.reason})" if rejected.reason else words
 
@@ -294,7 +301,7 @@ def _line(rejected: Rejection | None) -> str:
 def _fixed(planned: PlannedJob, choice: Choice) -> UserError:
     seed = fixed_seed(planned)
     return UserError(
-        f"{planned.name} is rejected by {_line(choice.rejected)}, and its seed is fixed"
+        f"{planned.name} is rejected by {_line(choice.last)}, and its seed is fixed"
         f" ({seed}): the same picture would come again",
         hint=f"set another {seed}, or leave it out; or let each generation have its own, with"
         " `seeds: derived`",
@@ -302,7 +309,7 @@ def _fixed(planned: PlannedJob, choice: Choice) -> UserError:
 
 
 def _obstacle(planned: PlannedJob, choice: Choice, most: int) -> ErrorInfo:
-    line = _line(choice.rejected)
+    line = _line(choice.last)
     match choice.end:
         case RedoEnd.SAME_OUTPUT:
             return ErrorInfo(

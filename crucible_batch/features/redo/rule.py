@@ -55,13 +55,18 @@ class Choice:
     """The generation that is asked for, and the generation whose output counts, by index.
 
     ``end``: no further one is asked for, although an index has only rejected outputs. ``rejected``
-    is then a line that rejects one.
+    are the lines, by index and generation of the outputs that they reject.
     """
 
     generation: int
     current: Mapping[int, int] = field(default_factory=dict)
     end: RedoEnd | None = None
-    rejected: Rejection | None = None
+    rejected: Mapping[tuple[int, int], Rejection] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Rejection:
+        """The line that rejects an output of the newest generation."""
+        return self.rejected[max(self.rejected, key=lambda at: (at[1], at[0]))]
 
 
 def choose(
@@ -73,12 +78,14 @@ def choose(
 ) -> Choice:
     """Return the choice by the table above.
 
-    ``lines`` are the rejections of the job, ``generations`` those that were asked for, from 0.
+    Of the outputs that are rejected, those up to this generation are noted. ``lines`` are the
+    rejections of the job, ``generations`` those that were asked for, from 0.
     ``most`` is the highest number of a generation.
     """
     current: dict[int, int] = {}
-    rejected: dict[int, set[str]] = {}
-    last: Rejection | None = None
+    bad: dict[int, set[str]] = {}
+    """The digests of rejected outputs, by index."""
+    rejected: dict[tuple[int, int], Rejection] = {}
     number = 0
     while True:
         known = generations[number] if number < len(generations) else KnownGeneration()
@@ -88,21 +95,21 @@ def choose(
             if line is None:
                 current.setdefault(index, number)
                 continue
-            last = line
-            before = rejected.setdefault(index, set())
+            rejected[index, number] = line
+            before = bad.setdefault(index, set())
             if digest in before:
                 repeated.add(index)
             before.add(digest)
         if known.is_gone:
             for line in lines:
                 if line.generation == number and line.index not in known.outputs:
-                    rejected.setdefault(line.index, set())
-                    last = line
-        lacking = rejected.keys() - current.keys()
+                    bad.setdefault(line.index, set())
+                    rejected[line.index, number] = line
+        lacking = bad.keys() - current.keys()
         if not known.is_complete and not known.is_gone:
             lacking &= known.outputs.keys()
         if not lacking:
-            return Choice(number, current)
+            return Choice(number, current, None, rejected)
         end: RedoEnd | None = None
         if lacking & repeated:
             end = RedoEnd.SAME_OUTPUT
@@ -111,5 +118,5 @@ def choose(
         elif has_fixed_seed:
             end = RedoEnd.FIXED_SEED
         if end is not None:
-            return Choice(number, current, end, last)
+            return Choice(number, current, end, rejected)
         number += 1

@@ -81,7 +81,8 @@ def test_the_table(
 
 def test_a_fixed_seed_ends_it_and_the_line_is_named() -> None:
     found = choose([line(0)], [FIRST], most=3, has_fixed_seed=True)
-    assert found == Choice(0, {}, RedoEnd.FIXED_SEED, line(0))
+    assert found == Choice(0, {}, RedoEnd.FIXED_SEED, {(0, 0): line(0)})
+    assert found.last == line(0)
     assert choose([], [FIRST], most=3, has_fixed_seed=True) == Choice(0, {0: 0})
 
 
