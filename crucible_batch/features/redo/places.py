@@ -3,7 +3,7 @@
 A run saves an output at its planned path, or beside the one that counts. When a rejection is taken
 back, an earlier take counts again, and the later one is at the path. A file is first linked under
 its new name, then journalled there, and then loses the old name: after a kill in between, the next
-run finishes the move.
+run finishes it.
 """
 
 from __future__ import annotations
