@@ -77,11 +77,15 @@ class ExpectedJobs(Protocol):
         """Return a reader of images that knows the outputs; ``read`` reads all other images."""
 
     def take(
-        self, planned: PlannedJob, outputs: Sequence[Saved] | None = None
+        self,
+        planned: PlannedJob,
+        outputs: Sequence[Saved] | None = None,
+        rejected: Mapping[int, str] = MappingProxyType({}),
     ) -> PlannedJob | None:
         """Note a job, and return it as it belongs into the plan; None if it does not.
 
-        ``outputs`` are those that count, in order, if they are not all of this job.
+        ``outputs`` are those that count, in order, if they are not all of this job. ``rejected``
+        has what rejects an output that is not bought again yet, by its number.
         """
 
     def expected_names(self) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from crucible_batch.core.events import Saved
 from crucible_batch.core.gateway_types import ErrorInfo
@@ -108,14 +109,17 @@ class NextGenerations:
         return () if self._later is None else self._later.next_stages()
 
     def take(
-        self, planned: PlannedJob, outputs: Sequence[Saved] | None = None
+        self,
+        planned: PlannedJob,
+        outputs: Sequence[Saved] | None = None,
+        rejected: Mapping[int, str] = MappingProxyType({}),
     ) -> PlannedJob | None:
         """Note a job, and return the generation of it that belongs into the plan.
 
         Raises ``UserError`` if its output is rejected, and another one would be the same picture.
         """
         if not self._is_concerned(planned):
-            return self._pass_on(planned, outputs)
+            return self._pass_on(planned, outputs, rejected)
         choice = self._choice(planned)
         if choice.end is RedoEnd.FIXED_SEED:
             raise _fixed(planned, choice)
@@ -126,9 +130,12 @@ class NextGenerations:
         return is_real and bool(self._rejections.of(planned.name))
 
     def _pass_on(
-        self, planned: PlannedJob, outputs: Sequence[Saved] | None = None
+        self,
+        planned: PlannedJob,
+        outputs: Sequence[Saved] | None = None,
+        rejected: Mapping[int, str] = MappingProxyType({}),
     ) -> PlannedJob | None:
-        return planned if self._later is None else self._later.take(planned, outputs)
+        return planned if self._later is None else self._later.take(planned, outputs, rejected)
 
     def _replaced(self, planned: PlannedJob, choice: Choice) -> PlannedJob | None:
         """Note the generation of a job that is chosen, and return it if it belongs into the plan.
@@ -136,9 +143,20 @@ class NextGenerations:
         An index may have an output of an earlier one.
         """
         chosen = self._note(planned, choice)
-        if all(number == choice.generation for number in choice.current.values()):
-            return self._pass_on(chosen)
-        return self._pass_on(chosen, list(self._counting(planned.identity, choice)))
+        outputs: list[Saved] | None = None
+        if any(number != choice.generation for number in choice.current.values()):
+            outputs = list(self._counting(planned.identity, choice))
+        rejected = {
+            index: _line(line)
+            for (index, _), line in choice.rejected.items()
+            if index not in choice.current and self._is_to_buy(chosen)
+        }
+        return self._pass_on(chosen, outputs, rejected)
+
+    def _is_to_buy(self, planned: PlannedJob) -> bool:
+        """Whether no attempt at a job was begun."""
+        known = None if self._journal is None else self._journal.known(planned.identity)
+        return planned.obstacle is None and (known is None or not known[1].attempts)
 
     def _counting(self, identity: str, choice: Choice) -> Iterator[Saved]:
         """Yield the outputs of a job that count, in order."""
@@ -294,7 +312,7 @@ def _known_of(job: Job) -> KnownGeneration:
 
 
 def _line(rejected: Rejection) -> str:
-    words = f"line {rejected.number} of the rejections"
+    words = f"line {rejected.number} of {rejected.file}"
     return f"{words} ({rejected.reason})" if rejected.reason else words
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.core.events import Saved
@@ -34,7 +34,10 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A line: the output of a job that is rejected. ``number`` is the line's, from 1."""
+    """A line: the output of a job that is rejected.
+
+    ``number`` is the line's, from 1, ``file`` the path of its file as it was given.
+    """
 
     name: str
     index: int
@@ -42,6 +45,7 @@ class Rejection:
     digits: str
     reason: str = ""
     number: int = 0
+    file: str = field(default="", compare=False)
 
     @property
     def output(self) -> str:
@@ -103,7 +107,7 @@ def read_rejections(path: Path, shown: str) -> list[Rejection]:
     found, problems = list[Rejection](), list[Problem]()
     for number, rejection in parse_rejections(text):
         if rejection is not None:
-            found.append(rejection)
+            found.append(replace(rejection, file=shown))
         else:
             problems.append(_invalid(path, number))
     if problems:

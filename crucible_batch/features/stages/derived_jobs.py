@@ -11,9 +11,10 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias
 
 from crucible_batch.core.events import Saved
@@ -226,14 +227,20 @@ class DerivedJobs:
         return SourceFile(saved.index, saved.path, file, saved.sha256)
 
     def take(
-        self, planned: PlannedJob, outputs: Sequence[Saved] | None = None
+        self,
+        planned: PlannedJob,
+        outputs: Sequence[Saved] | None = None,
+        rejected: Mapping[int, str] = MappingProxyType({}),
     ) -> PlannedJob | None:
         """Note a job, in place of one with its name, and return it if it belongs into the plan.
 
-        ``outputs`` are those that count, if they are not all of this job.
+        ``outputs`` are those that count, if they are not all of this job. An entry that picks an
+        output in ``rejected`` has a problem.
         """
         if outputs is not None:
             self._counting[planned.name] = outputs
+        if rejected:
+            self.expander.rejected[planned.name] = rejected
         if planned.obstacle is not None:
             self._planned.pop(planned.name, None)
             self._blocked.append(planned)

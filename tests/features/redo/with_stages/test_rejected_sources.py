@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
+from crucible_batch.errors import ManifestError
 from crucible_batch.features.redo.rejecting import reject
 
 SHORT_JOBS = True
@@ -130,3 +131,34 @@ async def test_each_index_of_a_source_is_taken_from_the_output_that_counts(start
         shutil.rmtree(result.run_dir)
         lost = await bench.run(manifest)
         assert (lost.ok, await bought(bench), summary(lost)) == (True, 5, found)
+
+
+PICKED = FINALS.replace("workflow", "pick: picks.txt, workflow")
+
+
+async def test_a_picked_output_that_is_rejected_is_a_problem_with_both_lines(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(f"{DRAFTS}\n{PICKED}", head=REJECTS)
+        picks = manifest.parent / "picks.txt"
+        picks.write_text("draft-1\n# the better one\ndraft-2/0\n")
+        first = await bench.run(manifest)
+        assert (first.ok, await bought(bench)) == (True, 4)
+        reject(first.run_dir, ["draft-2"])
+        with pytest.raises(ManifestError) as refused:
+            await bench.run(manifest)
+        assert "picks.txt, line 3: draft-2/0 is picked, and line 1 of rejects.txt rejects it" in (
+            str(refused.value)
+        )
+        assert await bought(bench) == 4
+        picks.write_text("draft-1\n")
+        assert (await bench.run(manifest)).ok
+        assert await bought(bench) == 5
+        picks.write_text("draft-1\ndraft-2/0\n")
+        result = await bench.run(manifest)
+        rows = rows_of(result)
+        assert (result.ok, await bought(bench)) == (True, 6)
+        assert rows["final-draft-2"].source.sha256 == rows["draft-2"].outputs[0].sha256
+        found = summary(result)
+        shutil.rmtree(result.run_dir)
+        lost = await bench.run(manifest)
+        assert (lost.ok, await bought(bench), summary(lost)) == (True, 6, found)
