@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ class RejectsOption(FeatureOptions):
     """The file of rejections; None: that of the manifest, else that in the run directory."""
 
     rejects: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             "--rejects",
             metavar="FILE",
@@ -31,7 +32,7 @@ class RejectsOption(FeatureOptions):
 
     @property
     def repeated(self) -> Mapping[str, str]:
-        return {} if self.rejects is None else {"--rejects": self.rejects}
+        return {} if self.rejects is None else {"--rejects": str(self.rejects)}
 
 
 Options = RejectsOption

@@ -21,7 +21,7 @@ def rejects_file(manifest: Manifest, request: RunRequest, directory: Path) -> tu
     """
     given = request.of(RejectsOption).rejects
     if given is not None:
-        return Path(given), given
+        return Path(given), str(given)
     named = redo_keys(manifest.header).rejects
     if named is None:
         return directory / REJECTS_FILE, str(directory / REJECTS_FILE)

@@ -16,6 +16,8 @@ from crucible_batch.core.identity import content_of, idempotency_key
 from crucible_batch.errors import UserError
 from crucible_batch.features.redo.rejecting import reject
 from crucible_batch.journal import Journal
+from crucible_batch.runs.run_journal import local_directory
+from tests.harness.object_store import URL
 from tests.harness.stopped_runs import STRIDE, Killer
 
 SHORT_JOBS = True
@@ -340,3 +342,85 @@ async def test_receipts_bring_the_generations_back(start: Any) -> None:
         assert [take.sha256 for take in rows_of(found)["hero-2"].takes] == [
             take.sha256 for take in rows["hero-2"].takes
         ]
+
+
+# -- where outputs are, and what is in them
+
+
+async def test_outputs_in_an_object_store_are_redone_as_well(start: Any, store: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES, head=REJECTS)
+
+        def pictures() -> dict[str, bytes]:
+            return {key: store.content[key] for key in store.content if key.endswith(".png")}
+
+        await bench.run(manifest, out_dir=URL)
+        first = pictures()
+        reject(URL, ["hero-2"])
+        result = await bench.run(manifest, out_dir=URL)
+        second = pictures()
+        assert (result.ok, await bought(bench)) == (True, 4)
+        (take,) = second.keys() - first.keys()
+        assert second[take] == first["hero-2/0.png"] != second["hero-2/0.png"]
+        shutil.rmtree(local_directory(URL))
+        found = await bench.run(manifest, out_dir=URL)
+        assert (found.ok, await bought(bench), pictures()) == (True, 4, second)
+        reject(URL, ["hero-2"], remove=True)
+        undone = await bench.run(manifest, out_dir=URL)
+        assert (undone.ok, await bought(bench)) == (True, 4)
+        assert pictures()["hero-2/0.png"] == first["hero-2/0.png"]
+        assert len(pictures()) == 4
+
+
+async def test_a_line_names_the_bytes_as_the_gateway_sent_them(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES, head=f"{REJECTS}provenance: {{embed: true}}\n")
+        first = await bench.run(manifest)
+        (output,) = rows_of(first)["hero-2"].outputs
+        assert output.sent is not None
+        reject(first.run_dir, ["hero-2"])
+        assert output.sent.sha256[:12] in (manifest.parent / "rejects.txt").read_text()
+        assert (await bench.run(manifest)).ok
+        assert await bought(bench) == 4
+        shutil.rmtree(first.run_dir)
+        plain = bench.manifest(HEROES, head=REJECTS)
+        found = await bench.run(plain)
+        assert (found.ok, await bought(bench)) == (True, 4)
+        assert rows_of(found)["hero-2"].generation == 1
+
+
+async def test_a_program_names_the_file_of_rejections(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES)
+        first = await bench.run(manifest)
+        lines = bench.path / "mine.txt"
+        changed = reject(first.run_dir, ["hero-1"], file=lines)
+        assert [each.output for each in changed.added] == ["hero-1/0"]
+        assert (await bench.run(manifest)).ok
+        assert await bought(bench) == 3
+        assert (await bench.run(manifest, rejects=lines)).ok
+        assert await bought(bench) == 4
+
+
+async def test_only_the_chosen_jobs_are_bought_again(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES, head=REJECTS)
+        first = await bench.run(manifest)
+        reject(first.run_dir, ["hero-1", "hero-2"])
+        assert (await bench.run(manifest, only=["hero-2"])).ok
+        assert await bought(bench) == 4
+        assert (await bench.run(manifest)).ok
+        assert await bought(bench) == 5
+
+
+async def test_jobs_of_a_stream_come_with_the_output_that_counts(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HEROES, head=REJECTS)
+        first = await bench.run(manifest)
+        reject(first.run_dir, ["hero-2"])
+        await bench.run(manifest)
+        shutil.rmtree(first.run_dir)
+        running = api.run_jobs(manifest, out_dir=first.run_dir, settings=bench.settings, html=False)
+        last = {job.name: job async for job in running}
+        assert [last[f"hero-{n}"].generation for n in (1, 2, 3)] == [0, 1, 0]
+        assert await bought(bench) == 4
