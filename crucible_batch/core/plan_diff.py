@@ -13,7 +13,7 @@ runs.
       UNREADABLE                   -                     UNREADABLE        failed
       FAILED                       it is to be retried   RETRIED           new
                                    -                     FAILED            failed
-      BLOCKED                      -                     FAILED            failed
+      BLOCKED                      -                     BLOCKED           failed
       READY, PREPARING             an attempt failed     RETRIED           new
                                    it was begun          NOT_SENT          new
                                    its name was planned  CHANGED           changed
@@ -64,6 +64,7 @@ class ChangeCause(enum.StrEnum):
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
     FAILED = "failed"
+    BLOCKED = "blocked"
     DONE = "done"
     GONE = "gone"
 
@@ -75,6 +76,7 @@ _KINDS = {
     ChangeCause.CHANGED: ChangeKind.CHANGED,
     ChangeCause.UNREADABLE: ChangeKind.FAILED,
     ChangeCause.FAILED: ChangeKind.FAILED,
+    ChangeCause.BLOCKED: ChangeKind.FAILED,
     ChangeCause.DONE: ChangeKind.DONE,
     ChangeCause.GONE: ChangeKind.GONE,
 }
@@ -217,7 +219,7 @@ _CAUSES = {
     Phase.UNAVAILABLE: ChangeCause.UNAVAILABLE,
     Phase.VANISHED: ChangeCause.VANISHED,
     Phase.UNREADABLE: ChangeCause.UNREADABLE,
-    Phase.BLOCKED: ChangeCause.FAILED,
+    Phase.BLOCKED: ChangeCause.BLOCKED,
 }
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+from crucible_batch.core.redaction import clean
 from crucible_batch.errors import UserError
 from crucible_batch.features.redo.places import Places
+from crucible_batch.features.redo.rejections import Rejection
 from crucible_batch.features.redo.source import rejections_of
+from crucible_batch.features.redo.unmatched import unmatched_note
+from crucible_batch.journal import PlanFile
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.parts import OpenedRun, ReadyRun, RunPart
 from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
+from crucible_batch.runs.run_journal import journal_of
+
+logger = logging.getLogger(__name__)
 
 
 class RedoPart(RunPart, PlanPart):
@@ -38,6 +47,16 @@ class RedoPart(RunPart, PlanPart):
                 hint="plan without -o, and run the manifest; a budget limits what that costs",
             )
 
+    def planned(self, run: RunContext, draft: PlanFile) -> None:
+        lines = rejections_of(run.manifest, run.request, run.directory)
+        for note in _notes(lines, draft, run.directory):
+            logger.warning("%s", clean(note, 1000))
+
+    def job_notes(self, plan: ReadPlan, draft: PlanFile) -> Iterable[str]:
+        return _notes(
+            rejections_of(plan.basis.source, plan.request, plan.directory), draft, plan.directory
+        )
+
     def opened(self, run: OpenedRun) -> None:
         self._journal = run.journal
 
@@ -46,3 +65,11 @@ class RedoPart(RunPart, PlanPart):
         context = run.context
         await Places(self._journal, context.store, context.clock).settle()
         yield
+
+
+def _notes(lines: Sequence[Rejection], draft: PlanFile, directory: Path) -> Iterable[str]:
+    if not lines:
+        return ()
+    with journal_of(directory) as journal:
+        note = unmatched_note(lines, draft, journal)
+    return () if note is None else (note,)

@@ -148,8 +148,25 @@ def test_a_maximum_is_shown_with_its_code(cli: Cli) -> None:
     assert cli("reject", run_dir, "hero-1").code == 0
     plan = cli("plan", "limit.yaml")
     assert plan.code == 0
-    assert "REDO_LIMIT" in plan.out
+    assert "ended with REDO_LIMIT; nothing more is bought for it" in plan.out
+    assert "next" not in plan.out
     done = cli("run", "limit.yaml")
     assert done.code == 1
     assert "REDO_LIMIT × 1: hero-1" in done.out
+    assert "change the rejected jobs, or raise redo.max" in " ".join(done.out.split())
+    assert "--retry-failed" not in plan.out + done.out
     assert cli("explain", "REDO_LIMIT").code == 0
+
+
+def test_a_line_that_rejects_nothing_is_a_note(cli: Cli) -> None:
+    run_dir = made(cli, "stale")
+    rejects = cli.cwd / run_dir / "rejects.txt"
+    assert cli("reject", run_dir, "hero-1").code == 0
+    lines = ["hero-2/0 g0 000000000000", "gone/0 g0 000000000000"]
+    rejects.write_text(rejects.read_text() + "\n".join(lines))
+    words = "lines 2, 3 reject no output of this run"
+    plan = cli("plan", "stale.yaml")
+    assert (plan.code, words in " ".join(plan.out.split())) == (0, True), plan.out
+    done = cli("run", "stale.yaml")
+    assert (done.code, words in " ".join(done.err.split())) == (0, True), done.err
+    assert "4 of" not in done.out
