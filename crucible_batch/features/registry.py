@@ -46,7 +46,7 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
     (_CAP, _ALL),
     (EarlierRunsPart, {Kind.MANIFEST, Kind.PROBE}),
     (KnownJobsPart, {Kind.MANIFEST, Kind.PROBE}),
-    ("redo.part:RedoPart", {Kind.MANIFEST}),
+    ("redo.part:RedoPart", {Kind.MANIFEST, Kind.SHARD}),
     ("periods.part:PeriodPart", {Kind.MANIFEST, Kind.PROBE}),
     ("prices.part:PriceMemoryPart", _ALL),
     ("control.part:SocketPart", _ALL),

@@ -178,7 +178,7 @@ class NextGenerations:
                 planned,
                 identity=of_generation(content, choice.generation + 1),
                 images={},
-                obstacle=_obstacle(planned, choice, self._most),
+                obstacle=_obstacle(planned, choice),
             )
         self._asked[content] = chosen
         return chosen
@@ -326,7 +326,7 @@ def _fixed(planned: PlannedJob, choice: Choice) -> UserError:
     )
 
 
-def _obstacle(planned: PlannedJob, choice: Choice, most: int) -> ErrorInfo:
+def _obstacle(planned: PlannedJob, choice: Choice) -> ErrorInfo:
     line = _line(choice.last)
     match choice.end:
         case RedoEnd.SAME_OUTPUT:
@@ -343,9 +343,10 @@ def _obstacle(planned: PlannedJob, choice: Choice, most: int) -> ErrorInfo:
                 hint="set another seed, or leave it out",
             )
         case _:
-            times = "once" if most == 1 else f"{most} times"
+            message = f"{line} rejects it, and redo.max is 0"
+            if choice.generation:
+                times = "once" if choice.generation == 1 else f"{choice.generation} times"
+                message = f"it was bought again {times}, and {line} rejects the last of them too"
             return ErrorInfo(
-                REDO_LIMIT,
-                f"it was bought again {times}, and {line} rejects the last of them as well",
-                hint="change its prompt, or raise redo.max in the manifest",
+                REDO_LIMIT, message, hint="change its prompt, or raise redo.max in the manifest"
             )

@@ -11,6 +11,7 @@ from crucible_batch.core.redaction import clean
 from crucible_batch.errors import UserError
 from crucible_batch.features.redo.places import Places
 from crucible_batch.features.redo.rejections import Rejection
+from crucible_batch.features.redo.run_options import RejectsOption
 from crucible_batch.features.redo.source import rejections_of
 from crucible_batch.features.redo.unmatched import unmatched_note
 from crucible_batch.journal import PlanFile
@@ -29,6 +30,13 @@ class RedoPart(RunPart, PlanPart):
     """
 
     def check(self, run: RunContext) -> None:
+        if run.request.is_of_divided_plan:
+            if run.request.of(RejectsOption).rejects is not None:
+                raise UserError(
+                    "--rejects can't be used for a shard: it runs what its plan has",
+                    hint="merge the shards, and run the manifest",
+                )
+            return
         lines = rejections_of(run.manifest, run.request, run.directory)
         if run.request.plan is not None and lines:
             raise UserError(
@@ -48,6 +56,8 @@ class RedoPart(RunPart, PlanPart):
             )
 
     def planned(self, run: RunContext, draft: PlanFile) -> None:
+        if run.request.is_of_divided_plan:
+            return
         lines = rejections_of(run.manifest, run.request, run.directory)
         for note in _notes(lines, draft, run.directory):
             logger.warning("%s", clean(note, 1000))

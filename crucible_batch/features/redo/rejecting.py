@@ -109,7 +109,11 @@ def _rejected(rows: dict[str, JobRow], text: str, reason: str) -> Iterator[Rejec
     outputs = [each for each in row.outputs if number in {"", str(each.index)}]
     if not outputs:
         had = ", ".join(str(each.index) for each in row.outputs)
-        hint = f"its outputs: {had}" if had else "run the manifest again first"
+        hint = "run the manifest again first"
+        if had:
+            hint = f"its outputs: {had}"
+        elif row.takes:
+            hint = "those that it had are rejected already; run the manifest again"
         raise UserError(f"{name} has no output {number}".rstrip(), hint=hint)
     for output in outputs:
         words = " ".join(clean(reason, MAX_REASON).split())

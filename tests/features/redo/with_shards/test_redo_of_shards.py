@@ -13,6 +13,8 @@ def test_what_is_rejected_after_the_merge_is_bought_again_by_the_manifest(cli: C
     manifest = cli.write("divided", JOBS, budget="{credits: 40, max_credits_per_job: 4}")
     run_dir = "outputs/divided/default"
     assert cli("plan", manifest, "--shards", "2", "-o", "plan.json", "-q").code == 0
+    given = cli("run", "plan.json", "--shard", "1/2", "--rejects", "rejects.txt")
+    assert (given.code, "--rejects can't be used for a shard" in given.err) == (2, True)
     for shard in ("1/2", "2/2"):
         assert cli("run", "plan.json", "--shard", shard, "-q").code == 0
     merged = cli("merge", run_dir)
