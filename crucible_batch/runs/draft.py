@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
 from crucible_batch.core.credits import Credits
-from crucible_batch.core.events import Saved
 from crucible_batch.core.filled_fields import FilledFields
 from crucible_batch.core.gateway_types import Workflow
 from crucible_batch.core.plan import BudgetSource, InputImage, NotifyOption, PlannedJob, RunTerms
@@ -79,13 +78,13 @@ class ExpectedJobs(Protocol):
     def take(
         self,
         planned: PlannedJob,
-        outputs: Sequence[Saved] | None = None,
+        makers: Mapping[int, str] | None = None,
         rejected: Mapping[int, str] = MappingProxyType({}),
     ) -> PlannedJob | None:
         """Note a job, and return it as it belongs into the plan; None if it does not.
 
-        ``outputs`` are those that count, in order, if they are not all of this job. ``rejected``
-        has what rejects an output that is not bought again yet, by its number.
+        ``makers`` has the identity of the job whose output counts, by number, if not all outputs
+        are of this job. ``rejected`` has what rejects an output that is not bought again yet.
         """
 
     def expected_names(self) -> Iterator[str]:

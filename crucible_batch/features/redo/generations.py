@@ -111,7 +111,7 @@ class NextGenerations:
     def take(
         self,
         planned: PlannedJob,
-        outputs: Sequence[Saved] | None = None,
+        makers: Mapping[int, str] | None = None,
         rejected: Mapping[int, str] = MappingProxyType({}),
     ) -> PlannedJob | None:
         """Note a job, and return the generation of it that belongs into the plan.
@@ -119,7 +119,7 @@ class NextGenerations:
         Raises ``UserError`` if its output is rejected, and another one would be the same picture.
         """
         if not self._is_concerned(planned):
-            return self._pass_on(planned, outputs, rejected)
+            return self._pass_on(planned, makers, rejected)
         choice = self._choice(planned)
         if choice.end is RedoEnd.FIXED_SEED:
             raise _fixed(planned, choice)
@@ -132,10 +132,10 @@ class NextGenerations:
     def _pass_on(
         self,
         planned: PlannedJob,
-        outputs: Sequence[Saved] | None = None,
+        makers: Mapping[int, str] | None = None,
         rejected: Mapping[int, str] = MappingProxyType({}),
     ) -> PlannedJob | None:
-        return planned if self._later is None else self._later.take(planned, outputs, rejected)
+        return planned if self._later is None else self._later.take(planned, makers, rejected)
 
     def _replaced(self, planned: PlannedJob, choice: Choice) -> PlannedJob | None:
         """Note the generation of a job that is chosen, and return it if it belongs into the plan.
@@ -143,15 +143,18 @@ class NextGenerations:
         An index may have an output of an earlier one.
         """
         chosen = self._note(planned, choice)
-        outputs: list[Saved] | None = None
+        makers: dict[int, str] | None = None
         if any(number != choice.generation for number in choice.current.values()):
-            outputs = list(self._counting(planned.identity, choice))
+            makers = {
+                index: of_generation(planned.identity, number)
+                for index, number in choice.current.items()
+            }
         rejected = {
             index: _line(line)
             for (index, _), line in choice.rejected.items()
             if index not in choice.current and self._is_to_buy(chosen)
         }
-        return self._pass_on(chosen, outputs, rejected)
+        return self._pass_on(chosen, makers, rejected)
 
     def _is_to_buy(self, planned: PlannedJob) -> bool:
         """Whether no attempt at a job was begun."""

@@ -73,8 +73,10 @@ class RedoPart(RunPart, PlanPart):
     @asynccontextmanager
     async def beside(self, run: ReadyRun) -> AsyncIterator[None]:
         context = run.context
-        await Places(self._journal, context.store, context.clock).settle()
+        places = Places(self._journal, context.store, context.clock)
+        await places.settle()
         yield
+        await places.tidy()
 
 
 def _notes(lines: Sequence[Rejection], draft: PlanFile, directory: Path) -> Iterable[str]:

@@ -54,16 +54,24 @@ class Places:
         self._receipts = Receipts(store.directory)
 
     async def settle(self) -> None:
-        """Move the outputs of all jobs that have several generations.
+        """Give the outputs that count their paths, of all jobs that have several generations.
 
-        One that can't be moved stays, which is logged: its report has its path.
+        One that can't be moved stays, which is logged: its report has its path. It keeps its former
+        path until ``tidy``: a later stage may have been planned by it.
         """
+        await self._each(is_end=False)
+
+    async def tidy(self) -> None:
+        """Remove the former paths, after the run."""
+        await self._each(is_end=True)
+
+    async def _each(self, *, is_end: bool) -> None:
         if not self._journal.has_generations():
             return
         with closing(self._receipts):
             for planned in list(self._with_generations()):
                 try:
-                    await self._settle(planned)
+                    await self._settle(planned, is_end=is_end)
                 except (OutputError, ObjectStoreError) as error:
                     logger.warning("%s: its outputs were not moved: %s", planned.name, error)
 
@@ -74,7 +82,7 @@ class Places:
             if self._journal.other_generations(planned.identity)
         )
 
-    async def _settle(self, planned: PlannedJob) -> None:
+    async def _settle(self, planned: PlannedJob, *, is_end: bool) -> None:
         generations = generations_of(self._journal)(planned)
         known = self._journal.known(planned.identity)
         assert known is not None  # it is in the plan
@@ -86,9 +94,11 @@ class Places:
         for takes in found.values():
             current = next((take for take in takes if take.counts), None)
             if current is not None:
-                await self._place(planned, current, takes)
+                await self._place(planned, current, takes, is_end=is_end)
 
-    async def _place(self, planned: PlannedJob, current: _Take, takes: Sequence[_Take]) -> None:
+    async def _place(
+        self, planned: PlannedJob, current: _Take, takes: Sequence[_Take], *, is_end: bool
+    ) -> None:
         """Give the output that counts its planned path. ``takes`` are all of its index."""
         saved = current.saved
         home = output_path(planned.output, saved.index, PurePosixPath(saved.path).suffix).as_posix()
@@ -97,7 +107,7 @@ class Places:
             if await self._store.is_true(replace(saved, path=aside)):
                 await self._store.remove_name(aside, home, saved.sha256)
             return
-        if saved.path != aside or not await self._store.is_true(saved):
+        if is_end or saved.path != aside or not await self._store.is_true(saved):
             return
         for take in takes:
             other = replace(take.saved, path=home)
@@ -108,9 +118,11 @@ class Places:
                 await self._move(home, beside, takes, other.sha256)
             elif take.saved.path == beside:
                 await self._store.remove_name(home, beside, other.sha256)
-        await self._move(aside, home, takes, saved.sha256)
+        await self._move(aside, home, takes, saved.sha256, keep=True)
 
-    async def _move(self, path: str, to: str, takes: Sequence[_Take], sha256: str) -> None:
+    async def _move(
+        self, path: str, to: str, takes: Sequence[_Take], sha256: str, *, keep: bool = False
+    ) -> None:
         moved = [take for take in takes if (take.saved.path, take.saved.sha256) == (path, sha256)]
         if any(take.job.phase not in ALLOWED_PHASES[Relocated] for take in moved):
             return
@@ -122,4 +134,5 @@ class Places:
             if receipt is not None:
                 self._receipts.add(receipt)
         await asyncio.to_thread(self._sidecars.move, path, to)
-        await self._store.remove_name(path, to, sha256)
+        if not keep:
+            await self._store.remove_name(path, to, sha256)

@@ -144,8 +144,10 @@ class DerivedJobs:
         """The outputs that are input images, by their file; ``reader`` finds them here."""
         self._planned: dict[str, PlannedJob] = {}
         """The jobs of the plan, and those that are only expected (``is_expected``), by name."""
-        self._counting: dict[str, Sequence[Saved]] = {}
-        """The outputs that count, by the name of their job, if they are not all of it."""
+        self._makers: dict[str, Mapping[int, str]] = {}
+        """The identities of the jobs whose outputs count, by name and number, where these are not
+        all of the job in the plan.
+        """
         self._expected: dict[int, _Expected] = {}
         """What is expected of an entry with ``from``, by its index in the manifest."""
         self._waiting_names: set[str] = set()
@@ -189,8 +191,15 @@ class DerivedJobs:
         return [self._source_file(name, each) for each in saved]
 
     def _outputs_of(self, planned: PlannedJob) -> Sequence[Saved]:
-        counting = self._counting.get(planned.name)
-        return self._saved.of(planned) if counting is None else counting
+        makers = self._makers.get(planned.name)
+        if makers is None:
+            return self._saved.of(planned)
+        return [
+            saved
+            for number, identity in sorted(makers.items())
+            for saved in self._saved.of(replace(planned, identity=identity))
+            if saved.index == number
+        ]
 
     def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]:
         """Return the sources of an entry, as the expander asks for their order.
@@ -229,16 +238,16 @@ class DerivedJobs:
     def take(
         self,
         planned: PlannedJob,
-        outputs: Sequence[Saved] | None = None,
+        makers: Mapping[int, str] | None = None,
         rejected: Mapping[int, str] = MappingProxyType({}),
     ) -> PlannedJob | None:
         """Note a job, in place of one with its name, and return it if it belongs into the plan.
 
-        ``outputs`` are those that count, if they are not all of this job. An entry that picks an
-        output in ``rejected`` has a problem.
+        ``makers`` has the identity of the job whose output counts, by number, if not all are of
+        this job. An entry that picks an output in ``rejected`` has a problem.
         """
-        if outputs is not None:
-            self._counting[planned.name] = outputs
+        if makers is not None:
+            self._makers[planned.name] = makers
         if rejected:
             self.expander.rejected[planned.name] = rejected
         if planned.obstacle is not None:

@@ -162,3 +162,22 @@ async def test_a_picked_output_that_is_rejected_is_a_problem_with_both_lines(sta
         shutil.rmtree(result.run_dir)
         lost = await bench.run(manifest)
         assert (lost.ok, await bought(bench), summary(lost)) == (True, 6, found)
+
+
+async def test_a_take_that_counts_now_is_the_source_of_new_jobs(start: Any) -> None:
+    """It gets another path in the run that makes the jobs."""
+    async with start() as bench:
+        manifest = bench.manifest(SHEET, head=REJECTS)
+        first = await bench.run(manifest)
+        reject(first.run_dir, ["sheet/1"])
+        await bench.run(manifest)
+        reject(first.run_dir, ["sheet/0"])
+        result = await bench.run(manifest)
+        rows = rows_of(result)
+        assert (result.ok, await bought(bench)) == (True, 6)
+        (output, _) = rows["sheet"].outputs
+        assert (output.generation, output.path.name) == (1, "0.png")
+        assert rows["final-sheet"].source.sha256 == output.sha256
+        again = await bench.run(manifest)
+        assert (again.ok, await bought(bench)) == (True, 6)
+        assert rows_of(again)["final-sheet"].source.path == "sheet/0.png"
