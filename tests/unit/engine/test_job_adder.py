@@ -49,6 +49,9 @@ class Bench:
     def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
         return MADE
 
+    def counts(self, _planned: PlannedJob, saved: Saved) -> bool:
+        return saved is OUTPUT
+
     def arrange(self) -> None:
         self.steps.append("arranged")
 
@@ -154,3 +157,9 @@ async def test_a_run_without_stages_adds_nothing() -> None:
     await bench.add()
     bench.adder.arrange()
     assert (bench.steps, bench.adder.is_used) == ([], False)
+
+
+def test_what_counts_is_known_by_the_derivation() -> None:
+    bench = Bench()
+    assert bench.adder.counts(SOURCE, OUTPUT)
+    assert not bench.adder.counts(SOURCE, saved_event(1))
