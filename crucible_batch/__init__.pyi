@@ -120,6 +120,9 @@ from crucible_batch.features.check.verifying import Difference as Difference
 from crucible_batch.features.check.verifying import UnsavedOutputs as UnsavedOutputs
 from crucible_batch.features.check.verifying import Verification as Verification
 from crucible_batch.features.check.verifying import check_outputs as check_outputs
+from crucible_batch.features.redo.rejecting import RejectsFile as RejectsFile
+from crucible_batch.features.redo.rejecting import reject as reject
+from crucible_batch.features.redo.rejections import Rejection as Rejection
 from crucible_batch.features.shards.merging import MergeResult as MergeResult
 from crucible_batch.features.shards.merging import merge as merge
 from crucible_batch.features.stages.picking import PicksFile as PicksFile

@@ -237,6 +237,16 @@ _OF_A_JOB = _of(
      ("No job can be made from an output: another job has its name, path or content, or it "
       "can't be an input."),
      "The message has the reason. Correct the entry with `from`, and run the manifest again."),
+    ("REDO_LIMIT", _FAILED,
+     "The output is rejected, and was bought again as often as redo.max of the manifest permits.",
+     "Change the job's prompt, or raise redo.max; or remove the line from the file of rejections."),
+    ("SAME_OUTPUT", _FAILED,
+     "A rejected output was bought again, and the same bytes came. No more is bought.",
+     "Change the job's prompt or a parameter, or set a seed."),
+    ("FIXED_SEED", _FAILED,
+     ("The output is rejected, and the job's seed is fixed, so the same picture would come again."
+      " Nothing is bought."),
+     "Set another seed, or leave it out."),
     ("PICK_NOT_FOUND", _FAILED, "The picks file names an output that the job does not have.",
      f"Correct the picks file. {_AGAIN}."),
     ("KEY_MAY_BE_FORGOTTEN", _STOPPED,

@@ -53,6 +53,7 @@ def pages() -> tuple[Page, ...]:
                 "Fields": "fields",
                 "WorkflowDefaults": "workflows: one entry",
                 "Budget": "budget",
+                "Redo": "redo",
                 "Schedule": "schedule",
                 "Notification": "notify: one entry",
                 "Output": "output",

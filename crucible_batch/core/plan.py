@@ -12,6 +12,7 @@ from typing import Literal
 
 from crucible_batch.core.credits import StoredCredits
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.identity import generation_of
 from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.core.sharding import LearnedPrice, ShardId
@@ -124,6 +125,11 @@ class PlannedJob:
     def content(self) -> Mapping[str, object]:
         """The parameters as the identity is taken of them."""
         return {**self.params, **self.markers}
+
+    @property
+    def generation(self) -> int:
+        """How often the same content was asked for before, since what came was rejected."""
+        return generation_of(self.identity)
 
     @property
     def is_expected(self) -> bool:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from crucible_batch.core.engine_options import TakesJob
+from crucible_batch.core.events import Saved
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Derivation
@@ -24,7 +25,7 @@ class JobAdder:
 
     A job is in the journal's plan, durable, before it is queued: after a kill the next run finds
     what this one bought. If the run is killed between a source's last event and the plan, the next
-    run adds the jobs, by the same rule.
+    run adds the jobs, by the same rule. One with an obstacle is in the plan for the report only.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class JobAdder:
             for each in made:
                 known = self._history.known(each.identity, self._rule)
                 await self._history.append_planned(each)
+                if each.obstacle is not None:
+                    continue
                 added = Job(each.identity, has_images=bool(each.images), rule=self._rule)
                 if known is not None:
                     added = known[1]
@@ -83,8 +86,13 @@ class JobAdder:
                 if is_new or is_lost:
                     self._waiting.append((each, added))
                     start_worker()
-            if made:
-                self._tell.added(planned, made)
+            started = [each for each in made if each.obstacle is None]
+            if started:
+                self._tell.added(planned, started)
+
+    def counts(self, planned: PlannedJob, saved: Saved) -> bool:
+        """Whether an output counts although its job has left the plan."""
+        return self._derivation is not None and self._derivation.counts(planned, saved)
 
     def arrange(self) -> None:
         if self._derivation is not None:

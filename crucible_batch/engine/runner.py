@@ -233,7 +233,12 @@ class Runner:
 
     def _downloader(self, terms: RunTerms, records: PriceRecords) -> Downloader:
         relocator = OutputRelocator(
-            self._history, self.accounting, self._store, self._clock, self._apply
+            self._history,
+            self.accounting,
+            self._store,
+            self._clock,
+            self._apply,
+            counts=self._adder.counts,
         )
         return Downloader(
             self._ports.gateway,

@@ -12,6 +12,8 @@ folder:
                                                     the notes of its journal
     run_options.py    Options, EXAMPLES, HELP       options of `run`: a dataclass of FeatureOptions
     run_command.py    run(...)                      how `run` makes its runs; one feature has it
+    later_jobs.py     may_add, with_later           jobs that runs add to their plans, beside the
+                                                    jobs of entries that are derived
     plan_options.py   Options, EXAMPLES, HELP       options of `plan`, likewise
     plan_command.py   prepared(...)                 what `plan` does before it plans
     plan_view.py      show, as_json, show_next      what `plan` shows of a plan

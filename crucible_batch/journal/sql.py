@@ -9,6 +9,16 @@ RETIRE = (
     "DROP INDEX IF EXISTS plan_by_identity",
     "DELETE FROM plan",
 )
+RETIRE_AT = "INSERT OR REPLACE INTO retired SELECT identity, body FROM plan WHERE position = ?"
+# The retired generations of one content: identities are its digits, or its digits and `:gN`.
+GENERATIONS = """
+    SELECT body FROM retired
+    WHERE identity = ?1 OR (identity > ?1 || ':g' AND identity < ?1 || ':h')
+"""
+HAS_GENERATIONS = """
+    SELECT 1 FROM (SELECT identity FROM retired UNION ALL SELECT identity FROM plan)
+    WHERE length(identity) > 64 LIMIT 1
+"""
 KNOWN = """
     SELECT body, 0 FROM plan WHERE identity = ?1
     UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1

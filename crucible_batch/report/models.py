@@ -101,6 +101,12 @@ class OutputRow(_Model):
     sent: SentRow | None = Field(
         default=None, description="The file that the gateway sent, if provenance was embedded."
     )
+    generation: int = Field(
+        default=0, description="How often the job was asked for before it made this output."
+    )
+    rejected: str | None = Field(
+        default=None, description="Why it was rejected; empty if no reason was given."
+    )
 
 
 class SourceRow(_Model):
@@ -149,6 +155,13 @@ class JobRow(_Model):
     )
     credits: Amount = Field(description="Credits spent or held for this job, net of refunds.")
     outputs: list[OutputRow] = Field(default_factory=list, description="Saved outputs.")
+    takes: list[OutputRow] = Field(
+        default_factory=list,
+        description="Outputs of other generations of the job: rejected ones, and later ones.",
+    )
+    generation: int = Field(
+        default=0, description="How often the job was asked for again, since outputs were rejected."
+    )
     error: ErrorRow | None = Field(default=None, description="Why the job did not succeed.")
 
 
@@ -341,6 +354,11 @@ class ReportHead(_Model):
     )
     picks: list[PicksRow] = Field(
         default_factory=list, description="Entries of the manifest with `pick`."
+    )
+    takes: int = Field(
+        default=0,
+        description="Number of outputs that are kept beside those that count, since jobs were asked"
+        " for again.",
     )
 
     @property

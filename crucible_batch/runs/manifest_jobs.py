@@ -120,7 +120,7 @@ class ManifestJobs:
             gateway,
             context.deadline.check,
             directory=context.directory,
-            out_dir=context.request.out_dir,
+            request=context.request,
         )
 
     async def agree(self, draft: PlanFile, gateway: HttpGateway) -> None:
@@ -153,7 +153,10 @@ class ManifestJobs:
         draft.clear()
         basis, store = self.basis, self.context.store
         manifest, run_id = basis.source, basis.terms.run_id
-        self._later = later_jobs(manifest, run_id, store.directory, journal, store.url)
+        request, directory = self.context.request, store.directory
+        self._later = later_jobs(
+            manifest, request, run_id, directory, journal=journal, url=store.url
+        )
         fill_plan(draft, manifest, run_id, basis.workflows, later=self._later, filled=basis.filled)
         journal.adopt(draft)
         self._choose(draft)

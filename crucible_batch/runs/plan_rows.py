@@ -74,7 +74,7 @@ def state_of(job: Job) -> PlannedState:
     match job.phase:
         case Phase.SUCCEEDED:
             return PlannedState.DONE
-        case Phase.FAILED:
+        case Phase.FAILED | Phase.BLOCKED:
             return PlannedState.FAILED
         case Phase.READY | Phase.PREPARING:
             return PlannedState.NEW

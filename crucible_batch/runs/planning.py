@@ -125,8 +125,8 @@ class ManifestPlan:
                 gateway_for(settings, transport=call.transport)
             )
         draft = stack.enter_context(PlanFile.temporary())
-        watch, out_dir = call.deadline.check, request.out_dir
-        later = await plan_jobs(draft, basis, gateway, watch, directory=directory, out_dir=out_dir)
+        watch = call.deadline.check
+        later = await plan_jobs(draft, basis, gateway, watch, directory=directory, request=request)
         request = with_choice(request, draft)
         read = replace(read, request=request)
         check_plan(request, basis, draft)

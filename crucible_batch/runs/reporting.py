@@ -20,6 +20,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, Sidecars
 from crucible_batch.report import (
     CountsRow,
+    GenerationsOf,
     JobRow,
     ReportHead,
     RowFile,
@@ -36,6 +37,7 @@ from crucible_batch.report.html import (
     report_assets,
     write_page,
 )
+from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.next_step import advice_of
 from crucible_batch.runs.object_runs import in_thread, publish_files, store_by
 from crucible_batch.runs.report_note import note_report
@@ -62,11 +64,12 @@ def report_rows(run_dir: Path) -> Iterator[JobRow]:
 def journal_rows(journal: Journal) -> Iterator[JobRow]:
     """Return the report's rows from an open journal, in manifest order."""
     newest = newest_run(journal)
-    return build_rows(journal.jobs(newest.terms.rule), newest.stops)
+    jobs = journal.jobs(newest.terms.rule)
+    return build_rows(jobs, newest.stops, generations_of(journal))
 
 
 def row_collector(
-    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile
+    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile, generations: GenerationsOf
 ) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
     """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless
     that is None."""
@@ -74,7 +77,7 @@ def row_collector(
     def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
         if sidecars is not None:
             sidecars.complete(planned, job, terms)
-        rows.add(build_row(planned, job, stops))
+        rows.add(build_row(planned, job, stops, generations(planned)))
 
     return collect
 
@@ -85,7 +88,7 @@ def collect_rows(journal: Journal, directory: Path, rows: RowFile) -> None:
     sidecars = None
     if journal_outputs_url(journal) is None:
         sidecars = Sidecars(directory)
-    collect = row_collector(sidecars, newest.terms, rows)
+    collect = row_collector(sidecars, newest.terms, rows, generations_of(journal))
     for planned, job in journal.jobs(newest.terms.rule):
         collect(planned, job, newest.stops)
 

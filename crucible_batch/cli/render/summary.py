@@ -82,6 +82,8 @@ def show_summary(
         fact(console, "waiting", (waiting_words(stage), "warn"))
     if head.all_jobs is not None:
         fact(console, "all jobs", all_jobs_words(head.all_jobs))
+    if head.takes:
+        fact(console, "takes", f"{counted(head.takes, 'output')} of earlier tries kept")
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     fact(console, "results", clean_path(run_dir), (report, "quiet"))
     if page is not None and head.counts.succeeded:

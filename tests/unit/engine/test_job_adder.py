@@ -9,6 +9,7 @@ import pytest
 
 from crucible_batch.core.engine_options import takes_all
 from crucible_batch.core.events import Saved
+from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
@@ -53,6 +54,9 @@ class Bench:
 
     def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
         return MADE
+
+    def counts(self, _planned: PlannedJob, saved: Saved) -> bool:
+        return saved is OUTPUT
 
     def arrange(self) -> None:
         self.steps.append("arranged")
@@ -143,6 +147,16 @@ async def test_a_job_whose_outputs_are_being_fetched_is_not_queued_twice() -> No
     assert not bench.waiting
 
 
+async def test_a_job_with_an_obstacle_is_planned_and_never_queued() -> None:
+    bench = Bench()
+    obstacle = ErrorInfo("REDO_LIMIT", "it was rejected too often")
+    blocked = PlannedJob(0, "three", "three", "w", {}, obstacle=obstacle)
+    bench.derive = lambda _planned, _saved: [blocked]  # type: ignore[method-assign]
+    await bench.add()
+    assert bench.steps == ["planned three"]
+    assert not bench.waiting
+
+
 async def test_a_run_without_stages_adds_nothing() -> None:
     bench = Bench()
     bench.adder = JobAdder(
@@ -157,3 +171,9 @@ async def test_a_run_without_stages_adds_nothing() -> None:
     await bench.add()
     bench.adder.arrange()
     assert (bench.steps, bench.adder.is_used) == ([], False)
+
+
+def test_what_counts_is_known_by_the_derivation() -> None:
+    bench = Bench()
+    assert bench.adder.counts(SOURCE, OUTPUT)
+    assert not bench.adder.counts(SOURCE, saved_event(1))
