@@ -27,9 +27,9 @@ DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
 
 BudgetSource = Literal["command", "manifest"]
 """Where the budget of a run was set."""
-NotifyOption = Literal["--allow-command", "--no-notify"]
-"""The option of a run for the notifications of its manifest, without which they may prevent the
-next run."""
+NotifyOption = Literal["--allow-command", "--no-notify", "--no-notify --allow-command"]
+"""The options of a run for the notifications and commands of its manifest, without which they may
+prevent the next run."""
 
 
 def placeholder_identity(*parts: str) -> str:
@@ -101,7 +101,8 @@ class PlannedJob:
     path in which ``{index}`` and ``{ext}`` are still open. ``row`` are the values of the job's
     table row, as ``row_texts`` returns them; they are not sent. ``source`` is the output from which
     a derived job is made. ``obstacle`` is why the job can't be started in any run of this plan,
-    such as a source that failed; None for all others.
+    such as a source that failed; None for all others. ``entry`` is the index of the job's entry in
+    the manifest, 0 if that is not known.
     """
 
     position: int
@@ -117,6 +118,7 @@ class PlannedJob:
     row: Mapping[str, str] = field(default_factory=dict)
     source: SourceOutput | None = None
     obstacle: ErrorInfo | None = None
+    entry: int = 0
 
     @property
     def is_expected(self) -> bool:

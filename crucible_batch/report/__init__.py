@@ -3,6 +3,8 @@
 from crucible_batch.report.build import build_head, build_row, build_rows, count_jobs
 from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import (
+    CheckRow,
+    ChecksRow,
     CountsRow,
     CreditsRow,
     ErrorRow,

@@ -293,11 +293,12 @@ def make_runner(
         observer=context.observers,
         nonce=lambda: secrets.token_hex(16),
         outage=context.outage,
-        on_counted=row_collector(store.sidecars(), terms, rows),
+        on_counted=row_collector(started.journal, store.sidecars(), terms, rows),
         explained=source.explain if grant is None else grant.explain,
         allowance_of=None if grant is None else grant.name,
         derivation=started.derivation,
         log=started.log,
         load_image=image_loader(store),
+        judged=started.judged,
     )
     return Runner(ports=ports, terms=terms, times=times, options=options)
