@@ -34,13 +34,14 @@ class NotedJudgements:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._has_notes = journal.has_job_notes()
+        self._has_notes = False
 
     def of_job(self, identity: str) -> Mapping[tuple[int, str], Judgement]:
         """Return those of a job by the output's index and digest.
 
         One that can't be read is left out, as if it had not been made.
         """
+        self._has_notes = self._has_notes or self._journal.has_job_notes()
         if not self._has_notes:
             return {}
         found = {}
@@ -62,7 +63,6 @@ class NotedJudgements:
         """Store a judgement, and return when it is durable. Raises ``JournalError``."""
         name = _name(saved.index, sent_digest(saved))
         await self._journal.note_job(identity, name, _JUDGEMENT.dump_json(judgement).decode())
-        self._has_notes = True
 
 
 def note_totals(journal: Journal, totals: Totals) -> None:

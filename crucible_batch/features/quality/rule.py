@@ -118,7 +118,7 @@ def size_finding(check: Check, width: int, height: int) -> Finding:
     passes = width >= least_width and height >= least_height
     reason = ""
     if not passes:
-        reason = f"{width} x {height} pixels, less than {least_width} x {least_height}"
+        reason = f"{width} × {height} pixels, less than {least_width} × {least_height}"
     return Finding(check.name, check.definition, passes, reason)
 
 

@@ -39,7 +39,7 @@ def thumbnail_of(file: BinaryIO) -> Image.Image:
 def _check_size(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise UnmeasurableError(
-            f"{width:,} x {height:,} pixels; at most {MOST_PIXELS:,} are measured"
+            f"{width:,} × {height:,} pixels; at most {MOST_PIXELS:,} are measured"
         )
 
 

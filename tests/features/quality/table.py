@@ -39,7 +39,7 @@ from tests.features.quality.pictures import (
 EACH = 20
 RELATED = {
     "with other words in it": (other_caption, ("photograph (1/f noise)", "product on white")),
-    "in other colours": (other_colour, ("landscape with a caption", "photograph (1/f noise)")),
+    "in another tint": (other_colour, ("landscape with a caption", "product on white")),
     "mirrored": (mirrored, ("landscape with a caption", "photograph (1/f noise)", "fog")),
     "with the camera moved": (shifted, ("landscape with a caption", "photograph (1/f noise)")),
 }
