@@ -89,7 +89,7 @@ class CheckRow(_Model):
 
     check: str = Field(description="Name of the check, as in the manifest.")
     verdict: Literal["flag", "reject", "fail", "unchecked"] = Field(
-        description="What the manifest says about such outputs; "
+        description="What the manifest has for such outputs; "
         "`unchecked` if the check could not be made."
     )
     reason: str = Field(description="What was found, or why the check could not be made.")

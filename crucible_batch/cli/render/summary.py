@@ -1,5 +1,5 @@
-"""The summary of a run in at most thirteen lines: counts, credits, checks, the place of the results,
-the next command.
+"""The summary of a run in at most thirteen lines: counts, credits, checks, the place of the
+results, the next command.
 """
 
 from __future__ import annotations

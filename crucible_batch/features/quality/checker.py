@@ -38,7 +38,7 @@ from crucible_batch.features.quality.rule import (
     DUPLICATE,
     SIZE,
     Check,
-    Finding,
+    CheckResult,
     Judgement,
     Totals,
     marks_of,
@@ -65,7 +65,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class CheckedOutput:
     """A saved output of a job of the plan."""
 
     planned: PlannedJob
@@ -175,7 +175,7 @@ class OutputChecks:
             # Each time, since what was found may make the next check needless.
             if check in to_make(checks, judgement) and check.name in {SIZE, COMMAND}:
                 judgement = judgement.having(await self._found(check, planned, saved))
-        judgement = await self._marked(Output(planned, saved), judgement)
+        judgement = await self._marked(CheckedOutput(planned, saved), judgement)
         if judgement != before:
             await self._noted.keep(identity, saved, judgement)
 
@@ -196,7 +196,7 @@ class OutputChecks:
             is_empty, fingerprint = await self._in_thread(partial(self._measure, saved))
         except Exception as error:  # noqa: BLE001 - a check must not end the run
             for check in checks:
-                finding = Finding(check.name, check.definition, None, _reason(error))
+                finding = CheckResult(check.name, check.definition, None, _reason(error))
                 self._show(f"{planned.name}/{saved.index}", finding)
                 known = known.having(finding)
             return known
@@ -205,7 +205,7 @@ class OutputChecks:
         for check in checks:
             if check.name == BLANK:
                 reason = _BLANK_REASON if is_empty else ""
-                known = known.having(Finding(BLANK, check.definition, not is_empty, reason))
+                known = known.having(CheckResult(BLANK, check.definition, not is_empty, reason))
             elif known.is_unmade(check):
                 known = known.without(check)
         return known
@@ -215,19 +215,19 @@ class OutputChecks:
             thumbnail = thumbnail_of(file)
         return is_blank(thumbnail), Fingerprint.of(thumbnail, (saved.width, saved.height))
 
-    async def _found(self, check: Check, planned: PlannedJob, saved: Saved) -> Finding:
+    async def _found(self, check: Check, planned: PlannedJob, saved: Saved) -> CheckResult:
         if check.name == SIZE:
             return size_finding(check, saved.width, saved.height)
         assert check.name == COMMAND
         try:
             finding = await self._judge.find(check, planned, saved)
         except Exception as error:  # noqa: BLE001 - a check must not end the run
-            finding = Finding(check.name, check.definition, None, _reason(error))
+            finding = CheckResult(check.name, check.definition, None, _reason(error))
         if finding.passes is None:
             self._show(f"{planned.name}/{saved.index}", finding)
         return finding
 
-    def _show(self, output: str, finding: Finding) -> None:
+    def _show(self, output: str, finding: CheckResult) -> None:
         self._shown += 1
         if self._shown <= _MOST_SHOWN:
             logger.warning(
@@ -244,7 +244,7 @@ class OutputChecks:
 
     # -- all outputs
 
-    def _outputs(self) -> Iterator[Output]:
+    def _outputs(self) -> Iterator[CheckedOutput]:
         """Yield the saved outputs of the plan, in manifest order."""
         for planned, job in self._journal.started_jobs(self._rule):
             yield from _outputs_of(planned, job)
@@ -263,7 +263,7 @@ class OutputChecks:
     async def _copies(self) -> Mapping[tuple[str, int], str]:
         """Return the outputs that are copies, by identity and index, and the name of the output
         that each is a copy of."""
-        outputs, measured = list[Output](), list[Measured]()
+        outputs, measured = list[CheckedOutput](), list[Measured]()
         sources: dict[str, Set[str]] = {}
         for output in self._outputs():
             planned, known = output.planned, self._noted.of(output.planned.identity, output.saved)
@@ -301,7 +301,7 @@ class OutputChecks:
 
     def _are_copies(
         self,
-        outputs: Sequence[Output],
+        outputs: Sequence[CheckedOutput],
         thumbnail: Callable[[str], Image.Image | None],
         one: int,
         other: int,
@@ -339,7 +339,9 @@ class OutputChecks:
                         failed[planned.identity] = error
         return totals, failed
 
-    async def _with_copy(self, output: Output, copies: Mapping[tuple[str, int], str]) -> Judgement:
+    async def _with_copy(
+        self, output: CheckedOutput, copies: Mapping[tuple[str, int], str]
+    ) -> Judgement:
         """Return the judgement of an output with its marks, and store it if it has changed."""
         identity, saved = output.planned.identity, output.saved
         before = known = self._noted.of(identity, saved)
@@ -347,13 +349,13 @@ class OutputChecks:
         for check in self._checks_of(output.planned.entry):
             if check.name == DUPLICATE and original is not None:
                 reason = f"a copy of {original}"
-                known = known.having(Finding(DUPLICATE, check.definition, False, reason))
+                known = known.having(CheckResult(DUPLICATE, check.definition, False, reason))
         known = await self._marked(output, known)
         if known != before:
             await self._noted.keep(identity, saved, known)
         return known
 
-    async def _marked(self, output: Output, known: Judgement) -> Judgement:
+    async def _marked(self, output: CheckedOutput, known: Judgement) -> Judgement:
         """Return the judgement with its marks. If one rejects the output, its line is written,
         once: a person may remove it again."""
         marks = marks_of(self._checks_of(output.planned.entry), known)
@@ -368,12 +370,12 @@ class OutputChecks:
         return replace(known, rejected=is_written)
 
 
-def _outputs_of(planned: PlannedJob, job: Job) -> Iterator[Output]:
+def _outputs_of(planned: PlannedJob, job: Job) -> Iterator[CheckedOutput]:
     for _, saved in sorted(job.outputs.items()):
-        yield Output(planned, saved)
+        yield CheckedOutput(planned, saved)
 
 
-def _failure(output: Output, known: Judgement) -> ErrorInfo | None:
+def _failure(output: CheckedOutput, known: Judgement) -> ErrorInfo | None:
     reasons = [f"{mark.check}: {mark.reason}" for mark in known.marks if mark.verdict == "fail"]
     if not reasons:
         return None

@@ -19,7 +19,7 @@ from typing import IO
 from crucible_batch.core.events import Saved
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.redaction import clean_message
-from crucible_batch.features.quality.rule import Check, Finding
+from crucible_batch.features.quality.rule import Check, CheckResult
 from crucible_batch.outputs import OutputStore
 from crucible_batch.runs.programs import TIME_LIMIT_S, Program, ProgramError
 
@@ -36,7 +36,7 @@ class Judge:
     directory: Path
     environ: Mapping[str, str] = field(repr=False)
 
-    async def find(self, check: Check, planned: PlannedJob, saved: Saved) -> Finding:
+    async def find(self, check: Check, planned: PlannedJob, saved: Saved) -> CheckResult:
         """Return what the program decides. Raises ``OSError`` if there is no such file."""
         limit_s = check.timeout_s or TIME_LIMIT_S
         program = Program(check.words, self.directory, self.environ, limit_s)
@@ -48,10 +48,10 @@ class Judge:
             except ProgramError as error:
                 return _not_made(check, f"can't be started: {error}", output)
         if code == 0:
-            return Finding(check.name, check.definition, passes=True)
+            return CheckResult(check.name, check.definition, passes=True)
         if code == _REJECTED:
             reason = _printed(output) or f"rejected by {_shown(check)}"
-            return Finding(check.name, check.definition, passes=False, reason=reason)
+            return CheckResult(check.name, check.definition, passes=False, reason=reason)
         if code is None:
             how = f"did not end within {limit_s:g} s and was stopped"
         elif code < 0:
@@ -111,9 +111,9 @@ def _printed(output: bytearray) -> str:
     return clean_message(text.splitlines()[0], _LONGEST_REASON)
 
 
-def _not_made(check: Check, how: str, output: bytearray) -> Finding:
+def _not_made(check: Check, how: str, output: bytearray) -> CheckResult:
     reason = f"{_shown(check)}: {how}"
     printed = _printed(output)
     if printed:
         reason = f"{reason}: {printed}"
-    return Finding(check.name, check.definition, passes=None, reason=reason)
+    return CheckResult(check.name, check.definition, passes=None, reason=reason)

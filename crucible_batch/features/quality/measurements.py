@@ -118,7 +118,7 @@ class Fingerprint:
 
     @classmethod
     def read(cls, text: str) -> Fingerprint | None:
-        """Return the fingerprint of its text; None if it is none of this release."""
+        """Return the fingerprint of its text; None if it is another text."""
         shape, _, encoded = text.partition(" ")
         try:
             aspect, content = float(shape), base64.b64decode(encoded, validate=True)

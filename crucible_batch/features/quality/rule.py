@@ -42,7 +42,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What a check has found. ``passes`` is None if it could not be made."""
 
     check: str
@@ -68,12 +68,12 @@ class Judgement:
     those of the newest run. ``rejected``: a line about it was written into the file of rejections.
     """
 
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CheckResult, ...] = ()
     fingerprint: str = ""
     marks: tuple[Mark, ...] = ()
     rejected: bool = False
 
-    def finding(self, check: Check) -> Finding | None:
+    def finding(self, check: Check) -> CheckResult | None:
         """Return what the check has found; None if it was not made, or was another one."""
         return next((each for each in self.findings if each.definition == check.definition), None)
 
@@ -87,7 +87,7 @@ class Judgement:
             self, findings=tuple(each for each in self.findings if each.check != check.name)
         )
 
-    def having(self, finding: Finding) -> Judgement:
+    def having(self, finding: CheckResult) -> Judgement:
         others = (each for each in self.findings if each.check != finding.check)
         return replace(self, findings=(*others, finding))
 
@@ -113,13 +113,13 @@ def _checks_in(keys: Checks) -> Iterator[Check]:
         )
 
 
-def size_finding(check: Check, width: int, height: int) -> Finding:
+def size_finding(check: Check, width: int, height: int) -> CheckResult:
     least_width, least_height = check.least
     passes = width >= least_width and height >= least_height
     reason = ""
     if not passes:
         reason = f"{width} × {height} pixels, less than {least_width} × {least_height}"
-    return Finding(check.name, check.definition, passes, reason)
+    return CheckResult(check.name, check.definition, passes, reason)
 
 
 def to_make(checks: Sequence[Check], known: Judgement) -> Iterator[Check]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from crucible_batch.features.quality.manifest_keys import Checks
 from crucible_batch.features.quality.rule import (
-    Finding,
+    CheckResult,
     Judgement,
     Mark,
     Totals,
@@ -32,7 +32,7 @@ def checks(**keys: Any) -> Any:
 def known(*found: tuple[Any, bool | None]) -> Judgement:
     judgement = Judgement()
     for check, passes in found:
-        judgement = judgement.having(Finding(check.name, check.definition, passes, "why"))
+        judgement = judgement.having(CheckResult(check.name, check.definition, passes, "why"))
     return judgement
 
 

@@ -174,7 +174,7 @@ async def test_a_line_that_could_not_be_written_is_written_by_the_next_run(drawn
 
 async def test_an_entry_may_have_checks_of_its_own(drawn: Any) -> None:
     jobs = (
-        '{name: a, prompt: a, repeat: 2}\n'
+        "{name: a, prompt: a, repeat: 2}\n"
         "{name: b, prompt: b, checks: {size: {min: [65, 1], then: flag}}}\n"
         "{name: c, prompt: c, checks: {}}"
     )
