@@ -336,13 +336,12 @@ class Runner:
 
         The deadline of the run bounds the wait.
         """
-        found: Mapping[str, ErrorInfo] = {}
-        async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(self.control.deadline.keep())
-            with self._noting_failures():
-                found = await self._ports.judged(self.stop.leaving)
+        watcher = asyncio.create_task(self.control.deadline.keep())
+        try:
+            return await self._ports.judged(self.stop.leaving)
+        finally:
             watcher.cancel()
-        return found
+            await asyncio.wait([watcher])
 
     def _count(self, failed: Mapping[str, ErrorInfo]) -> tuple[Counter[Outcome], int]:
         """Count the jobs of the run by their outcome, and those that others block.

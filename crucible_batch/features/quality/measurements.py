@@ -52,9 +52,9 @@ BLOCKS = 16
 OWN_SHARE = 0.5
 """Of 256 blocks, each is compared cell by cell. The mean square of the differences is the sum of
 both variances for unrelated textures, and less than a fifth of it for copies."""
-NOISE = 9.0
-"""The mean square of what compression leaves of a flat block: 3 levels. A star of three pixels of
-1024 has 40 and more."""
+NOISE = 16.0
+"""The mean square of what compression changes in a smooth block: 4 levels. A star of three pixels
+of 1024 has 40 and more."""
 
 
 def spread(thumbnail: Image.Image, edge: int) -> int:

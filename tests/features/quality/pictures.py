@@ -124,7 +124,7 @@ EMPTY: Mapping[str, Draw] = {
     "one colour with noise": with_noise,
     "one colour in a thin frame": with_frame,
     "one colour with a vignette of 4 levels": with_vignette,
-    "one colour with noise, as a poor JPEG": as_poor_jpeg,
+    "noise as a poor JPEG": as_poor_jpeg,
     "transparent": transparent,
 }
 
@@ -289,11 +289,11 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 COPIES: Mapping[str, Callable[[Image.Image], Image.Image]] = {
     "the same pixels": lambda image: image,
-    "JPEG, quality 90": jpeg(90),
-    "JPEG, quality 50": jpeg(50),
-    "WebP, quality 75": webp(75),
+    "JPEG of quality 90": jpeg(90),
+    "JPEG of quality 50": jpeg(50),
+    "WebP of quality 75": webp(75),
     "half as large": smaller,
-    "half as large, JPEG, quality 70": lambda image: jpeg(70)(smaller(image)),
+    "half as large and JPEG of quality 70": lambda image: jpeg(70)(smaller(image)),
     "1.5 times as large": larger,
 }
 
