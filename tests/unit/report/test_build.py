@@ -354,6 +354,7 @@ def test_a_row_holds_all_of_a_job(history: Any) -> None:
         "height": 3,
         "saved_at": 4.0,
         "sent": None,
+        "checks": [],
     }
 
 
