@@ -134,6 +134,9 @@ class OutputChecks:
         Returns the totals, and the jobs that have failed. Raises ``JournalError``.
         """
         for output in self._outputs():
+            await asyncio.sleep(0)  # a signal is handled between two of many outputs
+            if leaving.is_set():
+                break
             known = self._noted.of(output.planned.identity, output.saved)
             if self._is_open(output.planned, known):
                 self.offer(output.planned.identity, output.saved.index)
@@ -156,6 +159,9 @@ class OutputChecks:
             except CrucibleBatchError as error:
                 # The engine meets it as well, and stops for it if it has to.
                 logger.debug("a check is left to the next run: %s", error)
+            except Exception as error:
+                logger.warning("a check is left to the next run: %s", type(error).__name__)
+                logger.debug("the error of the check", exc_info=error)
             finally:
                 self._waiting.task_done()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.harness.commands import Cli, check_stream, clean_environment
+from tests.harness.commands import Cli, check_stream, clean_environment, wait_until
 from tests.harness.forked_commands import start_installed
 
 THREE = "- {name: heron, prompt: a heron, repeat: 3}"
@@ -174,3 +174,27 @@ def test_a_night_at_a_gateway_that_returns_black_pictures_for_a_tenth_of_the_job
     assert cli("run", "night.yaml").code == 0
     assert report_of(run_dir)["credits"]["spent"] == spent == "60"
     assert (run_dir / "rejects.txt").read_text().splitlines() == lines
+
+
+def test_a_kill_between_an_output_and_its_verdict_loses_neither(cli: Cli, report_of: Any) -> None:
+    """The next run asks the program again, and buys nothing."""
+    script(
+        cli, "cat > /dev/null; echo asked >> asked\n[ -e go ] || exec sleep 3600\necho odd; exit 10"
+    )
+    cli.write("killed", head="checks: {command: {run: [./judge], then: reject}}\n")
+    process = cli.start("run", "killed.yaml", "--allow-command")
+    wait_until((cli.cwd / "asked").exists)
+    process.kill()
+    process.communicate(timeout=120)
+    run_dir = cli.cwd / "outputs" / "killed" / "default"
+    assert (run_dir / "fox" / "0.png").is_file()
+    assert not (run_dir / "rejects.txt").exists()
+    (cli.cwd / "go").touch()
+    assert cli("run", "killed.yaml", "--allow-command").code == 0
+    report = report_of(run_dir)
+    (mark,) = report["jobs"][0]["outputs"][0]["checks"]
+    assert (mark["verdict"], mark["reason"]) == ("reject", "odd")
+    assert (report["credits"]["spent"], len(report["jobs"][0]["attempts"])) == ("2", 1)
+    assert len((run_dir / "rejects.txt").read_text().splitlines()) == 1
+    assert cli("run", "killed.yaml", "--allow-command").code == 0
+    assert (cli.cwd / "asked").read_text().count("asked") == 2

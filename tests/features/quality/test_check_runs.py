@@ -238,6 +238,26 @@ async def test_a_check_that_raises_is_shown_and_the_output_is_kept(
         assert (again.report.checks.unchecked, marks(again)) == (0, {})
 
 
+async def test_an_error_of_ours_leaves_its_output_to_the_next_run(
+    drawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, broken = OutputChecks._check, itertools.count()
+
+    async def sometimes(checks: OutputChecks, identity: str, index: int) -> None:
+        if next(broken) < 5:  # more than there are workers
+            raise RuntimeError("a bug")
+        await check(checks, identity, index)
+
+    async with drawn(faults="black:1") as bench:
+        manifest = bench.manifest(SIX, head="checks: {blank: flag}\n")
+        with monkeypatch.context() as patched:
+            patched.setattr(OutputChecks, "_check", sometimes)
+            result = await bench.run(manifest)
+        assert (result.exit_code, len(marks(result))) == (0, 1)
+        again = await bench.run(manifest)
+    assert len(marks(again)) == 6
+
+
 # -- kills and losses
 
 
