@@ -276,3 +276,15 @@ async def test_a_job_is_added_to_the_plan_and_taken_from_the_retired_in_one_tran
         await journal.append_planned(job)
         assert [planned.name for planned in journal.plan()] == ["owl", "fox"]
         assert list(journal.retired()) == []
+
+
+async def test_a_note_about_a_job_is_durable_and_replaces_the_previous_one(tmp_path, binding):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        assert not journal.has_job_notes()
+        for value in ("first", "second"):
+            await journal.note_job("a", "checks 0", value)
+        await journal.note_job("b", "checks 0", "other")
+        with Journal.read(tmp_path) as reader:
+            assert reader.has_job_notes()
+            assert reader.job_notes("a") == {"checks 0": "second"}
+            assert reader.job_notes("c") == {}
