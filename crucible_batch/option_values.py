@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Final
+from typing import Final, Literal
 
 AUTO: Final = "auto"
 """The concurrency that is adapted to what the gateway accepts."""
@@ -33,6 +33,16 @@ class RunEvent(enum.StrEnum):
     PARTIAL = "partial"
     BLOCKED = "blocked"
     FAILURE = "failure"
+
+
+def parse_concurrency(text: str) -> int | Literal["auto"]:
+    """Parse a number of jobs, or ``auto``. Raises ``ValueError`` for anything else."""
+    if text == AUTO:
+        return AUTO
+    is_number = text.isascii() and text.isdigit()
+    if not is_number or not 1 <= int(text) <= MOST_AT_ONCE:
+        raise ValueError(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
+    return int(text)
 
 
 def parse_duration(text: str) -> float:

@@ -16,11 +16,10 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import check_target, replacing
-from crucible_batch.core.credits import format_credits
-from crucible_batch.core.run_options import ManifestOptions, declared
+from crucible_batch.core.run_options import ManifestOptions, PlanningOptions, declared
 from crucible_batch.core.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.errors import SavedPlanError, UserError
-from crucible_batch.shell_command import DEFAULT_DIRECTORY, shell_command
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, DEFAULT_RUN_ID, shell_command
 
 PLAN_VERSION = 1
 
@@ -73,23 +72,21 @@ def plan_command(head: PlanHead, plan: Path, *, manifest: Path, run_dir: str | P
     return shell_command("plan", manifest, *_options(head, run_dir), "-o", plan)
 
 
+_FIRST = ("budget", "run_id", "out_dir", "only", "variables")
+"""The options that come first in a command; all others follow as they are declared."""
+
+
 def _options(head: PlanHead, run_dir: str | Path) -> Iterator[str]:
     options = head.options
-    if options.budget is not None:
-        yield from ("--budget", format_credits(options.budget))
-    if options.run_id != "default":
-        yield from ("--run-id", options.run_id)
-    if run_dir != DEFAULT_DIRECTORY / head.manifest.name / options.run_id:
-        yield from ("--out-dir", str(run_dir))
-    for pattern in options.only:
-        yield from ("--only", pattern)
-    for name, value in options.variables.items():
-        yield from ("--var", f"{name}={value}")
-    if options.retry_failed:
-        yield "--retry-failed"
-    for name, (option, default) in declared(ManifestOptions).items():
-        value = getattr(options, name)
-        if value != default:
+    usual = {
+        "run_id": DEFAULT_RUN_ID,
+        "out_dir": DEFAULT_DIRECTORY / head.manifest.name / options.run_id,
+    }
+    found = declared(PlanningOptions, ManifestOptions)
+    for name in dict.fromkeys((*_FIRST, *found)):
+        option, default = found[name]
+        value = run_dir if name == "out_dir" else getattr(options, name)
+        if value != usual.get(name, default):
             yield from option.words(value)
     if head.shards:
         yield from ("--shards", str(len(head.shards)))

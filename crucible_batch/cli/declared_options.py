@@ -14,16 +14,23 @@ from crucible_batch.cli.option_parsers import (
     parse_bytes,
     parse_pixels,
     parse_wait,
-    read_concurrency,
+    read_credits,
     read_rate,
 )
-from crucible_batch.core.run_options import ManifestOptions, Option, RunOptions, Written, declared
-from crucible_batch.option_values import parse_duration
+from crucible_batch.core.run_options import (
+    Option,
+    Options,
+    PlanningOptions,
+    RunOptions,
+    Written,
+    declared,
+)
+from crucible_batch.option_values import parse_concurrency, parse_duration
 from crucible_batch.scheduled_time import parse_time
 
 _WRITTEN: Mapping[Written | None, Mapping[str, Any]] = {
     None: {},
-    Written.CONCURRENCY: {"metavar": "N|auto", "parser": read_concurrency},
+    Written.CONCURRENCY: {"metavar": "N|auto", "parser": option_parser(parse_concurrency)},
     Written.COUNT: {"metavar": "N", "min": 1},
     Written.RATE: {"metavar": "N", "parser": read_rate},
     Written.DURATION: {"metavar": "DURATION", "parser": option_parser(parse_duration)},
@@ -33,12 +40,16 @@ _WRITTEN: Mapping[Written | None, Mapping[str, Any]] = {
     Written.TIME: {"metavar": "TIME", "parser": option_parser(parse_time)},
     Written.DIRECTORY: {"metavar": "DIR"},
     Written.ADDRESS: {"metavar": "ADDR"},
+    Written.CREDITS: {"metavar": "N", "parser": option_parser(read_credits)},
+    Written.ID: {"metavar": "ID"},
+    Written.NAMES: {"metavar": "NAME"},
+    Written.VARIABLES: {"metavar": "K=V"},
 }
 
 
 def option_of(name: str) -> Any:
     """Return a declared option as Typer takes it."""
-    return _info(declared(RunOptions)[name][0])
+    return _info(declared(PlanningOptions, RunOptions)[name][0])
 
 
 def _info(option: Option) -> Any:
@@ -54,7 +65,7 @@ def _info(option: Option) -> Any:
     )
 
 
-def parameters_of(options: type[ManifestOptions]) -> list[Parameter]:
+def parameters_of(options: Options) -> list[Parameter]:
     """Return the parameters of a command that has these options."""
     return [_parameter(name, *found) for name, found in declared(options).items()]
 
@@ -68,6 +79,8 @@ def _parameter(name: str, option: Option, default: object) -> Parameter:
             kind = int
         case Written.DIRECTORY:
             kind, default = Path | None, None
+        case Written.NAMES | Written.VARIABLES:
+            kind, default = list[str] | None, None
         case _:  # its parser returns the value
             kind, default = str | None, None
     return Parameter(
@@ -75,7 +88,7 @@ def _parameter(name: str, option: Option, default: object) -> Parameter:
     )
 
 
-def options_from(options: type[ManifestOptions], given: Mapping[str, Any]) -> ManifestOptions:
+def options_from(options: Options, given: Mapping[str, Any]) -> Any:
     """Return the options that were given on the command line; the others have their defaults."""
     values: dict[str, Any] = {}
     for name, (option, default) in declared(options).items():

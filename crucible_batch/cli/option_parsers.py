@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from functools import wraps
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import typer
 
-from crucible_batch.errors import UserError
-from crucible_batch.option_values import AUTO, MOST_AT_ONCE, parse_duration
+from crucible_batch.option_values import parse_duration
 
 _Value = TypeVar("_Value")
 _WRITTEN_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
@@ -55,16 +54,6 @@ def read_credits(text: str) -> Decimal:
         if "," in text:
             raise ValueError(f"{text!r} has a comma; write 12.5 or 1250") from None
         raise
-
-
-def read_concurrency(text: str) -> int | Literal["auto"]:
-    """Parse a number of jobs, or ``auto``."""
-    if text == AUTO:
-        return AUTO
-    is_number = text.isascii() and text.isdigit()
-    if not is_number or not 1 <= int(text) <= MOST_AT_ONCE:
-        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 to {MOST_AT_ONCE}")
-    return int(text)
 
 
 def parse_host(text: str) -> str:
@@ -121,20 +110,3 @@ def _parse(text: str, units: dict[str, int], how: str) -> int:
         if count >= 1:
             return count
     raise ValueError(f"{text!r} is not valid; {how}")
-
-
-def read_variables(assignments: Sequence[str]) -> dict[str, str]:
-    """Parse the ``name=value`` pairs of ``--var``; the last of a name wins.
-
-    Raises ``UserError`` if a pair is invalid.
-    """
-    variables = {}
-    for assignment in assignments:
-        name, sign, value = assignment.partition("=")
-        if not sign or not name.strip():
-            raise UserError(
-                f"--var: {assignment!r} is not of the form name=value",
-                hint="such as --var brand=Acme",
-            )
-        variables[name.strip()] = value
-    return variables

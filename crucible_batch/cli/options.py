@@ -19,7 +19,7 @@ from crucible_batch.cli.declared_options import option_of, options_from, paramet
 from crucible_batch.cli.help_text import HelpAll, PlainCommand, epilog, with_everyday
 from crucible_batch.cli.option_parsers import option_parser, parse_host, read_credits
 from crucible_batch.cli.redaction import hide_key
-from crucible_batch.core.run_options import FeatureOptions, ManifestOptions
+from crucible_batch.core.run_options import FeatureOptions, ManifestOptions, PlanningOptions
 from crucible_batch.errors import ExitCode
 from crucible_batch.features import found
 from crucible_batch.settings import Settings
@@ -46,7 +46,6 @@ _PANELS = (
 """The panels of the help of commands with many options, in their order."""
 
 # One for each panel of the help.
-_jobs = partial(typer.Option, rich_help_panel="Which jobs")
 _gateway = partial(typer.Option, rich_help_panel="Gateway")
 _output = partial(typer.Option, rich_help_panel="Output")
 
@@ -69,19 +68,6 @@ RunDir = Annotated[
 RunsDir = Annotated[
     Path, typer.Argument(metavar="DIR", help="Directory with runs up to two levels below it.")
 ]
-OutDir = Annotated[
-    Path | None,
-    _jobs(
-        "--out-dir",
-        metavar="DIR",
-        help="Run directory, or its s3://, gs:// or az:// URL.  \\[default: outputs/NAME/RUN_ID]",
-    ),
-]
-Only = Annotated[
-    list[str] | None,
-    _jobs("--only", metavar="NAME", help="Run only jobs with this name or pattern; repeatable."),
-]
-
 SaveTo = Annotated[
     Path | None,
     _output(
@@ -92,17 +78,6 @@ SaveTo = Annotated[
     ),
 ]
 Force = Annotated[bool, _output("--force", help="Let -o overwrite a file of another kind.")]
-
-Budget = Annotated[
-    Decimal | None,
-    credits_option(
-        "--budget",
-        "--max-cost",
-        help="Spend at most N credits, over all runs in the directory. "
-        "Overrides the manifest's budget.",
-        rich_help_panel="Spending",
-    ),
-]
 
 StorageHost = Annotated[
     list[str] | None,
@@ -116,9 +91,7 @@ StorageHost = Annotated[
 NoHtml = Annotated[bool, option_of("html")]
 Display = Annotated[DisplayMode, _output("--display", help="Progress display.")]
 AllowCommand = Annotated[bool, option_of("allow_command")]
-Var = Annotated[
-    list[str] | None, _jobs("--var", metavar="K=V", help="Set a template variable; repeatable.")
-]
+Var = Annotated[list[str] | None, option_of("variables")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,25 +161,6 @@ class GatewayOptions:
         if self.env_file is not None:
             hide_key(settings.api_key)
         return settings
-
-
-@dataclass(frozen=True, slots=True)
-class TargetOptions:
-    """The options for the run directory, and whether its failed jobs are retried."""
-
-    out_dir: OutDir = None
-    run_id: Annotated[
-        str | None,
-        _jobs(
-            "--run-id",
-            metavar="ID",
-            help="Id of the run, also a template such as {{ date }}; a new id is a new run that "
-            "pays for all its jobs again.  \\[default: the manifest's run_id, else default]",
-        ),
-    ] = None
-    retry_failed: Annotated[
-        bool, _jobs("--retry-failed", help="Retry jobs that failed permanently.")
-    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +285,7 @@ class _OwnOptions:
                     self.parameters += _parameters_of(options)
             elif isinstance(kind, type) and is_dataclass(kind):
                 self._groups[parameter.name] = kind
-                if issubclass(kind, ManifestOptions):
+                if issubclass(kind, PlanningOptions | ManifestOptions):
                     self.parameters += parameters_of(kind)
                 else:
                     self.parameters += _parameters_of(kind)
@@ -344,7 +298,7 @@ class _OwnOptions:
 
         def take(kind: Any) -> Any:
             values = {field.name: rest.pop(field.name) for field in fields(kind)}
-            if issubclass(kind, ManifestOptions):
+            if issubclass(kind, PlanningOptions | ManifestOptions):
                 return options_from(kind, values)
             return kind(**values)
 

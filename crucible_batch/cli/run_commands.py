@@ -13,7 +13,7 @@ import typer
 from crucible_batch.cli import options as opt
 from crucible_batch.cli import run_options as run_opt
 from crucible_batch.cli.command_output import CommandOutput
-from crucible_batch.core.run_options import ManifestOptions, RunOptions
+from crucible_batch.core.run_options import ManifestOptions, PlanningOptions, RunOptions
 from crucible_batch.errors import ExitCode
 from crucible_batch.features import found
 
@@ -33,11 +33,8 @@ def run(
     output: CommandOutput,
     *,
     manifest: opt.ManifestOrPlan,
-    budget: opt.Budget = None,
+    planning: PlanningOptions,
     dry_run: run_opt.DryRun = False,
-    target: opt.TargetOptions,
-    only: opt.Only = None,
-    var: opt.Var = None,
     options: RunOptions,
     gateway: opt.GatewayOptions,
     storage_host: opt.StorageHost = None,
@@ -53,13 +50,13 @@ def run(
     A saved plan contains its options. If its inputs have changed since it was
     made, the changes are shown and nothing is spent.
     """
-    from crucible_batch.cli.requests import manifest_request, plan_request
+    from crucible_batch.cli.requests import plan_request
 
     if not dry_run and (logs.log_file or logs.log_format):
         from crucible_batch.cli.logs.run_log import open_log
 
         open_log(output, manifest, logs)
-    request = plan_request(manifest_request(manifest, var, options), budget, target, only, features)
+    request = plan_request(manifest, planning, options, features)
     settings = gateway.settings(storage_host)
     if dry_run:
         from crucible_batch.cli.plan import show_what_a_run_would_do
@@ -83,10 +80,7 @@ def plan(
     output: CommandOutput,
     *,
     manifest: opt.ManifestOrPlan,
-    budget: opt.Budget = None,
-    target: opt.TargetOptions,
-    only: opt.Only = None,
-    var: opt.Var = None,
+    planning: PlanningOptions,
     options: ManifestOptions,
     gateway: opt.GatewayOptions,
     save_to: opt.SaveTo = None,
@@ -103,9 +97,9 @@ def plan(
     A saved plan is checked for whether it is still valid.
     """
     from crucible_batch.cli.plan import show_what_a_run_would_do
-    from crucible_batch.cli.requests import manifest_request, plan_request
+    from crucible_batch.cli.requests import plan_request
 
-    request = plan_request(manifest_request(manifest, var, options), budget, target, only, features)
+    request = plan_request(manifest, planning, options, features)
     settings = gateway.settings()
     for feature in found("plan_command"):
         if not feature.prepared(output, request, settings, save_to, force=force):

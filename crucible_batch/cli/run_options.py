@@ -31,7 +31,7 @@ EVERYDAY = {
     "run_id": "Id of the run; a new one buys all again.",
     "only": "Only jobs with this name or pattern.",
     "retry_failed": "Retry jobs that failed permanently.",
-    "var": "Set a template variable.",
+    "variables": "Set a template variable.",
     "json": "JSON lines on stdout.",
     "quiet": "Print errors only.",
 }
@@ -42,7 +42,7 @@ EVERYDAY_OF_PLAN = {
     "verbose": "List each job, and why it would run.",
     **{
         name: EVERYDAY[name]
-        for name in ("out_dir", "run_id", "only", "retry_failed", "var", "json")
+        for name in ("out_dir", "run_id", "only", "retry_failed", "variables", "json")
     },
 }
 

@@ -10,7 +10,7 @@ raise the price in the record.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from crucible_batch.core.credits import ZERO, Credits, StoredCredits
@@ -165,7 +165,8 @@ def rebuild_events(
     *,
     is_held: bool = False,
 ) -> list[JobEvent]:
-    """Rebuild a job's events from its attempts, the first one first: all but the last have failed.
+    """Rebuild a job's events from its attempts, the first one first: all but the last have failed,
+    since another follows them.
 
     ``is_held``: the journal has the hold of the first attempt already, whose submit is in doubt.
 
@@ -178,7 +179,7 @@ def rebuild_events(
         if each is not claims[0] or not is_held:
             events += _held(planned, each.claim)
         events += _accepted(each)
-        if each.record is not None and each.has_failed:
+        if each is not claims[-1] or each.has_failed:
             events.append(failure_of(each.record, each.claim.at))
     last = claims[-1]
     # The list of outputs may have grown after the first receipt.
@@ -192,9 +193,12 @@ def rebuild_events(
     return events
 
 
-def failure_of(record: JobSnapshot, at: float) -> Failed:
-    """Return the event of a failed attempt, by the gateway's record."""
-    return Failed(at=at, error=record.error or ErrorInfo("JOB_FAILED", "it failed"))
+def failure_of(record: JobSnapshot | None, at: float) -> Failed:
+    """Return the event of a failed attempt, by the gateway's record if it has one."""
+    error = None
+    if record is not None:
+        error = record.error
+    return Failed(at=at, error=error or ErrorInfo("JOB_FAILED", "it failed"))
 
 
 def _held(planned: PlannedJob, claim: AttemptClaim) -> Iterator[JobEvent]:
@@ -224,11 +228,16 @@ def _accepted(checked: CheckedClaim) -> list[JobEvent]:
     return events
 
 
-def with_minimum_price(events: Sequence[Event], floor: Credits) -> list[Event]:
-    """Raise the price of a job that the gateway doesn't know to ``floor``: its receipts are the
-    only evidence of it.
+def with_minimum_price(
+    events: Sequence[Event], floor: Credits, unknown: Collection[str]
+) -> list[Event]:
+    """Raise the price of the attempts that the gateway doesn't know to ``floor``: receipts are the
+    only evidence of them.
     """
-    return [
-        replace(event, credits=max(event.credits, floor)) if isinstance(event, Accepted) else event
-        for event in events
-    ]
+
+    def raised(event: Event) -> Event:
+        if isinstance(event, Accepted) and event.job_id in unknown:
+            return replace(event, credits=max(event.credits, floor))
+        return event
+
+    return [raised(event) for event in events]

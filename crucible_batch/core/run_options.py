@@ -5,27 +5,31 @@ the option of the command line, with its parser           ``cli/declared_options
 the keyword argument of ``run``, ``plan``, ``validate``   ``runs/keywords.py``
 the field of ``RunRequest``, and its check                ``runs/request.py``
 the manifest's value where the caller chose none          ``runs/draft.py``, by ``manifest_key``
-the option that a saved plan fixes (``ManifestOptions``)  ``runs/request.py``, ``saved_plan.py``
+what a saved plan fixes (``PlanningOptions`` too)         ``runs/request.py``, ``saved_plan.py``
 the documentation                                         ``docs/python.md``, the command's help
 
-A new option is a field here, and its use.
+A new option is a field here, and its use; one that a saved plan fixes is also a field of its format
+(``core/saved_plan.py``).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
+from crucible_batch.core.credits import Credits, format_credits, parse_credits
 from crucible_batch.core.engine_options import (
     DEFAULT_JOB_TIMEOUT_S,
     DEFAULT_KEY_TTL_S,
     DEFAULT_WAIT_FOR_GATEWAY_S,
 )
 from crucible_batch.core.output_path import MOST_PIXELS
+from crucible_batch.errors import UserError
 
 DEFAULT_MAX_JOBS = 100_000
 DEFAULT_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
@@ -48,6 +52,10 @@ class Written(enum.Enum):
     TIME = "TIME"
     DIRECTORY = "DIR"
     ADDRESS = "ADDR"
+    CREDITS = "N credits"
+    ID = "ID"
+    NAMES = "NAME, repeated"
+    VARIABLES = "K=V, repeated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +105,132 @@ class Option:
         return self.flags.split()[0]
 
     def words(self, value: object) -> list[str]:
-        """Return the words of a command with this value; none for a flag that is not given."""
+        """Return the words of a command with this value; none for what need not be given."""
         if self.written is None:
             return [self.flag] if bool(value) is not self.turns_off else []
-        if isinstance(value, datetime):
-            return [self.flag, value.isoformat().replace("+00:00", "Z")]
-        return [self.flag, str(value)]
+        return [word for text in _texts(value) for word in (self.flag, text)]
+
+    def read(self, value: Any) -> Any:
+        """Return a value that was given, in Python or on the command line, as a request has it.
+
+        Raises ``UserError`` if it can't be read.
+        """
+        match self.written:
+            case Written.NAMES:
+                return tuple(value)
+            case Written.VARIABLES:
+                return read_variables(value or {})
+            case Written.CREDITS:
+                return read_budget(value)
+            case Written.DIRECTORY if value is not None:
+                return Path(value)
+            case _:
+                return value
 
     @property
     def turns_off(self) -> bool:
         return self.flags.startswith("--no-")
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts after the option's flag, each time that it is given."""
+    match value:
+        case None:
+            return
+        case Decimal():
+            yield format_credits(value)
+        case datetime():
+            yield value.isoformat().replace("+00:00", "Z")
+        case tuple():
+            yield from value
+        case Mapping():
+            yield from (f"{name}={text}" for name, text in value.items())
+        case _:
+            yield str(value)
+
+
+def read_budget(budget: Credits | int | str | None) -> Credits | None:
+    """Return the budget as an exact amount. Raises ``UserError`` if it can't be parsed."""
+    if budget is None:
+        return None
+    try:
+        return parse_credits(budget)
+    except ValueError as error:
+        raise UserError(
+            f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'"
+        ) from None
+
+
+def read_variables(given: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
+    """Return variables, or parse the ``name=value`` pairs of ``--var``; the last of a name wins.
+
+    Raises ``UserError`` if a pair is invalid.
+    """
+    if isinstance(given, Mapping):
+        return dict(given)
+    variables = {}
+    for assignment in given:
+        name, sign, value = assignment.partition("=")
+        if not sign or not name.strip():
+            raise UserError(
+                f"--var: {assignment!r} is not of the form name=value",
+                hint="such as --var brand=Acme",
+            )
+        variables[name.strip()] = value
+    return variables
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanningOptions:
+    """The options for planning a manifest: where, which jobs, for how much. A saved plan fixes
+    them.
+
+    The types are those of the Python API; ``Option.read`` makes those of ``RunRequest``. Without
+    slots, so that a class can inherit it beside other options.
+    """
+
+    out_dir: Annotated[
+        str | Path | None,
+        Option(
+            "--out-dir",
+            "Run directory, or its s3://, gs:// or az:// URL.  \\[default: outputs/NAME/RUN_ID]",
+            JOBS,
+            Written.DIRECTORY,
+        ),
+    ] = None
+    run_id: Annotated[
+        str | None,
+        Option(
+            "--run-id",
+            "Id of the run, also a template such as {{ date }}; a new id is a new run that "
+            "pays for all its jobs again.  \\[default: the manifest's run_id, else default]",
+            JOBS,
+            Written.ID,
+        ),
+    ] = None
+    budget: Annotated[
+        Decimal | int | str | None,
+        Option(
+            "--budget --max-cost",
+            "Spend at most N credits, over all runs in the directory. "
+            "Overrides the manifest's budget.",
+            SPENDING,
+            Written.CREDITS,
+        ),
+    ] = None
+    retry_failed: Annotated[
+        bool, Option("--retry-failed", "Retry jobs that failed permanently.", JOBS)
+    ] = False
+    only: Annotated[
+        Sequence[str],
+        Option(
+            "--only", "Run only jobs with this name or pattern; repeatable.", JOBS, Written.NAMES
+        ),
+    ] = ()
+    variables: Annotated[
+        Mapping[str, str] | None,
+        Option("--var", "Set a template variable; repeatable.", JOBS, Written.VARIABLES),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,14 +528,18 @@ class FeatureOptions:
         return {}
 
 
-def declared(options: type[ManifestOptions]) -> Mapping[str, tuple[Option, object]]:
+Options: TypeAlias = type[PlanningOptions] | type[ManifestOptions]
+
+
+def declared(*options: Options) -> Mapping[str, tuple[Option, object]]:
     """Return the declaration and the default of each option, by its name."""
-    hints = get_type_hints(options, include_extras=True)
     found = {}
-    for field in fields(options):
-        for option in getattr(hints[field.name], "__metadata__", ()):
-            assert field.default is not MISSING
-            found[field.name] = (option, field.default)
+    for each in options:
+        hints = get_type_hints(each, include_extras=True)
+        for field in fields(each):
+            for option in getattr(hints[field.name], "__metadata__", ()):
+                assert field.default is not MISSING
+                found[field.name] = (option, field.default)
     return found
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
@@ -31,11 +31,15 @@ from crucible_batch.core.receipts import (
     with_minimum_price,
 )
 from crucible_batch.core.retry_rule import RetryRule
+from crucible_batch.engine.acknowledged import read_acknowledged
 from crucible_batch.errors import GatewayError, OtherAccountError
 from crucible_batch.outputs import ObjectStoreError, OutputStore, Receipts, ReceiptsByJob
 from crucible_batch.temporary_database import room_for, temporary_database
 
+_JOBS_AT_ONCE = 1_000
+"""How many jobs are rebuilt at the same time: an unknown one takes 14 s (``acknowledged.py``)."""
 _AT_ONCE = 32
+"""How many of them ask the gateway, or read files."""
 _IN_DOUBT = frozenset({Phase.SUBMITTING, Phase.UNKNOWN})
 _MAY_LACK_ATTEMPTS = frozenset(
     {Phase.READY, Phase.FAILED, Phase.PREPARING, Phase.IN_FLIGHT, *_IN_DOUBT}
@@ -70,16 +74,16 @@ async def restore(
     *,
     ceiling: Credits | None = None,
     is_ours: bool = True,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> RestoredJobs:
     """Write the missing events of the plan's jobs into the journal.
 
     Jobs of which the journal may lack attempts are those without any, and those that have failed or
     may have failed since: another machine may have tried them again. For these the gateway is asked
-    by job id, which is free, before anything is written, since a receipt is only a claim. Jobs are
-    handled a few at a time; their events are kept in a temporary database until the end. A job that
-    the gateway doesn't know counts at the highest price known for its shape, else at ``ceiling``.
-    If there is neither, it is left out: its key is sent again, which is free if the gateway knows
-    it.
+    by job id, which is free, before anything is written, since a receipt is only a claim. Events
+    are kept in a temporary database until the end. An attempt that the gateway doesn't know counts
+    at the highest price known for its shape, else at ``ceiling``. If there is neither, its job is
+    left out: its key is sent again, which is free if the gateway knows it.
 
     ``is_ours``: the account is known to be this directory's. Raises ``OtherAccountError`` if it is
     not and the gateway knows no job of them, ``GatewayError``, ``ObjectStoreError``,
@@ -89,37 +93,38 @@ async def restore(
         return RestoredJobs(0, is_ours)
     with (
         closing(await asyncio.to_thread(ReceiptsByJob, receipts.read())) as by_job,
-        closing(_RebuiltEvents()) as rebuilt,
-        closing(_RebuiltEvents()) as unknown,
+        closing(_RebuiltJobs()) as rebuilt,
+        closing(_RebuiltJobs()) as unknown,
     ):
-        rebuilder = _Rebuilder(gateway, by_job, store)
+        rebuilder = _Rebuilder(gateway, by_job, store, pause)
         lost = (
             found for found in journal.jobs(RetryRule()) if found[1].phase in _MAY_LACK_ATTEMPTS
         )
-        for some in iter(lambda: list(islice(lost, _AT_ONCE)), []):
+        for some in iter(lambda: list(islice(lost, _JOBS_AT_ONCE)), []):
             for job in await rebuilder.rebuild(some):
                 events = rebuilt
-                if not job.is_known:
+                if job.unknown:
                     events = unknown
-                events.add(job.identity, job.events)
+                events.add(job)
         is_ours = is_ours or bool(rebuilder.highest)
         if unknown.count and not is_ours:
             raise OtherAccountError(store.directory, may_be_forgotten=True)
-        for identity, unproven in unknown:
-            floor = rebuilder.least_price(unproven, ceiling)
+        for job in unknown:
+            floor = rebuilder.least_price(job.events, ceiling)
             if floor is not None:
-                rebuilt.add(identity, with_minimum_price(unproven, floor))
-        journal.restore(rebuilt)
+                events_at_least = with_minimum_price(job.events, floor, job.unknown)
+                rebuilt.add(replace(job, events=events_at_least))
+        journal.restore((job.identity, job.events) for job in rebuilt)
     return RestoredJobs(rebuilt.count, is_ours)
 
 
 @dataclass(frozen=True, slots=True)
 class _RebuiltJob:
-    """The events of a job. ``is_known``: the gateway knows its last attempt."""
+    """The events of a job. ``unknown``: the ids of its attempts that the gateway doesn't know."""
 
     identity: str
-    events: list[JobEvent]
-    is_known: bool
+    events: Sequence[Event]
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,9 @@ class _Rebuilder:
     gateway: Gateway
     by_job: ReceiptsByJob
     store: OutputStore
+    pause: Callable[[float], Awaitable[None]]
     highest: dict[Shape, Credits] = field(default_factory=dict)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def rebuild(self, some: Sequence[tuple[PlannedJob, Job]]) -> list[_RebuiltJob]:
         """Return the rebuilt events of the jobs that have receipts of attempts which the journal
@@ -175,12 +182,13 @@ class _Rebuilder:
             if end is None:
                 return None
             outputs = _intact_outputs(planned, checked[-1].claim.receipts, self.store)
-            intact = {saved.index: saved async for saved in outputs}
+            async with self._turns:
+                intact = {saved.index: saved async for saved in outputs}
         except (GatewayError, ObjectStoreError) as error:
             return error  # not raised, since a group of tasks would wrap it
         rebuilt = rebuild_events(planned, checked, intact, is_held=job.phase in _IN_DOUBT)
-        events = [*end, *rebuilt]
-        return _RebuiltJob(planned.identity, events, checked[-1].record is not None)
+        unknown = frozenset(each.job_id for each in checked if each.record is None)
+        return _RebuiltJob(planned.identity, [*end, *rebuilt], unknown)
 
     async def _end_of_attempt(
         self, job: Job, checked: Sequence[CheckedClaim]
@@ -199,35 +207,30 @@ class _Rebuilder:
                 return [HoldReleased(at=first.claim.at, error=error)]
             case Phase.IN_FLIGHT:
                 record = await self._record(job.current.job_id or "")
-                if record is None or record.status is not JobStatus.FAILED:
+                if record is not None and record.status is not JobStatus.FAILED:
                     return None
                 return [failure_of(record, first.claim.at)]
             case phase if phase in _IN_DOUBT:
-                if first.claim.number != job.attempt or first.record is None:
+                is_unproven = first.record is None and len(checked) == 1
+                if first.claim.number != job.attempt or is_unproven:
                     return None
         return []
 
     async def _checked(
         self, planned: PlannedJob, claims: Sequence[AttemptClaim]
     ) -> list[CheckedClaim]:
-        """Return the attempts up to the first that has not failed.
+        """Return the attempts up to the first that the gateway knows and that has not failed.
 
-        One unknown to the gateway can only be the last.
+        One that it doesn't know has failed as well, if another follows it.
         """
         checked: list[CheckedClaim] = []
-        unknown: CheckedClaim | None = None
         for claim in claims:
             found = await self._found(planned, claim)
             if found is None:
                 continue
-            if found.record is None:
-                unknown = found
-                continue
             checked.append(found)
-            if not found.has_failed:
-                return checked
-        if unknown is not None:
-            checked.append(unknown)
+            if found.record is not None and not found.has_failed:
+                break
         return checked
 
     async def _found(self, planned: PlannedJob, claim: AttemptClaim) -> CheckedClaim | None:
@@ -247,40 +250,38 @@ class _Rebuilder:
         return unknown
 
     async def _record(self, job_id: str) -> JobSnapshot | None:
+        async def read() -> JobSnapshot:
+            async with self._turns:
+                return await self.gateway.job(job_id)
+
         try:
-            return await self.gateway.job(job_id)
+            return await read_acknowledged(read, self.pause)
         except GatewayError as error:
             if error.is_not_found:
                 return None
             raise
 
 
-class _RebuiltEvents:
-    """Keeps rebuilt events in a temporary database.
+class _RebuiltJobs:
+    """Keeps rebuilt jobs in a temporary database.
 
     Raises ``UserError`` if there is no room for it.
     """
 
     def __init__(self) -> None:
-        self._connection = temporary_database(
-            "CREATE TABLE rebuilt (identity TEXT NOT NULL, events BLOB NOT NULL)"
-        )
+        self._connection = temporary_database("CREATE TABLE rebuilt (job BLOB NOT NULL)")
         self.close = self._connection.close
         self.count = 0
 
-    def add(self, identity: str, events: Sequence[Event]) -> None:
+    def add(self, job: _RebuiltJob) -> None:
         with room_for("what is to be restored"):
-            self._connection.execute(
-                "INSERT INTO rebuilt VALUES (?, ?)", (identity, pickle.dumps(events))
-            )
+            self._connection.execute("INSERT INTO rebuilt VALUES (?)", (pickle.dumps(job),))
         self.count += 1
 
-    def __iter__(self) -> Iterator[tuple[str, Sequence[Event]]]:
-        for identity, events in self._connection.execute(
-            "SELECT identity, events FROM rebuilt ORDER BY rowid"
-        ):
+    def __iter__(self) -> Iterator[_RebuiltJob]:
+        for (job,) in self._connection.execute("SELECT job FROM rebuilt ORDER BY rowid"):
             # Written above, in a file that no other process can open.
-            yield identity, pickle.loads(events)  # noqa: S301
+            yield pickle.loads(job)  # noqa: S301
 
 
 async def _intact_outputs(

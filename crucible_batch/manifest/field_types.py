@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,13 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from crucible_batch.option_values import AUTO, LONGEST_S, MOST_AT_ONCE, parse_duration
+from crucible_batch.option_values import (
+    AUTO,
+    LONGEST_S,
+    MOST_AT_ONCE,
+    parse_concurrency,
+    parse_duration,
+)
 from crucible_batch.scheduled_time import check_cron, read_timezone
 
 # A double keeps this many decimal digits; more in the YAML would be rounded silently.
@@ -96,18 +103,15 @@ def version_number(value: object) -> object:
 
 
 def _concurrency(value: object) -> object:
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if value == AUTO or (is_number and 1 <= value <= MOST_AT_ONCE):  # type: ignore[operator]
-        return value
+    with suppress(ValueError):
+        if parse_concurrency(str(value)) == value:  # a number in quotes is a text
+            return value
     raise ValueError(f"must be auto or an integer from 1 to {MOST_AT_ONCE}")
 
 
 def _duration(value: object) -> float:
-    try:
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            return parse_duration(str(value))
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        return parse_duration(str(value))
     raise ValueError("must be a duration of at most 365 days, such as 90s, 5m, 6h or 1h30m")
 
 

@@ -18,13 +18,15 @@ what can't be determined is refused.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from crucible_batch.core.saved_plan import PlanAccount
+from crucible_batch.engine.acknowledged import read_acknowledged
 from crucible_batch.errors import GatewayError, OtherAccountError, RunDirectoryError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal
@@ -126,15 +128,15 @@ async def _finds(gateway: HttpGateway, job_id: str | None, asset_id: str | None)
     None if neither proves anything: an asset may have been deleted.
     """
     if job_id is not None:
-        return await _is_found(gateway.job(job_id))
-    if asset_id is not None and await _is_found(gateway.asset(asset_id)):
+        return await _is_found(lambda: gateway.job(job_id))
+    if asset_id is not None and await _is_found(lambda: gateway.asset(asset_id)):
         return True
     return None
 
 
-async def _is_found(look: Awaitable[object]) -> bool:
+async def _is_found(read: Callable[[], Awaitable[object]]) -> bool:
     try:
-        await look
+        await read_acknowledged(read, asyncio.sleep)
     except GatewayError as error:
         if not error.is_not_found:
             raise

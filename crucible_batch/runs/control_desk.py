@@ -8,6 +8,7 @@ import asyncio
 import pwd
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +25,7 @@ from crucible_batch.core.redaction import clean
 from crucible_batch.engine import Clock, RunControl
 from crucible_batch.errors import ControlError, ExitCode, UserError
 from crucible_batch.journal import Journal
-from crucible_batch.option_values import MOST_AT_ONCE, parse_duration
+from crucible_batch.option_values import AUTO, MOST_AT_ONCE, parse_concurrency, parse_duration
 from crucible_batch.runs.request import JobFilter
 
 _SHOWN = 5
@@ -77,11 +78,13 @@ def _single(action: ControlAction, rest: Sequence[str], what: str) -> str:
 
 
 def _read_jobs(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_AT_ONCE):
-        raise UserError(
-            f"{text[:100]!r} is not a number of jobs", hint=f"a number from 1 to {MOST_AT_ONCE}"
-        )
-    return int(text[:9])
+    with suppress(ValueError):
+        jobs = parse_concurrency(text)
+        if jobs != AUTO:
+            return jobs
+    raise UserError(
+        f"{text[:100]!r} is not a number of jobs", hint=f"a number from 1 to {MOST_AT_ONCE}"
+    )
 
 
 def _read_duration(text: str) -> float:

@@ -74,4 +74,5 @@ def _missing(arguments: object) -> frozenset[str]:
 
 def values_of(value: object, options: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that a value has as well."""
-    return {field.name: getattr(value, field.name) for field in fields(options)}
+    names = [field.name for field in fields(options) if hasattr(value, field.name)]
+    return {name: getattr(value, name) for name in names}

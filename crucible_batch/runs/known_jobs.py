@@ -63,7 +63,7 @@ class KnownJobsPart(RunPart, PlanPart):
     """Warns about jobs that were bought under another manifest name."""
 
     def planned(self, run: RunContext, draft: PlanFile) -> None:
-        if run.request.job_filter.names:  # an earlier step of a probe has warned
+        if run.request.names:  # an earlier step of a probe has warned
             return
         known = find_known_jobs(draft, run.directory, run.binding)
         if known is not None:

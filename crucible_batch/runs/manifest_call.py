@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
-from decimal import Decimal
-from pathlib import Path
-from typing import Any, cast
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import httpx
 
-from crucible_batch.core.run_options import FeatureOptions, ManifestOptions
+from crucible_batch.core.run_options import ManifestOptions, PlanningOptions
 from crucible_batch.features import found
 from crucible_batch.runs.draft import ManifestInput, path_of
 from crucible_batch.runs.keywords import values_of
-from crucible_batch.runs.request import JobFilter, RunRequest, read_budget
+from crucible_batch.runs.request import RunRequest, planned
 from crucible_batch.settings import Settings
 
 
 @dataclass(frozen=True)
-class ManifestCall:
-    """These arguments, beside the options."""
+class ManifestCall(PlanningOptions):
+    """These arguments, beside the other options."""
 
     manifest: ManifestInput
     _: KW_ONLY
-    out_dir: str | Path | None = None
-    run_id: str | None = None
-    budget: Decimal | int | str | None = None
-    retry_failed: bool = False
-    only: Sequence[str] = ()
-    variables: Mapping[str, str] | None = None
     settings: Settings | None = None
     transport: httpx.AsyncBaseTransport | None = None
 
@@ -39,23 +30,11 @@ class ManifestCall:
 
         ``of_features`` is the name of the modules with the options of features.
         """
-        out_dir = None
-        if self.out_dir is not None:
-            out_dir = Path(self.out_dir)
+        features = [module.Options for module in found(of_features)]
         return RunRequest(
             path_of(self.manifest),
-            out_dir=out_dir,
-            run_id=self.run_id,
-            budget=read_budget(self.budget),
-            job_filter=JobFilter(tuple(self.only), self.retry_failed),
-            variables=self.variables or {},
-            features=tuple(_given(self, module.Options) for module in found(of_features)),
+            features=tuple(each(**values_of(self, each)) for each in features),
+            **planned(self),
             **values_of(self, options),
             **more,
         )
-
-
-def _given(call: ManifestCall, options: type[FeatureOptions]) -> FeatureOptions:
-    """Return the options of a feature, as far as they are arguments of the call."""
-    names = [field.name for field in fields(cast("Any", options)) if hasattr(call, field.name)]
-    return options(**{name: getattr(call, name) for name in names})

@@ -101,9 +101,7 @@ class ManifestJobs:
             raise _no_consent()
         check_plan(context.request, self.basis, draft)
         check_filter(draft, context.request.job_filter, self._later)
-        if (
-            not context.request.job_filter.names
-        ):  # otherwise an earlier step of a probe has logged them
+        if not context.request.names:  # otherwise an earlier step of a probe has logged them
             _log_warnings(context.manifest, context.settings.ignored, self.basis.notes)
         return gateway
 

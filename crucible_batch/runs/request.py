@@ -7,23 +7,25 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from crucible_batch.core.credits import Credits, format_credits, parse_credits
+from crucible_batch.core.credits import Credits
 from crucible_batch.core.run_options import (
     FeatureOptions,
     ManifestOptions,
+    PlanningOptions,
     RunOptions,
     declared,
     faults,
+    read_budget,
 )
-from crucible_batch.core.saved_plan import PlanOptions
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.features import found
 from crucible_batch.manifest import path_fault
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.runs.keywords import values_of
 from crucible_batch.runs.paths import main_location, relative_to_here
 from crucible_batch.saved_plan import (
     SavedPlan,
@@ -60,22 +62,24 @@ class JobFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRequest(RunOptions):
+class RunRequest(PlanningOptions, RunOptions):
     """The arguments of a run, a plan or a check.
 
     None, empty, false and the default limits mean that the caller didn't choose. ``plan`` is the
-    saved plan to follow: the fields before it and the options of ``ManifestOptions`` are then taken
-    from it. ``features`` are the options that features add, each of another type. ``uploads_only``
-    makes the images of the jobs ready at the gateway, and submits none. ``overlap_is_failure`` is
-    false if a busy run directory is expected, and not notified.
+    saved plan to follow: the options of ``PlanningOptions`` and ``ManifestOptions`` are then taken
+    from it. ``names``: of the chosen jobs, only those with exactly these names. ``features`` are
+    the options that features add, each of another type. ``uploads_only`` makes the images of the
+    jobs ready at the gateway, and submits none. ``overlap_is_failure`` is false if a busy run
+    directory is expected, and not notified.
     """
 
     manifest: Path
+    _: KW_ONLY
     out_dir: Path | None = None
-    run_id: str | None = None
     budget: Credits | None = None
-    job_filter: JobFilter = JobFilter()
+    only: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    names: frozenset[str] | None = None
     plan: SavedPlan | None = None
     features: tuple[FeatureOptions, ...] = ()
     uploads_only: bool = False
@@ -96,6 +100,11 @@ class RunRequest(RunOptions):
         return self.plan is not None and bool(self.plan.head.shards)
 
     @property
+    def job_filter(self) -> JobFilter:
+        """The jobs that were chosen."""
+        return JobFilter(self.only, self.retry_failed, names=self.names)
+
+    @property
     def choice(self) -> JobFilter:
         """The jobs that a run with these options takes."""
         return replace(self.job_filter, buys_again=self.resubmit_unknown)
@@ -110,16 +119,10 @@ class RunRequest(RunOptions):
         )
 
 
-def read_budget(budget: Credits | int | str | None) -> Credits | None:
-    """Return the budget as an exact amount. Raises ``UserError`` if it can't be parsed."""
-    if budget is None:
-        return None
-    try:
-        return parse_credits(budget)
-    except ValueError as error:
-        raise UserError(
-            f"budget: {error}", hint="give a Decimal, a whole number or text such as '12.5'"
-        ) from None
+def planned(given: PlanningOptions) -> dict[str, Any]:
+    """Return the options for planning as a request has them. Raises as ``Option.read`` does."""
+    found = declared(PlanningOptions).items()
+    return {name: option.read(getattr(given, name)) for name, (option, _) in found}
 
 
 def check_request(request: RunRequest) -> None:
@@ -226,14 +229,14 @@ def _followed(request: RunRequest, plan: SavedPlan) -> RunRequest:
     base = Path(os.path.realpath(plan.path)).parent
     return replace(
         request,
-        manifest=relative_to_here(base / head.manifest.path),
-        out_dir=Path(main_location(plan)),
-        run_id=options.run_id,
-        budget=options.budget,
-        job_filter=JobFilter(options.only, options.retry_failed),
-        variables=options.variables,
-        plan=plan,
-        **_fixed_by_plan(options, request),
+        **{
+            **values_of(options, RunRequest),
+            "manifest": relative_to_here(base / head.manifest.path),
+            "out_dir": Path(main_location(plan)),
+            # A time that the plan doesn't depend on may be given.
+            "scheduled_at": options.scheduled_at or request.scheduled_at,
+            "plan": plan,
+        },
     )
 
 
@@ -248,36 +251,17 @@ def _cannot_run_shards(request: RunRequest) -> UserError:
     )
 
 
-def _fixed_by_plan(options: PlanOptions, request: RunRequest) -> dict[str, Any]:
-    """Return the options for reading the manifest.
-
-    A time that the plan doesn't depend on may be given.
-    """
-    found = {name: getattr(options, name) for name in declared(ManifestOptions)}
-    return {**found, "scheduled_at": options.scheduled_at or request.scheduled_at}
-
-
 def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None) -> Iterator[str]:
     """Yield the plan's value of each option that was given a different value.
 
     ``budget`` is the plan's effective budget, which may come from the manifest.
     """
     out_dir = plan.out_dir or ""
-    if given.out_dir is not None and os.path.realpath(given.out_dir) != os.path.realpath(out_dir):
-        yield f"--out-dir {ObjectUrl.parse(out_dir) or plan.out_dir}"
-    if given.run_id is not None and given.run_id != plan.run_id:
-        yield f"--run-id {plan.run_id}"
-    if given.budget is not None and given.budget != budget:
-        yield "no budget" if budget is None else f"--budget {format_credits(budget)}"
-    if given.job_filter.retry_failed and not plan.job_filter.retry_failed:
-        yield "no --retry-failed"
-    only = plan.job_filter.only
-    if given.job_filter.only and given.job_filter.only != only:
-        yield f"--only {' --only '.join(only)}" if only else "no --only"
-    if given.variables and dict(given.variables) != dict(plan.variables):
-        words = [f"--var {name}={value}" for name, value in plan.variables.items()]
-        yield " ".join(words) or "no --var"
-    for name, (option, default) in declared(ManifestOptions).items():
-        planned = getattr(plan, name)
-        if getattr(given, name) not in (default, planned):
-            yield " ".join(option.words(planned)) or f"no {option.flag}"
+    if given.out_dir is not None and os.path.realpath(given.out_dir) == os.path.realpath(out_dir):
+        given = replace(given, out_dir=None)
+    effective = {"out_dir": ObjectUrl.parse(out_dir) or plan.out_dir, "budget": budget}
+    for name, (option, default) in declared(PlanningOptions, ManifestOptions).items():
+        value = effective.get(name, getattr(plan, name))
+        if getattr(given, name) not in (option.read(default), value):
+            none = "no budget" if name == "budget" else f"no {option.flag}"
+            yield " ".join(option.words(value)) or none

@@ -264,7 +264,7 @@ def engine_options(request: RunRequest, *, deadline_s: float | None) -> EngineOp
         polls_per_s=request.polls_per_s,
         job_timeout_s=request.job_timeout_s,
         deadline_s=deadline_s,
-        retry_failed=request.job_filter.retry_failed,
+        retry_failed=request.retry_failed,
         recover=request.recover,
         resubmit_unknown=request.resubmit_unknown,
         refund_patience_s=request.wait_for_gateway_s,

@@ -17,7 +17,6 @@ from crucible_batch.core.gateway_types import AssetSpec, Workflow
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.core.plan_diff import ChangeKind, change_words, field_changes
 from crucible_batch.core.retry_rule import HOPELESS_CODES
-from crucible_batch.core.run_options import ManifestOptions
 from crucible_batch.core.saved_plan import ManifestFile, PlanHead, PlanOptions, PlanRow, PlanTerms
 from crucible_batch.errors import PlanChange, StalePlanError
 from crucible_batch.journal import Binding, PlanFile
@@ -157,7 +156,8 @@ def _changed_jobs(request: RunRequest, draft: PlanFile) -> Iterator[PlanChange]:
     assert request.plan is not None  # the caller's condition
     saved: dict[str, PlanRow] = {}
     made: dict[str, PlannedJob] = {}
-    chosen = (planned for planned in draft.jobs() if request.job_filter.takes(planned.name))
+    takes = request.job_filter.takes
+    chosen = (planned for planned in draft.jobs() if takes(planned.name))
     for row, planned in zip_longest(request.plan.rows(), chosen):
         if row is not None:
             saved[row.identity] = row
@@ -225,14 +225,10 @@ def plan_head(
         ),
         gateway=basis.gateway,
         options=PlanOptions(
-            run_id=basis.terms.run_id,
-            run_dir=_relative(run_dir, base) if url is None else str(url),
-            budget=request.budget,
-            retry_failed=request.job_filter.retry_failed,
-            only=request.job_filter.only,
-            variables=dict(request.variables),
             **{
-                **values_of(request, ManifestOptions),
+                **values_of(request, PlanOptions),
+                "run_id": basis.terms.run_id,
+                "run_dir": _relative(run_dir, base) if url is None else str(url),
                 "scheduled_at": basis.scheduled_at_of(request),
             },
         ),

@@ -30,6 +30,7 @@ from crucible_batch.core.outcome import Ending
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.engine import job_worker, late_outputs, runner
+from crucible_batch.features import exists
 from crucible_batch.gateway.retries import Retrier
 from crucible_batch.journal import codec
 from crucible_batch.outputs import objects
@@ -47,9 +48,15 @@ def load() -> None:
     """Load all that commands load."""
     package = importlib.import_module("crucible_batch")
     for module in pkgutil.walk_packages(package.__path__, "crucible_batch."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and _is_usable(module.name):
             importlib.import_module(module.name)
     Image.init()
+
+
+def _is_usable(module: str) -> bool:
+    """Return whether a module is not of a feature that lacks another, which was deleted."""
+    _, room, *rest = module.split(".")
+    return room != "features" or not rest or rest[0] in {"registry", "needs"} or exists(rest[0])
 
 
 def prepare() -> None:

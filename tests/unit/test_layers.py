@@ -250,5 +250,7 @@ def test_a_feature_uses_only_those_that_it_needs() -> None:
     }
     needed = {(one, other) for one, others in NEEDS.items() if exists(one) for other in others}
     assert {
-        (one, other) for one, other in used if other not in {one, "registry", "needs"}
+        (one, other)
+        for one, other in used
+        if exists(one) and other not in {one, "registry", "needs"}
     } == needed

@@ -57,7 +57,7 @@ def check_sharding(
             f"--shards {shards}: a plan has 1 to {MAX_SHARDS:,} shards",
             hint="choose another number",
         )
-    if request.job_filter.retry_failed:
+    if request.retry_failed:
         raise UserError(
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run"
             " directory",
@@ -90,11 +90,8 @@ def _missing_maxima(request: RunRequest, manifest: Manifest, terms: RunTerms) ->
     """Yield the keys of the maximum prices that the chosen jobs need and that are not declared."""
     if terms.ceiling is None:
         yield "max_credits_per_job"
-    chosen = (
-        spec
-        for spec in expand(manifest)
-        if isinstance(spec, JobSpec) and request.job_filter.takes(spec.name)
-    )
+    takes = request.job_filter.takes
+    chosen = (spec for spec in expand(manifest) if isinstance(spec, JobSpec) and takes(spec.name))
     if terms.upload_ceiling is None and any(spec.image or spec.images for spec in chosen):
         yield "max_credits_per_upload"
 

@@ -127,7 +127,7 @@ async def probe(
         deadline.check()
         chosen = replace(
             request,
-            job_filter=replace(request.job_filter, names=names),
+            names=names,
             uploads_only=uploads_only,
             deadline_s=deadline.left_s,
         )

@@ -25,7 +25,7 @@ from crucible_batch.features.shards.merging import merge
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.stored_plans import Listing
 from crucible_batch.runs.planning import plan_request
-from crucible_batch.runs.request import JobFilter, RunRequest
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.saved_plan import read_saved_plan
 from tests.harness.object_fakes import DictObjects
 from tests.harness.object_store import URL, use_store
@@ -69,9 +69,7 @@ class Machines:
         return path
 
     async def divide(self, machine: str, shards: int, *, only: str = "*") -> None:
-        request = RunRequest(
-            self.manifest(machine), out_dir=Path(URL), job_filter=JobFilter((only,))
-        )
+        request = RunRequest(self.manifest(machine), out_dir=Path(URL), only=(only,))
         request = request.having(DivisionOptions(shards))
         with self.on(machine):
             try:

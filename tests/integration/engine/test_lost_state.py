@@ -19,7 +19,7 @@ from crucible_batch.errors import JournalError
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.journal import store
 from crucible_batch.runs.planning import plan_request
-from crucible_batch.runs.request import JobFilter, RunRequest
+from crucible_batch.runs.request import RunRequest
 from tests.harness.stopped_runs import THREE, stop_after
 
 SHORT_JOBS = True
@@ -96,9 +96,7 @@ async def test_a_job_whose_key_is_known_with_another_image_is_bought_again_only_
         for options in ({}, {}, {"retry_failed": True}, {"resubmit_unknown": True}):
             assert (await bench.run(manifest, **options)).exit_code == 1
             assert len((await bench.state())["jobs"]) == 1
-        request = RunRequest(
-            manifest, out_dir=bench.path / "out", job_filter=JobFilter(retry_failed=True)
-        )
+        request = RunRequest(manifest, out_dir=bench.path / "out", retry_failed=True)
         for resubmits, state in ((False, "failed"), (True, "new")):
             planned = await plan_request(
                 replace(request, resubmit_unknown=resubmits), plan_kind_of, settings=bench.settings

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crucible_batch.cli.declared_options import options_from, parameters_of
-from crucible_batch.core.run_options import ManifestOptions, RunOptions, declared
+from crucible_batch.core.run_options import (
+    ManifestOptions,
+    Options,
+    PlanningOptions,
+    RunOptions,
+    declared,
+)
+from crucible_batch.core.saved_plan import PlanOptions
 from tests.harness.case_table import each_case
 
 NOT_GIVEN = {each.name: each.default for each in parameters_of(RunOptions)}
 
 
-def test_without_options_all_values_are_the_defaults() -> None:
-    assert options_from(RunOptions, NOT_GIVEN) == RunOptions()
+@each_case("options", [RunOptions, PlanningOptions])
+def test_without_options_all_values_are_the_defaults(options: Options) -> None:
+    not_given = {each.name: each.default for each in parameters_of(options)}
+    assert options_from(options, not_given) == options()
 
 
 @each_case("options", [RunOptions, ManifestOptions])
@@ -24,6 +34,11 @@ def test_each_field_is_an_option(options: type[ManifestOptions]) -> None:
     assert RunOptions() == RunOptions(
         **{name: default for name, (_, default) in declared(RunOptions).items()}
     )  # type: ignore[arg-type]
+
+
+def test_a_saved_plan_has_each_option_that_it_fixes() -> None:
+    kept = {each.name for each in fields(PlanOptions)}
+    assert kept == {*declared(PlanningOptions, ManifestOptions), "run_dir"} - {"out_dir"}
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,27 @@ def test_a_job_that_the_gateway_does_not_know_counts_at_what_others_of_its_kind_
     job = Job("i" * 64)
     events = rebuild_events(planned_for(job), [CheckedClaim(claim, "job_1", None)], {})
     for minimum, credits in ((7, 7), (0, 1)):
-        priced = with_minimum_price(events, Decimal(minimum))
+        priced = with_minimum_price(events, Decimal(minimum), {"job_1"})
         assert replay(job, priced).current.credits == credits  # type: ignore[arg-type]
+
+
+def test_an_unknown_attempt_that_another_follows_has_failed_and_is_held_until_its_refund():
+    claims = attempt_claims([receipt(1, credits=Decimal(1)), receipt(2, credits=Decimal(3))])
+    job = Job("i" * 64)
+    checked = [
+        CheckedClaim(claims[0], "forgotten", None),
+        CheckedClaim(claims[1], "job_1", snapshot(JobStatus.SUCCEEDED, 3)),
+    ]
+    events = rebuild_events(planned_for(job), checked, {})
+    ledger = Ledger()
+    for event in with_minimum_price(events, Decimal(5), {"forgotten"}):
+        ledger.apply(job.identity, event)
+    assert [attempt.status for attempt in replay(job, events).attempts] == [
+        AttemptStatus.FAILED,
+        AttemptStatus.ACCEPTED,
+    ]
+    assert ledger.held_for_refunds == 5
+    assert ledger.held == 5 + 3
 
 
 @each_case("status", [JobStatus.RUNNING, JobStatus.QUEUED, JobStatus.FAILED, JobStatus.UNKNOWN])

@@ -43,6 +43,10 @@ D = Decimal
 PLANNED = PlannedJob(0, "job", "job", "w", {})
 
 
+async def no_pause(_seconds: float) -> None:
+    """Let no time pass."""
+
+
 class Gateway:
     """Knows the jobs of ``prices``, by their ids."""
 
@@ -93,7 +97,7 @@ def record(
 def rebuilder_for(gateway: Gateway, owner: str = "job") -> _Rebuilder:
     owners: Any = SimpleNamespace(owner=lambda _job_id: owner)
     unused: Any = SimpleNamespace()
-    return _Rebuilder(gateway, owners, unused)  # type: ignore[arg-type]
+    return _Rebuilder(gateway, owners, unused, no_pause)  # type: ignore[arg-type]
 
 
 NOT_FOUND = GatewayError("not found", code="JOB_NOT_FOUND", status=404)
@@ -127,11 +131,75 @@ async def test_an_error_of_the_gateway_does_not_show_that_a_job_is_unknown() -> 
         await rebuilder_for(gateway)._found(PLANNED, attempt)
 
 
-async def test_attempts_after_one_that_has_not_failed_are_not_believed() -> None:
+async def test_attempts_count_in_their_order_up_to_the_first_that_has_not_failed() -> None:
     gateway = Knows(a=record("a", JobStatus.FAILED), b=record("b"), c=record("c"), x=NOT_FOUND)
-    claims = [SimpleNamespace(job_ids=(job_id,)) for job_id in ("x", "a", "b", "c")]
+    claims = [SimpleNamespace(job_ids=(job_id,)) for job_id in ("a", "x", "b", "c")]
     checked = await rebuilder_for(gateway)._checked(PLANNED, claims)  # type: ignore[arg-type]
-    assert [each.job_id for each in checked] == ["a", "b"]
+    assert [each.job_id for each in checked] == ["a", "x", "b"]
+
+
+class Lagging(Knows):
+    """Answers 404 to the first ``stray`` requests."""
+
+    stray = 4
+
+    async def job(self, job_id: str, **before_retry: object) -> JobSnapshot:
+        self.stray -= 1
+        if self.stray >= 0:
+            raise NOT_FOUND
+        return await super().job(job_id, **before_retry)
+
+
+@pytest.mark.parametrize(("stray", "is_known"), [(4, True), (5, False)])
+async def test_the_fifth_404_in_a_row_is_believed(stray: int, is_known: bool) -> None:
+    gateway = Lagging(a=record("a"))
+    gateway.stray = stray
+    claim: Any = SimpleNamespace(job_ids=("a",))
+    found = await rebuilder_for(gateway)._found(PLANNED, claim)
+    assert found is not None
+    assert (found.record is not None) == is_known
+
+
+@each_case(
+    "answer, follows",
+    [
+        (record("a", JobStatus.FAILED), True),
+        (NOT_FOUND, True),  # a later attempt of the receipts shows that it has failed
+        (record("a"), False),
+        (record("a", JobStatus.RUNNING), False),
+    ],
+)
+async def test_the_attempt_in_flight_has_failed_if_receipts_name_a_later_one(
+    answer: JobSnapshot | GatewayError, follows: bool
+) -> None:
+    events = [held_event(1), Accepted(at=1.0, job_id="a", credits=D(2), reused=False)]
+    job = replay(Job("job"), events)
+    later: Any = SimpleNamespace(claim=SimpleNamespace(number=2, at=2.0), record=record("b"))
+    ended = await rebuilder_for(Knows(a=answer))._end_of_attempt(job, [later])
+    assert (ended is not None) == follows
+    if ended is not None:
+        assert replay(job, ended).attempt == 2
+
+
+@each_case(
+    "numbers, records, follows",
+    [
+        ([1], [record("a")], True),
+        ([1], [None], False),  # its key is sent again
+        ([1, 2], [None, record("b")], True),  # a later attempt shows that it was accepted
+        ([2], [record("b")], False),
+    ],
+)
+async def test_a_submit_in_doubt_is_settled_by_what_the_gateway_or_a_later_attempt_shows(
+    numbers: list[int], records: list[JobSnapshot | None], follows: bool
+) -> None:
+    job = replay(Job("job"), [held_event(1)])
+    checked: list[Any] = [
+        SimpleNamespace(claim=SimpleNamespace(number=number, at=2.0), record=found)
+        for number, found in zip(numbers, records, strict=True)
+    ]
+    ended = await rebuilder_for(Knows())._end_of_attempt(job, checked)
+    assert (ended is not None) == follows
 
 
 @each_case(
@@ -230,7 +298,13 @@ async def test_one_job_that_the_gateway_knows_proves_whose_directory_it_is(
     journal.receipted.return_value = 0
     journal.jobs.return_value = iter([(planned, Job(planned.identity)) for planned in plan])
     restored = restore(
-        journal, receipts, OutputStore(directory), Knows(**records), ceiling=D(3), is_ours=was_ours
+        journal,
+        receipts,
+        OutputStore(directory),
+        Knows(**records),
+        ceiling=D(3),
+        is_ours=was_ours,
+        pause=no_pause,
     )
     if outcome == "refused":
         with pytest.raises(OtherAccountError):
@@ -275,7 +349,10 @@ def test_what_another_machine_continued_is_restored_from_wherever_this_one_stopp
     assume(here.phase in _MAY_LACK_ATTEMPTS)
     by_job = SimpleNamespace(owner=lambda _job_id: fresh.identity, of=lambda _identity: receipts)
     rebuilder = _Rebuilder(
-        Knows(**records_of(lived)), by_job, SimpleNamespace(is_true=AsyncMock(return_value=True))
+        Knows(**records_of(lived)),
+        by_job,
+        SimpleNamespace(is_true=AsyncMock(return_value=True)),
+        no_pause,
     )  # type: ignore[arg-type]
     image = InputImage(AssetSpec("a" * 64, 1, "image/png", "a.png"), Path("a.png"))
     planned = PlannedJob(

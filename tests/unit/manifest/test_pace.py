@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from crucible_batch.cli.declared_options import parameters_of
+from crucible_batch.core.run_options import RunOptions, declared
 from crucible_batch.errors import ManifestError
 from tests.harness.case_table import each_case
 from tests.harness.planning import HEAD, Desk
@@ -65,6 +68,28 @@ def test_a_deadline_that_cannot_be_used_has_its_place_and_form(folder: Any, valu
     (problem,) = caught.value.problems
     assert (problem.place.line, problem.place.column, problem.field) == (4, 11, "deadline")
     assert "must be a duration of at most 365 days, such as 90s, 5m, 6h or 1h30m" in problem.message
+
+
+TEXTS = ["0", "1", "16", "1000", "1001", "-1", "1.5", "9" * 30, "auto", "1h30m", "0s", "366d", "x"]
+KEYS = {
+    name: option.manifest_key
+    for name, (option, _) in declared(RunOptions).items()
+    if option.manifest_key is not None
+}
+PARSERS = {each.name: each.annotation.__metadata__[0].parser for each in parameters_of(RunOptions)}
+
+
+@each_case("name", KEYS)
+@each_case("text", TEXTS)
+def test_a_manifest_has_what_the_option_reads(folder: Any, name: str, text: str) -> None:
+    manifest = f"{KEYS[name]}: {text}\n{JOBS}"
+    try:
+        value = PARSERS[name](text)
+    except typer.BadParameter:
+        with pytest.raises(ManifestError):
+            folder.load(manifest)
+    else:
+        assert getattr(folder.load(manifest).header, KEYS[name]) == value
 
 
 @pytest.mark.parametrize("key", ["concurrency", "deadline"])

@@ -42,7 +42,7 @@ from crucible_batch.features.registry import kind_of, plan_kind_of
 from crucible_batch.runs.connecting import connect
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.reporting import report_rows
-from crucible_batch.runs.request import JobFilter, RunRequest
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import run_request
 from crucible_batch.runs.status import read_status
 from crucible_batch.settings import Settings
@@ -252,7 +252,8 @@ class ToolBox:
             out_dir=out_dir,
             run_id=given.run_id,
             budget=None if given.budget is None else Decimal(given.budget),
-            job_filter=JobFilter(tuple(given.only), given.retry_failed),
+            only=tuple(given.only),
+            retry_failed=given.retry_failed,
             variables=given.variables,
             notify=False,
         )
