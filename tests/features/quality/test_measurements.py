@@ -22,7 +22,8 @@ from tests.features.quality.pictures import COPIES, EMPTY, GOOD, PHOTOS, SIZE, e
 from tests.features.quality.table import RELATED, alike, thumb
 from tests.harness.case_table import each_case
 
-SOME = settings(max_examples=12, deadline=None)
+SOME = settings(max_examples=3, deadline=None)
+"""A picture takes 0.1 s. ``test_table.py`` measures hundreds of each kind."""
 SEEDS = st.integers(0, 2**31)
 WAYS = st.sampled_from(["PNG", "JPEG", "WEBP"])
 EDGES = st.tuples(st.integers(512, 1500), st.integers(512, 1500))
