@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
@@ -31,7 +30,7 @@ from crucible_batch.features.quality.duplicates import Measured, copies
 from crucible_batch.features.quality.judge import Judge
 from crucible_batch.features.quality.measurements import Fingerprint, are_copies, is_blank
 from crucible_batch.features.quality.note import NotedJudgements, sent_digest
-from crucible_batch.features.quality.rejections import REJECTS_FILE, Rejection, add_rejection
+from crucible_batch.features.quality.rejections import Rejection, add_rejection, rejects_file
 from crucible_batch.features.quality.rule import (
     BLANK,
     COMMAND,
@@ -371,7 +370,7 @@ class OutputChecks:
             return known
         digest = sent_digest(output.saved)
         rejection = Rejection(output.planned.name, output.saved.index, digest, "; ".join(reasons))
-        file = Path(self._store.directory, REJECTS_FILE)
+        file = rejects_file(self._store.directory)
         is_written = await self._in_thread(partial(add_rejection, file, rejection))
         return replace(known, rejected=is_written)
 

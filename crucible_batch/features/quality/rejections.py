@@ -51,6 +51,11 @@ class Rejection:
         )
 
 
+def rejects_file(run_dir: Path) -> Path:
+    """Return the file of a run's rejections."""
+    return run_dir / REJECTS_FILE
+
+
 def add_rejection(file: Path, rejection: Rejection) -> bool:
     """Add a line about an output, unless the file has one, and return when it is durable.
 
