@@ -85,6 +85,7 @@ from crucible_batch.core.sharding import OutstandingShards as OutstandingShards
 from crucible_batch.core.sharding import PlannedShard as PlannedShard
 from crucible_batch.core.tally import Tally as Tally
 from crucible_batch.errors import BudgetAccountError as BudgetAccountError
+from crucible_batch.errors import CheckCommandError as CheckCommandError
 from crucible_batch.errors import ConsentError as ConsentError
 from crucible_batch.errors import ControlError as ControlError
 from crucible_batch.errors import CrucibleBatchError as CrucibleBatchError
@@ -157,6 +158,8 @@ from crucible_batch.outputs.output_check import FileState as FileState
 from crucible_batch.report import ReportHead as ReportHead
 from crucible_batch.report.models import AllJobsRow as AllJobsRow
 from crucible_batch.report.models import AttemptRow as AttemptRow
+from crucible_batch.report.models import CheckRow as CheckRow
+from crucible_batch.report.models import ChecksRow as ChecksRow
 from crucible_batch.report.models import CountsRow as CountsRow
 from crucible_batch.report.models import CreditsRow as CreditsRow
 from crucible_batch.report.models import ErrorRow as ErrorRow

@@ -176,6 +176,7 @@ class Planner:
             output=spec.output_pattern,
             row=row,
             source=source,
+            entry=spec.entry,
         )
 
     def _blocked(self, spec: JobSpec, params: Mapping[str, Json], problem: Problem) -> PlannedJob:

@@ -28,9 +28,9 @@ DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
 
 BudgetSource = Literal["command", "manifest"]
 """Where the budget of a run was set."""
-NotifyOption = Literal["--allow-command", "--no-notify"]
-"""The option of a run for the notifications of its manifest, without which they may prevent the
-next run."""
+NotifyOption = Literal["--allow-command", "--no-notify", "--no-notify --allow-command"]
+"""The options of a run for the notifications and commands of its manifest, without which they may
+prevent the next run."""
 
 
 def placeholder_identity(*parts: str) -> str:
@@ -103,7 +103,8 @@ class PlannedJob:
     table row, as ``row_texts`` returns them; they are not sent. ``source`` is the output from which
     a derived job is made. ``obstacle`` is why the job can't be started in any run of this plan,
     such as a source that failed; None for all others. ``markers`` are what stands in the identity
-    for parameters whose values follow from it, such as a derived seed.
+    for parameters whose values follow from it, such as a derived seed. ``entry`` is the index of
+    the job's entry in the manifest, 0 if that is not known.
     """
 
     position: int
@@ -120,6 +121,7 @@ class PlannedJob:
     source: SourceOutput | None = None
     obstacle: ErrorInfo | None = None
     markers: Mapping[str, object] = field(default_factory=dict)
+    entry: int = 0
 
     @property
     def content(self) -> Mapping[str, object]:

@@ -505,13 +505,13 @@ class RunOptions(ManifestOptions):
         bool,
         Option(
             "--allow-command",
-            "Run the commands in the manifest's notify. Only if you trust the manifest.",
+            "Run the commands that the manifest names. Only if you trust the manifest.",
             NOTIFICATIONS,
             envvar="CRUCIBLE_BATCH_ALLOW_COMMANDS",
         ),
     ] = False
-    """Run the commands of the manifest's ``notify``; false by default, and then a manifest with one
-    is refused."""
+    """Run the commands that the manifest names; false by default, and then a manifest with one is
+    refused."""
 
 
 def option_flag(name: str) -> str:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 from crucible_batch.core.engine_options import EngineOptions
@@ -307,9 +308,11 @@ class Runner:
                         self._history.jobs(self._rule), "the run ended"
                     )
         self._adder.arrange()
+        failed = await self._judge()
         self.stop.explain()
-        counts, blocked = self._count()
+        counts, blocked = self._count(failed)
         ending = conclude(counts, self.stop.stops, self.stop.reasons, by_sources=blocked)
+        ending = replace(ending, job_stops=failed)
         self._tell.ended(ending, counts)
         return ending
 
@@ -334,16 +337,32 @@ class Runner:
     def _is_retired(self, identity: str) -> bool:
         return identity in self._retired and not self._adder.has_added(identity)
 
-    def _count(self) -> tuple[Counter[Outcome], int]:
-        """Count the jobs of the run by their outcome, and those that others block."""
+    async def _judge(self) -> Mapping[str, ErrorInfo]:
+        """Return the jobs that count as failed although their outputs are saved, by identity.
+
+        The deadline of the run bounds the wait.
+        """
+        watcher = asyncio.create_task(self.control.deadline.keep())
+        try:
+            return await self._ports.judged(self.stop.leaving)
+        finally:
+            watcher.cancel()
+            await asyncio.wait([watcher])
+
+    def _count(self, failed: Mapping[str, ErrorInfo]) -> tuple[Counter[Outcome], int]:
+        """Count the jobs of the run by their outcome, and those that others block.
+
+        ``failed`` are those that count as failed although their outputs are saved.
+        """
         counts: Counter[Outcome] = Counter()
         blocked = 0
+        stops = {**self.stop.stops, **failed}
         for planned, job in self._history.jobs(self._rule):
-            self._ports.on_counted(planned, job, self.stop.stops)
+            self._ports.on_counted(planned, job, stops)
             if self._decides_outcome(planned):
                 blocked += job.phase is Phase.BLOCKED
                 price_class = workflow_class(planned.workflow_id)
-                outcome, _ = outcome_of(job, price_class, self.stop.stops)
+                outcome, _ = outcome_of(job, price_class, stops)
                 counts[outcome] += 1
         return counts, blocked
 

@@ -79,6 +79,17 @@ ADD_CONTROL = "INSERT INTO controls (run, body) SELECT coalesce(?, max(id), 0), 
 HAS_CONTROLS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'controls'"
 CONTROLS = "SELECT body FROM controls WHERE run = (SELECT max(id) FROM runs) ORDER BY id"
 
+# Created by the first note about a job, likewise.
+CREATE_JOB_NOTES = """CREATE TABLE IF NOT EXISTS job_notes (
+    identity TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    value    TEXT NOT NULL,
+    PRIMARY KEY (identity, name)
+) WITHOUT ROWID"""
+NOTE_JOB = "INSERT OR REPLACE INTO job_notes (identity, name, value) VALUES (?, ?, ?)"
+HAS_JOB_NOTES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job_notes'"
+JOB_NOTES = "SELECT name, value FROM job_notes WHERE identity = ? ORDER BY name"
+
 # The event at which a run begins is stored in its terms: older releases ignore the additional
 # field.
 BEGIN_RUN = "INSERT INTO runs (started_at, terms) VALUES (?, ?)"

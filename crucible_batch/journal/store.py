@@ -161,6 +161,13 @@ class Journal:
         """
         await self._write((sql.CREATE_CONTROLS, ()), (sql.ADD_CONTROL, (run, encode(entry))))
 
+    async def note_job(self, identity: str, name: str, value: str) -> None:
+        """Store a named value about a job, replacing the previous one, and return when it is
+        durable. Raises ``JournalError``.
+        """
+        note = (sql.NOTE_JOB, (identity, name, value))
+        await self._write((sql.CREATE_JOB_NOTES, ()), note)
+
     async def _write(self, *statements: Statement) -> None:
         if self._writer is None:
             self._writer = GroupCommitWriter(self._connect)
@@ -300,6 +307,17 @@ class Journal:
             return None
         rows = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,))
         return next((str(value) for (value,) in rows), None)
+
+    def has_job_notes(self) -> bool:
+        """Whether anything was noted about any job."""
+        with self._errors():
+            return self._connection.execute(sql.HAS_JOB_NOTES).fetchone() is not None
+
+    def job_notes(self, identity: str) -> dict[str, str]:
+        """Return what was noted about a job, by name. Requires ``has_job_notes``."""
+        with self._errors():
+            rows = self._connection.execute(sql.JOB_NOTES, (identity,))
+            return {text(name, "note"): text(value, "note") for name, value in rows}
 
     def receipted(self) -> int:
         """Return the number of receipts that the events of this journal have led to."""

@@ -235,6 +235,10 @@ class JobEntry(Part):
     def later_jobs(self, *plan: object) -> Any:
         """Return the jobs that a run may add to its plan, as ``runs/later_jobs.py`` describes."""
 
+    def programs(self) -> Iterator[str]:
+        """Yield the programs that are started for its jobs, which has to be allowed."""
+        return iter(())
+
     def problems(self, header: Header, site: SourceNode) -> Iterator[Problem]:
         """Yield the problems of what a feature adds. ``site`` is the entry."""
         return iter(())

@@ -11,6 +11,8 @@ from crucible_batch.report.build import (
 from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import (
     AllJobsRow,
+    CheckRow,
+    ChecksRow,
     CountsRow,
     CreditsRow,
     ErrorRow,

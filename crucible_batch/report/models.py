@@ -84,6 +84,30 @@ class SentRow(_Model):
     byte_size: int = Field(description="Size in bytes.")
 
 
+class CheckRow(_Model):
+    """A check that an output did not pass, or that could not be made."""
+
+    check: str = Field(description="Name of the check, as in the manifest.")
+    verdict: Literal["flag", "reject", "fail", "unchecked"] = Field(
+        description="What the manifest has for such outputs; "
+        "`unchecked` if the check could not be made."
+    )
+    reason: str = Field(description="What was found, or why the check could not be made.")
+
+
+class ChecksRow(_Model):
+    """Number of outputs, by the results of the checks of the manifest."""
+
+    checked: int = Field(default=0, description="Outputs with the results of all their checks.")
+    flagged: int = Field(default=0, description="Outputs that a check with `flag` has marked.")
+    rejected: int = Field(default=0, description="Outputs that a check with `reject` has rejected.")
+    failed: int = Field(default=0, description="Outputs whose job a check with `fail` has failed.")
+    unchecked: int = Field(default=0, description="Outputs with a check that could not be made.")
+    by_check: dict[str, int] = Field(
+        default_factory=dict, description="Outputs that did not pass, by the name of the check."
+    )
+
+
 class OutputRow(_Model):
     """An output file of a job."""
 
@@ -106,6 +130,10 @@ class OutputRow(_Model):
     )
     rejected: str | None = Field(
         default=None, description="Why it was rejected; empty if no reason was given."
+    )
+    checks: list[CheckRow] = Field(
+        default_factory=list,
+        description="Checks of the manifest that it did not pass, or that could not be made.",
     )
 
 
@@ -338,6 +366,9 @@ class ReportHead(_Model):
         default=None, description="Budget of the period (`budget.per`)."
     )
     counts: CountsRow
+    checks: ChecksRow | None = Field(
+        default=None, description="Results of the checks of outputs, if the manifest has `checks`."
+    )
     stops: dict[str, ErrorRow] = Field(
         default_factory=dict, description="Reasons why workflows or the run were stopped."
     )

@@ -224,9 +224,10 @@ def _budget(manifest: Manifest, request: RunRequest) -> tuple[Credits | None, Bu
 
 
 def _notify_option(manifest: Manifest, request: RunRequest) -> NotifyOption | None:
+    has_command = request.allow_command and any(manifest.programs())
     if not request.notify and manifest.header.sends_messages:
-        return "--no-notify"
-    if request.allow_command and any(manifest.header.programs()):
+        return "--no-notify --allow-command" if has_command else "--no-notify"
+    if has_command:
         return "--allow-command"
     return None
 

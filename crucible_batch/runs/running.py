@@ -31,7 +31,6 @@ from crucible_batch.runs.control_desk import ControlDesk, user_name
 from crucible_batch.runs.directory import LockedRun
 from crucible_batch.runs.draft import read_source, run_directory, with_pace_of
 from crucible_batch.runs.finished_jobs import FinishedJob, finished_jobs
-from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.object_runs import image_loader, publish_report
 from crucible_batch.runs.observers import Observers
 from crucible_batch.runs.parts import Parts, ReadRun, ReadyRun, ReportedRun
@@ -297,11 +296,12 @@ def make_runner(
         observer=context.observers,
         nonce=lambda: secrets.token_hex(16),
         outage=context.outage,
-        on_counted=row_collector(store.sidecars(), terms, rows, generations_of(started.journal)),
+        on_counted=row_collector(started.journal, store.sidecars(), terms, rows),
         explained=source.explain if grant is None else grant.explain,
         allowance_of=None if grant is None else grant.name,
         derivation=started.derivation,
         log=started.log,
         load_image=image_loader(store),
+        judged=started.judged,
     )
     return Runner(ports=ports, terms=terms, times=times, options=options)

@@ -20,6 +20,7 @@ from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.ports import Derivation
+from crucible_batch.engine import Judged
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.engine.restore import restore
 from crucible_batch.errors import GatewayError
@@ -116,7 +117,7 @@ class StartedRun:
 
     ``grant`` replaces the budget of its terms. ``derivation`` adds jobs to its plan; None if there
     can't be any. ``log`` has a shard's purchases before they are sent, if its journal is in an
-    object store.
+    object store. ``judged`` is that of the parts (``RunnerPorts``).
     """
 
     source: JobSource
@@ -125,6 +126,7 @@ class StartedRun:
     grant: BudgetGrant | None
     derivation: Derivation | None
     log: FinishingLog | None
+    judged: Judged
 
 
 async def start_run(
@@ -167,7 +169,8 @@ async def start_run(
     )
     grant = await parts.begin(stack, replace(opened, context=source.context))
     log = await source.take_log(journal)
-    return StartedRun(source, gateway, journal, grant, source.derivation(journal), log)
+    derivation = source.derivation(journal)
+    return StartedRun(source, gateway, journal, grant, derivation, log, parts.judged)
 
 
 async def restore_run(

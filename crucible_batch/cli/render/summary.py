@@ -1,5 +1,5 @@
-"""The summary of a run in at most twelve lines: counts, credits, the place of the results, the next
-command.
+"""The summary of a run in at most thirteen lines: counts, credits, checks, the place of the
+results, the next command.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.report import (
     REPORT_FILE,
     AllJobsRow,
+    ChecksRow,
     ErrorRow,
     PeriodRow,
     ReportHead,
@@ -78,6 +79,8 @@ def show_summary(
     fact(console, "credits", credits_words(head, earlier))
     for note in head.notes[: 1 if stops else 2]:
         fact(console, "note", (clean(note, 300), "quiet"))
+    if head.checks is not None:
+        _checks(console, head.checks)
     for stage in head.waiting:
         fact(console, "waiting", (waiting_words(stage), "warn"))
     if head.all_jobs is not None:
@@ -124,6 +127,25 @@ def _failures(console: Console, failures: list[FailureGroup]) -> None:
         fact(console, group.status, (text, "bad" if group.status == "failed" else "warn"))
         if len(failures) == 1:
             fact(console, "", (clean(group.message, 200), "quiet"))
+
+
+def _checks(console: Console, checks: ChecksRow) -> None:
+    """Print how many outputs did not pass the checks, and which ones these were."""
+    counts = (
+        (checks.flagged, "flagged"),
+        (checks.rejected, "rejected"),
+        (checks.failed, "failed"),
+        (checks.unchecked, "could not be checked"),
+    )
+    words = [f"{count} {word}" for count, word in counts if count]
+    if not words:
+        fact(console, "checks", f"{counted(checks.checked, 'output')} passed")
+        return
+    if checks.by_check:
+        kinds = [f"{name} × {count}" for name, count in checks.by_check.items()]
+        words.append(", ".join(kinds))
+    style = "bad" if checks.failed else "warn"
+    fact(console, "checks", (" · ".join(words), style))
 
 
 def _stops(console: Console, stops: list[ErrorRow]) -> None:

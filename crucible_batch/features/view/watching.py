@@ -17,9 +17,10 @@ from crucible_batch.core.tally import Tally
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore
-from crucible_batch.report import CountsRow, JobRow, OutputRow, build_head, build_row, build_rows
+from crucible_batch.report import CountsRow, JobRow, OutputRow, build_head, build_row
 from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.object_runs import store_of
+from crucible_batch.runs.reporting import row_amender
 from crucible_batch.runs.run_journal import changed_at_of, manifest_of, pruned_on
 from crucible_batch.runs.shard_notes import outstanding_shards
 from crucible_batch.runs.status import Status
@@ -143,9 +144,10 @@ class Watch:
         """Yield the row of every job, in manifest order."""
         cache = self._current_cache()
         with Journal.read(self.run_dir) as journal:
-            jobs, generations = journal.jobs(cache.run.terms.rule), generations_of(journal)
-            for row in build_rows(jobs, cache.run.stops, generations):
-                yield self._as_it_goes(row)
+            amended, generations = row_amender(journal), generations_of(journal)
+            for planned, job in journal.jobs(cache.run.terms.rule):
+                row = build_row(planned, job, cache.run.stops, generations(planned))
+                yield self._as_it_goes(amended(planned.identity, row))
 
     def output(self, path: str) -> OutputRow | None:
         """Return the output that the journal has under this path; None without one."""
@@ -283,4 +285,5 @@ def _row(journal: Journal, identity: str, cache: _JournalCache) -> JobRow | None
     if planned is None:
         return None
     job = journal.job(planned, cache.run.terms.rule)
-    return build_row(planned, job, cache.run.stops, generations_of(journal)(planned))
+    row = build_row(planned, job, cache.run.stops, generations_of(journal)(planned))
+    return row_amender(journal)(identity, row)

@@ -297,3 +297,15 @@ async def test_a_generation_takes_the_place_of_the_one_before_which_is_kept(grou
         assert journal.other_generations(other.identity) == []
         await journal.append_planned(job)
         assert [planned.identity for planned in journal.plan()] == [job.identity, other.identity]
+
+
+async def test_a_note_about_a_job_is_durable_and_replaces_the_previous_one(tmp_path, binding):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        assert not journal.has_job_notes()
+        for value in ("first", "second"):
+            await journal.note_job("a", "checks 0", value)
+        await journal.note_job("b", "checks 0", "other")
+        with Journal.read(tmp_path) as reader:
+            assert reader.has_job_notes()
+            assert reader.job_notes("a") == {"checks 0": "second"}
+            assert reader.job_notes("c") == {}

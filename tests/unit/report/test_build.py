@@ -356,6 +356,7 @@ def test_a_row_holds_all_of_a_job(history: Any) -> None:
         "generation": 0,
         "rejected": None,
         "sent": None,
+        "checks": [],
     }
 
 
