@@ -13,7 +13,7 @@ from typing import Protocol
 
 from crucible_batch.core.filled_fields import DERIVED, FilledFields
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo, Workflow
-from crucible_batch.core.identity import Json, job_identity
+from crucible_batch.core.identity import Json, job_identity, of_generation
 from crucible_batch.core.output_path import RESERVED_NAMES, first_output_pattern, fold_path
 from crucible_batch.core.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS
 from crucible_batch.core.plan import (
@@ -55,7 +55,7 @@ class ParameterFiller(Protocol):
         """
 
     def value(self, identity: str) -> Json:
-        """Return the value."""
+        """Return the value, which is another one for each generation."""
 
     def problem(self, spec: JobSpec, message: str) -> Problem:
         """Return a problem of a value that the workflow does not allow."""
@@ -330,6 +330,14 @@ class Planner:
             if fault is not None:
                 problems.append(self._filler.problem(spec, f"{name} {fault}"))
         return dict.fromkeys(markers, value)
+
+    def of_generation(self, planned: PlannedJob, generation: int) -> PlannedJob:
+        """Return a generation of a job, with the values that follow from its identity."""
+        identity = of_generation(planned.identity, generation)
+        params = dict(planned.params)
+        if self._filler is not None and planned.markers:
+            params |= dict.fromkeys(planned.markers, self._filler.value(identity))
+        return replace(planned, identity=identity, params=params)
 
     # -- identity and output -----------------------------------------------------------------
 

@@ -40,8 +40,12 @@ _SEED = "seed"
 
 
 def fixed_seed(planned: PlannedJob) -> str | None:
-    """Return the parameter that fixes the seed of a job; None if there is none."""
-    return next((name for name in planned.params if _SEED in name.lower().split(".")), None)
+    """Return the parameter that fixes the seed of a job; None if there is none.
+
+    One that follows from the identity is another one in each generation.
+    """
+    given = (name for name in planned.params if name not in planned.markers)
+    return next((name for name in given if _SEED in name.lower().split(".")), None)
 
 
 class NextGenerations:
@@ -62,6 +66,8 @@ class NextGenerations:
         self._rejections = rejections
         self._most = most
         self._journal = journal
+        self._planner: Planner
+        """Set by ``begin``."""
         self._derivation: Derivation | None = None
         """What adds the other jobs during the run; set by ``derivation``."""
         self._asked: dict[str, PlannedJob] = {}
@@ -96,6 +102,7 @@ class NextGenerations:
         return None if self._later is None else self._later.expander
 
     def begin(self, planner: Planner) -> None:
+        self._planner = planner
         if self._later is not None:
             self._later.begin(planner)
 
@@ -175,7 +182,7 @@ class NextGenerations:
         """Return the generation of a job that is chosen, which is in the plan from now on."""
         content = content_of(planned.identity)
         if choice.end is None:
-            chosen = replace(planned, identity=of_generation(content, choice.generation))
+            chosen = self._planner.of_generation(planned, choice.generation)
         else:
             chosen = replace(
                 planned,

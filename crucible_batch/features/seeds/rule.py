@@ -11,9 +11,9 @@ The function is frozen: with another one, a picture could not be made again from
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.identity import of_generation
 
 SEED_BITS = 31
 """Seeds are below 2**31: every workflow accepts them, and no program rounds them."""
@@ -24,18 +24,11 @@ MARKER = {"seed": "derived"}
 def derived_seed(identity: str, generation: int = 0) -> int:
     """Return the seed of a job.
 
-    ``generation`` counts how often its content was asked for again.
+    ``generation`` counts how often its content was asked for again, if the identity does not.
     """
-    text = identity if generation == 0 else f"{identity}:g{generation}"
+    text = of_generation(identity, generation) if generation else identity
     digest = hashlib.sha256(f"seed:{text}".encode("ascii")).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - SEED_BITS)
-
-
-def params_of(planned: PlannedJob, generation: int) -> Mapping[str, object]:
-    """Return the parameters that a job is sent with in a generation."""
-    seed = derived_seed(planned.identity, generation)
-    filled = (name for name, marker in planned.markers.items() if marker == MARKER)
-    return {**planned.params, **dict.fromkeys(filled, seed)}
 
 
 def is_named_seed(name: str) -> bool:

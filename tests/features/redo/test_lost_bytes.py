@@ -12,6 +12,7 @@ from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.features.redo.generations import NextGenerations, fixed_seed
 from crucible_batch.features.redo.rejections import Rejection, Rejections
+from crucible_batch.planner import Planner
 from tests.harness.case_table import each_case
 from tests.harness.job_events import saved_event
 
@@ -19,6 +20,7 @@ CONTENT = job_identity(manifest="m", run_id="r", workflow_id="w", params={}, ima
 HERO = PlannedJob(0, CONTENT, "hero", "w", {})
 DIGITS = "3fa9c1d2e4b5"
 LINE = Rejection("hero", 0, 0, DIGITS)
+PLANNER = Planner(manifest_name="m", run_id="r", duplicates="error", workflows={}, read_image=str)
 
 
 class Past:
@@ -37,7 +39,9 @@ class Past:
 
 
 def generation(journal: Any) -> int:
-    taken = NextGenerations(None, Rejections([LINE], {"hero"}), 3, journal).take(HERO)
+    generations = NextGenerations(None, Rejections([LINE], {"hero"}), 3, journal)
+    generations.begin(PLANNER)
+    taken = generations.take(HERO)
     assert taken is not None
     assert taken.obstacle is None
     return taken.generation
@@ -81,3 +85,10 @@ def test_a_fixed_seed_is_a_parameter_with_this_part(
     params: dict[str, object], found: str | None
 ) -> None:
     assert fixed_seed(replace(HERO, params=params)) == found
+
+
+def test_a_seed_that_follows_from_the_identity_is_not_fixed() -> None:
+    marked = replace(HERO, params={"sampler.seed": 7}, markers={"sampler.seed": "derived"})
+    assert fixed_seed(marked) is None
+    other = replace(marked, params={"sampler.seed": 7, "refiner.seed": 1})
+    assert fixed_seed(other) == "refiner.seed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import pytest
 
 from crucible_batch.core.filled_fields import filled_fields
 from crucible_batch.core.gateway_types import Workflow
-from crucible_batch.core.identity import job_identity
+from crucible_batch.core.identity import job_identity, of_generation
 from crucible_batch.core.parameter_info import ParameterInfo
 from crucible_batch.core.plan_diff import field_changes
 from crucible_batch.core.prices import shape_of
 from crucible_batch.errors import ManifestError
-from crucible_batch.features.seeds.rule import MARKER, derived_seed, params_of, seed_parameters
+from crucible_batch.features.seeds.rule import MARKER, derived_seed, seed_parameters
 from tests.harness.case_table import each_case
 from tests.harness.planning import Desk
 
@@ -107,14 +108,14 @@ def test_every_repeat_and_combination_has_a_seed_of_its_own(desk: Desk) -> None:
 
 
 def test_another_generation_is_sent_with_another_seed_and_nothing_else(desk: Desk) -> None:
-    job = desk.job(DERIVED)
-    assert params_of(job, 0) == job.params
-    assert params_of(job, 2) == {
-        "prompt.text": "hi",
-        "sampler.seed": derived_seed(job.identity, 2),
-    }
-    fixed = desk.job(f"params: {{sampler.seed: 7}}\njobs: [{JOB}]\n")
-    assert params_of(fixed, 2) == fixed.params
+    for manifest in (DERIVED, f"params: {{sampler.seed: 7}}\njobs: [{JOB}]\n"):
+        job = desk.job(manifest)
+        assert desk.planner.of_generation(job, 0) == job
+        again = desk.planner.of_generation(job, 2)
+        seed = derived_seed(job.identity, 2) if job.markers else 7
+        params = {"prompt.text": "hi", "sampler.seed": seed}
+        assert again == replace(job, identity=of_generation(job.identity, 2), params=params)
+        assert desk.planner.of_generation(again, 0) == job
 
 
 def test_a_renamed_job_keeps_its_seed(desk: Desk) -> None:
