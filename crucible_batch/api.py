@@ -29,6 +29,7 @@ class RunCall(ManifestCall, RunOptions):
 
     confirm: Callable[[PlanSummary], bool] | None = None
     shard: Annotated[str | None, OfFeature("shards")] = None
+    rejects: Annotated[str | Path | None, OfFeature("redo")] = None
     handle_signals: bool = False
     observer: Observer | None = None
 
@@ -42,8 +43,10 @@ async def run(given: RunCall) -> RunResult:
     ``manifest`` may be a saved plan: the options of planning are then taken from it, and
     ``StalePlanError`` lists what has changed since it was made. A budget, here or in the manifest,
     is the consent to spend; without one, either ``confirm`` is called with the plan, or ``yes``
-    must be true. ``only`` holds patterns of job names. ``shard``, such as "3/8", is the part of a
-    divided plan to run; None: that of the environment. With ``handle_signals`` (main thread only),
+    must be true. ``only`` holds patterns of job names; ``first`` and ``sample`` choose so many of
+    these jobs, the first ones or a stable sample. ``shard``, such as "3/8", is the part of a
+    divided plan to run; None: that of the environment. ``rejects`` is the file of rejected outputs,
+    which are bought again; None: that of the manifest. With ``handle_signals`` (main thread only),
     SIGINT, SIGTERM and SIGHUP stop the run in good order. The other arguments are those of
     ``RunOptions``.
 
@@ -99,6 +102,7 @@ class PlanCall(ManifestCall, ManifestOptions):
     all_rows: bool = False
     deadline_s: float | None = None
     shards: Annotated[int | None, OfFeature("shards")] = None
+    rejects: Annotated[str | Path | None, OfFeature("redo")] = None
 
 
 @taking(PlanCall)
@@ -111,7 +115,8 @@ async def plan(given: PlanCall) -> PlanSummary:
     not followed. ``manifest`` may itself be a saved plan, which is then compared with the present
     state. ``all_rows`` keeps a row of the comparison for each job. Without an API key, parameters
     are not checked against their workflows, and the account is not read. ``deadline_s`` is in
-    seconds from the call. The other arguments are those of ``ManifestOptions``.
+    seconds from the call. ``rejects`` is that of ``run``. The other arguments are those of
+    ``ManifestOptions``.
 
     ``shards`` divides the saved plan into that many shards, each with an allowance of the budget,
     which ``run`` with ``shard`` runs on any machine. The allowances are set aside in the run

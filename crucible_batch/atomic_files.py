@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -57,6 +57,24 @@ def replacing(target: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """Add lines to a text file by one write at its end, which is synced. Links are not followed.
+
+    Of several commands at the same time, none undoes another's. Raises ``OSError``.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        text = "".join(f"{line}\n" for line in lines)
+        if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
+            text = f"\n{text}"
+        os.write(descriptor, text.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, force: bool) -> None:

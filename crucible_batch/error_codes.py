@@ -106,6 +106,9 @@ _OF_THE_COMMAND = _of(
      ("A channel of notify cannot be used: a variable, file, program or extra is missing or "
       "invalid."),
      "Correct it, and check it with crucible-batch doctor MANIFEST; or use run --no-notify."),
+    ("INVALID_CHECK", _BAD,
+     "A program of checks cannot be run: it is missing, or was not allowed.",
+     "Correct the path in the manifest; run it with --allow-command if you trust the manifest."),
     ("CONTROL_REFUSED", _BAD,
      "A command to a run was not taken: no run is active there, or it can't do this now.",
      "The message has the reason. crucible-batch status RUN_DIR shows the state of the run."),
@@ -237,6 +240,16 @@ _OF_A_JOB = _of(
      ("No job can be made from an output: another job has its name, path or content, or it "
       "can't be an input."),
      "The message has the reason. Correct the entry with `from`, and run the manifest again."),
+    ("REDO_LIMIT", _FAILED,
+     "The output is rejected, and was bought again as often as redo.max of the manifest permits.",
+     "Change the job's prompt, or raise redo.max; or remove the line from the file of rejections."),
+    ("SAME_OUTPUT", _FAILED,
+     "A rejected output was bought again, and the same bytes came. No more is bought.",
+     "Change the job's prompt or a parameter, or set a seed."),
+    ("FIXED_SEED", _FAILED,
+     ("The output is rejected, and the job's seed is fixed, so the same picture would come again."
+      " Nothing is bought."),
+     "Set another seed, or leave it out."),
     ("PICK_NOT_FOUND", _FAILED, "The picks file names an output that the job does not have.",
      f"Correct the picks file. {_AGAIN}."),
     ("KEY_MAY_BE_FORGOTTEN", _STOPPED,
@@ -274,6 +287,10 @@ _OF_AN_OUTPUT = _of(
     ("OUTPUT_CHANGED", (ExitCode.SOME_FAILED, ExitCode.DIFFERENCE),
      "The gateway now sends other bytes than were saved.",
      "Keep the file; or delete it and run the manifest again, at no cost."),
+    ("CHECK_FAILED", _FAILED,
+     "An output did not pass a check that has `fail` in the manifest. It is saved and paid for.",
+     ("Review the file. To accept such outputs, set the check to `flag` and run the manifest "
+      "again, at no cost.")),
     ("OUTPUT_MISSING", _FAILED, "The gateway lists no link for the output.", f"{_AGAIN} later."),
     ("OUTPUT_NOT_STORED", _FAILED,
      ("The object store didn't accept the output. No more jobs were submitted until it "

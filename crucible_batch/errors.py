@@ -341,6 +341,17 @@ class NotificationError(UserError):
         super().__init__(f"notifications can't be sent: {'; '.join(problems)}", hint=hint)
 
 
+class CheckCommandError(UserError):
+    """A program of the manifest's ``checks`` can't be run. ``problems`` has a sentence for each."""
+
+    code = "INVALID_CHECK"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        hint = "correct them, or remove the check; nothing was spent"
+        super().__init__(f"outputs can't be checked: {'; '.join(problems)}", hint=hint)
+
+
 class ControlError(UserError):
     """A command to a run that is not taken: no run is active, or it can't do that now."""
 

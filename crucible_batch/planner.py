@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
-from crucible_batch.core.filled_fields import FilledFields
+from crucible_batch.core.filled_fields import DERIVED, FilledFields
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo, Workflow
-from crucible_batch.core.identity import Json, job_identity
+from crucible_batch.core.identity import Json, job_identity, of_generation
 from crucible_batch.core.output_path import RESERVED_NAMES, first_output_pattern, fold_path
 from crucible_batch.core.parameter_info import IMAGE_FIELDS, PROMPT_FIELDS
 from crucible_batch.core.plan import (
@@ -34,6 +35,32 @@ OutputKey = tuple[str, int]
 """An output: the name of its job, and its number."""
 
 
+class ParameterFiller(Protocol):
+    """Fills a parameter of jobs with a value that follows from their identity.
+
+    The identity is taken with a marker in place of the value.
+    """
+
+    @property
+    def marker(self) -> Json:
+        """Return what stands in identities for the value."""
+
+    def parameter(
+        self, spec: JobSpec, listed: Sequence[str] | None, given: Set[str], former: str | None
+    ) -> str | Problem | None:
+        """Return the parameter of a job to fill, or why there is none; None: nothing is filled.
+
+        ``listed`` are the workflow's parameters: empty if it lists none, None if it could not be
+        read. ``given`` have a value already, ``former`` was filled in the former plan.
+        """
+
+    def value(self, identity: str) -> Json:
+        """Return the value, which is another one for each generation."""
+
+    def problem(self, spec: JobSpec, message: str) -> Problem:
+        """Return a problem of a value that the workflow does not allow."""
+
+
 class Planner:
     """Converts the manifest's jobs to planned jobs, in order.
 
@@ -45,7 +72,7 @@ class Planner:
     these jobs. With ``duplicates: each``, a job from one of them keeps its identity: in which order
     equal outputs are saved is chance, and a later stage may be made from it. ``filled`` are the
     parameters that were filled in the former plan: they are filled again, unless the workflow lists
-    its parameters without them.
+    its parameters without them. ``filler`` fills a further one.
     """
 
     def __init__(
@@ -58,6 +85,7 @@ class Planner:
         read_image: ReadImage,
         owners: Mapping[str, OutputKey] = MappingProxyType({}),
         filled: FilledFields = MappingProxyType({}),
+        filler: ParameterFiller | None = None,
     ) -> None:
         self._manifest_name = manifest_name
         self._run_id = run_id
@@ -66,6 +94,7 @@ class Planner:
         self._read_image = read_image
         self._owners = owners
         self._filled = filled
+        self._filler = filler
         self._position = 0
         self._identities = NameClaims()
         self._outputs = NameClaims()
@@ -101,9 +130,10 @@ class Planner:
         if spec.source is not None and not spec.source.is_expected:
             own = of_data
         params, images = self._parameters(spec, problems, own)
+        markers = self._markers(spec, params, problems)
         identity = None
         if images is not None:
-            identity = self._identity(spec, params, images, own)
+            identity = self._identity(spec, {**params, **markers}, images, own)
         if identity is None and self._duplicates == "once" and not own:
             return None  # a dropped job writes no output
         own.extend(each for each in (spec.collision, self._claim_output(spec)) if each is not None)
@@ -113,7 +143,10 @@ class Planner:
             return self._blocked(spec, params, of_data[0])
         if identity is None or images is None:
             return None
-        planned = self._made(spec, identity, params, images)
+        params |= self._derived(spec, markers, identity, problems)
+        if problems:
+            return None
+        planned = replace(self._made(spec, identity, params, images), markers=markers)
         self._position += not planned.is_expected
         return planned
 
@@ -143,6 +176,7 @@ class Planner:
             output=spec.output_pattern,
             row=row,
             source=source,
+            entry=spec.entry,
         )
 
     def _blocked(self, spec: JobSpec, params: Mapping[str, Json], problem: Problem) -> PlannedJob:
@@ -266,6 +300,44 @@ class Planner:
         # A workflow that lists no fields is treated as one without metadata: all fields are
         # optional in the contract.
         return workflow.fields or None
+
+    def _markers(
+        self, spec: JobSpec, params: Mapping[str, Json], problems: list[Problem]
+    ) -> dict[str, Json]:
+        """Return what stands in the identity for the value that follows from it, by parameter."""
+        if self._filler is None:
+            return {}
+        workflow = self._workflows.get(spec.workflow_id)
+        listed = None if workflow is None else workflow.fields or ()
+        former = self._filled.get(spec.workflow_id, {}).get(DERIVED)
+        name = self._filler.parameter(spec, listed, params.keys() | spec.images.keys(), former)
+        if isinstance(name, Problem):
+            problems.append(name)
+            return {}
+        return {} if name is None else {name: self._filler.marker}
+
+    def _derived(
+        self, spec: JobSpec, markers: Mapping[str, Json], identity: str, problems: list[Problem]
+    ) -> dict[str, Json]:
+        """Return the values that follow from a job's identity."""
+        if self._filler is None or not markers:
+            return {}
+        value = self._filler.value(identity)
+        workflow = self._workflows.get(spec.workflow_id)
+        for name in markers:
+            facts = None if workflow is None else workflow.parameters.get(name)
+            fault = None if facts is None else facts.fault(value)
+            if fault is not None:
+                problems.append(self._filler.problem(spec, f"{name} {fault}"))
+        return dict.fromkeys(markers, value)
+
+    def of_generation(self, planned: PlannedJob, generation: int) -> PlannedJob:
+        """Return a generation of a job, with the values that follow from its identity."""
+        identity = of_generation(planned.identity, generation)
+        params = dict(planned.params)
+        if self._filler is not None and planned.markers:
+            params |= dict.fromkeys(planned.markers, self._filler.value(identity))
+        return replace(planned, identity=identity, params=params)
 
     # -- identity and output -----------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.atomic_files import check_target, replacing
-from crucible_batch.core.run_options import ManifestOptions, PlanningOptions, declared
+from crucible_batch.core.run_options import ManifestOptions, PlanningOptions, declared, option_flag
 from crucible_batch.core.saved_plan import PlanHead, PlanRow, ShardRow
 from crucible_batch.errors import SavedPlanError, UserError
 from crucible_batch.shell_command import DEFAULT_DIRECTORY, DEFAULT_RUN_ID, shell_command
@@ -88,6 +88,8 @@ def _options(head: PlanHead, run_dir: str | Path) -> Iterator[str]:
         value = run_dir if name == "out_dir" else getattr(options, name)
         if value != usual.get(name, default):
             yield from option.words(value)
+    for name, number in options.of_features.items():
+        yield from (option_flag(name), str(number))
     if head.shards:
         yield from ("--shards", str(len(head.shards)))
 

@@ -41,7 +41,7 @@ def run_command(
     if out_dir is not None:
         options += ["--out-dir", str(out_dir)]
     if notify_option is not None:
-        options += [notify_option]
+        options += notify_option.split()
     return shell_command("run", manifest, *options, *more)
 
 

@@ -7,8 +7,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from crucible_batch.features import found
-from crucible_batch.report import ReportHead
 from crucible_batch.shell_command import shell_command
 
 _HERE_ONLY = {"--dry-run", "-n", "--forget-refunds"}
@@ -42,13 +40,3 @@ def _typed() -> list[str]:
 def merge_command(run_dir: str | Path) -> str:
     """Return the command that merges the shards of a run directory."""
     return f"{shell_command('merge', run_dir)}   # once all shards have ended"
-
-
-def command_of_features(run_dir: str | Path, head: ReportHead) -> str | None:
-    """Return the first command that a feature has for a run that has nothing left to do; None if no
-    feature has one."""
-    for feature in found("next_command"):
-        command: str | None = feature.next_command(run_dir, head)
-        if command is not None:
-            return command
-    return None

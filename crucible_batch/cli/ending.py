@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from crucible_batch.cli.command_line import command_of_features
 from crucible_batch.cli.command_output import CommandLog, CommandOutput
 from crucible_batch.cli.logs.entries import counts_words
 from crucible_batch.cli.redaction import redacted
@@ -19,9 +19,10 @@ from crucible_batch.cli.terminal import fact, say
 from crucible_batch.cli.units import format_duration
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
-from crucible_batch.report import REPORT_FILE, ReportHead
+from crucible_batch.report import REPORT_FILE, JobRow, ReportHead
 from crucible_batch.runs.next_step import (
     FailureGroup,
+    command_of_features,
     group_failures,
     next_of_run,
     next_of_shard,
@@ -44,7 +45,7 @@ def show_run_ending(
 ) -> None:
     """Show how a run ended. ``command`` resumes it; None if it can't be resumed."""
     result, head = ran.result, ran.result.report
-    failures = group_failures(head, (row for row in result.jobs() if job_filter.takes(row.name)))
+    failures = group_failures(head, filter(partial(_is_of_run, job_filter), result.jobs()))
     what_next = None
     if command is not None:
         what_next = _next_command(result, job_filter, failures, command)
@@ -53,6 +54,11 @@ def show_run_ending(
         output.data = {**output.data, "outputs_at": result.outputs_at}
     tail = f" · {format_duration(ran.took_s)}"
     show_ending(output, result, failures, what_next, tail=tail, earlier=ran.earlier)
+
+
+def _is_of_run(job_filter: JobFilter, row: JobRow) -> bool:
+    source = None if row.source is None else row.source.name
+    return job_filter.takes(row.name, source)
 
 
 def _next_command(
@@ -65,7 +71,7 @@ def _next_command(
         head, result.run_dir, failures, command, job_filter=job_filter, remake=result.remake
     )
     if step is None:
-        return command_of_features(result.run_dir, head)
+        return command_of_features(result.run_dir, head, result.remake or command)
     return str(step)
 
 

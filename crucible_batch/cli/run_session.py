@@ -68,7 +68,8 @@ def run_and_show(
     for options in request.features:
         for option, value in options.repeated.items():
             command = with_option(command, option, value)
-    show_run_ending(output, ran, request.choice, command=command)
+    choice = replace(request.choice, left_out=ran.result.left_out)
+    show_run_ending(output, ran, choice, command=command)
     if request.bell:
         ring(output.err, ran.took_s)
     return ran.result.run_dir

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crucible_batch.cli.command_line import command_of_features, merge_command
+from crucible_batch.cli.command_line import merge_command
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.display.progress_state import ProgressState
 from crucible_batch.cli.display.progress_text import (
@@ -33,7 +33,12 @@ from crucible_batch.core.progress import Balance
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
-from crucible_batch.runs.next_step import FailureGroup, group_failures, next_of_run
+from crucible_batch.runs.next_step import (
+    FailureGroup,
+    command_of_features,
+    group_failures,
+    next_of_run,
+)
 from crucible_batch.runs.reporting import write_report_again
 from crucible_batch.runs.shard_notes import describe_shards
 from crucible_batch.runs.status import Progress, Status, read_status
@@ -200,14 +205,17 @@ def _next_step(status: Status, failures: list[FailureGroup]) -> str | None:
     if status.running or status.pruned is not None:  # a run in a pruned directory is refused
         return None
     if head.exit_code == ExitCode.OK and not _chose_some(status):
-        return command_of_features(status.location, head)
+        return command_of_features(status.location, head, "")
     if head.shard is not None and head.exit_code in {ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS}:
         return "merge the shards of the plan once all have ended; its next plan admits what is left"
     if manifest is None or not manifest.is_file():
         return "run the command that started it again to resume"
     command = run_again(status)
     if _chose_some(status):
-        return command
+        after = None
+        if head.all_jobs is not None:
+            after = command_of_features(status.location, head, command)
+        return after or command
     step = next_of_run(head, status.run_dir, failures, command)
     return None if step is None else str(step)
 

@@ -28,6 +28,7 @@ from typing import TypeAlias
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 KEY_PREFIX = "cb1-"
+_GENERATION = ":g"
 _EXACT_FLOAT_LIMIT = 2**53
 
 
@@ -99,6 +100,27 @@ def job_identity(
         "repeat": repeat,
     }
     return hashlib.sha256(canonical(content).encode("ascii")).hexdigest()
+
+
+def of_generation(identity: str, generation: int) -> str:
+    """Return the identity of a generation of a job: the same content, asked for once more.
+
+    Generation 0 is the job itself. A later one has ``:gN`` after the digits of its content, so the
+    key of its attempts is that of ``identity:gN:attempt``.
+    """
+    content = content_of(identity)
+    return content if generation == 0 else f"{content}{_GENERATION}{generation}"
+
+
+def generation_of(identity: str) -> int:
+    """Return the generation of an identity; 0 for all that was asked for once."""
+    number = identity.partition(_GENERATION)[2]
+    return int(number) if number.isascii() and number.isdecimal() else 0
+
+
+def content_of(identity: str) -> str:
+    """Return the identity of generation 0, which depends on the content alone."""
+    return identity.partition(_GENERATION)[0]
 
 
 def idempotency_key(identity: str, attempt: int) -> str:

@@ -40,7 +40,8 @@ class Ending:
     ``stops`` maps a price class, or ``*`` for the entire run (first), to the error that stopped it.
     A job that wasn't started is blocked by the stop of its class, else by that of the run.
     ``job_stops`` maps the identities of jobs to errors that count instead: a merged run has jobs of
-    one class that were not started for different reasons.
+    one class that were not started for different reasons, and a job whose outputs are saved may
+    count as failed.
     """
 
     status: RunStatus
@@ -62,6 +63,10 @@ IN_DOUBT = "in_doubt"
 """The key of why a submit that an earlier run left in doubt isn't sent again: it concerns no other
 job.
 """
+
+CHECK_FAILED = "CHECK_FAILED"
+"""The code of a job that counts as failed although its outputs are saved, since one of them did not
+pass a check."""
 
 SUBMIT_UNANSWERED = "SUBMIT_UNANSWERED"
 UNANSWERED = ErrorInfo(
@@ -133,11 +138,15 @@ def outcome_of(
     """Return a job's outcome, and the error if it isn't a success.
 
     ``stops`` are those of the newest run, by the job's identity, its class, or ``*``: the first of
-    them counts. A job that wasn't started for lack of credits is blocked, not failed.
+    them counts. A job that wasn't started for lack of credits is blocked, not failed. One whose
+    outputs are saved has failed if there is an error for its identity.
     """
     match job.phase:
         case Phase.SUCCEEDED:
-            return Outcome.SUCCEEDED, None
+            verdict = stops.get(job.identity)
+            if verdict is None:
+                return Outcome.SUCCEEDED, None
+            return Outcome.FAILED, verdict
         case Phase.FAILED | Phase.UNAVAILABLE | Phase.VANISHED:
             return Outcome.FAILED, job.error
         case Phase.SUBMITTING:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from crucible_batch.core.credits import StoredCredits
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
+from crucible_batch.core.identity import generation_of
 from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.core.sharding import LearnedPrice, ShardId
@@ -27,9 +28,9 @@ DERIVED_JOB_INVALID = "DERIVED_JOB_INVALID"
 
 BudgetSource = Literal["command", "manifest"]
 """Where the budget of a run was set."""
-NotifyOption = Literal["--allow-command", "--no-notify"]
-"""The option of a run for the notifications of its manifest, without which they may prevent the
-next run."""
+NotifyOption = Literal["--allow-command", "--no-notify", "--no-notify --allow-command"]
+"""The options of a run for the notifications and commands of its manifest, without which they may
+prevent the next run."""
 
 
 def placeholder_identity(*parts: str) -> str:
@@ -101,7 +102,9 @@ class PlannedJob:
     path in which ``{index}`` and ``{ext}`` are still open. ``row`` are the values of the job's
     table row, as ``row_texts`` returns them; they are not sent. ``source`` is the output from which
     a derived job is made. ``obstacle`` is why the job can't be started in any run of this plan,
-    such as a source that failed; None for all others.
+    such as a source that failed; None for all others. ``markers`` are what stands in the identity
+    for parameters whose values follow from it, such as a derived seed. ``entry`` is the index of
+    the job's entry in the manifest, 0 if that is not known.
     """
 
     position: int
@@ -117,6 +120,18 @@ class PlannedJob:
     row: Mapping[str, str] = field(default_factory=dict)
     source: SourceOutput | None = None
     obstacle: ErrorInfo | None = None
+    markers: Mapping[str, object] = field(default_factory=dict)
+    entry: int = 0
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        """The parameters as the identity is taken of them."""
+        return {**self.params, **self.markers}
+
+    @property
+    def generation(self) -> int:
+        """How often the same content was asked for before, since what came was rejected."""
+        return generation_of(self.identity)
 
     @property
     def is_expected(self) -> bool:
@@ -124,6 +139,11 @@ class PlannedJob:
         is not in a plan.
         """
         return self.source is not None and self.source.sha256 is None
+
+    @property
+    def source_name(self) -> str | None:
+        """The name of the job from whose output a derived job is made."""
+        return None if self.source is None else self.source.name
 
     @property
     def digests(self) -> tuple[str, ...]:

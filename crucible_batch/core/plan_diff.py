@@ -13,9 +13,11 @@ runs.
       UNREADABLE                   -                     UNREADABLE        failed
       FAILED                       it is to be retried   RETRIED           new
                                    -                     FAILED            failed
+      BLOCKED                      -                     BLOCKED           failed
       READY, PREPARING             an attempt failed     RETRIED           new
                                    it was begun          NOT_SENT          new
                                    its name was planned  CHANGED           changed
+                                   generation above 0    CHANGED           changed
                                    -                     NEVER_RUN         new
       planned before, name no longer in the plan         GONE              gone
 
@@ -25,7 +27,7 @@ Only new and changed jobs are bought.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,6 +64,7 @@ class ChangeCause(enum.StrEnum):
     VANISHED = "vanished"
     UNREADABLE = "unreadable"
     FAILED = "failed"
+    BLOCKED = "blocked"
     DONE = "done"
     GONE = "gone"
 
@@ -73,6 +76,7 @@ _KINDS = {
     ChangeCause.CHANGED: ChangeKind.CHANGED,
     ChangeCause.UNREADABLE: ChangeKind.FAILED,
     ChangeCause.FAILED: ChangeKind.FAILED,
+    ChangeCause.BLOCKED: ChangeKind.FAILED,
     ChangeCause.DONE: ChangeKind.DONE,
     ChangeCause.GONE: ChangeKind.GONE,
 }
@@ -215,7 +219,7 @@ _CAUSES = {
     Phase.UNAVAILABLE: ChangeCause.UNAVAILABLE,
     Phase.VANISHED: ChangeCause.VANISHED,
     Phase.UNREADABLE: ChangeCause.UNREADABLE,
-    Phase.BLOCKED: ChangeCause.FAILED,  # in a journal's plan only, which isn't compared
+    Phase.BLOCKED: ChangeCause.BLOCKED,
 }
 
 
@@ -241,6 +245,9 @@ def _reason_of_unsent(planned: PlannedJob, job: Job, before: EarlierPlan | None)
             changes=tuple(field_changes(before.planned, planned)),
             credits=credits_paid(before.job.attempts),
         )
+    if planned.generation:  # it was planned before, and not bought
+        again = Change("generation", planned.generation - 1, planned.generation)
+        return ChangeReason(ChangeCause.CHANGED, changes=(again,))
     return ChangeReason(ChangeCause.NEVER_RUN)
 
 
@@ -252,10 +259,11 @@ def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
     """Yield the changes of the workflow, parameters, images (by their bytes) and repeat index."""
     if before.workflow_id != now.workflow_id:
         yield Change("workflow", before.workflow_id, now.workflow_id)
-    for name in sorted(before.params.keys() | now.params.keys()):
-        old, new = before.params.get(name), now.params.get(name)
+    earlier, later = _shown_params(before), _shown_params(now)
+    for name in sorted(earlier.keys() | later.keys()):
+        old, new = earlier.get(name), later.get(name)
         # 1, 1.0 and True are equal in Python, but different JSON.
-        if (type(old), old, name in before.params) != (type(new), new, name in now.params):
+        if (type(old), old, name in earlier) != (type(new), new, name in later):
             yield Change(name, old, new)
     for name in sorted(before.images.keys() | now.images.keys()):
         old_image, new_image = before.images.get(name), now.images.get(name)
@@ -263,6 +271,14 @@ def field_changes(before: PlannedJob, now: PlannedJob) -> Iterator[Change]:
             yield Change(name, _file(old_image), _file(new_image))
     if before.repeat != now.repeat:
         yield Change("repeat", before.repeat, now.repeat)
+    if before.generation != now.generation:
+        yield Change("generation", before.generation, now.generation)
+
+
+def _shown_params(planned: PlannedJob) -> Mapping[str, object]:
+    """Return the parameters, with a word for values that follow from the identity: only what these
+    follow from has changed."""
+    return {**planned.params, **dict.fromkeys(planned.markers, "derived")}
 
 
 def _digest(image: InputImage | None) -> str | None:

@@ -117,7 +117,14 @@ class Derivation(Protocol):
 
     def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
         """Return the jobs that are made from an output of ``planned``, the first time that it is
-        given."""
+        given.
+
+        One with the position of ``planned`` is asked for in its place.
+        """
+        ...
+
+    def counts(self, planned: PlannedJob, saved: Saved) -> bool:
+        """Return whether an output counts although its job has left the plan."""
         ...
 
     def arrange(self) -> None:

@@ -65,12 +65,13 @@ def shape_params(planned: PlannedJob) -> Mapping[str, object]:
     """Return the parameters that a job's price may depend on.
 
     The prompt is excluded by its text, a further one (``negative_prompt.text``) and a seed by their
-    names.
+    names, and so are parameters whose values follow from the job's identity.
     """
     return {
         name: value
         for name, value in planned.params.items()
-        if _NO_PRICE.isdisjoint(name.lower().replace("_", ".").split("."))
+        if name not in planned.markers
+        and _NO_PRICE.isdisjoint(name.lower().replace("_", ".").split("."))
         and (planned.prompt is None or value != planned.prompt)
     }
 

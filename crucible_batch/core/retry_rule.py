@@ -44,7 +44,14 @@ KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
 other assets. Its outputs need that directory or its receipts; another attempt buys it again."""
 
 PAID_CODES = frozenset(
-    {"OUTPUT_UNAVAILABLE", "LOST_BY_GATEWAY", "OUTPUT_EXISTS", "OUTPUT_CHANGED", KEY_REUSED}
+    {
+        "OUTPUT_UNAVAILABLE",
+        "LOST_BY_GATEWAY",
+        "OUTPUT_EXISTS",
+        "OUTPUT_CHANGED",
+        "CHECK_FAILED",
+        KEY_REUSED,
+    }
 )
 """Failures of jobs that are paid for, or may be: another attempt doesn't help, and any run
 continues them (except those of ``KEY_REUSED``)."""
@@ -54,6 +61,7 @@ _FIRST_STEPS = {
     "OUTPUT_EXISTS": "move the files that are in the way of outputs",
     "OUTPUT_CHANGED": "delete the files that new outputs may replace",
     "LOST_BY_GATEWAY": "report the lost jobs to the gateway's operator",
+    "CHECK_FAILED": "review the pictures that failed a check",
 }
 
 

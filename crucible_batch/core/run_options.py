@@ -15,7 +15,7 @@ A new option is a field here, and its use; one that a saved plan fixes is also a
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -29,6 +29,7 @@ from crucible_batch.core.engine_options import (
     DEFAULT_WAIT_FOR_GATEWAY_S,
 )
 from crucible_batch.core.output_path import MOST_PIXELS
+from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import UserError
 
 DEFAULT_MAX_JOBS = 100_000
@@ -504,17 +505,39 @@ class RunOptions(ManifestOptions):
         bool,
         Option(
             "--allow-command",
-            "Run the commands in the manifest's notify. Only if you trust the manifest.",
+            "Run the commands that the manifest names. Only if you trust the manifest.",
             NOTIFICATIONS,
             envvar="CRUCIBLE_BATCH_ALLOW_COMMANDS",
         ),
     ] = False
-    """Run the commands of the manifest's ``notify``; false by default, and then a manifest with one
-    is refused."""
+    """Run the commands that the manifest names; false by default, and then a manifest with one is
+    refused."""
+
+
+def option_flag(name: str) -> str:
+    """Return the flag of a feature's option whose value a saved plan fixes."""
+    return f"--{name.replace('_', '-')}"
 
 
 class FeatureOptions:
     """The options that a feature adds to a command, as given: the base of its dataclass."""
+
+    @property
+    def fixed(self) -> Mapping[str, int]:
+        """The values that a saved plan fixes, by the names of their fields."""
+        return {}
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong with the values."""
+        yield from ()
+
+    def chosen(self, jobs: Iterator[PlannedJob]) -> Set[str] | None:
+        """Return the names of the jobs that a run takes of these; None: all.
+
+        They are in manifest order, and those that ``--only`` takes. What is made from a job
+        follows it, and is not among them.
+        """
+        return None
 
     @property
     def title(self) -> str:

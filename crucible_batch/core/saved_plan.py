@@ -35,8 +35,9 @@ class PlanOptions(ManifestOptions):
     """The options with which the plan was made: they needn't be given again.
 
     ``run_dir`` is relative to the plan's directory. ``budget`` is None if only the manifest had
-    one, or none was given. ``scheduled_at`` is the scheduled time in UTC; None if it was not given
-    and nothing in the plan depends on it.
+    one, or none was given. ``of_features`` are the values that options of features fix, by name.
+    ``scheduled_at`` is the scheduled time in UTC; None if it was not given and nothing in the plan
+    depends on it.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class PlanOptions(ManifestOptions):
     retry_failed: bool
     only: tuple[str, ...]
     variables: Mapping[str, str]
+    of_features: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class ImageFile:
 @dataclass(frozen=True, slots=True)
 class PlanRow:
     """One job of the plan. ``credits`` is its expected cost without uploads: 0 if nothing is to be
-    bought, None if the price is unknown."""
+    bought, None if the price is unknown. ``markers`` are those of ``PlannedJob``."""
 
     name: str
     identity: str
@@ -136,6 +138,7 @@ class PlanRow:
     params: Mapping[str, object]
     images: Mapping[str, ImageFile]
     repeat: int
+    markers: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,7 +140,7 @@ class Downloader:
                     )
 
             find_path = partial(self._find_path, planned)
-            token = planned.identity[:16]
+            token = _token(planned)
             await self._store.save(
                 planned.output,
                 index,
@@ -191,7 +191,7 @@ class Downloader:
         Raises ``GatewayError`` as ``fetch`` does.
         """
         embed = embedded_text(self._terms, planned, attempt, saved.index)
-        token = f"{planned.identity[:16]}-{saved.index}"
+        token = f"{_token(planned)}-{saved.index}"
 
         async def restore(body: AsyncIterator[bytes], _length: int | None) -> Restored:
             byte_size = (saved.sent or saved).byte_size
@@ -275,6 +275,12 @@ class Downloader:
         if index + 1 >= len(snapshot.outputs):
             self.forget(job_id)  # outputs are downloaded in order, and this was the last
         return taken
+
+
+def _token(planned: PlannedJob) -> str:
+    """Return what distinguishes the temporary files of a job: generations may be saved together."""
+    token = planned.identity[:16]
+    return f"{token}-g{planned.generation}" if planned.generation else token
 
 
 def _url(snapshot: JobSnapshot, index: int, number: int | None) -> str | None:

@@ -23,9 +23,9 @@ class History(EventLog, LedgerStore, Protocol):
     """The journalled events and plan that a run works on, and its readings of the ledger."""
 
     async def append_planned(self, planned: PlannedJob) -> None:
-        """Add a job at the end of the plan, and return once it is durable.
+        """Add a job at its position of the plan, and return once it is durable.
 
-        Raises ``JournalError``.
+        A job that has this position leaves the plan. Raises ``JournalError``.
         """
 
     async def drain(self) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from crucible_batch.core.engine_options import TakesJob
+from crucible_batch.core.events import Saved
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Derivation
@@ -17,13 +19,13 @@ from crucible_batch.engine.progress_reporter import ProgressReporter
 class JobAdder:
     """Adds jobs to the plan and to the queue of a run.
 
-    ``is_chosen`` returns, for a job's name, whether this run includes it: the others are planned,
-    but not queued. ``lacks_files`` returns whether an output of a job that was saved is not on disk
-    any more: it is fetched again, as that of any job.
+    ``is_chosen`` returns whether this run includes a job: the others are
+    planned, but not queued. ``lacks_files`` returns whether an output of a job that was saved is
+    not on disk any more: it is fetched again, as that of any job.
 
     A job is in the journal's plan, durable, before it is queued: after a kill the next run finds
     what this one bought. If the run is killed between a source's last event and the plan, the next
-    run adds the jobs, by the same rule.
+    run adds the jobs, by the same rule. One with an obstacle is in the plan for the report only.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class JobAdder:
         tell: ProgressReporter,
         rule: RetryRule,
         *,
-        is_chosen: Callable[[str], bool],
+        is_chosen: TakesJob,
         lacks_files: Callable[[Job], bool],
     ) -> None:
         self._derivation = derivation
@@ -70,19 +72,27 @@ class JobAdder:
             for each in made:
                 known = self._history.known(each.identity, self._rule)
                 await self._history.append_planned(each)
+                if each.obstacle is not None:
+                    continue
                 added = Job(each.identity, has_images=bool(each.images), rule=self._rule)
                 if known is not None:
                     added = known[1]
                 # A job that was begun before its source's file was lost is continued, and one whose
                 # own file was lost as well is fetched again. Others are not for this run: it does
                 # not choose them (`--only`), or it has resumed them already.
-                is_new = added.phase is Phase.READY and self._is_chosen(each.name)
+                is_chosen = self._is_chosen(each.name, planned.name)
+                is_new = added.phase is Phase.READY and is_chosen
                 is_lost = added.phase is Phase.SUCCEEDED and self._lacks_files(added)
                 if is_new or is_lost:
                     self._waiting.append((each, added))
                     start_worker()
-            if made:
-                self._tell.added(planned, made)
+            started = [each for each in made if each.obstacle is None]
+            if started:
+                self._tell.added(planned, started)
+
+    def counts(self, planned: PlannedJob, saved: Saved) -> bool:
+        """Whether an output counts although its job has left the plan."""
+        return self._derivation is not None and self._derivation.counts(planned, saved)
 
     def arrange(self) -> None:
         if self._derivation is not None:

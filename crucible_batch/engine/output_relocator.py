@@ -9,7 +9,8 @@ A moved file is first linked under its other name, then journalled there, and th
 name. After a kill between two of these steps it is found by either name, and the next request for
 the path finishes moving it.
 
-An output of a retired job never displaces another: it is saved aside itself.
+An output of a retired job never displaces another: it is saved aside itself. So is one whose path
+has an output that counts, although its job is retired (``Derivation.counts``).
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class Owner:
         return not self.retired and home.as_posix() == path
 
 
+def _never(_planned: PlannedJob, _saved: Saved) -> bool:
+    return False
+
+
 class OutputRelocator:
     """Moves outputs aside, one at a time, and reports each job whose output was moved."""
 
@@ -56,6 +61,8 @@ class OutputRelocator:
         store: OutputStore,
         clock: Clock,
         told: Callable[[PlannedJob, Job, Relocated], object],
+        *,
+        counts: Callable[[PlannedJob, Saved], bool] = _never,
     ) -> None:
         self._past = past
         self._accounting = accounting
@@ -63,6 +70,7 @@ class OutputRelocator:
         self._sidecars = store.sidecars()
         self._clock = clock
         self._told = told
+        self._counts = counts
         self._turn = asyncio.Lock()
 
     async def find_path(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
@@ -79,6 +87,8 @@ class OutputRelocator:
             owners = [owner async for owner in self._owners(path)]
             if not owners or any(owner.may_stay(path) for owner in owners):
                 return None
+            if any(self._counts(owner.planned, owner.saved) for owner in owners):
+                return relocated_path(path, sha256)
             await self._move(path, owners)
             return path
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 from crucible_batch.core.engine_options import EngineOptions
@@ -233,7 +234,12 @@ class Runner:
 
     def _downloader(self, terms: RunTerms, records: PriceRecords) -> Downloader:
         relocator = OutputRelocator(
-            self._history, self.accounting, self._store, self._clock, self._apply
+            self._history,
+            self.accounting,
+            self._store,
+            self._clock,
+            self._apply,
+            counts=self._adder.counts,
         )
         return Downloader(
             self._ports.gateway,
@@ -302,15 +308,18 @@ class Runner:
                         self._history.jobs(self._rule), "the run ended"
                     )
         self._adder.arrange()
+        failed = await self._judge()
         self.stop.explain()
-        counts, blocked = self._count()
+        counts, blocked = self._count(failed)
         ending = conclude(counts, self.stop.stops, self.stop.reasons, by_sources=blocked)
+        ending = replace(ending, job_stops=failed)
         self._tell.ended(ending, counts)
         return ending
 
     def _takes(self, planned: PlannedJob) -> bool:
         """Whether this run may buy the job, or upload its images."""
-        return self._options.only(planned.name) and not self._is_retired(planned.identity)
+        is_chosen = self._options.only(planned.name, planned.source_name)
+        return is_chosen and not self._is_retired(planned.identity)
 
     def _is_beside(self, planned: PlannedJob) -> bool:
         return self._options.uploads_only or not self._takes(planned)
@@ -328,16 +337,32 @@ class Runner:
     def _is_retired(self, identity: str) -> bool:
         return identity in self._retired and not self._adder.has_added(identity)
 
-    def _count(self) -> tuple[Counter[Outcome], int]:
-        """Count the jobs of the run by their outcome, and those that others block."""
+    async def _judge(self) -> Mapping[str, ErrorInfo]:
+        """Return the jobs that count as failed although their outputs are saved, by identity.
+
+        The deadline of the run bounds the wait.
+        """
+        watcher = asyncio.create_task(self.control.deadline.keep())
+        try:
+            return await self._ports.judged(self.stop.leaving)
+        finally:
+            watcher.cancel()
+            await asyncio.wait([watcher])
+
+    def _count(self, failed: Mapping[str, ErrorInfo]) -> tuple[Counter[Outcome], int]:
+        """Count the jobs of the run by their outcome, and those that others block.
+
+        ``failed`` are those that count as failed although their outputs are saved.
+        """
         counts: Counter[Outcome] = Counter()
         blocked = 0
+        stops = {**self.stop.stops, **failed}
         for planned, job in self._history.jobs(self._rule):
-            self._ports.on_counted(planned, job, self.stop.stops)
+            self._ports.on_counted(planned, job, stops)
             if self._decides_outcome(planned):
                 blocked += job.phase is Phase.BLOCKED
                 price_class = workflow_class(planned.workflow_id)
-                outcome, _ = outcome_of(job, price_class, self.stop.stops)
+                outcome, _ = outcome_of(job, price_class, stops)
                 counts[outcome] += 1
         return counts, blocked
 
@@ -414,7 +439,7 @@ class Runner:
                 continue
             if job.phase is Phase.UNAVAILABLE or self._missed(job):
                 yield planned, resume_job(job)
-            elif self._options.only(planned.name) and (
+            elif self._options.only(planned.name, planned.source_name) and (
                 job.phase is Phase.READY or (self._options.retry_failed and self._may_reopen(job))
             ):
                 self._reopening.queued(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.input_images import load_input
 from crucible_batch.outputs import OutputStore, Receipts
 
+Judged = Callable[[asyncio.Event], Awaitable[Mapping[str, ErrorInfo]]]
+
+
+async def _none_failed(_leaving: asyncio.Event) -> Mapping[str, ErrorInfo]:
+    return {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerPorts:
@@ -29,6 +36,10 @@ class RunnerPorts:
     that the run's is an allowance of (``Balance``). ``derivation`` has the jobs that are made from
     outputs, if the manifest has such. ``log`` makes events durable in place of ``history``, which
     has them then as well. ``load_image`` reads an input image for its upload.
+
+    ``judged`` is awaited once, when no job can be advanced any more. It returns the jobs that count
+    as failed although their outputs are saved, with the reason, by identity; it returns soon after
+    its argument is set, since the run has to end then.
     """
 
     gateway: Gateway
@@ -48,3 +59,4 @@ class RunnerPorts:
     derivation: Derivation | None = None
     log: EventLog | None = None
     load_image: Callable[[InputImage], Awaitable[bytes]] = load_input
+    judged: Judged = _none_failed

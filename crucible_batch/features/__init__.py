@@ -10,14 +10,18 @@ folder:
     manifest_keys.py  KEYS                          keys of manifests: subclasses of its parts
     report_fields.py  fields(journal)               fields of a report's head (ReportHead), by
                                                     the notes of its journal
+    row_fields.py     of_rows(journal)              a function that fills fields of jobs' rows
     run_options.py    Options, EXAMPLES, HELP       options of `run`: a dataclass of FeatureOptions
     run_command.py    run(...)                      how `run` makes its runs; one feature has it
+    later_jobs.py     may_add, with_later           jobs that runs add to their plans, beside the
+                                                    jobs of entries that are derived
     plan_options.py   Options, EXAMPLES, HELP       options of `plan`, likewise
     plan_command.py   prepared(...)                 what `plan` does before it plans
     plan_folder.py    plan_file(...), export(...)   files that `plan` writes beside a plan
     plan_view.py      show, as_json, show_next      what `plan` shows of a plan
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
-    next_command.py   next_command(run_dir, head)   the command after a run that is complete
+    next_command.py   next_command(run_dir, head,   the command after a run that is complete, by
+                                   command)         the one that runs it again
                       first_step(blocked, run_dir)  what comes before the next command
     given_commands.py give(run, words)              how ``ctl`` reaches runs on other machines
     doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries

@@ -28,7 +28,8 @@ class Kind(enum.Enum):
     """A kind of run. The notifications, the list of runs and the period of a shard are those of the
     divided run.
 
-    A probe notifies nothing, since the run that the plan is for comes later.
+    A probe notifies nothing, since the run that the plan is for comes later. Outputs of both are
+    checked by the next run in the main run directory.
     """
 
     MANIFEST = enum.auto()
@@ -47,16 +48,22 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
     (_CAP, _ALL),
     (EarlierRunsPart, {Kind.MANIFEST, Kind.PROBE}),
     (KnownJobsPart, {Kind.MANIFEST, Kind.PROBE}),
+    ("redo.part:RedoPart", {Kind.MANIFEST, Kind.SHARD}),
+    ("sample.part:SamplePart", {Kind.MANIFEST}),
     ("periods.part:PeriodPart", {Kind.MANIFEST, Kind.PROBE}),
     ("prices.part:PriceMemoryPart", _ALL),
     ("control.part:SocketPart", _ALL),
+    ("quality.part:ChecksPart", {Kind.MANIFEST}),
 )
 _PLAN_PARTS: Sequence[str | type[Any]] = (
     "notify.part:NoticesPart",
     "shards.plan_part:ShardsPart",
     "stages.plan_part:StagesPart",
+    "redo.part:RedoPart",
+    "quality.part:ChecksPart",
     EarlierRunsPart,
     KnownJobsPart,
+    "sample.part:SamplePart",
     "periods.part:PeriodPart",
     "prices.part:PriceMemoryPart",
 )

@@ -9,6 +9,16 @@ RETIRE = (
     "DROP INDEX IF EXISTS plan_by_identity",
     "DELETE FROM plan",
 )
+RETIRE_AT = "INSERT OR REPLACE INTO retired SELECT identity, body FROM plan WHERE position = ?"
+# The retired generations of one content: identities are its digits, or its digits and `:gN`.
+GENERATIONS = """
+    SELECT body FROM retired
+    WHERE identity = ?1 OR (identity > ?1 || ':g' AND identity < ?1 || ':h')
+"""
+HAS_GENERATIONS = """
+    SELECT 1 FROM (SELECT identity FROM retired UNION ALL SELECT identity FROM plan)
+    WHERE length(identity) > 64 LIMIT 1
+"""
 KNOWN = """
     SELECT body, 0 FROM plan WHERE identity = ?1
     UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1
@@ -68,6 +78,17 @@ CREATE_CONTROLS = """CREATE TABLE IF NOT EXISTS controls (
 ADD_CONTROL = "INSERT INTO controls (run, body) SELECT coalesce(?, max(id), 0), ? FROM runs"
 HAS_CONTROLS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'controls'"
 CONTROLS = "SELECT body FROM controls WHERE run = (SELECT max(id) FROM runs) ORDER BY id"
+
+# Created by the first note about a job, likewise.
+CREATE_JOB_NOTES = """CREATE TABLE IF NOT EXISTS job_notes (
+    identity TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    value    TEXT NOT NULL,
+    PRIMARY KEY (identity, name)
+) WITHOUT ROWID"""
+NOTE_JOB = "INSERT OR REPLACE INTO job_notes (identity, name, value) VALUES (?, ?, ?)"
+HAS_JOB_NOTES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job_notes'"
+JOB_NOTES = "SELECT name, value FROM job_notes WHERE identity = ? ORDER BY name"
 
 # The event at which a run begins is stored in its terms: older releases ignore the additional
 # field.

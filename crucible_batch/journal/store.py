@@ -15,6 +15,7 @@ from crucible_batch.core.asset import ASSET_PREFIX, Asset
 from crucible_batch.core.control import ControlEntry
 from crucible_batch.core.events import Accepted, Created, Event, Found
 from crucible_batch.core.gateway_types import ErrorInfo, LedgerEntry
+from crucible_batch.core.identity import content_of
 from crucible_batch.core.job import Job
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.core.outcome import Ending
@@ -160,19 +161,32 @@ class Journal:
         """
         await self._write((sql.CREATE_CONTROLS, ()), (sql.ADD_CONTROL, (run, encode(entry))))
 
+    async def note_job(self, identity: str, name: str, value: str) -> None:
+        """Store a named value about a job, replacing the previous one, and return when it is
+        durable. Raises ``JournalError``.
+        """
+        note = (sql.NOTE_JOB, (identity, name, value))
+        await self._write((sql.CREATE_JOB_NOTES, ()), note)
+
     async def _write(self, *statements: Statement) -> None:
         if self._writer is None:
             self._writer = GroupCommitWriter(self._connect)
         await self._writer.write(*statements)
 
     async def append_planned(self, planned: PlannedJob) -> None:
-        """Add a job at the end of the plan, and return when it is durable. Raises ``JournalError``
-        as ``append`` does.
+        """Add a job at its position of the plan, and return when it is durable. Raises
+        ``JournalError`` as ``append`` does.
 
-        Until the plan is replaced, its order is that of the additions.
+        A job that has this position is retired: it is an earlier generation. Until the plan is
+        replaced, its order is that of the additions.
         """
-        added = (INSERT_PLANNED, (planned.position, planned.identity, encode(planned)))
-        await self._write(added, ("DELETE FROM retired WHERE identity = ?", (planned.identity,)))
+        place = (planned.position,)
+        await self._write(
+            (sql.RETIRE_AT, place),
+            ("DELETE FROM plan WHERE position = ?", place),
+            (INSERT_PLANNED, (planned.position, planned.identity, encode(planned))),
+            ("DELETE FROM retired WHERE identity = ?", (planned.identity,)),
+        )
 
     async def keep_reading(
         self, entries: Sequence[LedgerEntry], coverage: LedgerCoverage, answered_at: float
@@ -293,6 +307,17 @@ class Journal:
             return None
         rows = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,))
         return next((str(value) for (value,) in rows), None)
+
+    def has_job_notes(self) -> bool:
+        """Whether anything was noted about any job."""
+        with self._errors():
+            return self._connection.execute(sql.HAS_JOB_NOTES).fetchone() is not None
+
+    def job_notes(self, identity: str) -> dict[str, str]:
+        """Return what was noted about a job, by name. Requires ``has_job_notes``."""
+        with self._errors():
+            rows = self._connection.execute(sql.JOB_NOTES, (identity,))
+            return {text(name, "note"): text(value, "note") for name, value in rows}
 
     def receipted(self) -> int:
         """Return the number of receipts that the events of this journal have led to."""
@@ -441,6 +466,22 @@ class Journal:
         for (body,) in self._connection.execute("SELECT body FROM retired ORDER BY identity"):
             planned = decode(PlannedJob, body)
             yield planned, self.job(planned, ONCE)
+
+    def has_generations(self) -> bool:
+        """Whether any job was asked for again since its output was rejected."""
+        with self._errors():
+            return self._connection.execute(sql.HAS_GENERATIONS).fetchone() is not None
+
+    def other_generations(self, identity: str) -> list[tuple[PlannedJob, Job]]:
+        """Return the other generations of a job that have events and are not in the plan, in
+        order."""
+        with self._errors():
+            rows = self._connection.execute(sql.GENERATIONS, (content_of(identity),)).fetchall()
+        planned = [decode(PlannedJob, body) for (body,) in rows]
+        others = (each for each in planned if each.identity != identity)
+        return [
+            (each, self.job(each, ONCE)) for each in sorted(others, key=lambda one: one.generation)
+        ]
 
     def saved_at(self, path: str) -> list[str]:
         """Return the identities of the jobs that ever had an output saved at this path or moved to

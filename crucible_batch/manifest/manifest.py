@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -71,6 +71,12 @@ class Manifest:
         if self.scheduled_at is None:
             return {**self.vars}
         return {**time_variables(self.scheduled_at, self.zone), **self.vars}
+
+    def programs(self) -> Iterator[str]:
+        """Yield the programs that its runs start, which has to be allowed."""
+        yield from self.header.programs()
+        for entry in self.jobs:
+            yield from entry.job.programs()
 
     def place(self, field: str) -> Place:
         """Return the place of a field, such as ``budget.credits`` or ``jobs[2].params.size.width``.

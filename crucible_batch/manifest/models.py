@@ -12,7 +12,7 @@ class may override.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -235,6 +235,10 @@ class JobEntry(Part):
     def later_jobs(self, *plan: object) -> Any:
         """Return the jobs that a run may add to its plan, as ``runs/later_jobs.py`` describes."""
 
+    def programs(self) -> Iterator[str]:
+        """Yield the programs that are started for its jobs, which has to be allowed."""
+        return iter(())
+
     def problems(self, header: Header, site: SourceNode) -> Iterator[Problem]:
         """Yield the problems of what a feature adds. ``site`` is the entry."""
         return iter(())
@@ -347,6 +351,13 @@ class Header(Part):
         ``file:PATH``.
         """
         return iter(())
+
+    def filler(self, site: SourceNode, entries: Sequence[Any]) -> Any:
+        """Return what fills a parameter by the identity of jobs, as ``ParameterFiller`` of the
+        planner describes it; None: nothing does.
+
+        ``site`` is the manifest, ``entries`` are its entries, as ``Manifest`` has them.
+        """
 
     def problems(self, site: SourceNode) -> Iterator[Problem]:
         """Yield the problems of what a feature adds. ``site`` is the manifest."""

@@ -1,8 +1,18 @@
 """Reports of run directories: ``report.json`` for programs, ``report.html`` for people."""
 
-from crucible_batch.report.build import build_head, build_row, build_rows, count_jobs
+from crucible_batch.report.build import (
+    Generations,
+    GenerationsOf,
+    build_head,
+    build_row,
+    build_rows,
+    count_jobs,
+)
 from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import (
+    AllJobsRow,
+    CheckRow,
+    ChecksRow,
     CountsRow,
     CreditsRow,
     ErrorRow,

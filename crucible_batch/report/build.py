@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from crucible_batch.core.attempt import credits_committed
 from crucible_batch.core.credits import ZERO, Credits, format_credits
@@ -127,16 +129,45 @@ def build_head(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """What other generations of a job have made.
+
+    ``others`` are these generations, without outputs that were deleted. ``current`` has the
+    generation whose output counts, by the output's number, where it is not that of the job in the
+    plan. ``rejected`` has the reasons of rejected outputs, by number and generation.
+    """
+
+    others: Sequence[tuple[PlannedJob, Job]] = ()
+    current: Mapping[int, int] = field(default_factory=dict)
+    rejected: Mapping[tuple[int, int], str] = field(default_factory=dict)
+
+
+GenerationsOf = Callable[[PlannedJob], Generations]
+
+
+def _only_one(_planned: PlannedJob) -> Generations:
+    return Generations()
+
+
 def build_rows(
-    jobs: Iterable[tuple[PlannedJob, Job]], stops: Mapping[str, ErrorInfo]
+    jobs: Iterable[tuple[PlannedJob, Job]],
+    stops: Mapping[str, ErrorInfo],
+    generations: GenerationsOf = _only_one,
 ) -> Iterator[JobRow]:
     """Yield a row for each job, in manifest order."""
     for planned, job in jobs:
-        yield build_row(planned, job, stops)
+        yield build_row(planned, job, stops, generations(planned))
 
 
-def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> JobRow:
+def build_row(
+    planned: PlannedJob,
+    job: Job,
+    stops: Mapping[str, ErrorInfo],
+    generations: Generations = Generations(),
+) -> JobRow:
     """Return the row of one job; ``stops`` are those of the newest run."""
+    outputs, takes = _outputs(planned, job, generations)
     outcome, error = outcome_of(job, workflow_class(planned.workflow_id), stops)
     job_id, key = None, job.key
     if job.attempts:
@@ -162,9 +193,33 @@ def build_row(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> 
         idempotency_key=key,
         attempts=[AttemptRow.model_validate(attempt) for attempt in job.attempts],
         credits=credits_committed(job.attempts),
-        outputs=[OutputRow.model_validate(saved) for _, saved in sorted(job.outputs.items())],
+        outputs=outputs,
+        takes=takes,
+        generation=planned.generation,
         error=reason,
     )
+
+
+def _outputs(
+    planned: PlannedJob, job: Job, generations: Generations
+) -> tuple[list[OutputRow], list[OutputRow]]:
+    """Return the outputs that count, and the others, each in the order of their numbers."""
+    found = [
+        (index, one.generation, saved)
+        for one, state in [*generations.others, (planned, job)]
+        for index, saved in state.outputs.items()
+    ]
+    outputs, takes = list[OutputRow](), list[OutputRow]()
+    for index, generation, saved in sorted(found, key=itemgetter(0, 1)):
+        row = OutputRow.model_validate(saved)
+        reason = generations.rejected.get((index, generation))
+        if generation or reason is not None:
+            row = row.model_copy(update={"generation": generation, "rejected": reason})
+        if generation == generations.current.get(index, planned.generation):
+            outputs.append(row)
+        else:
+            takes.append(row)
+    return outputs, takes
 
 
 def _credits(ledger: Ledger, budget: Credits | None) -> CreditsRow:

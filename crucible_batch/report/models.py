@@ -84,6 +84,30 @@ class SentRow(_Model):
     byte_size: int = Field(description="Size in bytes.")
 
 
+class CheckRow(_Model):
+    """A check that an output did not pass, or that could not be made."""
+
+    check: str = Field(description="Name of the check, as in the manifest.")
+    verdict: Literal["flag", "reject", "fail", "unchecked"] = Field(
+        description="What the manifest has for such outputs; "
+        "`unchecked` if the check could not be made."
+    )
+    reason: str = Field(description="What was found, or why the check could not be made.")
+
+
+class ChecksRow(_Model):
+    """Number of outputs, by the results of the checks of the manifest."""
+
+    checked: int = Field(default=0, description="Outputs with the results of all their checks.")
+    flagged: int = Field(default=0, description="Outputs that a check with `flag` has marked.")
+    rejected: int = Field(default=0, description="Outputs that a check with `reject` has rejected.")
+    failed: int = Field(default=0, description="Outputs whose job a check with `fail` has failed.")
+    unchecked: int = Field(default=0, description="Outputs with a check that could not be made.")
+    by_check: dict[str, int] = Field(
+        default_factory=dict, description="Outputs that did not pass, by the name of the check."
+    )
+
+
 class OutputRow(_Model):
     """An output file of a job."""
 
@@ -100,6 +124,16 @@ class OutputRow(_Model):
     )
     sent: SentRow | None = Field(
         default=None, description="The file that the gateway sent, if provenance was embedded."
+    )
+    generation: int = Field(
+        default=0, description="How often the job was asked for before it made this output."
+    )
+    rejected: str | None = Field(
+        default=None, description="Why it was rejected; empty if no reason was given."
+    )
+    checks: list[CheckRow] = Field(
+        default_factory=list,
+        description="Checks of the manifest that it did not pass, or that could not be made.",
     )
 
 
@@ -149,6 +183,13 @@ class JobRow(_Model):
     )
     credits: Amount = Field(description="Credits spent or held for this job, net of refunds.")
     outputs: list[OutputRow] = Field(default_factory=list, description="Saved outputs.")
+    takes: list[OutputRow] = Field(
+        default_factory=list,
+        description="Outputs of other generations of the job: rejected ones, and later ones.",
+    )
+    generation: int = Field(
+        default=0, description="How often the job was asked for again, since outputs were rejected."
+    )
     error: ErrorRow | None = Field(default=None, description="Why the job did not succeed.")
 
 
@@ -275,6 +316,23 @@ class PicksRow(_PickingRow):
     )
 
 
+class AllJobsRow(_Model):
+    """What all jobs of the manifest would cost, after a run of a few of them."""
+
+    option: str = Field(description="Option that chose the jobs, such as `--sample`.")
+    number: int = Field(description="Number of jobs that it chose.")
+    jobs: int = Field(description="Number of all jobs that are known.")
+    credits: Amount = Field(description="What all jobs cost at the prices that were paid.")
+    more_credits: Amount = Field(description="Part of `credits` that is not spent or held yet.")
+    more_seconds: float | None = Field(
+        description="How long the other jobs take at the pace of those that were tried."
+    )
+    unknown_prices: list[str] = Field(
+        default_factory=list,
+        description="Workflows whose price is unknown, so that their jobs count at 0.",
+    )
+
+
 class ReportHead(_Model):
     """The fields of a report except its jobs."""
 
@@ -308,6 +366,9 @@ class ReportHead(_Model):
         default=None, description="Budget of the period (`budget.per`)."
     )
     counts: CountsRow
+    checks: ChecksRow | None = Field(
+        default=None, description="Results of the checks of outputs, if the manifest has `checks`."
+    )
     stops: dict[str, ErrorRow] = Field(
         default_factory=dict, description="Reasons why workflows or the run were stopped."
     )
@@ -315,11 +376,20 @@ class ReportHead(_Model):
         default_factory=list,
         description="Notes on the figures, such as unknown costs.",
     )
+    all_jobs: AllJobsRow | None = Field(
+        default=None,
+        description="What all jobs would cost, if the newest run was of a few (`--sample`).",
+    )
     waiting: list[WaitingRow] = Field(
         default_factory=list, description="Stages that wait for a picks file."
     )
     picks: list[PicksRow] = Field(
         default_factory=list, description="Entries of the manifest with `pick`."
+    )
+    takes: int = Field(
+        default=0,
+        description="Number of outputs that are kept beside those that count, since jobs were asked"
+        " for again.",
     )
 
     @property

@@ -65,8 +65,9 @@ class ExpectedJobs(Protocol):
         """Return the outputs that have jobs in the former plan, as ``Planner`` needs them."""
 
     @property
-    def expander(self) -> EntryExpander:
-        """Return what makes the jobs, those that are only expected included."""
+    def expander(self) -> EntryExpander | None:
+        """Return what makes the jobs of derived entries, those that are only expected included;
+        None if there are no such entries."""
 
     def begin(self, planner: Planner) -> None:
         """Start the plan. Called before ``take``."""
@@ -74,8 +75,17 @@ class ExpectedJobs(Protocol):
     def reader(self, read: ReadImage) -> ReadImage:
         """Return a reader of images that knows the outputs; ``read`` reads all other images."""
 
-    def take(self, planned: PlannedJob) -> bool:
-        """Note a job, and return whether it belongs into the plan."""
+    def take(
+        self,
+        planned: PlannedJob,
+        makers: Mapping[int, str] | None = None,
+        rejected: Mapping[int, str] = MappingProxyType({}),
+    ) -> PlannedJob | None:
+        """Note a job, and return it as it belongs into the plan; None if it does not.
+
+        ``makers`` has the identity of the job whose output counts, by number, if not all outputs
+        are of this job. ``rejected`` has what rejects an output that is not bought again yet.
+        """
 
     def expected_names(self) -> Iterator[str]:
         """Yield the names of the jobs that the run may add."""
@@ -214,9 +224,10 @@ def _budget(manifest: Manifest, request: RunRequest) -> tuple[Credits | None, Bu
 
 
 def _notify_option(manifest: Manifest, request: RunRequest) -> NotifyOption | None:
+    has_command = request.allow_command and any(manifest.programs())
     if not request.notify and manifest.header.sends_messages:
-        return "--no-notify"
-    if request.allow_command and any(manifest.header.programs()):
+        return "--no-notify --allow-command" if has_command else "--no-notify"
+    if has_command:
         return "--allow-command"
     return None
 
@@ -294,6 +305,7 @@ def fill_plan(
         read_image=read,
         owners=owners,
         filled=filled,
+        filler=manifest.header.filler(manifest.site, manifest.jobs),
     )
     if later is not None:
         later.begin(planner)
@@ -304,8 +316,12 @@ def fill_plan(
             watch()
             if isinstance(item, Problem):
                 problems.add(item)
-            elif later is None or later.take(item):
-                yield item
+                continue
+            taken: PlannedJob | None = item
+            if later is not None:
+                taken = later.take(item)
+            if taken is not None:
+                yield taken
 
     plan.fill(planned())
     problems.raise_if_any()

@@ -178,7 +178,7 @@ def _options(request: RunRequest, terms: RunTerms | None) -> list[str]:
     if url is not None:
         options += ["--out-dir", str(url)]
     if terms is not None and terms.notify_option is not None:
-        options.append(terms.notify_option)
+        options += terms.notify_option.split()
     return options
 
 

@@ -24,16 +24,21 @@ class FinishedJob(JobRow):
 
     # Narrower than the report's, and never added to.
     outputs: list[FinishedOutput]  # type: ignore[assignment]
+    takes: list[FinishedOutput]  # type: ignore[assignment]
 
 
 def finished_job(row: JobRow, run_dir: Path) -> FinishedJob:
     """Return a row of the report of a run directory."""
     base = run_dir.absolute()
-    outputs = [
-        FinishedOutput.model_construct(**{**dict(output), "path": base / output.path})
-        for output in row.outputs
-    ]
-    return FinishedJob.model_construct(**{**dict(row), "outputs": outputs})
+
+    def finished(rows: list[OutputRow]) -> list[FinishedOutput]:
+        return [
+            FinishedOutput.model_construct(**{**dict(each), "path": base / each.path})
+            for each in rows
+        ]
+
+    outputs, takes = finished(row.outputs), finished(row.takes)
+    return FinishedJob.model_construct(**{**dict(row), "outputs": outputs, "takes": takes})
 
 
 def finished_jobs(run_dir: Path) -> Iterator[FinishedJob]:

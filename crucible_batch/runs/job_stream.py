@@ -12,6 +12,7 @@ from crucible_batch.engine import RunControl
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import build_row
 from crucible_batch.runs.finished_jobs import FinishedJob, finished_job
+from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.parts import BudgetGrant, OpenedRun, ReadyRun, RunPart
 from crucible_batch.runs.running import RunResult
 
@@ -30,17 +31,17 @@ class RunningJobs:
         part = FinishedJobsPart(finished.put_nowait)
         running = asyncio.ensure_future(self._start(part))
         running.add_done_callback(lambda _: finished.put_nowait(None))
-        names: set[str] = set()
+        seen: set[tuple[str, int]] = set()
         try:
             job = await finished.get()
             while job is not None:
-                if job.name not in names:
-                    names.add(job.name)
+                if (job.name, job.generation) not in seen:
+                    seen.add((job.name, job.generation))
                     yield job
                 job = await finished.get()
             self.result = await running
             for job in self.result.jobs():
-                if job.name not in names:
+                if (job.name, job.generation) not in seen:
                     yield job
         finally:
             if not running.done():
@@ -70,7 +71,8 @@ class FinishedJobsPart(RunPart):
             known = self._journal.known(message.identity, self._context.terms.rule)
             if known is not None:
                 planned, job, _ = known
-                self._put(finished_job(build_row(planned, job, {}), self._context.directory))
+                row = build_row(planned, job, {}, generations_of(self._journal)(planned))
+                self._put(finished_job(row, self._context.directory))
 
     def stop(self, running: asyncio.Future[RunResult]) -> None:
         """Stop the run in good order; before it can buy, immediately."""

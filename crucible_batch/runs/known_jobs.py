@@ -132,7 +132,7 @@ def _identity(job: PlannedJob, binding: Binding) -> str:
         manifest=binding.manifest_name,
         run_id=binding.run_id,
         workflow_id=job.workflow_id,
-        params=cast("Mapping[str, Json]", job.params),
+        params=cast("Mapping[str, Json]", job.content),
         images={name: image.spec.sha256 for name, image in job.images.items()},
         repeat=job.repeat,
     )

@@ -6,16 +6,19 @@ run knows that a job is in its journal's plan before it is bought.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from crucible_batch.core.ports import Derivation
 from crucible_batch.core.prices import Shape
+from crucible_batch.features import found
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.runs.draft import ExpectedJobs
+from crucible_batch.runs.request import RunRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +50,40 @@ class NextStage:
 class LaterJobs(ExpectedJobs, Protocol):
     """The jobs that may be added to one plan: expected while it is made, added during its run."""
 
-    def next_stages(self) -> tuple[NextStage, ...]:
-        """Return what each entry may add to the plan."""
+    def next_stages(self, left_out: Set[str] = frozenset()) -> tuple[NextStage, ...]:
+        """Return what each entry may add to the plan, if nothing is made from the jobs
+        ``left_out``."""
 
     def derivation(self, journal: Journal) -> Derivation:
         """Return what adds the jobs during the run, whose journal this is."""
 
 
+def may_add_jobs(manifest: Manifest, request: RunRequest, directory: Path) -> bool:
+    """Whether a run may add jobs to its plan.
+
+    Raises ``UserError`` if what it depends on can't be read.
+    """
+    adders = found("later_jobs")
+    return manifest.may_grow or any(each.may_add(manifest, request, directory) for each in adders)
+
+
 def later_jobs(
-    manifest: Manifest, run_id: str, directory: Path, journal: Journal | None, url: ObjectUrl | None
+    manifest: Manifest,
+    request: RunRequest,
+    run_id: str,
+    directory: Path,
+    *,
+    journal: Journal | None,
+    url: ObjectUrl | None,
 ) -> LaterJobs | None:
     """Return the jobs that may be added to a plan; None if there can't be any.
 
     They are made from the outputs that the journal has; without one no output is known.
     ``directory`` is that of the run, ``url`` is where its outputs are, if that is an object store.
     """
-    if manifest.derived is None:
-        return None
-    found: LaterJobs = manifest.derived.later_jobs(manifest, run_id, directory, journal, url)
-    return found
+    later: LaterJobs | None = None
+    if manifest.derived is not None:
+        later = manifest.derived.later_jobs(manifest, run_id, directory, journal, url)
+    for adder in found("later_jobs"):
+        later = adder.with_later(later, manifest, request, directory, journal)
+    return later

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 
 from crucible_batch.core.run_options import ManifestOptions, PlanningOptions
 from crucible_batch.features import found
 from crucible_batch.runs.draft import ManifestInput, path_of
-from crucible_batch.runs.keywords import values_of
+from crucible_batch.runs.keywords import OfFeature, values_of
 from crucible_batch.runs.request import RunRequest, planned
 from crucible_batch.settings import Settings
 
@@ -21,6 +21,8 @@ class ManifestCall(PlanningOptions):
 
     manifest: ManifestInput
     _: KW_ONLY
+    first: Annotated[int | None, OfFeature("sample")] = None
+    sample: Annotated[int | None, OfFeature("sample")] = None
     settings: Settings | None = None
     transport: httpx.AsyncBaseTransport | None = None
 

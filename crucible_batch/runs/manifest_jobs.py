@@ -16,6 +16,7 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
 from crucible_batch.outputs import OutputStore
+from crucible_batch.runs.chosen_jobs import with_choice
 from crucible_batch.runs.connecting import require_key
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.divided_plans import claimed_journal
@@ -66,13 +67,13 @@ class ManifestJobs:
     basis: PlanBasis
 
     def __init__(self, context: RunContext, plan_parts: PlanParts) -> None:
-        self._context = context
+        self.context = context
         self._plan_parts = plan_parts
         self._later: LaterJobs | None = None
 
     def refuse(self) -> None:
-        refuse_if_pruned(self._context.directory)
-        refuse_if_divided(self._context.directory)
+        refuse_if_pruned(self.context.directory)
+        refuse_if_divided(self.context.directory)
 
     async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
         """Plan the jobs, and fill ``basis`` with the workflows and files used.
@@ -80,7 +81,7 @@ class ManifestJobs:
         Errors of the manifest are raised first, then missing consent, then a missing key or a
         gateway error.
         """
-        context = self._context
+        context = self.context
         filled = filled_in(context.directory, context.manifest)
         self.basis = PlanBasis(
             context.manifest, context.terms, context.settings.gateway, filled=filled
@@ -99,14 +100,19 @@ class ManifestJobs:
             raise
         if cannot_ask:
             raise _no_consent()
-        check_plan(context.request, self.basis, draft)
+        self._choose(draft)
+        check_plan(self.context.request, self.basis, draft)
         check_filter(draft, context.request.job_filter, self._later)
         if not context.request.names:  # otherwise an earlier step of a probe has logged them
             _log_warnings(context.manifest, context.settings.ignored, self.basis.notes)
         return gateway
 
+    def _choose(self, draft: PlanFile) -> None:
+        request = with_choice(self.context.request, draft)
+        self.context = replace(self.context, request=request)
+
     async def _fill(self, draft: PlanFile, gateway: HttpGateway | None) -> None:
-        context = self._context
+        context = self.context
         draft.clear()
         self._later = await plan_jobs(
             draft,
@@ -114,11 +120,11 @@ class ManifestJobs:
             gateway,
             context.deadline.check,
             directory=context.directory,
-            out_dir=context.request.out_dir,
+            request=context.request,
         )
 
     async def agree(self, draft: PlanFile, gateway: HttpGateway) -> None:
-        context = self._context
+        context = self.context
         if not context.needs_consent or context.confirm is None:
             return
         summary = await summarise(
@@ -135,7 +141,7 @@ class ManifestJobs:
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[Journal]:
-        context = self._context
+        context = self.context
         async with claimed_journal(
             context.store, context.binding, now=context.clock.now()
         ) as journal:
@@ -145,11 +151,15 @@ class ManifestJobs:
         if self._later is None:
             return False
         draft.clear()
-        basis, store = self.basis, self._context.store
+        basis, store = self.basis, self.context.store
         manifest, run_id = basis.source, basis.terms.run_id
-        self._later = later_jobs(manifest, run_id, store.directory, journal, store.url)
+        request, directory = self.context.request, store.directory
+        self._later = later_jobs(
+            manifest, request, run_id, directory, journal=journal, url=store.url
+        )
         fill_plan(draft, manifest, run_id, basis.workflows, later=self._later, filled=basis.filled)
         journal.adopt(draft)
+        self._choose(draft)
         return True
 
     def derivation(self, journal: Journal) -> Derivation | None:

@@ -189,6 +189,19 @@ def next_of_shard(
             return NextStep(command)
 
 
+def command_of_features(run_dir: str | Path, head: ReportHead, command: str) -> str | None:
+    """Return the first command that a feature has for a run that has nothing left to do; None if no
+    feature has one.
+
+    ``command`` runs it again.
+    """
+    for feature in found("next_command"):
+        after: str | None = feature.next_command(run_dir, head, command)
+        if after is not None:
+            return after
+    return None
+
+
 def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
     """Return what to do next in a run directory, as its page shows it."""
     again = same_command(head, location_of(journal, directory))
@@ -202,6 +215,11 @@ def advice_of(journal: Journal, head: ReportHead, directory: Path) -> Advice:
         enough=_budget_for_rest(journal, head, JobFilter()),
         never=newest.terms.never,
     )
+    if step is None and head.all_jobs is not None:
+        command = command_of_features(directory, head, again) or again
+        return Advice(
+            f"The jobs of {head.all_jobs.option} are complete. Run all jobs with:", command
+        )
     return advice(head, again, step)
 
 

@@ -12,6 +12,8 @@ these moments:
     begin        what the journal had lost is restored; nothing is bought. A grant may replace the
                  budget
     beside       encloses the work of the engine
+    judged       no job can be advanced any more; outcomes are not counted. Jobs whose outputs are
+                 saved may be counted as failed
     ended        the end of the run is in the journal; nothing is reported
     reported     report and page are written, and not published
 
@@ -20,7 +22,8 @@ Parts are asked in the order of one list (``features/registry.py``), and left in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +143,13 @@ class RunPart:
         """
         return nullcontext()
 
+    async def judged(self, leaving: asyncio.Event) -> Mapping[str, ErrorInfo]:
+        """Return the jobs that count as failed although their outputs are saved, by identity.
+
+        To return soon after ``leaving`` is set. Called within the block of ``beside``.
+        """
+        return {}
+
     async def ended(self, ending: Ending) -> None:
         """The end of the run is in the journal. Not called after an exception."""
 
@@ -189,6 +199,13 @@ class Parts:
     async def beside(self, stack: AsyncExitStack, run: ReadyRun) -> None:
         for part in self._parts:
             await stack.enter_async_context(part.beside(run))
+
+    async def judged(self, leaving: asyncio.Event) -> Mapping[str, ErrorInfo]:
+        """Ask all parts, and return what they found; the first part's reason for a job counts."""
+        found: dict[str, ErrorInfo] = {}
+        for part in self._parts:
+            found = {**await part.judged(leaving), **found}
+        return found
 
     async def ended(self, ending: Ending) -> None:
         for part in reversed(self._parts):

@@ -74,7 +74,7 @@ def state_of(job: Job) -> PlannedState:
     match job.phase:
         case Phase.SUCCEEDED:
             return PlannedState.DONE
-        case Phase.FAILED:
+        case Phase.FAILED | Phase.BLOCKED:
             return PlannedState.FAILED
         case Phase.READY | Phase.PREPARING:
             return PlannedState.NEW
@@ -119,6 +119,7 @@ def plan_row(
         params=planned.params,
         images={param: _image(image, base) for param, image in planned.images.items()},
         repeat=planned.repeat,
+        markers=planned.markers,
     )
 
 
@@ -365,7 +366,7 @@ def left_to_buy(
     """
     counts = PlanCounts(choice)
     for planned, job in journal.jobs(terms.rule):
-        if choice.takes(planned.name):
+        if choice.takes(planned.name, planned.source_name):
             counts.add(planned, job)
     ready = {asset.sha256 for asset in journal.assets() if asset.phase is AssetPhase.READY}
     return counts.to_buy, len(counts.digests - ready)

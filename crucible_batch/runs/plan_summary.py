@@ -233,7 +233,7 @@ async def summarise(
     Without a gateway, the account's assets and balance are left out. ``later`` has the jobs that
     its run may add.
     """
-    stages = () if later is None else later.next_stages()
+    stages = () if later is None else later.next_stages(choice.left_out)
     prices, tally, rule = PriceBook.of(terms), PlanCounts(choice), terms.rule
     with journal_of(directory) as journal:
         ledger = ledger_of(journal, prices)

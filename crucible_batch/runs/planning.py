@@ -17,6 +17,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import VALUE_PATH, Manifest
 from crucible_batch.runs.cancellation import Deadline
+from crucible_batch.runs.chosen_jobs import with_choice
 from crucible_batch.runs.connecting import (
     current_settings,
     gateway_for,
@@ -124,8 +125,10 @@ class ManifestPlan:
                 gateway_for(settings, transport=call.transport)
             )
         draft = stack.enter_context(PlanFile.temporary())
-        watch, out_dir = call.deadline.check, request.out_dir
-        later = await plan_jobs(draft, basis, gateway, watch, directory=directory, out_dir=out_dir)
+        watch = call.deadline.check
+        later = await plan_jobs(draft, basis, gateway, watch, directory=directory, request=request)
+        request = with_choice(request, draft)
+        read = replace(read, request=request)
         check_plan(request, basis, draft)
         check_filter(draft, request.job_filter, later)
         drafted = DraftedPlan(read, draft, gateway, (*notes, *basis.notes))

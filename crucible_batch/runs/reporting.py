@@ -25,7 +25,6 @@ from crucible_batch.report import (
     RowFile,
     build_head,
     build_row,
-    build_rows,
     count_jobs,
     write_report,
 )
@@ -36,6 +35,7 @@ from crucible_batch.report.html import (
     report_assets,
     write_page,
 )
+from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.next_step import advice_of
 from crucible_batch.runs.object_runs import in_thread, publish_files, store_by
 from crucible_batch.runs.report_note import note_report
@@ -61,20 +61,40 @@ def report_rows(run_dir: Path) -> Iterator[JobRow]:
 
 def journal_rows(journal: Journal) -> Iterator[JobRow]:
     """Return the report's rows from an open journal, in manifest order."""
-    newest = newest_run(journal)
-    return build_rows(journal.jobs(newest.terms.rule), newest.stops)
+    newest, amended = newest_run(journal), row_amender(journal)
+    generations = generations_of(journal)
+    for planned, job in journal.jobs(newest.terms.rule):
+        row = build_row(planned, job, newest.stops, generations(planned))
+        yield amended(planned.identity, row)
+
+
+def row_amender(journal: Journal) -> Callable[[str, JobRow], JobRow]:
+    """Return a function that fills the fields of features in the row of a job.
+
+    It takes the job's identity and its row as ``build_row`` makes it.
+    """
+    amenders = [module.of_rows(journal) for module in found("row_fields")]
+
+    def amended(identity: str, row: JobRow) -> JobRow:
+        for amend in amenders:
+            row = amend(identity, row)
+        return row
+
+    return amended
 
 
 def row_collector(
-    sidecars: Sidecars | None, terms: RunTerms, rows: RowFile
+    journal: Journal, sidecars: Sidecars | None, terms: RunTerms, rows: RowFile
 ) -> Callable[[PlannedJob, Job, Mapping[str, ErrorInfo]], None]:
     """Return a function that adds a job's row to ``rows`` and writes its missing sidecars, unless
     that is None."""
+    amended, generations = row_amender(journal), generations_of(journal)
 
     def collect(planned: PlannedJob, job: Job, stops: Mapping[str, ErrorInfo]) -> None:
         if sidecars is not None:
             sidecars.complete(planned, job, terms)
-        rows.add(build_row(planned, job, stops))
+        row = build_row(planned, job, stops, generations(planned))
+        rows.add(amended(planned.identity, row))
 
     return collect
 
@@ -85,7 +105,7 @@ def collect_rows(journal: Journal, directory: Path, rows: RowFile) -> None:
     sidecars = None
     if journal_outputs_url(journal) is None:
         sidecars = Sidecars(directory)
-    collect = row_collector(sidecars, newest.terms, rows)
+    collect = row_collector(journal, sidecars, newest.terms, rows)
     for planned, job in journal.jobs(newest.terms.rule):
         collect(planned, job, newest.stops)
 

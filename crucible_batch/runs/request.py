@@ -7,7 +7,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,6 +19,7 @@ from crucible_batch.core.run_options import (
     RunOptions,
     declared,
     faults,
+    option_flag,
     read_budget,
 )
 from crucible_batch.errors import RunDirectoryError, UserError
@@ -48,14 +49,21 @@ class JobFilter:
 
     ``buys_again``: also those that a run directory bought which is lost (see ``may_reopen``).
     ``names``: of all these, only the jobs with exactly these names; None: no such limit.
+    ``left_out``: not the jobs with these names, nor what is made from them.
     """
 
     only: tuple[str, ...] = ()
     retry_failed: bool = False
     buys_again: bool = False
     names: frozenset[str] | None = None
+    left_out: frozenset[str] = frozenset()
 
-    def takes(self, name: str) -> bool:
+    def takes(self, name: str, source: str | None = None, /) -> bool:
+        """Whether a job is chosen. ``source`` is the name of the job from whose output it is made;
+        it is needed only for jobs that are added while a run is active.
+        """
+        if name in self.left_out or source in self.left_out:
+            return False
         if self.names is not None and name not in self.names:
             return False
         return not self.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)
@@ -67,8 +75,9 @@ class RunRequest(PlanningOptions, RunOptions):
 
     None, empty, false and the default limits mean that the caller didn't choose. ``plan`` is the
     saved plan to follow: the options of ``PlanningOptions`` and ``ManifestOptions`` are then taken
-    from it. ``names``: of the chosen jobs, only those with exactly these names. ``features`` are
-    the options that features add, each of another type. ``uploads_only`` makes the images of the
+    from it. ``names``: of the chosen jobs, only those with exactly these names. ``left_out``: those
+    that the options of features leave out, once the jobs are planned. ``features`` are these
+    options, each of another type. ``uploads_only`` makes the images of the
     jobs ready at the gateway, and submits none. ``overlap_is_failure`` is false if a busy run
     directory is expected, and not notified.
     """
@@ -80,6 +89,7 @@ class RunRequest(PlanningOptions, RunOptions):
     only: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     names: frozenset[str] | None = None
+    left_out: frozenset[str] = frozenset()
     plan: SavedPlan | None = None
     features: tuple[FeatureOptions, ...] = ()
     uploads_only: bool = False
@@ -95,6 +105,11 @@ class RunRequest(PlanningOptions, RunOptions):
         return replace(self, features=(*others, options))
 
     @property
+    def of_features(self) -> dict[str, int]:
+        """The values of the options of features that a saved plan fixes, by their names."""
+        return {name: value for each in self.features for name, value in each.fixed.items()}
+
+    @property
     def is_of_divided_plan(self) -> bool:
         """Whether it follows a saved plan that is divided into shards."""
         return self.plan is not None and bool(self.plan.head.shards)
@@ -102,7 +117,7 @@ class RunRequest(PlanningOptions, RunOptions):
     @property
     def job_filter(self) -> JobFilter:
         """The jobs that were chosen."""
-        return JobFilter(self.only, self.retry_failed, names=self.names)
+        return JobFilter(self.only, self.retry_failed, names=self.names, left_out=self.left_out)
 
     @property
     def choice(self) -> JobFilter:
@@ -142,6 +157,8 @@ def _faults(request: RunRequest) -> Iterator[str]:
     except UserError as error:
         yield error.message
     yield from faults(request)
+    for options in request.features:
+        yield from options.faults()
 
 
 def check_path(what: str, path: Path | None) -> None:
@@ -227,8 +244,12 @@ def follow_plan(request: RunRequest, environ: Mapping[str, str] | None = None) -
 def _followed(request: RunRequest, plan: SavedPlan) -> RunRequest:
     head, options = plan.head, plan.head.options
     base = Path(os.path.realpath(plan.path)).parent
+    others = tuple(each for each in request.features if not each.fixed)
+    followed = replace(request, features=others)
+    for fixed in _options_of(plan):
+        followed = followed.having(fixed)
     return replace(
-        request,
+        followed,
         **{
             **values_of(options, RunRequest),
             "manifest": relative_to_here(base / head.manifest.path),
@@ -238,6 +259,24 @@ def _followed(request: RunRequest, plan: SavedPlan) -> RunRequest:
             "plan": plan,
         },
     )
+
+
+def _options_of(plan: SavedPlan) -> Iterator[FeatureOptions]:
+    """Yield the options of features that a plan fixes. Raises ``UserError`` if there is no such
+    feature."""
+    values = dict(plan.head.options.of_features)
+    for module in found("plan_options"):
+        names = {each.name for each in fields(module.Options)} & values.keys()
+        if names:
+            options: FeatureOptions = module.Options(**{name: values.pop(name) for name in names})
+            for fault in options.faults():
+                raise UserError(f"{plan.path} is invalid: {fault}", hint="make a new plan")
+            yield options
+    for name in values:
+        raise UserError(
+            f"{plan.path} was made with {option_flag(name)}, which this installation doesn't have",
+            hint="use an installation with all features; nothing was spent",
+        )
 
 
 def _cannot_run_shards(request: RunRequest) -> UserError:
@@ -265,3 +304,9 @@ def _contradictions(given: RunRequest, plan: RunRequest, budget: Credits | None)
         if getattr(given, name) not in (option.read(default), value):
             none = "no budget" if name == "budget" else f"no {option.flag}"
             yield " ".join(option.words(value)) or none
+    for name, number in given.of_features.items():
+        fixed = plan.of_features.get(name)
+        if fixed is None:
+            yield f"no {option_flag(name)}"
+        elif fixed != number:
+            yield f"{option_flag(name)} {fixed}"

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -61,7 +61,7 @@ class RunResult:
     saved plan. ``page`` is the path of ``report.html``; None if it was turned off or couldn't be
     written. ``merge`` is the command that merges the shards; None if the run was not that of a
     shard. ``outputs_at`` is the URL of the outputs if they are in an object store; None if they are
-    in ``run_dir``.
+    in ``run_dir``. ``left_out`` are the names of the jobs that it was to leave out.
     """
 
     run_dir: Path
@@ -71,6 +71,7 @@ class RunResult:
     page: Path | None = None
     merge: str | None = None
     outputs_at: str | None = None
+    left_out: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def ok(self) -> bool:
@@ -132,6 +133,7 @@ async def run_request(
         with early():
             async with context.deadline.kept():
                 started = await start_run(stack, context, kind.source(context), kind.parts)
+        context = started.source.context
         result = await _finish(stack, context, started, kind.parts, handle_signals=handle_signals)
         read.result = result.report, result.exit_code
         return result
@@ -171,6 +173,7 @@ async def _finish(
         context.request.remake,
         page,
         merge=started.source.merge_command,
+        left_out=context.request.left_out,
         outputs_at=None if context.store.url is None else str(context.store.url),
     )
 
@@ -293,11 +296,12 @@ def make_runner(
         observer=context.observers,
         nonce=lambda: secrets.token_hex(16),
         outage=context.outage,
-        on_counted=row_collector(store.sidecars(), terms, rows),
+        on_counted=row_collector(started.journal, store.sidecars(), terms, rows),
         explained=source.explain if grant is None else grant.explain,
         allowance_of=None if grant is None else grant.name,
         derivation=started.derivation,
         log=started.log,
         load_image=image_loader(store),
+        judged=started.judged,
     )
     return Runner(ports=ports, terms=terms, times=times, options=options)

@@ -185,7 +185,14 @@ def _job_of(row: PlanRow) -> PlannedJob:
         for name, image in row.images.items()
     }
     return PlannedJob(
-        0, row.identity, row.name, row.workflow_id, row.params, images, repeat=row.repeat
+        position=0,
+        identity=row.identity,
+        name=row.name,
+        workflow_id=row.workflow_id,
+        params=row.params,
+        images=images,
+        repeat=row.repeat,
+        markers=row.markers,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.ports import Derivation
+from crucible_batch.engine import Judged
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.engine.restore import restore
 from crucible_batch.errors import GatewayError
@@ -46,6 +47,8 @@ class JobSource(Protocol):
     """Where a run has its jobs from: a manifest, or a shard of a divided plan."""
 
     basis: PlanBasis
+    context: RunContext
+    """That of the run; its request has the choice of jobs once they are planned."""
 
     def refuse(self) -> None:
         """Raise if the directory can't be continued.
@@ -114,7 +117,7 @@ class StartedRun:
 
     ``grant`` replaces the budget of its terms. ``derivation`` adds jobs to its plan; None if there
     can't be any. ``log`` has a shard's purchases before they are sent, if its journal is in an
-    object store.
+    object store. ``judged`` is that of the parts (``RunnerPorts``).
     """
 
     source: JobSource
@@ -123,6 +126,7 @@ class StartedRun:
     grant: BudgetGrant | None
     derivation: Derivation | None
     log: FinishingLog | None
+    judged: Judged
 
 
 async def start_run(
@@ -140,6 +144,7 @@ async def start_run(
     source.refuse()
     draft = stack.enter_context(PlanFile.temporary())
     gateway = await source.plan(stack, draft)
+    context = source.context
     parts.planned(context, draft)
     await source.agree(draft, gateway)
     if not is_known:  # not created before, so that a refused plan leaves nothing behind
@@ -162,9 +167,10 @@ async def start_run(
         same_account=context.request.same_account,
         plan_again=lambda: source.plan_again(draft, journal),
     )
-    grant = await parts.begin(stack, opened)
+    grant = await parts.begin(stack, replace(opened, context=source.context))
     log = await source.take_log(journal)
-    return StartedRun(source, gateway, journal, grant, source.derivation(journal), log)
+    derivation = source.derivation(journal)
+    return StartedRun(source, gateway, journal, grant, derivation, log, parts.judged)
 
 
 async def restore_run(

@@ -17,7 +17,8 @@ from crucible_batch.errors import GatewayError, KeyRefusedError, NotAGatewayErro
 from crucible_batch.journal import PlanFile
 from crucible_batch.manifest import JobSpec, Manifest, expand
 from crucible_batch.runs.draft import fill_plan
-from crucible_batch.runs.later_jobs import LaterJobs, later_jobs
+from crucible_batch.runs.later_jobs import LaterJobs, later_jobs, may_add_jobs
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import journal_of, run_outputs_url
 from crucible_batch.runs.saved_plans import PlanBasis
 
@@ -121,13 +122,13 @@ async def plan_jobs(
     watch: Callable[[], None],
     *,
     directory: Path,
-    out_dir: Path | None,
+    request: RunRequest,
 ) -> LaterJobs | None:
     """Plan every job into ``plan``, and fill ``basis`` with the workflows used, from the gateway.
 
     ``watch`` is called at each job, and may raise to abort. Returns the jobs that the run may add
-    to the plan, by the outputs of its ``directory``, or of the object store of ``out_dir``; None if
-    it can't add any.
+    to the plan, by the outputs of its ``directory``, or of the object store of the ``request``;
+    None if it can't add any.
 
     Raises ``ManifestError`` with all problems of the workflows and the jobs, even if the gateway
     can't be reached, and ``GatewayError`` if there are no such problems but it can't be reached.
@@ -141,9 +142,10 @@ async def plan_jobs(
         except GatewayError as error:
             failure = error
     manifest, run_id = basis.source, basis.terms.run_id
-    with journal_of(directory) if manifest.may_grow else nullcontext() as journal:
-        url = run_outputs_url(out_dir, directory) if manifest.may_grow else None
-        later = later_jobs(manifest, run_id, directory, journal, url)
+    may_add = may_add_jobs(manifest, request, directory)
+    with journal_of(directory) if may_add else nullcontext() as journal:
+        url = run_outputs_url(request.out_dir, directory) if may_add else None
+        later = later_jobs(manifest, request, run_id, directory, journal=journal, url=url)
         fill_plan(
             plan,
             manifest,

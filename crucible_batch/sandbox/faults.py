@@ -1,10 +1,11 @@
 """What goes wrong, how often, and when: faults by name, parsed from text, drawn from a seed.
 
-A fault strikes at one of six stages of an exchange, and a stage draws at most one:
+A fault strikes at one of seven stages of an exchange, and a stage draws at most one:
 
     exchange   any request, before its effect, or after it, when the answer is lost
     job        a job that is being accepted
     refund     a job that is being accepted and will fail: its refund
+    picture    a job that is being accepted and will succeed: its pictures
     upload     bytes that have arrived for an asset
     signing    download URLs that are handed out
     body       the bytes of a download
@@ -27,6 +28,7 @@ The faults:
     refund-late    a failed job is refunded a minute after its end
     refund-partial half of a failed job's price is refunded
     refund-missing a failed job is never refunded
+    black          the job's pictures are black
     never-ready    the upload is taken, the asset stays pending
     expired-url    download URLs that have expired already
     short-body     half the bytes under the Content-Length of all
@@ -66,6 +68,7 @@ class Stage(Enum):
     EXCHANGE = "exchange"
     JOB = "job"
     REFUND = "refund"
+    PICTURE = "picture"
     UPLOAD = "upload"
     SIGNING = "signing"
     BODY = "body"
@@ -94,6 +97,7 @@ KINDS = {
             frozenset({"generate"}),
             ("refund-late", "refund-partial", "refund-missing"),
         ),
+        (Stage.PICTURE, frozenset({"generate"}), ("black",)),
         (Stage.UPLOAD, frozenset({"upload"}), ("never-ready",)),
         (Stage.SIGNING, frozenset({"job", "asset-get"}), ("expired-url",)),
         (Stage.BODY, frozenset({"download"}), ("short-body", "short-unsized", "error-page")),

@@ -131,9 +131,11 @@ class Jobs:
         stated = self.pricing.get(order.workflow_id, FIXED)
         self._context.ledger.require(account_id, price)
         end = self._end_of(resolved.workflow, order.params)
-        refund, refund_after_s = None, 0.0
+        refund, refund_after_s, black = None, 0.0, False
         if end.error_code:
             refund, refund_after_s = self._refund_of(price)
+        else:
+            black = self._context.faults.draw("generate", Stage.PICTURE) is not None
         # A first-come queue with known service times needs no simulation: a job's start and end
         # follow from who falls free first.
         runner = min(range(len(self._free_at)), key=self._free_at.__getitem__)
@@ -159,6 +161,7 @@ class Jobs:
             record_price=stated.record,
             refund=refund,
             refund_after_s=refund_after_s,
+            black=black,
         )
         self._put(job)
         self._accepted[job.workflow_id] += 1

@@ -181,6 +181,8 @@ class Job:
     """What comes back if it fails, where that is not the `price`. Of 0 there is no entry."""
     refund_after_s: float = 0.0
     """From its end to its refund."""
+    black: bool = False
+    """Whether its pictures are black."""
 
     @property
     def booked_at(self) -> float:

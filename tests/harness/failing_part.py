@@ -10,7 +10,7 @@ from crucible_batch.runs.parts import RunPart
 
 NOTHING_CREATED = ("around", "check", "planned")
 NOTHING_BOUGHT = (*NOTHING_CREATED, "opened", "begin", "beside")
-NOT_REPORTED = (*NOTHING_BOUGHT, "left beside", "ended")
+NOT_REPORTED = (*NOTHING_BOUGHT, "judged", "left beside", "ended")
 MOMENTS = (*NOT_REPORTED, "reported", "left begin", "left around")
 """All moments, in their order. A block is two of them: when it is entered, and when it is left."""
 
@@ -49,6 +49,10 @@ class FailingPart(RunPart):
 
     def beside(self, _run: Any) -> Any:
         return self._enclosing("beside")
+
+    async def judged(self, _leaving: Any) -> Any:
+        self._fail_at("judged")
+        return {}
 
     async def ended(self, _ending: Any) -> None:
         self._fail_at("ended")

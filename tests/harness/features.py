@@ -19,6 +19,7 @@ COMMANDS = {
     "control": ("ctl",),
     "periods": ("budget show", "budget release"),
     "prune": ("prune",),
+    "redo": ("reject",),
     "schedule": ("schedule list", "schedule export"),
     "shards": ("merge",),
     "stages": ("pick",),
@@ -27,18 +28,23 @@ COMMANDS = {
 """The commands of each feature that has some."""
 CODES = {
     "check": ("DIFFERENCE", "OUTPUT_REPLACED", "OUTPUT_UNREADABLE"),
+    "redo": ("REDO_LIMIT", "SAME_OUTPUT", "FIXED_SEED"),
     "stages": ("PICK_NOT_FOUND",),
 }
 """The codes of the table that only a feature gives."""
 KEYS = {
     "notify": ("notify",),
     "periods": ("account", "per"),
+    "redo": ("rejects", "redo"),
     "schedule": ("schedule",),
+    "seeds": ("seeds",),
     "stages": ("from", "pick"),
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
     "notify": ("--notification",),
+    "redo": ("--rejects",),
+    "sample": ("--first", "--sample"),
     "schedule": ("--catch-up", "--if-running"),
     "shards": ("--probe", "--shard", "--shards"),
 }

@@ -32,6 +32,8 @@ class Desk:
     folder: Path
     workflows: dict[str, Workflow] = field(default_factory=dict)
     filled: dict[str, dict[str, str]] = field(default_factory=dict)
+    planner: Planner = field(init=False)
+    """That of the newest manifest."""
 
     @classmethod
     def with_photo(cls, folder: Path) -> Desk:
@@ -58,15 +60,16 @@ class Desk:
         path = self.folder / "manifest.yaml"
         path.write_text(text if "version:" in text else HEAD + text)
         manifest = load_manifest(path)
-        planner = Planner(
+        self.planner = Planner(
             manifest_name=name,
             run_id=run_id,
             duplicates=duplicates or manifest.header.duplicates,
             workflows=self.workflows,
             read_image=read_image,
             filled=self.filled,
+            filler=manifest.header.filler(manifest.site, manifest.jobs),
         )
-        return list(planner.plan(expand(manifest)))
+        return list(self.planner.plan(expand(manifest)))
 
     def jobs(self, text: str, **options: Any) -> list[PlannedJob]:
         items = self.items(text, **options)

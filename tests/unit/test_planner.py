@@ -404,3 +404,8 @@ def test_a_file_name_that_is_no_text_is_a_problem_and_no_crash(desk: Desk) -> No
     )
     assert items
     assert all(isinstance(item, Problem) for item in items), items
+
+
+def test_a_job_knows_its_entry(desk: Desk) -> None:
+    jobs = "jobs: [{name: a, prompt: hi, repeat: 2}, {name: b, prompt: ho}]\n"
+    assert [job.entry for job in desk.jobs(jobs)] == [0, 0, 1]

@@ -114,6 +114,7 @@ _SENTENCES = {
         "its journal entries contradict each other ({code}); nothing more is bought for it"
     ),
     ChangeCause.FAILED: "failed with {code}; only --retry-failed buys another attempt",
+    ChangeCause.BLOCKED: "ended with {code}; nothing more is bought for it",
     ChangeCause.GONE: "no longer in the manifest; nothing was bought for it",
 }
 

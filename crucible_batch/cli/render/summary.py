@@ -1,5 +1,5 @@
-"""The summary of a run in at most twelve lines: counts, credits, the place of the results, the next
-command.
+"""The summary of a run in at most thirteen lines: counts, credits, checks, the place of the
+results, the next command.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from rich.console import Console
 from rich.text import Text
 
 from crucible_batch.cli.terminal import Json, fact, say_sentence
-from crucible_batch.cli.units import counted, held_words, paid_before
+from crucible_batch.cli.units import counted, format_duration, held_words, paid_before
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
-from crucible_batch.report import REPORT_FILE, ErrorRow, PeriodRow, ReportHead, WaitingRow
+from crucible_batch.report import (
+    REPORT_FILE,
+    AllJobsRow,
+    ChecksRow,
+    ErrorRow,
+    PeriodRow,
+    ReportHead,
+    WaitingRow,
+)
 from crucible_batch.runs.next_step import FailureGroup
 
 _MARKS: dict[int | None, tuple[str, str]] = {
@@ -71,14 +79,34 @@ def show_summary(
     fact(console, "credits", credits_words(head, earlier))
     for note in head.notes[: 1 if stops else 2]:
         fact(console, "note", (clean(note, 300), "quiet"))
+    if head.checks is not None:
+        _checks(console, head.checks)
     for stage in head.waiting:
         fact(console, "waiting", (waiting_words(stage), "warn"))
+    if head.all_jobs is not None:
+        fact(console, "all jobs", all_jobs_words(head.all_jobs))
+    if head.takes:
+        fact(console, "takes", f"{counted(head.takes, 'output')} of earlier tries kept")
     report = "   with report.json" if (run_dir / REPORT_FILE).is_file() else ""
     fact(console, "results", clean_path(run_dir), (report, "quiet"))
     if page is not None and head.counts.succeeded:
         fact(console, "pictures", clean_path(page), ("   open it in a browser", "quiet"))
     if next_step:
         fact(console, "next", (next_step, "command"))
+
+
+def all_jobs_words(estimate: AllJobsRow) -> str:
+    words = (
+        f"about {format_credits(estimate.credits)} credits for "
+        f"{counted(estimate.jobs, 'job')}: "
+        f"{format_credits(estimate.more_credits)} more than so far"
+    )
+    if estimate.unknown_prices:
+        unknown = ", ".join(clean(each, 60) for each in estimate.unknown_prices)
+        words += f", without {unknown} (price not known yet)"
+    if estimate.more_seconds is not None:
+        words += f", in {format_duration(estimate.more_seconds, whole=True)} at this pace"
+    return words
 
 
 def waiting_words(stage: WaitingRow) -> str:
@@ -99,6 +127,25 @@ def _failures(console: Console, failures: list[FailureGroup]) -> None:
         fact(console, group.status, (text, "bad" if group.status == "failed" else "warn"))
         if len(failures) == 1:
             fact(console, "", (clean(group.message, 200), "quiet"))
+
+
+def _checks(console: Console, checks: ChecksRow) -> None:
+    """Print how many outputs did not pass the checks, and which ones these were."""
+    counts = (
+        (checks.flagged, "flagged"),
+        (checks.rejected, "rejected"),
+        (checks.failed, "failed"),
+        (checks.unchecked, "could not be checked"),
+    )
+    words = [f"{count} {word}" for count, word in counts if count]
+    if not words:
+        fact(console, "checks", f"{counted(checks.checked, 'output')} passed")
+        return
+    if checks.by_check:
+        kinds = [f"{name} × {count}" for name, count in checks.by_check.items()]
+        words.append(", ".join(kinds))
+    style = "bad" if checks.failed else "warn"
+    fact(console, "checks", (" · ".join(words), style))
 
 
 def _stops(console: Console, stops: list[ErrorRow]) -> None:

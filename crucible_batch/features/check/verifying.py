@@ -33,6 +33,7 @@ from crucible_batch.outputs import FileState, OutputStore, output_path
 from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.directory import LockedRun, locked, open_for_repair
+from crucible_batch.runs.generations import DeletedTakes
 from crucible_batch.runs.object_runs import claim_prefix, publish_report, store_of
 from crucible_batch.runs.reporting import write_report_of
 from crucible_batch.runs.run_journal import (
@@ -215,10 +216,13 @@ class _Record:
 
 
 def _recorded(journal: Journal) -> Iterator[_Record]:
-    """Yield every output that was ever saved, including those that a later run found missing."""
+    """Yield every output that was ever saved, including those that a later run found missing, and
+    without rejected ones that were deleted."""
+    deleted = DeletedTakes(journal)
     for planned, job, retired in jobs_with_past(journal):
         for _, saved in sorted({**job.missed, **job.outputs}.items()):
-            yield _Record(planned, job, retired, saved)
+            if not (retired and deleted.has(job.identity, saved)):
+                yield _Record(planned, job, retired, saved)
 
 
 async def _compare(

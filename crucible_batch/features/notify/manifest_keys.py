@@ -81,7 +81,8 @@ class NotifyKeys(Header):
         return bool(self.notify)
 
     def programs(self) -> Iterator[str]:
-        return (each.command[0] for each in self.notify if each.command)
+        yield from super().programs()
+        yield from (each.command[0] for each in self.notify if each.command)
 
     def sources(self) -> Iterator[str]:
         for each in self.notify:

@@ -36,7 +36,7 @@ from crucible_batch.features.notify.messages import (
     timestamp_of,
 )
 from crucible_batch.features.notify.sources import SourceReader
-from crucible_batch.features.notify.subscriptions import ALLOW_COMMAND, Resolved, resolve
+from crucible_batch.features.notify.subscriptions import Resolved, resolve
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.option_values import RunEvent
@@ -47,6 +47,7 @@ from crucible_batch.runs.draft import read_source
 from crucible_batch.runs.next_step import advice_of
 from crucible_batch.runs.parts import ReadRun, ReportedRun, RunPart
 from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
+from crucible_batch.runs.programs import ALLOW_COMMAND
 from crucible_batch.runs.raised_errors import failure_of
 from crucible_batch.runs.request import RunRequest, check_request, follow_plan
 from crucible_batch.settings import KEY_VARIABLE, Settings
@@ -79,7 +80,8 @@ def notes_for_plan(manifest: Manifest, request: RunRequest, settings: Settings) 
         f"run would refuse {problem}"
         for problem in resolve_channels(manifest, settings, allow_command=True).problems
     ]
-    if not request.allow_command and any(manifest.header.programs()):
+    notifications = notifications_of(manifest.header)
+    if not request.allow_command and any(each.command for each in notifications):
         found.append(f"`notify` has a command: run needs {ALLOW_COMMAND}")
     return found
 

@@ -10,18 +10,13 @@ from dataclasses import dataclass
 
 from crucible_batch.core.redaction import clean
 from crucible_batch.features.notify.apprise_channel import EXTRA, AppriseUrl, is_installed, is_known
-from crucible_batch.features.notify.command_channel import (
-    Command,
-    environment_of_commands,
-    find_program,
-)
+from crucible_batch.features.notify.command_channel import Command
 from crucible_batch.features.notify.delivery import NotificationChannel
 from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, Webhook
 from crucible_batch.features.notify.manifest_keys import Notification
 from crucible_batch.features.notify.sources import SourceFault, SourceReader
 from crucible_batch.option_values import RunEvent
-
-ALLOW_COMMAND = "--allow-command"
+from crucible_batch.runs.programs import ALLOW_COMMAND, environment_of_commands, find_program
 
 
 @dataclass(frozen=True, slots=True)

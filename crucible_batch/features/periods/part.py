@@ -19,6 +19,7 @@ from crucible_batch.features.periods.period_budget import (
     settled,
 )
 from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.later_jobs import may_add_jobs
 from crucible_batch.runs.parts import BudgetGrant, OpenedRun, RunPart
 from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
 from crucible_batch.runs.plan_summary import PlanSummary
@@ -59,7 +60,7 @@ class PeriodPart(RunPart, PlanPart):
             own=context.request.budget,
             choice=context.request.choice,
             after=run.after,
-            may_grow=context.manifest.may_grow,
+            may_grow=may_add_jobs(context.manifest, context.request, context.directory),
         )
         with (
             noted_as_active(allowance.account.path, allowance.granted.run),

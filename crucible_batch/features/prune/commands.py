@@ -22,6 +22,7 @@ command = partial(opt.command, commands, "Maintain")
 @command(
     "crucible-batch prune --older-than 30d",
     "crucible-batch prune outputs --keep 10 --max-size 50GB --yes",
+    "crucible-batch prune outputs/herons/default --rejected",
 )
 def prune(
     output: CommandOutput,
@@ -54,6 +55,12 @@ def prune(
             help="Prune the oldest runs until all fit, such as 50GB.",
         ),
     ] = None,
+    rejected: Annotated[
+        bool,
+        typer.Option(
+            "--rejected", help="Delete rejected outputs instead, of all runs that are not active."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Only show what would be deleted.")
     ] = False,
@@ -69,11 +76,15 @@ def prune(
     Journals, reports and receipts are kept, so that nothing is bought again.
     Kept completely: the newest run of each manifest, and runs that are active,
     unfinished, unreported, or have held credits or unknown jobs. Files that
-    the run did not save are never deleted.
+    the run did not save are never deleted. --rejected deletes the earlier
+    takes of outputs that were bought again, in any run.
     """
+    from crucible_batch.features.prune.rejected_terminal import prune_rejected_and_show
     from crucible_batch.features.prune.retention import RetentionRules
     from crucible_batch.features.prune.terminal import prune_and_show
 
-    prune_and_show(
-        output, directory, RetentionRules(older_than, keep, max_size), dry_run=dry_run, yes=yes
-    )
+    rules = RetentionRules(older_than, keep, max_size)
+    if rejected:
+        prune_rejected_and_show(output, directory, rules, dry_run=dry_run, yes=yes)
+        return
+    prune_and_show(output, directory, rules, dry_run=dry_run, yes=yes)

@@ -30,8 +30,8 @@ class ScheduledManifest:
     it reads other files of its folder: tables, images, prompts, and those of notifications.
     ``is_dated`` is whether the run id is a template, so that each time is a run of its own.
     ``variables`` are the names of the environment variables with the addresses and secrets of
-    notifications, and ``has_command`` is whether one of these runs a program. ``account`` is that
-    of the budget of a period.
+    notifications, and ``has_command`` is whether its runs start a program that it names.
+    ``account`` is that of the budget of a period.
     """
 
     path: Path
@@ -163,7 +163,7 @@ def read_schedule(path: Path) -> ScheduledManifest | None:
         is_dated="{" in (header.run_id or ""),
         needs_files=_needs_files(manifest),
         variables=_variables(manifest),
-        has_command=any(header.programs()),
+        has_command=any(manifest.programs()),
         account=header.budget.shared_as,
     )
 
@@ -178,7 +178,7 @@ def _variables(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _needs_files(manifest: Manifest) -> bool:
-    programs = manifest.header.programs()
+    programs = manifest.programs()
     if any("/" in program and not program.startswith("/") for program in programs):
         return True
     named = [

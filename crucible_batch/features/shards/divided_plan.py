@@ -19,6 +19,7 @@ from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.plan import InputImage, PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
 from crucible_batch.core.prices import PriceBook, shape_of
+from crucible_batch.core.run_options import option_flag
 from crucible_batch.core.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.core.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
 from crucible_batch.errors import GatewayError, UserError
@@ -62,6 +63,12 @@ def check_sharding(
             "--shards and --retry-failed can't be used together: failed jobs stay in the main run"
             " directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
+        )
+    if request.of_features:
+        flags = " and ".join(map(option_flag, request.of_features))
+        raise UserError(
+            f"--shards and {flags} can't be used together: a few jobs need no other machine",
+            hint=f"run them first: run MANIFEST with {flags}, then divide the rest without",
         )
     if manifest.may_grow:
         raise UserError(

@@ -95,7 +95,7 @@ class ShardJobs:
     may_delete_images = False
 
     def __init__(self, context: RunContext, log_part: ShardLogPart) -> None:
-        self._context = context
+        self.context = context
         self._log_part = log_part
         self._plan, self._shard = shard_of(context.request)
         self.basis = PlanBasis(
@@ -113,7 +113,7 @@ class ShardJobs:
         _refuse_if_merged(self._plan, self._shard)
 
     async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
-        context, plan = self._context, self._plan
+        context, plan = self.context, self._plan
         key = require_key(context.settings, context.manifest.path)
         gateway = await awaited_gateway(
             stack, context, lambda gateway: _read_workflows(gateway, plan, self.basis)
@@ -136,7 +136,7 @@ class ShardJobs:
 
         One in an object store is made again of its log if another machine has continued it.
         """
-        context, plan, shard = self._context, self._plan, self._shard
+        context, plan, shard = self.context, self._plan, self._shard
         directory = context.directory
         _check_directory(directory, plan, shard)
         self._log = await log_of_shard(context.store, plan, shard, context.binding)
@@ -160,16 +160,16 @@ class ShardJobs:
     async def take_log(self, journal: Journal) -> LoggedJournal | None:
         if self._log is None:
             return None
-        log = await take_log(journal, self._log, self._state, self._context.store)
+        log = await take_log(journal, self._log, self._state, self.context.store)
         self._log_part.take(log)
         return log
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
-        return explain_shard(self._context.request, error)
+        return explain_shard(self.context.request, error)
 
     @property
     def merge_command(self) -> str:
-        return merge_command(self._context.request)
+        return merge_command(self.context.request)
 
 
 async def _read_workflows(gateway: HttpGateway, plan: SavedPlan, basis: PlanBasis) -> None:
@@ -276,7 +276,7 @@ class ShardRows:
             manifest=head.manifest.name,
             run_id=head.options.run_id,
             workflow_id=row.workflow_id,
-            params=row.params,  # type: ignore[arg-type] # a plan's values are JSON
+            params={**row.params, **row.markers},  # type: ignore[dict-item] # a plan has JSON
             images={param: image.sha256 for param, image in row.images.items()},
             repeat=row.repeat,
         )
@@ -297,6 +297,7 @@ class ShardRows:
             repeat=row.repeat,
             output=row.output,
             row=row.row,
+            markers=row.markers,
         )
 
     def _image(self, row: ShardRow, image: ImageFile) -> InputImage:

@@ -11,9 +11,10 @@ import logging
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias
 
 from crucible_batch.core.events import Saved
@@ -126,6 +127,11 @@ class _Expected:
     uploads: set[tuple[str, int]] = field(default_factory=set)
     is_after_waiting: bool = False
 
+    def add(self, planned: PlannedJob, source: SourceOutput) -> None:
+        self.jobs += 1
+        self.shapes[shape_of(planned)] += 1
+        self.uploads.add((source.name, source.index))
+
 
 class DerivedJobs:
     """The later stages of one plan.
@@ -143,6 +149,10 @@ class DerivedJobs:
         """The outputs that are input images, by their file; ``reader`` finds them here."""
         self._planned: dict[str, PlannedJob] = {}
         """The jobs of the plan, and those that are only expected (``is_expected``), by name."""
+        self._makers: dict[str, Mapping[int, str]] = {}
+        """The identities of the jobs whose outputs count, by name and number, where these are not
+        all of the job in the plan.
+        """
         self._expected: dict[int, _Expected] = {}
         """What is expected of an entry with ``from``, by its index in the manifest."""
         self._waiting_names: set[str] = set()
@@ -180,10 +190,21 @@ class DerivedJobs:
             return None
         if planned.is_expected:
             return [expected_output(name, 0)]
-        saved = self._saved.of(planned)
+        saved = self._outputs_of(planned)
         if not saved:
             return [expected_output(name, 0)]
         return [self._source_file(name, each) for each in saved]
+
+    def _outputs_of(self, planned: PlannedJob) -> Sequence[Saved]:
+        makers = self._makers.get(planned.name)
+        if makers is None:
+            return self._saved.of(planned)
+        return [
+            saved
+            for number, identity in sorted(makers.items())
+            for saved in self._saved.of(replace(planned, identity=identity))
+            if saved.index == number
+        ]
 
     def owners_first(self, sources: Sequence[SourceJob]) -> Sequence[SourceJob]:
         """Return the sources of an entry, as the expander asks for their order.
@@ -199,7 +220,7 @@ class DerivedJobs:
             if planned is None:
                 digests[source.name] = set()
             else:
-                digests[source.name] = {each.sha256 for each in self._saved.of(planned)}
+                digests[source.name] = {each.sha256 for each in self._outputs_of(planned)}
         count = Counter(digest for each in digests.values() for digest in each)
         owning = {name for name, _ in self.owners.values()}
 
@@ -219,21 +240,35 @@ class DerivedJobs:
         self._derived.add((name, saved.index))
         return SourceFile(saved.index, saved.path, file, saved.sha256)
 
-    def take(self, planned: PlannedJob) -> bool:
-        """Note a job, and return whether it belongs into the plan."""
+    def take(
+        self,
+        planned: PlannedJob,
+        makers: Mapping[int, str] | None = None,
+        rejected: Mapping[int, str] = MappingProxyType({}),
+    ) -> PlannedJob | None:
+        """Note a job, in place of one with its name, and return it if it belongs into the plan.
+
+        ``makers`` has the identity of the job whose output counts, by number, if not all are of
+        this job. An entry that picks an output in ``rejected`` has a problem.
+        """
+        if makers is not None:
+            self._makers[planned.name] = makers
+        if rejected:
+            self.expander.rejected[planned.name] = rejected
         if planned.obstacle is not None:
+            self._planned.pop(planned.name, None)
             self._blocked.append(planned)
-            return False
+            return None
         self._planned[planned.name] = planned
         if planned.source is None:
-            return True
+            return planned
         if not planned.is_expected:
             if self._can_start(planned):
-                return True
+                return planned
             missing = replace(planned.source, path=None, sha256=None)
             self._planned[planned.name] = replace(planned, source=missing)
         self._expect(planned, planned.source)
-        return False
+        return None
 
     def _can_start(self, planned: PlannedJob) -> bool:
         """Whether the source's file is there, or not needed any more.
@@ -242,7 +277,7 @@ class DerivedJobs:
         """
         assert planned.source is not None
         source, path = self._planned[planned.source.name], planned.source.path
-        saved = next((each for each in self._saved.of(source) if each.path == path), None)
+        saved = next((each for each in self._outputs_of(source) if each.path == path), None)
         job = self._saved.job(planned)
         if saved is None or job.phase not in _NEEDS_FILE or self._saved.is_there(saved):
             return True
@@ -252,9 +287,7 @@ class DerivedJobs:
     def _expect(self, planned: PlannedJob, source: SourceOutput) -> None:
         entry = self._entry_of(planned.name)
         expected = self._expected.setdefault(entry, _Expected())
-        expected.jobs += 1
-        expected.shapes[shape_of(planned)] += 1
-        expected.uploads.add((source.name, source.index))
+        expected.add(planned, source)
         is_after = source.name in self._waiting_names
         expected.is_after_waiting = expected.is_after_waiting or is_after
         if is_after or any(
@@ -272,11 +305,12 @@ class DerivedJobs:
         """Yield the names of the jobs that the run may add to the plan."""
         return (planned.name for planned in self._planned.values() if planned.is_expected)
 
-    def next_stages(self) -> tuple[NextStage, ...]:
-        """Return what each entry with ``from`` may add to the plan."""
-        found = []
+    def next_stages(self, left_out: Set[str] = frozenset()) -> tuple[NextStage, ...]:
+        """Return what each entry with ``from`` may add to the plan, if nothing is made from the
+        jobs ``left_out``."""
+        found, every = [], self._expected_without(left_out)
         for stage in self.expander.stages:
-            expected = self._expected.get(stage.entry.index, _Expected())
+            expected = every.get(stage.entry.index, _Expected())
             found.append(
                 NextStage(
                     name=stage.entry.job.name,
@@ -291,6 +325,22 @@ class DerivedJobs:
                 )
             )
         return tuple(found)
+
+    def _expected_without(self, left_out: Set[str]) -> dict[int, _Expected]:
+        if not left_out:
+            return self._expected
+        found, without = dict[int, _Expected](), set(left_out)
+        for planned in self._planned.values():
+            if planned.source is None or not planned.is_expected:
+                continue
+            if planned.source.name in without:
+                without.add(planned.name)
+                continue
+            entry = self._entry_of(planned.name)
+            is_after_waiting = self._expected[entry].is_after_waiting
+            expected = found.setdefault(entry, _Expected(is_after_waiting=is_after_waiting))
+            expected.add(planned, planned.source)
+        return found
 
     def derivation(self, journal: Journal) -> DerivedJobs:
         """Return the later stages as the engine of a run sees them, whose journal this is."""
@@ -358,6 +408,10 @@ class DerivedJobs:
             SOURCE_FAILED, f"{saved.path} is no longer on disk", "run the same command again"
         )
         return replace(planned, identity=identity, images={}, obstacle=error)
+
+    def counts(self, _planned: PlannedJob, _saved: Saved) -> bool:
+        """Return False: jobs that left the plan have no outputs that count."""
+        return False
 
     # -- at the end of the run
 

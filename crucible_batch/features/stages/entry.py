@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from crucible_batch.errors import Problem
 from crucible_batch.features.stages.manifest_keys import stage_keys
 from crucible_batch.features.stages.picks import Picks, read_picks, unknown_pick
 from crucible_batch.features.stages.sources import SourceJobs, expected_output, is_source
@@ -71,6 +72,18 @@ class DerivingEntry:
         if self.is_waiting or not is_source(source, self.pattern, self.entry.index):
             return False
         return self._picks is None or self._picks.takes(source.name, index)
+
+    def picked(self, name: str, index: int, rejecting: str) -> Iterator[Problem]:
+        """Yield a problem if the picks have an output that is rejected, and not replaced yet."""
+        if self._picks is None or not self._picks.takes(name, index):
+            return
+        lines = self._picks.lines
+        line = lines.get((name, index)) or lines.get((name, None))
+        yield self.entry.site.problem(
+            ("pick",),
+            f"{self.picks_file}, line {line}: {name}/{index} is picked, and {rejecting} rejects it",
+            hint="remove one of the two lines; what is bought again can be picked then",
+        )
 
     def expected(self, source: SourceJob) -> Sequence[int]:
         """Return the outputs that are expected of a job that has not run.

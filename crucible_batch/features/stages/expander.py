@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from crucible_batch.errors import Problem
@@ -43,6 +43,10 @@ class StageExpander:
         """The jobs that were made, those that are only expected included."""
         self.stages: list[DerivingEntry] = []
         """The entries with ``from`` that have been expanded."""
+        self.rejected: dict[str, Mapping[int, str]] = {}
+        """What rejects outputs that are not bought again yet, by the name of their job and their
+        number.
+        """
         self._count = 0
         self._context: ExpansionContext
 
@@ -61,6 +65,9 @@ class StageExpander:
         stage = DerivingEntry(self._context, entry, self.jobs_so_far, self.stages)
         self.stages.append(stage)
         yield from ((None, [problem]) for problem in stage.problems)
+        for source in stage.sources:
+            for index, line in self.rejected.get(source.name, {}).items():
+                yield None, list(stage.picked(source.name, index, line))
         for source in self._order(stage.sources):
             outputs = self._outputs_of(source.name)
             if outputs is None:

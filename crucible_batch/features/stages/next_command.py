@@ -15,7 +15,7 @@ from crucible_batch.runs.run_journal import local_directory
 from crucible_batch.shell_command import shell_command
 
 
-def next_command(run_dir: str | Path, head: ReportHead) -> str | None:
+def next_command(run_dir: str | Path, head: ReportHead, command: str) -> str | None:
     """Return a command that picks the first output that there is; None if no stage waits."""
     if not head.waiting:
         return None

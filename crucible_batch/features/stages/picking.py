@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.atomic_files import replacing
+from crucible_batch.atomic_files import append_lines, replacing
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.stages.manifest_keys import stage_keys
@@ -78,7 +78,7 @@ def pick(
                 with replacing(each.path) as written:
                     written.write(text.encode())
             elif each.added:
-                _append(each.path, each.added)
+                append_lines(each.path, each.added)
     return tuple(each for each, _ in found)
 
 
@@ -244,24 +244,6 @@ def _changed(
     text = "".join(f"{line}\n" for line in lines)
     picks = PicksFile(path, stages, tuple(_entries(text)), tuple(added), tuple(removed))
     return picks, text
-
-
-def _append(path: Path, lines: Sequence[str]) -> None:
-    """Add lines by one write at the end.
-
-    Of several commands at the same time, none undoes another's.
-    """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        size = os.fstat(descriptor).st_size
-        text = "".join(f"{line}\n" for line in lines)
-        if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
-            text = f"\n{text}"
-        os.write(descriptor, text.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

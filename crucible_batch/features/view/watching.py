@@ -17,8 +17,10 @@ from crucible_batch.core.tally import Tally
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.journal import Journal, RunRecord, is_locked
 from crucible_batch.outputs import OutputStore
-from crucible_batch.report import CountsRow, JobRow, OutputRow, build_head, build_row, build_rows
+from crucible_batch.report import CountsRow, JobRow, OutputRow, build_head, build_row
+from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.object_runs import store_of
+from crucible_batch.runs.reporting import row_amender
 from crucible_batch.runs.run_journal import changed_at_of, manifest_of, pruned_on
 from crucible_batch.runs.shard_notes import outstanding_shards
 from crucible_batch.runs.status import Status
@@ -142,8 +144,10 @@ class Watch:
         """Yield the row of every job, in manifest order."""
         cache = self._current_cache()
         with Journal.read(self.run_dir) as journal:
-            for row in build_rows(journal.jobs(cache.run.terms.rule), cache.run.stops):
-                yield self._as_it_goes(row)
+            amended, generations = row_amender(journal), generations_of(journal)
+            for planned, job in journal.jobs(cache.run.terms.rule):
+                row = build_row(planned, job, cache.run.stops, generations(planned))
+                yield self._as_it_goes(amended(planned.identity, row))
 
     def output(self, path: str) -> OutputRow | None:
         """Return the output that the journal has under this path; None without one."""
@@ -244,9 +248,10 @@ def _read(journal: Journal, runs: list[RunRecord]) -> _JournalCache:
     for number, subject, event in journal.numbered_events():
         cache.ledger.apply(subject, event)
         cache.number = number
+    generations = generations_of(journal)
     for planned, job in journal.jobs(cache.run.terms.rule):
         cache.jobs[planned.identity] = _Known(0, "", reused=False)
-        row = build_row(planned, job, cache.run.stops)
+        row = build_row(planned, job, cache.run.stops, generations(planned))
         _note(cache, planned.identity, row, cache.number)
     return cache
 
@@ -270,8 +275,8 @@ def _note(cache: _JournalCache, identity: str, row: JobRow, number: int) -> None
     known.reused = row.status == "succeeded" and row.attempts[-1].reused
     known.pictures = len(row.outputs)
     known.ended_at = _ended_at(row)
-    cache.outputs.update({output.path: output for output in row.outputs})
-    cache.pictures.update({output.sha256: output for output in row.outputs})
+    for output in [*row.takes, *row.outputs]:
+        cache.outputs[output.path] = cache.pictures[output.sha256] = output
 
 
 def _row(journal: Journal, identity: str, cache: _JournalCache) -> JobRow | None:
@@ -279,4 +284,6 @@ def _row(journal: Journal, identity: str, cache: _JournalCache) -> JobRow | None
     # Another run is replacing the plan right now; the next ``look`` has its edition.
     if planned is None:
         return None
-    return build_row(planned, journal.job(planned, cache.run.terms.rule), cache.run.stops)
+    job = journal.job(planned, cache.run.terms.rule)
+    row = build_row(planned, job, cache.run.stops, generations_of(journal)(planned))
+    return row_amender(journal)(identity, row)

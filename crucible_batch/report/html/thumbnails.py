@@ -28,7 +28,7 @@ from crucible_batch.core.output_path import PICTURE_EXTENSIONS, may_hold_output
 from crucible_batch.report.html.cards import Thumbnail
 
 _FORMATS = tuple(PICTURE_EXTENSIONS)
-_MOST_PIXELS = 80_000_000
+MOST_PIXELS = 80_000_000
 """Decoded, that is 320 MB; a larger one is shown as a placeholder, and can be opened from its
 file anyway."""
 _MOST_PROFILE_BYTES = 4096
@@ -75,7 +75,7 @@ def miniature_of(file: BinaryIO, cap_bytes: int) -> Miniature | None:
     try:
         with Image.open(file, formats=_FORMATS) as opened:
             width, height = opened.size
-            if width * height > _MOST_PIXELS:
+            if width * height > MOST_PIXELS:
                 return None
             edge = _LADDER[first_rung(cap_bytes)][0]
             opened.draft("RGB", (2 * edge, 2 * edge))
@@ -87,12 +87,12 @@ def miniature_of(file: BinaryIO, cap_bytes: int) -> Miniature | None:
 
 def _upright(image: Image.Image, edge: int) -> Image.Image:
     image.seek(0)
-    plain = _plain_mode(image)
+    plain = plain_mode(image)
     plain.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return ImageOps.exif_transpose(plain)
 
 
-def _plain_mode(image: Image.Image) -> Image.Image:
+def plain_mode(image: Image.Image) -> Image.Image:
     """Bring any mode to RGB or RGBA: palettes, CMYK, sixteen bits, black and white."""
     if image.mode.startswith(("I", "F")):
         # Pillow clips sixteen bits to eight instead of scaling them.

@@ -12,12 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from crucible_batch.features.notify.command_channel import (
-    Command,
-    environment_of_commands,
-    find_program,
-)
+from crucible_batch.features.notify.command_channel import Command
 from crucible_batch.features.notify.http_channels import SendError
+from crucible_batch.runs.programs import environment_of_commands, find_program
 from tests.features.notify.receiving import message
 
 KEY = "moltazine_key-of-the-account-1"

@@ -19,7 +19,7 @@ from crucible_batch.core.events import (
     Unavailable,
 )
 from crucible_batch.core.gateway_types import AssetSpec, ErrorInfo
-from crucible_batch.core.identity import job_identity
+from crucible_batch.core.identity import job_identity, of_generation
 from crucible_batch.core.job import Job, replay
 from crucible_batch.core.plan import InputImage, PlannedJob
 from crucible_batch.core.plan_diff import (
@@ -244,3 +244,15 @@ def test_every_job_has_one_row_and_every_name_that_went_is_gone(
             assert row.reason.credits == credits_paid(job_of(dropped[name]).attempts)
         else:
             assert row.reason.why is ChangeCause.NEVER_RUN
+
+
+def test_a_job_that_is_asked_for_again_names_its_generation() -> None:
+    before = planned()
+    again = replace(before, identity=of_generation(before.identity, 2))
+    step = Change("generation", 0, 2)
+    assert list(field_changes(before, again)) == [step]
+    earlier = EarlierPlan(before, job(HELD, ACCEPTED, SUCCEEDED, SAVED))
+    found = change_reason(again, Job(again.identity), earlier)
+    assert (found.mark, found.changes, found.credits) == (ChangeKind.CHANGED, (step,), 2)
+    unsent = change_reason(again, Job(again.identity), None)
+    assert (unsent.mark, unsent.changes) == (ChangeKind.CHANGED, (Change("generation", 1, 2),))

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucible_batch.core.identity import canonical, idempotency_key, job_identity
+from crucible_batch.core.identity import (
+    canonical,
+    content_of,
+    generation_of,
+    idempotency_key,
+    job_identity,
+    of_generation,
+)
 from tests.harness.case_table import each_case
 
 CONTENT: dict[str, Any] = {
@@ -196,3 +203,28 @@ def test_each_attempt_has_a_key_of_its_own_that_the_contract_allows(one: int, ot
     keys = idempotency_key(identity, one), idempotency_key(identity, other)
     assert (keys[0] == keys[1]) == (one == other)
     assert all(len(key) == 68 and key.startswith("cb1-") for key in keys)
+
+
+def test_the_key_of_a_generation_is_frozen() -> None:
+    """Generation 0 has the key that it had before there were generations."""
+    identity = job_identity(**CONTENT)
+    again = of_generation(identity, 2)
+    assert (of_generation(identity, 0), again) == (identity, f"{identity}:g2")
+    assert idempotency_key("0" * 64, 1) == (
+        "cb1-97409b10a04340a76cdb3e1b186eea6cf600a3043732ac9313c20de95ccccc80"
+    )
+    assert idempotency_key(of_generation("0" * 64, 1), 1) == (
+        "cb1-f408d98cc7f5be5bf551d915182843052eafd152c8a89d615d88375300873f2d"
+    )
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(1, 100), st.integers(1, 100))
+def test_each_attempt_of_each_generation_has_a_key_of_its_own(
+    one: int, other: int, attempt: int, another: int
+) -> None:
+    content = job_identity(**CONTENT)
+    first, second = of_generation(content, one), of_generation(content, other)
+    assert (generation_of(first), content_of(first)) == (one, content)
+    assert of_generation(first, other) == second
+    keys = idempotency_key(first, attempt), idempotency_key(second, another)
+    assert (keys[0] == keys[1]) == ((one, attempt) == (other, another))

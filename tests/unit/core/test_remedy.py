@@ -14,6 +14,7 @@ from tests.harness.case_table import each_case
         (["INVALID_PARAMS", "Nsfw_Content"], Remedy.CHANGE),
         (["INVALID_PARAMS", "GPU_LOST"], Remedy.RETRY),
         (["OUTPUT_UNAVAILABLE"], Remedy.CONTINUE),
+        (["CHECK_FAILED"], Remedy.CONTINUE),
         (["OUTPUT_CHANGED", "INVALID_PARAMS"], Remedy.CONTINUE),
         (["INVALID_PARAMS", "OUTPUT_EXISTS"], Remedy.CONTINUE),
         (["OUTPUT_EXISTS", "GPU_LOST"], Remedy.RETRY),

@@ -6,12 +6,20 @@ import itertools
 
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
-from crucible_batch.core.outcome import EVERYTHING, Outcome, RunStatus, conclude, outcome_of
+from crucible_batch.core.outcome import (
+    CHECK_FAILED,
+    EVERYTHING,
+    Outcome,
+    RunStatus,
+    conclude,
+    outcome_of,
+)
 from crucible_batch.errors import ExitCode
 from tests.harness.case_table import each_case
 
 BUDGET = ErrorInfo("BUDGET_EXHAUSTED", "no more")
 STOPPED = ErrorInfo("INTERRUPTED", "stopped")
+NOT_GOOD = ErrorInfo(CHECK_FAILED, "blank")
 
 PRECEDENCE = [
     ExitCode.SIGTERM,
@@ -70,6 +78,9 @@ def test_an_interrupted_run_is_interrupted_whatever_it_left() -> None:
         (Phase.READY, {"workflow:other": BUDGET}, Outcome.PENDING),
         (Phase.READY, {EVERYTHING: STOPPED}, Outcome.PENDING),
         (Phase.READY, {EVERYTHING: STOPPED, "workflow:w": BUDGET}, Outcome.BLOCKED),
+        (Phase.SUCCEEDED, {EVERYTHING: STOPPED, "workflow:w": BUDGET}, Outcome.SUCCEEDED),
+        (Phase.SUCCEEDED, {"a" * 64: NOT_GOOD}, Outcome.FAILED),
+        (Phase.SUCCEEDED, {"b" * 64: NOT_GOOD}, Outcome.SUCCEEDED),
     ],
 )
 def test_what_became_of_a_job(phase: Phase, stops: dict[str, ErrorInfo], outcome: Outcome) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.core.engine_options import takes_all
 from crucible_batch.core.events import Saved
+from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
@@ -31,6 +33,8 @@ class Bench:
         self.steps: list[str] = []
         self.waiting: deque[tuple[PlannedJob, Job]] = deque()
         self.known_jobs = known
+        self.chosen = chosen
+        self.left_out: set[str | None] = set()
         self.without_files: set[str] = set()
         self.failure: Exception | None = None
         self.phase = Phase.READY
@@ -41,12 +45,18 @@ class Bench:
             self.waiting,
             self,
             self.rule,
-            is_chosen=chosen.__contains__,
+            is_chosen=self.is_chosen,
             lacks_files=lambda job: job.identity in self.without_files,
         )  # type: ignore[arg-type]
 
+    def is_chosen(self, name: str, source: str | None = None) -> bool:
+        return name in self.chosen and source not in self.left_out
+
     def derive(self, _planned: PlannedJob, _saved: Saved) -> list[PlannedJob]:
         return MADE
+
+    def counts(self, _planned: PlannedJob, saved: Saved) -> bool:
+        return saved is OUTPUT
 
     def arrange(self) -> None:
         self.steps.append("arranged")
@@ -111,6 +121,14 @@ async def test_a_job_that_is_not_chosen_is_planned_and_not_queued() -> None:
     assert "planned one" in bench.steps
 
 
+async def test_a_job_is_not_queued_if_its_source_is_left_out() -> None:
+    bench = Bench()
+    bench.left_out = {SOURCE.name}
+    await bench.add()
+    assert not bench.waiting
+    assert "planned one" in bench.steps
+
+
 async def test_a_job_that_has_succeeded_is_queued_only_if_its_file_is_gone() -> None:
     """Its source's file was deleted as well, so that it comes into the plan only now."""
     bench = Bench(known=("one", "two"))
@@ -129,6 +147,16 @@ async def test_a_job_whose_outputs_are_being_fetched_is_not_queued_twice() -> No
     assert not bench.waiting
 
 
+async def test_a_job_with_an_obstacle_is_planned_and_never_queued() -> None:
+    bench = Bench()
+    obstacle = ErrorInfo("REDO_LIMIT", "it was rejected too often")
+    blocked = PlannedJob(0, "three", "three", "w", {}, obstacle=obstacle)
+    bench.derive = lambda _planned, _saved: [blocked]  # type: ignore[method-assign]
+    await bench.add()
+    assert bench.steps == ["planned three"]
+    assert not bench.waiting
+
+
 async def test_a_run_without_stages_adds_nothing() -> None:
     bench = Bench()
     bench.adder = JobAdder(
@@ -137,9 +165,15 @@ async def test_a_run_without_stages_adds_nothing() -> None:
         bench.waiting,
         bench,  # type: ignore[arg-type]
         RetryRule(),
-        is_chosen=bool,
+        is_chosen=takes_all,
         lacks_files=bool,
     )
     await bench.add()
     bench.adder.arrange()
     assert (bench.steps, bench.adder.is_used) == ([], False)
+
+
+def test_what_counts_is_known_by_the_derivation() -> None:
+    bench = Bench()
+    assert bench.adder.counts(SOURCE, OUTPUT)
+    assert not bench.adder.counts(SOURCE, saved_event(1))

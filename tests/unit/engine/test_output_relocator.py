@@ -113,3 +113,18 @@ async def test_a_move_that_was_cut_off_after_its_event_is_finished_without_anoth
 async def test_an_output_of_a_retired_job_displaces_no_other() -> None:
     desk = Desk({"a": owner("a", retired=True), "asker": owner("asker", retired=True)})
     assert (await found(desk), desk.steps) == (relocated_path(PATH, NEW), [])
+
+
+async def test_an_output_that_counts_stays_although_its_job_left_the_plan() -> None:
+    """The new output is saved beside it: it is not the one that was asked for."""
+    desk = Desk({"old": owner("old", retired=True)})
+    asked: list[tuple[str, Saved]] = []
+
+    def counts(planned: PlannedJob, saved: Saved) -> bool:
+        asked.append((planned.identity, saved))
+        return True
+
+    relocator = OutputRelocator(desk, desk, desk, SystemClock(), lambda *_told: None, counts=counts)  # type: ignore[arg-type]
+    asker = PlannedJob(1, "asker", "fox", "w", {}, output="fox/{index}{ext}")
+    assert await relocator.find_path(asker, PATH, NEW) == relocated_path(PATH, NEW)
+    assert (desk.steps, asked) == ([], [("old", SAVED)])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from crucible_batch.core.identity import of_generation
 from crucible_batch.errors import JournalError
 from crucible_batch.journal import Journal, group_commit
 from crucible_batch.journal.group_commit import GroupCommitWriter
@@ -276,3 +278,34 @@ async def test_a_job_is_added_to_the_plan_and_taken_from_the_retired_in_one_tran
         await journal.append_planned(job)
         assert [planned.name for planned in journal.plan()] == ["owl", "fox"]
         assert list(journal.retired()) == []
+
+
+async def test_a_generation_takes_the_place_of_the_one_before_which_is_kept(ground, held):
+    job, other = ground.planned("fox", 0), ground.planned("owl", 1)
+    again = replace(job, identity=of_generation(job.identity, 1))
+    with ground.open() as journal:
+        with ground.plan("fox", "owl") as plan:
+            journal.adopt(plan)
+        assert not journal.has_generations()
+        await journal.append(job.identity, held(0))
+        await journal.append_planned(again)
+        assert [planned.identity for planned in journal.plan()] == [again.identity, other.identity]
+        assert [planned.identity for planned, _ in journal.retired()] == [job.identity]
+        assert journal.has_generations()
+        ((earlier, state),) = journal.other_generations(again.identity)
+        assert (earlier, len(state.attempts)) == (job, 1)
+        assert journal.other_generations(other.identity) == []
+        await journal.append_planned(job)
+        assert [planned.identity for planned in journal.plan()] == [job.identity, other.identity]
+
+
+async def test_a_note_about_a_job_is_durable_and_replaces_the_previous_one(tmp_path, binding):
+    with Journal.open(tmp_path, binding, now=1.0) as journal:
+        assert not journal.has_job_notes()
+        for value in ("first", "second"):
+            await journal.note_job("a", "checks 0", value)
+        await journal.note_job("b", "checks 0", "other")
+        with Journal.read(tmp_path) as reader:
+            assert reader.has_job_notes()
+            assert reader.job_notes("a") == {"checks 0": "second"}
+            assert reader.job_notes("c") == {}

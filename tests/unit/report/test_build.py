@@ -353,7 +353,10 @@ def test_a_row_holds_all_of_a_job(history: Any) -> None:
         "width": 4,
         "height": 3,
         "saved_at": 4.0,
+        "generation": 0,
+        "rejected": None,
         "sent": None,
+        "checks": [],
     }
 
 

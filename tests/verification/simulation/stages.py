@@ -160,6 +160,9 @@ class SeenDerivation:
         note(self.jobs, made)
         return made
 
+    def counts(self, planned: PlannedJob, saved: Saved) -> bool:
+        return self.inner.counts(planned, saved)
+
     def arrange(self) -> None:
         self.inner.arrange()
 

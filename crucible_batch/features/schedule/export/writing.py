@@ -58,7 +58,7 @@ def _check_schedules(schedules: Sequence[ScheduledManifest], options: ExportOpti
             )
         if schedule.has_command and not options.allow_command:
             raise UserError(
-                f"{schedule.path}: a notification runs a command, and runs need your consent to it",
+                f"{schedule.path}: the manifest runs a command, and that needs your consent",
                 hint="add --allow-command, if you trust the manifest",
             )
     names: dict[str, Path] = {}

@@ -82,6 +82,7 @@ function filesOf(job) {
   if (!job.outputs.length) return null;
   return part(job.outputs.length > 1 ? 'Files' : 'File', ...job.outputs.map((output) => pairs([
     ['file', output.path, true], ['size', `${output.width} × ${output.height}, ${bytes(output.byte_size)}`], ['SHA-256', output.sha256, true],
+    ...(output.checks ?? []).map((mark) => ['check', checkWords(mark)]),
   ])));
 }
 

@@ -9,7 +9,22 @@ function pictureOf(job, index = 0) {
   if (source) frame.append(el('img', { src: source, alt: titleOf(job), loading: 'lazy', decoding: 'async', width, height }));
   else frame.append(el('span', { class: 'missing' }, job.outputs.length ? 'This picture can’t be shown' : 'No picture'));
   if (job.outputs.length > 1) frame.append(el('span', { class: 'badge' }, plural(job.outputs.length, 'picture')));
+  if (index === 0) frame.append(...checkBadges(job));
   return frame;
+}
+
+const VERDICTS = { flag: 'flagged', reject: 'rejected', fail: 'failed', unchecked: 'not decided' };
+
+// What checks have found on the pictures of a job: a badge for each check, with its reason.
+function checkBadges(job) {
+  const found = new Map(job.outputs.flatMap((output) => output.checks ?? []).map((mark) => [`${mark.verdict} ${mark.check}`, mark]));
+  if (!found.size) return [];
+  const badges = [...found.values()].map((mark) => el('span', { class: `badge ${mark.verdict}`, title: checkWords(mark) }, mark.check));
+  return [el('span', { class: 'checks' }, ...badges)];
+}
+
+function checkWords({ check, verdict, reason }) {
+  return `${VERDICTS[verdict] ?? verdict} by the check ${check}: ${reason}`;
 }
 
 function ratioOf(job) {

@@ -1,0 +1,38 @@
+"""The marks of checks in the rows of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from crucible_batch.features.quality.note import NotedJudgements, noted_totals
+from crucible_batch.features.quality.rule import Judgement
+from crucible_batch.journal import Journal
+from crucible_batch.report import CheckRow, JobRow, OutputRow
+
+
+def of_rows(journal: Journal) -> Callable[[str, JobRow], JobRow]:
+    """Return a function that adds the marks to the row of the job with an identity."""
+    noted = NotedJudgements(journal)
+
+    def amended(identity: str, row: JobRow) -> JobRow:
+        if not row.outputs or noted_totals(journal) is None:
+            return row
+        known = noted.of_job(identity)
+        if not any(judgement.marks for judgement in known.values()):
+            return row
+        outputs = [
+            _marked(output, known.get((output.index, _sent(output)), Judgement()))
+            for output in row.outputs
+        ]
+        return row.model_copy(update={"outputs": outputs})
+
+    return amended
+
+
+def _sent(output: OutputRow) -> str:
+    return output.sha256 if output.sent is None else output.sent.sha256
+
+
+def _marked(output: OutputRow, judgement: Judgement) -> OutputRow:
+    rows = [CheckRow.model_validate(mark) for mark in judgement.marks]
+    return output.model_copy(update={"checks": rows})

@@ -1,0 +1,1 @@
+"""Buys rejected outputs again."""

@@ -1,0 +1,193 @@
+"""Rejects outputs of a run: writes the file of rejections that its next run reads."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from crucible_batch.atomic_files import append_lines, replacing
+from crucible_batch.core.redaction import clean
+from crucible_batch.errors import ManifestError, UserError
+from crucible_batch.features.redo.manifest_keys import redo_keys
+from crucible_batch.features.redo.rejections import (
+    DIGITS,
+    MAX_REASON,
+    MAX_REJECTS_BYTES,
+    REJECTS_FILE,
+    Rejection,
+    parse_rejection,
+    parse_rejections,
+)
+from crucible_batch.features.redo.source import named_file
+from crucible_batch.journal import Journal
+from crucible_batch.manifest import load_manifest
+from crucible_batch.manifest.source_map import nearest
+from crucible_batch.report import JobRow, OutputRow
+from crucible_batch.runs.reporting import journal_rows
+from crucible_batch.runs.run_journal import local_directory, newest_run
+
+
+@dataclass(frozen=True, slots=True)
+class RejectsFile:
+    """A file of rejections after a command, with the lines that were added and removed.
+
+    ``kept`` are the outputs of the command that were rejected, or not rejected, before it.
+    ``count`` is the number of all rejections in the file.
+    """
+
+    path: Path
+    count: int
+    added: tuple[Rejection, ...] = ()
+    removed: tuple[Rejection, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+def reject(
+    run_dir: str | Path,
+    names: Sequence[str],
+    *,
+    reason: str = "",
+    remove: bool = False,
+    file: str | Path | None = None,
+) -> RejectsFile:
+    """Reject outputs of a run, or ``remove`` their rejections; return the changed file.
+
+    A name is that of a job, for all of its outputs, or ``NAME/INDEX``. ``file`` is the file of
+    rejections if the run was given one. Nothing is written if one of the names is not valid.
+
+    Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
+    """
+    directory = local_directory(run_dir)
+    with Journal.read(directory) as journal:
+        path = _file_of(journal, directory) if file is None else Path(file)
+        rows = {row.name: row for row in journal_rows(journal)}
+    text = _read(path)
+    if remove:
+        return _without(path, text, names)
+    wanted = [each for name in names for each in _rejected(rows, name, reason)]
+    known = {(line.output, line.digits[:DIGITS]) for line in _lines(text)}
+    new = dict.fromkeys(each for each in wanted if (each.output, each.digits) not in known)
+    old = [each.output for each in wanted if (each.output, each.digits) in known]
+    if new:
+        with _explained(path):
+            append_lines(path, [str(each) for each in new])
+    return RejectsFile(path, len(_lines(text)) + len(new), added=tuple(new), kept=tuple(old))
+
+
+def _without(path: Path, text: str, names: Sequence[str]) -> RejectsFile:
+    """Remove the rejections of these jobs and outputs. Other lines are kept as they are."""
+    wanted = set(names)
+    removed, kept = list[Rejection](), list[str]()
+    for number, line in enumerate(text.splitlines(), 1):
+        rejection = parse_rejection(line, number)
+        if rejection is not None and wanted & {rejection.name, rejection.output}:
+            removed.append(rejection)
+        else:
+            kept.append(f"{line}\n")
+    found = {each for line in removed for each in (line.name, line.output)}
+    for name in names:
+        if name not in found:
+            raise UserError(f"{name!r} is not rejected", hint=f"the rejections are in {path}")
+    with _explained(path), replacing(path) as written:
+        written.write("".join(kept).encode())
+    return RejectsFile(path, len(_lines("".join(kept))), removed=tuple(removed))
+
+
+def _rejected(rows: dict[str, JobRow], text: str, reason: str) -> Iterator[Rejection]:
+    """Yield the rejections of a job's outputs, by its name or ``NAME/INDEX``."""
+    name, _, number = text.partition("/")
+    row = rows.get(name)
+    if row is None:
+        near = nearest(name, rows)
+        hint = "crucible-batch status lists the runs; the report of a run has its jobs"
+        if near is not None:
+            hint = f"did you mean {near!r}?"
+        raise UserError(f"no job of this run is named {name!r}", hint=hint)
+    outputs = [each for each in row.outputs if number in {"", str(each.index)}]
+    if not outputs:
+        had = ", ".join(str(each.index) for each in row.outputs)
+        hint = "run the manifest again first"
+        if had:
+            hint = f"its outputs: {had}"
+        elif row.takes:
+            hint = "those that it had are rejected already; run the manifest again"
+        raise UserError(f"{name} has no output {number}".rstrip(), hint=hint)
+    for output in outputs:
+        words = " ".join(clean(reason, MAX_REASON).split())
+        digits = _digest(output)[:DIGITS]
+        yield Rejection(name, output.index, output.generation, digits, words)
+
+
+def _digest(output: OutputRow) -> str:
+    """Return the digest of an output as the gateway sent it."""
+    return output.sha256 if output.sent is None else output.sent.sha256
+
+
+# -- the file
+
+
+def _file_of(journal: Journal, directory: Path) -> Path:
+    """Return the file of rejections that the next run of a directory reads.
+
+    A run directory may come from another person, so a file outside of it has to be in the
+    manifest's folder, and one that the manifest names.
+    """
+    path = Path(newest_run(journal).terms.manifest_path)
+    try:
+        manifest = load_manifest(path)
+        named = redo_keys(manifest.header).rejects
+        return directory / REJECTS_FILE if named is None else named_file(manifest, named)
+    except ManifestError as error:
+        raise UserError(
+            f"the manifest of this run, {path}, can't be read from here",
+            hint="change to the directory in which the run was started, or name the file of"
+            " rejections with --file",
+        ) from error
+
+
+def _lines(text: str) -> list[Rejection]:
+    return [rejection for _, rejection in parse_rejections(text) if rejection is not None]
+
+
+def _read(path: Path) -> str:
+    """Return the content of a file of rejections, empty if it is missing. Links are not followed.
+
+    Any other file is refused: nothing is added to it.
+    """
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise UserError(f"{path} is not a regular file", hint="name another one")
+        content = b"\0"
+        if path.stat().st_size <= MAX_REJECTS_BYTES:
+            content = path.read_bytes()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be read: {error.strerror}", hint="check its permissions"
+        ) from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    wrong = next((number for number, line in parse_rejections(text) if line is None), None)
+    if wrong is not None:
+        raise UserError(
+            f"{path}:{wrong} is not a rejection, so nothing was added to the file",
+            hint="correct the line, or name another file with --file",
+        )
+    return text
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be written: {error.strerror}",
+            hint="check its permissions, and its directory's",
+        ) from error

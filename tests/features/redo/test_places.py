@@ -1,0 +1,101 @@
+"""The outputs that count at their planned paths, whatever step of a move a run was killed at."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucible_batch.features.redo.rejecting import reject
+from crucible_batch.journal import Journal
+from crucible_batch.outputs import OutputStore, Sidecars
+
+SHORT_JOBS = True
+
+# See test_resume.py: connections that are cancelled while they are made.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+HERO = '{name: hero, prompt: "heron"}'
+REJECTS = "rejects: rejects.txt\n"
+
+
+class Step:
+    """Ends a run before its n-th step of a move."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise asyncio.CancelledError
+            return function(*args, **named)
+
+        return counted
+
+
+def files(run_dir: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*.png")}
+
+
+async def test_a_move_that_was_interrupted_is_finished(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HERO, head=REJECTS)
+        first = await bench.run(manifest)
+        run_dir, good = first.run_dir, files(first.run_dir)["hero/0.png"]
+        reject(run_dir, ["hero"])
+        await bench.run(manifest)
+        reject(run_dir, ["hero"], remove=True)
+        wanted = None
+        for n in itertools.count():
+            with pytest.MonkeyPatch.context() as patch:
+                step = Step(n)
+                for owner, name in (
+                    (OutputStore, "add_name"),
+                    (OutputStore, "remove_name"),
+                    (Journal, "append"),
+                    (Sidecars, "move"),
+                ):
+                    patch.setattr(owner, name, step(getattr(owner, name)))
+                with contextlib.suppress(asyncio.CancelledError):
+                    await bench.run(manifest)
+            result = await bench.run(manifest)
+            assert result.ok, n
+            (row,) = result.jobs()
+            (output,), (take,) = row.outputs, row.takes
+            assert (output.path, output.path.read_bytes()) == (run_dir / "hero/0.png", good), n
+            assert take.path.read_bytes() != good
+            found = files(run_dir)
+            wanted = wanted or found
+            assert found == wanted, n
+            await bench.verify()
+            if step.left >= 0:
+                break
+            # The other way around, so that the next run has to move them again.
+            reject(run_dir, ["hero"])
+            await bench.run(manifest)
+            reject(run_dir, ["hero"], remove=True)
+        assert n >= 8
+        assert len((await bench.state())["jobs"]) == 2
+
+
+async def test_a_file_of_the_user_at_the_path_stays(start: Any) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(HERO, head=REJECTS)
+        first = await bench.run(manifest)
+        good = files(first.run_dir)["hero/0.png"]
+        reject(first.run_dir, ["hero"])
+        await bench.run(manifest)
+        home = first.run_dir / "hero/0.png"
+        home.write_bytes(b"edited")
+        reject(first.run_dir, ["hero"], remove=True)
+        result = await bench.run(manifest)
+        (row,) = result.jobs()
+        assert home.read_bytes() == b"edited"
+        assert row.outputs[0].path.read_bytes() == good
