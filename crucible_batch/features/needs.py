@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 
 NEEDS: Mapping[str, Set[str]] = {
+    "quality": {"redo"},
     "shards": {"periods"},
     "view": {"control"},
 }
