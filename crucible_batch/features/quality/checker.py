@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
@@ -25,12 +26,11 @@ from crucible_batch.core.outcome import CHECK_FAILED
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import RetryRule
-from crucible_batch.errors import CrucibleBatchError
+from crucible_batch.errors import CrucibleBatchError, UserError
 from crucible_batch.features.quality.duplicates import Measured, copies
 from crucible_batch.features.quality.judge import Judge
 from crucible_batch.features.quality.measurements import Fingerprint, are_copies, is_blank
 from crucible_batch.features.quality.note import NotedJudgements, sent_digest
-from crucible_batch.features.quality.rejections import Rejection, add_rejection, rejects_file
 from crucible_batch.features.quality.rule import (
     BLANK,
     COMMAND,
@@ -45,6 +45,8 @@ from crucible_batch.features.quality.rule import (
     to_make,
 )
 from crucible_batch.features.quality.thumbnail import UnmeasurableError, thumbnail_of
+from crucible_batch.features.redo.rejecting import add_rejection
+from crucible_batch.features.redo.rejections import rejection_by_check
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore
 
@@ -89,9 +91,13 @@ class OutputChecks:
         checks_of: Callable[[int], Sequence[Check]],
         judge: Judge,
         *,
+        rejects_file: Path,
         compares: bool,
     ) -> None:
-        """``compares``: some entry has the check ``duplicate``, so all outputs are measured."""
+        """``rejects_file`` gets the lines of rejected outputs. ``compares``: some entry has the
+        check ``duplicate``, so all outputs are measured.
+        """
+        self._rejects_file = rejects_file
         self._journal = journal
         self._noted = NotedJudgements(journal)
         self._store = store
@@ -368,11 +374,17 @@ class OutputChecks:
         reasons = [f"{mark.check}: {mark.reason}" for mark in marks if mark.verdict == "reject"]
         if not reasons or known.rejected:
             return known
-        digest = sent_digest(output.saved)
-        rejection = Rejection(output.planned.name, output.saved.index, digest, "; ".join(reasons))
-        file = rejects_file(self._store.directory)
-        is_written = await self._in_thread(partial(add_rejection, file, rejection))
-        return replace(known, rejected=is_written)
+        planned = output.planned
+        line = rejection_by_check(
+            planned.name, planned.generation, output.saved, "; ".join(reasons)
+        )
+        try:
+            await self._in_thread(partial(add_rejection, self._rejects_file, line))
+        except UserError as error:
+            # The mark is in the journal, and the next run tries again.
+            logger.warning("%s was not rejected: %s", clean(output.name), error)
+            return known
+        return replace(known, rejected=True)
 
 
 def _outputs_of(planned: PlannedJob, job: Job) -> Iterator[CheckedOutput]:

@@ -16,6 +16,7 @@ from crucible_batch.errors import CheckCommandError
 from crucible_batch.features.quality.manifest_keys import checks_of, has_own_checks
 from crucible_batch.features.quality.note import forget_totals, note_totals
 from crucible_batch.features.quality.rule import COMMAND, DUPLICATE, Check, Totals, checks_in
+from crucible_batch.features.redo.source import rejects_file
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.parts import BudgetGrant, OpenedRun, ReadyRun, RunPart
@@ -122,5 +123,11 @@ def _checks_of_run(run: OpenedRun, entries: Sequence[Sequence[Check]]) -> Any:
 
     compares = any(check.name == DUPLICATE for checks in entries for check in checks)
     return OutputChecks(
-        run.journal, context.store, context.terms.rule, of_entry, judge, compares=compares
+        run.journal,
+        context.store,
+        context.terms.rule,
+        of_entry,
+        judge,
+        rejects_file=rejects_file(context.manifest, context.request, context.directory)[0],
+        compares=compares,
     )

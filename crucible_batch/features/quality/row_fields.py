@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from crucible_batch.core.identity import of_generation
 from crucible_batch.features.quality.note import NotedJudgements, noted_totals
 from crucible_batch.features.quality.rule import Judgement
 from crucible_batch.journal import Journal
@@ -17,7 +18,9 @@ def of_rows(journal: Journal) -> Callable[[str, JobRow], JobRow]:
     def amended(identity: str, row: JobRow) -> JobRow:
         if not row.outputs or noted_totals(journal) is None:
             return row
-        known = noted.of_job(identity)
+        known = dict[tuple[int, str], Judgement]()
+        for number in {output.generation for output in row.outputs}:
+            known |= noted.of_job(of_generation(identity, number))
         if not any(judgement.marks for judgement in known.values()):
             return row
         outputs = [

@@ -123,12 +123,13 @@ class NextGenerations:
     ) -> PlannedJob | None:
         """Note a job, and return the generation of it that belongs into the plan.
 
-        Raises ``UserError`` if its output is rejected, and another one would be the same picture.
+        Raises ``UserError`` if a person has rejected its output, and another one would be the same
+        picture. If a check has, only this job ends.
         """
         if not self._is_concerned(planned):
             return self._pass_on(planned, makers, rejected)
         choice = self._choice(planned)
-        if choice.end is RedoEnd.FIXED_SEED:
+        if choice.end is RedoEnd.FIXED_SEED and not choice.last.is_of_check:
             raise _fixed(planned, choice)
         return self._replaced(planned, choice)
 

@@ -68,13 +68,27 @@ def reject(
     if remove:
         return _without(path, text, names)
     wanted = [each for name in names for each in _rejected(rows, name, reason)]
-    known = {(line.output, line.digits[:DIGITS]) for line in _lines(text)}
+    known = _known(text)
     new = dict.fromkeys(each for each in wanted if (each.output, each.digits) not in known)
     old = [each.output for each in wanted if (each.output, each.digits) in known]
     if new:
         with _explained(path):
             append_lines(path, [str(each) for each in new])
     return RejectsFile(path, len(_lines(text)) + len(new), added=tuple(new), kept=tuple(old))
+
+
+def add_rejection(path: Path, line: Rejection) -> None:
+    """Add a line, unless the file has one about the same bytes; return when it is durable.
+
+    Blocking. Raises ``UserError``.
+    """
+    if (line.output, line.digits) not in _known(_read(path)):
+        with _explained(path):
+            append_lines(path, [str(line)])
+
+
+def _known(text: str) -> set[tuple[str, str]]:
+    return {(line.output, line.digits[:DIGITS]) for line in _lines(text)}
 
 
 def _without(path: Path, text: str, names: Sequence[str]) -> RejectsFile:

@@ -24,6 +24,8 @@ REJECTS_FILE = "rejects.txt"
 DIGITS = 12
 MAX_REJECTS_BYTES = 16 * 1024 * 1024
 MAX_REASON = 500
+_OF_CHECK = "check "
+"""What the reasons of checks begin with."""
 _LIMIT = f"{MAX_REJECTS_BYTES // 1024**2} MiB, the limit for a file of rejections"
 _COMMENT = "#"  # no safe name begins with it
 _LINE = re.compile(
@@ -51,6 +53,11 @@ class Rejection:
     def output(self) -> str:
         return f"{self.name}/{self.index}"
 
+    @property
+    def is_of_check(self) -> bool:
+        """Whether a check has written it, not a person."""
+        return self.reason.startswith(_OF_CHECK)
+
     def __str__(self) -> str:
         words = [self.output, f"g{self.generation}", self.digits, self.reason]
         return " ".join(word for word in words if word)
@@ -68,6 +75,10 @@ def digest_of(saved: Saved) -> str:
 def rejection_of(name: str, generation: int, saved: Saved, reason: str = "") -> Rejection:
     words = " ".join(clean(reason, MAX_REASON).split())
     return Rejection(name, saved.index, generation, digest_of(saved)[:DIGITS], words)
+
+
+def rejection_by_check(name: str, generation: int, saved: Saved, reason: str) -> Rejection:
+    return rejection_of(name, generation, saved, f"{_OF_CHECK}{reason}")
 
 
 def parse_rejection(line: str, number: int) -> Rejection | None:

@@ -7,10 +7,13 @@ all outputs of an index, in the generations so far, are rejected:
       nothing                                               it is asked for: free if it was bought
       each index has an output that is not rejected         it is the last; nothing is bought
       an index has only rejected outputs                    generation N + 1, unless:
-        the bytes are those of an earlier rejected output   the job ends, SAME_OUTPUT
+        a person has rejected the same bytes before         the job ends, SAME_OUTPUT
         N is the maximum                                    the job ends, REDO_LIMIT
         the seed is a fixed parameter                       the job ends, FIXED_SEED
       an index is missing, and more may come                nothing yet
+
+A check may reject the same bytes each time, such as those of a black picture: what comes next may
+be another one.
 
 So the result depends on the rejections and on the bytes that the gateway has sent, and is the same
 on each machine, however often it is asked for.
@@ -97,7 +100,7 @@ def choose(
                 continue
             rejected[index, number] = line
             before = bad.setdefault(index, set())
-            if digest in before:
+            if digest in before and not line.is_of_check:
                 repeated.add(index)
             before.add(digest)
         if known.is_gone:

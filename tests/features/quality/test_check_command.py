@@ -88,6 +88,7 @@ def test_a_program_judges_each_output_once(cli: Cli, report_of: Any) -> None:
     assert done.code == 0
     assert "checks   1 rejected · 1 could not be checked · command × 1" in done.out
     assert "\x1b[31mbroken" not in done.out + done.err
+    assert "next     crucible-batch run judged.yaml --allow-command --concurrency 1" in done.out
     assert "the check command of heron-3/0 could not be made: ./judge: exit code 3" in done.err
     run_dir = cli.cwd / "outputs" / "judged" / "default"
     rows = {job["name"]: job["outputs"][0] for job in report_of(run_dir)["jobs"]}
@@ -96,12 +97,13 @@ def test_a_program_judges_each_output_once(cli: Cli, report_of: Any) -> None:
         {"check": "command", "verdict": "reject", "reason": "six fingers"}
     ]
     assert rows["heron-3"]["checks"][0]["verdict"] == "unchecked"
-    line = f"heron-2/0 g0 {rows['heron-2']['sha256'][:12]} command: six fingers\n"
+    line = f"heron-2/0 g0 {rows['heron-2']['sha256'][:12]} check command: six fingers\n"
     assert (run_dir / "rejects.txt").read_text() == line
     assert report_of(run_dir)["notify_option"] == "--allow-command"
     assert cli("run", "judged.yaml", "--allow-command").code == 0
     asked = [json.loads(line)["job"] for line in (cli.cwd / "asked").read_text().splitlines()]
-    assert sorted(asked) == ["heron-1", "heron-2", "heron-3", "heron-3"]
+    # The rejected one was bought again, and that could not be checked is asked about again.
+    assert sorted(asked) == ["heron-1", "heron-2", "heron-2", "heron-3", "heron-3"]
 
 
 def test_a_program_that_hangs_is_stopped_and_loses_nothing(cli: Cli) -> None:
@@ -170,9 +172,19 @@ def test_a_night_at_a_gateway_that_returns_black_pictures_for_a_tenth_of_the_job
     assert 1 < len(black) < 10
     lines = (run_dir / "rejects.txt").read_text().splitlines()
     assert sorted(line.partition("/")[0] for line in lines) == sorted(black)
-    spent = report["credits"]["spent"]
+    assert report["credits"]["spent"] == "60"
+    # The next night buys them again, each once more for each black picture.
     assert cli("run", "night.yaml").code == 0
-    assert report_of(run_dir)["credits"]["spent"] == spent == "60"
+    report = report_of(run_dir)
+    retakes = sum(job["generation"] for job in report["jobs"])
+    assert retakes >= len(black)
+    assert report["credits"]["spent"] == str(60 + 2 * retakes)
+    for job in report["jobs"]:
+        assert job["generation"] <= 3
+        with Image.open(run_dir / job["outputs"][0]["path"]) as image:
+            assert image.convert("L").getextrema() != (0, 0)
+    assert cli("run", "night.yaml").code == 0
+    assert report_of(run_dir)["credits"] == report["credits"]
     assert (run_dir / "rejects.txt").read_text().splitlines() == lines
 
 
@@ -196,5 +208,4 @@ def test_a_kill_between_an_output_and_its_verdict_loses_neither(cli: Cli, report
     assert (mark["verdict"], mark["reason"]) == ("reject", "odd")
     assert (report["credits"]["spent"], len(report["jobs"][0]["attempts"])) == ("2", 1)
     assert len((run_dir / "rejects.txt").read_text().splitlines()) == 1
-    assert cli("run", "killed.yaml", "--allow-command").code == 0
     assert (cli.cwd / "asked").read_text().count("asked") == 2

@@ -13,10 +13,10 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.core.events import Saved
-from crucible_batch.errors import CheckCommandError, ExitCode
+from crucible_batch.errors import CheckCommandError, ExitCode, UserError
 from crucible_batch.features.quality import checker
 from crucible_batch.features.quality.checker import OutputChecks
-from crucible_batch.features.quality.rejections import REJECTS_FILE
+from crucible_batch.features.redo.rejections import REJECTS_FILE
 from crucible_batch.journal import Journal
 from tests.harness.object_store import URL
 from tests.harness.stopped_runs import STRIDE, Killer, stop_after
@@ -87,7 +87,7 @@ async def test_rejected_pictures_are_lines_that_name_their_bytes(drawn: Any) -> 
         f"{row.name}/0": row.outputs[0].sha256 for row in result.jobs() if row.outputs[0].checks
     }
     assert sorted(rejects(result)) == sorted(
-        f"{name} g0 {digest[:12]} blank: one colour" for name, digest in outputs.items()
+        f"{name} g0 {digest[:12]} check blank: one colour" for name, digest in outputs.items()
     )
     assert len(outputs) == 2
 
@@ -159,15 +159,20 @@ async def test_a_line_that_a_person_removed_is_not_written_again(drawn: Any) -> 
     assert len(marks(again)) == 1
 
 
-async def test_a_line_that_could_not_be_written_is_written_by_the_next_run(drawn: Any) -> None:
+async def test_a_line_that_could_not_be_written_is_written_by_the_next_run(
+    drawn: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("rejects.txt can't be written: no space left on device")
+
     async with drawn(faults="black=1") as bench:
         manifest = bench.manifest(SIX, head="checks: {blank: reject}\n")
-        file = bench.path / "out" / REJECTS_FILE
-        file.mkdir(parents=True)
-        result = await bench.run(manifest)
+        with monkeypatch.context() as patched:
+            patched.setattr(checker, "add_rejection", full)
+            result = await bench.run(manifest)
         assert result.exit_code == 0
-        assert len(marks(result)) == 1
-        file.rmdir()
+        assert "was not rejected: rejects.txt can't be written" in caplog.text
+        assert (len(marks(result)), rejects(result)) == (1, [])
         again = await bench.run(manifest)
     assert len(rejects(again)) == 1
 
@@ -191,18 +196,62 @@ async def test_of_duplicates_the_later_in_the_manifests_order_is_marked(drawn: A
     """The first one is saved last."""
     jobs = f"{SAME}\n{{name: other, prompt: other}}"
     async with drawn() as bench:
-        manifest = bench.manifest(jobs, head="checks: {duplicate: reject}\n")
+        manifest = bench.manifest(jobs, head="checks: {duplicate: flag}\n")
         await bench.run(manifest, only=["heron-2", "heron-3"])
         result = await bench.run(manifest)
         reasons = {row.name: row.outputs[0].checks for row in result.jobs()}
         again = await bench.run(manifest)
     # Found in the first run: what is durable stays.
     assert marks(again) == {
-        "heron-2/0": [("duplicate", "reject")],
-        "heron-3/0": [("duplicate", "reject")],
+        "heron-2/0": [("duplicate", "flag")],
+        "heron-3/0": [("duplicate", "flag")],
     }
     assert reasons["heron-2"][0].reason == "a copy of heron-1/0"
-    assert len(rejects(result)) == 2
+
+
+async def test_a_check_that_rejects_a_fixed_seed_ends_this_job_only(drawn: Any) -> None:
+    async with drawn() as bench:
+        manifest = bench.manifest(SAME, head="checks: {duplicate: reject}\n")
+        first = await bench.run(manifest)
+        assert [line.partition("/")[0] for line in sorted(rejects(first))] == ["heron-2", "heron-3"]
+        again = await bench.run(manifest)
+        assert len((await bench.state())["jobs"]) == 3
+    assert again.exit_code == ExitCode.SOME_FAILED
+    codes = {row.name: row.error and row.error.code for row in again.jobs()}
+    assert codes == {"heron-1": None, "heron-2": "FIXED_SEED", "heron-3": "FIXED_SEED"}
+
+
+async def test_what_a_check_rejects_the_next_run_buys_again_into_the_named_file(
+    drawn: Any,
+) -> None:
+    head = "checks: {blank: reject}\nrejects: bad.txt\n"
+    async with drawn(faults="black=2") as bench:
+        manifest = bench.manifest(SIX, head=head)
+        first = await bench.run(manifest)
+        names = {name.partition("/")[0] for name in marks(first)}
+        lines = (manifest.parent / "bad.txt").read_text().splitlines()
+        assert {line.partition("/")[0] for line in lines} == names
+        assert rejects(first) == []
+        second = await bench.run(manifest)
+        await bench.agree(second)
+        assert (second.exit_code, len((await bench.state())["jobs"])) == (ExitCode.OK, 8)
+        third = await bench.run(manifest)
+        assert len((await bench.state())["jobs"]) == 8
+    assert (marks(second), marks(third)) == ({}, {})
+    assert {row.name for row in third.jobs() if row.generation == 1} == names
+
+
+async def test_what_checks_reject_each_time_ends_at_the_maximum(drawn: Any) -> None:
+    async with drawn(faults="black:1") as bench:
+        head = "checks: {blank: reject}\nredo: {max: 2}\n"
+        manifest = bench.manifest(SIX, head=head)
+        for _ in range(4):
+            result = await bench.run(manifest)
+        assert len((await bench.state())["jobs"]) == 6 * 3
+        await bench.agree(result)
+    assert result.exit_code == ExitCode.SOME_FAILED
+    assert {row.error and row.error.code for row in result.jobs()} == {"REDO_LIMIT"}
+    assert len(rejects(result)) == 6
 
 
 async def test_an_enlarged_output_is_not_a_duplicate_of_its_source(drawn: Any) -> None:
@@ -265,13 +314,16 @@ async def test_a_kill_between_an_output_and_its_verdict_loses_neither(
     drawn: Any, watcher: Any, measured: Counted
 ) -> None:
     async with drawn(faults="black:1") as bench:
-        manifest = bench.manifest(SIX, head="checks: {blank: reject}\n")
+        head = "checks: {blank: reject}\nredo: {max: 1}\n"
+        manifest = bench.manifest(SIX, head=head)
         await stop_after(bench, watcher, manifest, Saved, 2)
         before = len(measured.paths)
         result = await bench.run(manifest)
-        assert len((await bench.state())["jobs"]) == 6
+        assert len(rejects(result)) == 6
+        # Those that were judged before the kill are bought again, the others by the next run.
+        result = await bench.run(manifest)
+        assert len((await bench.state())["jobs"]) == 12
         await bench.agree(result)
-    assert len(marks(result)) == 6
     assert len(rejects(result)) == 6
     assert before <= 6 <= len(measured.paths)
 
@@ -282,15 +334,15 @@ async def test_a_run_that_is_killed_at_any_effect_judges_each_output_once(
     jobs = "{name: a, prompt: one}\n{name: b, prompt: two}"
     async with drawn(faults="black:0.5") as bench:
         for n in itertools.count(0, 3 * STRIDE):
-            manifest = bench.manifest(jobs, head="checks: {blank: reject, duplicate: flag}\n")
+            manifest = bench.manifest(jobs, head="checks: {blank: reject}\nredo: {max: 50}\n")
             options: dict[str, Any] = {"run_id": f"r{n}", "out_dir": bench.path / f"out-{n}"}
             killer = Killer(n)
             await killer.run(bench, tampered, manifest, **options)
             result = await bench.run(manifest, **options)
             assert result.exit_code == 0, (n, result.report)
-            found = marks(result)
-            rejected = [name for name in found if ("blank", "reject") in found[name]]
-            assert len(rejects(result)) == len(rejected), n
+            lines = [line.partition(" ")[0] for line in rejects(result)]
+            assert len(lines) == len(set(lines)), n
+            assert marks(result).keys() <= set(lines), n
             assert result.report.checks is not None
             assert result.report.checks.checked == 2, n
             if not killer.has_struck:
@@ -320,8 +372,10 @@ async def test_after_a_loss_the_verdicts_are_the_same_and_no_line_is_written_twi
         before, lines = marks(first), rejects(first)
         shutil.rmtree(first.run_dir / lost)
         result = await bench.run(manifest)
-        assert len((await bench.state())["jobs"]) == 6
-    assert marks(result) == before
+        # The lines in the run directory were lost with it, or are there, so that it buys again.
+        again = {".": 0, ".crucible": 2}[lost]
+        assert len((await bench.state())["jobs"]) == 6 + again
+    assert marks(result) == ({} if again else before)
     assert sorted(rejects(result)) == sorted(lines)
 
 
@@ -359,7 +413,8 @@ async def test_the_bytes_are_those_that_the_gateway_sent(drawn: Any) -> None:
     for row in result.jobs():
         (output,) = row.outputs
         assert output.sent is not None
-        assert f"{row.name}/0 g0 {output.sent.sha256[:12]} blank: one colour" in rejects(result)
+        digits = output.sent.sha256[:12]
+        assert f"{row.name}/0 g0 {digits} check blank: one colour" in rejects(result)
 
 
 # -- the program
