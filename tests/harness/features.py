@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crucible_batch.features import exists
+from crucible_batch.features.needs import NEEDS
 
 _TESTS = Path(__file__).parents[1]
 
@@ -17,6 +18,7 @@ COMMANDS = {
     "agents": ("agent skill", "agent mcp"),
     "check": ("check",),
     "control": ("ctl",),
+    "machines": ("worker",),
     "periods": ("budget show", "budget release"),
     "prune": ("prune",),
     "redo": ("reject",),
@@ -59,17 +61,18 @@ def has_feature(name: str) -> bool:
 
 
 def features_of(path: Path) -> set[str]:
-    """Return the features that a file of tests needs, by its folders:
-    ``features/shards/with_periods`` needs both.
+    """Return the features that a file of tests may use, by its folders:
+    ``features/check/with_view`` is of both, and of what they can't do without.
     """
     folders = path.relative_to(_TESTS).parts[:-1]
     if len(folders) < 2 or folders[0] != "features":
         return set()
     if folders[1] == "together":
         return set(TOGETHER)
-    return {folders[1]}.union(
+    named = {folders[1]}.union(
         *(folder.split("_")[1:] for folder in folders[2:] if folder.startswith("with_"))
     )
+    return named.union(*(NEEDS.get(name, ()) for name in named))
 
 
 def commands_of_features() -> list[str]:

@@ -54,8 +54,12 @@ def load() -> None:
 
 
 def _is_usable(module: str) -> bool:
-    """Return whether a module is not of a feature that lacks another, which was deleted."""
+    """Return whether a module is not of a feature that lacks another, which was deleted, and not
+    one for Dask, which reads all variables when it is loaded.
+    """
     _, room, *rest = module.split(".")
+    if rest[-1:] == ["dask_engine"]:
+        return False
     return room != "features" or not rest or rest[0] in {"registry", "needs"} or exists(rest[0])
 
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from functools import partial
 from typing import Annotated
 
@@ -44,6 +42,9 @@ def worker(
     continued by another one after 15 seconds, and nothing is bought twice.
     SIGTERM and Ctrl-C let the shard collect what is in flight.
     """
+    import asyncio
+    import signal
+
     from crucible_batch.features.machines.worker import Worker
     from crucible_batch.object_url import ObjectUrl
     from crucible_batch.runs.connecting import current_settings, require_key

@@ -37,7 +37,9 @@ class BatchSystemOptions(FeatureOptions):
         BatchSystem | None,
         typer.Option(
             "--export",
-            help="With --shards and -o DIR: also write the files that run the shards there.",
+            metavar="SYSTEM",
+            help="With --shards and -o DIR: also write the files there that run the shards on"
+            " slurm, kubernetes or aws-batch.",
             rich_help_panel=JOBS,
         ),
     ] = None
