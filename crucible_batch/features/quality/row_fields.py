@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from crucible_batch.core.identity import of_generation
 from crucible_batch.features.quality.note import NotedJudgements, noted_totals
@@ -15,8 +16,13 @@ def of_rows(journal: Journal) -> Callable[[str, JobRow], JobRow]:
     """Return a function that adds the marks to the row of the job with an identity."""
     noted = NotedJudgements(journal)
 
+    @cache
+    def is_checked() -> bool:
+        """Whether the run has checks, asked when its first row is made: they are noted by then."""
+        return noted_totals(journal) is not None
+
     def amended(identity: str, row: JobRow) -> JobRow:
-        if not row.outputs or noted_totals(journal) is None:
+        if not row.outputs or not is_checked():
             return row
         known = dict[tuple[int, str], Judgement]()
         for number in {output.generation for output in row.outputs}:

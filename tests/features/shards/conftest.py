@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from tests.harness.state_directory import state_directory
 
-import pytest
-
-
-@pytest.fixture(autouse=True)
-def state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+__all__ = ["state_directory"]

@@ -38,7 +38,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     adapter = CountingAdapter(codec._adapter(PlannedJob))
     monkeypatch.setitem(codec._ADAPTERS, PlannedJob, adapter)
     found = adapter.counts
-    connect, validate, replayed = sqlite3.connect, JobEntry.model_validate, store.job_of
+    connect, replayed = sqlite3.connect, store.job_of
+    validate = JobEntry.model_validate.__func__
 
     def connected(*args: Any, **options: Any) -> sqlite3.Connection:
         connection = connect(*args, **options)
@@ -47,16 +48,16 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         )
         return connection
 
-    def entry(*args: Any, **options: Any) -> Any:
+    def entry(model: type[JobEntry], *args: Any, **options: Any) -> Any:
         found["validated"] += 1
-        return validate(*args, **options)
+        return validate(model, *args, **options)
 
     def job_of(*args: Any) -> Any:
         found["replayed"] += 1
         return replayed(*args)
 
     monkeypatch.setattr(sqlite3, "connect", connected)
-    monkeypatch.setattr(JobEntry, "model_validate", entry)
+    monkeypatch.setattr(JobEntry, "model_validate", classmethod(entry))
     monkeypatch.setattr(store, "job_of", job_of)
     return found
 
