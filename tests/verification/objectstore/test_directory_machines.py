@@ -113,7 +113,7 @@ async def test_workers_take_the_shards_and_one_takes_over_what_a_killed_one_left
     tmp_path: Path,
 ) -> None:
     """The workers wait for a directory that is not there yet."""
-    with a_run(tmp_path, budget=60, jobs=16) as scene:
+    with a_run(tmp_path, budget=120, jobs=40) as scene:
         place = str(scene.run_dir)
         workers = [scene.command(name, "worker", place) for name in ("first", "second")]
         run = scene.command("main", "run", "spring.yaml", "--on", "workers:2", "--divide", "3")
@@ -122,7 +122,7 @@ async def test_workers_take_the_shards_and_one_takes_over_what_a_killed_one_left
         assert await paused.ended() == 0, paused.log
         assert "pause is stored for all 3 shards" in paused.out.read_text()
         before = scene.bought()
-        assert len(before) < 16
+        assert len(before) < 40
         resumed = scene.command("main", "ctl", place, "resume")
         assert await resumed.ended() == 0, resumed.log
         children = shard_processes(workers[0])
@@ -131,6 +131,6 @@ async def test_workers_take_the_shards_and_one_takes_over_what_a_killed_one_left
             os.kill(child, signal.SIGKILL)
         assert await run.ended() == 0, run.log
         scene.check_ledger()
-        scene.check_pictures(16)
+        scene.check_pictures(40)
         workers[1].send(signal.SIGTERM)
         assert await workers[1].ended() == 0, workers[1].log
