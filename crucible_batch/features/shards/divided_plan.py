@@ -5,6 +5,7 @@ What is required of them, their rows, and the note in the main run directory.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from crucible_batch.core.prices import PriceBook, shape_of
 from crucible_batch.core.run_options import option_flag
 from crucible_batch.core.saved_plan import ImageFile, PlanRow, ShardRow
 from crucible_batch.core.sharding import MAX_SHARDS, LearnedPrice, OutstandingShards
+from crucible_batch.engine.acknowledged import read_acknowledged
 from crucible_batch.errors import GatewayError, UserError
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.shard_division import NO_SHARD, Divider, Division
@@ -298,11 +300,12 @@ def is_untouched(job: Job) -> bool:
 
 async def _is_ready(gateway: Gateway, asset_id: str) -> bool:
     try:
-        return (await gateway.asset(asset_id)).status is AssetStatus.READY
+        asset = await read_acknowledged(lambda: gateway.asset(asset_id), asyncio.sleep)
     except GatewayError as error:
         if error.is_not_found:
             return False
         raise
+    return asset.status is AssetStatus.READY
 
 
 def division_number(journal: Journal) -> int:
