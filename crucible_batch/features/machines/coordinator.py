@@ -187,6 +187,8 @@ class _Coordinator:
             if wave.error is not None or self._committed() <= before:
                 wave.warn()
                 return
+            if not await asyncio.to_thread(self._has_pending_jobs):
+                return
 
     async def _shards(self) -> int:
         """Return into how many shards the run is divided: several for each place."""
@@ -263,6 +265,14 @@ class _Coordinator:
             html=False,
             settings=self._caller.settings,
         )
+
+    def _has_pending_jobs(self) -> bool:
+        """Whether a job has no outcome yet. Blocking."""
+        with Journal.read(self._main) as journal:
+            return any(
+                outcome_of(job, workflow_class(planned.workflow_id), {})[0] is Outcome.PENDING
+                for planned, job in journal.jobs(self._terms.rule)
+            )
 
     def _committed(self) -> Credits:
         with Journal.read(self._main) as journal:
