@@ -32,8 +32,9 @@ class SharedScene(Scene):
         manifest = self.folder / "spring.yaml"
         manifest.write_text(f"{manifest.read_text()}concurrency: 1\n")
 
-    def command(self, machine: str, *words: str) -> Process:
-        return self.start(COMMAND, *words, XDG_STATE_HOME=str(self.folder / machine))
+    def command(self, machine: str, *words: str, **more: str) -> Process:
+        state = str(self.folder / machine)
+        return self.start(COMMAND, *words, **{"XDG_STATE_HOME": state, **more})
 
     def logs(self) -> list[Path]:
         return sorted(self.run_dir.glob(".crucible/shards/*/*/0*.json"))
@@ -142,7 +143,7 @@ async def test_the_processes_have_the_key_and_the_gateway_of_the_command(tmp_pat
         secret = tmp_path / "key.env"
         secret.write_text(f"MOLTAZINE_API_KEY={KEY}\nCRUCIBLE_API_BASE={scene.gateway}\n")
         without = {"MOLTAZINE_API_KEY": "", "CRUCIBLE_API_BASE": ""}
-        run = scene.start(COMMAND, *LOCAL, "--env-file", "key.env", **without)
+        run = scene.command("main", *LOCAL, "--env-file", "key.env", **without)
         assert await run.ended() == 0, run.log
         assert "can't be run here" not in run.log
         scene.check_ledger()
@@ -151,7 +152,7 @@ async def test_the_processes_have_the_key_and_the_gateway_of_the_command(tmp_pat
 
 async def test_the_demo_kills_one_of_its_processes_and_shows_the_ledger(tmp_path: Path) -> None:
     scene = SharedScene(tmp_path, "", Decimal(80))
-    demo = scene.start(COMMAND, "demo", "--on", "local:3", "--no-open", MOLTAZINE_API_KEY="")
+    demo = scene.command("main", "demo", "--on", "local:3", "--no-open", MOLTAZINE_API_KEY="")
     assert await demo.ended() == 0, demo.log
     assert "killed process" in demo.log
     printed = demo.out.read_text()
@@ -162,6 +163,6 @@ async def test_the_demo_kills_one_of_its_processes_and_shows_the_ledger(tmp_path
 async def test_the_demo_is_refused_on_what_has_no_process_to_kill(tmp_path: Path) -> None:
     scene = SharedScene(tmp_path, "", Decimal(80))
     for engine in ("local:1", "workers:3", "nonsense"):
-        demo = scene.start(COMMAND, "demo", "--on", engine, "--no-open")
+        demo = scene.command("main", "demo", "--on", engine, "--no-open")
         assert await demo.ended() == 2, demo.log
         assert "local:3" in demo.log or "local:4" in demo.log
