@@ -45,7 +45,8 @@ class KnownGeneration:
     """What is known of one generation of a job.
 
     ``outputs`` are the digests of its outputs as sent, by their numbers. ``is_complete``: there are
-    no others. ``is_gone``: the gateway does not know the job any more, so its bytes are not known.
+    no others. ``is_gone``: it was bought before its journal was lost, and the gateway does not know
+    the job any more, so the bytes that it had are not known.
     """
 
     outputs: Mapping[int, str] = field(default_factory=dict)
@@ -77,13 +78,14 @@ def choose(
     generations: Sequence[KnownGeneration],
     *,
     most: int,
+    name: str,
     has_fixed_seed: bool = False,
 ) -> Choice:
     """Return the choice by the table above.
 
     Of the outputs that are rejected, those up to this generation are noted. ``lines`` are the
-    rejections of the job, ``generations`` those that were asked for, from 0.
-    ``most`` is the highest number of a generation.
+    rejections that may be about the job ``name``, ``generations`` those that were asked for, from
+    0. ``most`` is the highest number of a generation.
     """
     current: dict[int, int] = {}
     bad: dict[int, set[str]] = {}
@@ -105,7 +107,8 @@ def choose(
             before.add(digest)
         if known.is_gone:
             for line in lines:
-                if line.generation == number and line.index not in known.outputs:
+                is_own = line.name == name and line.generation == number
+                if is_own and line.index not in known.outputs:
                     bad.setdefault(line.index, set())
                     rejected[line.index, number] = line
         lacking = bad.keys() - current.keys()
