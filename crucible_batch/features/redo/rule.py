@@ -8,7 +8,7 @@ all outputs of an index, in the generations so far, are rejected:
       each index has an output that is not rejected         it is the last; nothing is bought
       an index has only rejected outputs                    generation N + 1, unless:
         a person has rejected the same bytes before         the job ends, SAME_OUTPUT
-        N is the maximum                                    the job ends, REDO_LIMIT
+        N is the maximum, and no further one is known       the job ends, REDO_LIMIT
         the seed is a fixed parameter                       the job ends, FIXED_SEED
       an index is missing, and more may come                nothing yet
 
@@ -119,7 +119,7 @@ def choose(
         end: RedoEnd | None = None
         if lacking & repeated:
             end = RedoEnd.SAME_OUTPUT
-        elif number >= most:
+        elif number >= most and number + 1 >= len(generations):
             end = RedoEnd.REDO_LIMIT
         elif has_fixed_seed:
             end = RedoEnd.FIXED_SEED

@@ -68,6 +68,9 @@ GONE = KnownGeneration(is_gone=True)
         ([line(0)], [FIRST, SAME], 1, {}, RedoEnd.SAME_OUTPUT),
         ([line(0, 1)], [made(0, 2), made(0, 2)], 1, {0: 0}, RedoEnd.SAME_OUTPUT),
         ([line(n) for n in range(4)], [made(n) for n in range(4)], 3, {}, RedoEnd.REDO_LIMIT),
+        # The maximum was lowered after more had been bought.
+        ([line(n) for n in range(4)], [made(n) for n in range(5)], 4, {0: 4}, None),
+        ([line(n) for n in range(5)], [made(n) for n in range(5)], 4, {}, RedoEnd.REDO_LIMIT),
     ],
 )
 def test_the_table(
