@@ -4,8 +4,9 @@ function showDetail(job) {
   const order = page.shown.includes(job) ? page.shown : page.model.jobs;
   const dialog = openDialog('detail', job.name, body, () => {
     if (page.state.job === job.index) go({ job: null });
+    afterMarks();
     // The browser reports a closed dialog a moment later: by then the user may be typing already.
-    if (!document.activeElement?.matches('input, select, textarea')) document.querySelector(`[data-job="${job.index}"]`)?.focus();
+    if (!document.activeElement?.matches('input, select, textarea')) focusOpened(job.index);
   });
   body.append(stageOf(job, order), aboutOf(job));
   dialog.addEventListener('keydown', (event) => {
@@ -34,6 +35,12 @@ function renewDetail(dialog, job) {
   about.scrollTop = scrolled;
   const order = page.shown.includes(job) ? page.shown : page.model.jobs;
   if (stage.dataset.pictures !== picturesKey(job)) stage.replaceWith(stageOf(job, order));
+}
+
+// The picture that was open last has the focus when its page is closed.
+function focusOpened(index) {
+  if (page.state.view === 'gallery' && focusCard(index)) return;
+  document.querySelector(`#view-${page.state.view} [data-job="${index}"]`)?.focus();
 }
 
 function aboutOf(job) {

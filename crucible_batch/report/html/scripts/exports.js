@@ -39,7 +39,7 @@ const CSV_COLUMNS = [
   ['name', (job) => job.name], ['status', (job) => job.status], ['workflow', (job) => job.workflow_id], ['prompt', (job) => job.prompt],
   ['repeat', (job) => job.repeat], ['inputs', (job) => job.inputs.map(([, name]) => name).join('; ')], ['credits', (job) => job.credits],
   ['outputs', (job) => job.outputs.map((output) => output.path).join('; ')], ['error', (job) => job.error?.code], ['message', (job) => job.error?.message],
-  ['job_id', (job) => job.job_id], ['star', (job) => (isStarred(job) ? 'yes' : '')], ['note', (job) => page.notes.get(job.name)],
+  ['job_id', (job) => job.job_id], ['star', (job) => (isStarred(job) ? 'yes' : '')], ['note', (job) => noteText(job)],
   ['source', (job) => sourceOf(job)?.label],
 ];
 

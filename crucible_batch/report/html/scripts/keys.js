@@ -13,13 +13,13 @@ function setUpKeys() {
       if (event.key === 'Escape') event.target.blur();
       return;
     }
-    const action = actionOf(event.key);
+    const action = actionOf(event.key, event.shiftKey);
     if (action && action() !== false) event.preventDefault();
   });
 }
 
-function actionOf(key) {
-  if (key.startsWith('Arrow')) return () => walk(key);
+function actionOf(key, extend) {
+  if (key.startsWith('Arrow') || ['Home', 'End', 'PageDown', 'PageUp'].includes(key)) return () => walk(key, extend);
   const views = Object.keys(VIEWS);
   if (['1', '2', '3'].includes(key)) return () => go({ view: views[Number(key) - 1] }, true);
   return {
@@ -37,7 +37,9 @@ function showKeys() {
 }
 
 // Moves the focus to the next card in a direction: to the side in reading order, up and down by where cards stand.
-function walk(key) {
+function walk(key, extend) {
+  if (page.state.view === 'gallery') return walkGallery(key, extend);
+  if (!key.startsWith('Arrow')) return false;
   const view = byId(`view-${page.state.view}`);
   const cards = [...view.querySelectorAll('.open, .bar a')];
   if (!cards.length) return false;

@@ -35,9 +35,7 @@ function star(job, output) {
   if (chosen && !asked.length) page.stars.add(job.name);
   keep(starsKey(), JSON.stringify([...page.stars]));
   markStars(job);
-  if (page.state.starred && !page.stars.size) go({ starred: false });
-  else if (page.state.starred) redraw();
-  else updateToolbar(page.model, page.shown);
+  updateToolbar(page.model, page.shown);
 }
 
 // Every star of a job on the page, and the pictures of its strip.
@@ -73,16 +71,11 @@ function shownStar(job) {
 
 // What the toolbar has of them, once there are any: the filter, and the way out of the page.
 function starTools() {
-  const chip = el('button', { type: 'button', class: 'chip', id: 'starred', onclick: () => go({ starred: !page.state.starred }) }, '★ starred ', el('b', {}));
-  return [chip, button('Save picks', showPicks, { id: 'picks-open', 'aria-haspopup': 'dialog' }), el('span', { id: 'star-files' }, copyButton('Copy file names', () => starredFiles().join('\n')))];
+  return [button('Save picks', showPicks, { id: 'picks-open', 'aria-haspopup': 'dialog' })];
 }
 
-function updateStarTools(model, state) {
-  const stars = count(model, state, 'starred', (job) => (isStarred(job) ? 'starred' : undefined)).get('starred') ?? 0;
-  byId('starred').hidden = byId('picks-open').hidden = !page.stars.size;
-  byId('starred').setAttribute('aria-pressed', String(state.starred));
-  byId('starred').querySelector('b').textContent = stars.toLocaleString('en');
-  byId('star-files').hidden = !state.starred;
+function updateStarTools() {
+  byId('picks-open').hidden = !page.stars.size;
 }
 
 // All of them, in manifest order, whatever the filter leaves.
