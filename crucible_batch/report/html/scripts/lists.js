@@ -1,5 +1,6 @@
 // Lists of the gallery of any length: each has its full height, and only the rows near the window are in the page.
 const FEW = 400; // jobs: of so many all are in the page, where the browser's own search finds them
+const AROUND = 0.6; // window heights above and below the window in which rows are drawn
 const MOST_PRINTED = 1000;
 const LINE = 18; // the lines of a caption in pixels, as in the style sheet
 const LETTER = 6.4; // the width of a letter there
@@ -159,8 +160,8 @@ function rowsInSight({ rows, box, jobs }) {
   const isAll = jobs.length <= (gallery.isPrinting ? MOST_PRINTED : FEW);
   if (isAll) return [0, rows.length - 1];
   const { top } = box.getBoundingClientRect();
-  const from = -top - innerHeight;
-  const to = -top + 2 * innerHeight;
+  const from = -top - AROUND * innerHeight;
+  const to = -top + (1 + AROUND) * innerHeight;
   if (to < 0 || from > rows.at(-1).top + rows.at(-1).height) return [0, -1];
   return [rowAt(rows, from), rowAt(rows, to)];
 }
@@ -239,6 +240,7 @@ function barHeight() {
 // What is in sight, and what has the focus: the gallery may change around them.
 function rememberPlace() {
   const view = byId('view-gallery');
+  if (!gallery.order.length) return { index: null };
   const focused = view.contains(document.activeElement) ? document.activeElement.closest('.card')?.querySelector('.open') : null;
   const isScrolled = view.getBoundingClientRect().top < barHeight();
   const inSight = isScrolled ? [...view.querySelectorAll('.open')].filter((open) => open.getBoundingClientRect().bottom > barHeight()) : [];
