@@ -1,3 +1,9 @@
+const tokenFollowers = []; // called when the token was entered
+
+function onToken(follow) {
+  tokenFollowers.push(follow);
+}
+
 // Commands to the run, each with the token of this session.
 async function command(...words) {
   let result;
@@ -19,7 +25,7 @@ async function command(...words) {
 
 function showControls() {
   const { live } = page.model.data;
-  const parts = !live.running ? [] : session.token === null ? tokenParts() : [
+  const parts = session.token === null ? tokenParts() : !live.running ? [] : [
     live.paused ? button('Resume', () => command('resume')) : button('Pause', () => command('pause')),
     valueForm('concurrency', 'Jobs in flight', { type: 'number', min: 1, max: 1000, size: 5 }),
     valueForm('deadline', 'Deadline from now', { placeholder: '2h', size: 6 }),
@@ -46,6 +52,7 @@ function tokenParts() {
       session.token = input.value.trim().replace(/^.*#control=/, '');
       try { sessionStorage.setItem('control', session.token); } catch { /* asked for again in the next tab */ }
       showControls();
+      for (const follow of tokenFollowers) follow();
     },
   }, el('label', {}, 'Token of this session, from the terminal of crucible-batch view ', input), el('button', { class: 'quiet' }, 'Control this run'))];
 }

@@ -5,11 +5,15 @@ function pin(index) {
   else page.pins.push(index);
   if (page.pins.length > 2) page.pins.shift();
   for (const one of document.querySelectorAll('[data-pin]')) {
-    const chosen = page.pins.includes(Number(one.dataset.pin));
-    one.setAttribute('aria-pressed', String(chosen));
-    one.textContent = chosen ? '✓' : '+';
+    one.setAttribute('aria-pressed', String(page.pins.includes(Number(one.dataset.pin))));
+    one.textContent = pinSign(Number(one.dataset.pin));
   }
   renderTray();
+}
+
+// The letter of a picture in the comparison.
+function pinSign(index) {
+  return 'AB'[page.pins.indexOf(index)] ?? '+';
 }
 
 function renderTray() {

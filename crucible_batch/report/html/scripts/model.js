@@ -67,7 +67,7 @@ function axisLabel(axis) {
 
 // Whether a job passes; `except` leaves one facet out, to count what choosing it otherwise would show.
 function passes(job, filter, except) {
-  if (except !== 'starred' && filter.starred && !isStarred(job)) return false;
+  if (except !== 'starred' && filter.starred && !hasMark(job, 'picked')) return false;
   if (except !== 'state' && filter.states.size && !filter.states.has(job.status)) return false;
   if (except !== 'workflow' && filter.workflow && job.workflow_id !== filter.workflow) return false;
   for (const [axis, value] of Object.entries(filter.axes)) {

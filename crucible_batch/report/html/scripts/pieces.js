@@ -40,13 +40,13 @@ function pinButton(job) {
   const chosen = page.pins.includes(job.index);
   return el('button', {
     type: 'button', class: 'pin', 'data-pin': job.index, 'aria-pressed': String(chosen),
-    'aria-label': `Select ${job.name} to compare`, title: 'Select to compare (x)', onclick: () => pin(job.index),
-  }, chosen ? '✓' : '+');
+    'aria-label': `Select ${job.name} to compare`, title: 'Select to compare (a)', onclick: () => pin(job.index),
+  }, pinSign(job.index));
 }
 
-// What lies on a picture: the star and the pin.
+// What lies on a picture: the marks and the pin.
 function pictureTools(job) {
-  return [starButton(job), pinButton(job)];
+  return [markTools(job), pinButton(job)];
 }
 
 function commandLine(command) {

@@ -1,9 +1,10 @@
 // The entry: render(data) shows a report, and may be called again with a newer one.
 const page = {
-  model: null, state: readAddress(), shown: [], pins: [], at: 0, stars: new Set(), notes: new Map(), newestFirst: false, update: () => {},
+  model: null, state: readAddress(), shown: [], pins: [], at: 0, newestFirst: false, update: () => {},
 };
 
 function render(data) {
+  takeSaved(data);
   page.model = buildModel(data);
   renderSummary(page.model);
   renderToolbar(page.model);
@@ -40,27 +41,16 @@ function redraw() {
 }
 
 function showJob(index) {
-  const open = byId('detail');
-  const job = index === null ? null : page.model.jobs[index];
-  if (open && job && open.dataset.index === String(index)) {
-    renewDetail(open, job);
-    return;
-  }
-  if (!job) {
-    open?.close();
-    return;
-  }
-  open?.remove();
-  showDetail(job);
-  Object.assign(byId('detail').dataset, { index, version: familyVersion(job) });
+  const job = index === null ? undefined : page.model.jobs[index];
+  if (job) showDetail(job);
+  else byId('detail')?.close();
 }
 
 function start() {
   byId('views').append(...Object.entries(VIEWS).map(([view, label]) =>
     el('button', { type: 'button', 'data-view': view, onclick: () => go({ view }, true) }, label)));
   setUpTheme();
-  setUpStars();
-  setUpNotes();
+  setUpMarks();
   setUpKeys();
   const refresh = () => { page.state = readAddress(); page.update(); };
   addEventListener('hashchange', refresh);

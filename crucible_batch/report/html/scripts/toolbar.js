@@ -16,7 +16,7 @@ function renderToolbar(model) {
   for (const axis of model.axes.keys()) {
     bar.append(chooser(`axis.${axis}`, axisLabel(axis), (value) => go({ axes: { ...page.state.axes, [axis]: value } })));
   }
-  bar.append(...starTools(), button('Clear', clearFilter, { id: 'clear' }), el('div', { class: 'right' }, el('span', { class: 'count', id: 'count' }), ...tools));
+  bar.append(...choiceTools(), button('Clear', clearFilter, { id: 'clear' }), el('div', { class: 'right' }, el('span', { class: 'count', id: 'count' }), ...tools));
   if (focused) [...bar.children].find((control) => facetOf(control) === focused)?.focus();
 }
 
@@ -48,7 +48,7 @@ function updateToolbar(model, shown) {
   }
   byId('size').hidden = state.view !== 'gallery';
   for (const select of document.querySelectorAll('[data-facet]')) fillChooser(model, select);
-  updateStarTools(model, state);
+  updateChoiceTools(model, state);
   updateExports();
   const filtered = state.q || state.starred || state.states.size || state.workflow || Object.values(state.axes).some(Boolean);
   byId('clear').hidden = !filtered;
