@@ -160,7 +160,7 @@ def test_rejections_leave_as_a_command_and_as_lines(landscapes: Path, open_page:
     for number in (0, 3):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
         page.keyboard.press("x")
-    page.get_by_role("button", name="Save rejections").click()
+    page.get_by_role("button", name="Rejections").click()
     commands = page.locator("#rejects .command code")
     expect(commands.first).to_have_text(
         f"crucible-batch reject {landscapes.parent} heron-0/0 heron-3/0"
@@ -201,7 +201,7 @@ def test_takes_are_compared_and_a_rejection_is_taken_back(
     page.get_by_label("Take the rejection back of take 1").click()
     expect(page.locator("#detail .takes li").last).to_contain_text("take 1 · not rejected")
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Save rejections").click()
+    page.get_by_role("button", name="Rejections").click()
     # The command would take the other rejection of this output back as well.
     expect(page.locator("#rejects h2")).to_have_text("1 rejection taken back")
     expect(page.locator("#rejects .command code")).to_have_count(1)
@@ -213,7 +213,7 @@ def test_takes_are_compared_and_a_rejection_is_taken_back(
     page.locator('#view-gallery .open[data-job="4"]').click()
     page.get_by_label("Take the rejection back of take 2").click()
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Save rejections").click()
+    page.get_by_role("button", name="Rejections").click()
     expect(page.locator("#rejects .command code").first).to_have_text(
         f"crucible-batch reject {landscapes.parent} heron-4/0 --remove"
     )

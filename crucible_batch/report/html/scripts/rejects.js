@@ -59,16 +59,23 @@ function rejectTile(job, output, again) {
   } }, smallPicture(smallOf(job, output)), el('span', { class: 'name' }, el('bdi', {}, label)));
 }
 
+// Whether the file of rejections has all that is rejected here, and nothing else of these jobs.
+function areSaved(pairs) {
+  return marks.isKnown && pairs.every(([job, output]) => marks.own.get(outputKey(job, output))?.mark === undefined);
+}
+
 // The commands, if they can do it; and the file.
 function rejectWays(fits, fresh, restored) {
   const name = (text) => el('span', { class: 'mono' }, text);
+  const next = [el('p', { class: 'dim' }, 'Run the manifest again: it buys what has no other picture, within its budget.'), commandLine(page.model.data.again)];
+  if (areSaved([...fresh, ...restored])) return [el('p', { class: 'dim' }, 'They are saved with the run.'), ...next];
   return [
     ...(fits ? [el('p', { class: 'dim' }, 'In a terminal, change the rejections of the run:')] : []),
     ...(fits && fresh.length ? [commandLine(rejectCommand(fresh))] : []),
     ...(fits && restored.length ? [commandLine(rejectCommand(restored, '--remove'))] : []),
     el('p', { class: 'dim' }, fits ? 'Or save' : 'Save', ' the lines, with those of earlier takes, as the file that ', name('rejects:'), ' names in the manifest, else as ', name('rejects.txt'), ' in the folder of the run:'),
     el('div', { class: 'actions' }, button('Save rejects.txt', () => download('rejects.txt', rejectsText(), 'text/plain'), { class: 'quiet save' }), copyButton('Copy the lines', rejectsText)),
-    el('p', { class: 'dim' }, 'Then run the manifest again: it buys what has no other picture, within its budget.'), commandLine(page.model.data.again),
+    ...next,
   ];
 }
 
@@ -77,7 +84,7 @@ function rejectWays(fits, fresh, restored) {
 function choiceTools() {
   const chip = el('button', { type: 'button', class: 'chip', id: 'starred', onclick: () => go({ starred: !page.state.starred }) }, '✓ picked ', el('b', {}));
   return [
-    chip, button('Save picks', showPicks, { id: 'picks-open', 'aria-haspopup': 'dialog' }), button('Save rejections', showRejects, { id: 'rejects-open', 'aria-haspopup': 'dialog' }),
+    chip, button('Save picks', showPicks, { id: 'picks-open', 'aria-haspopup': 'dialog' }), button('Rejections', showRejects, { id: 'rejects-open', 'aria-haspopup': 'dialog' }),
     el('span', { id: 'pick-files' }, copyButton('Copy file names', () => pickedFiles(page.shown).map((output) => output.path).join('\n'))),
   ];
 }
@@ -85,7 +92,7 @@ function choiceTools() {
 function updateChoiceTools(model, state) {
   const picks = count(model, state, 'starred', (job) => (hasMark(job, 'picked') ? 'picked' : undefined)).get('picked') ?? 0;
   byId('starred').hidden = byId('picks-open').hidden = !pickedJobs().length;
-  byId('rejects-open').hidden = !rejectedPairs().length && !restoredPairs().length;
+  byId('rejects-open').hidden = !restoredPairs().length && !rejectedPairs().some(([job, output]) => job.outputs.includes(output));
   byId('starred').setAttribute('aria-pressed', String(state.starred));
   byId('starred').querySelector('b').textContent = picks.toLocaleString('en');
   byId('pick-files').hidden = !state.starred;

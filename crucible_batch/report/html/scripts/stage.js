@@ -7,9 +7,25 @@ function picturesKey(job) {
 }
 
 function newStage() {
-  return el('div', { class: 'stage' },
+  const stage = el('div', { class: 'stage' },
     el('div', { class: 'frame' }), el('div', { class: 'pairing', role: 'group', 'aria-label': 'Compare with' }), el('div', { class: 'also' }),
     el('div', { class: 'deck' }, decideBar(), turnBar()), el('div', { class: 'strip', role: 'group', 'aria-label': 'Neighbours' }));
+  turnBySwipe(stage);
+  return stage;
+}
+
+const SWIPE = 60; // pixels: less is a tap, or moves an enlarged picture about
+
+function turnBySwipe(stage) {
+  let begin = null;
+  stage.addEventListener('touchstart', ({ touches, target }) => {
+    begin = touches.length === 1 && target.closest('.frame') && !isZoomed(stage, stage.firstChild) ? touches[0] : null;
+  }, { passive: true });
+  stage.addEventListener('touchend', ({ changedTouches: [end] }) => {
+    if (!begin) return;
+    const [across, down] = [end.clientX - begin.clientX, end.clientY - begin.clientY];
+    if (Math.abs(across) > SWIPE && Math.abs(across) > 2 * Math.abs(down)) turn(across < 0 ? 1 : -1);
+  }, { passive: true });
 }
 
 // The pictures in the order of the page: each output, and each job without one.
