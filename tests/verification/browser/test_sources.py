@@ -157,7 +157,7 @@ def test_the_grid_has_a_row_for_each_source_and_a_column_for_each_stage(
 ) -> None:
     page = open_page(posters, "#view=compare").page
     table = page.get_by_role("table")
-    assert table.locator("thead th .value").all_inner_texts() == ["1", "2 · upscale-2x"]
+    assert table.locator("thead th .value").all_inner_texts() == ["1", "2 · final"]
     assert table.locator("tbody th .value").all_inner_texts() == ["draft-gouache", "sheet"]
     used = page.evaluate(
         "JSON.parse(document.getElementById('report').textContent).jobs[3].thumbnails[1][0]"

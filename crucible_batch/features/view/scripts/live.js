@@ -28,10 +28,7 @@ function take({ places, jobs, inputs, ...head }) {
 
 // What is saved beside the run's journal: all of it, or what has changed.
 function takeFields({ all, marks: saved }) {
-  if (!saved) return;
-  if (all) takeSaved({ marks: saved });
-  if (all) changedMarks(page.model.jobs);
-  else takeSavedChanges(saved);
+  if (saved) takeSavedChanges(saved, all);
   for (const follow of followers) follow();
 }
 
@@ -49,7 +46,8 @@ async function begin() {
   if (fresh.jobs.length === known.length && fresh.jobs.every((job, at) => job.name === known[at].name)) {
     take({ ...fresh, places: known.map((job) => job.index) });
   } else {
-    page.pins = [];
+    page.selected = new Set();
+    page.current = null;
     renderTray();
     render(fresh);
     show();
@@ -66,7 +64,6 @@ function show() {
   const states = ORDER.filter((state) => data.counts[state]).join();
   if (feed.states !== states) renderToolbar(page.model);
   feed.states = states;
-  showOrder();
   page.drawn = null;
   page.update();
   for (const follow of followers) follow();
@@ -90,15 +87,6 @@ function about(seconds) {
   if (seconds < 90) return `${Math.max(1, seconds < 20 ? Math.round(seconds) : 5 * Math.round(seconds / 5))} s`;
   if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
-}
-
-// The button for the newest pictures first.
-function showOrder() {
-  const toggle = byId('newest') ?? el('button', {
-    type: 'button', class: 'chip', id: 'newest', onclick: () => { page.newestFirst = !page.newestFirst; showOrder(); redraw(); },
-  }, 'Newest first');
-  toggle.setAttribute('aria-pressed', String(page.newestFirst));
-  byId('clear').before(toggle);
 }
 
 function showStatus(words) {

@@ -4,6 +4,7 @@ let grid = { key: null, cells: [] };
 
 function renderCompare(shown) {
   const view = byId('view-compare');
+  placeJobs(page.model);
   const choices = axisChoices(page.model, shown);
   const [rows, cols] = chosenAxes(choices, shown);
   if (!rows) {

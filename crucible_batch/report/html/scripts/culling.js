@@ -48,14 +48,14 @@ function toggleMark(pairs, mark) {
 // -- on the page: what has the focus, or what is selected --------------------------------------------------------------
 
 function focusedJob() {
-  const index = document.activeElement?.dataset?.job;
+  const index = document.activeElement?.closest?.('.card, .cell')?.querySelector('.open')?.dataset.job;
   return index === undefined ? undefined : page.model.jobs[index];
 }
 
 function jobsToMark() {
-  const selected = [...(page.selected ?? [])].map((index) => page.model.jobs[index]);
   const focused = focusedJob();
-  return selected.length ? selected : [focused].filter(Boolean);
+  if (focused) return chosenJobs(focused);
+  return [...page.selected].map((index) => page.model.jobs[index]);
 }
 
 // One picture gives the focus to the next one, as it does when it is open; several stay selected.
@@ -82,9 +82,8 @@ function undoFocused() {
 }
 
 function focusJob(job) {
-  const card = document.querySelector(`#view-${page.state.view} [data-job="${job.index}"]`);
-  card?.focus();
-  card?.scrollIntoView({ block: 'nearest' });
+  if (page.state.view === 'gallery') focusCard(job.index);
+  else document.querySelector(`#view-${page.state.view} [data-job="${job.index}"]`)?.focus();
 }
 
 // -- what follows the marks --------------------------------------------------------------------------------------------
@@ -108,14 +107,6 @@ function followMarks(changed) {
     showNote(tools.closest('.card'), job);
   }
   refreshStage();
-  // The list behind an open picture is drawn again when that is closed.
-  if (!byId('detail')) afterMarks();
-}
-
-function afterMarks() {
-  if (page.state.starred && !marked('picked').length) go({ starred: false });
-  else if (page.state.starred) redraw();
-  else updateToolbar(page.model, page.shown);
 }
 
 onMarks(followMarks);

@@ -24,7 +24,7 @@ function newDetail(job) {
     if (page.state.job === index) go({ job: null });
     afterMarks();
     // The browser reports a closed dialog a moment later: by then the user may be typing already.
-    if (!document.activeElement?.matches('input, select, textarea')) document.querySelector(`[data-job="${index}"]`)?.focus();
+    if (!document.activeElement?.matches('input, select, textarea')) focusOpened(index);
   });
   const stage = newStage();
   stage.tabIndex = -1;
@@ -72,6 +72,12 @@ function renewDetail(dialog, job) {
   about.scrollTop = scrolled;
   page.sequence = sequenceOf(page.shown.includes(job) ? page.shown : page.model.jobs);
   if (stage.dataset.pictures !== picturesKey(job)) showPicture(stage, job, Math.min(page.at, markable(job).length - 1));
+}
+
+// The picture that was open last has the focus when its page is closed.
+function focusOpened(index) {
+  if (page.state.view === 'gallery' && focusCard(index)) return;
+  document.querySelector(`#view-${page.state.view} [data-job="${index}"]`)?.focus();
 }
 
 function aboutOf(job) {

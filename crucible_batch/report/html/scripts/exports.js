@@ -5,6 +5,10 @@ function exportMenu() {
     item('export-picks', '', () => download('picks.txt', picksText(), 'text/plain')),
     item('export-rejects', '', () => download('rejects.txt', rejectsText(), 'text/plain')),
     item('export-zip', '', exportPictures),
+    item('export-paths', '', async () => {
+      const done = await copyText(pickedFiles().map((output) => output.path).join('\n'));
+      byId('export-state').textContent = done ? 'Copied.' : 'The browser does not allow copying.';
+    }),
     item('export-csv', 'All rows (.csv)', () => download(`${page.model.data.manifest.name}.csv`, rowsText(page.model.jobs), 'text/csv')),
     el('p', { class: 'dim', id: 'export-state', role: 'status' })));
   menu.addEventListener('keydown', (event) => {
@@ -28,6 +32,8 @@ function updateExports() {
   byId('export-picks').textContent = `Names of ${picks.toLocaleString('en')} picked (picks.txt)`;
   byId('export-rejects').textContent = `${rejections.toLocaleString('en')} rejected (rejects.txt)`;
   byId('export-zip').textContent = `Pictures of ${pictures.toLocaleString('en')} picked (.zip)`;
+  byId('export-paths').textContent = `Copy the paths of ${pictures.toLocaleString('en')} picked`;
+  byId('export-paths').disabled = !pictures;
   byId('export-picks').disabled = !picks;
   byId('export-rejects').disabled = !rejections;
   byId('export-zip').disabled = !pictures;

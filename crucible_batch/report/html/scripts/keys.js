@@ -24,13 +24,13 @@ function setUpKeys() {
       return;
     }
     if (dialog && event.target.matches('input')) return;
-    const action = dialog ? detailKey(event.key, dialog) : actionOf(event.key);
+    const action = dialog ? detailKey(event.key, dialog) : actionOf(event.key, event.shiftKey);
     if (action && action() !== false) event.preventDefault();
   });
 }
 
-function actionOf(key) {
-  if (key.startsWith('Arrow')) return () => walk(key);
+function actionOf(key, extend) {
+  if (key.startsWith('Arrow') || ['Home', 'End', 'PageDown', 'PageUp'].includes(key)) return () => walk(key, extend);
   if (/^[0-5]$/.test(key)) return () => rateFocused(Number(key));
   return {
     '/': () => { byId('search').focus(); byId('search').select(); },
@@ -52,7 +52,9 @@ function showKeys() {
 }
 
 // Moves the focus to the next card in a direction: to the side in reading order, up and down by where cards stand.
-function walk(key) {
+function walk(key, extend) {
+  if (page.state.view === 'gallery') return walkGallery(key, extend);
+  if (!key.startsWith('Arrow')) return false;
   const view = byId(`view-${page.state.view}`);
   const cards = [...view.querySelectorAll('.open, .bar a')];
   if (!cards.length) return false;

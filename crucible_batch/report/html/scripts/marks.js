@@ -58,11 +58,18 @@ function noteSaved({ marks: entries = {}, notes = {}, problem = null }) {
   marks.rejectedBytes = new Set([...marks.saved].filter(([, { mark }]) => mark === 'rejected').map(([key]) => key.slice(key.lastIndexOf('/'))));
 }
 
-// What was saved since, by this page or another one.
-function takeSavedChanges(changes) {
-  noteSaved(changes);
-  const names = new Set([...Object.keys(changes.marks).map((key) => key.slice(0, key.lastIndexOf('/'))), ...Object.keys(changes.notes)]);
+// What was saved since, by this page or another one: `isAll` if it is not only what has changed.
+function takeSavedChanges(changes, isAll) {
+  const before = [new Map(marks.saved), new Map(marks.savedNotes)];
+  if (isAll) takeSaved({ marks: changes });
+  else noteSaved(changes);
+  const keys = differing(before[0], marks.saved).map((key) => key.slice(0, key.lastIndexOf('/')));
+  const names = new Set([...keys, ...differing(before[1], marks.savedNotes)]);
   changedMarks([...names].map((name) => page.model.named.get(name)).filter(Boolean));
+}
+
+function differing(before, after) {
+  return [...new Set([...before.keys(), ...after.keys()])].filter((key) => JSON.stringify(before.get(key)) !== JSON.stringify(after.get(key)));
 }
 
 // -- reading them ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ function pickedOutputs(job) {
 
 // All of them, in manifest order, whatever the filter leaves.
 function pickedJobs() {
-  return page.model.jobs.filter((job) => hasMark(job, 'picked'));
+  return page.model.jobs.filter((job) => marksOf(job).marks.includes('picked'));
 }
 
 // An output as a picks file has it; a job without outputs by its name.

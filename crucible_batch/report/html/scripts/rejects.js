@@ -3,7 +3,8 @@
 
 // All pictures that are rejected, in manifest order: outputs, and earlier takes, whose lines stay in the file.
 function rejectedPairs() {
-  return page.model.jobs.flatMap((job) => [...job.takes ?? [], ...job.outputs].filter((output) => markOf(job, output) === 'rejected').map((output) => [job, output]));
+  const concerned = page.model.jobs.filter((job) => job.takes?.length || marksOf(job).marks.includes('rejected'));
+  return concerned.flatMap((job) => [...job.takes ?? [], ...job.outputs].filter((output) => markOf(job, output) === 'rejected').map((output) => [job, output]));
 }
 
 // The earlier takes whose rejection was taken back.
@@ -82,18 +83,13 @@ function rejectWays(fits, fresh, restored) {
 // -- in the toolbar, once there is something to take out of the page ---------------------------------------------------
 
 function choiceTools() {
-  const chip = el('button', { type: 'button', class: 'chip', id: 'starred', onclick: () => go({ starred: !page.state.starred }) }, '✓ picked ', el('b', {}));
   return [
-    chip, button('Save picks', showPicks, { id: 'picks-open', 'aria-haspopup': 'dialog' }), button('Rejections', showRejects, { id: 'rejects-open', 'aria-haspopup': 'dialog' }),
-    el('span', { id: 'pick-files' }, copyButton('Copy file names', () => pickedFiles(page.shown).map((output) => output.path).join('\n'))),
+    button('Save picks', showPicks, { id: 'picks-open', 'aria-haspopup': 'dialog' }),
+    button('Rejections', showRejects, { id: 'rejects-open', 'aria-haspopup': 'dialog' }),
   ];
 }
 
-function updateChoiceTools(model, state) {
-  const picks = count(model, state, 'starred', (job) => (hasMark(job, 'picked') ? 'picked' : undefined)).get('picked') ?? 0;
-  byId('starred').hidden = byId('picks-open').hidden = !pickedJobs().length;
+function updateChoiceTools() {
+  byId('picks-open').hidden = !pickedJobs().length;
   byId('rejects-open').hidden = !restoredPairs().length && !rejectedPairs().some(([job, output]) => job.outputs.includes(output));
-  byId('starred').setAttribute('aria-pressed', String(state.starred));
-  byId('starred').querySelector('b').textContent = picks.toLocaleString('en');
-  byId('pick-files').hidden = !state.starred;
 }
