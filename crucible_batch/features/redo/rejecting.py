@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from crucible_batch.features.redo.source import named_file
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import load_manifest
 from crucible_batch.manifest.source_map import nearest
-from crucible_batch.report import JobRow, OutputRow
+from crucible_batch.report import JobRow, OutputRow, build_row
+from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.reporting import journal_rows
 from crucible_batch.runs.run_journal import local_directory, newest_run
 
@@ -75,6 +76,85 @@ def reject(
         with _explained(path):
             append_lines(path, [str(each) for each in new])
     return RejectsFile(path, len(_lines(text)) + len(new), added=tuple(new), kept=tuple(old))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputBytes:
+    """An output of a run by its bytes.
+
+    ``digits`` are the first of the SHA-256 of the file as the gateway sent it.
+    """
+
+    name: str
+    index: int
+    digits: str
+
+
+def change_rejections(
+    run_dir: Path, *, rejected: Collection[OutputBytes], restored: Collection[OutputBytes]
+) -> Collection[OutputBytes]:
+    """Reject outputs of a run, also earlier takes, and take rejections back, by their bytes.
+
+    Returns those that are to be rejected and that the run doesn't have: they are left out. What is
+    rejected already, or isn't, stays so. Raises as ``reject``.
+    """
+    directory = local_directory(run_dir)
+    with Journal.read(directory) as journal:
+        path = _file_of(journal, directory)
+        names = {each.name for each in rejected}
+        outputs = {
+            (row.name, output.index, _digest(output)[:DIGITS]): output.generation
+            for row in _rows_named(journal, names)
+            for output in [*row.takes, *row.outputs]
+        }
+    found = {each: outputs.get((each.name, each.index, each.digits)) for each in rejected}
+    _restore(path, restored)
+    known = _known(_read(path))
+    lines = [
+        str(Rejection(each.name, each.index, generation, each.digits))
+        for each, generation in found.items()
+        if generation is not None and (f"{each.name}/{each.index}", each.digits) not in known
+    ]
+    if lines:
+        with _explained(path):
+            append_lines(path, lines)
+    return [each for each, generation in found.items() if generation is None]
+
+
+def rejections_file_of(run_dir: Path) -> Path:
+    """Return the file of rejections that the next run reads, which may be missing.
+
+    Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
+    """
+    with Journal.read(run_dir) as journal:
+        return _file_of(journal, run_dir)
+
+
+def _rows_named(journal: Journal, names: Collection[str]) -> Iterator[JobRow]:
+    """Yield the rows of the jobs with these names."""
+    if not names:
+        return
+    newest, generations = newest_run(journal), generations_of(journal)
+    for planned in journal.plan():
+        if planned.name in names:
+            job = journal.job(planned, newest.terms.rule)
+            yield build_row(planned, job, newest.stops, generations(planned))
+
+
+def _restore(path: Path, outputs: Collection[OutputBytes]) -> None:
+    """Remove the lines about these bytes. Other lines are kept as they are."""
+    if not outputs:
+        return
+    wanted = {(each.index, each.digits) for each in outputs}
+    kept = list[str]()
+    text = _read(path)
+    for number, line in enumerate(text.splitlines(), 1):
+        rejection = parse_rejection(line, number)
+        if rejection is None or (rejection.index, rejection.digits[:DIGITS]) not in wanted:
+            kept.append(f"{line}\n")
+    if len(kept) < len(text.splitlines()):
+        with _explained(path), replacing(path) as written:
+            written.write("".join(kept).encode())
 
 
 def add_rejection(path: Path, line: Rejection) -> None:

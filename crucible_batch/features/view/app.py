@@ -31,7 +31,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crucible_batch.errors import CrucibleBatchError, UserError
-from crucible_batch.features.view.control import PATH, ControlRequests
+from crucible_batch.features import found
+from crucible_batch.features.view.control import (
+    PATH,
+    SAVE_PATH,
+    ControlRequests,
+    SaveRequests,
+)
 from crucible_batch.features.view.feed import list_feed, run_feed
 from crucible_batch.features.view.pages import Page, list_page, run_data, run_page
 from crucible_batch.features.view.pictures import ThumbnailServer, picture
@@ -146,7 +152,7 @@ class _Headers:
 class _ReadOnly:
     """Refuses every method but GET and HEAD, except POST below ``posts``."""
 
-    def __init__(self, app: ASGIApp, posts: str | None) -> None:
+    def __init__(self, app: ASGIApp, posts: tuple[str, ...]) -> None:
         self._app = app
         self._posts = posts
 
@@ -160,7 +166,7 @@ class _ReadOnly:
     def _allows(self, scope: Scope) -> bool:
         if scope["type"] != "http" or scope["method"] in _METHODS:
             return True
-        if self._posts is None or scope["method"] != "POST":
+        if scope["method"] != "POST":
             return False
         path: str = scope["path"]
         return path.startswith(self._posts)
@@ -244,13 +250,15 @@ def create_app(runs: Runs, stopping: asyncio.Event, token: str | None) -> Starle
         Route("/runs/{key}/", viewer.page),
         Route("/runs/{key}/{path:path}", viewer.output),
     ]
+    posts: tuple[str, ...] = ()
     if token is not None:
-        routes.append(
-            Route(
-                f"{PATH}{{key}}", ControlRequests(token, viewer.directory).answer, methods=["POST"]
-            )
-        )
-    posts = None if token is None else PATH
+        posts = (PATH, SAVE_PATH)
+        control = ControlRequests(token, viewer.directory)
+        routes.append(Route(f"{PATH}{{key}}", control.answer, methods=["POST"]))
+        for module in found("page_posts"):
+            saves = SaveRequests(token, viewer.directory, module)
+            address = f"{SAVE_PATH}{module.NAME}/{{key}}"
+            routes.append(Route(address, saves.answer, methods=["POST"]))
     middleware = [  # the outermost first
         Middleware(_Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),

@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from crucible_batch.core.credits import format_credits
+from crucible_batch.features import found
 from crucible_batch.features.view.runs import RunEntry
 from crucible_batch.features.view.watching import Snapshot, Watch
 from crucible_batch.report import JobRow, ReportHead
@@ -124,7 +125,14 @@ def run_page(watch: Watch, key: str, *, is_controlled: bool) -> Page:
     head = snapshot.status.report
     never = codes_never_retried(watch.run_dir)
     assets = run_assets(is_controlled)
-    frame = Frame(next_step(snapshot), assets, live=_live(snapshot, key), home="/", never=never)
+    frame = Frame(
+        next_step(snapshot),
+        assets,
+        live=_live(snapshot, key),
+        home="/",
+        never=never,
+        more=features_fields(watch.run_dir),
+    )
     pieces = page_pieces(snapshot.status.location, head, watch.rows(), _Served(key), frame=frame)
     return Page("".join(pieces), frame.assets.policy)
 
@@ -132,7 +140,7 @@ def run_page(watch: Watch, key: str, *, is_controlled: bool) -> Page:
 def run_data(watch: Watch, key: str) -> str:
     """Return the data of a run's page as JSON, for a page that has to load everything again."""
     snapshot = watch.look()
-    return _data(snapshot, key, list(watch.rows()))
+    return _data(snapshot, key, list(watch.rows()), features_fields(watch.run_dir))
 
 
 def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
@@ -143,12 +151,21 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
     return snapshot, compact({"places": [place for place, _ in changed]})[:-1] + "," + cards[1:]
 
 
+def features_fields(run_dir: Path) -> Mapping[str, object]:
+    """Read the fields that features add to the page of a run."""
+    more: dict[str, object] = {}
+    for module in found("page_fields"):
+        more |= module.read(run_dir)[0]
+    return more
+
+
 @cache
 def run_assets(is_controlled: bool = False) -> PageAssets:
     """Join the report's scripts and styles with those that follow and control a run."""
     scripts = report_scripts() + _read_file("scripts/live.js")
     if is_controlled:
         scripts = _read_file("scripts/token.js") + scripts + _read_file("scripts/control.js")
+        scripts += "".join(module.script() for module in found("page_posts"))
     return make_assets(scripts, report_styles() + _read_file("styles/live.css"), *_SOURCES)
 
 
@@ -156,10 +173,14 @@ def thumbnail_address(key: str, sha256: str) -> str:
     return f"/thumbnails/{key}/{sha256}"
 
 
-def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
+def _data(
+    snapshot: Snapshot, key: str, rows: Sequence[JobRow], more: Mapping[str, object] | None = None
+) -> str:
     head = snapshot.status.report
     never = codes_never_retried(snapshot.status.run_dir)
-    frame = Frame(next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never)
+    frame = Frame(
+        next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never, more=more or {}
+    )
     cards = Cards(_Served(key))
     jobs = ",".join(cards.cards(rows))
     opened = head_json(head, snapshot.status.location, frame)

@@ -30,11 +30,11 @@ PAGE_FILE = "report.html"
 _SCRIPTS = (
     "dom", "words", "facets", "model", "address", "theme", "menus", "pieces", "summary", "toolbar",
     "rows", "lists", "gallery", "selection", "sums", "compare", "copying", "sources", "marks",
-    "stars", "picks", "notes", "zip", "exports", "versus", "stage", "detail", "flip", "keys",
-    "render",
+    "culling", "picks", "rejects", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
+    "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
-_STYLES = ("tokens", "page", "gallery", "compare", "dialogs")
+_STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "culling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Frame:
     """The parts of a page other than its jobs.
 
     ``live`` and ``home`` are for a served page: the data to follow its run, and the address of the
-    list of runs. ``never`` are the error codes, in upper case, that are never retried.
+    list of runs. ``never`` are the error codes, in upper case, that are never retried. ``more`` are
+    fields of features.
     """
 
     next_step: Advice
@@ -50,6 +51,7 @@ class Frame:
     live: Mapping[str, object] | None = None
     home: str | None = None
     never: Set[str] = frozenset()
+    more: Mapping[str, object] = field(default_factory=dict)
 
 
 def write_page(
@@ -107,8 +109,10 @@ def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
         "retry": f"{again} --retry-failed",
         "again": again,
         "pick": shell_command("pick", location),
+        "reject": shell_command("reject", location),
         "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),
+        **frame.more,
     }
     if frame.live is not None:
         more["live"] = frame.live

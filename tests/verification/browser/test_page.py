@@ -145,28 +145,32 @@ def test_rows_and_columns_say_what_they_came_to(report: Path, open_page: Open) -
     )  # one job is no sum
 
 
-def test_stars_are_kept_filter_and_give_their_files(
+def test_picks_are_kept_filter_and_give_their_files(
     report: Path, open_page: Open, shoot: Shoot
 ) -> None:
     page = open_page(report, permissions=["clipboard-read", "clipboard-write"]).page
-    expect(page.locator("#starred")).to_be_hidden()
+    picked = page.locator("#marks [data-value=picked]")
+    expect(picked).to_be_hidden()
     page.locator(".open", has_text="harbour-noir-dawn-1").hover()
-    page.get_by_label("Star harbour-noir-dawn-1").click()
+    page.get_by_label("Pick harbour-noir-dawn-1").click()
     page.locator(".open", has_text="harbour-noir-dusk-2").focus()
-    page.keyboard.press("s")
-    second = page.get_by_label("Star harbour-noir-dusk-2")
+    page.keyboard.press("p")
+    second = page.get_by_label("Pick harbour-noir-dusk-2")
     expect(second).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(second).to_have_attribute("aria-pressed", "true")
-    page.locator("#starred").click()
+    picked.click()
     expect(cards(page)).to_have_count(2)
-    shoot(page, "starred")
-    page.get_by_role("button", name="Copy file names").click()
+    shoot(page, "picked")
+    page.locator("#export summary").click()
+    page.get_by_role("button", name="Copy the paths of 2 picked").click()
+    expect(page.locator("#export-state")).to_have_text("Copied.")
     files = page.evaluate("navigator.clipboard.readText()").splitlines()
     assert [(report.parent / file).is_file() for file in files] == [True, True]
+    picked.click()
     for name in ("harbour-noir-dawn-1", "harbour-noir-dusk-2"):
-        page.get_by_label(f"Star {name}").click()
-    expect(page.locator("#starred")).to_be_hidden()
+        page.get_by_label(f"Pick {name}").click()
+    expect(picked).to_be_hidden()
     assert cards(page).count() > 2
 
 
@@ -301,7 +305,7 @@ def test_the_keyboard_alone_is_enough(report: Path, open_page: Open) -> None:
     page.keyboard.type("dusk")
     expect(page.locator("#count")).to_have_text("6 of 14 jobs")
     page.keyboard.press("Escape")
-    page.keyboard.press("2")
+    page.keyboard.press("c")
     expect(page.get_by_role("table")).to_be_visible()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()

@@ -1,3 +1,9 @@
+const tokenFollowers = []; // called when the token was entered
+
+function onToken(follow) {
+  tokenFollowers.push(follow);
+}
+
 // Commands to the run, each with the token of this session.
 async function command(...words) {
   let result;
@@ -22,7 +28,7 @@ async function command(...words) {
 
 function showControls() {
   const { live } = page.model.data;
-  const parts = !live.running ? [] : session.token === null ? tokenParts() : [
+  const parts = session.token === null ? tokenParts() : !live.running ? [] : [
     live.paused ? button('Resume', () => command('resume'), { class: 'quiet main' }) : button('Pause', () => command('pause'), { class: 'quiet main' }),
     valueForm('concurrency', 'Jobs in flight', { type: 'number', min: 1, max: 1000, inputmode: 'numeric', placeholder: '8' }),
     valueForm('deadline', 'Deadline from now', { placeholder: '2h' }),
@@ -50,6 +56,7 @@ function tokenParts() {
     session.token = value.replace(/^.*#control=/, '');
     try { sessionStorage.setItem('control', session.token); } catch { /* asked for again in the next tab */ }
     showControls();
+    for (const follow of tokenFollowers) follow();
   })];
 }
 

@@ -6,6 +6,7 @@ function listen() {
   const { key, edition, number, commands } = page.model.data.live;
   const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}&commands=${commands}`);
   source.addEventListener('change', (event) => { take(JSON.parse(event.data)); });
+  source.addEventListener('fields', (event) => takeFields(JSON.parse(event.data)));
   source.addEventListener('pace', (event) => { page.model.data.live.pace = JSON.parse(event.data).pace; showSummary(); });
   source.addEventListener('replaced', () => { source.close(); begin(); });
   source.addEventListener('gone', () => { source.close(); showStatus('The run directory can no longer be read.'); });
@@ -17,11 +18,18 @@ function listen() {
 // A change: the head, and the changed jobs.
 function take({ places, jobs, inputs, ...head }) {
   const { data, jobs: known } = page.model;
+  takeSaved(head);
   Object.assign(data, head);
   Object.assign(data.inputs, inputs);
   places.forEach((place, at) => renewJob(known[place], jobs[at]));
   Object.assign(page.model, relate(known));
   show();
+}
+
+// What is saved beside the run's journal: all of it, or what has changed.
+function takeFields({ all, marks: saved }) {
+  if (saved) takeSavedChanges(saved, all);
+  for (const follow of followers) follow();
 }
 
 // All data may have changed: a run has begun or ended. Jobs of the same names are updated in place.

@@ -215,22 +215,6 @@ function cardOf(index) {
   return byId('view-gallery').querySelector(`.open[data-job="${index}"]`)?.closest('.card');
 }
 
-// Draws the cards of these jobs again, if they are in the page.
-function drawCards(jobs) {
-  for (const job of jobs) {
-    const old = cardOf(job.index);
-    const list = gallery.lists.find(({ box }) => old && box.contains(old));
-    if (!list) continue;
-    const focused = old.contains(document.activeElement);
-    const card = list.make(job);
-    for (const name of ['data-card', 'aria-posinset', 'aria-setsize']) card.setAttribute(name, old.getAttribute(name));
-    card.style.setProperty('--ratio', old.style.getPropertyValue('--ratio'));
-    dressCard(card, job);
-    old.replaceWith(card);
-    if (focused) card.querySelector('.open').focus({ preventScroll: true });
-  }
-}
-
 // -- staying in place --------------------------------------------------------------------------------------------------
 
 function barHeight() {

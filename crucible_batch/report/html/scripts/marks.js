@@ -1,5 +1,5 @@
 // What people decide about pictures: for each output a mark (picked or rejected) and a rating of 0 to 5, for each job a
-// note. They are about bytes: another picture under the same name has none of them. The browser keeps them for this
+// note. They are about bytes: another picture under the same name does not have them. The browser keeps them for this
 // page, until a page that may save them has done so.
 //
 // Other scripts read them by markOf, ratingOf, hasMark, isUnmarked, topRating and noteText, and follow them by onMarks.
@@ -9,7 +9,9 @@ const UNDO_STEPS = 500;
 const marks = {
   saved: new Map(), // by output: { mark, rating }, from the run directory
   savedNotes: new Map(),
-  isKnown: false, // whether `saved` has all rejections: those of the report may be out of date then
+  isKnown: false, // whether `saved` has all rejections: then those in the report may be out of date
+  problem: null, // why saved marks or rejections can't be shown
+  rejectedBytes: new Set(), // `/INDEX DIGITS` of all rejections: a job may have been renamed since
   own: new Map(), // what is not saved yet, as `saved`; a field that is missing is as saved
   ownNotes: new Map(), // '' for a note that is removed
   steps: [],
@@ -40,9 +42,34 @@ function keepMarks() {
 // What is saved with the run, as it stands in the data of a page.
 function takeSaved(data) {
   if (!data.marks) return;
-  marks.isKnown = true;
-  marks.saved = new Map(Object.entries(data.marks.marks ?? {}).filter(([, entry]) => isEntry(entry)));
-  marks.savedNotes = new Map(Object.entries(data.marks.notes ?? {}));
+  marks.saved.clear();
+  marks.savedNotes.clear();
+  noteSaved(data.marks);
+}
+
+function noteSaved({ marks: entries = {}, notes = {}, problem = null }) {
+  marks.problem = problem;
+  marks.isKnown = !problem;
+  for (const [key, entry] of Object.entries(entries)) {
+    if (entry !== null && isEntry(entry)) marks.saved.set(key, entry);
+    else marks.saved.delete(key);
+  }
+  for (const [name, note] of Object.entries(notes)) marks.savedNotes.set(name, note ?? '');
+  marks.rejectedBytes = new Set([...marks.saved].filter(([, { mark }]) => mark === 'rejected').map(([key]) => key.slice(key.lastIndexOf('/'))));
+}
+
+// What was saved since, by this page or another one: `isAll` if it is not only what has changed.
+function takeSavedChanges(changes, isAll) {
+  const before = [new Map(marks.saved), new Map(marks.savedNotes)];
+  if (isAll) takeSaved({ marks: changes });
+  else noteSaved(changes);
+  const keys = differing(before[0], marks.saved).map((key) => key.slice(0, key.lastIndexOf('/')));
+  const names = new Set([...keys, ...differing(before[1], marks.savedNotes)]);
+  changedMarks([...names].map((name) => page.model.named.get(name)).filter(Boolean));
+}
+
+function differing(before, after) {
+  return [...new Set([...before.keys(), ...after.keys()])].filter((key) => JSON.stringify(before.get(key)) !== JSON.stringify(after.get(key)));
 }
 
 // -- reading them ------------------------------------------------------------------------------------------------------
@@ -62,7 +89,8 @@ function markOf(job, output = job.outputs[0]) {
   const own = marks.own.get(key)?.mark;
   if (own !== undefined) return own;
   if (marks.saved.has(key)) return marks.saved.get(key).mark ?? null;
-  return !marks.isKnown && output?.rejected !== undefined ? 'rejected' : null;
+  if (output?.rejected === undefined) return null;
+  return !marks.isKnown || marks.rejectedBytes.has(key.slice(key.lastIndexOf('/'))) ? 'rejected' : null;
 }
 
 // 0 to 5.
@@ -71,7 +99,7 @@ function ratingOf(job, output = job.outputs[0]) {
   return marks.own.get(key)?.rating ?? marks.saved.get(key)?.rating ?? 0;
 }
 
-// The note of a job, '' if it has none.
+// The note of a job, or ''.
 function noteText(job) {
   return marks.ownNotes.get(job.name) ?? marks.savedNotes.get(job.name) ?? '';
 }

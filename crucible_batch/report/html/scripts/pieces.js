@@ -45,9 +45,9 @@ function pinButton(job) {
   return toggle;
 }
 
-// What lies on a picture: the star and the pin.
+// What lies on a picture: the marks and the pin.
 function pictureTools(job) {
-  return [starButton(job), pinButton(job)];
+  return [markTools(job), pinButton(job)];
 }
 
 function commandLine(command) {

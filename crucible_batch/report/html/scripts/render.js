@@ -1,6 +1,6 @@
 // The entry: render(data) shows a report, and may be called again with a newer one.
 const page = {
-  model: null, state: readAddress(), shown: [], counts: new Map(), at: 0, stars: new Set(), update: () => {},
+  model: null, state: readAddress(), shown: [], counts: new Map(), at: 0, update: () => {},
   size: null, // of the pictures in the gallery, in pixels; null until it is chosen
   current: null, // the job that had the focus last
   selected: new Set(),
@@ -12,6 +12,7 @@ const page = {
 };
 
 function render(data) {
+  takeSaved(data);
   marksCache.clear();
   page.model = buildModel(data);
   page.checks = page.model.checks.size;
@@ -75,25 +76,13 @@ function afterMarks() {
   }
   page.counts = sift(page.model, page.state).counts;
   updateToolbar(page.model, page.shown);
-  if (view !== 'gallery') return;
-  drawCards(changed);
-  if (changed.some(hasOtherLines)) layOutAgain();
+  if (view === 'gallery' && changed.some(hasOtherLines)) layOutAgain();
 }
 
 function showJob(index) {
-  const open = byId('detail');
-  const job = index === null ? null : page.model.jobs[index];
-  if (open && job && open.dataset.index === String(index)) {
-    renewDetail(open, job);
-    return;
-  }
-  if (!job) {
-    open?.close();
-    return;
-  }
-  open?.remove();
-  showDetail(job);
-  Object.assign(byId('detail').dataset, { index, version: familyVersion(job) });
+  const job = index === null ? undefined : page.model.jobs[index];
+  if (job) showDetail(job);
+  else byId('detail')?.close();
 }
 
 function start() {
@@ -101,7 +90,6 @@ function start() {
     el('button', { type: 'button', 'data-view': view, onclick: () => go({ view }, true) }, label)));
   setUpTheme();
   setUpMarks();
-  setUpStars();
   setUpMenus();
   setUpLists();
   setUpSelection();

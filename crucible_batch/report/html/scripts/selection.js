@@ -56,7 +56,7 @@ function chosenJobs(job) {
 
 function markPin(one, chosen) {
   one.setAttribute('aria-pressed', String(chosen));
-  one.textContent = chosen ? '✓' : '+';
+  one.textContent = chosen ? '−' : '+';
 }
 
 function renderTray() {

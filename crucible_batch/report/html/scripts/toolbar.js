@@ -14,7 +14,7 @@ function renderToolbar(model) {
   const menus = model.facets.filter(({ values }) => values && values.size > 0).filter(({ key, axis, values }) => axis || key === 'check' || values.size > 1)
     .map((facet) => kept.get(facet.key) ?? facetMenu(facet));
   const head = byId('finder') ?? el('div', { id: 'finder' }, search, el('span', { class: 'count', id: 'count' }), button('Clear', clearFilter, { id: 'clear' }),
-    el('div', { class: 'right' }, ...starTools(), sortChooser(), sizeSlider(), exportMenu()));
+    el('div', { class: 'right' }, ...choiceTools(), sortChooser(), sizeSlider(), exportMenu()));
   const filters = byId('filters') ?? el('div', { id: 'filters' });
   settle(filters, [
     ...(states.length > 1 ? [chipGroup('states', 'State', states.map((state) => [state, STATES[state]]), toggleState)] : []),
@@ -105,7 +105,7 @@ function updateToolbar(model, shown) {
   for (const menu of document.querySelectorAll('.facet')) updateFacet(menu);
   byId('sort').value = state.sort;
   byId('size').hidden = byId('sort').hidden = state.view !== 'gallery';
-  updateStarTools(model, state);
+  updateChoiceTools();
   updateExports();
   const filtered = isFiltered(state);
   byId('clear').hidden = !filtered;
