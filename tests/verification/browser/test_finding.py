@@ -33,7 +33,9 @@ def names(page: Page) -> list[str]:
 
 def checked(number: int, **marks: str) -> dict[str, Any]:
     """Return the fields of a job whose output has these marks of checks."""
-    checks = [CheckRow(check=name, verdict=verdict, reason="why") for name, verdict in marks.items()]  # type: ignore[arg-type]
+    checks = [
+        CheckRow(check=name, verdict=verdict, reason="why") for name, verdict in marks.items()
+    ]  # type: ignore[arg-type]
     output = OutputRow(
         index=0, path="a.png", sha256=digest_of(f"{number}"), byte_size=1, mime_type="image/png",
         width=160, height=120, saved_at=100 - number, checks=checks,
@@ -54,7 +56,10 @@ def twelve(tmp_path: Path) -> Path:
     jobs = [
         made_job(
             f"shot-{number}",
-            axes={"style": ("noir", "gouache", "ink")[number % 3], "hour": ("dawn", "dusk")[number % 2]},
+            axes={
+                "style": ("noir", "gouache", "ink")[number % 3],
+                "hour": ("dawn", "dusk")[number % 2],
+            },
             credits=Decimal(number % 5),
             prompt=f"a heron, number {number}",
             **checked(number, **marks.get(number, {})),
@@ -80,7 +85,9 @@ def test_the_values_of_a_filter_are_alternatives_and_filters_narrow_each_other(
     choose(page, "style", "noir")  # the same again takes it back
     expect(page.locator("#count")).to_have_text("2 of 12 jobs")
     summary.click()
-    counts = [item.inner_text().split() for item in page.locator('[data-facet="axis.style"] label').all()]
+    counts = [
+        item.inner_text().split() for item in page.locator('[data-facet="axis.style"] label').all()
+    ]
     assert counts == [["noir", "2"], ["gouache", "2"], ["ink", "2"]]  # what each would leave
 
 
@@ -116,7 +123,11 @@ def test_marks_ratings_and_notes_are_filters_once_there_are_any(
     expect(page.locator("#rating")).to_be_hidden()
     marked(page)
     counts = page.locator("#marks button").all_inner_texts()
-    assert [text.split() for text in counts] == [["✓picked", "2"], ["✕rejected", "1"], ["unmarked", "9"]]
+    assert [text.split() for text in counts] == [
+        ["✓picked", "2"],
+        ["✕rejected", "1"],
+        ["unmarked", "9"],
+    ]
     page.locator("#marks").get_by_role("button", name="picked").click()
     assert names(page) == ["shot-0", "shot-2"]
     page.locator("#marks").get_by_role("button", name="rejected").click()
@@ -157,7 +168,9 @@ def test_stages_have_the_titles_of_their_entries(tmp_path: Path, open_page: Open
         *(made_job(f"draft-{number}", file="a.png") for number in range(3)),
         made_job("sheet", file="a.png"),
         *(
-            made_job(f"final-draft-{number}", file="a.png", source={"name": f"draft-{number}", **source})
+            made_job(
+                f"final-draft-{number}", file="a.png", source={"name": f"draft-{number}", **source}
+            )
             for number in range(2)
         ),
     ]

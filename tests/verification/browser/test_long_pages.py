@@ -147,7 +147,9 @@ def test_the_rows_of_a_thousand_stand_in_order_and_one_tab_leads_past_them(
     names = page.locator("#view-gallery .card .name").all_text_contents()
     assert names == [f"job-{number}" for number in range(3, 1000, 10)]
     stops = "[...document.querySelectorAll('#view-gallery button')].filter((b) => b.tabIndex === 0)"
-    jobs = f"new Set({stops}.map((b) => b.closest('.card').querySelector('.open').dataset.job)).size"
+    jobs = (
+        f"new Set({stops}.map((b) => b.closest('.card').querySelector('.open').dataset.job)).size"
+    )
     assert page.evaluate(jobs) == 1
 
 
