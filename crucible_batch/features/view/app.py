@@ -211,7 +211,8 @@ class Viewer:
         edition, after, commands = (
             _number(request, name) for name in ("edition", "after", "commands")
         )
-        feed = run_feed(run, edition, after, self._stopping, commands=commands)
+        fields = request.query_params.get("fields")
+        feed = run_feed(run, edition, after, self._stopping, commands=commands, fields=fields)
         return StreamingResponse(feed, media_type="text/event-stream")
 
     async def output(self, request: Request) -> Response:

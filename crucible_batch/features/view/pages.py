@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -152,11 +153,21 @@ def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
 
 
 def features_fields(run_dir: Path) -> Mapping[str, object]:
-    """Read the fields that features add to the page of a run."""
+    """Read the fields that features add to the page of a run.
+
+    By the digests of them (``fields``), a feed knows what the page has.
+    """
     more: dict[str, object] = {}
+    digests = list[str]()
     for module in found("page_fields"):
-        more |= module.read(run_dir)[0]
-    return more
+        fields = module.read(run_dir)[0]
+        digests.append(fields_digest(fields))
+        more |= fields
+    return more | {"fields": "-".join(digests)}
+
+
+def fields_digest(fields: Mapping[str, object]) -> str:
+    return hashlib.sha256(compact(fields).encode()).hexdigest()[:16]
 
 
 @cache

@@ -291,6 +291,48 @@ def test_marks_are_saved_with_the_run_and_another_page_has_them(
     assert complaints == []
 
 
+def test_a_rejected_picture_is_bought_again_and_compared_with_the_new_one(
+    browser: Browser, tmp_path: Path, gateway: str, shoot: Shoot
+) -> None:
+    cli = Cli(tmp_path, gateway)
+    assert cli("run", cli.write("again", JOBS)).code == 0
+    with viewing(cli, "--control") as viewer:
+        page = browser.new_context(**DESK).new_page()  # type: ignore[arg-type]
+        page.goto(f"{viewer.url}runs/{viewer.key('again/default')}/#control={viewer.token}")
+        open_first(page)
+        page.keyboard.press("p")
+        page.keyboard.press("x")
+        expect(page.locator("#detail .saving")).to_have_text("Saved")
+        page.keyboard.press("g")
+        page.get_by_role("button", name="Rejections").click()
+        expect(page.locator("#rejects")).to_contain_text("They are saved with the run.")
+        command = page.locator("#rejects .command code").inner_text().split()
+        assert command[:2] == ["crucible-batch", "run"]
+        page.keyboard.press("Escape")
+        page.locator('#view-gallery .open[data-job="1"]').click()
+        done = cli(*command[1:])
+        assert done.code == 0, done.err
+        # The page follows: the new picture has no mark, and the rejected one is another take.
+        expect(page.locator("#detail .takes li")).to_contain_text("take 1 · rejected")
+        expect(page.locator("#detail [data-decide=rejected]")).to_have_attribute(
+            "aria-pressed", "false"
+        )
+        expect(page.locator("#detail .tally")).to_have_text("1 picked · 0 rejected · 5 unmarked")
+        page.keyboard.press("t")
+        expect(page.locator("#detail .captions p:not(.under)")).to_have_text(
+            ["take 1 · rejected · 96 × 64", "heron-2, take 2 · 96 × 64"]
+        )
+        for pane in page.locator("#detail .pane img").all():
+            expect(pane).to_have_js_property("naturalWidth", 96)
+        shoot(page, "cull-again")
+        page.get_by_label("Take the rejection back of take 1").click()
+        expect(page.locator("#detail .saving")).to_have_text("Saved")
+        assert (tmp_path / "outputs/again/default/rejects.txt").read_text() == ""
+        page.context.close()
+    plan = cli("plan", "again.yaml")
+    assert "nothing to run" in plan.out, plan.out
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["wide", "phone"])
 def test_axe_finds_nothing_while_culling(

@@ -4,7 +4,7 @@ const feed = { source: null };
 
 function listen() {
   const { key, edition, number, commands } = page.model.data.live;
-  const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}&commands=${commands}`);
+  const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}&commands=${commands}&fields=${page.model.data.fields ?? ''}`);
   source.addEventListener('change', (event) => { take(JSON.parse(event.data)); });
   source.addEventListener('fields', (event) => takeFields(JSON.parse(event.data)));
   source.addEventListener('pace', (event) => { page.model.data.live.pace = JSON.parse(event.data).pace; showSummary(); });

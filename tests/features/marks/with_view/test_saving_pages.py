@@ -56,13 +56,16 @@ def key_of(viewer: Viewer, name: str) -> str:
 
 def test_a_page_saves_and_another_one_sees_it(viewer: Viewer, cli: Cli) -> None:
     key, picked = viewer.key("saved/default"), key_of(viewer, "hero-1")
-    live = viewer.data(key)["live"]
-    feed = viewer.events(
+    data = viewer.data(key)
+    live = data["live"]
+    address = (
         f"/events/{key}?edition={live['edition']}&after={live['number']}"
         f"&commands={live['commands']}"
     )
-    kind, first = next(feed)
-    assert (kind, first["all"]) == ("fields", True)
+    old = viewer.events(f"{address}&fields=none")
+    assert next(old) == ("fields", {"all": True, "marks": data["marks"]})
+    old.close()
+    feed = viewer.events(f"{address}&fields={data['fields']}")
     answer = post(viewer, {"marks": {picked: {"mark": "picked"}}, "notes": {"hero-1": "soft"}})
     assert (answer.status_code, answer.json()) == (200, {"unknown": []})
     changes = next(found for kind, found in feed if kind == "fields")
