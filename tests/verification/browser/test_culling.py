@@ -221,6 +221,14 @@ def test_takes_are_compared_and_a_rejection_is_taken_back(
 
 # -- in the viewer
 
+DIGESTS = """() => {
+const all = [...document.querySelectorAll('#detail .pane img')];
+return Promise.all(all.map(async (one) => {
+  const bytes = await (await fetch(one.src, { cache: 'force-cache' })).arrayBuffer();
+  const digest = await crypto.subtle.digest('SHA-256', bytes);
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+})); }"""
+
 JOBS = """\
 - {name: heron, prompt: "heron {{ repeat }}", repeat: 6, params: {size.width: 96, size.height: 64}}
 """
@@ -324,6 +332,10 @@ def test_a_rejected_picture_is_bought_again_and_compared_with_the_new_one(
         )
         for pane in page.locator("#detail .pane img").all():
             expect(pane).to_have_js_property("naturalWidth", 96)
+        digests = page.evaluate(DIGESTS)  # the path is the same, and not what is shown there
+        (job,) = [job for job in viewer.data(viewer.key("again/default"))["jobs"] if job["takes"]]
+        shown = [*job["takes"], *job["outputs"]]
+        assert digests == [output["sha256"] for output in shown]
         shoot(page, "cull-again")
         page.get_by_label("Take the rejection back of take 1").click()
         expect(page.locator("#detail .saving")).to_have_text("Saved")

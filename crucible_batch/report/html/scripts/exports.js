@@ -92,7 +92,7 @@ async function exportPictures() {
 }
 
 async function fetched(output) {
-  const answer = await fetch(fileAddress(output.path));
+  const answer = await fetch(fileAddress(output));
   return answer.ok ? answer.blob() : undefined;
 }
 

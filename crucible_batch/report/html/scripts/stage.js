@@ -52,7 +52,7 @@ function showPicture(stage, job, at) {
   showStrip(stage, job);
   refreshStage();
   const [next, its] = page.sequence[placeIn(page.sequence, job, at) + 1] ?? [];
-  if (next?.outputs[its]) new Image().src = fileAddress(next.outputs[its].path); // is there when it is turned to
+  if (next?.outputs[its]) new Image().src = fileAddress(next.outputs[its]); // is there when it is turned to
 }
 
 function showFrame(stage, job) {
@@ -70,7 +70,7 @@ function showFrame(stage, job) {
 function singlePicture(stage, job, output, frame) {
   if (stage.input) return fullPicture(job, { source: stage.input.small, small: stage.input.small, label: stage.input.label }, frame);
   if (!output) return el('div', { class: 'missing' }, job.error ? el('p', { class: 'code' }, job.error.code) : null, el('p', {}, job.error?.message ?? 'There is no picture of this job.'));
-  return fullPicture(job, { source: fileAddress(output.path), small: smallOf(job, output), label: output.path }, frame);
+  return fullPicture(job, { source: fileAddress(output), small: smallOf(job, output), label: output.path }, frame);
 }
 
 // -- the neighbours ----------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ function alsoOf(stage, job) {
     showFrame(stage, job);
   }));
   const others = companions.length < 2 && companions[0]?.kind !== 'take' ? [] : companions.map((one, at) =>
-    alsoButton(`${one.label} (${one.words})`, one.kind === 'take' ? fileAddress(one.output.path) : smallOf(one.job, one.output), stage.versus && companionOf(job).output === one.output, () => chooseCompanion(stage, job, at)));
+    alsoButton(`${one.label} (${one.words})`, one.kind === 'take' ? fileAddress(one.output) : smallOf(one.job, one.output), stage.versus && companionOf(job).output === one.output, () => chooseCompanion(stage, job, at)));
   return [...others, ...inputs];
 }
 
@@ -309,9 +309,11 @@ function nextCompanion(stage) {
 
 // -- one picture -------------------------------------------------------------------------------------------------------
 
-// A path of the run directory as an address beside this page.
-function fileAddress(path) {
-  return path.split('/').map(encodeURIComponent).join('/');
+// The file of an output as an address beside this page. A served page names its bytes as well, since another picture may
+// be at the path after the next run, and the browser has kept the first one.
+function fileAddress({ path, sha256 }) {
+  const address = path.split('/').map(encodeURIComponent).join('/');
+  return page.model.data.live ? `${address}?${sha256.slice(0, 12)}` : address;
 }
 
 function inputsOf(job) {

@@ -30,7 +30,7 @@ function paneOf(job, output = job.outputs[0]) {
     pane.append(lack());
     return pane;
   }
-  const image = el('img', { src: output ? fileAddress(output.path) : small, alt: titleOf(job) });
+  const image = el('img', { src: output ? fileAddress(output) : small, alt: titleOf(job) });
   image.addEventListener('error', () => {
     if (small && image.getAttribute('src') !== small) image.src = small;
     else image.replaceWith(lack());
