@@ -1,5 +1,5 @@
-"""The page of ten thousand pictures in Chromium: until the first picture is there, until a filter has
-left its pictures, and until a place far down in the list has its own.
+"""The page of ten thousand pictures in Chromium: how long until the first picture is there, until a
+filter has left its pictures, and until a place far down in the list has its own.
 
 Needs Chromium and the extra ``browser``. ``python -m benchmarks.page PAGE...`` measures pages that
 are there already in turns, such as those of two releases, and prints the medians.
@@ -185,7 +185,7 @@ def rows(quick: bool) -> Iterator[Row]:
 if __name__ == "__main__":
     given = [Path(word) for word in sys.argv[1:] if not word.startswith("-")]
     if given:
-        for path, times in zip(given, in_turns(given, 5), strict=True):
+        for path, times in zip(given, in_turns(given, 3), strict=True):
             print(path, times)
     else:
         print(*rows("--quick" in sys.argv), sep="\n")

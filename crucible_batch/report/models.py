@@ -324,7 +324,7 @@ class EntryRow(_Model):
         description="Number of jobs of the entries above, which come first in `jobs`."
     )
     sources: str | None = Field(
-        default=None, description="Pattern of its `from`; null without one."
+        default=None, description="Pattern of its `from`; null without it."
     )
 
 

@@ -156,7 +156,7 @@ def test_a_browser_that_keeps_nothing_is_no_error(catalogue: Path, open_page: Op
     page = open_page(catalogue).page
     page.add_init_script(DENIED)
     page.reload()
-    page.get_by_label("Size of the pictures").first.fill("420")
+    page.get_by_label("Size of the pictures").fill("420")
     page.locator("#theme").click()
     cards(page).first.locator(".open").focus()
     page.keyboard.press("p")

@@ -104,7 +104,8 @@ def test_what_checks_have_found_is_a_filter(twelve: Path, open_page: Open) -> No
 MARKS = """(entries) => {
     const { jobs } = JSON.parse(document.getElementById('report').textContent);
     const key = (job) => `${job.name}/0 ${job.outputs[0].sha256.slice(0, 12)}`;
-    const marks = Object.fromEntries(entries.map(([at, mark, rating]) => [key(jobs[at]), { mark, rating }]));
+    const marks = {};
+    for (const [at, mark, rating] of entries) marks[key(jobs[at])] = { mark, rating };
     const notes = { 'shot-7': 'the Moon is too large' };
     localStorage.setItem(`crucible-marks:${location.pathname}`, JSON.stringify({ marks, notes }));
 }"""
@@ -168,10 +169,8 @@ def test_stages_have_the_titles_of_their_entries(tmp_path: Path, open_page: Open
         *(made_job(f"draft-{number}", file="a.png") for number in range(3)),
         made_job("sheet", file="a.png"),
         *(
-            made_job(
-                f"final-draft-{number}", file="a.png", source={"name": f"draft-{number}", **source}
-            )
-            for number in range(2)
+            made_job(f"final-draft-{n}", file="a.png", source={"name": f"draft-{n}", **source})
+            for n in range(2)
         ),
     ]
     entries = [

@@ -121,7 +121,7 @@ def test_the_grid_has_two_axes_and_stacks_the_rest(
     page.get_by_label("Across").select_option("·take")
     assert table.locator("thead th .value").all_inner_texts() == ["1", "2"]
     width = cell.bounding_box()["width"]
-    page.get_by_label("Size of the pictures").fill("500")
+    page.get_by_label("Size of the cells").fill("500")
     assert cell.bounding_box()["width"] > width
 
 

@@ -49,11 +49,11 @@ function askToStop() {
 }
 
 function valueForm(action, label, options) {
-  return fieldForm(label, { name: action, ...options }, 'Set', (value) => command(action, value));
+  return fieldForm(label, { name: action, ...options }, ['Set', `Set ${action}`], (value) => command(action, value));
 }
 
 function tokenParts() {
-  return [fieldForm('Token of this session, from the terminal of crucible-batch view', { name: 'token', type: 'password', class: 'wide' }, 'Control this run', (value) => {
+  return [fieldForm('Token of this session, from the terminal of crucible-batch view', { name: 'token', type: 'password', class: 'wide' }, ['Control this run'], (value) => {
     session.token = value.replace(/^.*#control=/, '');
     try { sessionStorage.setItem('control', session.token); } catch { /* asked for again in the next tab */ }
     showControls();
@@ -61,11 +61,11 @@ function tokenParts() {
   })];
 }
 
-function fieldForm(label, options, verb, take) {
+function fieldForm(label, options, [verb, name], take) {
   const id = `control-${options.name}`;
   const input = el('input', { id, required: true, autocomplete: 'off', ...options });
   return el('form', { onsubmit: (event) => { event.preventDefault(); take(input.value.trim()); } },
-    el('label', { for: id }, label), el('span', { class: 'field' }, input, el('button', { 'aria-label': `${verb}: ${label}` }, verb)));
+    el('label', { for: id }, label), el('span', { class: 'field' }, input, el('button', { 'aria-label': name }, verb)));
 }
 
 byId('summary').before(el('section', { id: 'control', 'aria-label': 'Control of the run' }, el('div', { id: 'controls' }), el('p', { id: 'answer', role: 'status' })));

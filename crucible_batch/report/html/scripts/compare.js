@@ -87,7 +87,7 @@ function chosenAxes(choices, shown) {
 }
 
 function choosers(choices, rows, cols, others, covered, sheet, shownSize) {
-  const size = el('input', { type: 'range', min: '90', max: '640', value: String(shownSize), 'aria-label': 'Size of the pictures', oninput: () => {
+  const size = el('input', { type: 'range', min: '90', max: '640', value: String(shownSize), 'aria-label': 'Size of the cells', oninput: () => {
     cellSize = Number(size.value);
     sheet.style.setProperty('--cell', `${cellSize}px`);
   } });

@@ -11,21 +11,13 @@ function exportMenu() {
     }),
     item('export-csv', 'All rows (.csv)', () => download(`${page.model.data.manifest.name}.csv`, rowsText(page.model.jobs), 'text/csv')),
     el('p', { class: 'dim', id: 'export-state', role: 'status' })));
-  menu.addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape') return;
-    menu.open = false;
-    menu.firstChild.focus();
-  });
+  menu.addEventListener('toggle', updateExports);
   return menu;
 }
 
-// Closed by a click elsewhere, as menus are.
-document.addEventListener('click', (event) => {
-  const menu = byId('export');
-  if (menu?.open && !menu.contains(event.target)) menu.open = false;
-});
-
+// The counts of the menu, while it is open.
 function updateExports() {
+  if (!byId('export').open) return;
   const picks = picksOf(pickedJobs()).length;
   const rejections = rejectedPairs().length;
   const pictures = pickedFiles().length;

@@ -1,7 +1,7 @@
 // The keyboard: arrows move between the cards, letters decide and switch views.
 const KEYS = {
   'On every page': [
-    ['← → ↑ ↓', 'move between pictures'], ['Enter', 'open the picture'], ['g', 'grid of pictures'], ['c', 'compare'], ['/', 'search'], ['Esc', 'close, or leave the search'], ['?', 'this help'],
+    ['← → ↑ ↓', 'move between pictures'], ['Home End', 'first, last'], ['Enter', 'open the picture'], ['g', 'grid of pictures'], ['c', 'compare'], ['/', 'search'], ['Esc', 'close, or leave the search'], ['?', 'this help'],
   ],
   Deciding: [
     ['p', 'pick, and go to the next picture'], ['x', 'reject, and go to the next picture'], ['p x', 'once more: remove the mark'], ['u', 'undo'], ['1 – 5', 'rating'], ['0', 'no rating'],
@@ -10,7 +10,10 @@ const KEYS = {
     ['← →', 'previous, next'], ['Home End', 'first, last'], ['z', 'full size and back'], ['n', 'write a note'], ['i', 'hide or show the details'],
     ['f', 'flip between it and its source or another take'], ['t', 'compare with the next take'],
   ],
-  Comparing: [['a', 'select a picture to compare'], ['f', 'flip between the two selected'], ['Space', 'in the comparison: flip']],
+  Selecting: [
+    ['a', 'select the picture, or take it out'], ['Shift →', 'select several, as Shift and a click'], ['Esc', 'clear the selection'],
+    ['f', 'flip between two selected'], ['Space', 'in the comparison: flip'],
+  ],
 };
 
 function setUpKeys() {

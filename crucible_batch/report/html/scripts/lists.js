@@ -1,5 +1,7 @@
 // Lists of the gallery of any length: each has its full height, and only the rows near the window are in the page.
 const FEW = 400; // jobs: of so many all are in the page, where the browser's own search finds them
+const AT_ONCE = 40; // jobs that are drawn in one go, in the window or not
+const AROUND = 0.6; // window heights above and below the window in which rows are drawn
 const MOST_PRINTED = 1000;
 const LINE = 18; // the lines of a caption in pixels, as in the style sheet
 const LETTER = 6.4; // the width of a letter there
@@ -47,7 +49,6 @@ function fillList(section, parent, { label, jobs, make, shape }) {
 function showLists(all) {
   gallery.lists = all;
   layOut();
-  drawLists();
 }
 
 function pictureHeight() {
@@ -131,17 +132,19 @@ function drawSoon() {
   });
 }
 
-function drawLists() {
-  if (!byId('view-gallery').hidden) for (const list of gallery.lists) drawList(list);
+// What is in the window comes first, so that it is seen as soon as possible; what is around it when that has been painted.
+function drawLists(isFirst = false) {
+  if (!byId('view-gallery').hidden) for (const list of gallery.lists) drawList(list, isFirst);
+  if (isFirst) requestAnimationFrame(() => setTimeout(drawLists));
 }
 
 // Draws the rows in the window and a window's height around it; also the row that has the focus and those beside it, so
 // that Tab finds its way.
-function drawList(list) {
+function drawList(list, isFirst = false) {
   const { rows, box } = list;
   const wanted = new Set();
   if (rows.length) {
-    const [first, last] = rowsInSight(list);
+    const [first, last] = rowsInSight(list, isFirst);
     for (let at = first; at <= last; at += 1) wanted.add(at);
     const focused = box.contains(document.activeElement) ? Number(document.activeElement.closest('.row').dataset.row) : null;
     if (focused !== null) for (const at of [focused - 1, focused, focused + 1]) if (rows[at]) wanted.add(at);
@@ -155,12 +158,18 @@ function drawList(list) {
   for (const row of gone) stopLoading(row);
 }
 
-function rowsInSight({ rows, box, jobs }) {
-  const isAll = jobs.length <= (gallery.isPrinting ? MOST_PRINTED : FEW);
-  if (isAll) return [0, rows.length - 1];
+// Of so many jobs, all rows are drawn.
+function mostDrawn(isFirst) {
+  if (gallery.isPrinting) return MOST_PRINTED;
+  return isFirst ? AT_ONCE : FEW;
+}
+
+function rowsInSight({ rows, box, jobs }, isFirst) {
+  if (jobs.length <= mostDrawn(isFirst)) return [0, rows.length - 1];
   const { top } = box.getBoundingClientRect();
-  const from = -top - innerHeight;
-  const to = -top + 2 * innerHeight;
+  const around = isFirst ? 0 : AROUND * innerHeight;
+  const from = -top - around;
+  const to = -top + innerHeight + around;
   if (to < 0 || from > rows.at(-1).top + rows.at(-1).height) return [0, -1];
   return [rowAt(rows, from), rowAt(rows, to)];
 }
@@ -223,6 +232,7 @@ function barHeight() {
 // What is in sight, and what has the focus: the gallery may change around them.
 function rememberPlace() {
   const view = byId('view-gallery');
+  if (!gallery.order.length) return { index: null };
   const focused = view.contains(document.activeElement) ? document.activeElement.closest('.card')?.querySelector('.open') : null;
   const isScrolled = view.getBoundingClientRect().top < barHeight();
   const inSight = isScrolled ? [...view.querySelectorAll('.open')].filter((open) => open.getBoundingClientRect().bottom > barHeight()) : [];
@@ -243,7 +253,7 @@ function returnToPlace({ index, at, isScrolled, anchor }) {
   const view = byId('view-gallery');
   if (anchor && gallery.at.has(anchor.index)) scrollBy(0, topOf(anchor.index) - anchor.top);
   else if (isScrolled && view.getBoundingClientRect().top < barHeight()) scrollBy(0, view.getBoundingClientRect().top - barHeight());
-  drawLists();
+  drawLists(true);
   if (index === null || document.querySelector('dialog[open]')) return;
   const job = gallery.at.has(index) ? index : gallery.order[Math.min(at, gallery.order.length - 1)]?.index;
   if (job !== undefined && !cardOf(job)?.contains(document.activeElement)) focusCard(job, { preventScroll: gallery.at.has(index) });
@@ -257,7 +267,6 @@ function topOf(index) {
 function layOutAgain() {
   const before = rememberPlace();
   layOut();
-  drawLists();
   returnToPlace(before);
 }
 

@@ -76,8 +76,12 @@ function differing(before, after) {
 
 // An output by its bytes, as the gateway sent them; a job without outputs by its name.
 function outputKey(job, output) {
-  return output ? `${job.name}/${output.index} ${digitsOf(output)}` : job.name;
+  if (!output) return job.name;
+  if (!outputKeys.has(output)) outputKeys.set(output, `${job.name}/${output.index} ${digitsOf(output)}`);
+  return outputKeys.get(output);
 }
+
+const outputKeys = new WeakMap(); // ten thousand of them are asked for with each key that is pressed
 
 function digitsOf(output) {
   return (output.sent ?? output).sha256.slice(0, 12);

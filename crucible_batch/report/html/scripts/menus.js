@@ -1,6 +1,12 @@
 // Menus of the page: a summary that opens a panel. One is open at a time; a click elsewhere and Escape close it.
 function setUpMenus() {
   document.addEventListener('click', (event) => closeMenus(event.target.closest?.('.menu')));
+  document.addEventListener('toggle', ({ target: menu }) => {
+    if (!menu.open || !menu.classList.contains('menu')) return;
+    const items = menu.querySelector('.items');
+    items.classList.remove('end');
+    items.classList.toggle('end', items.getBoundingClientRect().right > document.documentElement.clientWidth - 8);
+  }, true);
   document.addEventListener('keydown', (event) => {
     const menu = document.activeElement?.closest?.('.menu[open]');
     if (!menu) return;

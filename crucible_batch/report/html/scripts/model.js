@@ -136,12 +136,15 @@ function checksOf(job) {
 const UNCHECKED = 'not decided';
 const marksCache = new Map(); // by job: { marks, ratings, rating }, since keys of marks take time to make
 
+// Most pages have no marks at all.
+const UNMARKED = { marks: ['unmarked'], rating: 0, ratings: [] };
+
 function marksOf(job) {
+  if (!marks.own.size && !marks.saved.size && !job.outputs.some(({ rejected }) => rejected !== undefined)) return UNMARKED;
   let known = marksCache.get(job);
   if (!known) {
-    const marks = Object.keys(MARK_WORDS).filter((mark) => (mark === 'unmarked' ? isUnmarked(job) : hasMark(job, mark)));
     const rating = topRating(job);
-    known = { marks, rating, ratings: Array.from({ length: rating }, (_, at) => at + 1) };
+    known = { marks: Object.keys(MARK_WORDS).filter((mark) => (mark === 'unmarked' ? isUnmarked(job) : hasMark(job, mark))), rating, ratings: Array.from({ length: rating }, (_, at) => at + 1) };
     marksCache.set(job, known);
   }
   return known;
@@ -175,7 +178,9 @@ function sift(model, state) {
 }
 
 function hasAny(values, chosen) {
-  return Array.isArray(values) ? values.some((value) => chosen.has(value)) : chosen.has(values);
+  if (!Array.isArray(values)) return chosen.has(values);
+  for (const value of values) if (chosen.has(value)) return true;
+  return false;
 }
 
 function countValues({ of, counts }, job) {

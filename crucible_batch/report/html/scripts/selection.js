@@ -63,8 +63,10 @@ function renderTray() {
   const tray = byId('tray');
   const jobs = [...page.selected].map((index) => page.model.jobs[index]);
   tray.hidden = !jobs.length;
-  const clear = button('Clear', clearSelection, { class: null });
-  if (jobs.length === 2) tray.replaceChildren(el('span', {}, `${jobs[0].name} and ${jobs[1].name}`), button('Compare', showFlip, { class: 'go' }), clear);
-  else if (jobs.length === 1) tray.replaceChildren(el('span', {}, `${jobs[0].name} · select another to compare`), clear);
-  else tray.replaceChildren(el('span', {}, `${plural(jobs.length, 'job')} selected`), clear);
+  const words = tray.querySelector('span') ?? el('span', { role: 'status' });
+  words.textContent = jobs.length === 2 ? `${jobs[0].name} and ${jobs[1].name}` : `${jobs.length === 1 ? jobs[0].name : jobs.length.toLocaleString('en')} selected`;
+  tray.replaceChildren(words,
+    ...Object.entries(MARKS).map(([mark, { verb, key, sign }]) => button(`${sign} ${verb}`, () => toggleMark(pairsOf(jobs), mark), { class: null, title: `${verb} (${key})` })),
+    ...(jobs.length === 2 ? [button('Compare', showFlip, { class: 'go', title: 'Flip between the two (f)' })] : []),
+    button('Clear', clearSelection, { class: null, title: 'Clear the selection (Esc)' }));
 }

@@ -123,9 +123,9 @@ function updateChips(id, chosen, counts = new Map()) {
 
 // Marks and ratings are filters once there are any.
 function updateMarks(model, state) {
-  const known = model.jobs.map(marksOf);
-  byId('marks').hidden = !state.marks.size && !known.some(({ marks }) => marks.length !== 1 || marks[0] !== 'unmarked');
-  byId('rating').hidden = !state.rating && !known.some(({ rating }) => rating);
+  const isMarked = (job) => marksOf(job) !== UNMARKED;
+  byId('marks').hidden = !state.marks.size && !model.jobs.some((job) => isMarked(job) && marksOf(job).marks.join() !== 'unmarked');
+  byId('rating').hidden = !state.rating && !model.jobs.some((job) => isMarked(job) && marksOf(job).rating);
   const counts = page.counts.get('rating');
   for (const star of byId('rating').querySelectorAll('button')) {
     const rating = Number(star.dataset.value);
