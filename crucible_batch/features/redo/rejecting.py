@@ -62,8 +62,8 @@ def reject(
     Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
     """
     directory = local_directory(run_dir)
+    path = rejects_file(run_dir) if file is None else Path(file)
     with Journal.read(directory) as journal:
-        path = _file_of(journal, directory) if file is None else Path(file)
         rows = {row.name: row for row in journal_rows(journal)}
     text = _read(path)
     if remove:
@@ -223,13 +223,15 @@ def _digest(output: OutputRow) -> str:
 # -- the file
 
 
-def _file_of(journal: Journal, directory: Path) -> Path:
-    """Return the file of rejections that the next run of a directory reads.
+def rejects_file(run_dir: str | Path) -> Path:
+    """Return the file of rejections that the next run of a directory reads, which may not exist.
 
     A run directory may come from another person, so a file outside of it has to be in the
-    manifest's folder, and one that the manifest names.
+    manifest's folder, and one that the manifest names. Raises as ``reject``.
     """
-    path = Path(newest_run(journal).terms.manifest_path)
+    directory = local_directory(run_dir)
+    with Journal.read(directory) as journal:
+        path = Path(newest_run(journal).terms.manifest_path)
     try:
         manifest = load_manifest(path)
         named = redo_keys(manifest.header).rejects
