@@ -7,7 +7,9 @@ import itertools
 import os
 import sys
 import webbrowser
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,11 +18,17 @@ from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
 from crucible_batch.cli.run_session import run_showing
 from crucible_batch.cli.terminal import fact, say_note, say_sentence
+from crucible_batch.core.credits import Credits, format_credits
+from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.errors import UserError
+from crucible_batch.report import ReportHead
+from crucible_batch.runs.connecting import connect
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
 
+_ENTRIES = 1000
+"""Of the ledger: more than the demo has."""
 _GRID = Path(".crucible", "grid.html")
 _REDIRECT = """\
 <!doctype html>
@@ -59,12 +67,17 @@ DEMO_DIR = Path("outputs/demo/default")
 
 
 def run_demo(
-    output: CommandOutput, *, out_dir: Path | None, display: DisplayMode, open_page: bool | None
+    output: CommandOutput,
+    *,
+    out_dir: Path | None,
+    display: DisplayMode,
+    open_page: bool | None,
+    features: tuple[FeatureOptions, ...],
 ) -> None:
     """Run the demo manifest on a new sandbox, in a new directory.
 
-    If ``open_page`` is None, the comparison grid opens in a browser if output goes to a terminal
-    and there is a screen.
+    ``features`` are the options of features. If ``open_page`` is None, the comparison grid opens in
+    a browser if output goes to a terminal and there is a screen.
     """
     manifest = demo_manifest()
     target = free_directory(out_dir or DEMO_DIR)
@@ -73,10 +86,11 @@ def run_demo(
             output.err,
             ("Creating thirty images on a local gateway; no data leaves this machine.", "quiet"),
         )
-    request = RunRequest(manifest, out_dir=target)
-    ran = asyncio.run(_run_on_sandbox(output, request, display))
+    request = RunRequest(manifest, out_dir=target, features=features)
+    ran, charges = asyncio.run(_run_on_sandbox(output, request, display))
     show_run_ending(output, ran, request.job_filter, command=None)
     if not output.quiet:
+        fact(output.out, "ledger", _ledger_words(charges, ran.result.report))
         fact(output.out, "manifest", str(manifest))
         fact(output.out, "next", ("crucible-batch init my-batch", "command"))
     _show_page(output, ran.result.page, open_page)
@@ -95,14 +109,41 @@ def _show_page(output: CommandOutput, page: Path | None, open_page: bool | None)
         say_note(output.err, "no browser could be opened; open the page manually")
 
 
+@dataclass(frozen=True, slots=True)
+class _Charges:
+    """What the sandbox's ledger has: the credits taken, and the entries that charge each job."""
+
+    credits: Credits
+    jobs: Counter[str]
+
+
 async def _run_on_sandbox(
     output: CommandOutput, request: RunRequest, display: DisplayMode
-) -> FinishedRun:
-    async with serve(SandboxConfig(runners=6)) as gateway:
+) -> tuple[FinishedRun, _Charges]:
+    async with serve(SandboxConfig(runners=6, recent_entries=_ENTRIES)) as gateway:
         settings = Settings(
             api_key=gateway.api_key, base_url=gateway.api_url, key_source="the sandbox"
         )
-        return await run_showing(output, request, settings, display)
+        async with connect(settings) as client:
+            before = await client.credits()
+            ran = await run_showing(output, request, settings, display)
+            after = await client.credits()
+    jobs = Counter(
+        entry.job_id
+        for entry in after.recent_entries
+        if entry.job_id is not None and entry.entry_type == "consume"
+    )
+    return ran, _Charges(before.balance - after.balance, jobs)
+
+
+def _ledger_words(charges: _Charges, report: ReportHead) -> str:
+    """Compare the sandbox's ledger with the report."""
+    count, spent = len(charges.jobs), report.credits.spent
+    often = "each once" if charges.jobs.total() == count else "some of them twice"
+    words = f"the gateway charged {count} jobs, {often}: {format_credits(charges.credits)} credits"
+    if (count, charges.credits) == (report.counts.succeeded, spent):
+        return f"{words}, as the report has"
+    return f"{words}; the report has {report.counts.succeeded} and {format_credits(spent)}"
 
 
 def demo_manifest() -> Path:

@@ -111,6 +111,7 @@ class OfFeatures:
 
 
 RunFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("run_options")]
+DemoFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("demo_options")]
 PlanFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("plan_options")]
 
 _OUTPUT_OPTIONS = {

@@ -22,6 +22,7 @@ command = partial(opt.command, commands, "Start")
 @command("crucible-batch demo")
 def demo(
     output: CommandOutput,
+    *,
     out_dir: Annotated[
         Path | None,
         typer.Option(
@@ -42,14 +43,16 @@ def demo(
         ),
     ] = None,
     display: opt.Display = opt.DisplayMode.AUTO,
+    features: opt.DemoFeatures,
 ) -> None:
     """Create thirty images on a local gateway in a few seconds, and open them as a grid.
 
-    Needs no account, no API key and no network.
+    The last lines compare the report with the gateway's ledger. Needs no
+    account, no API key and no network.
     """
     from crucible_batch.cli.demo import run_demo
 
-    run_demo(output, out_dir=out_dir, display=display, open_page=open_)
+    run_demo(output, out_dir=out_dir, display=display, open_page=open_, features=features)
 
 
 @command("crucible-batch init my-batch", output="verbose")

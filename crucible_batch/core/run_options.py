@@ -20,7 +20,7 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
 from crucible_batch.core.engine_options import (
@@ -29,8 +29,10 @@ from crucible_batch.core.engine_options import (
     DEFAULT_WAIT_FOR_GATEWAY_S,
 )
 from crucible_batch.core.output_path import MOST_PIXELS
-from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import UserError
+
+if TYPE_CHECKING:  # --help needs no jobs, and starts without what they are made of
+    from crucible_batch.core.plan import PlannedJob
 
 DEFAULT_MAX_JOBS = 100_000
 DEFAULT_MAX_MANIFEST_BYTES = 16 * 1024 * 1024

@@ -57,15 +57,16 @@ class JobAdder:
         return identity in self._added
 
     async def add(self, planned: PlannedJob, job: Job, start_worker: Callable[[], object]) -> None:
-        """Add the jobs that are made from the outputs saved for a job. ``start_worker`` is called
-        for each.
+        """Add the jobs that are made from the outputs saved for a job, each once: it is called
+        again when more is known of the job. ``start_worker`` is called for each.
 
         Raises ``JournalError``.
         """
         if self._derivation is None:
             return
         for saved in job.outputs.values():
-            made = self._derivation.derive(planned, saved)
+            derived = self._derivation.derive(planned, saved)
+            made = [each for each in derived if not self.has_added(each.identity)]
             # Noted first: from the moment at which it is in the plan, it must not be taken from
             # there.
             self._added.update(each.identity for each in made)

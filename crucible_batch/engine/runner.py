@@ -540,9 +540,11 @@ class Runner:
         with self._noting_failures(planned.name):
             async with self._looking_later:
                 job = await self._advance(planned, job, Slot(), _look_only)
-            if decide(job) is not None:  # there are more
-                async with self.slots.slot() as slot:
-                    await self._advance_with_slot(planned, job, slot)
+            if decide(job) is None:  # what follows may depend on there being no others
+                await self._adder.add(planned, job, lambda: self.control.workers.add(1))
+                return
+            async with self.slots.slot() as slot:
+                await self._advance_with_slot(planned, job, slot)
 
     @contextmanager
     def _noting_failures(self, job: str = "") -> Iterator[None]:

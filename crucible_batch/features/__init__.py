@@ -20,6 +20,7 @@ folder:
     plan_folder.py    plan_file(...), export(...)   files that `plan` writes beside a plan
     plan_view.py      show, as_json, show_next      what `plan` shows of a plan
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
+    demo_options.py   Options, EXAMPLES, HELP       options of `demo`, likewise
     next_command.py   next_command(run_dir, head,   the command after a run that is complete, by
                                    command)         the one that runs it again
                       first_step(blocked, run_dir)  what comes before the next command

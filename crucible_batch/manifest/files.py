@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from crucible_batch.atomic_files import open_at_once
 from crucible_batch.manifest.names import folded, text_fault
 
 MAX_PROMPT_FILE_BYTES = 32 * 1024
@@ -155,7 +156,9 @@ def read_text(path: Path, text: str, most: int, limit: str) -> str:
     For messages, ``text`` is the path in the manifest, and ``limit`` the limit in words.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FileFault(f"{quoted(text)} is not a regular file")
             content = file.read(most + 1)
     except OSError as error:
         raise FileFault(f"{quoted(text)} can't be read: {_reason(error)}") from None

@@ -32,6 +32,7 @@ class PlainDisplay(Display):
         self._state = ProgressState()
         self._printed_at = 0.0
         self._printed_tenth = 0
+        self._printed = list[str]()
         self._beat: asyncio.TimerHandle | None = None
 
     def notify(self, message: Message) -> None:
@@ -44,7 +45,8 @@ class PlainDisplay(Display):
             self._keep_beating()
         elif isinstance(message, RunEnded):
             self.pause()
-            self._print_counts(now)
+            if self._counts() != self._printed:
+                self._print_counts(now)
         elif self._is_due(now):
             self._print_counts(now)
 
@@ -58,14 +60,20 @@ class PlainDisplay(Display):
     def _tenth(self) -> int:
         return self._state.done * 10 // max(1, self._state.total)
 
-    def _print_counts(self, now: float) -> None:
-        self._printed_at = now
-        self._printed_tenth = self._tenth()
+    def _counts(self) -> list[str]:
         states = GAP.join(part.plain for part in state_parts(self._state))
-        figures = [
+        return [
             f"{self._state.done}/{self._state.total}  {states}",
             GAP.join(money_parts(self._state)),
         ]
+
+    def _print_counts(self, now: float) -> None:
+        if not self._state.total:  # such as the first run of a probe
+            return
+        self._printed_at = now
+        self._printed_tenth = self._tenth()
+        self._printed = self._counts()
+        figures = list(self._printed)
         pace = pace_parts(self._state, now)
         if pace and not self._state.ended:
             figures.append(GAP.join(pace))

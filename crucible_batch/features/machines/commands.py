@@ -34,6 +34,7 @@ def worker(
     drain: Annotated[
         bool, typer.Option("--drain", help="End once no shard is left to be run.")
     ] = False,
+    gateway: opt.GatewayOptions,
 ) -> None:
     """Run the shards of a divided run, one after another, on this machine.
 
@@ -47,18 +48,19 @@ def worker(
 
     from crucible_batch.features.machines.worker import Worker
     from crucible_batch.object_url import ObjectUrl
-    from crucible_batch.runs.connecting import current_settings, require_key
+    from crucible_batch.runs.connecting import require_key
     from crucible_batch.runs.object_runs import objects_at
 
     url = ObjectUrl.at(location)
-    require_key(current_settings())
+    settings = gateway.settings()
+    require_key(settings)
     objects = objects_at(url)
 
     async def serve() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await Worker(url, objects, stop, drains=drain).serve()
+        await Worker(url, objects, stop, settings, drains=drain).serve()
 
     asyncio.run(serve())
     output.data = {"location": str(url)}

@@ -99,19 +99,22 @@ async def run_on_machines(
     observer: Observer | None = None,
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    engine: Engine | None = None,
 ) -> RunResult:
     """Run a request as ``run_request`` does, by shards that an engine starts.
 
-    A budget is needed, so ``confirm`` is not called before the last run. Raises ``UserError`` if
-    the run can't be divided, and ``RunStoppedError`` if a signal stopped it.
+    ``engine`` is the one that the options name, unless it is given. A budget is needed, so
+    ``confirm`` is not called before the last run. Raises ``UserError`` if the run can't be divided,
+    and ``RunStoppedError`` if a signal stopped it.
     """
     options = request.of(MachineOptions)
-    engine = engine_of(options.on or "")
+    settings = settings or current_settings()
+    engine = engine or engine_of(options.on or "", settings)
     deadline = Deadline(request.deadline_s)
     manifest = manifest or read_source(request, deadline.check)
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)
-    caller = _Caller(settings or current_settings(), transport, observer, handle_signals)
+    caller = _Caller(settings, transport, observer, handle_signals)
     coordinator = _Coordinator(request, manifest, engine, deadline, caller)
     try:
         await coordinator.run_shards(options.divide)
@@ -401,15 +404,16 @@ class _Wave:
     async def _have_run(self, tail: ShardTail) -> None:
         """Start a shard until its log has an end: again if its process has ended or is silent."""
         running = set[asyncio.Future[ShardEnd]]()
+        watched = tail.silent_at
         try:
             for start in range(_MOST_STARTS):
                 if tail.has_ended or self.is_stopped or self.error is not None:
                     return
-                number, watched = tail.log.shard.number, tail.silent_at
+                number = tail.log.shard.number
                 task = ShardTask(self._url, self._plan.digest, number, start, watched)
                 tail.grown_at = self.clock.monotonic()
                 running.add(asyncio.ensure_future(self._engine.run(task)))
-                await self._until_one_is_needed(tail, running)
+                watched = await self._until_one_is_needed(tail, running)
             self.error = (
                 f"shard {tail.log.shard} was started {_MOST_STARTS} times, and has not ended"
             )
@@ -420,32 +424,38 @@ class _Wave:
 
     async def _until_one_is_needed(
         self, tail: ShardTail, running: set[asyncio.Future[ShardEnd]]
-    ) -> None:
+    ) -> int:
         """Wait until no process runs a shard that has not ended, or all that do are silent.
 
         One that was started and has added nothing yet is not silent: it may wait for a place.
+        Returns the last entry of the log if nothing is expected to follow it, else 0: then the next
+        process watches the log before it takes it.
         """
         before, started = tail.log.position, len(running)
+        was_killed = False
         while running:
             done, _ = await asyncio.wait(running, timeout=_POLL_S)
             running -= done
             for each in done:
-                self._note(tail, each)
+                was_killed = self._note(tail, each)
             has_begun = tail.log.position > before or len(running) < started
             is_late = self.clock.monotonic() - tail.grown_at >= _QUEUED_S
             is_needed = tail.may_be_running and tail.is_silent and (has_begun or is_late)
             if tail.has_ended or is_needed:
-                return
+                return tail.silent_at
         await self.clock.sleep(2 * _POLL_S)  # its end is read meanwhile
+        return tail.log.position if was_killed and tail.may_be_running else tail.silent_at
 
-    def _note(self, tail: ShardTail, ended: asyncio.Future[ShardEnd]) -> None:
+    def _note(self, tail: ShardTail, ended: asyncio.Future[ShardEnd]) -> bool:
+        """Note how a process has ended, and return whether it was killed: it adds nothing more."""
         try:
             end = ended.result()
         except EngineError as error:
             logger.warning("shard %s: %s", tail.log.shard, error)
-            return
+            return False
         if end.exit_code in _NOT_HERE:
             self.error = f"shard {tail.log.shard} can't be run here: {end.printed}"
+        return end.exit_code < 0
 
     def warn(self) -> None:
         if self.error is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from crucible_batch.errors import UserError
 from crucible_batch.features.machines.engine_port import Engine
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardProcess, ShardTask
+from crucible_batch.settings import Settings
 
 _MOST_PROCESSES = 256
 
@@ -18,6 +19,7 @@ class LocalProcesses:
     """``local:4``: child processes of the coordinator, which wind down with it."""
 
     count: int
+    settings: Settings
     _turns: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -28,7 +30,10 @@ class LocalProcesses:
 
     async def run(self, task: ShardTask) -> ShardEnd:
         async with self._turns:
-            return await ShardProcess(task).ended()
+            return await self.start(task).ended()
+
+    def start(self, task: ShardTask) -> ShardProcess:
+        return ShardProcess(task, self.settings)
 
     async def close(self) -> None:
         pass
@@ -51,11 +56,14 @@ class WaitingEngine:
         pass
 
 
-def engine_of(text: str) -> Engine:
-    """Return the engine that ``--on`` names. Raises ``UserError``."""
+def engine_of(text: str, settings: Settings) -> Engine:
+    """Return the engine that ``--on`` names. Processes on this machine have these settings.
+
+    Raises ``UserError``.
+    """
     kind, _, count = text.partition(":")
     if kind == "local":
-        return LocalProcesses(_places(text, count, os.cpu_count() or 1))
+        return LocalProcesses(_places(text, count, os.cpu_count() or 1), settings)
     if kind == "workers":
         return WaitingEngine(_places(text, count, 4))
     if kind in {"dask", "tls"}:

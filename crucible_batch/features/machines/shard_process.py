@@ -2,13 +2,15 @@
 
     python -m crucible_batch.features.machines.shard_process URL DIGEST NUMBER WATCHED
 
-Plan and manifest are read from the store. The process winds down when its standard input ends: then
-the process that started it is gone, or wants it to stop.
+Plan and manifest are read from the store. The first line of standard input has the API key and the
+gateway, unless they are those of the process's environment. The process winds down when standard
+input ends: then the process that started it is gone, or wants it to stop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -16,6 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,11 +29,15 @@ from crucible_batch.features.shards.run_options import ShardChoice
 from crucible_batch.features.shards.stored_plans import MANIFEST_FILE, fetch_stored_plan
 from crucible_batch.features.shards.tail import WatchedLog
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.request import RunRequest, follow_plan
 from crucible_batch.runs.running import run_request
 from crucible_batch.saved_plan import SavedPlan
+from crucible_batch.settings import Settings
 
 _LONGEST = 2000
+_PASSED_ON = ("api_key", "base_url", "proxy", "storage_hosts")
+"""The settings that a process passes on to the shards that it starts on its machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +64,12 @@ class ShardEnd:
 
 
 class ShardProcess:
-    """A shard that runs in a child process."""
+    """A shard that runs in a child process.
 
-    def __init__(self, task: ShardTask) -> None:
+    Its API key and gateway are those of ``settings``; None: those of the environment.
+    """
+
+    def __init__(self, task: ShardTask, settings: Settings | None = None) -> None:
         module = "crucible_batch.features.machines.shard_process"
         words = [str(task.url), task.digest, str(task.number), str(task.watched)]
         self._child = subprocess.Popen(  # noqa: S603 - this program, by arguments of its own
@@ -69,6 +79,10 @@ class ShardProcess:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the process that started it
         )
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):  # it is gone already: ``wait`` returns its exit code
+            self._child.stdin.write(_as_line(settings))
+            self._child.stdin.flush()
 
     async def ended(self) -> ShardEnd:
         """Wait for the end. If cancelled, the shard winds down, which is awaited."""
@@ -85,6 +99,11 @@ class ShardProcess:
         assert self._child.stdin is not None
         self._child.stdin.close()
 
+    def kill(self) -> int:
+        """Kill the process, as a crash does. Returns its number."""
+        self._child.kill()
+        return self._child.pid
+
     def wait(self) -> ShardEnd:
         """Wait for the end. Blocking."""
         assert self._child.stdout is not None
@@ -100,13 +119,15 @@ def run_shard(task: ShardTask) -> ShardEnd:
 
 def main(address: str, digest: str, number: int, watched: int) -> int:
     """Run a shard, and return its exit code."""
+    settings = _read_settings()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         plan = asyncio.run(fetch_stored_plan(ObjectUrl.at(address), digest))
         # Its own directory, so that no lock is awaited; the log has all of it.
         directory = plan.path.with_name(f"{number}.{secrets.token_hex(4)}")
         try:
-            return asyncio.run(_run(plan, number, directory, WatchedLog(watched)))
+            watched_log = WatchedLog(watched)
+            return asyncio.run(_run(plan, number, directory, watched_log, settings))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
     except CrucibleBatchError as error:
@@ -114,14 +135,41 @@ def main(address: str, digest: str, number: int, watched: int) -> int:
         return int(error.exit_code)
 
 
-async def _run(plan: SavedPlan, number: int, directory: Path, watched: WatchedLog) -> int:
+async def _run(
+    plan: SavedPlan, number: int, directory: Path, watched: WatchedLog, settings: Settings
+) -> int:
     shard = ShardId(number, len(plan.head.shards))
     choice = (ShardChoice(str(shard)), watched)
     request = RunRequest(plan.path, out_dir=directory, html=False, features=choice)
     request = follow_plan(request, {})
     request = replace(request, manifest=plan.path.with_name(MANIFEST_FILE), plan=plan)
-    result = await run_request(request, kind_of, handle_signals=True)
+    result = await run_request(request, kind_of, handle_signals=True, settings=settings)
     return int(result.exit_code)
+
+
+def _as_line(settings: Settings | None) -> bytes:
+    given = None
+    if settings is not None:
+        given = {name: getattr(settings, name) for name in _PASSED_ON}
+        given["api_key"] = None if settings.api_key is None else str(settings.api_key)
+    return json.dumps(given).encode() + b"\n"
+
+
+def _read_settings() -> Settings:
+    """Return the settings of this process: those of its environment, and what its parent has
+    passed on."""
+    line = bytearray()
+    while not line.endswith(b"\n"):  # not buffered: what follows is for ``_end_with_parent``
+        read = os.read(0, 1)
+        if not read:
+            break
+        line += read
+    given = json.loads(line or b"null")
+    settings = current_settings()
+    if given is None:
+        return settings
+    given["storage_hosts"] = tuple(given["storage_hosts"])
+    return replace(settings, **given)
 
 
 def _end_with_parent() -> None:

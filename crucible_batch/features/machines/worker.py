@@ -22,6 +22,7 @@ from crucible_batch.features.shards.tail import ShardTail
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.divided_plans import read_list
+from crucible_batch.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,13 @@ _DONE = frozenset({ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUT_OF_CREDITS, E
 class Worker:
     """Serves one run until ``stop`` is set.
 
-    ``drains``: it ends once no shard is left to be run.
+    Its shards have its ``settings``. ``drains``: it ends once no shard is left to be run.
     """
 
     url: ObjectUrl
     objects: ObjectPort
     stop: asyncio.Event
+    settings: Settings
     drains: bool = False
     clock: Clock = field(default_factory=SystemClock)
     _tails: dict[str, list[ShardTail]] = field(default_factory=dict, init=False)
@@ -102,7 +104,7 @@ class Worker:
         shard = tail.log.shard
         logger.info("shard %s of plan %s begins", shard, tail.log.plan[:8])
         task = ShardTask(self.url, tail.log.plan, shard.number, watched=tail.silent_at)
-        process = ShardProcess(task)
+        process = ShardProcess(task, self.settings)
         ended = asyncio.ensure_future(process.ended())
         stopping = asyncio.ensure_future(self.stop.wait())
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)

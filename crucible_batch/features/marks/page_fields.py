@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.marks.marks_file import MARKS_FILE, read_marks
-from crucible_batch.features.redo.rejecting import rejections_file_of
+from crucible_batch.features.redo.rejecting import rejects_file
 from crucible_batch.features.redo.rejections import DIGITS, read_rejections
 
 Fields = Mapping[str, Mapping[str, object]]
@@ -31,7 +31,7 @@ def read(directory: Path) -> tuple[Fields, Seen]:
     except CrucibleBatchError as error:
         problems.append(error.message)
     try:
-        path = rejections_file_of(directory)
+        path = rejects_file(directory)
         seen.append(_seen(path))
         for line in read_rejections(path, str(path)):
             key = f"{line.output} {line.digits[:DIGITS]}"

@@ -203,6 +203,7 @@ class NextGenerations:
             lines,
             generations,
             most=self._most,
+            name=planned.name,
             has_fixed_seed=fixed_seed(planned) is not None,
         )
 
@@ -318,8 +319,16 @@ def _known_of(job: Job) -> KnownGeneration:
     return KnownGeneration(
         outputs,
         is_complete=job.phase is Phase.SUCCEEDED,
-        is_gone=job.phase is Phase.VANISHED,
+        is_gone=job.phase is Phase.VANISHED and _may_have_had_outputs(job),
     )
+
+
+def _may_have_had_outputs(job: Job) -> bool:
+    """Whether somebody may have seen outputs of a job that this journal has not.
+
+    One that was bought here and then lost by the gateway never had any, so no line is about them.
+    """
+    return bool(job.attempts) and job.current.reused
 
 
 def _line(rejected: Rejection) -> str:

@@ -62,8 +62,8 @@ def reject(
     Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
     """
     directory = local_directory(run_dir)
+    path = rejects_file(run_dir) if file is None else Path(file)
     with Journal.read(directory) as journal:
-        path = _file_of(journal, directory) if file is None else Path(file)
         rows = {row.name: row for row in journal_rows(journal)}
     text = _read(path)
     if remove:
@@ -98,9 +98,8 @@ def change_rejections(
     Returns those that are to be rejected and that the run doesn't have: they are left out. What is
     rejected already, or isn't, stays so. Raises as ``reject``.
     """
-    directory = local_directory(run_dir)
-    with Journal.read(directory) as journal:
-        path = _file_of(journal, directory)
+    path = rejects_file(run_dir)
+    with Journal.read(local_directory(run_dir)) as journal:
         names = {each.name for each in rejected}
         outputs = {
             (row.name, output.index, _digest(output)[:DIGITS]): output.generation
@@ -119,15 +118,6 @@ def change_rejections(
         with _explained(path):
             append_lines(path, lines)
     return [each for each, generation in found.items() if generation is None]
-
-
-def rejections_file_of(run_dir: Path) -> Path:
-    """Return the file of rejections that the next run reads, which may be missing.
-
-    Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
-    """
-    with Journal.read(run_dir) as journal:
-        return _file_of(journal, run_dir)
 
 
 def _rows_named(journal: Journal, names: Collection[str]) -> Iterator[JobRow]:
@@ -223,13 +213,15 @@ def _digest(output: OutputRow) -> str:
 # -- the file
 
 
-def _file_of(journal: Journal, directory: Path) -> Path:
-    """Return the file of rejections that the next run of a directory reads.
+def rejects_file(run_dir: str | Path) -> Path:
+    """Return the file of rejections that the next run of a directory reads, which may not exist.
 
     A run directory may come from another person, so a file outside of it has to be in the
-    manifest's folder, and one that the manifest names.
+    manifest's folder, and one that the manifest names. Raises as ``reject``.
     """
-    path = Path(newest_run(journal).terms.manifest_path)
+    directory = local_directory(run_dir)
+    with Journal.read(directory) as journal:
+        path = Path(newest_run(journal).terms.manifest_path)
     try:
         manifest = load_manifest(path)
         named = redo_keys(manifest.header).rejects

@@ -8,7 +8,7 @@ all outputs of an index, in the generations so far, are rejected:
       each index has an output that is not rejected         it is the last; nothing is bought
       an index has only rejected outputs                    generation N + 1, unless:
         a person has rejected the same bytes before         the job ends, SAME_OUTPUT
-        N is the maximum                                    the job ends, REDO_LIMIT
+        N is the maximum, and no further one is known       the job ends, REDO_LIMIT
         the seed is a fixed parameter                       the job ends, FIXED_SEED
       an index is missing, and more may come                nothing yet
 
@@ -45,7 +45,8 @@ class KnownGeneration:
     """What is known of one generation of a job.
 
     ``outputs`` are the digests of its outputs as sent, by their numbers. ``is_complete``: there are
-    no others. ``is_gone``: the gateway does not know the job any more, so its bytes are not known.
+    no others. ``is_gone``: it was bought before its journal was lost, and the gateway does not know
+    the job any more, so the bytes that it had are not known.
     """
 
     outputs: Mapping[int, str] = field(default_factory=dict)
@@ -77,13 +78,14 @@ def choose(
     generations: Sequence[KnownGeneration],
     *,
     most: int,
+    name: str,
     has_fixed_seed: bool = False,
 ) -> Choice:
     """Return the choice by the table above.
 
     Of the outputs that are rejected, those up to this generation are noted. ``lines`` are the
-    rejections of the job, ``generations`` those that were asked for, from 0.
-    ``most`` is the highest number of a generation.
+    rejections that may be about the job ``name``, ``generations`` those that were asked for, from
+    0. ``most`` is the highest number of a generation.
     """
     current: dict[int, int] = {}
     bad: dict[int, set[str]] = {}
@@ -105,7 +107,8 @@ def choose(
             before.add(digest)
         if known.is_gone:
             for line in lines:
-                if line.generation == number and line.index not in known.outputs:
+                is_own = line.name == name and line.generation == number
+                if is_own and line.index not in known.outputs:
                     bad.setdefault(line.index, set())
                     rejected[line.index, number] = line
         lacking = bad.keys() - current.keys()
@@ -116,7 +119,7 @@ def choose(
         end: RedoEnd | None = None
         if lacking & repeated:
             end = RedoEnd.SAME_OUTPUT
-        elif number >= most:
+        elif number >= most and number + 1 >= len(generations):
             end = RedoEnd.REDO_LIMIT
         elif has_fixed_seed:
             end = RedoEnd.FIXED_SEED

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.run_options import JOBS, FeatureOptions
+
+if TYPE_CHECKING:
+    from crucible_batch.core.plan import PlannedJob
 
 EXAMPLES = ("crucible-batch run spring.yaml --budget 50 --sample 10",)
 HELP = ""

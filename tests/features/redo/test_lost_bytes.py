@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from crucible_batch.core.attempt import Attempt
 from crucible_batch.core.events import Event, Saved
 from crucible_batch.core.identity import job_identity, of_generation
 from crucible_batch.core.job import Job, Phase
@@ -47,7 +48,9 @@ def generation(journal: Any) -> int:
     return taken.generation
 
 
-GONE = Job(CONTENT, phase=Phase.VANISHED)
+FOUND = Attempt(number=1, key="key", held_at=0.0, reused=True)
+GONE = Job(CONTENT, phase=Phase.VANISHED, attempts=(FOUND,))
+BOUGHT_HERE = replace(GONE, attempts=(replace(FOUND, reused=False),))
 SAME: Saved = saved_event(0, "hero/0.png", sha256=DIGITS + "0" * 52)
 
 
@@ -61,6 +64,8 @@ SAME: Saved = saved_event(0, "hero/0.png", sha256=DIGITS + "0" * 52)
         # It is not known whether these bytes were the rejected ones; they may come later.
         (Past(Job(CONTENT, phase=Phase.UNAVAILABLE)), 0),
         (Past(GONE), 1),
+        # It never had outputs that somebody could have rejected.
+        (Past(BOUGHT_HERE), 0),
         # The line is about a job with this name before it was changed.
         (Past(GONE, events=(("another", SAME),)), 0),
         (Past(GONE, events=((of_generation(CONTENT, 1), SAME),)), 1),

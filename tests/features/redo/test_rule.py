@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,11 +62,15 @@ GONE = KnownGeneration(is_gone=True)
         # Bytes that can't be had any more: the generation decides.
         ([line(0)], [GONE], 1, {}, None),
         ([line(1)], [GONE], 0, {}, None),
+        ([replace(line(0), name="wolf")], [GONE], 0, {}, None),
         ([], [GONE], 0, {}, None),
         # Ends.
         ([line(0)], [FIRST, SAME], 1, {}, RedoEnd.SAME_OUTPUT),
         ([line(0, 1)], [made(0, 2), made(0, 2)], 1, {0: 0}, RedoEnd.SAME_OUTPUT),
         ([line(n) for n in range(4)], [made(n) for n in range(4)], 3, {}, RedoEnd.REDO_LIMIT),
+        # The maximum was lowered after more had been bought.
+        ([line(n) for n in range(4)], [made(n) for n in range(5)], 4, {0: 4}, None),
+        ([line(n) for n in range(5)], [made(n) for n in range(5)], 4, {}, RedoEnd.REDO_LIMIT),
     ],
 )
 def test_the_table(
@@ -75,15 +80,15 @@ def test_the_table(
     current: dict[int, int],
     end: RedoEnd | None,
 ) -> None:
-    found = choose(lines, known, most=3)
+    found = choose(lines, known, name="hero", most=3)
     assert (found.generation, found.current, found.end) == (generation, current, end)
 
 
 def test_a_fixed_seed_ends_it_and_the_line_is_named() -> None:
-    found = choose([line(0)], [FIRST], most=3, has_fixed_seed=True)
+    found = choose([line(0)], [FIRST], name="hero", most=3, has_fixed_seed=True)
     assert found == Choice(0, {}, RedoEnd.FIXED_SEED, {(0, 0): line(0)})
     assert found.last == line(0)
-    assert choose([], [FIRST], most=3, has_fixed_seed=True) == Choice(0, {0: 0})
+    assert choose([], [FIRST], name="hero", most=3, has_fixed_seed=True) == Choice(0, {0: 0})
 
 
 OUTPUTS = st.integers(1, 3)
@@ -96,7 +101,9 @@ def bought(lines: Sequence[Rejection], known: int, count: int, most: int) -> tup
     for that were not known, and the last choice."""
     asked = 0
     for _ in range(20):
-        choice = choose(lines, [made(number, count) for number in range(known)], most=most)
+        choice = choose(
+            lines, [made(number, count) for number in range(known)], name="hero", most=most
+        )
         if choice.generation < known:
             return asked, choice
         assert choice.generation == known  # none is left out
@@ -134,6 +141,6 @@ def test_a_line_that_is_taken_back_buys_nothing(
     lines = [line(generation, index) for generation, index in sorted(rejected)]
     known, _ = bought(lines, 0, count, most)
     fewer = data.draw(st.lists(st.sampled_from(lines), unique=True)) if lines else []
-    choice = choose(fewer, [made(number, count) for number in range(known)], most=most)
+    choice = choose(fewer, [made(number, count) for number in range(known)], name="hero", most=most)
     assert choice.generation < known
     assert choice.end is None or len(fewer) > most

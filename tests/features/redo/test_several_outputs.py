@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.features.redo.rejecting import reject
+from crucible_batch.sandbox.world import World
 
 SHORT_JOBS = True
 
@@ -108,4 +110,32 @@ async def test_one_index_may_need_more_generations_than_another(start: Any) -> N
         assert (result.exit_code, row.status, row.error.code) == (1, "blocked", "REDO_LIMIT")
         assert of(row.outputs) == [(0, 0)]
         assert of(row.takes) == [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+        assert await bought(bench) == 3
+
+
+async def test_a_generation_without_an_output_that_is_wanted_is_followed_in_the_same_run(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it has no others is known only when its list of outputs was read once more."""
+    counts = iter([2, 1, 2])
+    resolve = World._resolved
+
+    def resolve_some(world: World, *given: Any) -> Any:
+        resolved = resolve(world, *given)
+        return replace(resolved, outputs=resolved.outputs[: next(counts)])
+
+    monkeypatch.setattr(World, "_resolved", resolve_some)
+    async with start() as bench:
+        manifest = bench.manifest(SHEET, head=REJECTS)
+        await bench.run(manifest)
+        reject(bench.path / "out", ["sheet/1"])
+        result = await bench.run(manifest)
+        row = sheet_of(result)
+        assert (result.ok, await bought(bench)) == (True, 3)
+        assert of(row.outputs) == [(0, 0), (1, 2)]
+        again = await bench.run(manifest)
+        assert (again.ok, await bought(bench)) == (True, 3)
+        shutil.rmtree(result.run_dir)
+        lost = sheet_of(await bench.run(manifest))
+        assert (of(lost.outputs), of(lost.takes)) == (of(row.outputs), of(row.takes))
         assert await bought(bench) == 3

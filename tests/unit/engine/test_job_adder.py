@@ -90,6 +90,15 @@ async def test_a_job_is_in_the_plan_before_it_is_queued() -> None:
     assert [job.identity for _, job in bench.waiting] == ["one", "two"]
 
 
+async def test_a_job_is_added_once_however_often_is_asked() -> None:
+    bench = Bench()
+    await bench.add()
+    bench.steps.clear()
+    await bench.add()
+    assert bench.steps == []
+    assert [job.identity for _, job in bench.waiting] == ["one", "two"]
+
+
 async def test_a_job_that_the_journal_could_not_take_is_not_queued() -> None:
     bench = Bench()
     bench.failure = JournalError("full", hint="")

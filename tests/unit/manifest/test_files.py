@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from crucible_batch.errors import Place
 from crucible_batch.manifest import JobSpec, expand, load_manifest
-from crucible_batch.manifest.files import Files
+from crucible_batch.manifest.files import FileFault, Files, read_text
 from tests.harness.case_table import each_case
 
 
@@ -192,3 +194,13 @@ def test_only_line_breaks_are_dropped_at_the_end_of_a_prompt_file(tmp_path: Path
     """The prompt is part of the key: one space less would be another job, and paid again."""
     (tmp_path / "p.txt").write_bytes(f" a \t\u00a0 {end}".encode())
     assert Files(tmp_path, allow_outside=False).prompt("p.txt") == " a \t\u00a0 "
+
+
+def test_a_pipe_in_place_of_a_text_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "rejects.txt"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)  # so that a reader that opens it has something to read
+    os.write(writer, b"123456")
+    with pytest.raises(FileFault, match=r"'rejects\.txt' is not a regular file"):
+        read_text(pipe, "rejects.txt", 5, "5 bytes")
+    os.close(writer)

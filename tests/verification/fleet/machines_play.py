@@ -168,7 +168,9 @@ def play_machines(
 class SimulatedShardProcess:
     """In place of ``ShardProcess``: a simulated process on the machine of its parent."""
 
-    def __init__(self, player: MachinesPlayer, task: ShardTask) -> None:
+    def __init__(
+        self, player: MachinesPlayer, task: ShardTask, _settings: Settings | None = None
+    ) -> None:
         parent = player.current()
         if player.ends_at(parent):
             raise KilledError
@@ -298,14 +300,14 @@ class MachinesPlayer:
     def _disk(self) -> Path:
         return self._base / "machines" / self.current().machine
 
-    def _engine(self, _text: str) -> Engine:
+    def _engine(self, _text: str, settings: Settings) -> Engine:
         scenario = self.scenario
         if scenario.engine == "careless":
             chance = random.Random(f"engine {scenario.seed} {self.clock.monotonic()}")
             return CarelessEngine(self, scenario.workers, chance)
         if scenario.engine == "workers":
             return WaitingEngine(scenario.workers)
-        return LocalProcesses(scenario.workers)
+        return LocalProcesses(scenario.workers, settings)
 
     async def _run_request(
         self,
@@ -313,12 +315,13 @@ class MachinesPlayer:
         kind_for: Callable[..., RunKind],
         *,
         handle_signals: bool = False,
+        settings: Settings,
     ) -> RunResult:
         member = self.current()
         return await run_request(
             request,
             lambda request: kind_for(request, Stoppable(member)),
-            settings=self._settings,
+            settings=settings,
             transport=ProcessTransport(self._gateway, member.link),
         )
 
@@ -400,7 +403,9 @@ class MachinesPlayer:
             plan = await fetch_stored_plan(URL, digest)
             directory = plan.path.with_name(f"{number}.{secrets.token_hex(4)}")
             try:
-                return await shard_process._run(plan, number, directory, WatchedLog(watched))
+                return await shard_process._run(
+                    plan, number, directory, WatchedLog(watched), self._settings
+                )
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
 
@@ -420,7 +425,7 @@ class MachinesPlayer:
             stop = asyncio.Event()
 
             async def main(stop: asyncio.Event = stop) -> bool:
-                await Worker(URL, self.objects(URL), stop).serve()
+                await Worker(URL, self.objects(URL), stop, self._settings).serve()
                 return True
 
             stopping = in_the_world(self._stop_with_the_play(stop))

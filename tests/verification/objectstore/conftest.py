@@ -14,9 +14,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,14 @@ _LIMIT_S = 120
 
 @dataclass(frozen=True)
 class S3Server:
-    """The server's address and a prefix of its own for each test."""
+    """The server's address and a prefix of its own for each test.
+
+    ``restart`` ends the server's process, waits, and starts it again with the same data. Blocking.
+    """
 
     endpoint: str
     prefix: str = ""
+    restart: Callable[[float], None] = field(default=lambda _away_s: None, compare=False)
 
     @property
     def url(self) -> str:
@@ -96,33 +100,45 @@ def serving(directory: Path) -> Iterator[S3Server]:
     ports = dict(zip(("s3", "master", "volume", "filer", "admin"), free_ports(5), strict=True))
     data = directory / "data"
     data.mkdir()
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                str(weed), f"-logdir={directory}", "mini", f"-dir={data}", "-ip=127.0.0.1",
-                "-ip.bind=127.0.0.1", f"-bucket={BUCKET}", f"-s3.config={directory / 's3.json'}",
-                "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                "-admin.ui=false", "-webdav=false",
-                *(f"-{name}.port={port}" for name, port in ports.items()),
-            ],
-            stdout=log,
-            stderr=log,
-            cwd=directory,
-        )  # fmt: skip
+    command = [
+        str(weed), f"-logdir={directory}", "mini", f"-dir={data}", "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1", f"-bucket={BUCKET}", f"-s3.config={directory / 's3.json'}",
+        "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-admin.ui=false", "-webdav=false",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+    ]  # fmt: skip
+    process = _started(command, directory)
+
+    def restart(away_s: float) -> None:
+        nonlocal process
+        _end(process)
+        time.sleep(away_s)
+        process = _started(command, directory)
+        _wait_for(found, process, directory / "log")
+
+    found = S3Server(f"http://127.0.0.1:{ports['s3']}", restart=restart)
     try:
-        found = S3Server(f"http://127.0.0.1:{ports['s3']}")
         _wait_for(found, process, directory / "log")
         yield found
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
         shutil.rmtree(data, ignore_errors=True)
         for socket_file in sockets_of(ports.values()):
             socket_file.unlink(missing_ok=True)
+
+
+def _started(command: list[str], directory: Path) -> subprocess.Popen[bytes]:
+    with (directory / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def sockets_of(ports: Iterable[int]) -> list[Path]:

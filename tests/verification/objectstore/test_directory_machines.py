@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
-from tests.harness.commands import running_sandbox
+from tests.harness.commands import KEY, running_sandbox
 from tests.harness.forked_commands import COMMAND
 from tests.verification.objectstore.scene import Process, Scene
 from tests.verification.objectstore.test_s3_machines import (
@@ -32,8 +32,9 @@ class SharedScene(Scene):
         manifest = self.folder / "spring.yaml"
         manifest.write_text(f"{manifest.read_text()}concurrency: 1\n")
 
-    def command(self, machine: str, *words: str) -> Process:
-        return self.start(COMMAND, *words, XDG_STATE_HOME=str(self.folder / machine))
+    def command(self, machine: str, *words: str, **more: str) -> Process:
+        state = str(self.folder / machine)
+        return self.start(COMMAND, *words, **{"XDG_STATE_HOME": state, **more})
 
     def logs(self) -> list[Path]:
         return sorted(self.run_dir.glob(".crucible/shards/*/*/0*.json"))
@@ -134,3 +135,34 @@ async def test_workers_take_the_shards_and_one_takes_over_what_a_killed_one_left
         scene.check_pictures(40)
         workers[1].send(signal.SIGTERM)
         assert await workers[1].ended() == 0, workers[1].log
+
+
+async def test_the_processes_have_the_key_and_the_gateway_of_the_command(tmp_path: Path) -> None:
+    """They are in a file that only the command was given."""
+    with a_run(tmp_path, budget=24, jobs=4) as scene:
+        secret = tmp_path / "key.env"
+        secret.write_text(f"MOLTAZINE_API_KEY={KEY}\nCRUCIBLE_API_BASE={scene.gateway}\n")
+        without = {"MOLTAZINE_API_KEY": "", "CRUCIBLE_API_BASE": ""}
+        run = scene.command("main", *LOCAL, "--env-file", "key.env", **without)
+        assert await run.ended() == 0, run.log
+        assert "can't be run here" not in run.log
+        scene.check_ledger()
+        scene.check_pictures(4)
+
+
+async def test_the_demo_kills_one_of_its_processes_and_shows_the_ledger(tmp_path: Path) -> None:
+    scene = SharedScene(tmp_path, "", Decimal(80))
+    demo = scene.command("main", "demo", "--on", "local:3", "--no-open", MOLTAZINE_API_KEY="")
+    assert await demo.ended() == 0, demo.log
+    assert "killed process" in demo.log
+    printed = demo.out.read_text()
+    assert "the gateway charged 30 jobs, each once: 66 credits, as the report has" in printed
+    assert len(list((tmp_path / "outputs/demo/default").glob("*/*.*"))) > 30
+
+
+async def test_the_demo_is_refused_on_what_has_no_process_to_kill(tmp_path: Path) -> None:
+    scene = SharedScene(tmp_path, "", Decimal(80))
+    for engine in ("local:1", "workers:3", "nonsense"):
+        demo = scene.command("main", "demo", "--on", engine, "--no-open")
+        assert await demo.ended() == 2, demo.log
+        assert "local:3" in demo.log or "local:4" in demo.log

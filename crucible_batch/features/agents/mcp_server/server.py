@@ -39,6 +39,7 @@ _INSTRUCTIONS = (
     "Generates images from a YAML manifest, within a budget."
     " Safe order: validate, plan, show the user the plan's credits.at_most,"
     " run with a budget that the user agreed to, status, report."
+    " Of many jobs, run a sample first, and show its pictures to the user before you run all."
     " To resume or retry, call run again with the same arguments: finished jobs cost nothing."
     " Never delete a run directory, change run_id or rename the manifest to start again:"
     " that pays for jobs twice."
@@ -85,7 +86,7 @@ def make_server(tools: ToolBox) -> Server[Any]:
 
 def _listed(name: str, entry: ToolEntry) -> Tool:
     annotations = ToolAnnotations(
-        read_only_hint=not entry.spends,
+        read_only_hint=not entry.writes,
         destructive_hint=False,
         idempotent_hint=True,
         open_world_hint=entry.spends,

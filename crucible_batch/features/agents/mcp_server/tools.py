@@ -13,11 +13,18 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import anyio
 import httpx
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from rich.console import Console
 
 from crucible_batch.cli.account import metadata_of, workflow_ids, workflow_json
@@ -31,6 +38,7 @@ from crucible_batch.cli.status import show_status
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
 from crucible_batch.core.credits import format_credits
+from crucible_batch.features import exists, found, load
 from crucible_batch.features.agents.mcp_server.active_run import (
     ActiveRun,
     SendProgress,
@@ -40,6 +48,7 @@ from crucible_batch.features.agents.mcp_server.confinement import Root
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.registry import kind_of, plan_kind_of
 from crucible_batch.runs.connecting import connect
+from crucible_batch.runs.keywords import OfFeature, values_of
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.reporting import report_rows
 from crucible_batch.runs.request import RunRequest
@@ -91,6 +100,15 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="after")
+    def _are_known(self) -> Self:
+        """Refuse arguments of features that were deleted, as those that were never known."""
+        for name in sorted(self.model_fields_set):
+            for mark in type(self).model_fields[name].metadata:
+                if isinstance(mark, OfFeature) and not exists(mark.name):
+                    raise ValueError(f"{name} is not permitted")
+        return self
+
 
 class ValidateArguments(Arguments):
     manifest: _Path = Field(description="Path of a YAML manifest below the root directory.")
@@ -116,6 +134,17 @@ class PlanArguments(ValidateArguments):
     )
     only: list[_Text] = Field(
         default_factory=list, description="Names or patterns of the jobs to run. Default: all."
+    )
+    first: Annotated[int | None, OfFeature("sample")] = Field(
+        default=None, ge=1, description="Only the first jobs of the manifest, this many."
+    )
+    sample: Annotated[int | None, OfFeature("sample")] = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Only this many jobs from all over the manifest, the same ones each time:"
+            " show them to the user before you run all."
+        ),
     )
     retry_failed: bool = Field(default=False, description="Buy failed jobs again.")
 
@@ -149,6 +178,14 @@ class ReportArguments(StatusArguments):
             "All of each job: prompt, parameters, attempts, checksums. Default: the essentials."
         ),
     )
+
+
+class RejectArguments(StatusArguments):
+    names: list[_Text] = Field(
+        min_length=1, max_length=1000, description="Jobs, or NAME/INDEX for one output of a job."
+    )
+    reason: _Text = Field(default="", description="Why, for the file and the report.")
+    remove: bool = Field(default=False, description="Take the rejections of these names back.")
 
 
 class WorkflowsArguments(Arguments):
@@ -223,6 +260,18 @@ class ToolBox:
     async def report(self, given: ReportArguments, _send: SendProgress) -> Json:
         return await _in_thread("report", partial(self._report, given))
 
+    async def reject(self, given: RejectArguments, _send: SendProgress) -> Json:
+        """Reject outputs of a run, if its file of rejections is inside the root."""
+
+        def change(output: CommandOutput) -> None:
+            run_dir = self.root.inside("the run directory", given.run_dir)
+            file = load("redo.rejecting:rejects_file")(run_dir)
+            self.root.inside("the file of rejections", str(file))
+            show = load("redo.terminal:reject_and_show")
+            show(output, run_dir, given.names, reason=given.reason, remove=given.remove, file=None)
+
+        return await _in_thread("reject", change)
+
     async def workflows(self, given: WorkflowsArguments, _send: SendProgress) -> Json:
         output = _output("workflows")
         with recording(output):
@@ -247,8 +296,10 @@ class ToolBox:
         out_dir = None
         if given.run_dir is not None:
             out_dir = self.root.inside("the run directory", given.run_dir)
+        options = [module.Options for module in found("run_options")]
         request = RunRequest(
             manifest,
+            features=tuple(each(**values_of(given, each)) for each in options),
             out_dir=out_dir,
             run_id=given.run_id,
             budget=None if given.budget is None else Decimal(given.budget),
@@ -320,13 +371,14 @@ class ToolBox:
 class ToolEntry:
     """A tool: its arguments, its description, and the function that is called.
 
-    ``spends``: it may buy.
+    ``spends``: it may buy. ``writes``: it changes files.
     """
 
     arguments: type[Arguments]
     description: str
     call: Callable[[Any, SendProgress], Awaitable[Json]]
     spends: bool = False
+    writes: bool = False
 
 
 def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
@@ -364,6 +416,15 @@ def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
             ExplainArguments, "Explain an error code, and what to do about it.", tools.explain
         ),
     }
+    if exists("redo"):
+        entries["reject"] = ToolEntry(
+            RejectArguments,
+            "Reject outputs that the user does not want: the next run buys them again, which costs"
+            " what the jobs cost. Only at the user's word; then plan, and ask before you run."
+            " Spends nothing itself.",
+            tools.reject,
+            writes=True,
+        )
     if tools.cap is not None:
         limit = format_credits(tools.cap.allowance.limit)
         entries["run"] = ToolEntry(
@@ -376,6 +437,7 @@ def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
             " if it is cancelled, those in flight are still collected.",
             tools.run,
             spends=True,
+            writes=True,
         )
     return entries
 

@@ -138,6 +138,8 @@ function showSaving() {
 
 // A browser asks before it closes a page with something that could not be saved.
 addEventListener('beforeunload', (event) => { if (saving.problem && unsavedCount()) event.preventDefault(); });
+page.saves = true;
+showControls();
 byId('feed').after(el('p', { class: 'saving', role: 'status' }));
 onMarks(() => saveSoon());
 onToken(() => saveSoon(0));

@@ -28,7 +28,8 @@ async function command(...words) {
 
 function showControls() {
   const { live } = page.model.data;
-  const parts = session.token === null ? tokenParts() : !live.running ? [] : [
+  const isUsed = live.running || page.saves; // marks are saved after the run as well
+  const parts = session.token === null && isUsed ? tokenParts() : !live.running ? [] : [
     live.paused ? button('Resume', () => command('resume'), { class: 'quiet main' }) : button('Pause', () => command('pause'), { class: 'quiet main' }),
     valueForm('concurrency', 'Jobs in flight', { type: 'number', min: 1, max: 1000, inputmode: 'numeric', placeholder: '8' }),
     valueForm('deadline', 'Deadline from now', { placeholder: '2h' }),
