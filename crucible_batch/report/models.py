@@ -323,9 +323,7 @@ class EntryRow(_Model):
     before: int = Field(
         description="Number of jobs of the entries above, which come first in `jobs`."
     )
-    sources: str | None = Field(
-        default=None, description="Pattern of its `from`; null without it."
-    )
+    sources: str | None = Field(default=None, description="Pattern of its `from`; null without it.")
 
 
 class AllJobsRow(_Model):

@@ -125,6 +125,9 @@ def test_pictures_are_culled_by_keyboard_alone(
     for key, place in (("End", "41 of 41"), ("p", "41 of 41"), ("Home", "1 of 41")):
         page.keyboard.press(key)
         expect(page.locator("#detail .place")).to_have_text(place)
+    held = "new KeyboardEvent('keydown', { key: 'p', repeat: true, bubbles: true })"
+    page.evaluate(f"document.querySelector('#detail .stage').dispatchEvent({held})")
+    expect(page.locator("#detail .place")).to_have_text("1 of 41")
     page.reload()
     expect(tally).to_have_text("2 picked · 1 rejected · 38 unmarked")
     page.keyboard.press("g")

@@ -68,7 +68,8 @@ function areSaved(pairs) {
 // The commands, if they can do it; and the file.
 function rejectWays(fits, fresh, restored) {
   const name = (text) => el('span', { class: 'mono' }, text);
-  const next = [el('p', { class: 'dim' }, 'Run the manifest again: it buys what has no other picture, within its budget.'), commandLine(page.model.data.again)];
+  const isActive = Boolean(page.model.data.live?.running);
+  const next = [isActive ? el('p', { class: 'dim' }, 'A run is active. What is rejected now is bought again by the next run.') : null, el('p', { class: 'dim' }, 'Run the manifest again: it buys what has no other picture, within its budget.'), commandLine(page.model.data.again)];
   if (areSaved([...fresh, ...restored])) return [el('p', { class: 'dim' }, 'They are saved with the run.'), ...next];
   return [
     ...(fits ? [el('p', { class: 'dim' }, 'In a terminal, change the rejections of the run:')] : []),
