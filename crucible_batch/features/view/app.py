@@ -81,11 +81,13 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    server = _Server(create_app(Runs(root), stopping, token))
+    runs = Runs(root)
+    server = _Server(create_app(runs, stopping, token))
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listening]))
         await server.listening.wait()
         on_ready(f"http://{LOOPBACK}:{listening.getsockname()[1]}/")
+        group.create_task(runs.read_ahead())
         await stopping.wait()
         server.should_exit = True
 

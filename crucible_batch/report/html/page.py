@@ -88,12 +88,24 @@ def page_pieces(
     ``location`` is the run directory in commands: its path, or the URL of its outputs.
     """
     jobs = Cards(thumbnails)
+    return page_of_cards(location, head, jobs.cards(rows), jobs.inputs, frame=frame)
+
+
+def page_of_cards(
+    location: str | Path,
+    head: ReportHead,
+    cards: Iterable[Markup],
+    inputs: Callable[[], Markup],
+    *,
+    frame: Frame,
+) -> Iterator[str]:
+    """Yield the page's text from the cards of its jobs. ``inputs`` is called after the last one."""
     template = environment(__package__).get_template("page.html.j2")
     stream = template.stream(
         head=head,
         head_json=head_json(head, location, frame),
-        cards=jobs.cards(rows),
-        inputs=jobs.inputs,
+        cards=cards,
+        inputs=inputs,
         assets=frame.assets,
         home=frame.home,
     )

@@ -3,7 +3,8 @@ const followers = []; // called whenever the run was shown again
 const feed = { source: null };
 
 function listen() {
-  const { key, edition, number, commands } = page.model.data.live;
+  const { key, edition, number, commands, rest } = page.model.data.live;
+  if (rest) return; // all jobs are loaded first
   const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}&commands=${commands}&fields=${page.model.data.fields ?? ''}`);
   source.addEventListener('change', (event) => { take(JSON.parse(event.data)); });
   source.addEventListener('fields', (event) => takeFields(JSON.parse(event.data)));
@@ -43,16 +44,34 @@ async function begin() {
     return;
   }
   const { jobs: known } = page.model;
+  const isRest = page.model.data.live.rest;
   if (fresh.jobs.length === known.length && fresh.jobs.every((job, at) => job.name === known[at].name)) {
     take({ ...fresh, places: known.map((job) => job.index) });
   } else {
-    page.selected = new Set();
-    page.current = null;
-    renderTray();
+    if (!isRest) {
+      page.selected = new Set();
+      page.current = null;
+    }
     render(fresh);
+    renderTray();
     show();
+    if (byId('detail')) {
+      page.sequence = sequenceOf(page.shown);
+      refreshStage();
+    }
   }
   listen();
+}
+
+// The page of many jobs has only the first ones. Their pictures come before the rest: the viewer reads a run for one
+// request at a time.
+async function loadRest() {
+  const inSight = [...document.querySelectorAll('#view-gallery img')].filter((image) => image.getBoundingClientRect().top < innerHeight);
+  await Promise.race([
+    Promise.all(inSight.map((image) => image.decode().catch(() => {}))),
+    new Promise((done) => setTimeout(done, 2000)),
+  ]);
+  await begin();
 }
 
 function show() {
@@ -105,3 +124,4 @@ addEventListener('pagehide', () => feed.source?.close());
 addEventListener('pageshow', (event) => { if (event.persisted) mind(); });
 show();
 mind();
+if (page.model.data.live.rest) loadRest();

@@ -5,7 +5,7 @@ function renderGallery(shown) {
   const view = byId('view-gallery');
   const before = rememberPlace();
   const sections = groupsOf(shown).map((group) => (group.isLine ? lineOf(view, group) : sectionOf(view, group)));
-  if (!shown.length) sections.push(el('div', { class: 'nothing' }, el('p', {}, 'No jobs match the filter.'), button('Clear the filter', clearFilter)));
+  if (!shown.length && !page.model.data.live?.rest) sections.push(el('div', { class: 'nothing' }, el('p', {}, 'No jobs match the filter.'), button('Clear the filter', clearFilter)));
   settle(view, sections);
   showLists(sections.map((section) => lists.get(section)).filter(Boolean));
   returnToPlace(before);

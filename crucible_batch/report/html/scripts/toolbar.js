@@ -109,9 +109,14 @@ function updateToolbar(model, shown) {
   updateExports();
   const filtered = isFiltered(state);
   byId('clear').hidden = !filtered;
-  const text = filtered ? `${shown.length.toLocaleString('en')} of ${plural(model.jobs.length, 'job')}` : plural(model.jobs.length, 'job');
+  const text = countWords(model, shown, filtered);
   byId('count').textContent = text;
   if (byId('announcer').textContent !== text) byId('announcer').textContent = text;
+}
+
+function countWords({ data, jobs }, shown, filtered) {
+  if (data.live?.rest) return `Loading ${plural(data.counts.total, 'job')}…`;
+  return filtered ? `${shown.length.toLocaleString('en')} of ${plural(jobs.length, 'job')}` : plural(jobs.length, 'job');
 }
 
 function updateChips(id, chosen, counts = new Map()) {
