@@ -48,6 +48,7 @@ async function saveMarks() {
   dropSaved();
   keepMarks();
   refreshStage();
+  showNext();
   if (problems.some(({ isTemporary }) => isTemporary)) saveSoon(AGAIN_AFTER_MS);
   else if (!problems.length && unsavedCount()) saveSoon();
   showSaving();
