@@ -71,9 +71,10 @@ def save(directory: Path, changes: Changes) -> Sequence[str]:
         _save_marks(directory, changes)
     if not changes.rejected and not changes.restored:
         return ()
-    unknown = change_rejections(
-        directory, rejected=_outputs(changes.rejected), restored=_outputs(changes.restored)
-    )
+    with locked(directory):
+        unknown = change_rejections(
+            directory, rejected=_outputs(changes.rejected), restored=_outputs(changes.restored)
+        )
     return [key for key, output in zip(changes.rejected, _outputs(changes.rejected), strict=True)
             if output in unknown]  # fmt: skip
 

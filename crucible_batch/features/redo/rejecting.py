@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,15 +136,52 @@ def _restore(path: Path, outputs: Collection[OutputBytes]) -> None:
     if not outputs:
         return
     wanted = {(each.index, each.digits) for each in outputs}
-    kept = list[str]()
-    text = _read(path)
-    for number, line in enumerate(text.splitlines(), 1):
-        rejection = parse_rejection(line, number)
-        if rejection is None or (rejection.index, rejection.digits[:DIGITS]) not in wanted:
-            kept.append(f"{line}\n")
-    if len(kept) < len(text.splitlines()):
+
+    def is_removed(line: Rejection) -> bool:
+        return (line.index, line.digits[:DIGITS]) in wanted
+
+    _remove_lines(path, is_removed)
+
+
+def _remove_lines(
+    path: Path, is_removed: Callable[[Rejection], bool]
+) -> tuple[str, tuple[Rejection, ...]]:
+    """Remove rejections; return the new text and the removed ones. Other lines stay as they are.
+
+    A line that is added meanwhile, such as by a check of an active run, is not lost.
+    """
+    while True:
+        text = _read(path)
+        removed, kept = list[Rejection](), list[str]()
+        for number, line in enumerate(text.splitlines(), 1):
+            rejection = parse_rejection(line, number)
+            if rejection is not None and is_removed(rejection):
+                removed.append(rejection)
+            else:
+                kept.append(f"{line}\n")
+        after = "".join(kept)
+        if not removed or _replaced(path, text, after):
+            return after, tuple(removed)
+
+
+def _replaced(path: Path, before: str, after: str) -> bool:
+    """Replace the text of the file, unless it is no longer ``before``."""
+    try:
         with _explained(path), replacing(path) as written:
-            written.write("".join(kept).encode())
+            written.write(after.encode())
+            _check_text(path, before)
+    except _OtherTextError:
+        return False
+    return True
+
+
+def _check_text(path: Path, text: str) -> None:
+    if _read(path) != text:
+        raise _OtherTextError
+
+
+class _OtherTextError(Exception):
+    """The file was changed by another process."""
 
 
 def add_rejection(path: Path, line: Rejection) -> None:
@@ -163,21 +200,17 @@ def _known(text: str) -> set[tuple[str, str]]:
 
 def _without(path: Path, text: str, names: Sequence[str]) -> RejectsFile:
     """Remove the rejections of these jobs and outputs. Other lines are kept as they are."""
-    wanted = set(names)
-    removed, kept = list[Rejection](), list[str]()
-    for number, line in enumerate(text.splitlines(), 1):
-        rejection = parse_rejection(line, number)
-        if rejection is not None and wanted & {rejection.name, rejection.output}:
-            removed.append(rejection)
-        else:
-            kept.append(f"{line}\n")
-    found = {each for line in removed for each in (line.name, line.output)}
+    found = {each for line in _lines(text) for each in (line.name, line.output)}
     for name in names:
         if name not in found:
             raise UserError(f"{name!r} is not rejected", hint=f"the rejections are in {path}")
-    with _explained(path), replacing(path) as written:
-        written.write("".join(kept).encode())
-    return RejectsFile(path, len(_lines("".join(kept))), removed=tuple(removed))
+    wanted = set(names)
+
+    def is_removed(line: Rejection) -> bool:
+        return bool(wanted & {line.name, line.output})
+
+    after, removed = _remove_lines(path, is_removed)
+    return RejectsFile(path, len(_lines(after)), removed=removed)
 
 
 def _rejected(rows: dict[str, JobRow], text: str, reason: str) -> Iterator[Rejection]:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.atomic_files import append_lines
 from crucible_batch.errors import UserError
 from crucible_batch.features.marks import marks_file
 from crucible_batch.features.marks.marks_file import MARKS_FILE, Marks, read_marks
 from crucible_batch.features.marks.page_fields import changes, is_current, read
 from crucible_batch.features.marks.page_posts import answer
+from crucible_batch.features.redo import rejecting
 from tests.harness.case_table import each_case
 from tests.harness.commands import Cli
 
@@ -227,6 +229,27 @@ def test_without_the_manifest_picks_are_saved_and_rejections_are_not(
     assert not (run / "rejects.txt").exists()
     assert fields(run)["marks"] == {key: {"mark": "picked"}}
     assert "can't be read from here" in fields(run)["problem"]
+
+
+def test_a_line_that_is_added_while_another_is_removed_stays(
+    cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cli.cwd)
+    keys = [key_of(run, name) for name in ("hero-1", "hero-2")]
+    saved(run, rejected=keys[:1])
+    line = keys[1].replace(" ", " g0 ")
+
+    def check_after_a_line(path: Path, text: str) -> None:
+        if line not in path.read_text():
+            append_lines(path, [line])
+        check(path, text)
+
+    check = rejecting._check_text
+    monkeypatch.setattr(rejecting, "_check_text", check_after_a_line)
+    saved(run, restored=keys[:1])
+    assert (run / "rejects.txt").read_text() == f"{line}\n"
+    assert cli("reject", "outputs/marked/default", "hero-2", "--remove").code == 0
+    assert (run / "rejects.txt").read_text() == ""
 
 
 # -- in pages

@@ -125,6 +125,9 @@ def test_pictures_are_culled_by_keyboard_alone(
     for key, place in (("End", "41 of 41"), ("p", "41 of 41"), ("Home", "1 of 41")):
         page.keyboard.press(key)
         expect(page.locator("#detail .place")).to_have_text(place)
+    held = "new KeyboardEvent('keydown', { key: 'p', repeat: true, bubbles: true })"
+    page.evaluate(f"document.querySelector('#detail .stage').dispatchEvent({held})")
+    expect(page.locator("#detail .place")).to_have_text("1 of 41")
     page.reload()
     expect(tally).to_have_text("2 picked · 1 rejected · 38 unmarked")
     page.keyboard.press("g")
@@ -312,8 +315,11 @@ def test_a_rejected_picture_is_bought_again_and_compared_with_the_new_one(
         page.keyboard.press("x")
         expect(page.locator("#detail .saving")).to_have_text("Saved")
         page.keyboard.press("g")
+        expect(page.locator("#summary .next")).to_contain_text(
+            "1 picture rejected. To buy it again, within the budget:"
+        )
         page.get_by_role("button", name="Rejections").click()
-        expect(page.locator("#rejects")).to_contain_text("They are saved with the run.")
+        expect(page.locator("#rejects")).to_contain_text("Saved with the run.")
         command = page.locator("#rejects .command code").inner_text().split()
         assert command[:2] == ["crucible-batch", "run"]
         page.keyboard.press("Escape")

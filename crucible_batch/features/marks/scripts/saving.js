@@ -1,7 +1,8 @@
 // Saves marks and notes with the run, as soon as they change. What can't be saved stays in the browser, and is shown.
 const SAVE_AFTER_MS = 120;
 const AGAIN_AFTER_MS = 3000;
-const MOST_AT_ONCE = 500;
+const MOST_AT_ONCE = 300;
+const MOST_NOTES = 100;
 const saving = { timer: null, isSending: false, hasSaved: false, problem: null };
 
 function saveSoon(delay = SAVE_AFTER_MS) {
@@ -17,12 +18,17 @@ function unsavedMarks() {
   return {
     marks: entries.slice(0, MOST_AT_ONCE),
     rejections: entries.filter(([key, { mark }]) => mark !== undefined && (mark === 'rejected') !== isSavedAsRejected(key)).slice(0, MOST_AT_ONCE),
-    notes: [...marks.ownNotes].slice(0, MOST_AT_ONCE),
+    notes: unsavedNotes().slice(0, MOST_NOTES),
   };
 }
 
+// Names that can't be in a manifest, in a run of another origin, are not saved.
 function isOutputKey(key) {
-  return /\/\d+ [0-9a-f]{12}$/.test(key);
+  return /^[^/\p{Cc}]{1,1000}\/\d{1,9} [0-9a-f]{12}$/u.test(key);
+}
+
+function unsavedNotes() {
+  return [...marks.ownNotes].filter(([name]) => /^[^/\p{Cc}]{1,1000}$/u.test(name));
 }
 
 async function saveMarks() {
@@ -42,6 +48,7 @@ async function saveMarks() {
   dropSaved();
   keepMarks();
   refreshStage();
+  showNext();
   if (problems.some(({ isTemporary }) => isTemporary)) saveSoon(AGAIN_AFTER_MS);
   else if (!problems.length && unsavedCount()) saveSoon();
   showSaving();
@@ -94,7 +101,7 @@ function dropSaved() {
 }
 
 function unsavedCount() {
-  return [...marks.own.keys()].filter(isOutputKey).length + marks.ownNotes.size;
+  return [...marks.own.keys()].filter(isOutputKey).length + unsavedNotes().length;
 }
 
 function problem(message, isTemporary = false) {

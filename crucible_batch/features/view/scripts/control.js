@@ -35,7 +35,7 @@ function showControls() {
     valueForm('deadline', 'Deadline from now', { placeholder: '2h' }),
     el('div', { class: 'last' }, button('Retry failed jobs', () => command('retry', '*')), button('Stop', askToStop, { class: 'quiet stop', 'aria-haspopup': 'dialog' })),
   ];
-  const shown = `${live.running} ${Boolean(live.paused)} ${session.token === null}`;
+  const shown = `${live.running} ${Boolean(live.paused)} ${session.token === null} ${isUsed}`;
   if (byId('controls').dataset.shown === shown) return; // what is being typed is kept
   byId('controls').dataset.shown = shown;
   settle(byId('controls'), parts);
@@ -53,7 +53,7 @@ function valueForm(action, label, options) {
 }
 
 function tokenParts() {
-  return [fieldForm('Token of this session, from the terminal of crucible-batch view', { name: 'token', type: 'password', class: 'wide' }, ['Control this run'], (value) => {
+  return [fieldForm('Token of this session, from the terminal of crucible-batch view', { name: 'token', type: 'password', class: 'wide' }, [page.model.data.live.running ? 'Control this run' : 'Save marks'], (value) => {
     session.token = value.replace(/^.*#control=/, '');
     try { sessionStorage.setItem('control', session.token); } catch { /* asked for again in the next tab */ }
     showControls();

@@ -109,4 +109,10 @@ function followMarks(changed) {
   refreshStage();
 }
 
+// The next step, once marks have changed: what is rejected can be bought again.
+function showNext() {
+  byId('outcome')?.querySelector('.next')?.replaceWith(nextOf(page.model.data));
+  if (byId('outcome')) byId('outcome').hidden = byId('outcome').querySelectorAll('li, .next > *').length === 0;
+}
+
 onMarks(followMarks);

@@ -27,7 +27,9 @@ function setUpKeys() {
       return;
     }
     if (dialog && event.target.matches('input')) return;
-    const action = dialog ? detailKey(event.key, dialog) : actionOf(event.key, event.shiftKey);
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // also with Caps Lock
+    if (event.repeat && /^[pxu0-5]$/.test(key)) return; // a key that is held would decide about many pictures
+    const action = dialog ? detailKey(key, dialog) : actionOf(key, event.shiftKey);
     if (action && action() !== false) event.preventDefault();
   });
 }

@@ -167,7 +167,8 @@ function decide(job, output, change) {
 }
 
 function setNote(job, text) {
-  marks.ownNotes.set(job.name, text.trim() ? text.slice(0, NOTE_LETTERS) : '');
+  const note = [...text.replace(/\p{Cs}/gu, '')].slice(0, NOTE_LETTERS).join(''); // half a letter can't be saved
+  marks.ownNotes.set(job.name, note.trim() ? note : '');
   keepMarks();
   changedMarks([job]);
 }

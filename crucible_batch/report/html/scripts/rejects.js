@@ -7,6 +7,11 @@ function rejectedPairs() {
   return concerned.flatMap((job) => [...job.takes ?? [], ...job.outputs].filter((output) => markOf(job, output) === 'rejected').map((output) => [job, output]));
 }
 
+// Those of them that the next run buys again.
+function rejectedNow() {
+  return rejectedPairs().filter(([job, output]) => job.outputs.includes(output));
+}
+
 // The earlier takes whose rejection was taken back.
 function restoredPairs() {
   return page.model.jobs.flatMap((job) => (job.takes ?? []).filter((take) => take.rejected !== undefined && markOf(job, take) !== 'rejected').map((take) => [job, take]));
@@ -68,8 +73,9 @@ function areSaved(pairs) {
 // The commands, if they can do it; and the file.
 function rejectWays(fits, fresh, restored) {
   const name = (text) => el('span', { class: 'mono' }, text);
-  const next = [el('p', { class: 'dim' }, 'Run the manifest again: it buys what has no other picture, within its budget.'), commandLine(page.model.data.again)];
-  if (areSaved([...fresh, ...restored])) return [el('p', { class: 'dim' }, 'They are saved with the run.'), ...next];
+  const isActive = Boolean(page.model.data.live?.running);
+  const next = [isActive ? el('p', { class: 'dim' }, 'A run is active. What is rejected now is bought again by the next run.') : null, el('p', { class: 'dim' }, 'Run the manifest again: it buys what has no other picture, within its budget.'), commandLine(page.model.data.again)];
+  if (areSaved([...fresh, ...restored])) return [el('p', { class: 'dim' }, 'Saved with the run.'), ...next];
   return [
     ...(fits ? [el('p', { class: 'dim' }, 'In a terminal, change the rejections of the run:')] : []),
     ...(fits && fresh.length ? [commandLine(rejectCommand(fresh))] : []),
@@ -91,5 +97,5 @@ function choiceTools() {
 
 function updateChoiceTools() {
   byId('picks-open').hidden = !pickedJobs().length;
-  byId('rejects-open').hidden = !restoredPairs().length && !rejectedPairs().some(([job, output]) => job.outputs.includes(output));
+  byId('rejects-open').hidden = !restoredPairs().length && !rejectedNow().length;
 }

@@ -69,6 +69,7 @@ function afterMarks() {
   const changed = [...page.changed];
   page.changed.clear();
   if (!changed.length) return;
+  showNext();
   const { marks, rating, sort, words, view } = page.state;
   if (marks.size || rating || sort === 'rating' || words.length) {
     redraw();
