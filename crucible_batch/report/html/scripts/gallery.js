@@ -1,5 +1,6 @@
 // The gallery: what went wrong first, then the pictures.
-const MOST_TROUBLE = 12; // failed jobs above the pictures, until all are asked for
+const MOST_TROUBLE = 8; // failed jobs above the pictures: of more, a row is shown until all are asked for
+const SOME_TROUBLE = 4;
 
 function renderGallery(shown) {
   const view = byId('view-gallery');
@@ -80,7 +81,7 @@ function sectionOf(view, { name, title, jobs, make, shape, isShelf }) {
   section.classList.toggle('shelf', Boolean(isShelf) && !page.showsTrouble);
   settleAlike(section.firstChild, head);
   if (isShort) section.firstChild.append(button(`Show all ${jobs.length.toLocaleString('en')}`, showTrouble));
-  fillList(section, section, { label, jobs: isShort ? jobs.slice(0, MOST_TROUBLE) : jobs, make, shape });
+  fillList(section, section, { label, jobs: isShort ? jobs.slice(0, SOME_TROUBLE) : jobs, make, shape });
   return section;
 }
 
