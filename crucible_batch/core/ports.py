@@ -116,8 +116,8 @@ class Derivation(Protocol):
     active."""
 
     def derive(self, planned: PlannedJob, saved: Saved) -> Sequence[PlannedJob]:
-        """Return the jobs that are made from an output of ``planned``, the first time that it is
-        given.
+        """Return the jobs that are made from an output of ``planned``, which may have been given
+        before: then with less known of its job.
 
         One with the position of ``planned`` is asked for in its place.
         """
@@ -125,6 +125,10 @@ class Derivation(Protocol):
 
     def counts(self, planned: PlannedJob, saved: Saved) -> bool:
         """Return whether an output counts although its job has left the plan."""
+        ...
+
+    def gives_way(self, planned: PlannedJob) -> bool:
+        """Return whether an output of a job is saved aside if an unknown file is at its path."""
         ...
 
     def arrange(self) -> None:

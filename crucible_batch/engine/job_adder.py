@@ -95,6 +95,10 @@ class JobAdder:
         """Whether an output counts although its job has left the plan."""
         return self._derivation is not None and self._derivation.counts(planned, saved)
 
+    def gives_way(self, planned: PlannedJob) -> bool:
+        """Whether an output of a job is saved aside if an unknown file is at its path."""
+        return self._derivation is not None and self._derivation.gives_way(planned)
+
     def arrange(self) -> None:
         if self._derivation is not None:
             self._derivation.arrange()

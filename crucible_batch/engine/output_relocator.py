@@ -10,7 +10,9 @@ name. After a kill between two of these steps it is found by either name, and th
 the path finishes moving it.
 
 An output of a retired job never displaces another: it is saved aside itself. So is one whose path
-has an output that counts, although its job is retired (``Derivation.counts``).
+has an output that counts, although its job is retired (``Derivation.counts``), and one that another
+is wanted in place of (``Derivation.gives_way``): after the loss of a journal, a file that is not
+known may be that other one.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Owner:
         return not self.retired and home.as_posix() == path
 
 
-def _never(_planned: PlannedJob, _saved: Saved) -> bool:
+def _never(*_of: object) -> bool:
     return False
 
 
@@ -63,6 +65,7 @@ class OutputRelocator:
         told: Callable[[PlannedJob, Job, Relocated], object],
         *,
         counts: Callable[[PlannedJob, Saved], bool] = _never,
+        gives_way: Callable[[PlannedJob], bool] = _never,
     ) -> None:
         self._past = past
         self._accounting = accounting
@@ -71,6 +74,7 @@ class OutputRelocator:
         self._clock = clock
         self._told = told
         self._counts = counts
+        self._gives_way = gives_way
         self._turn = asyncio.Lock()
 
     async def find_path(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
@@ -85,6 +89,8 @@ class OutputRelocator:
             return relocated_path(path, sha256)
         async with self._turn:
             owners = [owner async for owner in self._owners(path)]
+            if not owners and self._gives_way(asker):
+                return relocated_path(path, sha256)
             if not owners or any(owner.may_stay(path) for owner in owners):
                 return None
             if any(self._counts(owner.planned, owner.saved) for owner in owners):

@@ -240,6 +240,7 @@ class Runner:
             self._clock,
             self._apply,
             counts=self._adder.counts,
+            gives_way=self._adder.gives_way,
         )
         return Downloader(
             self._ports.gateway,

@@ -55,6 +55,7 @@ from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.control_desk import user_name
 from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
+from crucible_batch.runs.later_jobs import may_add_jobs
 from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
@@ -210,6 +211,11 @@ class _Coordinator:
             # A merge may have been killed before the store had that: it then refuses a new plan.
             await note_merged(self._objects, outstanding.plan_digest)
         if outstanding is None or not outstanding.missing:
+            if self._has_rejections():
+                logger.warning(
+                    "outputs were rejected: what is left is not divided, and this process buys it"
+                )
+                return None
             if not await self._is_probed(shards):
                 return None
             try:
@@ -227,6 +233,11 @@ class _Coordinator:
             outstanding = noted_in(self._main)
             assert outstanding is not None
         return await fetch_stored_plan(self._url, outstanding.plan_digest)
+
+    def _has_rejections(self) -> bool:
+        """Whether the run may add jobs beside those of stages, whose division is refused."""
+        may_add = may_add_jobs(self._manifest, self._request, self._main)
+        return may_add and not self._manifest.may_grow
 
     async def _is_probed(self, shards: int) -> bool:
         """Buy and upload what shards have to know; return whether the plan may be divided."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crucible_batch.core.progress import Message, Observer, ShardsAdvanced
@@ -17,7 +17,6 @@ from crucible_batch.features.machines.coordinator import run_on_machines
 from crucible_batch.features.machines.demo_options import DemoOptions
 from crucible_batch.features.machines.engines import LocalProcesses, engine_of
 from crucible_batch.features.machines.run_options import MachineOptions
-from crucible_batch.features.machines.shard_process import ShardEnd, ShardProcess, ShardTask
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import RunResult
 from crucible_batch.runs.start import RunKind
@@ -64,22 +63,10 @@ class LosingOne(LocalProcesses):
 
     killed: int | None = None
     """The shard whose process was killed."""
-    _running: dict[int, ShardProcess] = field(default_factory=dict, init=False)
-
-    def start(self, task: ShardTask) -> ShardProcess:
-        process = LocalProcesses.start(self, task)
-        self._running[task.number] = process
-        return process
-
-    async def run(self, task: ShardTask) -> ShardEnd:
-        try:
-            return await LocalProcesses.run(self, task)
-        finally:
-            self._running.pop(task.number, None)
 
     def kill_one(self) -> None:
         if self.killed is None and self._running:
-            self.killed, process = self._running.popitem()
+            self.killed, process = next(reversed(self._running.items()))
             logger.warning(
                 "killed process %d, which ran shard %d of %d (SIGKILL): another one continues it",
                 process.kill(),

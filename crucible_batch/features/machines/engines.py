@@ -21,6 +21,7 @@ class LocalProcesses:
     count: int
     settings: Settings
     _turns: asyncio.Semaphore = field(init=False)
+    _running: dict[int, ShardProcess] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._turns = asyncio.Semaphore(self.count)
@@ -29,11 +30,21 @@ class LocalProcesses:
         return self.count
 
     async def run(self, task: ShardTask) -> ShardEnd:
-        async with self._turns:
-            return await self.start(task).ended()
+        """Run a shard to its end, in place of an earlier process of this shard.
 
-    def start(self, task: ShardTask) -> ShardProcess:
-        return ShardProcess(task, self.settings)
+        That one is silent, so it is killed: frozen, it would keep its place, and never end.
+        """
+        earlier = self._running.get(task.number)
+        if earlier is not None:
+            earlier.kill()
+        async with self._turns:
+            process = ShardProcess(task, self.settings)
+            self._running[task.number] = process
+            try:
+                return await process.ended()
+            finally:
+                if self._running.get(task.number) is process:
+                    del self._running[task.number]
 
     async def close(self) -> None:
         pass

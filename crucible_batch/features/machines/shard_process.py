@@ -36,6 +36,8 @@ from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
 
 _LONGEST = 2000
+_WINDING_DOWN_S = 60.0
+"""Twice as long as a run waits for its jobs in flight."""
 _PASSED_ON = ("api_key", "base_url", "proxy", "storage_hosts")
 """The settings that a process passes on to the shards that it starts on its machine."""
 
@@ -85,13 +87,17 @@ class ShardProcess:
             self._child.stdin.flush()
 
     async def ended(self) -> ShardEnd:
-        """Wait for the end. If cancelled, the shard winds down, which is awaited."""
+        """Wait for the end. If cancelled, the shard winds down, which is awaited: for as long as it
+        may collect what is in flight, and then it is killed."""
         waiting = asyncio.ensure_future(asyncio.to_thread(self.wait))
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
             self.wind_down()
-            await waiting
+            done, _ = await asyncio.wait({waiting}, timeout=_WINDING_DOWN_S)
+            if not done:
+                self.kill()
+                await waiting
             raise
 
     def wind_down(self) -> None:

@@ -283,6 +283,13 @@ class NextGenerations:
             return False
         return self._choice(asked).current.get(saved.index) == planned.generation
 
+    def gives_way(self, planned: PlannedJob) -> bool:
+        """Whether a line rejects an output of this generation."""
+        return any(
+            line.name == planned.name and line.generation == planned.generation
+            for line in self._rejections.of(planned.name)
+        )
+
     def arrange(self) -> None:
         if self._derivation is not None:
             self._derivation.arrange()

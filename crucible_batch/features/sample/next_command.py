@@ -23,13 +23,14 @@ def next_command(run_dir: str | Path, head: ReportHead, command: str) -> str | N
     if estimate is None:
         return None
     command = without_option(command, estimate.option)
-    if budget is None or head.period is not None or estimate.credits <= budget:
+    if budget is None or head.period is not None:
         return command
     with Journal.read(local_directory(run_dir)) as journal:
         tried = noted_tried(journal)
         only = () if tried is None else tried.only
         enough = budget_for_remaining(journal, JobFilter(only))
-    return with_budget(command, format_credits(max(enough or ZERO, estimate.credits)))
+    needed = max(enough or ZERO, estimate.credits)
+    return command if needed <= budget else with_budget(command, format_credits(needed))
 
 
 def first_step(blocked: Mapping[str, FailureGroup], run_dir: Path | None) -> FirstStep | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -65,7 +66,7 @@ class SampleOptions(FeatureOptions):
         new jobs of the manifest only take the places of others.
         """
         if self.first is not None:
-            return {planned.name for planned in islice(jobs, self.first)}
+            return {planned.name for planned in islice(jobs, min(self.first, sys.maxsize))}
         if self.sample is not None:
             digests = ((planned.identity, planned.name) for planned in jobs)
             return {name for _, name in nsmallest(self.sample, digests)}

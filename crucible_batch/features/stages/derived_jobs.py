@@ -418,6 +418,10 @@ class DerivedJobs:
         """Return False: jobs that left the plan have no outputs that count."""
         return False
 
+    def gives_way(self, _planned: PlannedJob) -> bool:
+        """Return False: what is at the path of an output stays, and the job fails."""
+        return False
+
     # -- at the end of the run
 
     def arrange(self) -> None:

@@ -1,6 +1,6 @@
 """The viewer over HTTP, on one port of the loopback interface: server, routes and middleware.
 
-All is read-only except for commands to runs.
+All is read-only except for commands to runs, and what features save with them.
 """
 
 from __future__ import annotations

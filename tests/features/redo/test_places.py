@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,30 @@ async def test_a_file_of_the_user_at_the_path_stays(start: Any) -> None:
         (row,) = result.jobs()
         assert home.read_bytes() == b"edited"
         assert row.outputs[0].path.read_bytes() == good
+
+
+@pytest.mark.parametrize("has_receipts", [True, False])
+async def test_a_retake_at_its_path_is_not_in_the_way_of_what_it_replaces(
+    start: Any, *, has_receipts: bool
+) -> None:
+    """The rejected file was deleted, and then the journal was lost."""
+    async with start() as bench:
+        manifest = bench.manifest(HERO, head=REJECTS)
+        first = await bench.run(manifest)
+        reject(first.run_dir, ["hero"])
+        second = await bench.run(manifest)
+        spent = second.report.credits.spent
+        before = files(second.run_dir)
+        (aside,) = before.keys() - {"hero/0.png"}
+        (second.run_dir / aside).unlink()
+        shutil.rmtree(second.run_dir / ".crucible")
+        if not has_receipts:
+            (second.run_dir / "receipts.jsonl").unlink()
+        result = await bench.run(manifest)
+        assert result.ok, result.report.stops
+        assert result.report.credits.spent == spent
+        assert len((await bench.state())["jobs"]) == 2
+        assert files(result.run_dir)["hero/0.png"] == before["hero/0.png"]
+        (row,) = result.jobs()
+        assert (row.generation, [take.generation for take in row.takes]) == (1, [0])
+        await bench.agree(result)

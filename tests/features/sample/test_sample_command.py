@@ -97,3 +97,20 @@ def test_no_jobs_and_both_options_are_refused(cli: Cli) -> None:
     both = cli("run", manifest, "--sample", "1", "--first", "1")
     assert (both.code, "exclude each other" in both.err) == (2, True)
     assert not (cli.cwd / "outputs").exists()
+
+
+def test_the_next_command_has_a_budget_that_is_enough_at_the_highest_prices(cli: Cli) -> None:
+    """The estimate fits in the budget, and the last job could cost more than is left."""
+    manifest = cli.write("nearly", FOXES, budget="{credits: 12, max_credits_per_job: 3}")
+    done = cli("run", manifest, "--first", "1")
+    assert "about 12 credits" in words(done.out)
+    entire = cli(*next_command(done.out))
+    assert entire.code == 0, entire.err
+    assert "6 of 6 jobs succeeded" in entire.out
+
+
+def test_more_than_all_jobs_are_all(cli: Cli) -> None:
+    manifest = cli.write("every", FOXES, budget="{credits: 20}")
+    for option in ("--first", "--sample"):
+        done = cli("plan", manifest, option, "99999999999999999999", "--json")
+        assert (done.code, done.envelope["data"]["total"]) == (0, 6)

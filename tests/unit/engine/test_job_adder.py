@@ -58,6 +58,9 @@ class Bench:
     def counts(self, _planned: PlannedJob, saved: Saved) -> bool:
         return saved is OUTPUT
 
+    def gives_way(self, planned: PlannedJob) -> bool:
+        return planned is SOURCE
+
     def arrange(self) -> None:
         self.steps.append("arranged")
 
@@ -186,3 +189,5 @@ def test_what_counts_is_known_by_the_derivation() -> None:
     bench = Bench()
     assert bench.adder.counts(SOURCE, OUTPUT)
     assert not bench.adder.counts(SOURCE, saved_event(1))
+    assert bench.adder.gives_way(SOURCE)
+    assert not bench.adder.gives_way(MADE[0])

@@ -128,3 +128,29 @@ async def test_an_output_that_counts_stays_although_its_job_left_the_plan() -> N
     asker = PlannedJob(1, "asker", "fox", "w", {}, output="fox/{index}{ext}")
     assert await relocator.find_path(asker, PATH, NEW) == relocated_path(PATH, NEW)
     assert (desk.steps, asked) == ([], [("old", SAVED)])
+
+
+@pytest.mark.parametrize(
+    ("gives_way", "there", "expected"),
+    [
+        pytest.param(True, {}, relocated_path(PATH, NEW), id="aside, since another is wanted"),
+        pytest.param(False, {}, None, id="the file there stays"),
+        pytest.param(True, {"old": owner("old")}, None, id="an output of a planned job stays"),
+    ],
+)
+async def test_an_output_that_another_is_wanted_for_gives_way_to_an_unknown_file(
+    *, gives_way: bool, there: Mapping[str, Any], expected: str | None
+) -> None:
+    """Such as the other one itself, after the journal that had it was lost."""
+    desk = Desk(there)
+    relocator = OutputRelocator(
+        desk,
+        desk,
+        desk,
+        SystemClock(),
+        lambda *_told: None,
+        gives_way=lambda planned: gives_way and planned.identity == "asker",
+    )  # type: ignore[arg-type]
+    asker = PlannedJob(1, "asker", "fox", "w", {}, output="fox/{index}{ext}")
+    assert await relocator.find_path(asker, PATH, NEW) == expected
+    assert desk.steps == []

@@ -5,6 +5,7 @@ The judge is the gateway's ledger.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -166,3 +167,28 @@ async def test_the_demo_is_refused_on_what_has_no_process_to_kill(tmp_path: Path
         demo = scene.command("main", "demo", "--on", engine, "--no-open")
         assert await demo.ended() == 2, demo.log
         assert "local:3" in demo.log or "local:4" in demo.log
+
+
+async def test_a_run_with_rejections_is_not_divided_and_buys_them_again(tmp_path: Path) -> None:
+    with a_run(tmp_path, budget=24, jobs=4) as scene:
+        run = scene.command("main", *LOCAL)
+        assert await run.ended() == 0, run.log
+        rejected = scene.command("main", "reject", str(scene.run_dir), "fox-2")
+        assert await rejected.ended() == 0, rejected.log
+        again = scene.command("main", *LOCAL)
+        assert await again.ended() == 0, again.log
+        assert "is not divided" in again.log
+        scene.check_ledger()
+        assert len(scene.bought()) == 5
+
+
+async def test_a_frozen_process_is_replaced_in_its_place(tmp_path: Path) -> None:
+    with a_run(tmp_path, budget=60, jobs=12) as scene:
+        run = scene.command("main", "run", "spring.yaml", "--on", "local:1", "--divide", "1")
+        victim = await a_shard_process(run)
+        await scene.until_bought(4)
+        os.kill(victim, signal.SIGSTOP)
+        async with asyncio.timeout(120):
+            assert await run.ended() == 0, run.log
+        scene.check_ledger()
+        scene.check_pictures(12)

@@ -374,10 +374,9 @@ class Judge:
                 moderated = "nsfw" in (row.prompt or "") and code in HOPELESS_CODES
                 lost = row.job_id in self.around.requests.lost_jobs
                 # At its path is the output of the draft's former prompt, of which the journal was
-                # lost.
-                is_taken = (
-                    code == "OUTPUT_EXISTS" and self.stages is not None and self.purse.begin > 0
-                )
+                # lost, or which a killed run had not journalled, and the gateway has lost its job.
+                is_unknown = self.purse.begin > 0 or bool(self.around.requests.ever_lost)
+                is_taken = code == "OUTPUT_EXISTS" and self.stages is not None and is_unknown
                 return (
                     None
                     if moderated or lost or orphaned or is_taken

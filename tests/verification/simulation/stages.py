@@ -163,6 +163,9 @@ class SeenDerivation:
     def counts(self, planned: PlannedJob, saved: Saved) -> bool:
         return self.inner.counts(planned, saved)
 
+    def gives_way(self, planned: PlannedJob) -> bool:
+        return self.inner.gives_way(planned)
+
     def arrange(self) -> None:
         self.inner.arrange()
 

@@ -341,6 +341,12 @@ ONCE = [
         2700000845,
         "a deleted file whose run was cut short; the judge compared its path with absolute ones",
     ),
+    (2900000470, "a run ended at its deadline, to a rounding error, and the judge saw no reason"),
+    (
+        2900000902,
+        "a file that a killed run had not journalled was in the way of the draft's new prompt, and"
+        " the judge did not know of it",
+    ),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""

@@ -3,6 +3,7 @@ const SAVE_AFTER_MS = 120;
 const AGAIN_AFTER_MS = 3000;
 const MOST_AT_ONCE = 300;
 const MOST_NOTES = 100;
+const MOST_KEPT_ALIVE = 20_000; // letters: a page that is closed may still send 64 KiB
 const saving = { timer: null, isSending: false, hasSaved: false, problem: null };
 
 function saveSoon(delay = SAVE_AFTER_MS) {
@@ -109,10 +110,11 @@ function problem(message, isTemporary = false) {
 }
 
 async function post(changes) {
+  const body = JSON.stringify(changes);
   let answer;
   try {
     answer = await fetch(`/save/marks/${page.model.data.live.key}`, {
-      method: 'POST', body: JSON.stringify(changes), credentials: 'omit',
+      method: 'POST', body, credentials: 'omit', keepalive: body.length < MOST_KEPT_ALIVE,
       headers: { 'content-type': 'application/json', 'x-crucible-control': session.token ?? '' },
     });
   } catch {
@@ -144,6 +146,7 @@ function showSaving() {
 }
 
 // A browser asks before it closes a page with something that could not be saved.
+addEventListener('pagehide', () => { if (unsavedCount()) saveMarks(); });
 addEventListener('beforeunload', (event) => { if (saving.problem && unsavedCount()) event.preventDefault(); });
 page.saves = true;
 showControls();

@@ -130,7 +130,7 @@ function takeLine(job, take) {
   const show = () => {
     const isRejected = markOf(job, take) === 'rejected';
     const label = `${job.outputs.length > 1 ? `${take.index}, ` : ''}${takeName(take)}`;
-    line.replaceChildren(el('img', { src: fileAddress(take), alt: '', loading: 'lazy' }), el('span', { dir: 'auto' }, el('b', {}, label), ` · ${takeWords(job, take)}`),
+    line.replaceChildren(tinyPicture(fileAddress(take)), el('span', { dir: 'auto' }, el('b', {}, label), ` · ${takeWords(job, take)}`),
       button(isRejected ? 'Take back' : 'Reject', () => { toggleMark([[job, take]], 'rejected'); show(); line.querySelector('button').focus(); }, { 'aria-label': `${isRejected ? 'Take the rejection back of' : 'Reject'} ${takeName(take)}` }));
   };
   show();

@@ -51,6 +51,7 @@ function showPicture(stage, job, at) {
   showFrame(stage, job);
   showStrip(stage, job);
   refreshStage();
+  announceShown(stage);
   const [next, its] = page.sequence[placeIn(page.sequence, job, at) + 1] ?? [];
   if (next?.outputs[its]) new Image().src = fileAddress(next.outputs[its]); // is there when it is turned to
 }
@@ -106,7 +107,7 @@ function turnBar() {
     el('button', { type: 'button', 'aria-label': 'Previous picture', 'data-turn': '-1', onclick: () => turn(-1) }, '←'),
     el('span', { class: 'place' }),
     el('button', { type: 'button', 'aria-label': 'Next picture', 'data-turn': '1', onclick: () => turn(1) }, '→'),
-    el('span', { class: 'tally', role: 'status' }), el('span', { class: 'saving', role: 'status' }, document.querySelector('.saving')?.textContent));
+    el('span', { class: 'tally' }), el('span', { class: 'spoken unseen', role: 'status' }), el('span', { class: 'saving', role: 'status' }, document.querySelector('.saving')?.textContent));
 }
 
 function turn(step) {
@@ -134,9 +135,20 @@ function decideBar() {
     el('button', { type: 'button', class: 'decision', 'data-undo': true, onclick: undoShown }, 'Undo ', el('kbd', { 'aria-hidden': 'true' }, 'u')));
 }
 
+// For screen readers: the picture that is shown, after what was decided about the one before.
+function announceShown(stage, decided = '') {
+  const [job, output] = shownPair();
+  const rating = ratingOf(job, output);
+  const words = [nameOf(job, output), markOf(job, output), rating ? `rated ${rating}` : null, stage.querySelector('.place').textContent];
+  stage.querySelector('.spoken').textContent = `${decided}${words.filter(Boolean).join(', ')}`;
+}
+
 // Picks or rejects the picture, and turns to the next one; if it had the mark, removes it and stays.
 function decideShown(mark) {
-  if (toggleMark([shownPair()], mark)) turn(1);
+  const [job, output] = shownPair();
+  const isGiven = toggleMark([[job, output]], mark);
+  if (isGiven) turn(1);
+  announceShown(document.querySelector('#detail .stage'), isGiven ? `${nameOf(job, output)} ${mark}. ` : '');
 }
 
 // The same rating again removes it.
@@ -288,7 +300,13 @@ function alsoOf(stage, job) {
 
 function alsoButton(label, small, isShown, act) {
   return el('button', { type: 'button', title: label, 'aria-label': `Show ${label}`, 'aria-pressed': String(Boolean(isShown)), onclick: act },
-    small ? el('img', { src: small, alt: '', loading: 'lazy' }) : el('span', { class: 'label' }, label));
+    small ? tinyPicture(small) : el('span', { class: 'label' }, label));
+}
+
+// A picture from the file itself, which may be missing beside the page.
+function tinyPicture(source) {
+  const image = el('img', { src: source, alt: '', loading: 'lazy', onerror: () => image.replaceWith(el('span', { class: 'blank', 'aria-hidden': 'true' })) });
+  return image;
 }
 
 function chooseCompanion(stage, job, at) {
