@@ -21,10 +21,10 @@ KEPT = Path(__file__).parent / "measured.json"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 IN_ORDER = (
     "whole_run", "concurrency", "downloads", "uploads", "journal", "manifest", "polling", "memory",
-    "startup", "report", "pushback",
+    "startup", "report", "page", "pushback",
 )  # fmt: skip
 """As the goals were set; modules that are named later come behind them, by name."""
-FOR_USERS = ("whole_run", "downloads", "uploads", "manifest", "memory", "startup", "report")
+FOR_USERS = ("whole_run", "downloads", "uploads", "manifest", "memory", "startup", "report", "page")
 
 
 def place(module: str) -> tuple[int, str]:

@@ -88,6 +88,7 @@ def pages() -> tuple[Page, ...]:
                 "CheckRow": "jobs[].outputs[].checks: one row",
                 "WaitingRow": "waiting: one row",
                 "PicksRow": "picks: one row",
+                "EntryRow": "entries: one row",
                 "AllJobsRow": "all_jobs",
                 "ErrorRow": "An error",
             },

@@ -7,7 +7,15 @@ import unicodedata
 from pathlib import PurePosixPath
 
 RESERVED_NAMES = frozenset(
-    {"report.json", "report.html", "receipts.jsonl", "rejects.txt", "thumbnails", ".crucible"}
+    {
+        "report.json",
+        "report.html",
+        "receipts.jsonl",
+        "rejects.txt",
+        "marks.json",
+        "thumbnails",
+        ".crucible",
+    }
 )
 """The run's own files in its directory."""
 

@@ -25,6 +25,10 @@ folder:
                                    command)         the one that runs it again
                       first_step(blocked, run_dir)  what comes before the next command
     given_commands.py give(run, words)              how ``ctl`` reaches runs on other machines
+    page_fields.py    read(directory), changes,     fields of a run's page that change beside its
+                      is_current                    journal
+    page_posts.py     NAME, answer(directory,       what pages of `view --control` send, and the
+                      content), script(), ...       script that sends it
     doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries
     schemas.py        OPTION, HELP, schema()        a schema that ``schema --OPTION`` prints
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Set
 
 NEEDS: Mapping[str, Set[str]] = {
     "machines": {"shards"},
+    "marks": {"redo"},
     "quality": {"redo"},
     "shards": {"periods"},
     "view": {"control"},

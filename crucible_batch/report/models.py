@@ -316,6 +316,16 @@ class PicksRow(_PickingRow):
     )
 
 
+class EntryRow(_Model):
+    """An entry of a manifest with stages."""
+
+    name: str = Field(description="Name of the entry, as in the manifest.")
+    before: int = Field(
+        description="Number of jobs of the entries above, which come first in `jobs`."
+    )
+    sources: str | None = Field(default=None, description="Pattern of its `from`; null without it.")
+
+
 class AllJobsRow(_Model):
     """What all jobs of the manifest would cost, after a run of a few of them."""
 
@@ -385,6 +395,10 @@ class ReportHead(_Model):
     )
     picks: list[PicksRow] = Field(
         default_factory=list, description="Entries of the manifest with `pick`."
+    )
+    entries: list[EntryRow] = Field(
+        default_factory=list,
+        description="All entries of the manifest, in order, if it has entries with `from`.",
     )
     takes: int = Field(
         default=0,

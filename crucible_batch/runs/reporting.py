@@ -207,7 +207,10 @@ def write_page_of(
     Raises ``RunDirectoryError`` if it can't be written.
     """
     never = newest_run(journal).terms.never
-    frame = Frame(advice_of(journal, head, directory), report_assets(), never=never)
+    more: dict[str, object] = {}
+    for module in found("page_fields"):
+        more |= module.read(directory)[0]
+    frame = Frame(advice_of(journal, head, directory), report_assets(), never=never, more=more)
     try:
         return write_page(
             directory, location_of(journal, directory), head, rows, thumbnails, frame=frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from crucible_batch.features.redo.source import named_file
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import load_manifest
 from crucible_batch.manifest.source_map import nearest
-from crucible_batch.report import JobRow, OutputRow
+from crucible_batch.report import JobRow, OutputRow, build_row
+from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.reporting import journal_rows
 from crucible_batch.runs.run_journal import local_directory, newest_run
 
@@ -77,6 +78,112 @@ def reject(
     return RejectsFile(path, len(_lines(text)) + len(new), added=tuple(new), kept=tuple(old))
 
 
+@dataclass(frozen=True, slots=True)
+class OutputBytes:
+    """An output of a run by its bytes.
+
+    ``digits`` are the first of the SHA-256 of the file as the gateway sent it.
+    """
+
+    name: str
+    index: int
+    digits: str
+
+
+def change_rejections(
+    run_dir: Path, *, rejected: Collection[OutputBytes], restored: Collection[OutputBytes]
+) -> Collection[OutputBytes]:
+    """Reject outputs of a run, also earlier takes, and take rejections back, by their bytes.
+
+    Returns those that are to be rejected and that the run doesn't have: they are left out. What is
+    rejected already, or isn't, stays so. Raises as ``reject``.
+    """
+    path = rejects_file(run_dir)
+    with Journal.read(local_directory(run_dir)) as journal:
+        names = {each.name for each in rejected}
+        outputs = {
+            (row.name, output.index, _digest(output)[:DIGITS]): output.generation
+            for row in _rows_named(journal, names)
+            for output in [*row.takes, *row.outputs]
+        }
+    found = {each: outputs.get((each.name, each.index, each.digits)) for each in rejected}
+    _restore(path, restored)
+    known = _known(_read(path))
+    lines = [
+        str(Rejection(each.name, each.index, generation, each.digits))
+        for each, generation in found.items()
+        if generation is not None and (f"{each.name}/{each.index}", each.digits) not in known
+    ]
+    if lines:
+        with _explained(path):
+            append_lines(path, lines)
+    return [each for each, generation in found.items() if generation is None]
+
+
+def _rows_named(journal: Journal, names: Collection[str]) -> Iterator[JobRow]:
+    """Yield the rows of the jobs with these names."""
+    if not names:
+        return
+    newest, generations = newest_run(journal), generations_of(journal)
+    for planned in journal.plan():
+        if planned.name in names:
+            job = journal.job(planned, newest.terms.rule)
+            yield build_row(planned, job, newest.stops, generations(planned))
+
+
+def _restore(path: Path, outputs: Collection[OutputBytes]) -> None:
+    """Remove the lines about these bytes. Other lines are kept as they are."""
+    if not outputs:
+        return
+    wanted = {(each.index, each.digits) for each in outputs}
+
+    def is_removed(line: Rejection) -> bool:
+        return (line.index, line.digits[:DIGITS]) in wanted
+
+    _remove_lines(path, is_removed)
+
+
+def _remove_lines(
+    path: Path, is_removed: Callable[[Rejection], bool]
+) -> tuple[str, tuple[Rejection, ...]]:
+    """Remove rejections; return the new text and the removed ones. Other lines stay as they are.
+
+    A line that is added meanwhile, such as by a check of an active run, is not lost.
+    """
+    while True:
+        text = _read(path)
+        removed, kept = list[Rejection](), list[str]()
+        for number, line in enumerate(text.splitlines(), 1):
+            rejection = parse_rejection(line, number)
+            if rejection is not None and is_removed(rejection):
+                removed.append(rejection)
+            else:
+                kept.append(f"{line}\n")
+        after = "".join(kept)
+        if not removed or _replaced(path, text, after):
+            return after, tuple(removed)
+
+
+def _replaced(path: Path, before: str, after: str) -> bool:
+    """Replace the text of the file, unless it is no longer ``before``."""
+    try:
+        with _explained(path), replacing(path) as written:
+            written.write(after.encode())
+            _check_text(path, before)
+    except _OtherTextError:
+        return False
+    return True
+
+
+def _check_text(path: Path, text: str) -> None:
+    if _read(path) != text:
+        raise _OtherTextError
+
+
+class _OtherTextError(Exception):
+    """The file was changed by another process."""
+
+
 def add_rejection(path: Path, line: Rejection) -> None:
     """Add a line, unless the file has one about the same bytes; return when it is durable.
 
@@ -93,21 +200,17 @@ def _known(text: str) -> set[tuple[str, str]]:
 
 def _without(path: Path, text: str, names: Sequence[str]) -> RejectsFile:
     """Remove the rejections of these jobs and outputs. Other lines are kept as they are."""
-    wanted = set(names)
-    removed, kept = list[Rejection](), list[str]()
-    for number, line in enumerate(text.splitlines(), 1):
-        rejection = parse_rejection(line, number)
-        if rejection is not None and wanted & {rejection.name, rejection.output}:
-            removed.append(rejection)
-        else:
-            kept.append(f"{line}\n")
-    found = {each for line in removed for each in (line.name, line.output)}
+    found = {each for line in _lines(text) for each in (line.name, line.output)}
     for name in names:
         if name not in found:
             raise UserError(f"{name!r} is not rejected", hint=f"the rejections are in {path}")
-    with _explained(path), replacing(path) as written:
-        written.write("".join(kept).encode())
-    return RejectsFile(path, len(_lines("".join(kept))), removed=tuple(removed))
+    wanted = set(names)
+
+    def is_removed(line: Rejection) -> bool:
+        return bool(wanted & {line.name, line.output})
+
+    after, removed = _remove_lines(path, is_removed)
+    return RejectsFile(path, len(_lines(after)), removed=removed)
 
 
 def _rejected(rows: dict[str, JobRow], text: str, reason: str) -> Iterator[Rejection]:

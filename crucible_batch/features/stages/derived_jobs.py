@@ -33,7 +33,12 @@ from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.errors import Problem, UserError
 from crucible_batch.features.stages.entry import DerivingEntry
 from crucible_batch.features.stages.expander import StageExpander
-from crucible_batch.features.stages.note import PickedStage, note_stages
+from crucible_batch.features.stages.note import (
+    NotedEntry,
+    PickedStage,
+    note_entries,
+    note_stages,
+)
 from crucible_batch.features.stages.rule import (
     SOURCE_FAILED,
     missing_outputs,
@@ -452,11 +457,20 @@ class DerivedJobs:
             journal,
             [self._noted(stage, entries) for stage in self.expander.stages if stage.picks_file],
         )
+        patterns = {stage.entry.index: stage.pattern for stage in self.expander.stages}
+        note_entries(
+            journal,
+            [
+                NotedEntry(
+                    entry.job.name, _jobs_above(entry.index, entries), patterns.get(entry.index)
+                )
+                for entry in self._manifest.jobs
+            ],
+        )
 
     def _noted(self, stage: DerivingEntry, entries: Sequence[object]) -> PickedStage:
         """Return a stage with picks. ``entries`` are those of the plan's jobs, in their order."""
-        pick, entry = stage.picks_file or "", stage.entry.index
-        before = sum(1 for each in entries if isinstance(each, int) and each < entry)
+        pick, before = stage.picks_file or "", _jobs_above(stage.entry.index, entries)
         # Links are not followed here.
         file = Path(os.path.abspath(self._manifest.directory / pick))  # noqa: PTH100
         return PickedStage(
@@ -501,6 +515,11 @@ class DerivedJobs:
                             gone.add(item.name)
                             self._entries[item.name] = stage.entry.index
                             yield replace(item, images={}, obstacle=error)
+
+
+def _jobs_above(entry: int, entries: Sequence[object]) -> int:
+    """Return how many of the plan's jobs, by their entries, are of entries above this one."""
+    return sum(1 for each in entries if isinstance(each, int) and each < entry)
 
 
 def derived_jobs(

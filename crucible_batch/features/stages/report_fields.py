@@ -1,18 +1,22 @@
-"""The picks files of stages in a report."""
+"""The entries of a manifest with stages, and their picks files, in a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crucible_batch.features.stages.note import noted_stages
+from crucible_batch.features.stages.note import noted_entries, noted_stages
 from crucible_batch.journal import Journal
-from crucible_batch.report import PicksRow, WaitingRow
+from crucible_batch.report import EntryRow, PicksRow, WaitingRow
 
 
 def fields(journal: Journal) -> Mapping[str, object]:
-    """Return the fields of the report: stages with picks files, and those that wait for picks."""
+    """Return the fields of the report: entries, and the stages with picks files."""
     stages = noted_stages(journal)
     return {
+        "entries": [
+            EntryRow(name=entry.name, before=entry.before, sources=entry.sources)
+            for entry in noted_entries(journal)
+        ],
         "waiting": [
             WaitingRow(
                 name=stage.name,

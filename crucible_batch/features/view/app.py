@@ -1,6 +1,6 @@
 """The viewer over HTTP, on one port of the loopback interface: server, routes and middleware.
 
-All is read-only except for commands to runs.
+All is read-only except for commands to runs, and what features save with them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crucible_batch.errors import CrucibleBatchError, UserError
-from crucible_batch.features.view.control import PATH, ControlRequests
+from crucible_batch.features import found
+from crucible_batch.features.view.control import (
+    PATH,
+    SAVE_PATH,
+    ControlRequests,
+    SaveRequests,
+)
 from crucible_batch.features.view.feed import list_feed, run_feed
 from crucible_batch.features.view.pages import Page, list_page, run_data, run_page
 from crucible_batch.features.view.pictures import ThumbnailServer, picture
@@ -75,11 +81,13 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    server = _Server(create_app(Runs(root), stopping, token))
+    runs = Runs(root)
+    server = _Server(create_app(runs, stopping, token))
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listening]))
         await server.listening.wait()
         on_ready(f"http://{LOOPBACK}:{listening.getsockname()[1]}/")
+        group.create_task(runs.read_ahead())
         await stopping.wait()
         server.should_exit = True
 
@@ -146,7 +154,7 @@ class _Headers:
 class _ReadOnly:
     """Refuses every method but GET and HEAD, except POST below ``posts``."""
 
-    def __init__(self, app: ASGIApp, posts: str | None) -> None:
+    def __init__(self, app: ASGIApp, posts: tuple[str, ...]) -> None:
         self._app = app
         self._posts = posts
 
@@ -160,7 +168,7 @@ class _ReadOnly:
     def _allows(self, scope: Scope) -> bool:
         if scope["type"] != "http" or scope["method"] in _METHODS:
             return True
-        if self._posts is None or scope["method"] != "POST":
+        if scope["method"] != "POST":
             return False
         path: str = scope["path"]
         return path.startswith(self._posts)
@@ -205,7 +213,8 @@ class Viewer:
         edition, after, commands = (
             _number(request, name) for name in ("edition", "after", "commands")
         )
-        feed = run_feed(run, edition, after, self._stopping, commands=commands)
+        fields = request.query_params.get("fields")
+        feed = run_feed(run, edition, after, self._stopping, commands=commands, fields=fields)
         return StreamingResponse(feed, media_type="text/event-stream")
 
     async def output(self, request: Request) -> Response:
@@ -244,13 +253,15 @@ def create_app(runs: Runs, stopping: asyncio.Event, token: str | None) -> Starle
         Route("/runs/{key}/", viewer.page),
         Route("/runs/{key}/{path:path}", viewer.output),
     ]
+    posts: tuple[str, ...] = ()
     if token is not None:
-        routes.append(
-            Route(
-                f"{PATH}{{key}}", ControlRequests(token, viewer.directory).answer, methods=["POST"]
-            )
-        )
-    posts = None if token is None else PATH
+        posts = (PATH, SAVE_PATH)
+        control = ControlRequests(token, viewer.directory)
+        routes.append(Route(f"{PATH}{{key}}", control.answer, methods=["POST"]))
+        for module in found("page_posts"):
+            saves = SaveRequests(token, viewer.directory, module)
+            address = f"{SAVE_PATH}{module.NAME}/{{key}}"
+            routes.append(Route(address, saves.answer, methods=["POST"]))
     middleware = [  # the outermost first
         Middleware(_Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),

@@ -36,14 +36,16 @@ def view(
     control: Annotated[
         bool,
         typer.Option(
-            "--control", help="Allow commands to runs, from the page with the printed token only."
+            "--control",
+            help="Allow commands to runs, and marks of pictures to be saved, from the page with the"
+            " printed token only.",
         ),
     ] = False,
 ) -> None:
     """Show runs on a local web page, updated live.
 
     It reads the journals, including those of runs that were killed, and changes nothing.
-    With --control, runs can be paused, resumed and stopped from their pages.
+    With --control, pages save marks of pictures, and pause, resume and stop runs.
     If outputs/ has no run yet, the page waits for the first one.
     The page is available on this machine only, but to all of its users.
     Ctrl-C stops the page, with exit code 0; runs continue.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from crucible_batch.errors import CrucibleBatchError
-from crucible_batch.features.view.pages import pace, run_change
+from crucible_batch.features import found
+from crucible_batch.features.view.pages import fields_digest, pace, run_change
 from crucible_batch.features.view.runs import Runs, ShownRun
 from crucible_batch.report.html import compact
 
@@ -26,17 +29,29 @@ def event(kind: str, data: str = "{}") -> str:
 
 
 async def run_feed(
-    run: ShownRun, edition: int, after: int, stopping: asyncio.Event, *, commands: int
+    run: ShownRun,
+    edition: int,
+    after: int,
+    stopping: asyncio.Event,
+    *,
+    commands: int,
+    fields: str | None = None,
 ) -> AsyncIterator[str]:
     """Yield ``change`` for each event after ``after``.
 
     Also for each command to the run after the first ``commands``. ``replaced`` ends the feed: the
     page has to load all data again.
 
-    While the run is active, ``pace`` is sent every ``PACE_EVERY_S``, since a rate falls if no job
+    The event ``fields`` has what features add to the page: all of it unless the page has it (by its
+    digests in the argument ``fields``; None: nothing is sent), then what has changed. While the
+    run is active, ``pace`` is sent every ``PACE_EVERY_S``, since a rate falls if no job
     ends. Ends with ``gone`` if the journal can no longer be read.
     """
     keep_alive, paced_at = _KeepAlive(), time.monotonic()
+    features = list[_Fields]()
+    if fields is not None:
+        known = fields.split("-")
+        features = [_Fields(module, run.directory, known) for module in found("page_fields")]
     yield HELLO
     try:
         while not stopping.is_set():
@@ -44,6 +59,10 @@ async def run_feed(
             if snapshot.edition != edition:
                 yield event("replaced")
                 return
+            for each in features:
+                changed = await asyncio.to_thread(each.changed)
+                if changed is not None:
+                    yield keep_alive.sent(event("fields", compact(changed)))
             if snapshot.number > after or snapshot.commands != commands:
                 newer, change = await run.read(partial(run_change, key=run.key, after=after))
                 after, commands = newer.number, newer.commands
@@ -77,6 +96,31 @@ async def list_feed(runs: Runs, stopping: asyncio.Event) -> AsyncIterator[str]:
             entry.snapshot is not None and entry.snapshot.status.running for entry in entries
         )
         await _pause(2 * BUSY_S if busy else IDLE_S, stopping)
+
+
+class _Fields:
+    """The fields of a feature (its module ``page_fields``), as one page has them."""
+
+    def __init__(self, module: Any, directory: Path, known: Collection[str]) -> None:
+        self._module = module
+        self._directory = directory
+        self._known = known
+        self._read: tuple[Any, Any] | None = None
+
+    def changed(self) -> Mapping[str, object] | None:
+        """Return what the page doesn't have yet; None if it has all. Blocking.
+
+        The first time it is all, unless the page has it: it may be older than this feed.
+        """
+        if self._read is not None and self._module.is_current(self._read[1]):
+            return None
+        before = self._read
+        self._read = self._module.read(self._directory)
+        fields = self._read[0]
+        if before is None:
+            return None if fields_digest(fields) in self._known else {"all": True, **fields}
+        changes: Mapping[str, object] = self._module.changes(before[0], fields)
+        return changes
 
 
 class _KeepAlive:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 
+from markupsafe import Markup
+
 from crucible_batch.core.credits import format_credits
+from crucible_batch.features import found
 from crucible_batch.features.view.runs import RunEntry
-from crucible_batch.features.view.watching import Snapshot, Watch
-from crucible_batch.report import JobRow, ReportHead
+from crucible_batch.features.view.watching import KeptCards, Snapshot, Watch, journal_mark
+from crucible_batch.report import ReportHead
 from crucible_batch.report.html import (
     Advice,
     Cards,
@@ -27,6 +33,7 @@ from crucible_batch.report.html import (
     environment,
     head_json,
     make_assets,
+    page_of_cards,
     page_pieces,
     report_scripts,
     report_styles,
@@ -37,6 +44,8 @@ _SOURCES = ("img-src 'self'", "connect-src 'self'")
 """What a page may load besides its own scripts and styles, as directives of its content security
 policy.
 """
+FIRST_JOBS = 200
+MOST_JOBS_AT_ONCE = 1000
 KILLED = "process exited unexpectedly (killed?)"
 _LONGEST_NAME = 200
 _TONES = {"succeeded": "good", "partial": "bad", "failed": "bad"}
@@ -118,29 +127,83 @@ def _time(at: float) -> str:
 def run_page(watch: Watch, key: str, *, is_controlled: bool) -> Page:
     """Return the page of one run; its script follows the run.
 
+    Of more than ``MOST_JOBS_AT_ONCE`` jobs it has the first ``FIRST_JOBS``, which takes a moment
+    only; its script loads all of them (``run_data``) when the first pictures are there.
+
     ``is_controlled``: it can give commands as well.
     """
     snapshot = watch.look()
     head = snapshot.status.report
     never = codes_never_retried(watch.run_dir)
     assets = run_assets(is_controlled)
-    frame = Frame(next_step(snapshot), assets, live=_live(snapshot, key), home="/", never=never)
-    pieces = page_pieces(snapshot.status.location, head, watch.rows(), _Served(key), frame=frame)
+    has_rest = head.counts.total > MOST_JOBS_AT_ONCE and _kept_cards(watch) is None
+    frame = Frame(
+        next_step(snapshot),
+        assets,
+        live={**_live(snapshot, key), "rest": has_rest},
+        home="/",
+        never=never,
+        more=features_fields(watch.run_dir),
+    )
+    location = snapshot.status.location
+    if has_rest:
+        with closing(watch.rows()) as rows:
+            first = islice(rows, FIRST_JOBS)
+            pieces = page_pieces(location, head, first, _Served(key), frame=frame)
+            return Page("".join(pieces), frame.assets.policy)
+    cards = _all_cards(watch, snapshot, key)
+    jobs, inputs = Markup(cards.jobs), Markup(cards.inputs)  # noqa: S704 - embedded already
+    pieces = page_of_cards(location, head, [jobs], lambda: inputs, frame=frame)
     return Page("".join(pieces), frame.assets.policy)
+
+
+def _kept_cards(watch: Watch) -> KeptCards | None:
+    kept = watch.kept_cards
+    return kept if kept is not None and kept.mark == journal_mark(watch.run_dir) else None
+
+
+def _all_cards(watch: Watch, snapshot: Snapshot, key: str) -> KeptCards:
+    """Return the cards of all jobs; those that are kept, if the journal is as it was."""
+    kept = _kept_cards(watch)
+    if kept is None:
+        mark, cards = journal_mark(watch.run_dir), Cards(_Served(key))
+        kept = KeptCards(mark, ",".join(cards.cards(watch.rows())), cards.inputs())
+        watch.kept_cards = None if snapshot.status.running else kept
+    return kept
 
 
 def run_data(watch: Watch, key: str) -> str:
     """Return the data of a run's page as JSON, for a page that has to load everything again."""
     snapshot = watch.look()
-    return _data(snapshot, key, list(watch.rows()))
+    return _data(snapshot, key, _all_cards(watch, snapshot, key), features_fields(watch.run_dir))
 
 
 def run_change(watch: Watch, key: str, *, after: int) -> tuple[Snapshot, str]:
     """Return the changes after an event as JSON: the head, and each job that changed."""
     snapshot = watch.look()
     changed = watch.changed(after=after)
-    cards = _data(snapshot, key, [row for _, row in changed])
-    return snapshot, compact({"places": [place for place, _ in changed]})[:-1] + "," + cards[1:]
+    cards = Cards(_Served(key))
+    jobs = ",".join(cards.cards(row for _, row in changed))
+    data = _data(snapshot, key, KeptCards(None, jobs, cards.inputs()))
+    return snapshot, compact({"places": [place for place, _ in changed]})[:-1] + "," + data[1:]
+
+
+def features_fields(run_dir: Path) -> Mapping[str, object]:
+    """Read the fields that features add to the page of a run.
+
+    By the digests of them (``fields``), a feed knows what the page has.
+    """
+    more: dict[str, object] = {}
+    digests = list[str]()
+    for module in found("page_fields"):
+        fields = module.read(run_dir)[0]
+        digests.append(fields_digest(fields))
+        more |= fields
+    return more | {"fields": "-".join(digests)}
+
+
+def fields_digest(fields: Mapping[str, object]) -> str:
+    return hashlib.sha256(compact(fields).encode()).hexdigest()[:16]
 
 
 @cache
@@ -149,6 +212,7 @@ def run_assets(is_controlled: bool = False) -> PageAssets:
     scripts = report_scripts() + _read_file("scripts/live.js")
     if is_controlled:
         scripts = _read_file("scripts/token.js") + scripts + _read_file("scripts/control.js")
+        scripts += "".join(module.script() for module in found("page_posts"))
     return make_assets(scripts, report_styles() + _read_file("styles/live.css"), *_SOURCES)
 
 
@@ -156,14 +220,16 @@ def thumbnail_address(key: str, sha256: str) -> str:
     return f"/thumbnails/{key}/{sha256}"
 
 
-def _data(snapshot: Snapshot, key: str, rows: Sequence[JobRow]) -> str:
+def _data(
+    snapshot: Snapshot, key: str, cards: KeptCards, more: Mapping[str, object] | None = None
+) -> str:
     head = snapshot.status.report
     never = codes_never_retried(snapshot.status.run_dir)
-    frame = Frame(next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never)
-    cards = Cards(_Served(key))
-    jobs = ",".join(cards.cards(rows))
+    frame = Frame(
+        next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never, more=more or {}
+    )
     opened = head_json(head, snapshot.status.location, frame)
-    return f'{opened},"jobs":[{jobs}],"inputs":{cards.inputs()}}}'
+    return f'{opened},"jobs":[{cards.jobs}],"inputs":{cards.inputs}}}'
 
 
 def _live(snapshot: Snapshot, key: str) -> Mapping[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from crucible_batch.errors import CrucibleBatchError
-from crucible_batch.features.view.watching import Snapshot, Watch
+from crucible_batch.features.view.watching import Snapshot, Watch, journal_mark
 from crucible_batch.report import OutputRow
 from crucible_batch.runs.run_list import RunDirectories, order_of
 
-_JOURNAL = Path(".crucible/journal.sqlite3")
 MOST_LISTED = 500
 """The number of runs in the list, the newest; the others are counted, and their pages can still be
 opened.
@@ -74,7 +74,7 @@ class ShownRun:
         Raises as ``Watch`` does.
         """
         async with self._lock:
-            cached, mark = self._cached, _mark(self.directory)
+            cached, mark = self._cached, journal_mark(self.directory)
             if cached is None or not cached.is_valid(mark):
                 snapshot = await asyncio.to_thread(self._watch.look)
                 cached = self._cached = _CachedSnapshot(time.monotonic(), mark, snapshot)
@@ -83,19 +83,6 @@ class ShownRun:
     async def read(self, reading: Callable[[Watch], _Result]) -> _Result:
         async with self._lock:
             return await asyncio.to_thread(reading, self._watch)
-
-
-def _mark(directory: Path) -> object:
-    """Return a value that differs whenever the journal's files have been written to."""
-    marks: list[tuple[int, int, int] | None] = []
-    for file in (_JOURNAL, f"{_JOURNAL}-wal"):
-        try:
-            found = (directory / file).stat()
-        except OSError:
-            marks.append(None)
-        else:
-            marks.append((found.st_mtime_ns, found.st_size, found.st_ino))
-    return marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +114,13 @@ class Runs:
         await self._find()
         entries = [await _entry(run) for run in list(self._shown.values())[:MOST_LISTED]]
         return sorted(entries, key=_order)
+
+    async def read_ahead(self) -> None:
+        """Read the root, if it is a run itself: its page is then there as soon as it is opened."""
+        run = await self.get(_key(self.root, self.root))
+        if run is not None:
+            with contextlib.suppress(CrucibleBatchError):
+                await run.look()
 
     @property
     def count(self) -> int:

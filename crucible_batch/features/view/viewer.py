@@ -63,7 +63,10 @@ def _show_token(output: CommandOutput, url: str, token: str) -> None:
     process.
     """
     output.event("control", url=f"{url}#control={token}", token=token)
-    say(output.err, "  Runs can be controlled from this address, which is for you alone:")
+    say(
+        output.err,
+        "  Marks are saved and runs controlled from this address, which is for you alone:",
+    )
     say(output.err, "  ", (f"{url}#control={token}", "command"))
     output.err.file.flush()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +25,7 @@ from crucible_batch.runs.run_journal import changed_at_of, manifest_of, pruned_o
 from crucible_batch.runs.shard_notes import outstanding_shards
 from crucible_batch.runs.status import Status
 
+_JOURNAL = Path(".crucible/journal.sqlite3")
 SENDING = "sending"
 """The status of a job whose submit has no answer yet: shown as pending during the run, and as
 unknown after it.
@@ -61,6 +62,31 @@ class Snapshot:
         return Pace(self.status.changed_at, self.ended_at)
 
 
+def journal_mark(directory: Path) -> object:
+    """Return a value that differs whenever the journal's files have been written to."""
+    marks: list[tuple[int, int, int] | None] = []
+    for file in (_JOURNAL, f"{_JOURNAL}-wal"):
+        try:
+            found = (directory / file).stat()
+        except OSError:
+            marks.append(None)
+        else:
+            marks.append((found.st_mtime_ns, found.st_size, found.st_ino))
+    return marks
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCards:
+    """The cards of a run's page, and its input images, as JSON.
+
+    They are those of a journal whose files have this ``mark``.
+    """
+
+    mark: object
+    jobs: str
+    inputs: str
+
+
 @dataclass(slots=True)
 class _Known:
     changed_at: int
@@ -94,6 +120,8 @@ class Watch:
         self._running = False
         self._cache: _JournalCache | None = None
         self._store: OutputStore | None = None
+        self.kept_cards: KeptCards | None = None
+        """Those of the page that was made last, if the run was finished."""
 
     def look(self) -> Snapshot:
         """Read the new events and return the present state."""
@@ -140,7 +168,7 @@ class Watch:
             rows = ((place, _row(journal, identity, cache)) for place, identity in late)
             return [(place, self._as_it_goes(row)) for place, row in rows if row is not None]
 
-    def rows(self) -> Iterator[JobRow]:
+    def rows(self) -> Generator[JobRow, None, None]:
         """Yield the row of every job, in manifest order."""
         cache = self._current_cache()
         with Journal.read(self.run_dir) as journal:

@@ -10,6 +10,7 @@ from crucible_batch.report.html.page import (
     environment,
     head_json,
     make_assets,
+    page_of_cards,
     page_pieces,
     report_assets,
     report_scripts,

@@ -28,12 +28,13 @@ from crucible_batch.shell_command import shell_command
 
 PAGE_FILE = "report.html"
 _SCRIPTS = (
-    "dom", "words", "facets", "model", "address", "theme", "pieces", "summary", "toolbar",
-    "gallery", "sums", "compare", "copying", "sources", "stars", "picks", "notes", "zip",
-    "exports", "versus", "stage", "detail", "flip", "keys", "render",
+    "dom", "words", "facets", "model", "address", "theme", "menus", "pieces", "summary", "toolbar",
+    "rows", "lists", "gallery", "selection", "sums", "compare", "copying", "sources", "marks",
+    "culling", "picks", "rejects", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
+    "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
-_STYLES = ("tokens", "page", "gallery", "compare", "dialogs")
+_STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "culling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Frame:
     """The parts of a page other than its jobs.
 
     ``live`` and ``home`` are for a served page: the data to follow its run, and the address of the
-    list of runs. ``never`` are the error codes, in upper case, that are never retried.
+    list of runs. ``never`` are the error codes, in upper case, that are never retried. ``more`` are
+    fields of features.
     """
 
     next_step: Advice
@@ -49,6 +51,7 @@ class Frame:
     live: Mapping[str, object] | None = None
     home: str | None = None
     never: Set[str] = frozenset()
+    more: Mapping[str, object] = field(default_factory=dict)
 
 
 def write_page(
@@ -85,12 +88,24 @@ def page_pieces(
     ``location`` is the run directory in commands: its path, or the URL of its outputs.
     """
     jobs = Cards(thumbnails)
+    return page_of_cards(location, head, jobs.cards(rows), jobs.inputs, frame=frame)
+
+
+def page_of_cards(
+    location: str | Path,
+    head: ReportHead,
+    cards: Iterable[Markup],
+    inputs: Callable[[], Markup],
+    *,
+    frame: Frame,
+) -> Iterator[str]:
+    """Yield the page's text from the cards of its jobs. ``inputs`` is called after the last one."""
     template = environment(__package__).get_template("page.html.j2")
     stream = template.stream(
         head=head,
         head_json=head_json(head, location, frame),
-        cards=jobs.cards(rows),
-        inputs=jobs.inputs,
+        cards=cards,
+        inputs=inputs,
         assets=frame.assets,
         home=frame.home,
     )
@@ -106,8 +121,10 @@ def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
         "retry": f"{again} --retry-failed",
         "again": again,
         "pick": shell_command("pick", location),
+        "reject": shell_command("reject", location),
         "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),
+        **frame.more,
     }
     if frame.live is not None:
         more["live"] = frame.live

@@ -65,6 +65,23 @@ async def test_each_output_becomes_a_job_of_the_next_stage(start: Any) -> None:
     assert all(row.source is None for row in rows[:3])
 
 
+async def test_the_report_has_the_entries_and_where_their_jobs_begin(start: Any) -> None:
+    async with start() as bench:
+        result = await bench.run(bench.manifest(THREE_STAGES))
+        names = [row.name for row in result.jobs()]
+    entries = result.report.entries
+    assert [(entry.name, entry.before, entry.sources) for entry in entries] == [
+        ("draft", 0, None),
+        ("final-{{ source.name }}", 3, "draft*"),
+        ("edit-{{ source.name }}", 6, "final-*"),
+    ]
+    assert [names[entry.before] for entry in entries] == [
+        "draft-1",
+        "final-draft-1",
+        "edit-final-draft-1",
+    ]
+
+
 async def test_a_job_starts_as_soon_as_its_source_is_saved(start: Any, watcher: Any) -> None:
     async with start() as bench:
         seen = watcher()

@@ -276,6 +276,15 @@ def made_page(
     return write_page(folder, folder, head, iter(jobs), Thumbnails(folder, len(jobs)), frame=frame)
 
 
+def choose(page: Page, label: str, *values: str) -> None:
+    """Toggle values of a filter by its menu, which is closed again."""
+    menu = page.locator("#toolbar .facet", has=page.locator(f'.items[aria-label="{label}"]'))
+    menu.locator("summary").click()
+    for value in values:
+        menu.locator("label").filter(has=page.get_by_text(value, exact=True)).click()
+    page.keyboard.press("Escape")
+
+
 def made_job(name: str | int, *, file: str | None = None, **more: Any) -> JobRow:
     """Return a job that succeeded, with the output in a file; ``more`` are other fields of it."""
     known = {

@@ -17,7 +17,14 @@ from playwright.sync_api import Browser, Page, expect
 from crucible_batch.report.models import OutputRow
 from tests.features.view.conftest import viewing
 from tests.harness.commands import Cli, running_sandbox
-from tests.verification.browser.conftest import HOSTILE, Open, made_job, made_page, violations
+from tests.verification.browser.conftest import (
+    HOSTILE,
+    Open,
+    choose,
+    made_job,
+    made_page,
+    violations,
+)
 
 Shoot = Callable[[Page, str], None]
 PHONE = {
@@ -33,7 +40,7 @@ def cards(page: Page) -> Any:
 
 
 def labels(page: Page) -> list[str]:
-    found: list[str] = page.locator("[data-facet]").evaluate_all(
+    found: list[str] = page.locator("[data-facet] summary").evaluate_all(
         "(all) => all.map((one) => one.ariaLabel)"
     )
     return found
@@ -56,9 +63,9 @@ def test_columns_with_a_few_values_are_filters_and_the_prompt_is_not(
 ) -> None:
     page = open_page(catalogue).page
     assert labels(page) == ["product", "style", "season", "words", "input image"]
-    page.get_by_label("product", exact=True).select_option("mug")
+    choose(page, "product", "mug")
     expect(page.locator("#count")).to_have_text("4 of 8 jobs")
-    page.get_by_label("season").select_option("(empty)")
+    choose(page, "season", "(empty)")
     expect(page.locator("#count")).to_have_text("3 of 8 jobs")
     assert "axis.row.product=mug" in page.url
     page.reload()
@@ -70,7 +77,8 @@ def test_hostile_cells_are_text_without_what_turns_it_around(
     catalogue: Path, open_page: Open
 ) -> None:
     page = open_page(catalogue).page
-    options = page.get_by_label("words").locator("option").all_inner_texts()
+    page.locator('[data-facet="axis.row.words"] summary').click()
+    options = page.locator('[data-facet="axis.row.words"] label').all_inner_texts()
     assert any("</script><img src=x" in option for option in options)
     assert not any(mark in option for option in options for mark in "\u2028\u202e")
     assert page.locator("img[src=x]").count() == 0
@@ -111,7 +119,7 @@ def test_a_column_is_an_axis_if_it_has_a_few_short_values_that_jobs_share(
         jobs.append(made_job(number, prompt=f"a {animal}", row=row, axes={"animal": "both"}))
     page = open_page(made_page(tmp_path, *jobs)).page
     assert labels(page) == ["animal", "row.animal", "dozen", "edge", "__proto__"]
-    page.get_by_label("__proto__").select_option("cat")
+    choose(page, "__proto__", "cat")
     expect(page.locator("#count")).to_have_text("13 of 26 jobs")
     page.reload()
     expect(page.locator("#count")).to_have_text("13 of 26 jobs")
@@ -148,10 +156,10 @@ def test_a_browser_that_keeps_nothing_is_no_error(catalogue: Path, open_page: Op
     page = open_page(catalogue).page
     page.add_init_script(DENIED)
     page.reload()
-    page.get_by_label("Size of the thumbnails").fill("420")
+    page.get_by_label("Size of the pictures").fill("420")
     page.locator("#theme").click()
     cards(page).first.locator(".open").focus()
-    page.keyboard.press("s")
+    page.keyboard.press("p")
     assert export(page, "picks") == b"sku-0\n"
 
 
@@ -193,22 +201,22 @@ def test_on_a_phone_the_first_picture_is_in_sight(
 # -- what leaves the page
 
 
-def test_stars_and_notes_leave_as_picks_and_rows(catalogue: Path, open_page: Open) -> None:
+def test_picks_and_notes_leave_as_picks_and_rows(catalogue: Path, open_page: Open) -> None:
     page = open_page(catalogue).page
     page.locator("#export summary").click()
     expect(page.locator("#export-picks")).to_be_disabled()
     for number in (5, 2):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
-        page.keyboard.press("s")
+        page.keyboard.press("p")
     page.locator('#view-gallery .open[data-job="2"]').click()
     note = page.get_by_role("textbox", name="Note")
-    note.press_sequentially("zxsf: the best")  # letters that are keys elsewhere
+    note.press_sequentially("zxpuf: the best")  # letters that are keys elsewhere
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page).not_to_have_url(re.compile("job="))  # else the dialog would be open again
     expect(page.locator("#tray")).to_be_hidden()
     page.reload()
-    expect(cards(page).nth(2).locator(".note-mark")).to_have_text("zxsf: the best")
+    expect(cards(page).nth(2).locator(".note-mark")).to_have_text("zxpuf: the best")
     assert export(page, "picks") == b"sku-2\nsku-5\n"
     rows = list(csv.DictReader(io.StringIO(export(page, "csv").decode("utf-8-sig"))))
     assert len(rows) == 8
@@ -216,8 +224,9 @@ def test_stars_and_notes_leave_as_picks_and_rows(catalogue: Path, open_page: Ope
         "name": "sku-2",
         "status": "succeeded",
         "credits": "3",
-        "star": "yes",
-        "note": "zxsf: the best",
+        "mark": "picked",
+        "rating": "",
+        "note": "zxpuf: the best",
         "inputs": "mug.png",
         "row.style": "linen",
     }
@@ -258,16 +267,16 @@ def test_cells_that_a_spreadsheet_would_run_leave_as_text(tmp_path: Path, open_p
     assert (first["row.=cmd"], first["axis.=a"]) == ("'=cmd", "'=b")
 
 
-def star_all(page: Page) -> None:
-    for button in page.locator("#view-gallery .star").all():
+def pick_all(page: Page) -> None:
+    for button in page.locator("#view-gallery .marks [data-mark=picked]").all():
         button.dispatch_event("click")
 
 
-def test_the_starred_pictures_leave_as_an_archive_of_the_files_themselves(
+def test_the_picked_pictures_leave_as_an_archive_of_the_files_themselves(
     catalogue: Path, open_page: Open, tmp_path: Path, shoot: Shoot
 ) -> None:
     page = open_page(catalogue).page
-    star_all(page)
+    pick_all(page)
     page.locator("#export summary").click()
     shoot(page, "export")
     page.locator("#export-zip").click()
@@ -275,7 +284,7 @@ def test_the_starred_pictures_leave_as_an_archive_of_the_files_themselves(
     shoot(page, "export-folder")
     with page.expect_download() as download:
         page.locator("#folder").set_input_files(catalogue.parent)
-    assert download.value.suggested_filename == "catalogue-starred.zip"
+    assert download.value.suggested_filename == "catalogue-picked.zip"
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None
         assert len(archive.namelist()) == 8
@@ -330,7 +339,7 @@ def test_an_archive_holds_no_path_that_leads_out_of_its_folder(
     page.reload()
     for number in range(len(paths)):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
-        page.keyboard.press("s")
+        page.keyboard.press("p")
     page.locator("#export summary").click()
     page.locator("#export-zip").click()
     with page.expect_download() as download:
@@ -347,7 +356,7 @@ def test_a_served_page_makes_the_archive_by_itself(browser: Browser, tmp_path: P
     page = browser.new_page()
     with viewing(cli) as viewer:
         page.goto(f"{viewer.url}runs/{viewer.key('served/default')}/")
-        star_all(page)
+        pick_all(page)
         made = export(page, "zip")
     page.close()
     with zipfile.ZipFile(io.BytesIO(made)) as archive:
@@ -367,7 +376,7 @@ def test_axe_finds_nothing_in_what_is_new(
     catalogue: Path, blocked: Path, open_page: Open, scheme: str, size: Any
 ) -> None:
     page = open_page(catalogue, color_scheme=scheme, **size).page
-    star_all(page)
+    pick_all(page)
     page.locator('#view-gallery .open[data-job="2"]').click()
     page.get_by_role("textbox", name="Note").fill("the best")
     assert violations(page) == []

@@ -15,7 +15,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from crucible_batch.report.models import CountsRow, ErrorRow
-from tests.verification.browser.conftest import HOSTILE, Open, made_job, made_page, violations
+from tests.verification.browser.conftest import (
+    HOSTILE,
+    Open,
+    choose,
+    made_job,
+    made_page,
+    violations,
+)
 
 Shoot = Callable[[Page, str], None]
 
@@ -66,15 +73,13 @@ def test_only_a_failure_that_another_attempt_may_change_has_the_command(
 
 def test_filters_leave_what_they_say_and_live_in_the_address(report: Path, open_page: Open) -> None:
     page = open_page(report).page
-    page.get_by_label("style").select_option("noir")
+    choose(page, "style", "noir")
     expect(cards(page)).to_have_count(4)
     expect(page.locator("#count")).to_have_text("4 of 14 jobs")
-    assert page.get_by_label("hour").locator("option").all_inner_texts() == [
-        "Any hour",
-        "dawn (2)",
-        "dusk (2)",
-    ]
-    page.get_by_label("hour").select_option("dusk")
+    page.locator('[data-facet="axis.hour"] summary').click()
+    items = page.locator('[data-facet="axis.hour"] label')
+    assert [item.inner_text().split() for item in items.all()] == [["dawn", "2"], ["dusk", "2"]]
+    items.nth(1).click()
     expect(cards(page)).to_have_count(2)
     assert "axis.style=noir&axis.hour=dusk" in page.url
     page.reload()
@@ -83,7 +88,7 @@ def test_filters_leave_what_they_say_and_live_in_the_address(report: Path, open_
     page.get_by_role("button", name="failed").click()
     expect(cards(page)).to_have_count(1)
     page.get_by_role("button", name="Clear").click()
-    page.get_by_label("workflow", exact=True).select_option("qwen-edit")
+    choose(page, "workflow", "qwen-edit")
     expect(cards(page)).to_have_count(1)
     page.get_by_role("button", name="Clear").click()
     page.get_by_role("searchbox").fill("dawn GOUACHE")
@@ -116,7 +121,7 @@ def test_the_grid_has_two_axes_and_stacks_the_rest(
     page.get_by_label("Across").select_option("·take")
     assert table.locator("thead th .value").all_inner_texts() == ["1", "2"]
     width = cell.bounding_box()["width"]
-    page.get_by_label("Size of the pictures").fill("500")
+    page.get_by_label("Size of the cells").fill("500")
     assert cell.bounding_box()["width"] > width
 
 
@@ -140,28 +145,32 @@ def test_rows_and_columns_say_what_they_came_to(report: Path, open_page: Open) -
     )  # one job is no sum
 
 
-def test_stars_are_kept_filter_and_give_their_files(
+def test_picks_are_kept_filter_and_give_their_files(
     report: Path, open_page: Open, shoot: Shoot
 ) -> None:
     page = open_page(report, permissions=["clipboard-read", "clipboard-write"]).page
-    expect(page.locator("#starred")).to_be_hidden()
+    picked = page.locator("#marks [data-value=picked]")
+    expect(picked).to_be_hidden()
     page.locator(".open", has_text="harbour-noir-dawn-1").hover()
-    page.get_by_label("Star harbour-noir-dawn-1").click()
+    page.get_by_label("Pick harbour-noir-dawn-1").click()
     page.locator(".open", has_text="harbour-noir-dusk-2").focus()
-    page.keyboard.press("s")
-    second = page.get_by_label("Star harbour-noir-dusk-2")
+    page.keyboard.press("p")
+    second = page.get_by_label("Pick harbour-noir-dusk-2")
     expect(second).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(second).to_have_attribute("aria-pressed", "true")
-    page.locator("#starred").click()
+    picked.click()
     expect(cards(page)).to_have_count(2)
-    shoot(page, "starred")
-    page.get_by_role("button", name="Copy file names").click()
+    shoot(page, "picked")
+    page.locator("#export summary").click()
+    page.get_by_role("button", name="Copy the paths of 2 picked").click()
+    expect(page.locator("#export-state")).to_have_text("Copied.")
     files = page.evaluate("navigator.clipboard.readText()").splitlines()
     assert [(report.parent / file).is_file() for file in files] == [True, True]
+    picked.click()
     for name in ("harbour-noir-dawn-1", "harbour-noir-dusk-2"):
-        page.get_by_label(f"Star {name}").click()
-    expect(page.locator("#starred")).to_be_hidden()
+        page.get_by_label(f"Pick {name}").click()
+    expect(picked).to_be_hidden()
     assert cards(page).count() > 2
 
 
@@ -296,7 +305,7 @@ def test_the_keyboard_alone_is_enough(report: Path, open_page: Open) -> None:
     page.keyboard.type("dusk")
     expect(page.locator("#count")).to_have_text("6 of 14 jobs")
     page.keyboard.press("Escape")
-    page.keyboard.press("2")
+    page.keyboard.press("c")
     expect(page.get_by_role("table")).to_be_visible()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()

@@ -84,14 +84,13 @@ def posters(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _pick(page: Page) -> None:
     """Pick a picture by its card, and the second of a sheet of two where it is shown in full."""
     page.locator('#view-gallery .open[data-job="1"]').focus()
-    page.keyboard.press("s")
+    page.keyboard.press("p")
     page.locator('#view-gallery .open[data-job="3"]').click()
-    page.get_by_label("Show sheet/1.png").click()
-    expect(page.get_by_label("Star sheet/1")).to_have_attribute("aria-pressed", "false")
-    page.keyboard.press("s")
-    expect(page.get_by_label("Star sheet/1")).to_have_attribute("aria-pressed", "true")
+    page.get_by_label("Show sheet/1", exact=True).click()
+    page.keyboard.press("p")
+    expect(page.get_by_label("Show sheet/1, picked")).to_be_attached()
     page.keyboard.press("Escape")
-    expect(page.locator("#view-gallery").get_by_label("Star sheet")).to_have_attribute(
+    expect(page.locator("#view-gallery").get_by_label("Pick sheet")).to_have_attribute(
         "aria-pressed", "mixed"
     )
     page.get_by_role("button", name="Save picks").click()
@@ -158,7 +157,7 @@ def test_the_grid_has_a_row_for_each_source_and_a_column_for_each_stage(
 ) -> None:
     page = open_page(posters, "#view=compare").page
     table = page.get_by_role("table")
-    assert table.locator("thead th .value").all_inner_texts() == ["1", "2 · upscale-2x"]
+    assert table.locator("thead th .value").all_inner_texts() == ["1", "2 · final"]
     assert table.locator("tbody th .value").all_inner_texts() == ["draft-gouache", "sheet"]
     used = page.evaluate(
         "JSON.parse(document.getElementById('report').textContent).jobs[3].thumbnails[1][0]"
@@ -208,7 +207,7 @@ def test_sources_that_are_missing_are_explained_and_hostile_names_are_text(
             "#detail section", has=page.get_by_role("heading", name="Made from", exact=True)
         )
         expect(made_from).to_contain_text(words)
-        expect(page.locator("#detail .pairing")).to_have_count(1 if index in {1, 5} else 0)
+        expect(page.locator("#detail .pairing .chip")).to_have_count(3 if index in {1, 5} else 0)
     page.evaluate("location.hash = 'job=5'")
     expect(page.locator("#detail .pane").first).to_have_text(
         "gone.png is not beside this page, or is not in a format that the browser can show."
@@ -237,7 +236,7 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
     ).page
     for number in range(len(names) + len(left_out)):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
-        page.keyboard.press("s")
+        page.keyboard.press("p")
     page.get_by_role("button", name="Save picks").click()
     expect(page.locator("#picks h2")).to_have_text("6 picks")
     expect(page.locator("#picks")).to_contain_text("5 pictures left out")
@@ -276,7 +275,7 @@ def test_each_stage_that_waits_has_a_picks_file_of_its_own(
     )
     for number in range(len(jobs)):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
-        page.keyboard.press("s")
+        page.keyboard.press("p")
     assert page.evaluate("scrollTo(0, 200), scrollY") > 0
     page.get_by_role("button", name="Save picks").click()
     assert (
@@ -320,8 +319,8 @@ def test_a_picks_file_has_the_pictures_of_one_stage(tmp_path: Path, open_page: O
     expect(page.locator(".kin img")).to_have_attribute(
         "src", f"thumbnails/{digest_of('a.png')[:40]}.webp"
     )
-    for star in page.locator("#view-gallery .star").all():
-        star.dispatch_event("click")
+    for toggle in page.locator("#view-gallery .marks [data-mark=picked]").all():
+        toggle.dispatch_event("click")
     page.get_by_role("button", name="Save picks").click()
     command = page.locator("#picks .command code")
     page.locator("#picks").get_by_role("button", name="Stage 2").click()

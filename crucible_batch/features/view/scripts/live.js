@@ -3,9 +3,11 @@ const followers = []; // called whenever the run was shown again
 const feed = { source: null };
 
 function listen() {
-  const { key, edition, number, commands } = page.model.data.live;
-  const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}&commands=${commands}`);
+  const { key, edition, number, commands, rest } = page.model.data.live;
+  if (rest) return; // all jobs are loaded first
+  const source = new EventSource(`/events/${key}?edition=${edition}&after=${number}&commands=${commands}&fields=${page.model.data.fields ?? ''}`);
   source.addEventListener('change', (event) => { take(JSON.parse(event.data)); });
+  source.addEventListener('fields', (event) => takeFields(JSON.parse(event.data)));
   source.addEventListener('pace', (event) => { page.model.data.live.pace = JSON.parse(event.data).pace; showSummary(); });
   source.addEventListener('replaced', () => { source.close(); begin(); });
   source.addEventListener('gone', () => { source.close(); showStatus('The run directory can no longer be read.'); });
@@ -17,11 +19,18 @@ function listen() {
 // A change: the head, and the changed jobs.
 function take({ places, jobs, inputs, ...head }) {
   const { data, jobs: known } = page.model;
+  takeSaved(head);
   Object.assign(data, head);
   Object.assign(data.inputs, inputs);
   places.forEach((place, at) => renewJob(known[place], jobs[at]));
   Object.assign(page.model, relate(known));
   show();
+}
+
+// What is saved beside the run's journal: all of it, or what has changed.
+function takeFields({ all, marks: saved }) {
+  if (saved) takeSavedChanges(saved, all);
+  for (const follow of followers) follow();
 }
 
 // All data may have changed: a run has begun or ended. Jobs of the same names are updated in place.
@@ -35,15 +44,34 @@ async function begin() {
     return;
   }
   const { jobs: known } = page.model;
+  const isRest = page.model.data.live.rest;
   if (fresh.jobs.length === known.length && fresh.jobs.every((job, at) => job.name === known[at].name)) {
     take({ ...fresh, places: known.map((job) => job.index) });
   } else {
-    page.pins = [];
-    renderTray();
+    if (!isRest) {
+      page.selected = new Set();
+      page.current = null;
+    }
     render(fresh);
+    renderTray();
     show();
+    if (byId('detail')) {
+      page.sequence = sequenceOf(page.shown);
+      refreshStage();
+    }
   }
   listen();
+}
+
+// The page of many jobs has only the first ones. Their pictures come before the rest: the viewer reads a run for one
+// request at a time.
+async function loadRest() {
+  const inSight = [...document.querySelectorAll('#view-gallery img')].filter((image) => image.getBoundingClientRect().top < innerHeight);
+  await Promise.race([
+    Promise.all(inSight.map((image) => image.decode().catch(() => {}))),
+    new Promise((done) => setTimeout(done, 2000)),
+  ]);
+  await begin();
 }
 
 function show() {
@@ -55,7 +83,6 @@ function show() {
   const states = ORDER.filter((state) => data.counts[state]).join();
   if (feed.states !== states) renderToolbar(page.model);
   feed.states = states;
-  showOrder();
   page.drawn = null;
   page.update();
   for (const follow of followers) follow();
@@ -81,15 +108,6 @@ function about(seconds) {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
-// The button for the newest pictures first.
-function showOrder() {
-  const toggle = byId('newest') ?? el('button', {
-    type: 'button', class: 'chip', id: 'newest', onclick: () => { page.newestFirst = !page.newestFirst; showOrder(); redraw(); },
-  }, 'Newest first');
-  toggle.setAttribute('aria-pressed', String(page.newestFirst));
-  byId('clear').before(toggle);
-}
-
 function showStatus(words) {
   if (byId('feed').textContent !== words) byId('feed').textContent = words;
 }
@@ -106,3 +124,4 @@ addEventListener('pagehide', () => feed.source?.close());
 addEventListener('pageshow', (event) => { if (event.persisted) mind(); });
 show();
 mind();
+if (page.model.data.live.rest) loadRest();

@@ -4,6 +4,7 @@ let grid = { key: null, cells: [] };
 
 function renderCompare(shown) {
   const view = byId('view-compare');
+  placeJobs(page.model);
   const choices = axisChoices(page.model, shown);
   const [rows, cols] = chosenAxes(choices, shown);
   if (!rows) {
@@ -86,7 +87,7 @@ function chosenAxes(choices, shown) {
 }
 
 function choosers(choices, rows, cols, others, covered, sheet, shownSize) {
-  const size = el('input', { type: 'range', min: '90', max: '640', value: String(shownSize), 'aria-label': 'Size of the pictures', oninput: () => {
+  const size = el('input', { type: 'range', min: '90', max: '640', value: String(shownSize), 'aria-label': 'Size of the cells', oninput: () => {
     cellSize = Number(size.value);
     sheet.style.setProperty('--cell', `${cellSize}px`);
   } });

@@ -1,25 +1,63 @@
 // One job: its picture in full, and all that is known of it.
-function showDetail(job) {
+function showDetail(job, at) {
+  const dialog = byId('detail') ?? newDetail(job);
+  const isOpen = dialog.dataset.index === String(job.index);
+  if (isOpen && at === undefined) {
+    renewDetail(dialog, job);
+    return;
+  }
+  const [stage, about] = dialog.querySelector('.detail').children;
+  dialog.setAttribute('aria-label', job.name);
+  Object.assign(dialog.dataset, { index: job.index, version: familyVersion(job) });
+  page.companion = 0;
+  if (placeIn(page.sequence, job, at ?? 0) < 0) page.sequence = sequenceOf(page.model.jobs);
+  if (!isOpen) about.replaceWith(aboutOf(job));
+  showPicture(stage, job, at ?? 0);
+  if (!dialog.contains(document.activeElement)) stage.focus();
+}
+
+function newDetail(job) {
   const body = el('div', { class: 'detail' });
-  const order = page.shown.includes(job) ? page.shown : page.model.jobs;
+  page.sequence = sequenceOf(page.shown.includes(job) ? page.shown : page.model.jobs);
   const dialog = openDialog('detail', job.name, body, () => {
-    if (page.state.job === job.index) go({ job: null });
+    const index = Number(dialog.dataset.index);
+    if (page.state.job === index) go({ job: null });
+    afterMarks();
     // The browser reports a closed dialog a moment later: by then the user may be typing already.
-    if (!document.activeElement?.matches('input, select, textarea')) document.querySelector(`[data-job="${job.index}"]`)?.focus();
+    if (!document.activeElement?.matches('input, select, textarea')) focusOpened(index);
   });
-  body.append(stageOf(job, order), aboutOf(job));
-  dialog.addEventListener('keydown', (event) => {
-    if (event.target.matches('textarea, input')) return;
-    const [stage, frame] = [dialog.querySelector('.stage'), dialog.querySelector('.frame')];
-    const turns = ['ArrowRight', 'ArrowLeft'].includes(event.key);
-    if (turns && !isZoomed(stage, frame)) {
-      event.preventDefault();
-      turnTo(job, order, event.key === 'ArrowRight' ? 1 : -1);
-    } else if (event.key === 'z') zoomStage(stage, frame);
-    else if (event.key === 'x') pin(job.index);
-    else if (event.key === 's') star(job, job.outputs[page.at]);
-    else if (event.key === 'f' && !flipSource(stage) && page.pins.length === 2) showFlip();
-  });
+  const stage = newStage();
+  stage.tabIndex = -1;
+  body.append(stage, el('div', {}));
+  dialog.classList.toggle('plain', recall('crucible-about', '') === 'hidden');
+  stage.focus();
+  return dialog;
+}
+
+// The keys of the open picture.
+function detailKey(key, dialog) {
+  const [stage, frame] = [dialog.querySelector('.stage'), dialog.querySelector('.frame')];
+  if (['ArrowRight', 'ArrowLeft'].includes(key)) {
+    if (isZoomed(stage, frame)) return undefined;
+    return () => { turn(key === 'ArrowRight' ? 1 : -1); };
+  }
+  if (/^[0-5]$/.test(key)) return () => setMarks([shownPair()], { rating: Number(key) });
+  return {
+    Home: () => turnTo(...page.sequence[0]),
+    End: () => turnTo(...page.sequence.at(-1)),
+    p: () => decideShown('picked'),
+    x: () => decideShown('rejected'),
+    u: undoShown,
+    z: () => zoomStage(stage, frame),
+    f: () => { if (!flipCompanion(stage) && page.pins.length === 2) showFlip(); },
+    t: () => nextCompanion(stage),
+    a: () => pinShown(dialog),
+    i: () => keep('crucible-about', dialog.classList.toggle('plain') ? 'hidden' : ''),
+    n: () => { dialog.classList.remove('plain'); dialog.querySelector('.note textarea').focus(); },
+    g: () => dialog.querySelector('.close').click(),
+    c: () => go({ job: null, view: 'compare' }, true),
+    '?': showKeys,
+  }[key];
 }
 
 // What is newly known of the job that is open. Its picture stays where it is, and so does what is scrolled to.
@@ -32,8 +70,14 @@ function renewDetail(dialog, job) {
   const note = about.querySelector('.note'); // the user may be writing it
   settleAlike(about, [...fresh.children].map((child) => (child.classList.contains('note') ? note : child)));
   about.scrollTop = scrolled;
-  const order = page.shown.includes(job) ? page.shown : page.model.jobs;
-  if (stage.dataset.pictures !== picturesKey(job)) stage.replaceWith(stageOf(job, order));
+  page.sequence = sequenceOf(page.shown.includes(job) ? page.shown : page.model.jobs);
+  if (stage.dataset.pictures !== picturesKey(job)) showPicture(stage, job, Math.min(page.at, markable(job).length - 1));
+}
+
+// The picture that was open last has the focus when its page is closed.
+function focusOpened(index) {
+  if (page.state.view === 'gallery' && focusCard(index)) return;
+  document.querySelector(`#view-${page.state.view} [data-job="${index}"]`)?.focus();
 }
 
 function aboutOf(job) {
@@ -41,18 +85,24 @@ function aboutOf(job) {
   about.append(el('p', { class: 'state' }, el('b', { class: job.status }, STATES[job.status]), ` · ${credits(job.credits)} · ${job.workflow_id}`));
   if (job.error) about.append(troubleBox(job));
   if (job.prompt) about.append(el('blockquote', { dir: 'auto' }, job.prompt));
-  about.append(el('div', { class: 'actions' }, ...(job.outputs.length ? [shownStar(job)] : []), pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
+  about.append(el('div', { class: 'actions' }, pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));
   about.append(noteOf(job));
-  for (const section of [...familyOf(job), axesOf(job), rowOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job)]) if (section) about.append(section);
+  for (const section of [takesOf(job), ...familyOf(job), axesOf(job), rowOf(job), filesOf(job), timesOf(job), attemptsOf(job), paramsOf(job)]) if (section) about.append(section);
   return about;
 }
 
 function pinToggle(job) {
-  const chosen = page.pins.includes(job.index);
-  return button(chosen ? 'Selected to compare' : 'Select to compare', (event) => {
-    pin(job.index);
-    event.target.textContent = page.pins.includes(job.index) ? 'Selected to compare' : 'Select to compare';
-  });
+  return button(pinWords(job), () => pinShown(byId('detail')), { id: 'pin-shown' });
+}
+
+function pinWords(job) {
+  return page.pins.includes(job.index) ? 'Selected to compare' : 'Select to compare';
+}
+
+function pinShown(dialog) {
+  const job = page.model.jobs[dialog.dataset.index];
+  pin(job.index);
+  byId('pin-shown').textContent = pinWords(job);
 }
 
 function troubleBox(job) {
@@ -66,6 +116,25 @@ function troubleBox(job) {
 
 function part(title, ...content) {
   return el('section', {}, el('h3', {}, title), ...content);
+}
+
+// The other takes of a job. The rejection of one can be taken back: then it counts again, at no cost.
+function takesOf(job) {
+  if (!job.takes?.length) return null;
+  const takes = [...job.takes].sort((a, b) => a.index - b.index || (b.generation ?? 0) - (a.generation ?? 0));
+  return part(takes.length === 1 ? 'Another take' : 'Other takes', el('ul', { class: 'takes' }, ...takes.map((take) => takeLine(job, take))));
+}
+
+function takeLine(job, take) {
+  const line = el('li', {});
+  const show = () => {
+    const isRejected = markOf(job, take) === 'rejected';
+    const label = `${job.outputs.length > 1 ? `${take.index}, ` : ''}${takeName(take)}`;
+    line.replaceChildren(tinyPicture(fileAddress(take)), el('span', { dir: 'auto' }, el('b', {}, label), ` · ${takeWords(job, take)}`),
+      button(isRejected ? 'Take back' : 'Reject', () => { toggleMark([[job, take]], 'rejected'); show(); line.querySelector('button').focus(); }, { 'aria-label': `${isRejected ? 'Take the rejection back of' : 'Reject'} ${takeName(take)}` }));
+  };
+  show();
+  return line;
 }
 
 function axesOf(job) {

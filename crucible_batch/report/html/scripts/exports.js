@@ -1,32 +1,39 @@
-// What leaves the page as a file: picks.txt, the starred pictures, and all rows.
+// What leaves the page as a file: picks.txt, rejects.txt, the picked pictures, and all rows.
 function exportMenu() {
   const item = (id, text, act) => button(text, act, { id, class: null });
   const menu = el('details', { class: 'menu', id: 'export' }, el('summary', {}, 'Export'), el('div', { class: 'items' },
     item('export-picks', '', () => download('picks.txt', picksText(), 'text/plain')),
+    item('export-rejects', '', () => download('rejects.txt', rejectsText(), 'text/plain')),
     item('export-zip', '', exportPictures),
+    item('export-paths', '', async () => {
+      const done = await copyText(pickedFiles().map((output) => output.path).join('\n'));
+      byId('export-state').textContent = done ? 'Copied.' : 'The browser does not allow copying.';
+    }),
     item('export-csv', 'All rows (.csv)', () => download(`${page.model.data.manifest.name}.csv`, rowsText(page.model.jobs), 'text/csv')),
     el('p', { class: 'dim', id: 'export-state', role: 'status' })));
-  menu.addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape') return;
-    menu.open = false;
-    menu.firstChild.focus();
-  });
+  menu.addEventListener('toggle', updateExports);
   return menu;
 }
 
-// Closed by a click elsewhere, as menus are.
-document.addEventListener('click', (event) => {
-  const menu = byId('export');
-  if (menu?.open && !menu.contains(event.target)) menu.open = false;
-});
-
+// The counts of the menu, while it is open.
 function updateExports() {
-  const picks = picksOf(starredJobs()).length;
-  const pictures = starredJobs().flatMap(starredOutputs).length;
-  byId('export-picks').textContent = `Names of ${picks.toLocaleString('en')} starred (picks.txt)`;
-  byId('export-zip').textContent = `Pictures of ${pictures.toLocaleString('en')} starred (.zip)`;
+  if (!byId('export').open) return;
+  const picks = picksOf(pickedJobs()).length;
+  const rejections = rejectedPairs().length;
+  const pictures = pickedFiles().length;
+  byId('export-picks').textContent = `Names of ${picks.toLocaleString('en')} picked (picks.txt)`;
+  byId('export-rejects').textContent = `${rejections.toLocaleString('en')} rejected (rejects.txt)`;
+  byId('export-zip').textContent = `Pictures of ${pictures.toLocaleString('en')} picked (.zip)`;
+  byId('export-paths').textContent = `Copy the paths of ${pictures.toLocaleString('en')} picked`;
+  byId('export-paths').disabled = !pictures;
   byId('export-picks').disabled = !picks;
+  byId('export-rejects').disabled = !rejections;
   byId('export-zip').disabled = !pictures;
+}
+
+// The outputs that are picked, in manifest order.
+function pickedFiles(jobs = pickedJobs()) {
+  return jobs.flatMap(pickedOutputs).filter(Boolean);
 }
 
 function download(name, content, type) {
@@ -39,9 +46,16 @@ const CSV_COLUMNS = [
   ['name', (job) => job.name], ['status', (job) => job.status], ['workflow', (job) => job.workflow_id], ['prompt', (job) => job.prompt],
   ['repeat', (job) => job.repeat], ['inputs', (job) => job.inputs.map(([, name]) => name).join('; ')], ['credits', (job) => job.credits],
   ['outputs', (job) => job.outputs.map((output) => output.path).join('; ')], ['error', (job) => job.error?.code], ['message', (job) => job.error?.message],
-  ['job_id', (job) => job.job_id], ['star', (job) => (isStarred(job) ? 'yes' : '')], ['note', (job) => page.notes.get(job.name)],
+  ['job_id', (job) => job.job_id], ['mark', (job) => ofOutputs(job, (output) => markOf(job, output) ?? '')],
+  ['rating', (job) => ofOutputs(job, (output) => ratingOf(job, output) || '')], ['note', noteText],
   ['source', (job) => sourceOf(job)?.label],
 ];
+
+// A value of each output; empty if there are none.
+function ofOutputs(job, valueOf) {
+  const values = markable(job).map(valueOf);
+  return values.some((value) => value !== '') ? values.join('; ') : '';
+}
 
 // With the byte order mark by which spreadsheets recognise UTF-8. Axes and table columns are named as in templates of `name`.
 function rowsText(jobs) {
@@ -65,12 +79,12 @@ function csvCell(value) {
 // A page that is served asks the viewer for the files. A page on a disk may not read what lies beside it: the browser
 // asks for the folder.
 async function exportPictures() {
-  if (page.model.data.live) await zipStarred(fetched);
+  if (page.model.data.live) await zipPicked(fetched);
   else askForFolder();
 }
 
 async function fetched(output) {
-  const answer = await fetch(fileAddress(output.path));
+  const answer = await fetch(fileAddress(output));
   return answer.ok ? answer.blob() : undefined;
 }
 
@@ -78,18 +92,18 @@ function askForFolder() {
   const chosen = el('input', { type: 'file', id: 'folder', webkitdirectory: true, multiple: true, onchange: async () => {
     const files = new Map([...chosen.files].map((file) => [file.webkitRelativePath.split('/').slice(1).join('/'), file]));
     dialog.close();
-    await zipStarred(async (output) => files.get(output.path));
+    await zipPicked(async (output) => files.get(output.path));
   } });
-  const dialog = openDialog('folder-choice', 'Starred pictures', el('div', {}, el('h2', {}, 'Starred pictures'),
+  const dialog = openDialog('folder-choice', 'Picked pictures', el('div', {}, el('h2', {}, 'Picked pictures'),
     el('p', {}, 'Browsers do not allow a local page to read the files beside it. Select the folder of this page to create the archive from it; nothing is uploaded, although the browser may call it an upload.'),
     el('label', {}, 'Folder with report.html', chosen),
-    el('p', { class: 'dim' }, 'Or copy the paths of the files, relative to that folder:'), copyButton('Copy paths', () => starredJobs().flatMap(starredOutputs).map((output) => output.path).join('\n'))));
+    el('p', { class: 'dim' }, 'Or copy the paths of the files, relative to that folder:'), copyButton('Copy paths', () => pickedFiles().map((output) => output.path).join('\n'))));
 }
 
 // Files that are not there, or of another size than when they were saved, are left out and named.
-async function zipStarred(fileOf) {
+async function zipPicked(fileOf) {
   const state = byId('export-state');
-  const wanted = starredJobs().flatMap(starredOutputs);
+  const wanted = pickedFiles();
   const found = [];
   const missing = [];
   try {
@@ -99,7 +113,7 @@ async function zipStarred(fileOf) {
       if (blob?.size === output.byte_size) found.push([output.path, blob]);
       else missing.push(output.path);
     }
-    if (found.length) download(`${page.model.data.manifest.name}-starred.zip`, await zipOf(found));
+    if (found.length) download(`${page.model.data.manifest.name}-picked.zip`, await zipOf(found));
     state.textContent = [`${plural(found.length, 'picture')} in the archive.`, missing.length ? `Not found, or changed: ${missing.slice(0, 3).join(', ')}${missing.length > 3 ? ` and ${missing.length - 3} more` : ''}.` : ''].join(' ');
   } catch (error) {
     state.textContent = `The archive can’t be made: ${error.message}.`;

@@ -69,3 +69,25 @@ function valuesOf(job) {
   const own = job.inputs.filter(([, , sha]) => sha === job.source?.sha256).map(([param]) => `input.${param}`);
   return Object.entries(job.facets).filter(([axis, value]) => value !== EMPTY && !own.includes(axis)).map(([axis, value]) => `${axisLabel(axis)} ${value}`);
 }
+
+// The stage of a job, by the title of its entry. The report has the entries of a manifest with stages, and how many jobs
+// are above each; while a run adds jobs, those of a stage are known by the pattern of `from`.
+function stageNamer(data, named) {
+  const entries = data.entries ?? [];
+  const titles = entryTitles(entries);
+  const hasStages = entries.some(({ sources }) => sources !== undefined && sources !== null) || data.jobs.some(({ source }) => source);
+  if (!hasStages) return () => undefined;
+  const patterns = entries.map(({ sources }) => (sources ? globbed(sources) : null));
+  return (job) => {
+    if (!entries.length) return `stage ${originsOf(job, named).length}`;
+    let at = entries.findLastIndex(({ before }) => before <= job.index);
+    if (job.source && !patterns[at]?.test(job.source.name)) at = patterns.findLastIndex((pattern) => pattern?.test(job.source.name));
+    return titles[at] ?? `stage ${originsOf(job, named).length}`;
+  };
+}
+
+// The names of entries without their templates, unless two entries have the same then.
+function entryTitles(entries) {
+  const plain = entries.map(({ name }) => name.replace(/\{\{.*?\}\}|\{%.*?%\}/gs, '').replace(/([-_. ])[-_. ]+/g, '$1').replace(/^[-_. ]+|[-_. ]+$/g, '') || name);
+  return plain.map((title, at) => (plain.indexOf(title) === plain.lastIndexOf(title) ? title : entries[at].name));
+}

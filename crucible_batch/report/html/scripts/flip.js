@@ -1,26 +1,4 @@
 // Two chosen pictures, compared.
-function pin(index) {
-  const at = page.pins.indexOf(index);
-  if (at >= 0) page.pins.splice(at, 1);
-  else page.pins.push(index);
-  if (page.pins.length > 2) page.pins.shift();
-  for (const one of document.querySelectorAll('[data-pin]')) {
-    const chosen = page.pins.includes(Number(one.dataset.pin));
-    one.setAttribute('aria-pressed', String(chosen));
-    one.textContent = chosen ? '✓' : '+';
-  }
-  renderTray();
-}
-
-function renderTray() {
-  const tray = byId('tray');
-  tray.hidden = page.pins.length === 0;
-  const names = page.pins.map((index) => page.model.jobs[index].name);
-  const clear = button('Clear', () => { [...page.pins].forEach(pin); }, { class: null });
-  if (names.length === 2) tray.replaceChildren(el('span', {}, `${names[0]} and ${names[1]}`), button('Compare', showFlip, { class: 'go' }), clear);
-  else tray.replaceChildren(el('span', {}, `${names[0] ?? ''} · select another to compare`), clear);
-}
-
 function showFlip() {
   const [first, second] = page.pins.map((index) => page.model.jobs[index]);
   const body = el('div', { class: 'flip' });

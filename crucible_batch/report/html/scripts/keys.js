@@ -1,43 +1,65 @@
-// The keyboard: arrows move between the cards, letters switch views and select.
-const KEYS = [
-  ['/', 'search'], ['← → ↑ ↓', 'move between pictures'], ['Enter', 'open the picture'], ['Esc', 'close, or leave the search'],
-  ['1 2', 'pictures, compare'], ['z', 'in a picture: full size and back'], ['x', 'select to compare'], ['s', 'star'], ['f', 'flip between the two selected; in a picture: between it and its source'], ['Space', 'in the comparison: flip'], ['?', 'this help'],
-];
+// The keyboard: arrows move between the cards, letters decide and switch views.
+const KEYS = {
+  'On every page': [
+    ['← → ↑ ↓', 'move between pictures'], ['Home End', 'first, last'], ['Enter', 'open the picture'], ['g', 'grid of pictures'], ['c', 'compare'], ['/', 'search'], ['Esc', 'close, or leave the search'], ['?', 'this help'],
+  ],
+  Deciding: [
+    ['p', 'pick, and go to the next picture'], ['x', 'reject, and go to the next picture'], ['p x', 'once more: remove the mark'], ['u', 'undo'], ['1 – 5', 'rating'], ['0', 'no rating'],
+  ],
+  'In a picture': [
+    ['← →', 'previous, next'], ['Home End', 'first, last'], ['z', 'full size and back'], ['n', 'write a note'], ['i', 'hide or show the details'],
+    ['f', 'flip between it and its source or another take'], ['t', 'compare with the next take'],
+  ],
+  Selecting: [
+    ['a', 'select the picture, or take it out'], ['Shift →', 'select several, as Shift and a click'], ['Esc', 'clear the selection'],
+    ['f', 'flip between two selected'], ['Space', 'in the comparison: flip'],
+  ],
+};
 
 function setUpKeys() {
   byId('help').onclick = showKeys;
   document.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
-    const typing = event.target.matches('input, select, textarea');
-    if (typing) {
-      if (event.key === 'Escape') event.target.blur();
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const dialog = [...document.querySelectorAll('dialog[open]')].at(-1);
+    if (dialog && dialog.id !== 'detail') return;
+    if (event.target.matches('input:not([type=range]), select, textarea')) {
+      if (event.key === 'Escape' && !dialog) event.target.blur();
       return;
     }
-    const action = actionOf(event.key);
+    if (dialog && event.target.matches('input')) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // also with Caps Lock
+    if (event.repeat && /^[pxu0-5]$/.test(key)) return; // a key that is held would decide about many pictures
+    const action = dialog ? detailKey(key, dialog) : actionOf(key, event.shiftKey);
     if (action && action() !== false) event.preventDefault();
   });
 }
 
-function actionOf(key) {
-  if (key.startsWith('Arrow')) return () => walk(key);
-  const views = Object.keys(VIEWS);
-  if (['1', '2', '3'].includes(key)) return () => go({ view: views[Number(key) - 1] }, true);
+function actionOf(key, extend) {
+  if (key.startsWith('Arrow') || ['Home', 'End', 'PageDown', 'PageUp'].includes(key)) return () => walk(key, extend);
+  if (/^[0-5]$/.test(key)) return () => rateFocused(Number(key));
   return {
     '/': () => { byId('search').focus(); byId('search').select(); },
     '?': showKeys,
-    x: () => { const job = document.activeElement?.dataset?.job; if (job !== undefined) pin(Number(job)); },
-    s: () => { const job = document.activeElement?.dataset?.job; if (job !== undefined) star(page.model.jobs[job]); },
+    g: () => go({ view: 'gallery' }, true),
+    c: () => go({ view: 'compare' }, true),
+    p: () => markFocused('picked'),
+    x: () => markFocused('rejected'),
+    u: undoFocused,
+    a: () => { const job = focusedJob(); if (job) pin(job.index); },
     f: () => { if (page.pins.length === 2) showFlip(); },
   }[key];
 }
 
 function showKeys() {
-  openDialog('keys', 'Keyboard', el('div', {}, el('h2', {}, 'Keyboard'),
-    el('dl', {}, ...KEYS.flatMap(([key, what]) => [el('dt', {}, el('kbd', {}, key)), el('dd', {}, what)]))));
+  const groups = Object.entries(KEYS).map(([title, keys]) => el('section', {}, el('h3', {}, title),
+    el('dl', {}, ...keys.flatMap(([key, what]) => [el('dt', {}, ...key.split(' ').map((one) => (one === '–' ? ' – ' : el('kbd', {}, one)))), el('dd', {}, what)]))));
+  openDialog('keys', 'Keyboard', el('div', {}, el('h2', {}, 'Keyboard'), el('div', { class: 'groups' }, ...groups)));
 }
 
 // Moves the focus to the next card in a direction: to the side in reading order, up and down by where cards stand.
-function walk(key) {
+function walk(key, extend) {
+  if (page.state.view === 'gallery') return walkGallery(key, extend);
+  if (!key.startsWith('Arrow')) return false;
   const view = byId(`view-${page.state.view}`);
   const cards = [...view.querySelectorAll('.open, .bar a')];
   if (!cards.length) return false;

@@ -1,9 +1,9 @@
-// The starred pictures as a picks file, and as a command that writes one.
+// The picked pictures as a picks file, and as a command that writes one.
 const MOST_COMMAND = 4000; // letters: terminals in line mode take 4,095
 
 // The lines of a picks file, in manifest order.
 function picksOf(jobs) {
-  return jobs.filter(({ name }) => isPick(name)).flatMap((job) => (job.outputs.length > 1 ? starredOutputs(job).map((output) => starOf(job, output)) : [job.name]));
+  return jobs.filter(({ name }) => isPick(name)).flatMap((job) => pickedOutputs(job).map((output) => nameOf(job, output)));
 }
 
 // Whether a line of a picks file, and a word of a command, are read as this name again. Names from a manifest are.
@@ -11,7 +11,21 @@ function isPick(name) {
   return !/[/\p{Cc}\p{Cs}\u2028\u2029]/u.test(name) && name === name.trim() && !/^[#-]|^$/.test(name);
 }
 
-function picksText(jobs = starredJobs()) {
+function pickedOutputs(job) {
+  return markable(job).filter((output) => markOf(job, output) === 'picked');
+}
+
+// All of them, in manifest order, whatever the filter leaves.
+function pickedJobs() {
+  return page.model.jobs.filter((job) => marksOf(job).marks.includes('picked'));
+}
+
+// An output as a picks file has it; a job without outputs by its name.
+function nameOf(job, output) {
+  return output ? outputName(job, output.index) : job.name;
+}
+
+function picksText(jobs = pickedJobs()) {
   return picksOf(jobs).map((pick) => `${pick}\n`).join('');
 }
 
@@ -45,20 +59,20 @@ function showPicks() {
   dialog.querySelector('.save')?.focus();
 }
 
-// What the starred pictures may be picked for: the picks files of the manifest that may name them. Of the others, those of
+// What the pictures may be picked for: the picks files of the manifest that may name them. Of the others, those of
 // each stage are apart, since a picks file names jobs of one `from`; `isRead` is false for them.
 function pickTargets() {
-  const starred = starredJobs();
+  const picked = pickedJobs();
   const read = [...pickFiles()].map(([file, entries]) => ({
     label: entries.map(({ name }) => name).join(', '),
     file,
     isRead: true,
-    jobs: starred.filter((job) => entries.some(({ sources, before }) => job.index < before && globbed(sources).test(job.name))),
+    jobs: picked.filter((job) => entries.some(({ sources, before }) => job.index < before && globbed(sources).test(job.name))),
   }));
   const taken = new Set(read.flatMap(({ jobs }) => jobs));
   const rest = new Map();
-  for (const job of starred.filter((one) => !taken.has(one))) {
-    const label = `Stage ${originsOf(job, page.model.named).length}`;
+  for (const job of picked.filter((one) => !taken.has(one))) {
+    const label = job.stage ?? 'Pictures';
     if (!rest.has(label)) rest.set(label, []);
     rest.get(label).push(job);
   }
@@ -85,7 +99,7 @@ function globbed(pattern) {
 function picksContent(targets, target, choose, again) {
   if (!target) return [el('h2', {}, 'No picks')];
   const picks = picksOf(target.jobs);
-  const outputs = target.jobs.flatMap((job) => (job.outputs.length ? starredOutputs(job) : [null]).map((output) => [job, output]));
+  const outputs = target.jobs.flatMap((job) => pickedOutputs(job).map((output) => [job, output]));
   const chips = targets.map(({ label, jobs }) => button('', () => choose(label), { class: 'chip', 'aria-pressed': String(label === target.label) }));
   chips.forEach((chip, at) => chip.append(el('bdi', {}, targets[at].label), el('b', {}, String(targets[at].jobs.length))));
   return [
@@ -99,13 +113,12 @@ function picksContent(targets, target, choose, again) {
 }
 
 function pickTile(job, output, again) {
-  const label = starOf(job, output);
-  const at = Math.max(0, job.outputs.indexOf(output));
+  const label = nameOf(job, output);
   return el('button', { type: 'button', class: 'tile', 'aria-label': `Remove ${label}`, title: `Remove ${label}`, onclick: () => {
-    star(job, output ?? undefined);
+    setMarks([[job, output]], { mark: null });
     again();
     (document.querySelector('#picks .tile') ?? document.querySelector('#picks .close'))?.focus();
-  } }, smallPicture(job.thumbnails[at]?.[0]), el('span', { class: 'name' }, el('bdi', {}, label)));
+  } }, smallPicture(smallOf(job, output)), el('span', { class: 'name' }, el('bdi', {}, label)));
 }
 
 // The file; and the command, where the manifest has the picks file.

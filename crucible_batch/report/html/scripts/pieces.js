@@ -5,7 +5,7 @@ function titleOf(job) {
 
 function pictureOf(job, index = 0) {
   const [source, width, height] = job.thumbnails[index] ?? [null, 4, 3];
-  const frame = el('span', { class: 'picture', css: { 'aspect-ratio': `${width} / ${height}` } });
+  const frame = el('span', { class: 'picture', css: { '--own': `${width} / ${height}` } });
   if (source) frame.append(el('img', { src: source, alt: titleOf(job), loading: 'lazy', decoding: 'async', width, height }));
   else frame.append(el('span', { class: 'missing' }, job.outputs.length ? 'This picture can’t be shown' : 'No picture'));
   if (job.outputs.length > 1) frame.append(el('span', { class: 'badge' }, plural(job.outputs.length, 'picture')));
@@ -37,16 +37,17 @@ function openButton(job, ...content) {
 }
 
 function pinButton(job) {
-  const chosen = page.pins.includes(job.index);
-  return el('button', {
-    type: 'button', class: 'pin', 'data-pin': job.index, 'aria-pressed': String(chosen),
-    'aria-label': `Select ${job.name} to compare`, title: 'Select to compare (x)', onclick: () => pin(job.index),
-  }, chosen ? '✓' : '+');
+  const toggle = el('button', {
+    type: 'button', class: 'pin', 'data-pin': job.index, 'aria-label': `Select ${job.name}`, title: 'Select; with Shift, all up to here',
+    onclick: (event) => (event.shiftKey ? selectTo(job.index, page.current) : pin(job.index)),
+  });
+  markPin(toggle, page.selected.has(job.index));
+  return toggle;
 }
 
-// What lies on a picture: the star and the pin.
+// What lies on a picture: the marks and the pin.
 function pictureTools(job) {
-  return [starButton(job), pinButton(job)];
+  return [markTools(job), pinButton(job)];
 }
 
 function commandLine(command) {

@@ -1,21 +1,36 @@
 // The entry: render(data) shows a report, and may be called again with a newer one.
 const page = {
-  model: null, state: readAddress(), shown: [], pins: [], at: 0, stars: new Set(), notes: new Map(), newestFirst: false, update: () => {},
+  model: null, state: readAddress(), shown: [], counts: new Map(), at: 0, update: () => {},
+  size: null, // of the pictures in the gallery, in pixels; null until it is chosen
+  current: null, // the job that had the focus last
+  selected: new Set(),
+  anchor: null, // where the selection began
+  showsTrouble: false,
+  changed: new Set(), // jobs whose marks have changed since the list was drawn
+  get pins() { return [...this.selected]; },
+  set pins(indexes) { this.selected = new Set(indexes); },
 };
 
 function render(data) {
+  takeSaved(data);
+  marksCache.clear();
   page.model = buildModel(data);
+  page.checks = page.model.checks.size;
   renderSummary(page.model);
   renderToolbar(page.model);
   page.update = update;
   page.drawn = null;
   update();
+  prepareSearch(page.model);
 }
 
 function update() {
   const { state, model } = page;
-  page.shown = found(model, state);
-  updateToolbar(model, page.shown);
+  const { shown, counts } = sift(model, state);
+  Object.assign(page, { shown, counts });
+  if (page.checks !== model.checks.size) renderToolbar(model); // a live run has made the first checks
+  page.checks = model.checks.size;
+  updateToolbar(model, shown);
   for (const view of Object.keys(VIEWS)) byId(`view-${view}`).hidden = view !== state.view;
   for (const tab of byId('views').children) {
     if (tab.dataset.view === state.view) tab.setAttribute('aria-current', 'page');
@@ -39,29 +54,48 @@ function redraw() {
   page.update();
 }
 
+// Marks and notes are filters, too, and the order may be by rating. Behind an open picture the list is drawn again when
+// that is closed.
+function siftAgain(changed) {
+  for (const job of changed) {
+    marksCache.delete(job);
+    page.changed.add(job);
+  }
+  page.model.orders.delete('rating');
+  if (!byId('detail')) afterMarks();
+}
+
+function afterMarks() {
+  const changed = [...page.changed];
+  page.changed.clear();
+  if (!changed.length) return;
+  showNext();
+  const { marks, rating, sort, words, view } = page.state;
+  if (marks.size || rating || sort === 'rating' || words.length) {
+    redraw();
+    return;
+  }
+  page.counts = sift(page.model, page.state).counts;
+  updateToolbar(page.model, page.shown);
+  if (view === 'gallery' && changed.some(hasOtherLines)) layOutAgain();
+}
+
 function showJob(index) {
-  const open = byId('detail');
-  const job = index === null ? null : page.model.jobs[index];
-  if (open && job && open.dataset.index === String(index)) {
-    renewDetail(open, job);
-    return;
-  }
-  if (!job) {
-    open?.close();
-    return;
-  }
-  open?.remove();
-  showDetail(job);
-  Object.assign(byId('detail').dataset, { index, version: familyVersion(job) });
+  const job = index === null ? undefined : page.model.jobs[index];
+  if (job) showDetail(job);
+  else byId('detail')?.close();
 }
 
 function start() {
   byId('views').append(...Object.entries(VIEWS).map(([view, label]) =>
     el('button', { type: 'button', 'data-view': view, onclick: () => go({ view }, true) }, label)));
   setUpTheme();
-  setUpStars();
-  setUpNotes();
+  setUpMarks();
+  setUpMenus();
+  setUpLists();
+  setUpSelection();
   setUpKeys();
+  onMarks(siftAgain);
   const refresh = () => { page.state = readAddress(); page.update(); };
   addEventListener('hashchange', refresh);
   addEventListener('popstate', refresh);

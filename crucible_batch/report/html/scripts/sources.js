@@ -40,11 +40,10 @@ function originsOf(job, named) {
   return chain;
 }
 
-// Where a job stands in the grid of sources and stages: in no row if nothing was made of it, nor it of anything. The
-// pictures of a stage are apart by their workflow, except those of the first one: each row has only one of them.
+// Where a job stands in the grid of sources and stages: in no row if nothing was made of it, nor it of anything.
 function stagePlaces(job, { named, made }) {
   const chain = originsOf(job, named);
-  const stage = { '·stage': chain.length > 1 ? `${chain.length} · ${job.workflow_id}` : '1' };
+  const stage = { '·stage': chain.length > 1 ? `${chain.length} · ${job.stage}` : '1' };
   return chain.length > 1 || made.has(job.name) ? { '·source': chain[0].name, ...stage } : stage;
 }
 

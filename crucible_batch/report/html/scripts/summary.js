@@ -76,7 +76,16 @@ function sentences(message, hint) {
 
 function nextOf(data) {
   const next = el('div', { class: 'next' });
-  if (data.advice.command || data.live) next.append(el('p', {}, data.advice.text));
+  const rejected = data.live?.running ? [] : rejectedNow();
+  if (data.advice.command || (data.live && !rejected.length)) next.append(el('p', {}, data.advice.text));
   if (data.advice.command) next.append(commandLine(data.advice.command));
+  if (rejected.length) next.append(...rejectedStep(rejected, data));
   return next;
+}
+
+function rejectedStep(rejected, data) {
+  const them = rejected.length === 1 ? 'it' : 'them';
+  const count = `${plural(rejected.length, 'picture')} rejected`;
+  if (areSaved(rejected)) return [el('p', {}, `${count}. To buy ${them} again, within the budget:`), commandLine(data.again)];
+  return [el('p', {}, `${count}, in this browser only. `, button(`Buy ${them} again`, showRejects, { 'aria-haspopup': 'dialog' }))];
 }

@@ -1,88 +1,177 @@
-// The filter: state, workflow, axes and words. Each choice shows how many jobs it would leave.
+// The filter: state, marks, rating, stage, workflow, checks, axes and words. Each choice shows how many jobs it would
+// leave. The values that are chosen of one filter are alternatives.
+const SIGNS = { picked: '✓', rejected: '✕' };
+const FILTER_LABELS = { stage: 'stage', workflow: 'workflow', check: 'check' };
+
 function renderToolbar(model) {
   const bar = byId('toolbar');
-  const focused = facetOf(document.activeElement);
   const search = byId('search') ?? el('input', {
-    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts, parameters, errors and ids',
+    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts, notes, parameters, errors and ids',
     oninput: () => go({ q: search.value }),
   });
-  const tools = [byId('size') ?? sizeSlider(), byId('export') ?? exportMenu()];
-  settle(bar, [search]);
   const states = ORDER.filter((state) => model.data.counts[state]);
-  for (const state of states.length > 1 ? states : []) {
-    bar.append(el('button', { type: 'button', class: 'chip', 'data-state': state, onclick: () => toggleState(state) }, `${STATES[state]} `, el('b', {})));
-  }
-  if (model.workflows.length > 1) bar.append(chooser('workflow', 'workflow', (value) => go({ workflow: value })));
-  for (const axis of model.axes.keys()) {
-    bar.append(chooser(`axis.${axis}`, axisLabel(axis), (value) => go({ axes: { ...page.state.axes, [axis]: value } })));
-  }
-  bar.append(...starTools(), button('Clear', clearFilter, { id: 'clear' }), el('div', { class: 'right' }, el('span', { class: 'count', id: 'count' }), ...tools));
-  if (focused) [...bar.children].find((control) => facetOf(control) === focused)?.focus();
-}
-
-function facetOf(control) {
-  return control?.dataset.state ?? control?.dataset.facet;
+  const kept = new Map([...bar.querySelectorAll('.facet')].map((menu) => [menu.dataset.facet, menu]));
+  const menus = model.facets.filter(({ values }) => values && values.size > 0).filter(({ key, axis, values }) => axis || key === 'check' || values.size > 1)
+    .map((facet) => kept.get(facet.key) ?? facetMenu(facet));
+  const head = byId('finder') ?? el('div', { id: 'finder' }, search, el('span', { class: 'count', id: 'count' }), button('Clear', clearFilter, { id: 'clear' }),
+    el('div', { class: 'right' }, ...choiceTools(), sortChooser(), sizeSlider(), exportMenu()));
+  const filters = byId('filters') ?? el('div', { id: 'filters' });
+  settle(filters, [
+    ...(states.length > 1 ? [chipGroup('states', 'State', states.map((state) => [state, STATES[state]]), toggleState)] : []),
+    byId('marks') ?? chipGroup('marks', 'Mark', Object.entries(MARK_WORDS), toggleMarkFilter),
+    byId('rating') ?? ratingChooser(),
+    ...menus,
+  ]);
+  settle(bar, [head, filters]);
 }
 
 function clearFilter() {
-  go({ q: '', states: new Set(), workflow: '', axes: {}, starred: false });
+  go({ q: '', states: new Set(), marks: new Set(), rating: 0, axes: new Map(), ...Object.fromEntries(MANY.map((key) => [key, new Set()])) });
+}
+
+function toggled(values, value) {
+  const changed = new Set(values);
+  if (!changed.delete(value)) changed.add(value);
+  return changed;
 }
 
 function toggleState(state) {
-  const states = new Set(page.state.states);
-  if (!states.delete(state)) states.add(state);
-  go({ states });
+  go({ states: toggled(page.state.states, state) });
 }
 
-function chooser(key, label, choose) {
-  return el('select', { 'data-facet': key, 'aria-label': label, onchange: (event) => choose(event.target.value) });
+function toggleMarkFilter(mark) {
+  go({ marks: toggled(page.state.marks, mark) });
+}
+
+// Chips that stay in the page while their number of values does.
+function chipGroup(id, label, values, toggle) {
+  const group = byId(id) ?? el('div', { class: 'chips', id, role: 'group', 'aria-label': label });
+  const chips = values.map(([value, text]) => group.querySelector(`[data-value="${value}"]`)
+    ?? el('button', { type: 'button', class: 'chip', 'data-value': value, 'data-kind': `${id}-${value}`, onclick: () => toggle(value) }, el('span', {}, ...(SIGNS[value] ? [el('i', { 'aria-hidden': 'true' }, SIGNS[value])] : []), text), ' ', el('b', {})));
+  settle(group, chips);
+  return group;
+}
+
+// At least so many stars; the same again takes the filter back.
+function ratingChooser() {
+  const choose = (rating) => go({ rating: page.state.rating === rating ? 0 : rating });
+  const stars = Array.from({ length: MOST_RATING }, (_, at) => el('button', { type: 'button', 'data-value': at + 1, onclick: () => choose(at + 1) }, '★'));
+  return el('div', { id: 'rating', role: 'group', 'aria-label': 'Rating at least' }, el('span', { class: 'dim', 'aria-hidden': 'true' }, '≥'), ...stars);
+}
+
+function facetMenu({ key, axis }) {
+  const label = axis ? axisLabel(axis) : FILTER_LABELS[key];
+  const menu = el('details', { class: 'menu facet', 'data-facet': key },
+    el('summary', { 'aria-label': label }, el('bdi', { class: 'label' }, label), el('bdi', { class: 'chosen' })),
+    el('div', { class: 'items', role: 'group', 'aria-label': label }));
+  menu.addEventListener('toggle', () => { if (menu.open) fillFacet(menu); });
+  return menu;
+}
+
+function chosenOf(key) {
+  return page.model.facets.find((facet) => facet.key === key).chosen(page.state);
+}
+
+function chooseValue(key, value) {
+  const chosen = toggled(chosenOf(key), value);
+  if (!key.startsWith('axis.')) go({ [key]: chosen });
+  else go({ axes: new Map([...page.state.axes, [key.slice(5), chosen]].filter(([, values]) => values.size)) });
+}
+
+// The values with their counts. What is there stays, and with it the focus.
+function fillFacet(menu) {
+  const { facet: key } = menu.dataset;
+  const { values } = page.model.facets.find((facet) => facet.key === key);
+  const chosen = chosenOf(key);
+  const counts = page.counts.get(key) ?? new Map();
+  const items = menu.querySelector('.items');
+  const known = new Map([...items.children].map((item) => [item.dataset.value, item]));
+  settle(items, [...values].map((value) => known.get(value) ?? el('label', { 'data-value': value },
+    el('input', { type: 'checkbox', onchange: () => chooseValue(key, value) }), el('bdi', {}, value), el('b', {}))));
+  for (const item of items.children) {
+    const number = counts.get(item.dataset.value) ?? 0;
+    item.querySelector('input').checked = chosen.has(item.dataset.value);
+    item.querySelector('b').textContent = number.toLocaleString('en');
+    item.classList.toggle('none', !number);
+  }
 }
 
 function updateToolbar(model, shown) {
-  const state = page.state;
+  const { state, counts } = page;
   if (byId('search') !== document.activeElement) byId('search').value = state.q;
-  const states = count(model, state, 'state', (job) => job.status);
-  for (const chip of document.querySelectorAll('[data-state]')) {
-    chip.setAttribute('aria-pressed', String(state.states.has(chip.dataset.state)));
-    chip.querySelector('b').textContent = (states.get(chip.dataset.state) ?? 0).toLocaleString('en');
-  }
-  byId('size').hidden = state.view !== 'gallery';
-  for (const select of document.querySelectorAll('[data-facet]')) fillChooser(model, select);
-  updateStarTools(model, state);
+  updateChips('states', state.states, counts.get('state'));
+  updateChips('marks', state.marks, counts.get('mark'));
+  updateMarks(model, state);
+  for (const menu of document.querySelectorAll('.facet')) updateFacet(menu);
+  byId('sort').value = state.sort;
+  byId('size').hidden = byId('sort').hidden = state.view !== 'gallery';
+  updateChoiceTools();
   updateExports();
-  const filtered = state.q || state.starred || state.states.size || state.workflow || Object.values(state.axes).some(Boolean);
+  const filtered = isFiltered(state);
   byId('clear').hidden = !filtered;
-  const text = filtered ? `${shown.length.toLocaleString('en')} of ${plural(model.jobs.length, 'job')}` : plural(model.jobs.length, 'job');
+  const text = countWords(model, shown, filtered);
   byId('count').textContent = text;
   if (byId('announcer').textContent !== text) byId('announcer').textContent = text;
 }
 
-function fillChooser(model, select) {
-  const facet = select.dataset.facet;
-  const axis = facet.startsWith('axis.') ? facet.slice(5) : null;
-  const chosen = axis ? page.state.axes[axis] ?? '' : page.state.workflow;
-  const counts = count(model, page.state, facet, (job) => (axis ? job.facets[axis] : job.workflow_id));
-  const values = axis ? [...model.axes.get(axis)] : model.workflows;
-  select.replaceChildren(el('option', { value: '' }, `Any ${axis ? axisLabel(axis) : 'workflow'}`),
-    ...values.map((value) => el('option', { value }, `${value} (${counts.get(value) ?? 0})`)));
-  select.value = chosen;
-  select.classList.toggle('set', Boolean(chosen));
+function countWords({ data, jobs }, shown, filtered) {
+  if (data.live?.rest) return `Loading ${plural(data.counts.total, 'job')}…`;
+  return filtered ? `${shown.length.toLocaleString('en')} of ${plural(jobs.length, 'job')}` : plural(jobs.length, 'job');
+}
+
+function updateChips(id, chosen, counts = new Map()) {
+  for (const chip of byId(id)?.children ?? []) {
+    chip.setAttribute('aria-pressed', String(chosen.has(chip.dataset.value)));
+    chip.querySelector('b').textContent = (counts.get(chip.dataset.value) ?? 0).toLocaleString('en');
+  }
+}
+
+// Marks and ratings are filters once there are any.
+function updateMarks(model, state) {
+  const isMarked = (job) => marksOf(job) !== UNMARKED;
+  byId('marks').hidden = !state.marks.size && !model.jobs.some((job) => isMarked(job) && marksOf(job).marks.join() !== 'unmarked');
+  byId('rating').hidden = !state.rating && !model.jobs.some((job) => isMarked(job) && marksOf(job).rating);
+  const counts = page.counts.get('rating');
+  for (const star of byId('rating').querySelectorAll('button')) {
+    const rating = Number(star.dataset.value);
+    star.setAttribute('aria-pressed', String(rating === state.rating));
+    star.classList.toggle('on', rating <= state.rating);
+    const label = `${plural(rating, 'star')} or more: ${plural(counts?.get(rating) ?? 0, 'job')}`;
+    star.setAttribute('aria-label', label);
+    star.title = label;
+  }
+}
+
+function updateFacet(menu) {
+  const chosen = [...chosenOf(menu.dataset.facet)];
+  const more = chosen.length > 1 ? ` +${chosen.length - 1}` : '';
+  menu.querySelector('.chosen').textContent = chosen.length ? `${chosen[0]}${more}` : '';
+  menu.classList.toggle('set', chosen.length > 0);
+  const label = menu.querySelector('.items').getAttribute('aria-label');
+  menu.firstChild.setAttribute('aria-label', chosen.length ? `${label}: ${chosen.join(', ')}` : label);
+  if (menu.open) fillFacet(menu);
+}
+
+function sortChooser() {
+  const chooser = el('select', { id: 'sort', 'aria-label': 'Sort', title: 'Sort', onchange: () => go({ sort: chooser.value }) },
+    ...Object.entries(SORTS).map(([value, text]) => el('option', { value }, text)));
+  return chooser;
 }
 
 const SIZES = { least: 90, most: 480, key: 'crucible-size' };
 
-// The height of a row of pictures; the style sheet has one for each width of the window until it is chosen.
+// The height of a row of pictures; it follows the width of the window until it is chosen.
 function sizeSlider() {
-  const wall = byId('view-gallery');
   const kept = Number(recall(SIZES.key, ''));
-  if (kept >= SIZES.least && kept <= SIZES.most) wall.style.setProperty('--height', `${kept}px`);
+  if (kept >= SIZES.least && kept <= SIZES.most) page.size = kept;
   const slider = el('input', {
-    type: 'range', id: 'size', min: SIZES.least, max: SIZES.most, step: '10', 'aria-label': 'Size of the thumbnails', title: 'Size of the thumbnails',
+    type: 'range', id: 'size', min: SIZES.least, max: SIZES.most, step: '10', 'aria-label': 'Size of the pictures', title: 'Size of the pictures',
     oninput: () => {
-      wall.style.setProperty('--height', `${slider.value}px`);
+      page.size = Number(slider.value);
       keep(SIZES.key, slider.value);
+      layOutAgain();
     },
   });
-  slider.value = String(kept || (innerWidth > 640 ? 240 : 120));
+  slider.value = String(page.size ?? pictureHeight());
   return slider;
 }

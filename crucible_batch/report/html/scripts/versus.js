@@ -22,22 +22,26 @@ function versusOf(panes, { beside, shown }) {
 }
 
 // One output of a job; its small picture if the file is not there, and words if that is missing too.
-function paneOf(job, at = 0) {
+function paneOf(job, output = job.outputs[0]) {
   const pane = el('div', { class: 'pane', 'data-name': job.name });
-  const output = job.outputs[at];
-  const [small] = job.thumbnails[at] ?? [null];
+  const small = smallOf(job, output);
   const lack = () => el('p', { class: 'missing' }, output ? `${output.path} is not beside this page, or is not in a format that the browser can show.` : `There is no picture of ${job.name}.`);
   if (!output && !small) {
     pane.append(lack());
     return pane;
   }
-  const image = el('img', { src: output ? fileAddress(output.path) : small, alt: titleOf(job) });
+  const image = el('img', { src: output ? fileAddress(output) : small, alt: titleOf(job) });
   image.addEventListener('error', () => {
     if (small && image.getAttribute('src') !== small) image.src = small;
     else image.replaceWith(lack());
   });
   pane.append(image);
   return pane;
+}
+
+// The small picture of an output; null for another take of a job.
+function smallOf(job, output) {
+  return job.thumbnails[output ? job.outputs.indexOf(output) : 0]?.[0] ?? null;
 }
 
 function zoomPane(pane, scale) {

@@ -3,6 +3,12 @@ const STATES = {
   failed: 'failed', unknown: 'unknown', blocked: 'blocked', pending: 'not done yet', succeeded: 'succeeded',
 };
 
+const MARK_WORDS = { picked: 'picked', rejected: 'rejected', unmarked: 'unmarked' };
+
+const SORTS = {
+  manifest: 'Manifest order', newest: 'Newest first', rating: 'Best rating', credits: 'Most credits', name: 'By name',
+};
+
 const STAGES = {
   upload: 'uploading', send: 'sending', queue: 'in the queue', run: 'running', gateway: 'queue and run',
   download: 'downloading',
