@@ -4,7 +4,7 @@
 #   make test           run the tests that must pass for each change; tests/README.md describes each test command
 #   make check          lint, types, tests, demo and documentation: must pass before a change is merged
 #   make verify         all long tests: proofs, test-browser, test-terminal, test-deploy, test-schedulers,
-#                       test-store, test-machines, test-system, deletable, soak, mutants
+#                       test-store, test-machines, test-long, test-system, deletable, soak, mutants
 #   make proofs         the tests marked slow; PROOFS=tests/... selects a directory
 #   make crash          kill the command at each of its effects, in ROUNDS scenes
 #   make deletable      delete each feature from a copy, and run the rest; ONLY=... selects features, QUICK=1 runs no tests
@@ -21,6 +21,8 @@
 #   make test-store     test runs with outputs in an object store on a real S3 server, which is started for them
 #   make test-machines  test runs on many machines: on a real S3 server and a real Dask cluster, which are started for them,
 #                       and a few in virtual time
+#   make test-long      play 600 jobs on many processes, in a directory and on a real S3 server, while workers, the
+#                       coordinator and the store are killed, frozen and restarted; five minutes
 #   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
 #   make docs           build the documentation into site/
 #   make release        build the wheel, the source archive and their SBOM into dist/
@@ -40,7 +42,7 @@ CAMPAIGN_STAMP := $(VENV)/.installed-campaign
 DEPLOY_STAMP := $(VENV)/.installed-deploy
 STORE_STAMP := $(VENV)/.installed-store
 
-.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-system deletable crash soak
+.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-long test-system deletable crash soak
 .PHONY: campaign mutants figures bench lint format types check schema reference picture docs release clean
 
 help:  ## List the targets
@@ -86,7 +88,7 @@ PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
 	$(PYTEST) -m slow $(PROOFS)
 
-verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-system deletable soak mutants  ## Run all long tests; same requirements as test-system
+verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-long test-system deletable soak mutants  ## Run all long tests; same requirements as test-system
 
 # make deletable ONLY="shards stages"; QUICK=1 runs a newcomer's commands, and no tests
 deletable: $(STAMP)  ## Delete each feature from a copy of the project, and run the rest
@@ -141,7 +143,10 @@ $(STORE_STAMP): $(STAMP)
 	@touch $(STORE_STAMP)
 
 test-store: $(STORE_STAMP)  ## Test runs with outputs in an object store on a real S3 server
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(STORE_TESTS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" $(STORE_TESTS)
+
+test-long: $(STORE_STAMP)  ## Play 600 jobs on many processes, in a directory and on a real S3 server, while all is killed
+	$(BIN)/python -m pytest -m slow tests/verification/objectstore/test_long_runs.py
 
 MACHINE_TESTS := tests/verification/objectstore/test_s3_machines.py tests/verification/objectstore/test_s3_dask.py
 STORE_TESTS := tests/verification/objectstore $(MACHINE_TESTS:%=--ignore=%)

@@ -40,6 +40,7 @@ from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.cluster_control import is_stopped
 from crucible_batch.features.shards.command_log import StoredCommands
+from crucible_batch.features.shards.divided_plan import refuse_lower_budget
 from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.features.shards.plan_options import DivisionOptions
@@ -205,7 +206,10 @@ class _Coordinator:
                 await asyncio.sleep(2 * _POLL_S)
 
     async def _divided(self, shards: int) -> SavedPlan | None:
-        """Return the plan whose shards are out, else that of what is left; None without one."""
+        """Return the plan whose shards are out, else that of what is left; None without one.
+
+        Raises ``UserError`` for a budget below what these shards may still spend.
+        """
         outstanding = noted_in(self._main)
         if outstanding is not None and not outstanding.missing:
             # A merge may have been killed before the store had that: it then refuses a new plan.
@@ -232,7 +236,16 @@ class _Coordinator:
                 return None
             outstanding = noted_in(self._main)
             assert outstanding is not None
+        else:
+            await asyncio.to_thread(self._refuse_lower_budget)
         return await fetch_stored_plan(self._url, outstanding.plan_digest)
+
+    def _refuse_lower_budget(self) -> None:
+        budget = self._terms.budget
+        if self._manifest.header.budget.period is not None:
+            budget = self._request.budget  # the manifest's is that of several runs
+        with Journal.read(self._main) as journal:
+            refuse_lower_budget(journal, budget)
 
     def _has_rejections(self) -> bool:
         """Whether the run may add jobs beside those of stages, whose division is refused."""

@@ -331,7 +331,7 @@ def _known_of(job: Job) -> KnownGeneration:
 
 
 def _may_have_had_outputs(job: Job) -> bool:
-    """Whether somebody may have seen outputs of a job that this journal has not.
+    """Whether a user may have seen outputs of a job that this journal has not.
 
     One that was bought here and then lost by the gateway never had any, so no line is about them.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -23,20 +22,6 @@ from tests.harness.object_fakes import DictObjects
 URL = ObjectUrl("s3", "bucket", "prefix")
 DIGEST = "0" * 64
 KILLED, CRASHED = -9, 70
-
-
-class FastClock(SystemClock):
-    """A clock that is a thousand times as fast."""
-
-    def __init__(self) -> None:
-        self.waited = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.waited
-
-    async def sleep(self, seconds: float) -> None:
-        self.waited += seconds
-        await asyncio.sleep(seconds / 1000)
 
 
 @dataclass
@@ -75,7 +60,7 @@ async def test_the_shard_of_a_process_that_was_killed_is_taken_without_a_wait(
     objects = DictObjects(URL)
     engine = OneProcess(objects, first)
     plan: Any = SimpleNamespace(digest=DIGEST, head=SimpleNamespace(shards=[None]))
-    wave = _Wave(engine, URL, objects, plan, FastClock())
+    wave = _Wave(engine, URL, objects, plan, SystemClock())
     await asyncio.wait_for(wave.run(), 20)
     assert [task.watched for task in engine.tasks] == [0, watched]
     assert wave.error is None

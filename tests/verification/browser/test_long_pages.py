@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
 
+from benchmarks import page as large_page
+from benchmarks import report as large_report
+from tests.features.view.conftest import viewing
+from tests.harness.commands import Cli
 from tests.verification.browser.conftest import Open, choose
 
 FRAMES = 120
@@ -181,3 +186,37 @@ def test_all_rows_are_there_to_be_printed(thousand: Path, open_page: Open) -> No
     expect(page.locator("#view-gallery .card")).to_have_count(1000)
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("#view-gallery .card").count() < MOST_CARDS
+
+
+def test_a_viewer_shows_the_first_pictures_before_it_has_read_all(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_report, "_SIDE", 32)
+    run_dir = tmp_path / "outputs" / "m" / "r"
+    run_dir.mkdir(parents=True)
+    large_page.written(run_dir, 1200)
+    page = browser.new_page()
+    complaints: list[str] = []
+    held: list[Route] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    with viewing(Cli(tmp_path, "http://127.0.0.1:9")) as viewer:
+        address = f"{viewer.url}runs/{viewer.key('m/r')}/"
+        page.route("**/data/*", lambda route: held.append(route))  # noqa: PLW0108 - it gets a mark
+        with page.expect_request("**/data/*"):
+            page.goto(address)
+        expect(page.locator("#count")).to_have_text("Loading 1,200 jobs…")
+        expect(page.locator("#view-gallery img").first).to_have_js_property("complete", True)
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("End")
+        assert page.evaluate(FOCUSED) == "199"
+        held[0].continue_()
+        expect(page.locator("#count")).to_have_text("1,200 jobs")
+        assert page.evaluate(FOCUSED) == "199"
+        page.keyboard.press("End")
+        assert page.evaluate(FOCUSED) == "1199"
+        page.unroute("**/data/*")
+        page.goto(address)  # what was read is kept: the page has all of them
+        expect(page.locator("#count")).to_have_text("1,200 jobs")
+    page.close()
+    assert complaints == []

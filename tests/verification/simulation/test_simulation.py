@@ -344,8 +344,7 @@ ONCE = [
     (2900000470, "a run ended at its deadline, to a rounding error, and the judge saw no reason"),
     (
         2900000902,
-        "a file that a killed run had not journalled was in the way of the draft's new prompt, and"
-        " the judge did not know of it",
+        "the file of a killed run was in the way of the draft's new prompt; the judge missed that",
     ),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}

@@ -95,7 +95,7 @@ function linesOf(list, { from, to, height }) {
   const lines = { kin: 0, prompt: 0, values: 1, note: 0 };
   for (let at = from; at < to; at += 1) {
     const job = list.jobs[at];
-    const fit = (text) => (text ? Math.min(2, Math.ceil((text.length * LETTER) / (list.ratios[at] * height))) : 0);
+    const fit = (text) => (text ? Math.min(2, Math.ceil(widthOf(text) / (list.ratios[at] * height))) : 0);
     lines.prompt = Math.max(lines.prompt, fit(job.prompt));
     lines.note = Math.max(lines.note, fit(noteText(job)));
     lines.kin = Math.max(lines.kin, (job.source ? 1 : 0) + (madeOf(job).length ? 1 : 0));
@@ -108,6 +108,11 @@ function hasOtherLines(job) {
   const place = placeOf(job.index);
   const row = place?.list.rows[place.row];
   return Boolean(row?.lines) && !row.isCompact && linesOf(place.list, { ...row, height: row.picture }).note !== row.lines.note;
+}
+
+// About how wide a text is in a caption. Chinese, Japanese and Korean letters are twice as wide as others.
+function widthOf(text) {
+  return text.length * LETTER * (/[\u2e80-\uffef]/.test(text) ? 2 : 1);
 }
 
 function cellsIn(list, least, height) {

@@ -72,7 +72,7 @@ function pickTargets() {
   const taken = new Set(read.flatMap(({ jobs }) => jobs));
   const rest = new Map();
   for (const job of picked.filter((one) => !taken.has(one))) {
-    const label = `Stage ${originsOf(job, page.model.named).length}`;
+    const label = job.stage ?? 'Pictures';
     if (!rest.has(label)) rest.set(label, []);
     rest.get(label).push(job);
   }
