@@ -58,6 +58,7 @@ function pictureHeight() {
 // -- geometry ----------------------------------------------------------------------------------------------------------
 
 function layOut() {
+  byId('view-gallery').classList.toggle('dense', pictureHeight() < COMPACT);
   gallery.order = [];
   for (const list of gallery.lists) {
     list.width = list.box.clientWidth;
