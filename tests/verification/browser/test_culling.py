@@ -343,6 +343,9 @@ def test_a_rejected_picture_is_bought_again_and_compared_with_the_new_one(
         shown = [*job["takes"], *job["outputs"]]
         assert digests == [output["sha256"] for output in shown]
         shoot(page, "cull-again")
+        expect(page.locator("#view-gallery .card").nth(1).locator(".values")).to_have_text(
+            "take 2 · 2 credits"
+        )
         page.get_by_label("Take the rejection back of take 1").click()
         expect(page.locator("#detail .saving")).to_have_text("Saved")
         assert (tmp_path / "outputs/again/default/rejects.txt").read_text() == ""

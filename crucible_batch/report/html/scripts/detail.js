@@ -1,7 +1,10 @@
 // One job: its picture in full, and all that is known of it.
 function showDetail(job, at) {
   const dialog = byId('detail') ?? newDetail(job);
-  const isOpen = dialog.dataset.index === String(job.index);
+  const isSameRun = dialog.model === page.model; // else another plan has replaced all jobs
+  dialog.model = page.model;
+  if (!isSameRun) page.sequence = sequenceOf(page.shown.includes(job) ? page.shown : page.model.jobs);
+  const isOpen = isSameRun && dialog.dataset.index === String(job.index);
   if (isOpen && at === undefined) {
     renewDetail(dialog, job);
     return;
@@ -18,7 +21,6 @@ function showDetail(job, at) {
 
 function newDetail(job) {
   const body = el('div', { class: 'detail' });
-  page.sequence = sequenceOf(page.shown.includes(job) ? page.shown : page.model.jobs);
   const dialog = openDialog('detail', job.name, body, () => {
     const index = Number(dialog.dataset.index);
     if (page.state.job === index) go({ job: null });

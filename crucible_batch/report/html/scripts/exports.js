@@ -11,13 +11,16 @@ function exportMenu() {
     }),
     item('export-csv', 'All rows (.csv)', () => download(`${page.model.data.manifest.name}.csv`, rowsText(page.model.jobs), 'text/csv')),
     el('p', { class: 'dim', id: 'export-state', role: 'status' })));
-  menu.addEventListener('toggle', updateExports);
+  menu.firstChild.addEventListener('click', fillExports); // before it opens
   return menu;
 }
 
 // The counts of the menu, while it is open.
 function updateExports() {
-  if (!byId('export').open) return;
+  if (byId('export').open) fillExports();
+}
+
+function fillExports() {
   const picks = picksOf(pickedJobs()).length;
   const rejections = rejectedPairs().length;
   const pictures = pickedFiles().length;

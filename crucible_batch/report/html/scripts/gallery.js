@@ -99,7 +99,7 @@ function pictureCard(job) {
 
 // Credits and values in a line of a card.
 function valueLine(job) {
-  job.caption ??= [credits(job.credits), ...valuesOf(job)].join(' · ');
+  job.caption ??= [job.generation ? takeName(job) : null, credits(job.credits), ...valuesOf(job)].filter(Boolean).join(' · ');
   return job.caption;
 }
 

@@ -64,7 +64,7 @@ function facetMenu({ key, axis }) {
   const menu = el('details', { class: 'menu facet', 'data-facet': key },
     el('summary', { 'aria-label': label }, el('bdi', { class: 'label' }, label), el('bdi', { class: 'chosen' })),
     el('div', { class: 'items', role: 'group', 'aria-label': label }));
-  menu.addEventListener('toggle', () => { if (menu.open) fillFacet(menu); });
+  menu.firstChild.addEventListener('click', () => fillFacet(menu)); // before it opens
   return menu;
 }
 
