@@ -104,13 +104,16 @@ def check_plan_of_shard(request: RunRequest, basis: PlanBasis) -> None:
     The jobs of a shard are read from the plan and not made again, so the manifest's bytes are
     compared in their place.
     """
-    plan = request.plan
-    if plan is None:
-        return
-    saved, changed = plan.head.manifest, list[PlanChange]()
+    if request.plan is not None:
+        _refuse(request, request.plan, changes_of_divided(request.plan, basis))
+
+
+def changes_of_divided(plan: SavedPlan, basis: PlanBasis) -> Iterator[PlanChange]:
+    """Yield how the manifest and its terms differ from those that a plan was divided with."""
+    saved = plan.head.manifest
     if saved.sha256 != basis.source.sha256:
-        changed.append(PlanChange("term", saved.path, f"{saved.path}: content changed"))
-    _refuse(request, plan, chain(changed, _changed_terms(plan, basis)))
+        yield PlanChange("term", saved.path, f"{basis.source.path}: content changed")
+    yield from _changed_terms(plan, basis)
 
 
 def _refuse(request: RunRequest, plan: SavedPlan, changes: Iterator[PlanChange]) -> None:

@@ -32,7 +32,7 @@ from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.progress import Balance, Observer, RunBegan, ShardsAdvanced
 from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
-from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError
+from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError, UserError
 from crucible_batch.features.machines.engine_port import Engine, EngineError
 from crucible_batch.features.machines.engines import engine_of
 from crucible_batch.features.machines.run_options import MachineOptions
@@ -63,10 +63,12 @@ from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import ledger_of, run_outputs_url
 from crucible_batch.runs.running import RunResult, run_request
+from crucible_batch.runs.saved_plans import PlanBasis, changes_of_divided
 from crucible_batch.runs.shard_notes import noted_in
 from crucible_batch.runs.start import RunKind
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
+from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +156,8 @@ class _Coordinator:
         self._main = run_directory(request.out_dir, self._terms)
         url = run_outputs_url(request.out_dir, self._main)
         self._url = url or ObjectUrl.of_directory(self._main)
+        self._place = self._main if url is None else str(url)
+        """The run in commands."""
         self._plan_file = self._main / ".crucible" / "plan.json"
         self._objects = objects_at(self._url)
 
@@ -208,7 +212,8 @@ class _Coordinator:
     async def _divided(self, shards: int) -> SavedPlan | None:
         """Return the plan whose shards are out, else that of what is left; None without one.
 
-        Raises ``UserError`` for a budget below what these shards may still spend.
+        Raises ``UserError`` for a budget below what these shards may still spend, and if they are
+        those of another manifest or other options.
         """
         outstanding = noted_in(self._main)
         if outstanding is not None and not outstanding.missing:
@@ -236,9 +241,11 @@ class _Coordinator:
                 return None
             outstanding = noted_in(self._main)
             assert outstanding is not None
-        else:
-            await asyncio.to_thread(self._refuse_lower_budget)
-        return await fetch_stored_plan(self._url, outstanding.plan_digest)
+            return await fetch_stored_plan(self._url, outstanding.plan_digest)
+        await asyncio.to_thread(self._refuse_lower_budget)
+        plan = await fetch_stored_plan(self._url, outstanding.plan_digest)
+        self._refuse_changes(plan)
+        return plan
 
     def _refuse_lower_budget(self) -> None:
         budget = self._terms.budget
@@ -246,6 +253,32 @@ class _Coordinator:
             budget = self._request.budget  # the manifest's is that of several runs
         with Journal.read(self._main) as journal:
             refuse_lower_budget(journal, budget)
+
+    def _refuse_changes(self, plan: SavedPlan) -> None:
+        """Raise ``UserError`` if the shards that are out would buy what is not asked for now."""
+        basis = PlanBasis(self._manifest, self._terms, self._caller.settings.gateway)
+        changes = [
+            str(change)
+            for change in changes_of_divided(plan, basis)
+            if change.name != "budget"  # a higher one is for what the shards leave
+        ]
+        request, options = self._request, plan.head.options
+        for name, before, now in (
+            ("--only", options.only, request.only),
+            ("--retry-failed", options.retry_failed, request.retry_failed),
+            ("--var", options.variables, request.variables),
+            ("--first or --sample", options.of_features, request.of_features),
+        ):
+            if before != now:
+                changes.append(f"{name} differs")
+        if changes:
+            raise UserError(
+                f"shards of {self._main} are out that were divided otherwise: {'; '.join(changes)}",
+                hint="run them as they were divided:"
+                f" {shell_command('worker', self._place)} --drain, and then"
+                f" {shell_command('merge', self._place)}; or give the same manifest and options"
+                " again",
+            )
 
     def _has_rejections(self) -> bool:
         """Whether the run may add jobs beside those of stages, whose division is refused."""

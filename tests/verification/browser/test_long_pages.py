@@ -142,6 +142,18 @@ def test_the_keyboard_walks_through_all_pictures(ten_thousand: Path, open_page: 
     assert below + 1 in in_sight(page)
 
 
+def test_without_a_focus_the_arrows_begin_in_sight_and_other_keys_scroll(
+    thousand: Path, open_page: Open
+) -> None:
+    page = open_page(thousand).page
+    page.keyboard.press("PageDown")
+    page.wait_for_function("scrollY > 100")
+    assert page.evaluate(FOCUSED) is None
+    seen = jump(page, 0.5)
+    page.keyboard.press("ArrowDown")
+    assert int(page.evaluate(FOCUSED)) in seen
+
+
 def test_the_rows_of_a_thousand_stand_in_order_and_one_tab_leads_past_them(
     thousand: Path, open_page: Open
 ) -> None:
@@ -170,6 +182,9 @@ def test_shift_selects_a_range_also_beyond_the_window(thousand: Path, open_page:
     expect(page.locator("#tray")).to_contain_text("1,000 selected")
     page.keyboard.press("Escape")
     expect(page.locator("#tray")).to_be_hidden()
+    page.keyboard.press("a")
+    page.locator("#tray").get_by_role("button", name="Clear").click()
+    assert page.evaluate(FOCUSED) == "999"
     jump(page, 0)
     page.locator(".open[data-job='4']").click(modifiers=["ControlOrMeta"])
     page.locator(".open[data-job='9']").click(modifiers=["Shift"])

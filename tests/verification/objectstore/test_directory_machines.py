@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -192,3 +193,29 @@ async def test_a_frozen_process_is_replaced_in_its_place(tmp_path: Path) -> None
             assert await run.ended() == 0, run.log
         scene.check_ledger()
         scene.check_pictures(12)
+
+
+async def test_an_edited_manifest_does_not_continue_the_shards_of_the_former_one(
+    tmp_path: Path,
+) -> None:
+    with a_run(tmp_path, budget=60, jobs=12) as scene:
+        run = scene.command("main", *LOCAL)
+        await a_shard_process(run)
+        await scene.until_bought(3)
+        run.send(signal.SIGINT)
+        assert await run.ended() == 130, run.log
+        before = scene.bought()
+        manifest = tmp_path / "spring.yaml"
+        manifest.write_text(manifest.read_text().replace("prompt: a ", "prompt: the "))
+        edited = scene.command("main", *LOCAL)
+        assert await edited.ended() == 2, edited.log
+        assert scene.bought() == before
+        hint = edited.log.partition("as they were divided: ")[2].partition(";")[0]
+        for command in hint.split(", and then "):
+            printed = scene.command("main", *shlex.split(command)[1:])
+            assert await printed.ended() in {0, 4}, printed.log
+        assert len(scene.bought()) == 12
+        new = scene.command("main", *LOCAL)
+        assert await new.ended() == 0, new.log
+        scene.check_ledger()
+        assert len(scene.bought()) == 24

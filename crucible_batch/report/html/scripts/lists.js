@@ -58,6 +58,7 @@ function pictureHeight() {
 // -- geometry ----------------------------------------------------------------------------------------------------------
 
 function layOut() {
+  byId('view-gallery').classList.toggle('dense', pictureHeight() < COMPACT);
   gallery.order = [];
   for (const list of gallery.lists) {
     list.width = list.box.clientWidth;
@@ -324,11 +325,24 @@ function walkGallery(key, extend = false) {
   if (!gallery.order.length) return false;
   const focused = document.activeElement?.closest?.('.card')?.querySelector('.open');
   const from = focused ? Number(focused.dataset.job) : null;
-  const to = from === null ? currentJob() : stepOf(from, key);
+  if (from === null && !key.startsWith('Arrow')) return false; // the page is scrolled
+  const to = from === null ? jobInSight() : stepOf(from, key);
   if (to === undefined) return true;
   focusCard(to);
   if (extend) selectTo(to, from ?? to);
   return true;
+}
+
+// The picture that had the focus last, if it is in the window, or the first that is.
+function jobInSight() {
+  const isInSight = (open) => {
+    const { top, bottom } = open.getBoundingClientRect();
+    return top >= barHeight() && bottom > 0 && top < innerHeight - 40;
+  };
+  const last = cardOf(currentJob())?.querySelector('.open');
+  if (last && isInSight(last)) return currentJob();
+  const first = [...byId('view-gallery').querySelectorAll('.open')].find(isInSight);
+  return first ? Number(first.dataset.job) : currentJob();
 }
 
 function stepOf(index, key) {

@@ -11,9 +11,11 @@ function setUpSelection() {
     else pin(index);
     focusCard(index);
   }, true);
-  view.addEventListener('keydown', (event) => {
+  document.addEventListener('keydown', (event) => {
+    if (document.querySelector('dialog[open]') || event.target.matches('input, select, textarea')) return;
+    const isAll = event.key === 'a' && (event.ctrlKey || event.metaKey) && view.contains(event.target);
     if (event.key === 'Escape' && page.selected.size) clearSelection();
-    else if (event.key === 'a' && (event.ctrlKey || event.metaKey)) select(gallery.order.map((job) => job.index));
+    else if (isAll) select(gallery.order.map((job) => job.index));
     else return;
     event.preventDefault();
   });
@@ -45,7 +47,9 @@ function select(indexes) {
 }
 
 function clearSelection() {
+  const isInTray = byId('tray').contains(document.activeElement);
   select([]);
+  if (isInTray) focusCard(currentJob());
 }
 
 // The jobs that a key is about: all selected ones if the job is one of them, else the job alone.

@@ -1,0 +1,94 @@
+"""Shards that are out are continued only by what they were divided from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from crucible_batch.core.run_options import FeatureOptions
+from crucible_batch.core.saved_plan import PlanTerms
+from crucible_batch.errors import UserError
+from crucible_batch.features.machines.coordinator import _Caller, _Coordinator
+from crucible_batch.features.machines.engines import WaitingEngine
+from crucible_batch.runs.cancellation import Deadline
+from crucible_batch.runs.draft import read_source
+from crucible_batch.runs.request import RunRequest
+from crucible_batch.settings import Settings
+
+MANIFEST = """\
+version: 1
+name: campaign
+workflow: zimage-base
+vars: {a: x}
+budget: {credits: 100, max_credits_per_job: 2}
+jobs: [{name: fox, prompt: a fox}]
+"""
+SETTINGS = Settings("key", base_url="https://gateway.example")
+
+
+class Fixed(FeatureOptions):
+    """Options of a feature that a saved plan fixes."""
+
+    @property
+    def fixed(self) -> Mapping[str, int]:
+        return {"sample": 3}
+
+
+def coordinator(folder: Path, **changes: Any) -> Any:
+    path = folder / "campaign.yaml"
+    path.write_text(changes.pop("text", MANIFEST))
+    request = RunRequest(path, out_dir=folder / "out", **changes)
+    caller = _Caller(changes.pop("settings", SETTINGS), None, None, handle_signals=False)
+    manifest = read_source(request)
+    return _Coordinator(request, manifest, WaitingEngine(1), Deadline(None), caller)
+
+
+def divided(folder: Path) -> Any:
+    """The plan of the shards that are out."""
+    made = coordinator(folder)
+    manifest, terms = made._manifest, made._terms
+    return SimpleNamespace(
+        head=SimpleNamespace(
+            gateway=SETTINGS.gateway,
+            manifest=SimpleNamespace(
+                sha256=manifest.sha256, path="campaign.yaml", name=manifest.name
+            ),
+            terms=PlanTerms(terms.budget, terms.ceiling, terms.attempts, (), terms.upload_ceiling),
+            options=SimpleNamespace(only=(), retry_failed=False, variables={}, of_features={}),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"text": f"{MANIFEST}# edited\n"}, "content changed", id="manifest"),
+        pytest.param(
+            {"text": MANIFEST.replace("job: 2", "job: 1")}, "max_credits_per_job", id="ceiling"
+        ),
+        pytest.param({"only": ("fox",)}, "--only differs", id="only"),
+        pytest.param({"retry_failed": True}, "--retry-failed differs", id="retry"),
+        pytest.param({"variables": {"a": "b"}}, "--var differs", id="variables"),
+        pytest.param({"features": (Fixed(),)}, "--first or --sample differs", id="sample"),
+    ],
+)
+def test_what_would_buy_other_jobs_than_are_asked_for_is_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    plan = divided(tmp_path)
+    with pytest.raises(UserError, match=words) as refused:
+        coordinator(tmp_path, **changes)._refuse_changes(plan)
+    assert "--drain" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("changes", [{}, {"budget": Decimal(200)}, {"concurrency": 3}])
+def test_the_same_command_and_one_with_a_higher_budget_continue(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    plan = divided(tmp_path)
+    coordinator(tmp_path, **changes)._refuse_changes(plan)
