@@ -147,7 +147,7 @@ def test_without_a_focus_the_arrows_begin_in_sight_and_other_keys_scroll(
 ) -> None:
     page = open_page(thousand).page
     page.keyboard.press("PageDown")
-    page.wait_for_function("scrollY > 100")
+    expect(page.get_by_role("heading", level=1)).not_to_be_in_viewport()
     assert page.evaluate(FOCUSED) is None
     seen = jump(page, 0.5)
     page.keyboard.press("ArrowDown")
