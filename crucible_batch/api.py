@@ -12,7 +12,7 @@ from typing import Annotated
 
 from crucible_batch.core.progress import Observer
 from crucible_batch.core.run_options import ManifestOptions, RunOptions
-from crucible_batch.features.registry import kind_of, plan_kind_of, runner_of
+from crucible_batch.features.registry import complete_runner_of, kind_of, plan_kind_of, runner_of
 from crucible_batch.runs.draft import read_value
 from crucible_batch.runs.job_stream import RunningJobs
 from crucible_batch.runs.keywords import OfFeature, taking
@@ -81,7 +81,9 @@ def run_jobs(given: RunCall) -> RunningJobs:
 
 async def _run(given: RunCall, *parts: RunPart) -> RunResult:
     request = given.request(RunOptions, "run_options")
-    return await runner_of(request)(
+    # A stream of jobs is of one run: each job comes once.
+    runner = runner_of(request) if parts else complete_runner_of(request)
+    return await runner(
         request,
         lambda request: kind_of(request, *parts),
         manifest=read_value(given.manifest, request),

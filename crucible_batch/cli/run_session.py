@@ -29,7 +29,7 @@ from crucible_batch.core.outcome import Outcome
 from crucible_batch.core.progress import Message, Observer, RunBegan, RunEnded
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import EarlierRunError
-from crucible_batch.features.registry import kind_of, runner_of
+from crucible_batch.features.registry import complete_runner_of, kind_of
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.request import RunRequest
@@ -120,7 +120,7 @@ async def run_showing(
         confirm = None
         if can_ask(output.err):
             confirm = partial(_consents, output, shown.display)
-        result = await runner_of(request)(
+        result = await complete_runner_of(request)(
             request,
             kind_of,
             manifest=manifest,

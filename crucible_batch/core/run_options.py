@@ -20,7 +20,7 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_type_hints
 
 from crucible_batch.core.credits import Credits, format_credits, parse_credits
 from crucible_batch.core.engine_options import (
@@ -30,9 +30,6 @@ from crucible_batch.core.engine_options import (
 )
 from crucible_batch.core.output_path import MOST_PIXELS
 from crucible_batch.errors import UserError
-
-if TYPE_CHECKING:  # --help needs no jobs, and starts without what they are made of
-    from crucible_batch.core.plan import PlannedJob
 
 DEFAULT_MAX_JOBS = 100_000
 DEFAULT_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
@@ -274,6 +271,16 @@ class ManifestOptions:
     """The scheduled time of the run, with a time zone, for run ids and templates. None, the
     default: that of the environment, otherwise the latest time of the manifest's schedule,
     otherwise now."""
+
+
+class NamedJob(Protocol):
+    """A planned job, as far as options choose by it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -533,7 +540,7 @@ class FeatureOptions:
         """Yield what is wrong with the values."""
         yield from ()
 
-    def chosen(self, jobs: Iterator[PlannedJob]) -> Set[str] | None:
+    def chosen(self, jobs: Iterator[NamedJob]) -> Set[str] | None:
         """Return the names of the jobs that a run takes of these; None: all.
 
         They are in manifest order, and those that ``--only`` takes. What is made from a job

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from crucible_batch.features import load
@@ -77,6 +78,13 @@ def runner_of(request: RunRequest) -> Callable[..., Awaitable[RunResult]]:
             runner: Callable[..., Awaitable[RunResult]] = load(options.runner)
             return runner
     return run_request
+
+
+def complete_runner_of(request: RunRequest) -> Callable[..., Awaitable[RunResult]]:
+    """Return what makes the run of a request, and the runs that follow from it."""
+    run_with_retakes = load("quality.retakes:run_with_retakes")
+    runner = runner_of(request)
+    return runner if run_with_retakes is None else partial(run_with_retakes, runner)
 
 
 def kind_of(request: RunRequest, *further: RunPart, cap: object = None) -> RunKind:

@@ -113,7 +113,7 @@ async def run_on_machines(
     """
     options = request.of(MachineOptions)
     settings = settings or current_settings()
-    engine = engine or engine_of(options.on or "", settings)
+    engine = engine or engine_of(options.on or "", settings, request)
     deadline = Deadline(request.deadline_s)
     manifest = manifest or read_source(request, deadline.check)
     request = with_pace_of(manifest, request)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crucible_batch.core.run_options import RunOptions, declared
 from crucible_batch.errors import UserError
 from crucible_batch.features.machines.engine_port import Engine
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardProcess, ShardTask
+from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 
 _MOST_PROCESSES = 256
+_OF_EACH_RUN = (
+    "concurrency", "polls_per_s", "job_timeout_s", "wait_for_gateway_s", "key_ttl_s",
+    "max_output_bytes", "max_pixels", "same_account",
+)  # fmt: skip
+"""The options about how jobs are bought and saved. The deadline is a command to all shards."""
 
 
 @dataclass(slots=True)
@@ -20,6 +28,7 @@ class LocalProcesses:
 
     count: int
     settings: Settings
+    options: Mapping[str, object] = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(init=False)
     _running: dict[int, ShardProcess] = field(default_factory=dict, init=False)
 
@@ -38,7 +47,7 @@ class LocalProcesses:
         if earlier is not None:
             earlier.kill()
         async with self._turns:
-            process = ShardProcess(task, self.settings)
+            process = ShardProcess(task, self.settings, self.options)
             self._running[task.number] = process
             try:
                 return await process.ended()
@@ -67,14 +76,22 @@ class WaitingEngine:
         pass
 
 
-def engine_of(text: str, settings: Settings) -> Engine:
-    """Return the engine that ``--on`` names. Processes on this machine have these settings.
+def engine_of(text: str, settings: Settings, request: RunRequest) -> Engine:
+    """Return the engine that ``--on`` names. Processes on this machine have these settings, and the
+    options of the request.
 
-    Raises ``UserError``.
+    Raises ``UserError``, also for options that shards elsewhere would not have.
     """
     kind, _, count = text.partition(":")
+    options = options_of_shards(request)
     if kind == "local":
-        return LocalProcesses(_places(text, count, os.cpu_count() or 1), settings)
+        return LocalProcesses(_places(text, count, os.cpu_count() or 1), settings, dict(options))
+    if options and kind in {"workers", "dask", "tls"}:
+        flags = ", ".join(declared(RunOptions)[name][0].flag for name in options)
+        raise UserError(
+            f"{flags}: shards on other machines would not have this option",
+            hint="leave it out, or set it in the manifest, which they read; or --on local:N",
+        )
     if kind == "workers":
         return WaitingEngine(_places(text, count, 4))
     if kind in {"dask", "tls"}:
@@ -84,6 +101,13 @@ def engine_of(text: str, settings: Settings) -> Engine:
         hint="local:4 for four processes here, workers:4 for four workers elsewhere, or"
         " tls://HOST:8786 for a Dask scheduler",
     )
+
+
+def options_of_shards(request: RunRequest) -> Mapping[str, object]:
+    """Return the options that each shard has to have, where they are not the usual ones."""
+    usual = RunRequest(request.manifest)
+    values = {name: getattr(request, name) for name in _OF_EACH_RUN}
+    return {name: value for name, value in values.items() if value != getattr(usual, name)}
 
 
 def _dask(text: str) -> Engine:

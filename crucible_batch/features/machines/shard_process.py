@@ -3,8 +3,8 @@
     python -m crucible_batch.features.machines.shard_process URL DIGEST NUMBER WATCHED
 
 Plan and manifest are read from the store. The first line of standard input has the API key and the
-gateway, unless they are those of the process's environment. The process winds down when standard
-input ends: then the process that started it is gone, or wants it to stop.
+gateway, unless they are those of the process's environment, and the options of the run. The process
+winds down when standard input ends: then the process that started it is gone, or wants it to stop.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from crucible_batch.core.sharding import ShardId
 from crucible_batch.errors import CrucibleBatchError, ExitCode
@@ -68,10 +71,16 @@ class ShardEnd:
 class ShardProcess:
     """A shard that runs in a child process.
 
-    Its API key and gateway are those of ``settings``; None: those of the environment.
+    Its API key and gateway are those of ``settings``; None: those of the environment. ``options``
+    are fields of its request.
     """
 
-    def __init__(self, task: ShardTask, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        task: ShardTask,
+        settings: Settings | None = None,
+        options: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         module = "crucible_batch.features.machines.shard_process"
         words = [str(task.url), task.digest, str(task.number), str(task.watched)]
         self._child = subprocess.Popen(  # noqa: S603 - this program, by arguments of its own
@@ -83,7 +92,7 @@ class ShardProcess:
         )
         assert self._child.stdin is not None
         with suppress(BrokenPipeError):  # it is gone already: ``wait`` returns its exit code
-            self._child.stdin.write(_as_line(settings))
+            self._child.stdin.write(_as_line(settings, options))
             self._child.stdin.flush()
 
     async def ended(self) -> ShardEnd:
@@ -125,7 +134,7 @@ def run_shard(task: ShardTask) -> ShardEnd:
 
 def main(address: str, digest: str, number: int, watched: int) -> int:
     """Run a shard, and return its exit code."""
-    settings = _read_settings()
+    settings, options = _read_line()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         plan = asyncio.run(fetch_stored_plan(ObjectUrl.at(address), digest))
@@ -133,7 +142,8 @@ def main(address: str, digest: str, number: int, watched: int) -> int:
         directory = plan.path.with_name(f"{number}.{secrets.token_hex(4)}")
         try:
             watched_log = WatchedLog(watched)
-            return asyncio.run(_run(plan, number, directory, watched_log, settings))
+            running = _run(plan, number, directory, watched_log, settings=settings, options=options)
+            return asyncio.run(running)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
     except CrucibleBatchError as error:
@@ -142,40 +152,46 @@ def main(address: str, digest: str, number: int, watched: int) -> int:
 
 
 async def _run(
-    plan: SavedPlan, number: int, directory: Path, watched: WatchedLog, settings: Settings
+    plan: SavedPlan,
+    number: int,
+    directory: Path,
+    watched: WatchedLog,
+    *,
+    settings: Settings,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> int:
     shard = ShardId(number, len(plan.head.shards))
     choice = (ShardChoice(str(shard)), watched)
-    request = RunRequest(plan.path, out_dir=directory, html=False, features=choice)
+    request = RunRequest(plan.path, out_dir=directory, html=False, features=choice, **options)
     request = follow_plan(request, {})
     request = replace(request, manifest=plan.path.with_name(MANIFEST_FILE), plan=plan)
     result = await run_request(request, kind_of, handle_signals=True, settings=settings)
     return int(result.exit_code)
 
 
-def _as_line(settings: Settings | None) -> bytes:
+def _as_line(settings: Settings | None, options: Mapping[str, object]) -> bytes:
     given = None
     if settings is not None:
         given = {name: getattr(settings, name) for name in _PASSED_ON}
         given["api_key"] = None if settings.api_key is None else str(settings.api_key)
-    return json.dumps(given).encode() + b"\n"
+    return json.dumps([given, dict(options)]).encode() + b"\n"
 
 
-def _read_settings() -> Settings:
-    """Return the settings of this process: those of its environment, and what its parent has
-    passed on."""
+def _read_line() -> tuple[Settings, dict[str, Any]]:
+    """Return the settings of this process, which are those of its environment and what its parent
+    has passed on, and the options."""
     line = bytearray()
     while not line.endswith(b"\n"):  # not buffered: what follows is for ``_end_with_parent``
         read = os.read(0, 1)
         if not read:
             break
         line += read
-    given = json.loads(line or b"null")
+    given, options = json.loads(line or b"[null, {}]")
     settings = current_settings()
     if given is None:
-        return settings
+        return settings, options
     given["storage_hosts"] = tuple(given["storage_hosts"])
-    return replace(settings, **given)
+    return replace(settings, **given), options
 
 
 def _end_with_parent() -> None:

@@ -110,6 +110,8 @@ class OutputChecks:
         self._workers: list[asyncio.Task[None]] = []
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="checks")
         self._shown = 0
+        self.written = 0
+        """How many outputs were rejected by this run."""
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -384,6 +386,7 @@ class OutputChecks:
             # The mark is in the journal, and the next run tries again.
             logger.warning("%s was not rejected: %s", clean(output.name), error)
             return known
+        self.written += 1
         return replace(known, rejected=True)
 
 

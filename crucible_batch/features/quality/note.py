@@ -16,6 +16,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.report import ChecksRow
 
 _TOTALS = "checks"
+_WRITTEN = "checks written"
 _PREFIX = "checks "
 _JUDGEMENT: TypeAdapter[Judgement] = TypeAdapter(Judgement)
 
@@ -75,8 +76,22 @@ def note_totals(journal: Journal, totals: Totals) -> None:
 
 def forget_totals(journal: Journal) -> None:
     """Remove the totals: the manifest has no checks, so no marks are shown."""
-    if journal.noted(_TOTALS):
-        journal.note(_TOTALS, "")
+    for name in (_TOTALS, _WRITTEN):
+        if journal.noted(name):
+            journal.note(name, "")
+
+
+def note_written(journal: Journal, count: int) -> None:
+    """Store how many outputs the newest run has rejected: those that it wrote a line about."""
+    text = str(count) if count else ""
+    if (journal.noted(_WRITTEN) or "") != text:
+        journal.note(_WRITTEN, text)
+
+
+def noted_written(journal: Journal) -> int:
+    """Return how many outputs the newest run has rejected."""
+    text = journal.noted(_WRITTEN) or ""
+    return int(text) if text.isdecimal() else 0
 
 
 def noted_totals(journal: Journal) -> ChecksRow | None:

@@ -14,7 +14,7 @@ from crucible_batch.core.progress import JobAdvanced, Message
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import CheckCommandError
 from crucible_batch.features.quality.manifest_keys import checks_of, has_own_checks
-from crucible_batch.features.quality.note import forget_totals, note_totals
+from crucible_batch.features.quality.note import forget_totals, note_totals, note_written
 from crucible_batch.features.quality.rule import COMMAND, DUPLICATE, Check, Totals, checks_in
 from crucible_batch.features.redo.source import rejects_file
 from crucible_batch.manifest import Manifest
@@ -66,6 +66,7 @@ class ChecksPart(RunPart, PlanPart):
         found: tuple[Totals, Mapping[str, ErrorInfo]] = await self._checks.conclude(leaving)
         totals, failed = found
         note_totals(self._run.journal, totals)
+        note_written(self._run.journal, self._checks.written)
         return failed
 
     def notes(self, plan: ReadPlan) -> Iterable[str]:

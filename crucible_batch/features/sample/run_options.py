@@ -7,14 +7,11 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from crucible_batch.core.run_options import JOBS, FeatureOptions
-
-if TYPE_CHECKING:
-    from crucible_batch.core.plan import PlannedJob
+from crucible_batch.core.run_options import JOBS, FeatureOptions, NamedJob
 
 EXAMPLES = ("crucible-batch run spring.yaml --budget 50 --sample 10",)
 HELP = ""
@@ -59,7 +56,7 @@ class SampleOptions(FeatureOptions):
         if len(given) > 1:
             yield "first and sample exclude each other: give one of them"
 
-    def chosen(self, jobs: Iterator[PlannedJob]) -> Set[str] | None:
+    def chosen(self, jobs: Iterator[NamedJob]) -> Set[str] | None:
         """Return the first jobs, or those with the smallest digests.
 
         A job is in the sample by its own identity, so a larger sample contains a smaller one, and

@@ -20,7 +20,7 @@ class FrozenProcess:
 
     started: list[FrozenProcess]
 
-    def __init__(self, task: ShardTask, _settings: Settings) -> None:
+    def __init__(self, task: ShardTask, _settings: Settings, _options: object) -> None:
         self.number = task.number
         self.killed = asyncio.Event()
         self.started.append(self)

@@ -28,24 +28,25 @@ def read_by_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
     monkeypatch.setenv("MOLTAZINE_API_KEY", "of-the-environment")
     monkeypatch.setenv("CRUCIBLE_API_BASE", "https://environment.example")
 
-    def read(line: bytes) -> tuple[Settings, bytes]:
+    def read(line: bytes) -> tuple[Settings, dict[str, object], bytes]:
         reading, writing = os.pipe()
         os.write(writing, line + b"rest")
         os.close(writing)
         real = os.read
         with monkeypatch.context() as patched:
             patched.setattr(os, "read", lambda _stdin, size: real(reading, size))
-            settings = shard_process._read_settings()
+            settings, options = shard_process._read_line()
         rest = os.read(reading, 100)
         os.close(reading)
-        return settings, rest
+        return settings, options, rest
 
     return read
 
 
 def test_a_child_has_the_key_the_gateway_and_the_proxy_of_its_parent(read_by_child: object) -> None:
     assert callable(read_by_child)
-    settings, rest = read_by_child(shard_process._as_line(GIVEN))
+    settings, options, rest = read_by_child(shard_process._as_line(GIVEN, {"key_ttl_s": 2.0}))
+    assert options == {"key_ttl_s": 2.0}
     assert replace(settings, state_directory=None, accounts_directory=None, key_source="nowhere",
                    base_source=GIVEN.base_source) == GIVEN  # fmt: skip
     assert rest == b"rest"
@@ -55,7 +56,8 @@ def test_a_child_whose_parent_is_elsewhere_has_those_of_its_environment(
     read_by_child: object,
 ) -> None:
     assert callable(read_by_child)
-    settings, rest = read_by_child(shard_process._as_line(None))
+    settings, options, rest = read_by_child(shard_process._as_line(None, {}))
+    assert options == {}
     assert settings.api_key == "of-the-environment"
     assert settings.base_url == "https://environment.example"
     assert rest == b"rest"

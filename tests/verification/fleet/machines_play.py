@@ -14,7 +14,7 @@ import secrets
 import shutil
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -169,7 +169,11 @@ class SimulatedShardProcess:
     """In place of ``ShardProcess``: a simulated process on the machine of its parent."""
 
     def __init__(
-        self, player: MachinesPlayer, task: ShardTask, _settings: Settings | None = None
+        self,
+        player: MachinesPlayer,
+        task: ShardTask,
+        _settings: Settings | None = None,
+        _options: Mapping[str, object] | None = None,
     ) -> None:
         parent = player.current()
         if player.ends_at(parent):
@@ -300,7 +304,7 @@ class MachinesPlayer:
     def _disk(self) -> Path:
         return self._base / "machines" / self.current().machine
 
-    def _engine(self, _text: str, settings: Settings) -> Engine:
+    def _engine(self, _text: str, settings: Settings, _request: RunRequest) -> Engine:
         scenario = self.scenario
         if scenario.engine == "careless":
             chance = random.Random(f"engine {scenario.seed} {self.clock.monotonic()}")
@@ -404,7 +408,7 @@ class MachinesPlayer:
             directory = plan.path.with_name(f"{number}.{secrets.token_hex(4)}")
             try:
                 return await shard_process._run(
-                    plan, number, directory, WatchedLog(watched), self._settings
+                    plan, number, directory, WatchedLog(watched), settings=self._settings
                 )
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
