@@ -3,11 +3,12 @@ without asking."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,11 +60,32 @@ def replacing(target: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the folder of a file that is read and replaced, so that no line is added meanwhile.
+
+    ``append_lines`` holds it as well: it can't be called in the block. Raises ``OSError``.
+    """
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # A file system without locks: then only the moment of the replacement is at risk.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def append_lines(path: Path, lines: Sequence[str]) -> None:
     """Add lines to a text file by one write at its end, which is synced. Links are not followed.
 
     Of several commands at the same time, none undoes another's. Raises ``OSError``.
     """
+    with alone(path):
+        _append(path, lines)
+
+
+def _append(path: Path, lines: Sequence[str]) -> None:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     try:

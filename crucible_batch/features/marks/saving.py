@@ -6,15 +6,14 @@ Rejections are written by the code of the command ``reject``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crucible_batch.errors import UserError
 from crucible_batch.features.marks.marks_file import (
-    MAX_RATING,
     JobName,
     Note,
     OutputKey,
@@ -33,20 +32,14 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-class MarkChange(_Model):
-    """A change of an output's mark. What is left out stays as it is."""
-
-    mark: Literal["picked"] | None = None
-    rating: int = Field(0, ge=0, le=MAX_RATING)
-
-
 class Changes(_Model):
     """What a page asks to save.
 
-    An empty note removes it. ``restored`` are outputs whose rejections are taken back.
+    What a mark leaves out stays as it is; an empty note removes it. ``restored`` are outputs whose
+    rejections are taken back.
     """
 
-    marks: dict[OutputKey, MarkChange] = Field(default_factory=dict, max_length=MOST_CHANGES)
+    marks: dict[OutputKey, OutputMark] = Field(default_factory=dict, max_length=MOST_CHANGES)
     notes: dict[JobName, Note] = Field(default_factory=dict, max_length=MOST_CHANGES)
     rejected: Annotated[list[OutputKey], Field(max_length=MOST_CHANGES)] = []
     restored: Annotated[list[OutputKey], Field(max_length=MOST_CHANGES)] = []
@@ -71,12 +64,11 @@ def save(directory: Path, changes: Changes) -> Sequence[str]:
         _save_marks(directory, changes)
     if not changes.rejected and not changes.restored:
         return ()
+    rejected = {_output(key): key for key in changes.rejected}
+    restored = [_output(key) for key in changes.restored]
     with locked(directory):
-        unknown = change_rejections(
-            directory, rejected=_outputs(changes.rejected), restored=_outputs(changes.restored)
-        )
-    return [key for key, output in zip(changes.rejected, _outputs(changes.rejected), strict=True)
-            if output in unknown]  # fmt: skip
+        unknown = change_rejections(directory, rejected=rejected, restored=restored)
+    return [rejected[output] for output in unknown]
 
 
 def _save_marks(directory: Path, changes: Changes) -> None:
@@ -84,9 +76,9 @@ def _save_marks(directory: Path, changes: Changes) -> None:
         before = read_marks(directory)
         marks, notes = dict(before.marks), dict(before.notes)
         for key, change in changes.marks.items():
-            mark = marks.get(key, OutputMark()).model_copy(update=_given(change))
-            marks[key] = mark
-            if mark == OutputMark():
+            given = change.model_dump(exclude_unset=True)
+            marks[key] = marks.get(key, OutputMark()).model_copy(update=given)
+            if marks[key] == OutputMark():
                 del marks[key]
         for name, note in changes.notes.items():
             notes[name] = note
@@ -97,14 +89,7 @@ def _save_marks(directory: Path, changes: Changes) -> None:
             write_marks(directory, after)
 
 
-def _given(change: MarkChange) -> Mapping[str, object]:
-    return change.model_dump(include=change.model_fields_set)
-
-
-def _outputs(keys: Iterable[str]) -> list[OutputBytes]:
-    found = (_KEY.fullmatch(key) for key in keys)
-    return [
-        OutputBytes(match["name"], int(match["index"]), match["digits"])
-        for match in found
-        if match is not None
-    ]
+def _output(key: str) -> OutputBytes:
+    found = _KEY.fullmatch(key)
+    assert found is not None  # it was validated
+    return OutputBytes(found["name"], int(found["index"]), found["digits"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.atomic_files import append_lines, replacing
+from crucible_batch.atomic_files import alone, append_lines, replacing
 from crucible_batch.core.redaction import clean
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.redo.manifest_keys import redo_keys
@@ -148,40 +149,22 @@ def _remove_lines(
 ) -> tuple[str, tuple[Rejection, ...]]:
     """Remove rejections; return the new text and the removed ones. Other lines stay as they are.
 
-    A line that is added meanwhile, such as by a check of an active run, is not lost.
+    A line that is added at the same time, such as by a check of an active run, is not lost.
     """
-    while True:
-        text = _read(path)
-        removed, kept = list[Rejection](), list[str]()
-        for number, line in enumerate(text.splitlines(), 1):
+    if not os.path.lexists(path):
+        return "", ()
+    removed, kept = list[Rejection](), list[str]()
+    with _explained(path), alone(path):
+        for number, line in enumerate(_read(path).splitlines(), 1):
             rejection = parse_rejection(line, number)
             if rejection is not None and is_removed(rejection):
                 removed.append(rejection)
             else:
                 kept.append(f"{line}\n")
-        after = "".join(kept)
-        if not removed or _replaced(path, text, after):
-            return after, tuple(removed)
-
-
-def _replaced(path: Path, before: str, after: str) -> bool:
-    """Replace the text of the file, unless it is no longer ``before``."""
-    try:
-        with _explained(path), replacing(path) as written:
-            written.write(after.encode())
-            _check_text(path, before)
-    except _OtherTextError:
-        return False
-    return True
-
-
-def _check_text(path: Path, text: str) -> None:
-    if _read(path) != text:
-        raise _OtherTextError
-
-
-class _OtherTextError(Exception):
-    """The file was changed by another process."""
+        if removed:
+            with replacing(path) as written:
+                written.write("".join(kept).encode())
+    return "".join(kept), tuple(removed)
 
 
 def add_rejection(path: Path, line: Rejection) -> None:

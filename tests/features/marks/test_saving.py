@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
-from crucible_batch.atomic_files import append_lines
+from crucible_batch.atomic_files import append_lines, replacing
 from crucible_batch.errors import UserError
 from crucible_batch.features.marks import marks_file
 from crucible_batch.features.marks.marks_file import MARKS_FILE, Marks, read_marks
@@ -239,14 +242,20 @@ def test_a_line_that_is_added_while_another_is_removed_stays(
     saved(run, rejected=keys[:1])
     line = keys[1].replace(" ", " g0 ")
 
-    def check_after_a_line(path: Path, text: str) -> None:
-        if line not in path.read_text():
-            append_lines(path, [line])
-        check(path, text)
+    adding = threading.Thread(target=append_lines, args=(run / "rejects.txt", [line]))
 
-    check = rejecting._check_text
-    monkeypatch.setattr(rejecting, "_check_text", check_after_a_line)
-    saved(run, restored=keys[:1])
+    @contextmanager
+    def replacing_beside(path: Path) -> Iterator[BinaryIO]:
+        with replacing(path) as file:
+            adding.start()
+            adding.join(0.05)
+            assert adding.is_alive()  # it waits until the file is replaced
+            yield file
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rejecting, "replacing", replacing_beside)
+        saved(run, restored=keys[:1])
+    adding.join(10)
     assert (run / "rejects.txt").read_text() == f"{line}\n"
     assert cli("reject", "outputs/marked/default", "hero-2", "--remove").code == 0
     assert (run / "rejects.txt").read_text() == ""

@@ -354,6 +354,25 @@ def test_a_rejected_picture_is_bought_again_and_compared_with_the_new_one(
     assert "nothing to run" in plan.out, plan.out
 
 
+def test_marks_wait_for_the_token_also_after_the_run(
+    browser: Browser, tmp_path: Path, gateway: str
+) -> None:
+    cli = Cli(tmp_path, gateway)
+    assert cli("run", cli.write("asked", JOBS)).code == 0
+    with viewing(cli, "--control") as viewer:
+        page = browser.new_context(**DESK).new_page()  # type: ignore[arg-type]
+        page.goto(f"{viewer.url}runs/{viewer.key('asked/default')}/")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("p")
+        expect(page.locator(".saving")).to_have_text("Not saved: enter the token of this session")
+        page.get_by_role("textbox", name="Token of this session").fill(viewer.token)
+        page.get_by_role("button", name="Save marks").click()
+        expect(page.locator(".saving")).to_have_text("Saved")
+        page.context.close()
+    marks = json.loads((tmp_path / "outputs/asked/default/marks.json").read_text())["marks"]
+    assert list(marks.values()) == [{"mark": "picked"}]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["wide", "phone"])
 def test_axe_finds_nothing_while_culling(

@@ -28,17 +28,21 @@ async function command(...words) {
 
 function showControls() {
   const { live } = page.model.data;
-  const isUsed = live.running || page.saves; // marks are saved after the run as well
-  const parts = session.token === null && isUsed ? tokenParts() : !live.running ? [] : [
-    live.paused ? button('Resume', () => command('resume'), { class: 'quiet main' }) : button('Pause', () => command('pause'), { class: 'quiet main' }),
+  const needsToken = session.token === null && Boolean(live.running || page.saves); // marks are saved after the run as well
+  const shown = `${live.running} ${Boolean(live.paused)} ${needsToken}`;
+  if (byId('controls').dataset.shown === shown) return; // what is being typed is kept
+  byId('controls').dataset.shown = shown;
+  if (needsToken) settle(byId('controls'), tokenParts());
+  else settle(byId('controls'), live.running ? controlParts(live) : []);
+}
+
+function controlParts({ paused }) {
+  return [
+    paused ? button('Resume', () => command('resume'), { class: 'quiet main' }) : button('Pause', () => command('pause'), { class: 'quiet main' }),
     valueForm('concurrency', 'Jobs in flight', { type: 'number', min: 1, max: 1000, inputmode: 'numeric', placeholder: '8' }),
     valueForm('deadline', 'Deadline from now', { placeholder: '2h' }),
     el('div', { class: 'last' }, button('Retry failed jobs', () => command('retry', '*')), button('Stop', askToStop, { class: 'quiet stop', 'aria-haspopup': 'dialog' })),
   ];
-  const shown = `${live.running} ${Boolean(live.paused)} ${session.token === null} ${isUsed}`;
-  if (byId('controls').dataset.shown === shown) return; // what is being typed is kept
-  byId('controls').dataset.shown = shown;
-  settle(byId('controls'), parts);
 }
 
 function askToStop() {

@@ -23,7 +23,7 @@ function showMarks(tools, job) {
   const found = markable(job).map((output) => markOf(job, output));
   for (const toggle of tools.querySelectorAll('[data-mark]')) {
     const alike = found.filter((mark) => mark === toggle.dataset.mark).length;
-    toggle.setAttribute('aria-pressed', alike === 0 ? 'false' : alike === found.length ? 'true' : 'mixed');
+    toggle.setAttribute('aria-pressed', alike > 0 && alike < found.length ? 'mixed' : String(alike > 0));
   }
   if (found.every((mark) => mark === 'rejected')) tools.dataset.all = 'rejected';
   else delete tools.dataset.all;

@@ -172,8 +172,3 @@ function setNote(job, text) {
   keepMarks();
   changedMarks([job]);
 }
-
-// Pairs [job, output] with this mark, in manifest order, whatever the filter leaves.
-function marked(mark) {
-  return page.model.jobs.flatMap((job) => markable(job).filter((output) => markOf(job, output) === mark).map((output) => [job, output]));
-}
