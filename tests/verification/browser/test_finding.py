@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from crucible_batch.report.models import CheckRow, EntryRow, OutputRow
+from crucible_batch.report.models import CheckRow, CountsRow, EntryRow, ErrorRow, OutputRow
 from tests.verification.browser.conftest import (
     Open,
     choose,
@@ -221,3 +221,25 @@ def test_axe_finds_nothing_in_the_filters(
     page.locator('[data-facet="check"] summary').click()
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size["viewport"]["width"]
+
+
+def test_many_failed_jobs_leave_room_for_the_pictures(tmp_path: Path, open_page: Open) -> None:
+    Image.new("RGB", (160, 120), "teal").save(tmp_path / "a.png")
+    failed = {"status": "failed", "error": ErrorRow(code="GPU_LOST", message="gone")}
+    jobs = [made_job(f"failed-{number}", **failed) for number in range(20)]
+    jobs += [made_job(number, file="a.png") for number in range(5)]
+    counts = CountsRow(total=25, succeeded=5, failed=20)
+    written = made_page(tmp_path, *jobs, status="partial", exit_code=1, counts=counts)
+    page = open_page(written, **PHONE).page
+    expect(page.locator("[data-group=trouble] .card")).to_have_count(4)
+    expect(page.locator("[data-group=pictures] .card").first).to_be_in_viewport()
+    assert violations(page) == []
+    page.locator("[data-group=trouble] .rows").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.job") == "0"
+    page.get_by_role("button", name="Show all 20").click()
+    expect(page.locator("[data-group=trouble] .card")).to_have_count(20)
+    assert violations(page) == []
+    page.evaluate("location.hash = 'state=failed'")
+    expect(page.locator("[data-group=trouble] .card")).to_have_count(20)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -92,7 +92,7 @@ function showTrouble() {
 
 function pictureCard(job) {
   return el('article', { class: 'card', css: { '--ratio': String(ratioOf(job)) } },
-    openButton(job, pictureOf(job),
+    openButton(job, pictureOf(job, 0, job.prompt ? titleOf(job) : ''), // else the name below has it
       el('span', { class: 'name' }, job.name)),
     ...familyLines(job), promptOf(job), el('p', { class: 'values', dir: 'auto' }, valueLine(job)), noteMark(job), ...pictureTools(job));
 }

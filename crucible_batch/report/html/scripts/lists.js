@@ -64,6 +64,9 @@ function layOut() {
     list.width = list.box.clientWidth;
     list.first = gallery.order.length;
     list.rows = list.width ? list.shape.rows(list) : [];
+    // In a narrow window, what failed is scrolled sideways, also by keyboard.
+    if (innerWidth <= NARROW && list.box.parentElement.classList.contains('shelf')) list.box.tabIndex = 0;
+    else list.box.removeAttribute('tabindex');
     if (list.rows.length) gallery.order = gallery.order.concat(list.jobs);
     let top = 0;
     for (const row of list.rows) {
@@ -152,8 +155,9 @@ function drawList(list, isFirst = false) {
   if (rows.length) {
     const [first, last] = rowsInSight(list, isFirst);
     for (let at = first; at <= last; at += 1) wanted.add(at);
-    const focused = box.contains(document.activeElement) ? Number(document.activeElement.closest('.row').dataset.row) : null;
-    if (focused !== null) for (const at of [focused - 1, focused, focused + 1]) if (rows[at]) wanted.add(at);
+    const row = box.contains(document.activeElement) ? document.activeElement.closest('.row') : null;
+    const focused = Number(row?.dataset.row);
+    if (row) for (const at of [focused - 1, focused, focused + 1]) if (rows[at]) wanted.add(at);
     if (list.kept !== undefined && rows[list.kept]) wanted.add(list.kept);
   }
   const cards = new Map([...box.querySelectorAll('.card')].map((card) => [card.dataset.card, card]));

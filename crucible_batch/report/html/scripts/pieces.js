@@ -3,10 +3,10 @@ function titleOf(job) {
   return job.prompt ? `${job.name}: ${job.prompt}` : job.name;
 }
 
-function pictureOf(job, index = 0) {
+function pictureOf(job, index = 0, alt = titleOf(job)) {
   const [source, width, height] = job.thumbnails[index] ?? [null, 4, 3];
   const frame = el('span', { class: 'picture', css: { '--own': `${width} / ${height}` } });
-  if (source) frame.append(el('img', { src: source, alt: titleOf(job), loading: 'lazy', decoding: 'async', width, height }));
+  if (source) frame.append(el('img', { src: source, alt, loading: 'lazy', decoding: 'async', width, height }));
   else frame.append(el('span', { class: 'missing' }, job.outputs.length ? 'This picture can’t be shown' : 'No picture'));
   if (job.outputs.length > 1) frame.append(el('span', { class: 'badge' }, plural(job.outputs.length, 'picture')));
   if (index === 0) frame.append(...checkBadges(job));
