@@ -61,19 +61,30 @@ def replacing(target: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the folder of a file that is read and replaced, so that no line is added meanwhile.
+def alone(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """Open a file that is read and replaced, so that no line is added to it meanwhile.
 
-    ``append_lines`` holds it as well: it can't be called in the block. Raises ``OSError``.
+    Yields its descriptor. ``append_lines`` of the same file waits, so it can't be called in the
+    block. Links are not followed. Raises ``OSError``.
     """
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    while True:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        try:
+            # A file system without locks: then only the moment of the replacement is at risk.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _has_name(descriptor, path):  # it was not replaced while its lock was awaited
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _has_name(descriptor: int, path: Path) -> bool:
     try:
-        # A file system without locks: then only the moment of the replacement is at risk.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def append_lines(path: Path, lines: Sequence[str]) -> None:
@@ -81,22 +92,13 @@ def append_lines(path: Path, lines: Sequence[str]) -> None:
 
     Of several commands at the same time, none undoes another's. Raises ``OSError``.
     """
-    with alone(path):
-        _append(path, lines)
-
-
-def _append(path: Path, lines: Sequence[str]) -> None:
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o666)
-    try:
+    with alone(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
         size = os.fstat(descriptor).st_size
         text = "".join(f"{line}\n" for line in lines)
         if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
             text = f"\n{text}"
         os.write(descriptor, text.encode())
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def check_target(target: Path, what: str, is_ours: Callable[[Path], bool], *, force: bool) -> None:

@@ -7,9 +7,9 @@ at most ``redo.max`` times. The run id and the scheduled time are those of the f
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from crucible_batch.errors import ExitCode
@@ -37,7 +37,7 @@ async def run_with_retakes(
     Not without a budget, which would have to be agreed to each time, nor if the run was stopped or
     lacks credits: then the next run buys them.
     """
-    began = time.monotonic()
+    began = monotonic()
     result = await run(request, *given, manifest=manifest, **named)
     if not _rejected(result, request):
         return result
@@ -54,7 +54,7 @@ async def run_with_retakes(
         if not count:
             break
         if deadline_s is not None:
-            left_s = deadline_s - (time.monotonic() - began)
+            left_s = deadline_s - (monotonic() - began)
             if left_s <= 0:
                 break
             request = replace(request, deadline_s=left_s)

@@ -1,4 +1,7 @@
-"""Runs whose outputs are checked: what is marked, rejected and failed, once, whatever happens."""
+"""Runs whose outputs are checked: what is marked, rejected and failed, once, whatever happens.
+
+Each is one run: those that follow it in the same command are in ``test_retakes.py``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from crucible_batch.errors import CheckCommandError, ExitCode, UserError
 from crucible_batch.features.quality import checker
 from crucible_batch.features.quality.checker import OutputChecks
 from crucible_batch.features.redo.rejections import REJECTS_FILE
+from crucible_batch.features.registry import runner_of
 from crucible_batch.journal import Journal
 from tests.harness.object_store import URL
 from tests.harness.stopped_runs import STRIDE, Killer, stop_after
@@ -44,6 +48,11 @@ def marks(result: api.RunResult) -> dict[str, list[tuple[str, str]]]:
 def rejects(result: api.RunResult) -> list[str]:
     file = result.run_dir / REJECTS_FILE
     return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.fixture(autouse=True)
+def _one_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crucible_batch.api.complete_runner_of", runner_of)
 
 
 class Counted:

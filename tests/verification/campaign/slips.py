@@ -284,6 +284,7 @@ async def _nothing_awaited(*_anything: object) -> None:
 
 
 _EFFECTS = "features/together/test_order_of_effects.py"
+_BEGIN = "    grant = await parts.begin(stack, replace(opened, context=source.context))\n"
 _PERIOD = "features/periods/test_period_runs.py"
 
 SLIPS: Mapping[str, Slip] = {
@@ -394,11 +395,8 @@ SLIPS: Mapping[str, Slip] = {
     "cap and period begin before restoring": Slip(
         _rewritten(
             run_start.start_run,
-            ("    grant = await parts.begin(stack, opened)\n", ""),
-            (
-                "    await restore_run(\n",
-                "    grant = await parts.begin(stack, opened)\n    await restore_run(\n",
-            ),
+            (_BEGIN, ""),
+            ("    await restore_run(\n", f"{_BEGIN}    await restore_run(\n"),
         ),
         _EFFECTS,
     ),
@@ -406,7 +404,7 @@ SLIPS: Mapping[str, Slip] = {
         _rewritten(
             run_start.start_run,
             (
-                "parts.begin(stack, opened)",
+                "parts.begin(stack, replace(opened, context=source.context))",
                 "parts.begin(stack, OpenedRun(context, journal, after=journal.last_number()))",
             ),
         ),

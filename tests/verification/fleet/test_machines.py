@@ -103,7 +103,8 @@ def test_a_hundred_workers_hold_the_invariants_of_one_machine(seed: int, tmp_pat
     # The product's client repeats a refused request for two minutes, and this store's doesn't: of
     # the hundreds that a merge of 200 shards needs, one would always be refused.
     faults = replace(scenario.store_faults, refused=scenario.store_faults.refused / 100)
-    (story,) = stories([replace(scenario, store_faults=faults)], tmp_path)
+    large = replace(scenario, store_faults=faults, longest_s=1500.0)
+    (story,) = stories([large], tmp_path)
     assert broken(story) == []
     assert story.deaths + story.zombies > 0
 
