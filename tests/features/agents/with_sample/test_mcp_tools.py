@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from pydantic import ValidationError
 
-from crucible_batch import features
-from tests.features.agents.client import Connect, code
+from crucible_batch.features.agents.mcp_server import tools
+from tests.features.agents.client import Connect
 
 
 @pytest.mark.parametrize("option", ["sample", "first"])
@@ -26,16 +25,10 @@ async def test_a_few_jobs_are_run_and_what_all_would_cost_is_said(
         assert await agent.billed() == 10
 
 
-async def test_the_arguments_are_unknown_without_the_feature(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with connect(100) as agent:
-        fox = agent.write("fox", "{name: fox, prompt: a fox, repeat: 5}")
-        exists: Any = features.exists
-        monkeypatch.setattr(
-            "crucible_batch.features.agents.mcp_server.tools.exists",
-            lambda feature: feature != "sample" and exists(feature),
-        )
-        refused = await agent("run", manifest=fox, budget="20", sample=2)
-        assert (refused["exit_code"], code(refused)) == (2, "USAGE")
-        assert await agent.billed() == 0
+def test_the_arguments_are_unknown_without_the_feature(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"manifest": "fox.yaml", "sample": 2}
+    assert tools.RunArguments.model_validate(given).sample == 2
+    monkeypatch.setattr(tools, "exists", lambda feature: feature != "sample")
+    with pytest.raises(ValidationError, match="sample is not permitted"):
+        tools.RunArguments.model_validate(given)
+    tools.RunArguments.model_validate({"manifest": "fox.yaml"})
