@@ -85,5 +85,5 @@ def _beside_one(service_s: float, jobs: int, rounds: int) -> Row:
 def rows(quick: bool) -> Iterator[Row]:
     """Measure."""
     rounds = 1 if quick else 3
-    yield _beside_one(2.0, 256 if quick else 640, rounds)
-    yield _beside_one(0.0, 500 if quick else 1_500, rounds)
+    yield _beside_one(2.0, 128 if quick else 320, rounds)
+    yield _beside_one(0.0, 200 if quick else 400, rounds)
