@@ -46,6 +46,8 @@ ALLOWED = {
         "path",
     ): "a manifest; a directory with a journal is only recognised by its name",
 }
+if exists("view"):
+    ALLOWED |= {("features/view/watching.py", "self._store"): "an output of the run"}
 if exists("periods"):
     ALLOWED |= {
         ("features/periods/database.py", "temporary"): "a new file, before SQLite opens it",

@@ -9,6 +9,8 @@ from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.marks.marks_file import MARKS_FILE, read_marks
 from crucible_batch.features.redo.rejecting import rejects_file
 from crucible_batch.features.redo.rejections import DIGITS, read_rejections
+from crucible_batch.features.redo.source import noted_file
+from crucible_batch.journal import Journal
 
 Fields = Mapping[str, Mapping[str, object]]
 Seen = Sequence[tuple[Path, tuple[int, int, int] | None]]
@@ -31,7 +33,9 @@ def read(directory: Path) -> tuple[Fields, Seen]:
     except CrucibleBatchError as error:
         problems.append(error.message)
     try:
-        path = rejects_file(directory)
+        with Journal.read(directory) as journal:
+            noted = noted_file(journal, directory)
+        path = noted or rejects_file(directory)  # the second one reads the manifest
         seen.append(_seen(path))
         for line in read_rejections(path, str(path)):
             key = f"{line.output} {line.digits[:DIGITS]}"

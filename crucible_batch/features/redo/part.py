@@ -12,7 +12,7 @@ from crucible_batch.errors import UserError
 from crucible_batch.features.redo.places import Places
 from crucible_batch.features.redo.rejections import Rejection
 from crucible_batch.features.redo.run_options import RejectsOption
-from crucible_batch.features.redo.source import rejections_of
+from crucible_batch.features.redo.source import note_file, rejections_of, rejects_file
 from crucible_batch.features.redo.unmatched import unmatched_note
 from crucible_batch.journal import PlanFile
 from crucible_batch.runs.context import RunContext
@@ -69,6 +69,10 @@ class RedoPart(RunPart, PlanPart):
 
     def opened(self, run: OpenedRun) -> None:
         self._journal = run.journal
+        context = run.context
+        if not context.request.is_of_divided_plan:
+            path, _ = rejects_file(context.manifest, context.request, context.directory)
+            note_file(run.journal, context.directory, path)
 
     @asynccontextmanager
     async def beside(self, run: ReadyRun) -> AsyncIterator[None]:
