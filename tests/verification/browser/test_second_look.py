@@ -203,8 +203,9 @@ def test_a_night_of_black_pictures_ends_within_its_maximum_and_its_budget(
             bought.append(morning.bought)
         black = sum(is_black(job.key) for job in gateway.jobs.values())
         assert black > 0
-        assert bought[0] == NIGHT_JOBS
-        assert bought[-1] == bought[-2] <= NIGHT_JOBS + black
+        # The first night buys all again that its checks reject, and the others nothing more.
+        assert NIGHT_JOBS < bought[0] <= NIGHT_JOBS + black
+        assert bought == [bought[0]] * NIGHTS
         assert gateway.spent() <= 60
         report = judging.report_of(tmp_path, "heroes")
         for job in report["jobs"]:
