@@ -34,7 +34,7 @@ from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError, UserError
 from crucible_batch.features.machines.engine_port import Engine, EngineError
-from crucible_batch.features.machines.engines import engine_of
+from crucible_batch.features.machines.engines import engine_of, options_of_shards
 from crucible_batch.features.machines.run_options import MachineOptions
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
 from crucible_batch.features.registry import plan_kind_of
@@ -113,9 +113,9 @@ async def run_on_machines(
     """
     options = request.of(MachineOptions)
     settings = settings or current_settings()
-    engine = engine or engine_of(options.on or "", settings, request)
     deadline = Deadline(request.deadline_s)
     manifest = manifest or read_source(request, deadline.check)
+    engine = engine or engine_of(options.on or "", settings, options_of_shards(request, manifest))
     request = with_pace_of(manifest, request)
     deadline.set(request.deadline_s)
     caller = _Caller(settings, transport, observer, handle_signals)

@@ -38,7 +38,7 @@ async def run_and_kill_one(
     Raises ``UserError`` for an engine other than two or more local processes.
     """
     on = request.of(DemoOptions).on or ""
-    engine = engine_of(on, settings, request)
+    engine = engine_of(on, settings, {})
     if not isinstance(engine, LocalProcesses) or engine.count < 2:
         raise UserError(
             f"the demo can't be run on {on[:100]!r}: one of its processes is killed",
@@ -46,7 +46,7 @@ async def run_and_kill_one(
         )
     others = tuple(each for each in request.features if not isinstance(each, DemoOptions))
     options = MachineOptions(on=on, divide=engine.count)
-    losing = LosingOne(engine.count, settings, engine.options)
+    losing = LosingOne(engine.count, settings)
     return await run_on_machines(
         replace(request, features=(*others, options)),
         kind_for,

@@ -11,6 +11,8 @@ from crucible_batch.core.run_options import RunOptions, declared
 from crucible_batch.errors import UserError
 from crucible_batch.features.machines.engine_port import Engine
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardProcess, ShardTask
+from crucible_batch.manifest import Manifest
+from crucible_batch.runs.draft import with_pace_of
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
 
@@ -76,14 +78,13 @@ class WaitingEngine:
         pass
 
 
-def engine_of(text: str, settings: Settings, request: RunRequest) -> Engine:
-    """Return the engine that ``--on`` names. Processes on this machine have these settings, and the
-    options of the request.
+def engine_of(text: str, settings: Settings, options: Mapping[str, object]) -> Engine:
+    """Return the engine that ``--on`` names. Processes on this machine have these settings, and
+    these options, as ``options_of_shards`` returns them.
 
     Raises ``UserError``, also for options that shards elsewhere would not have.
     """
     kind, _, count = text.partition(":")
-    options = options_of_shards(request)
     if kind == "local":
         return LocalProcesses(_places(text, count, os.cpu_count() or 1), settings, dict(options))
     if options and kind in {"workers", "dask", "tls"}:
@@ -103,10 +104,12 @@ def engine_of(text: str, settings: Settings, request: RunRequest) -> Engine:
     )
 
 
-def options_of_shards(request: RunRequest) -> Mapping[str, object]:
-    """Return the options that each shard has to have, where they are not the usual ones."""
-    usual = RunRequest(request.manifest)
-    values = {name: getattr(request, name) for name in _OF_EACH_RUN}
+def options_of_shards(request: RunRequest, manifest: Manifest) -> Mapping[str, object]:
+    """Return the options that each shard has to have, where they are not those of the manifest,
+    which it reads, or the usual ones."""
+    usual = with_pace_of(manifest, RunRequest(request.manifest))
+    own = with_pace_of(manifest, request)
+    values = {name: getattr(own, name) for name in _OF_EACH_RUN}
     return {name: value for name, value in values.items() if value != getattr(usual, name)}
 
 

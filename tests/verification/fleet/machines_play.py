@@ -304,7 +304,7 @@ class MachinesPlayer:
     def _disk(self) -> Path:
         return self._base / "machines" / self.current().machine
 
-    def _engine(self, _text: str, settings: Settings, _request: RunRequest) -> Engine:
+    def _engine(self, _text: str, settings: Settings, _options: Mapping[str, object]) -> Engine:
         scenario = self.scenario
         if scenario.engine == "careless":
             chance = random.Random(f"engine {scenario.seed} {self.clock.monotonic()}")
