@@ -196,6 +196,10 @@ class SimulatedShardProcess:
     def wind_down(self) -> None:
         self.member.stop()
 
+    def kill(self) -> int:
+        self.member.process.kill()
+        return 1
+
 
 @dataclass(slots=True)
 class CarelessEngine:
