@@ -48,7 +48,7 @@ async def run(given: RunCall) -> RunResult:
     divided plan to run; None: that of the environment. ``rejects`` is the file of rejected outputs,
     which are bought again; None: that of the manifest. With ``handle_signals`` (main thread only),
     SIGINT, SIGTERM and SIGHUP stop the run in good order. The other arguments are those of
-    ``RunOptions``.
+    ``RunOptions``. What checks reject is bought again, within the budget, before it returns.
 
     Raises, before anything is spent, ``UserError`` for an invalid argument, ``ManifestError``,
     ``ConsentError``, ``EarlierRunError``, ``DeadlineError``, ``KeyRefusedError``, ``GatewayError``,
@@ -74,7 +74,8 @@ def run_jobs(given: RunCall) -> RunningJobs:
 
     Each job comes once: when it has succeeded or failed, and at the end those that did not, and
     those of earlier runs. ``result`` is that of the run, once it has ended. A loop that is left
-    early, with ``aclosing``, stops the run in good order, as Ctrl-C does.
+    early, with ``aclosing``, stops the run in good order, as Ctrl-C does. It is one run: what
+    checks reject is bought by the next.
     """
     return RunningJobs(lambda part: _run(given, part))
 
