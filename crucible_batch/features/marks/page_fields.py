@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.marks.marks_file import MARKS_FILE, read_marks
-from crucible_batch.features.redo.rejecting import rejects_file
+from crucible_batch.features.redo.rejecting import rejects_file_of
 from crucible_batch.features.redo.rejections import DIGITS, read_rejections
 from crucible_batch.features.redo.source import noted_file
 from crucible_batch.journal import Journal
@@ -35,7 +35,7 @@ def read(directory: Path) -> tuple[Fields, Seen]:
     try:
         with Journal.read(directory) as journal:
             noted = noted_file(journal, directory)
-        path = noted or rejects_file(directory)  # the second one reads the manifest
+        path = noted or rejects_file_of(directory)  # the second one reads the manifest
         seen.append(_seen(path))
         for line in read_rejections(path, str(path)):
             key = f"{line.output} {line.digits[:DIGITS]}"

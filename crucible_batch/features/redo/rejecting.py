@@ -63,7 +63,7 @@ def reject(
     Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
     """
     directory = local_directory(run_dir)
-    path = rejects_file(run_dir) if file is None else Path(file)
+    path = rejects_file_of(run_dir) if file is None else Path(file)
     with Journal.read(directory) as journal:
         rows = {row.name: row for row in journal_rows(journal)}
     text = _read(path)
@@ -99,7 +99,7 @@ def change_rejections(
     Returns those that are to be rejected and that the run doesn't have: they are left out. What is
     rejected already, or isn't, stays so. Raises as ``reject``.
     """
-    path = rejects_file(run_dir)
+    path = rejects_file_of(run_dir)
     with Journal.read(local_directory(run_dir)) as journal:
         names = {each.name for each in rejected}
         outputs = {
@@ -229,7 +229,7 @@ def _digest(output: OutputRow) -> str:
 # -- the file
 
 
-def rejects_file(run_dir: str | Path) -> Path:
+def rejects_file_of(run_dir: str | Path) -> Path:
     """Return the file of rejections that the next run of a directory reads, which may not exist.
 
     A run directory may come from another person, so a file outside of it has to be in the

@@ -265,7 +265,7 @@ class ToolBox:
 
         def change(output: CommandOutput) -> None:
             run_dir = self.root.inside("the run directory", given.run_dir)
-            file = load("redo.rejecting:rejects_file")(run_dir)
+            file = load("redo.rejecting:rejects_file_of")(run_dir)
             self.root.inside("the file of rejections", str(file))
             show = load("redo.terminal:reject_and_show")
             show(output, run_dir, given.names, reason=given.reason, remove=given.remove, file=None)
