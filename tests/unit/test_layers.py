@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "scheduled_time": set(),
     "resource_errors": {"errors"},
     "atomic_files": {"errors"},
+    "edited_files": {"errors", "atomic_files"},
     "object_url": {"errors"},
     "errors": {"exit_codes"},
     "exit_codes": set(),
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     "features": {
         "errors", "error_codes", "core", "manifest", "input_images", "planner", "gateway",
         "journal", "outputs", "report", "saved_plan", "settings", "engine", "atomic_files",
-        "option_values",
+        "edited_files", "option_values",
         "scheduled_time", "secret_text", "shell_command",
         "object_url", "resource_errors", "pace", "runs", "cli",
     },

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.atomic_files import alone, append_lines, replacing
 from crucible_batch.core.redaction import clean
+from crucible_batch.edited_files import EditedFile
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.redo.manifest_keys import redo_keys
 from crucible_batch.features.redo.rejections import (
@@ -73,9 +70,7 @@ def reject(
     known = _known(text)
     new = dict.fromkeys(each for each in wanted if (each.output, each.digits) not in known)
     old = [each.output for each in wanted if (each.output, each.digits) in known]
-    if new:
-        with _explained(path):
-            append_lines(path, [str(each) for each in new])
+    _file(path).add([str(each) for each in new])
     return RejectsFile(path, len(_lines(text)) + len(new), added=tuple(new), kept=tuple(old))
 
 
@@ -115,9 +110,7 @@ def change_rejections(
         for each, generation in found.items()
         if generation is not None and (f"{each.name}/{each.index}", each.digits) not in known
     ]
-    if lines:
-        with _explained(path):
-            append_lines(path, lines)
+    _file(path).add(lines)
     return [each for each, generation in found.items() if generation is None]
 
 
@@ -151,20 +144,17 @@ def _remove_lines(
 
     A line that is added at the same time, such as by a check of an active run, is not lost.
     """
-    if not os.path.lexists(path):
-        return "", ()
-    removed, kept = list[Rejection](), list[str]()
-    with _explained(path), alone(path):
-        for number, line in enumerate(_read(path).splitlines(), 1):
-            rejection = parse_rejection(line, number)
-            if rejection is not None and is_removed(rejection):
-                removed.append(rejection)
-            else:
-                kept.append(f"{line}\n")
-        if removed:
-            with replacing(path) as written:
-                written.write("".join(kept).encode())
-    return "".join(kept), tuple(removed)
+    removed = list[Rejection]()
+
+    def is_line_removed(number: int, line: str) -> bool:
+        rejection = parse_rejection(line, number)
+        if rejection is None or not is_removed(rejection):
+            return False
+        removed.append(rejection)
+        return True
+
+    _read(path)
+    return _file(path).remove(is_line_removed), tuple(removed)
 
 
 def add_rejection(path: Path, line: Rejection) -> None:
@@ -173,8 +163,7 @@ def add_rejection(path: Path, line: Rejection) -> None:
     Blocking. Raises ``UserError``.
     """
     if (line.output, line.digits) not in _known(_read(path)):
-        with _explained(path):
-            append_lines(path, [str(line)])
+        _file(path).add([str(line)])
 
 
 def _known(text: str) -> set[tuple[str, str]]:
@@ -254,27 +243,16 @@ def _lines(text: str) -> list[Rejection]:
     return [rejection for _, rejection in parse_rejections(text) if rejection is not None]
 
 
+def _file(path: Path) -> EditedFile:
+    return EditedFile(path, "a file of rejections", MAX_REJECTS_BYTES)
+
+
 def _read(path: Path) -> str:
-    """Return the content of a file of rejections, empty if it is missing. Links are not followed.
+    """Return the content of a file of rejections, empty if it is missing.
 
     Any other file is refused: nothing is added to it.
     """
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise UserError(f"{path} is not a regular file", hint="name another one")
-        content = b"\0"
-        if path.stat().st_size <= MAX_REJECTS_BYTES:
-            content = path.read_bytes()
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be read: {error.strerror}", hint="check its permissions"
-        ) from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
+    text = _file(path).text()
     wrong = next((number for number, line in parse_rejections(text) if line is None), None)
     if wrong is not None:
         raise UserError(
@@ -282,14 +260,3 @@ def _read(path: Path) -> str:
             hint="correct the line, or name another file with --file",
         )
     return text
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be written: {error.strerror}",
-            hint="check its permissions, and its directory's",
-        ) from error

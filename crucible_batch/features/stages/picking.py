@@ -6,14 +6,12 @@ They are in the picks file that the manifest names.
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.atomic_files import append_lines, replacing
 from crucible_batch.core.retry_rule import RetryRule
+from crucible_batch.edited_files import EditedFile
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.stages.manifest_keys import stage_keys
 from crucible_batch.features.stages.note import PickedStage, noted_stages
@@ -59,27 +57,10 @@ def pick(
             stages = _chosen(stages, file)
         wanted = dict.fromkeys(names)
         groups = _by_file(stages)
-        plans = {path: list(wanted) for path in groups}
-        if not remove:
-            plans = _assigned(journal, groups, wanted)
-    found = [
-        _changed(path, tuple(stage.name for stage in groups[path]), entries, remove=remove)
-        for path, entries in plans.items()
-    ]
-    if remove:
-        removed = {name for each, _ in found for name in each.removed}
-        for name in wanted:
-            if name not in removed:
-                picked = ", ".join(map(str, plans))
-                raise UserError(f"{name!r} is not picked", hint=f"the picks are in {picked}")
-    for each, text in found:
-        with _explained(each.path):
-            if each.removed:
-                with replacing(each.path) as written:
-                    written.write(text.encode())
-            elif each.added:
-                append_lines(each.path, each.added)
-    return tuple(each for each, _ in found)
+        if remove:
+            return _without(groups, wanted)
+        assigned = _assigned(journal, groups, wanted)
+    return tuple(_with(path, groups[path], entries) for path, entries in assigned.items())
 
 
 # -- which names and files
@@ -132,7 +113,7 @@ def _is_inside(file: Path, directory: Path) -> bool:
 def _has_picks_only(stage: PickedStage, journal: Journal) -> bool:
     """Whether a file is new, or all of its lines are names that may be picked."""
     known = {planned.name for planned in stage.candidates(journal.plan())}
-    return all(name in known for name, _ in parse_picks(_read(stage.file)).lines)
+    return all(name in known for name, _ in parse_picks(_file(stage.file).text()).lines)
 
 
 def _by_file(stages: Sequence[PickedStage]) -> dict[Path, list[PickedStage]]:
@@ -199,59 +180,52 @@ def _assigned(
 # -- the file
 
 
-def _read(path: Path) -> str:
-    """Return the content of a picks file, empty if it is missing. Links are not followed."""
-    try:
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode):
-            raise UserError(
-                f"{path} is not a regular file",
-                hint="edit the file that the manifest names by hand",
-            )
-        content = None
-        if path.stat().st_size <= MAX_PICKS_BYTES:
-            content = path.read_bytes()
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be read: {error.strerror}", hint="check its permissions"
-        ) from error
-    try:
-        if content is not None:
-            return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
-    raise UserError(
-        f"{path} is not a picks file: it is too large, or not UTF-8", hint="check the file"
-    )
+def _file(path: Path) -> EditedFile:
+    return EditedFile(path, "a picks file", MAX_PICKS_BYTES)
 
 
-def _entries(text: str) -> Iterator[str]:
-    for name, index in parse_picks(text).lines:
-        yield pick_text(name, index)
+def _entries(text: str) -> tuple[str, ...]:
+    return tuple(pick_text(name, index) for name, index in parse_picks(text).lines)
 
 
 def _changed(
-    path: Path, stages: tuple[str, ...], wanted: Sequence[str], *, remove: bool
-) -> tuple[PicksFile, str]:
-    """Return a file after the change, and its text. Other lines are kept as they are."""
-    lines = _read(path).splitlines()
-    before = set(_entries("\n".join(lines)))
-    removed = [entry for entry in wanted if remove and entry in before]
-    added = [entry for entry in wanted if not remove and entry not in before]
-    lines = [line for line in lines if line.strip() not in removed] + added
-    text = "".join(f"{line}\n" for line in lines)
-    picks = PicksFile(path, stages, tuple(_entries(text)), tuple(added), tuple(removed))
-    return picks, text
+    path: Path,
+    stages: Sequence[PickedStage],
+    text: str,
+    *,
+    added: Sequence[str] = (),
+    removed: Sequence[str] = (),
+) -> PicksFile:
+    """Return a file with the text that it has after a change."""
+    names = tuple(stage.name for stage in stages)
+    return PicksFile(path, names, _entries(text), tuple(added), tuple(removed))
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be written: {error.strerror}",
-            hint="check its permissions, and its directory's",
-        ) from error
+def _with(path: Path, stages: Sequence[PickedStage], wanted: Sequence[str]) -> PicksFile:
+    """Add entries to a file, unless it has them."""
+    file = _file(path)
+    text = file.text()
+    before = _entries(text)
+    added = [entry for entry in wanted if entry not in before]
+    file.add(added)
+    return _changed(path, stages, "\n".join([text, *added]), added=added)
+
+
+def _without(
+    groups: Mapping[Path, Sequence[PickedStage]], wanted: Collection[str]
+) -> tuple[PicksFile, ...]:
+    """Remove entries from the files. Raises ``UserError`` if one of them is in no file."""
+    found = {entry for path in groups for entry in _entries(_file(path).text())}
+    for name in wanted:
+        if name not in found:
+            raise UserError(
+                f"{name!r} is not picked", hint=f"the picks are in {', '.join(map(str, groups))}"
+            )
+    changed = []
+    for path, stages in groups.items():
+        before = _entries(_file(path).text())
+        left = _file(path).remove(lambda _, line: line.strip() in wanted)
+        after = _entries(left)
+        removed = [entry for entry in before if entry not in after]
+        changed.append(_changed(path, stages, left, removed=removed))
+    return tuple(changed)

@@ -7,10 +7,11 @@ from __future__ import annotations
 import json
 import shlex
 import sqlite3
-from typing import Any
 
 import pytest
 
+from crucible_batch.atomic_files import append_lines
+from crucible_batch.edited_files import EditedFile
 from crucible_batch.features.stages import picking
 from crucible_batch.journal import lock_run_directory
 from tests.harness.commands import Cli
@@ -149,15 +150,14 @@ def test_a_command_keeps_what_another_has_picked_meanwhile(
     monkeypatch.chdir(cli.cwd)
     picks = cli.cwd / "picks-both.txt"
     picks.write_text("# mine\ndraft-1")
-    changed = picking._changed
+    read = EditedFile.text
 
-    def interrupted(*args: Any, **options: Any) -> Any:
-        found = changed(*args, **options)
-        with picks.open("a") as file:
-            file.write("\ndraft-2\n")
+    def interrupted(file: EditedFile) -> str:
+        found = read(file)
+        append_lines(picks, ["draft-2"])
         return found
 
-    monkeypatch.setattr(picking, "_changed", interrupted)
+    monkeypatch.setattr(EditedFile, "text", interrupted)
     picking.pick("outputs/both/default", ["draft-3"])
     assert picks.read_text() == "# mine\ndraft-1\ndraft-2\ndraft-3\n"
 
