@@ -42,6 +42,7 @@ RARE = {
     "a list of outputs taken for the whole at once": 632,
     "a cut behind the last pixel accepted": 137,
     "a key without the digest of its source": FIRST_SCENE + 270,
+    "a pending asset not given back": 70,
 }
 """Rare weather, and prices that move: these are looked for from a seed on that has it, so that
 hundreds needn't be played for each."""
