@@ -1,7 +1,9 @@
 """Buys what a check has rejected again, before a command ends: a night has no other morning.
 
-Each time is a run of its own, as if the command had been given again: within the same budget, and
-at most ``redo.max`` times. The run id and the scheduled time are those of the first one.
+Each time is a run of its own, as if the command had been given again: within the same budget, until
+it rejects nothing more. A job has at most ``redo.max`` further generations; one whose last is
+rejected is blocked by the run after it. The run id and the scheduled time are those of the first
+one.
 """
 
 from __future__ import annotations
@@ -14,12 +16,11 @@ from typing import Any
 
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.quality.note import noted_written
-from crucible_batch.features.redo.manifest_keys import redo_keys
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.draft import read_source, with_pace_of
 from crucible_batch.runs.request import RunRequest
-from crucible_batch.runs.run_journal import local_directory
+from crucible_batch.runs.run_journal import local_directory, newest_run
 from crucible_batch.runs.running import RunResult
 from crucible_batch.scheduled_time import parse_time
 
@@ -35,11 +36,11 @@ async def run_with_retakes(
     """Run a request, and again while checks have rejected outputs. Raises as ``run`` does.
 
     Not without a budget, which would have to be agreed to each time, nor if the run was stopped or
-    lacks credits: then the next run buys them.
+    lacks credits: then the next run buys them. A run that follows a saved plan buys what that has.
     """
     began = monotonic()
     result = await run(request, *given, manifest=manifest, **named)
-    if not _rejected(result, request):
+    if not _rejected(result):
         return result
     source = manifest or read_source(request)
     deadline_s = with_pace_of(source, request).deadline_s
@@ -49,26 +50,23 @@ async def run_with_retakes(
         run_id=result.report.run_id,
         scheduled_at=request.scheduled_at if scheduled_at is None else parse_time(scheduled_at),
     )
-    for _ in range(redo_keys(source.header).redo.max):
-        count = _rejected(result, request)
-        if not count:
-            break
+    while count := _rejected(result):
         if deadline_s is not None:
             left_s = deadline_s - (monotonic() - began)
             if left_s <= 0:
                 break
             request = replace(request, deadline_s=left_s)
         plural = "" if count == 1 else "s"
-        logger.warning("%d output%s rejected by checks: bought again", count, plural)
+        logger.warning("%d output%s rejected by checks: another run buys again", count, plural)
         result = await run(request, *given, manifest=manifest, **named)
     return result
 
 
-def _rejected(result: RunResult, request: RunRequest) -> int:
-    """Return how many outputs the run has rejected that can be bought again now."""
-    if request.plan is not None or result.report.credits.budget is None:
-        return 0
-    if result.exit_code not in _GOES_ON:
+def _rejected(result: RunResult) -> int:
+    """Return how many outputs the run has rejected that another run may buy again now."""
+    if result.exit_code not in _GOES_ON or result.report.credits.budget is None:
         return 0
     with Journal.read(local_directory(result.run_dir)) as journal:
+        if newest_run(journal).terms.plan_digest is not None:
+            return 0
         return noted_written(journal)

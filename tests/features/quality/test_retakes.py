@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,15 +42,36 @@ async def test_rejected_outputs_are_bought_again_by_the_same_command(drawn: Any)
         assert (again.exit_code, await bought(bench)) == (0, 8)
 
 
-async def test_no_more_often_than_the_manifest_says(drawn: Any) -> None:
+@pytest.mark.parametrize("most", [0, 1, 2])
+async def test_no_more_often_than_the_manifest_says(drawn: Any, most: int) -> None:
+    """The same command says that the jobs are blocked: the next one would buy nothing."""
     async with drawn(faults="black:1") as bench:
-        manifest = bench.manifest(SIX, head=f"{REJECT}redo: {{max: 2}}\n")
+        manifest = bench.manifest(SIX, head=f"{REJECT}redo: {{max: {most}}}\n")
         result = await bench.run(manifest, budget=100)
-        assert await bought(bench) == 6 * 3
-        again = await bench.run(manifest, budget=100)
-        assert (again.exit_code, await bought(bench)) == (1, 6 * 3)
-        assert {row.error.code for row in again.jobs() if row.error} == {"REDO_LIMIT"}
+        assert (result.exit_code, await bought(bench)) == (1, 6 * (most + 1))
+        assert [row.error.code for row in result.jobs() if row.error] == ["REDO_LIMIT"] * 6
         await bench.agree(result)
+        again = await bench.run(manifest, budget=100)
+        assert (again.exit_code, await bought(bench)) == (1, 6 * (most + 1))
+
+
+async def test_after_a_saved_plan_the_manifest_buys_what_its_plan_can_not(drawn: Any) -> None:
+    from crucible_batch.features.quality.next_command import next_command
+
+    async with drawn(faults="black=2") as bench:
+        manifest = bench.manifest(SIX, head=REJECT)
+        plan = bench.path / "plan.json"
+        out = bench.path / "out"
+        await api.plan(manifest, save_to=plan, settings=bench.settings, out_dir=out, budget=30)
+        result = await bench.run(plan, out_dir=None)
+        assert (result.exit_code, await bought(bench)) == (0, 6)
+        command = next_command(result.run_dir, result.report, f"crucible-batch run {plan}")
+        assert command is not None
+        words = shlex.split(command)
+        assert words[:3] == ["crucible-batch", "run", str(manifest)]
+        budget = words[words.index("--budget") + 1]
+        again = await bench.run(manifest, budget=int(budget))
+        assert (again.exit_code, await bought(bench)) == (0, 8)
 
 
 async def test_no_more_than_the_budget(drawn: Any) -> None:
@@ -101,7 +123,7 @@ async def test_each_time_is_the_same_run_within_the_same_deadline(
         "redo: {max: 5}\njobs: [{name: a, prompt: a, repeat: 2}]\n"
     )
     rejected = iter([2, 2, 1, 0])
-    monkeypatch.setattr(retakes, "_rejected", lambda _result, _request: next(rejected))
+    monkeypatch.setattr(retakes, "_rejected", lambda _result: next(rejected))
     times = iter([0.0, 30.0, 70.0])
     monkeypatch.setattr(retakes, "monotonic", lambda: next(times))
     seen: list[RunRequest] = []
