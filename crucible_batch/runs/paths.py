@@ -28,6 +28,18 @@ def state_directory_of(url: ObjectUrl) -> Path:
 
     Raises ``UserError`` if the environment has no home directory.
     """
+    return _state_directory(url) / "runs" / url.digest
+
+
+def coordinator_directory(url: ObjectUrl) -> Path:
+    """Return what the coordinator of a run on many machines locks on its own one.
+
+    Raises as ``state_directory_of``.
+    """
+    return _state_directory(url) / "coordinators" / url.digest
+
+
+def _state_directory(url: ObjectUrl) -> Path:
     state = state_directory(os.environ)
     if state is None:
         raise UserError(
@@ -35,7 +47,7 @@ def state_directory_of(url: ObjectUrl) -> Path:
             "and neither XDG_STATE_HOME nor HOME is set",
             hint="set XDG_STATE_HOME to an absolute path on a disk that is kept; nothing was spent",
         )
-    return state / "runs" / url.digest
+    return state
 
 
 def plan_outputs_url(plan: SavedPlan) -> ObjectUrl | None:

@@ -17,8 +17,8 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,7 +32,13 @@ from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.progress import Balance, Observer, RunBegan, ShardsAdvanced
 from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
-from crucible_batch.errors import ExitCode, NothingToDivideError, RunStoppedError, UserError
+from crucible_batch.errors import (
+    ExitCode,
+    NothingToDivideError,
+    RunBusyError,
+    RunStoppedError,
+    UserError,
+)
 from crucible_batch.features.machines.engine_port import Engine, EngineError
 from crucible_batch.features.machines.engines import engine_of, options_of_shards
 from crucible_batch.features.machines.run_options import MachineOptions
@@ -47,7 +53,7 @@ from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.stored_plans import fetch_stored_plan, note_merged
 from crucible_batch.features.shards.tail import ShardTail
-from crucible_batch.journal import Journal
+from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
@@ -58,6 +64,7 @@ from crucible_batch.runs.control_desk import user_name
 from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.runs.later_jobs import may_add_jobs
 from crucible_batch.runs.object_runs import objects_at
+from crucible_batch.runs.paths import coordinator_directory
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
@@ -120,20 +127,21 @@ async def run_on_machines(
     deadline.set(request.deadline_s)
     caller = _Caller(settings, transport, observer, handle_signals)
     coordinator = _Coordinator(request, manifest, engine, deadline, caller)
-    try:
-        await coordinator.run_shards(options.divide)
-    finally:
-        await engine.close()
-    return await run_request(
-        coordinator.part(),
-        kind_for,
-        manifest=manifest,
-        confirm=confirm,
-        handle_signals=handle_signals,
-        observer=observer,
-        settings=caller.settings,
-        transport=transport,
-    )
+    with coordinator.alone():
+        try:
+            await coordinator.run_shards(options.divide)
+        finally:
+            await engine.close()
+        return await run_request(
+            coordinator.part(),
+            kind_for,
+            manifest=manifest,
+            confirm=confirm,
+            handle_signals=handle_signals,
+            observer=observer,
+            settings=caller.settings,
+            transport=transport,
+        )
 
 
 class _Coordinator:
@@ -160,6 +168,25 @@ class _Coordinator:
         """The run in commands."""
         self._plan_file = self._main / ".crucible" / "plan.json"
         self._objects = objects_at(self._url)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep out other coordinators of this run on this machine.
+
+        Between its steps the run directory is not locked. On another machine, a second coordinator
+        would run the same shards. Raises ``RunBusyError``.
+        """
+        folder = coordinator_directory(self._url)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lock_run_directory(folder))
+            except RunBusyError as error:
+                raise RunBusyError(
+                    error.message.replace(str(folder), str(self._place)),
+                    hint=f"wait until it ends ({shell_command('status', self._place)} shows its"
+                    " progress)",
+                ) from None
+            yield
 
     def part(self, shards: int | None = None) -> RunRequest:
         """Return the request of a part of the run: a plan into ``shards``, or an ordinary run.
