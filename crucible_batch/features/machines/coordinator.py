@@ -291,6 +291,7 @@ class _Coordinator:
         ]
         request, options = self._request, plan.head.options
         for name, before, now in (
+            ("--run-id", options.run_id, self._terms.run_id),
             ("--only", options.only, request.only),
             ("--retry-failed", options.retry_failed, request.retry_failed),
             ("--var", options.variables, request.variables),

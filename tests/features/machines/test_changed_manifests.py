@@ -59,7 +59,9 @@ def divided(folder: Path) -> Any:
                 sha256=manifest.sha256, path="campaign.yaml", name=manifest.name
             ),
             terms=PlanTerms(terms.budget, terms.ceiling, terms.attempts, (), terms.upload_ceiling),
-            options=SimpleNamespace(only=(), retry_failed=False, variables={}, of_features={}),
+            options=SimpleNamespace(
+                run_id=terms.run_id, only=(), retry_failed=False, variables={}, of_features={}
+            ),
         )
     )
 
@@ -71,6 +73,7 @@ def divided(folder: Path) -> Any:
         pytest.param(
             {"text": MANIFEST.replace("job: 2", "job: 1")}, "max_credits_per_job", id="ceiling"
         ),
+        pytest.param({"run_id": "other"}, "--run-id differs", id="run id"),
         pytest.param({"only": ("fox",)}, "--only differs", id="only"),
         pytest.param({"retry_failed": True}, "--retry-failed differs", id="retry"),
         pytest.param({"variables": {"a": "b"}}, "--var differs", id="variables"),
