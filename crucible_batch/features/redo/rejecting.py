@@ -6,18 +6,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.core.redaction import clean
 from crucible_batch.edited_files import EditedFile
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.redo.manifest_keys import redo_keys
 from crucible_batch.features.redo.rejections import (
     DIGITS,
-    MAX_REASON,
     MAX_REJECTS_BYTES,
     REJECTS_FILE,
     Rejection,
     parse_rejection,
     parse_rejections,
+    reason_of_person,
 )
 from crucible_batch.features.redo.source import named_file
 from crucible_batch.journal import Journal
@@ -205,8 +204,8 @@ def _rejected(rows: dict[str, JobRow], text: str, reason: str) -> Iterator[Rejec
             hint = "those that it had are rejected already; run the manifest again"
         raise UserError(f"{name} has no output {number}".rstrip(), hint=hint)
     for output in outputs:
-        words = " ".join(clean(reason, MAX_REASON).split())
         digits = _digest(output)[:DIGITS]
+        words = reason_of_person(reason)
         yield Rejection(name, output.index, output.generation, digits, words)
 
 

@@ -66,6 +66,13 @@ def test_an_output_is_rejected_once_and_each_later_one_by_a_line_of_its_own(cli:
     assert [line.split()[1] for line in path.read_text().splitlines()] == ["g0", "g1"]
 
 
+def test_a_reason_of_a_person_is_written_as_such(cli: Cli) -> None:
+    run_dir = made(cli, "reasons")
+    assert cli("reject", run_dir, "hero-1", "--reason", "check blank: it is").code == 0
+    (line,) = (cli.cwd / run_dir / "rejects.txt").read_text().splitlines()
+    assert line.endswith(" Check blank: it is")
+
+
 def test_removing_keeps_all_other_lines(cli: Cli) -> None:
     run_dir = made(cli, "back")
     path = cli.cwd / run_dir / "rejects.txt"
