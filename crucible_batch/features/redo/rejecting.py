@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,12 +86,13 @@ class OutputBytes:
 
 
 def change_rejections(
-    run_dir: Path, *, rejected: Collection[OutputBytes], restored: Collection[OutputBytes]
+    run_dir: Path, *, rejected: Mapping[OutputBytes, str], restored: Collection[OutputBytes]
 ) -> Collection[OutputBytes]:
-    """Reject outputs of a run, also earlier takes, and take rejections back, by their bytes.
+    """Take rejections back, then reject outputs with reasons, also earlier takes, by their bytes.
 
     Returns those that are to be rejected and that the run doesn't have: they are left out. What is
-    rejected already, or isn't, stays so. Raises as ``reject``.
+    rejected already, or isn't, stays so: to change a reason, take the rejection back as well.
+    Raises as ``reject``.
     """
     path = rejects_file_of(run_dir)
     with Journal.read(local_directory(run_dir)) as journal:
@@ -105,7 +106,11 @@ def change_rejections(
     _restore(path, restored)
     known = _known(_read(path))
     lines = [
-        str(Rejection(each.name, each.index, generation, each.digits))
+        str(
+            Rejection(
+                each.name, each.index, generation, each.digits, reason_of_person(rejected[each])
+            )
+        )
         for each, generation in found.items()
         if generation is not None and (f"{each.name}/{each.index}", each.digits) not in known
     ]

@@ -30,8 +30,8 @@ PAGE_FILE = "report.html"
 _SCRIPTS = (
     "dom", "words", "facets", "model", "address", "theme", "menus", "pieces", "summary", "toolbar",
     "rows", "lists", "gallery", "selection", "sums", "compare", "copying", "sources", "marks",
-    "culling", "picks", "rejects", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
-    "keys", "render",
+    "culling", "reasons", "picks", "rejects", "notes", "zip", "exports", "versus", "stage",
+    "detail", "flip", "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
 _STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "culling")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,74 @@ def test_rejections_leave_as_a_command_and_as_lines(landscapes: Path, open_page:
     assert violations(page) == []
 
 
+def test_a_rejection_gets_a_reason_by_keyboard(landscapes: Path, open_page: Open) -> None:
+    page = open_page(landscapes, **DESK).page
+    open_first(page)
+    page.keyboard.press("r")
+    page.keyboard.type("two beaks, px3")  # letters are no decisions here
+    page.keyboard.press("Enter")
+    assert name_of(page) == "heron-1"
+    stage = page.locator("#detail .stage")
+    page.keyboard.press("ArrowLeft")
+    expect(stage).to_have_attribute("data-reason", " · two beaks, px3")
+    page.keyboard.press("r")  # what it has is changed
+    expect(page.get_by_role("textbox", name="Reason")).to_have_value("two beaks, px3")
+    page.keyboard.type("it's dark")
+    page.keyboard.press("Enter")
+    page.keyboard.press("r")  # of heron-1, by what was given before
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "it's dark"
+    page.keyboard.press("Enter")
+    page.keyboard.press("x")
+    expect(page.locator("#detail .tally")).to_have_text("0 picked · 3 rejected · 38 unmarked")
+    page.keyboard.press("r")
+    assert violations(page) == []
+    page.keyboard.press("Escape")  # nothing was decided
+    expect(page.locator("#detail .tally")).to_have_text("0 picked · 3 rejected · 38 unmarked")
+    page.reload()
+    page.keyboard.press("Home")
+    expect(stage).to_have_attribute("data-reason", " · it's dark")
+    page.keyboard.press("g")
+    page.keyboard.press("/")
+    page.keyboard.type("dark")
+    expect(page.locator("#count")).to_have_text("2 of 40 jobs")
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Rejections").click()
+    commands = page.locator("#rejects .command code")
+    reject = f"crucible-batch reject {landscapes.parent}"
+    quoted = shlex.quote("it's dark")
+    assert commands.all_inner_texts()[:2] == [
+        f"{reject} heron-0/0 heron-1/0 --reason {quoted}",
+        f"{reject} heron-2/0",
+    ]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save rejects.txt").click()
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == f"heron-0/0 g0 {digest_of('0.png')[:12]} it's dark"
+
+
+def test_several_get_one_reason_and_keep_it(landscapes: Path, open_page: Open) -> None:
+    page = open_page(landscapes, **DESK).page
+    page.keyboard.press("ArrowRight")
+    for key in ("Shift+ArrowRight", "Shift+ArrowRight", "r"):
+        page.keyboard.press(key)
+    page.keyboard.type("check blank: too dark")
+    page.keyboard.press("Enter")
+    rejected = page.locator('#view-gallery [data-mark="rejected"][aria-pressed="true"]')
+    expect(rejected).to_have_count(3)
+    # It is no reason of a check, with which the same picture could be bought again and again.
+    expect(rejected.first).to_have_attribute("title", "Rejected: Check blank: too dark")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("x")  # the fourth as well
+    expect(rejected).to_have_count(4)
+    expect(rejected.first).to_have_attribute("title", "Rejected: Check blank: too dark")
+    page.keyboard.press("u")
+    expect(rejected).to_have_count(3)
+    page.keyboard.press("u")
+    expect(rejected).to_have_count(0)
+
+
 def test_takes_are_compared_and_a_rejection_is_taken_back(
     landscapes: Path, open_page: Open, shoot: Shoot
 ) -> None:
@@ -277,6 +346,15 @@ def test_marks_are_saved_with_the_run_and_another_page_has_them(
         )
         expect(second.locator("[data-marks='2'] .rated")).to_have_text("★★★★")
         first.keyboard.press("ArrowLeft")
+        for reason in ("two beaks", "three beaks"):
+            first.keyboard.press("r")
+            first.keyboard.type(reason)
+            first.keyboard.press("Enter")
+            rejected = second.get_by_label("Reject heron-2", exact=True)
+            expect(rejected).to_have_attribute("title", f"Rejected: {reason}")
+            (line,) = (run / "rejects.txt").read_text().splitlines()
+            assert line.endswith(f" {reason}")
+            first.keyboard.press("ArrowLeft")
         first.keyboard.press("x")
         expect(second.get_by_label("Reject heron-2", exact=True)).to_have_attribute(
             "aria-pressed", "false"

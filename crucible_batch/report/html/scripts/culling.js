@@ -1,4 +1,4 @@
-// Deciding about pictures: the buttons on a card, and the keys p, x, u and 0 to 5, on a card or on the open picture.
+// Deciding about pictures: the buttons on a card, and the keys p, x, r, u and 0 to 5, on a card or on the open picture.
 const MARKS = {
   picked: { verb: 'Pick', key: 'p', sign: '✓' },
   rejected: { verb: 'Reject', key: 'x', sign: '✕' },
@@ -25,6 +25,8 @@ function showMarks(tools, job) {
     const alike = found.filter((mark) => mark === toggle.dataset.mark).length;
     toggle.setAttribute('aria-pressed', alike > 0 && alike < found.length ? 'mixed' : String(alike > 0));
   }
+  const reason = jobReasons(job).join('; ');
+  tools.querySelector('[data-mark=rejected]').title = reason ? `Rejected: ${reason}` : 'Reject (x)';
   if (found.every((mark) => mark === 'rejected')) tools.dataset.all = 'rejected';
   else delete tools.dataset.all;
   const rating = topRating(job);
@@ -41,7 +43,8 @@ function pairsOf(jobs) {
 // Gives pictures a mark, or removes it if all of them have it. Returns whether they have it now.
 function toggleMark(pairs, mark) {
   const isGiven = !pairs.every(([job, output]) => markOf(job, output) === mark);
-  setMarks(pairs, { mark: isGiven ? mark : null });
+  const concerned = isGiven ? pairs.filter(([job, output]) => markOf(job, output) !== mark) : pairs; // the others keep their reasons
+  setMarks(concerned, { mark: isGiven ? mark : null, reason: '' });
   return isGiven;
 }
 
@@ -64,6 +67,14 @@ function markFocused(mark) {
   if (!jobs.length) return false;
   const next = jobs.length === 1 ? page.shown[page.shown.indexOf(jobs[0]) + 1] : undefined;
   if (toggleMark(pairsOf(jobs), mark) && next) focusJob(next);
+  return true;
+}
+
+function askFocused() {
+  const jobs = jobsToMark();
+  if (!jobs.length) return false;
+  const next = jobs.length === 1 ? page.shown[page.shown.indexOf(jobs[0]) + 1] : undefined;
+  askReason(pairsOf(jobs), () => { if (next) focusJob(next); });
   return true;
 }
 

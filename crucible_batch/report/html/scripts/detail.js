@@ -49,6 +49,7 @@ function detailKey(key, dialog) {
     End: () => turnTo(...page.sequence.at(-1)),
     p: () => decideShown('picked'),
     x: () => decideShown('rejected'),
+    r: askShown,
     u: undoShown,
     z: () => zoomStage(stage, frame),
     f: () => { if (!flipCompanion(stage) && page.pins.length === 2) showFlip(); },

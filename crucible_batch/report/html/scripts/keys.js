@@ -4,7 +4,7 @@ const KEYS = {
     ['← → ↑ ↓', 'move between pictures'], ['Home End', 'first, last'], ['Enter', 'open the picture'], ['g', 'grid of pictures'], ['c', 'compare'], ['/', 'search'], ['Esc', 'close, or leave the search'], ['?', 'this help'],
   ],
   Deciding: [
-    ['p', 'pick, and go to the next picture'], ['x', 'reject, and go to the next picture'], ['p x', 'once more: remove the mark'], ['u', 'undo'], ['1 – 5', 'rating'], ['0', 'no rating'],
+    ['p', 'pick, and go to the next picture'], ['x', 'reject, and go to the next picture'], ['r', 'reject with a reason'], ['p x', 'once more: remove the mark'], ['u', 'undo'], ['1 – 5', 'rating'], ['0', 'no rating'],
   ],
   'In a picture': [
     ['← →', 'previous, next'], ['Home End', 'first, last'], ['z', 'full size and back'], ['n', 'write a note'], ['i', 'hide or show the details'],
@@ -28,7 +28,7 @@ function setUpKeys() {
     }
     if (dialog && event.target.matches('input')) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // also with Caps Lock
-    if (event.repeat && /^[pxu0-5]$/.test(key)) return; // a key that is held would decide about many pictures
+    if (event.repeat && /^[pxru0-5]$/.test(key)) return; // a key that is held would decide about many pictures
     const action = dialog ? detailKey(key, dialog) : actionOf(key, event.shiftKey);
     if (action && action() !== false) event.preventDefault();
   });
@@ -44,6 +44,7 @@ function actionOf(key, extend) {
     c: () => go({ view: 'compare' }, true),
     p: () => markFocused('picked'),
     x: () => markFocused('rejected'),
+    r: askFocused,
     u: undoFocused,
     a: () => { const job = focusedJob(); if (job) pin(job.index); },
     f: () => { if (page.pins.length === 2) showFlip(); },

@@ -1,13 +1,14 @@
-// What people decide about pictures: for each output a mark (picked or rejected) and a rating of 0 to 5, for each job a
-// note. They are about bytes: another picture under the same name does not have them. The browser keeps them for this
+// What people decide about pictures: for each output a mark (picked, or rejected for a reason) and a rating of 0 to 5, for
+// each job a note. They are about bytes: another picture under the same name does not have them. The browser keeps them for this
 // page, until a page that may save them has done so.
 //
-// Other scripts read them by markOf, ratingOf, hasMark, isUnmarked, topRating and noteText, and follow them by onMarks.
+// Other scripts read them by markOf, reasonOf, ratingOf, hasMark, isUnmarked, topRating and noteText, and follow them by onMarks.
 const NOTE_LETTERS = 1000;
+const REASON_LETTERS = 500;
 const MOST_RATING = 5;
 const UNDO_STEPS = 500;
 const marks = {
-  saved: new Map(), // by output: { mark, rating }, from the run directory
+  saved: new Map(), // by output: { mark, reason, rating }, from the run directory
   savedNotes: new Map(),
   isKnown: false, // whether `saved` has all rejections: then those in the report may be out of date
   problem: null, // why saved marks or rejections can't be shown
@@ -27,8 +28,8 @@ function setUpMarks() {
 }
 
 function isEntry(entry) {
-  const { mark = null, rating = 0 } = entry ?? {};
-  return [null, 'picked', 'rejected'].includes(mark) && Number.isInteger(rating) && rating >= 0 && rating <= MOST_RATING;
+  const { mark = null, rating = 0, reason = '' } = entry ?? {};
+  return typeof reason === 'string' && reason.length <= REASON_LETTERS && [null, 'picked', 'rejected'].includes(mark) && Number.isInteger(rating) && rating >= 0 && rating <= MOST_RATING;
 }
 
 function marksKey() {
@@ -97,6 +98,15 @@ function markOf(job, output = job.outputs[0]) {
   return !marks.isKnown || marks.rejectedBytes.has(key.slice(key.lastIndexOf('/'))) ? 'rejected' : null;
 }
 
+// Why an output is rejected, or ''.
+function reasonOf(job, output = job.outputs[0]) {
+  if (markOf(job, output) !== 'rejected') return '';
+  const key = outputKey(job, output);
+  const own = marks.own.get(key);
+  if (own?.mark !== undefined) return own.reason ?? '';
+  return (marks.saved.has(key) ? marks.saved.get(key).reason : output.rejected) ?? '';
+}
+
 // 0 to 5.
 function ratingOf(job, output = job.outputs[0]) {
   const key = outputKey(job, output);
@@ -140,10 +150,10 @@ function changedMarks(jobs) {
   for (const follow of marks.followers) follow(changed);
 }
 
-// Changes the mark or the rating of outputs: `pairs` are [job, output]. One step for `undoMarks`.
+// Changes the mark, with its reason, or the rating of outputs: `pairs` are [job, output]. One step for `undoMarks`.
 function setMarks(pairs, change) {
   if (!pairs.length) return;
-  const before = pairs.map(([job, output]) => [job.name, output, { mark: markOf(job, output), rating: ratingOf(job, output) }]);
+  const before = pairs.map(([job, output]) => [job.name, output, { mark: markOf(job, output), reason: reasonOf(job, output), rating: ratingOf(job, output) }]);
   marks.steps = [...marks.steps.slice(1 - UNDO_STEPS), before];
   for (const [job, output] of pairs) decide(job, output, change);
   keepMarks();

@@ -35,7 +35,7 @@ function placeJobs(model) {
   }
 }
 
-// What is searched of a job, except its note: in lower case, and made when it is first needed.
+// What is searched of a job, except what people have written: in lower case, and made when it is first needed.
 function textOf(job) {
   if (job.text === undefined) {
     const { code, message, request_id: request } = job.error ?? {};
@@ -190,13 +190,13 @@ function countValues({ of, counts }, job) {
   else for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
 }
 
-// Each word is in the job or in its note.
+// Each word is in the job, in its note, or in the reason why it is rejected.
 function hasWords(job, words) {
   const text = textOf(job);
   const missing = words.filter((word) => !text.includes(word));
   if (!missing.length) return true;
-  const note = noteText(job).toLowerCase();
-  return note !== '' && missing.every((word) => note.includes(word));
+  const own = [noteText(job), ...jobReasons(job)].join('\n').toLowerCase();
+  return missing.every((word) => own.includes(word));
 }
 
 // All jobs in the chosen order. Of equal ones, the first in the manifest is first.

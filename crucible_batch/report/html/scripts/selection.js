@@ -71,6 +71,7 @@ function renderTray() {
   words.textContent = jobs.length === 2 ? `${jobs[0].name} and ${jobs[1].name}` : `${jobs.length === 1 ? jobs[0].name : jobs.length.toLocaleString('en')} selected`;
   tray.replaceChildren(words,
     ...Object.entries(MARKS).map(([mark, { verb, key, sign }]) => button(`${sign} ${verb}`, () => toggleMark(pairsOf(jobs), mark), { class: null, title: `${verb} (${key})` })),
+    button('…', () => askReason(pairsOf(jobs), () => {}), { class: null, 'aria-label': 'Reject with a reason', title: 'Reject with a reason (r)' }),
     ...(jobs.length === 2 ? [button('Compare', showFlip, { class: 'go', title: 'Flip between the two (f)' })] : []),
     button('Clear', clearSelection, { class: null, title: 'Clear the selection (Esc)' }));
 }

@@ -129,6 +129,7 @@ function turnTo(job, at) {
 function decideBar() {
   const decisions = Object.entries(MARKS).map(([mark, { verb, key, sign }]) => el('button', { type: 'button', class: 'decision', 'data-decide': mark, onclick: () => decideShown(mark) },
     el('span', { 'aria-hidden': 'true' }, sign), ` ${verb} `, el('kbd', { 'aria-hidden': 'true' }, key)));
+  decisions.push(el('button', { type: 'button', class: 'decision more', 'data-ask': true, 'aria-label': 'Reject with a reason', title: 'Reject with a reason (r)', onclick: askShown }, '…'));
   const ratings = Array.from({ length: MOST_RATING }, (_, at) => el('button', { type: 'button', 'data-rate': at + 1, 'aria-label': `Rate ${at + 1} of ${MOST_RATING}`, title: `Rate (${at + 1})`, onclick: () => rateShown(at + 1) }));
   return el('div', { class: 'decide' },
     ...decisions, el('span', { class: 'rating', role: 'group', 'aria-label': 'Rating' }, ...ratings),
@@ -139,7 +140,7 @@ function decideBar() {
 function announceShown(stage, decided = '') {
   const [job, output] = shownPair();
   const rating = ratingOf(job, output);
-  const words = [nameOf(job, output), markOf(job, output), rating ? `rated ${rating}` : null, stage.querySelector('.place').textContent];
+  const words = [nameOf(job, output), markOf(job, output), reasonOf(job, output), rating ? `rated ${rating}` : null, stage.querySelector('.place').textContent];
   stage.querySelector('.spoken').textContent = `${decided}${words.filter(Boolean).join(', ')}`;
 }
 
@@ -149,6 +150,14 @@ function decideShown(mark) {
   const isGiven = toggleMark([[job, output]], mark);
   if (isGiven) turn(1);
   announceShown(document.querySelector('#detail .stage'), isGiven ? `${nameOf(job, output)} ${mark}. ` : '');
+}
+
+function askShown() {
+  const [job, output] = shownPair();
+  askReason([[job, output]], () => {
+    turn(1);
+    announceShown(document.querySelector('#detail .stage'), `${nameOf(job, output)} rejected. `);
+  });
 }
 
 // The same rating again removes it.
@@ -172,7 +181,9 @@ function refreshStage() {
   const [job, output] = shownPair();
   const mark = markOf(job, output);
   const rating = ratingOf(job, output);
+  const reason = reasonOf(job, output);
   stage.dataset.mark = mark ?? '';
+  stage.dataset.reason = reason ? ` · ${reason}` : '';
   showOpenNote(job);
   for (const one of stage.querySelectorAll('[data-decide]')) one.setAttribute('aria-pressed', String(one.dataset.decide === mark));
   for (const one of stage.querySelectorAll('[data-rate]')) {
@@ -223,7 +234,8 @@ function takeName(take) {
 
 function takeWords(job, take) {
   if (markOf(job, take) !== 'rejected') return 'not rejected';
-  return take.rejected ? `rejected: ${take.rejected}` : 'rejected';
+  const reason = reasonOf(job, take);
+  return reason ? `rejected: ${reason}` : 'rejected';
 }
 
 const PAIRING_KEYS = { source: ['crucible-pairing', 'beside'], take: ['crucible-takes', 'picture'] };

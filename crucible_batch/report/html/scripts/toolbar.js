@@ -6,7 +6,7 @@ const FILTER_LABELS = { stage: 'stage', workflow: 'workflow', check: 'check' };
 function renderToolbar(model) {
   const bar = byId('toolbar');
   const search = byId('search') ?? el('input', {
-    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts, notes, parameters, errors and ids',
+    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts, notes, reasons, parameters, errors and ids',
     oninput: () => go({ q: search.value }),
   });
   const states = ORDER.filter((state) => model.data.counts[state]);

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -18,10 +19,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from crucible_batch import features
 from crucible_batch.core.retry_rule import PAID_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, Advice, Frame, Thumbnails, page_pieces, write_page
-from crucible_batch.report.html.page import report_assets
+from crucible_batch.report.html.page import report_assets, report_scripts
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,
@@ -179,6 +181,18 @@ def test_the_policy_names_exactly_what_is_in_the_page(tmp_path: Path) -> None:
     assert "innerHTML" not in text
     assert "http://" not in text
     assert "https://" not in text
+
+
+def test_no_two_scripts_declare_the_same_name() -> None:
+    # They share one scope: the last function of a name would silently replace the first.
+    added = Path(features.__file__).parent.glob("*/scripts/*.js")
+    of_a_run = [path.read_text(encoding="utf-8") for path in added if path.name != "list.js"]
+    declared = re.findall(
+        r"^(?:async )?(?:function|const|let) (\w+)",
+        "\n".join([report_scripts(), *of_a_run]),
+        flags=re.MULTILINE,
+    )
+    assert [name for name, count in Counter(declared).items() if count > 1] == []
 
 
 def test_a_page_is_whole_or_the_old_one_stays(tmp_path: Path) -> None:
