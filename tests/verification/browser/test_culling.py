@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
-from crucible_batch.report.models import OutputRow
+from crucible_batch.report.models import CountsRow, ErrorRow, OutputRow
 from tests.features.view.conftest import viewing
 from tests.harness.commands import Cli, running_sandbox
 from tests.verification.browser.conftest import (
@@ -229,6 +229,35 @@ def test_a_rejection_gets_a_reason_by_keyboard(landscapes: Path, open_page: Open
         page.get_by_role("button", name="Save rejects.txt").click()
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
     assert lines[0] == f"heron-0/0 g0 {digest_of('0.png')[:12]} it's dark"
+
+
+def test_a_job_without_a_picture_gets_no_mark(tmp_path: Path, open_page: Open) -> None:
+    painted(tmp_path / "0.png", 0)
+    failed = {"status": "failed", "error": ErrorRow(code="MODERATION_REFUSED", message="refused")}
+    jobs = [made_job("refused", **failed), made_job("heron", file="0.png")]
+    counts = CountsRow(total=2, succeeded=1, failed=1)
+    page = open_page(made_page(tmp_path, *jobs, counts=counts), **DESK).page
+    page.keyboard.press("ArrowRight")
+    for key in ("p", "4", "x", "r"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("Enter")
+    for key in ("x", "r", "4"):
+        page.keyboard.press(key)
+    assert name_of(page) == "refused"
+    tally = page.locator("#detail .tally")
+    expect(tally).to_have_text("0 picked · 0 rejected · 1 unmarked")
+    expect(page.get_by_role("button", name="Reject with a reason")).to_be_disabled()
+    expect(page.locator("#detail .strip .label")).to_have_text("failed")
+    assert violations(page) == []
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("p")
+    expect(tally).to_have_text("1 picked · 0 rejected · 0 unmarked")
+    page.keyboard.press("g")
+    for mark, count in (("picked", 1), ("rejected", 0), ("unmarked", 0)):
+        expect(page.locator(f'#marks [data-value="{mark}"] b')).to_have_text(str(count))
+    page.get_by_role("button", name="Save picks").click()
+    expect(page.locator("#picks h2")).to_have_text("1 pick")
 
 
 def test_several_get_one_reason_and_keep_it(landscapes: Path, open_page: Open) -> None:

@@ -20,7 +20,7 @@ function markTools(job) {
 }
 
 function showMarks(tools, job) {
-  const found = markable(job).map((output) => markOf(job, output));
+  const found = job.outputs.map((output) => markOf(job, output));
   for (const toggle of tools.querySelectorAll('[data-mark]')) {
     const alike = found.filter((mark) => mark === toggle.dataset.mark).length;
     toggle.setAttribute('aria-pressed', alike > 0 && alike < found.length ? 'mixed' : String(alike > 0));
@@ -37,7 +37,7 @@ function showMarks(tools, job) {
 }
 
 function pairsOf(jobs) {
-  return jobs.flatMap((job) => markable(job).map((output) => [job, output]));
+  return jobs.flatMap((job) => job.outputs.map((output) => [job, output]));
 }
 
 // Gives pictures a mark, or removes it if all of them have it. Returns whether they have it now.
@@ -102,7 +102,7 @@ function focusJob(job) {
 // The number of pictures with each mark.
 function tallyOf(pairs) {
   const tally = { picked: 0, rejected: 0, unmarked: 0 };
-  for (const [job, output] of pairs) tally[markOf(job, output) ?? 'unmarked'] += 1;
+  for (const [job, output] of pairs) if (output) tally[markOf(job, output) ?? 'unmarked'] += 1;
   return tally;
 }
 

@@ -43,7 +43,7 @@ function detailKey(key, dialog) {
     if (isZoomed(stage, frame)) return undefined;
     return () => { turn(key === 'ArrowRight' ? 1 : -1); };
   }
-  if (/^[0-5]$/.test(key)) return () => setMarks([shownPair()], { rating: Number(key) });
+  if (/^[0-5]$/.test(key)) return () => { if (shownPair()[1]) setMarks([shownPair()], { rating: Number(key) }); };
   return {
     Home: () => turnTo(...page.sequence[0]),
     End: () => turnTo(...page.sequence.at(-1)),
@@ -74,7 +74,7 @@ function renewDetail(dialog, job) {
   settleAlike(about, [...fresh.children].map((child) => (child.classList.contains('note') ? note : child)));
   about.scrollTop = scrolled;
   page.sequence = sequenceOf(page.shown.includes(job) ? page.shown : page.model.jobs);
-  if (stage.dataset.pictures !== picturesKey(job)) showPicture(stage, job, Math.min(page.at, markable(job).length - 1));
+  if (stage.dataset.pictures !== picturesKey(job)) showPicture(stage, job, Math.max(0, Math.min(page.at, job.outputs.length - 1)));
 }
 
 // The picture that was open last has the focus when its page is closed.

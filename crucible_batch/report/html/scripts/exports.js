@@ -36,7 +36,7 @@ function fillExports() {
 
 // The outputs that are picked, in manifest order.
 function pickedFiles(jobs = pickedJobs()) {
-  return jobs.flatMap(pickedOutputs).filter(Boolean);
+  return jobs.flatMap(pickedOutputs);
 }
 
 function download(name, content, type) {
@@ -56,7 +56,7 @@ const CSV_COLUMNS = [
 
 // A value of each output; empty if there are none.
 function ofOutputs(job, valueOf) {
-  const values = markable(job).map(valueOf);
+  const values = job.outputs.map(valueOf);
   return values.some((value) => value !== '') ? values.join('; ') : '';
 }
 

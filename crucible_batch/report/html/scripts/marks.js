@@ -75,9 +75,8 @@ function differing(before, after) {
 
 // -- reading them ------------------------------------------------------------------------------------------------------
 
-// An output by its bytes, as the gateway sent them; a job without outputs by its name.
+// An output by its bytes, as the gateway sent them.
 function outputKey(job, output) {
-  if (!output) return job.name;
   if (!outputKeys.has(output)) outputKeys.set(output, `${job.name}/${output.index} ${digitsOf(output)}`);
   return outputKeys.get(output);
 }
@@ -90,11 +89,12 @@ function digitsOf(output) {
 
 // 'picked', 'rejected' or null.
 function markOf(job, output = job.outputs[0]) {
+  if (!output) return null;
   const key = outputKey(job, output);
   const own = marks.own.get(key)?.mark;
   if (own !== undefined) return own;
   if (marks.saved.has(key)) return marks.saved.get(key).mark ?? null;
-  if (output?.rejected === undefined) return null;
+  if (output.rejected === undefined) return null;
   return !marks.isKnown || marks.rejectedBytes.has(key.slice(key.lastIndexOf('/'))) ? 'rejected' : null;
 }
 
@@ -109,6 +109,7 @@ function reasonOf(job, output = job.outputs[0]) {
 
 // 0 to 5.
 function ratingOf(job, output = job.outputs[0]) {
+  if (!output) return 0;
   const key = outputKey(job, output);
   return marks.own.get(key)?.rating ?? marks.saved.get(key)?.rating ?? 0;
 }
@@ -118,14 +119,9 @@ function noteText(job) {
   return marks.ownNotes.get(job.name) ?? marks.savedNotes.get(job.name) ?? '';
 }
 
-// The pictures of a job that can be marked; a job without outputs counts as one, named by the job.
-function markable(job) {
-  return job.outputs.length ? job.outputs : [undefined];
-}
-
 // Whether a job has an output with this mark.
 function hasMark(job, mark) {
-  return markable(job).some((output) => markOf(job, output) === mark);
+  return job.outputs.some((output) => markOf(job, output) === mark);
 }
 
 // Whether a job has an output without a mark.
@@ -135,7 +131,7 @@ function isUnmarked(job) {
 
 // The highest rating of a job's outputs.
 function topRating(job) {
-  return Math.max(...markable(job).map((output) => ratingOf(job, output)));
+  return Math.max(0, ...job.outputs.map((output) => ratingOf(job, output)));
 }
 
 // -- changing them -----------------------------------------------------------------------------------------------------

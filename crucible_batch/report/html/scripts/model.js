@@ -138,8 +138,10 @@ const marksCache = new Map(); // by job: { marks, ratings, rating }, since keys 
 
 // Most pages have no marks at all.
 const UNMARKED = { marks: ['unmarked'], rating: 0, ratings: [] };
+const NO_PICTURE = { marks: [], rating: 0, ratings: [] };
 
 function marksOf(job) {
+  if (!job.outputs.length) return NO_PICTURE;
   if (!marks.own.size && !marks.saved.size && !job.outputs.some(({ rejected }) => rejected !== undefined)) return UNMARKED;
   let known = marksCache.get(job);
   if (!known) {

@@ -30,7 +30,7 @@ function turnBySwipe(stage) {
 
 // The pictures in the order of the page: each output, and each job without one.
 function sequenceOf(jobs) {
-  return jobs.flatMap((job) => markable(job).map((_, at) => [job, at]));
+  return jobs.flatMap((job) => (job.outputs.length ? job.outputs.map((_, at) => [job, at]) : [[job, 0]]));
 }
 
 function placeIn(sequence, job, at) {
@@ -99,7 +99,7 @@ function neighbourOf(job, at, place, known) {
   const [, width, height] = job.thumbnails[at] ?? [null, 1, 1];
   const ratio = String(Math.min(1.8, Math.max(0.6, width / height)));
   return el('button', { type: 'button', css: { '--ratio': ratio }, 'data-place': place, 'data-key': key, 'data-strip': job.index, 'data-at': at, title: nameOf(job, output), onclick: () => turnTo(job, at) },
-    small ? el('img', { src: small, alt: '' }) : el('span', { class: 'label' }, job.error?.code ?? STATES[job.status]));
+    small ? el('img', { src: small, alt: '' }) : el('span', { class: 'label' }, STATES[job.status]));
 }
 
 function turnBar() {
@@ -147,6 +147,7 @@ function announceShown(stage, decided = '') {
 // Picks or rejects the picture, and turns to the next one; if it had the mark, removes it and stays.
 function decideShown(mark) {
   const [job, output] = shownPair();
+  if (!output) return;
   const isGiven = toggleMark([[job, output]], mark);
   if (isGiven) turn(1);
   announceShown(document.querySelector('#detail .stage'), isGiven ? `${nameOf(job, output)} ${mark}. ` : '');
@@ -154,6 +155,7 @@ function decideShown(mark) {
 
 function askShown() {
   const [job, output] = shownPair();
+  if (!output) return;
   askReason([[job, output]], () => {
     turn(1);
     announceShown(document.querySelector('#detail .stage'), `${nameOf(job, output)} rejected. `);
@@ -163,7 +165,7 @@ function askShown() {
 // The same rating again removes it.
 function rateShown(rating) {
   const [job, output] = shownPair();
-  setMarks([[job, output]], { rating: ratingOf(job, output) === rating ? 0 : rating });
+  if (output) setMarks([[job, output]], { rating: ratingOf(job, output) === rating ? 0 : rating });
 }
 
 function undoShown() {
@@ -174,7 +176,7 @@ function undoShown() {
   if (placeIn(page.sequence, job, at) >= 0) turnTo(job, at);
 }
 
-// The buttons, the strip and the counts of the open picture, by its marks.
+// The buttons, the strip and the counts of the open picture, by its marks. A job without a picture has none.
 function refreshStage() {
   const stage = document.querySelector('#detail .stage');
   if (!stage) return;
@@ -191,6 +193,7 @@ function refreshStage() {
     one.textContent = Number(one.dataset.rate) <= rating ? '★' : '☆';
     one.setAttribute('aria-pressed', String(Number(one.dataset.rate) === rating));
   }
+  for (const one of stage.querySelectorAll('[data-decide], [data-ask], [data-rate]')) one.disabled = !output;
   stage.querySelector('[data-undo]').disabled = !marks.steps.length;
   for (const one of stage.querySelectorAll('[data-strip]')) showNeighbour(one);
   const place = placeIn(page.sequence, job, page.at);

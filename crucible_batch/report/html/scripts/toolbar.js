@@ -128,9 +128,8 @@ function updateChips(id, chosen, counts = new Map()) {
 
 // Marks and ratings are filters once there are any.
 function updateMarks(model, state) {
-  const isMarked = (job) => marksOf(job) !== UNMARKED;
-  byId('marks').hidden = !state.marks.size && !model.jobs.some((job) => isMarked(job) && marksOf(job).marks.join() !== 'unmarked');
-  byId('rating').hidden = !state.rating && !model.jobs.some((job) => isMarked(job) && marksOf(job).rating);
+  byId('marks').hidden = !state.marks.size && !model.jobs.some((job) => marksOf(job).marks.some((mark) => mark !== 'unmarked'));
+  byId('rating').hidden = !state.rating && !model.jobs.some((job) => marksOf(job).rating);
   const counts = page.counts.get('rating');
   for (const star of byId('rating').querySelectorAll('button')) {
     const rating = Number(star.dataset.value);
