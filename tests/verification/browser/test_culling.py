@@ -260,6 +260,26 @@ def test_a_job_without_a_picture_gets_no_mark(tmp_path: Path, open_page: Open) -
     expect(page.locator("#picks h2")).to_have_text("1 pick")
 
 
+def test_escape_leaves_what_is_typed_and_keeps_it(landscapes: Path, open_page: Open) -> None:
+    page = open_page(landscapes, **DESK).page
+    page.keyboard.press("/")
+    page.keyboard.type("heron-3")
+    expect(page.locator("#count")).to_have_text("11 of 40 jobs")
+    page.keyboard.press("Escape")
+    expect(page.locator("#search")).not_to_be_focused()
+    expect(page.locator("#search")).to_have_value("heron-3")  # as the list is
+    open_first(page)
+    page.keyboard.press("n")
+    page.keyboard.type("xp4")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("textbox", name="Note")).to_have_value("xp4")
+    expect(page.locator("#detail .tally")).to_have_text("0 picked · 0 rejected · 11 unmarked")
+    page.keyboard.press("x")  # the picture is still open, and takes keys again
+    expect(page.locator("#detail .place")).to_have_text("2 of 11")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_several_get_one_reason_and_keep_it(landscapes: Path, open_page: Open) -> None:
     page = open_page(landscapes, **DESK).page
     page.keyboard.press("ArrowRight")

@@ -27,7 +27,7 @@ function showMarks(tools, job) {
   }
   const reason = jobReasons(job).join('; ');
   tools.querySelector('[data-mark=rejected]').title = reason ? `Rejected: ${reason}` : 'Reject (x)';
-  if (found.every((mark) => mark === 'rejected')) tools.dataset.all = 'rejected';
+  if (found.length && found.every((mark) => mark === 'rejected')) tools.dataset.all = 'rejected';
   else delete tools.dataset.all;
   const rating = topRating(job);
   const shown = tools.querySelector('.rated');

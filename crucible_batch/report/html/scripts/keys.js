@@ -1,7 +1,7 @@
 // The keyboard: arrows move between the cards, letters decide and switch views.
 const KEYS = {
   'On every page': [
-    ['← → ↑ ↓', 'move between pictures'], ['Home End', 'first, last'], ['Enter', 'open the picture'], ['g', 'grid of pictures'], ['c', 'compare'], ['/', 'search'], ['Esc', 'close, or leave the search'], ['?', 'this help'],
+    ['← → ↑ ↓', 'move between pictures'], ['Home End', 'first, last'], ['Enter', 'open the picture'], ['g', 'grid of pictures'], ['c', 'compare'], ['/', 'search'], ['Esc', 'close, or leave the search or the note'], ['?', 'this help'],
   ],
   Deciding: [
     ['p', 'pick, and go to the next picture'], ['x', 'reject, and go to the next picture'], ['r', 'reject with a reason'], ['p x', 'once more: remove the mark'], ['u', 'undo'], ['1 – 5', 'rating'], ['0', 'no rating'],
@@ -23,7 +23,7 @@ function setUpKeys() {
     const dialog = [...document.querySelectorAll('dialog[open]')].at(-1);
     if (dialog && dialog.id !== 'detail') return;
     if (event.target.matches('input:not([type=range]), select, textarea')) {
-      if (event.key === 'Escape' && !dialog) event.target.blur();
+      if (event.key === 'Escape' && !event.isComposing) leaveField(event, dialog);
       return;
     }
     if (dialog && event.target.matches('input')) return;
@@ -32,6 +32,13 @@ function setUpKeys() {
     const action = dialog ? detailKey(key, dialog) : actionOf(key, event.shiftKey);
     if (action && action() !== false) event.preventDefault();
   });
+}
+
+// Back to the pictures; what was typed stays. Without it, the browser would empty the search, and close the picture.
+function leaveField(event, dialog) {
+  event.preventDefault();
+  if (dialog) dialog.querySelector('.stage').focus();
+  else event.target.blur();
 }
 
 function actionOf(key, extend) {
