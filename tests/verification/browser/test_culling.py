@@ -280,6 +280,31 @@ def test_escape_leaves_what_is_typed_and_keeps_it(landscapes: Path, open_page: O
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_a_mark_stands_at_its_own_picture_beside_another(
+    landscapes: Path, open_page: Open, shoot: Shoot
+) -> None:
+    page = open_page(landscapes, "#job=4", **DESK).page
+    badge = "getComputedStyle(document.querySelector('#detail .stage'), '::before').content"
+    page.keyboard.press("p")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(badge) == '"✓ picked"'
+    page.keyboard.press("t")  # take 2 is rejected, and take 3 is picked
+    captions = page.locator("#detail .captions p:not(.under)")
+    own = "heron-4, take 3 · 720 × 480"
+    expect(captions).to_have_text(["take 2 · rejected · 720 × 480", f"{own} · picked"])
+    assert page.evaluate(badge) == "none"
+    shoot(page, "cull-beside")
+    page.keyboard.press("f")
+    page.keyboard.press("f")
+    expect(captions).to_have_text([f"{own} · picked"])
+    page.keyboard.press("p")
+    page.keyboard.press("r")
+    page.keyboard.type("blurred")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowLeft")
+    expect(captions).to_have_text([f"{own} · rejected: blurred"])
+
+
 def test_several_get_one_reason_and_keep_it(landscapes: Path, open_page: Open) -> None:
     page = open_page(landscapes, **DESK).page
     page.keyboard.press("ArrowRight")

@@ -66,6 +66,14 @@ function showFrame(stage, job) {
   else frame.replaceChildren(singlePicture(stage, job, output, frame));
   settleAlike(tools, companion ? pairingTools(job, stage, companion) : []);
   settleAlike(also, alsoOf(stage, job));
+  showCaption(stage, job, output);
+}
+
+// Beside another picture, the mark is in the caption of its own.
+function showCaption(stage, job, output) {
+  const words = [markOf(job, output), reasonOf(job, output)].filter(Boolean).join(': ');
+  const caption = stage.querySelector('.captions .mark');
+  if (caption) caption.textContent = words ? ` · ${words}` : '';
 }
 
 function singlePicture(stage, job, output, frame) {
@@ -186,6 +194,7 @@ function refreshStage() {
   const reason = reasonOf(job, output);
   stage.dataset.mark = mark ?? '';
   stage.dataset.reason = reason ? ` · ${reason}` : '';
+  showCaption(stage, job, output);
   showOpenNote(job);
   for (const one of stage.querySelectorAll('[data-decide]')) one.setAttribute('aria-pressed', String(one.dataset.decide === mark));
   for (const one of stage.querySelectorAll('[data-rate]')) {
@@ -257,6 +266,7 @@ function setPairing({ kind }, chosen) {
 function pairOf(job, output, companion) {
   const own = companion.kind === 'take' ? `${nameOf(job, output)}, ${output ? takeName(output) : 'no take'}` : nameOf(job, output);
   const captions = [captionOf(companion, companion.output), captionOf({ label: own }, output)];
+  captions[1].append(el('span', { class: 'mark' }));
   const versus = versusOf([paneOf(companion.job, companion.output), paneOf(job, output)], { beside: pairing(companion) === 'beside', shown: ({ top, beside }) => {
     captions.forEach((caption, side) => caption.classList.toggle('under', !beside && side !== top));
     versus.captions.classList.toggle('beside', beside);
