@@ -326,6 +326,50 @@ def test_several_get_one_reason_and_keep_it(landscapes: Path, open_page: Open) -
     expect(rejected).to_have_count(0)
 
 
+def test_what_the_filter_hides_is_not_decided_about(landscapes: Path, open_page: Open) -> None:
+    page = open_page(landscapes, **DESK).page
+    page.keyboard.press("ArrowRight")
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+    tray = page.locator("#tray")
+    expect(tray.get_by_role("status")).to_have_text("4 selected")
+    page.keyboard.press("/")
+    page.keyboard.type("heron-2")
+    page.keyboard.press("Escape")
+    expect(tray.get_by_role("status")).to_have_text("4 selected, 3 not shown")
+    page.keyboard.press("x")
+    page.get_by_role("button", name="Clear", exact=True).first.click()
+    expect(page.locator('#marks [data-value="rejected"] b')).to_have_text("1")
+    expect(tray.get_by_role("status")).to_have_text("4 selected")
+    page.keyboard.press("x")
+    expect(page.locator('#marks [data-value="rejected"] b')).to_have_text("4")
+    page.keyboard.press("/")
+    page.keyboard.type("heron-39")
+    expect(tray.get_by_role("status")).to_have_text("4 selected, not shown")
+    tray.get_by_role("button", name="Pick").click()
+    expect(page.locator('#marks [data-value="picked"] b')).to_have_text("0")
+
+
+def test_taps_select_on_a_phone(landscapes: Path, open_page: Open, shoot: Shoot) -> None:
+    page = open_page(landscapes, **PHONE).page
+    select = page.get_by_role("button", name="Select", exact=True)
+    expect(select).to_be_in_viewport(ratio=1)
+    select.tap()
+    for number in (0, 3, 1, 3):
+        page.locator(f'#view-gallery .open[data-job="{number}"]').tap()
+    tray = page.locator("#tray")
+    expect(tray.get_by_role("status")).to_have_text("heron-0 and heron-1")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert violations(page) == []
+    shoot(page, "cull-select-390")
+    tray.get_by_role("button", name="✕ Reject").tap()
+    expect(page.locator('#marks [data-value="rejected"] b')).to_have_text("2")
+    tray.get_by_role("button", name="Clear").tap()
+    expect(select).to_have_attribute("aria-pressed", "false")
+    page.locator('#view-gallery .open[data-job="3"]').tap()
+    assert name_of(page) == "heron-3"
+
+
 def test_takes_are_compared_and_a_rejection_is_taken_back(
     landscapes: Path, open_page: Open, shoot: Shoot
 ) -> None:

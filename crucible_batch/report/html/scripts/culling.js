@@ -57,8 +57,7 @@ function focusedJob() {
 
 function jobsToMark() {
   const focused = focusedJob();
-  if (focused) return chosenJobs(focused);
-  return [...page.selected].map((index) => page.model.jobs[index]);
+  return focused ? chosenJobs(focused) : selectedJobs();
 }
 
 // One picture gives the focus to the next one, as it does when it is open; several stay selected.

@@ -5,6 +5,7 @@ const page = {
   current: null, // the job that had the focus last
   selected: new Set(),
   anchor: null, // where the selection began
+  isSelecting: false, // whether a tap selects
   showsTrouble: false,
   changed: new Set(), // jobs whose marks have changed since the list was drawn
   get pins() { return [...this.selected]; },
@@ -37,6 +38,7 @@ function update() {
     else tab.removeAttribute('aria-current');
   }
   draw(state);
+  renderTray();
   showJob(state.job);
 }
 

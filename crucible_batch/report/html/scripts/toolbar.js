@@ -13,7 +13,7 @@ function renderToolbar(model) {
   const kept = new Map([...bar.querySelectorAll('.facet')].map((menu) => [menu.dataset.facet, menu]));
   const menus = model.facets.filter(({ values }) => values && values.size > 0).filter(({ key, axis, values }) => axis || key === 'check' || values.size > 1)
     .map((facet) => kept.get(facet.key) ?? facetMenu(facet));
-  const head = byId('finder') ?? el('div', { id: 'finder' }, search, el('span', { class: 'count', id: 'count' }), button('Clear', clearFilter, { id: 'clear' }),
+  const head = byId('finder') ?? el('div', { id: 'finder' }, search, selectButton(), el('span', { class: 'count', id: 'count' }), button('Clear', clearFilter, { id: 'clear' }),
     el('div', { class: 'right' }, ...choiceTools(), sortChooser(), sizeSlider(), exportMenu()));
   const filters = byId('filters') ?? el('div', { id: 'filters' });
   settle(filters, [
@@ -104,7 +104,7 @@ function updateToolbar(model, shown) {
   updateMarks(model, state);
   for (const menu of document.querySelectorAll('.facet')) updateFacet(menu);
   byId('sort').value = state.sort;
-  byId('size').hidden = byId('sort').hidden = state.view !== 'gallery';
+  byId('size').hidden = byId('sort').hidden = byId('select').hidden = state.view !== 'gallery';
   updateChoiceTools();
   updateExports();
   const filtered = isFiltered(state);
