@@ -419,6 +419,11 @@ return Promise.all(all.map(async (one) => {
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 })); }"""
 
+PLACE = """(words) => {
+document.querySelector('#detail .saving').textContent = words;
+return document.querySelector('#detail .frame').getBoundingClientRect().toJSON();
+}"""
+
 JOBS = """\
 - {name: heron, prompt: "heron {{ repeat }}", repeat: 6, params: {size.width: 96, size.height: 64}}
 """
@@ -456,6 +461,10 @@ def test_marks_are_saved_with_the_run_and_another_page_has_them(
         assert [entry for _, entry in sorted(marks.items())] == [{"mark": "picked"}, {"rating": 4}]
         assert (run / "rejects.txt").read_text().startswith("heron-2/0 g0 ")
         shoot(first, "cull-saved")
+        for width in (1250, 1300, 1350, 1400):
+            first.set_viewport_size({"width": width, "height": 900})
+            places = [first.evaluate(PLACE, words) for words in ("", "Saving…", "Saved")]
+            assert places == [places[0]] * 3  # the picture stays where it is
         expect(second.get_by_label("Pick heron-1", exact=True)).to_have_attribute(
             "aria-pressed", "true"
         )

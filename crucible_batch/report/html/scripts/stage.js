@@ -9,7 +9,8 @@ function picturesKey(job) {
 function newStage() {
   const stage = el('div', { class: 'stage' },
     el('div', { class: 'frame' }), el('div', { class: 'pairing', role: 'group', 'aria-label': 'Compare with' }), el('div', { class: 'also' }),
-    el('div', { class: 'deck' }, decideBar(), turnBar()), el('div', { class: 'strip', role: 'group', 'aria-label': 'Neighbours' }));
+    el('div', { class: 'deck' }, decideBar(), turnBar()), el('div', { class: 'strip', role: 'group', 'aria-label': 'Neighbours' }),
+    el('span', { class: 'saving', role: 'status' }, document.querySelector('.saving')?.textContent));
   turnBySwipe(stage);
   return stage;
 }
@@ -115,7 +116,7 @@ function turnBar() {
     el('button', { type: 'button', 'aria-label': 'Previous picture', 'data-turn': '-1', onclick: () => turn(-1) }, '←'),
     el('span', { class: 'place' }),
     el('button', { type: 'button', 'aria-label': 'Next picture', 'data-turn': '1', onclick: () => turn(1) }, '→'),
-    el('span', { class: 'tally' }), el('span', { class: 'spoken unseen', role: 'status' }), el('span', { class: 'saving', role: 'status' }, document.querySelector('.saving')?.textContent));
+    el('span', { class: 'tally' }), el('span', { class: 'spoken unseen', role: 'status' }));
 }
 
 function turn(step) {
