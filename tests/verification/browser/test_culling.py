@@ -17,6 +17,7 @@ from tests.features.view.conftest import viewing
 from tests.harness.commands import Cli, running_sandbox
 from tests.verification.browser.conftest import (
     Open,
+    choose,
     digest_of,
     made_job,
     made_page,
@@ -78,7 +79,9 @@ def landscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         output("42.png", generation=1, rejected=""),
     ]
     current = [output("4.png", generation=2)]
-    jobs[4] = made_job("heron-4", outputs=current, takes=takes, prompt="A heron, study 4")
+    jobs[4] = made_job(
+        "heron-4", outputs=current, takes=takes, generation=2, prompt="A heron, study 4"
+    )
     return made_page(folder, *jobs, name="herons")
 
 
@@ -370,6 +373,15 @@ def test_taps_select_on_a_phone(landscapes: Path, open_page: Open, shoot: Shoot)
     assert name_of(page) == "heron-3"
 
 
+def test_what_was_bought_again_is_a_filter(landscapes: Path, open_page: Open) -> None:
+    page = open_page(landscapes, **DESK).page
+    choose(page, "take", "take 3")
+    expect(page.locator("#count")).to_have_text("1 of 40 jobs")
+    assert page.url.endswith("#take=take+3")
+    open_first(page)
+    expect(page.locator("#detail .state")).to_have_text("succeeded · take 3 · 1 credit · z")
+
+
 def test_takes_are_compared_and_a_rejection_is_taken_back(
     landscapes: Path, open_page: Open, shoot: Shoot
 ) -> None:
@@ -569,7 +581,8 @@ def test_marks_wait_for_the_token_also_after_the_run(
         page.goto(f"{viewer.url}runs/{viewer.key('asked/default')}/")
         page.keyboard.press("ArrowRight")
         page.keyboard.press("p")
-        expect(page.locator(".saving")).to_have_text("Not saved: enter the token of this session")
+        words = "Not saved: enter the token of this session, at the top of the page"
+        expect(page.locator(".saving")).to_have_text(words)
         page.get_by_role("textbox", name="Token of this session").fill(viewer.token)
         page.get_by_role("button", name="Save marks").click()
         expect(page.locator(".saving")).to_have_text("Saved")

@@ -143,8 +143,8 @@ function showSaving() {
   const count = unsavedCount();
   const lacksToken = count > 0 && session.token === null;
   let words = saving.hasSaved ? 'Saved' : '';
-  if (saving.problem) words = `Not saved: ${saving.problem}`;
-  else if (lacksToken) words = 'Not saved: enter the token of this session';
+  if (lacksToken) words = 'Not saved: enter the token of this session, at the top of the page';
+  else if (saving.problem) words = `Not saved: ${saving.problem}`;
   else if (count) words = 'Saving…';
   else if (marks.problem) words = `Not shown: ${marks.problem}`;
   saving.hasSaved ||= count > 0;

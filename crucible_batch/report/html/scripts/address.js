@@ -1,6 +1,6 @@
 // The view and the filters are kept in the page's address, so that a view can be linked and Back works.
 const VIEWS = { gallery: 'Pictures', compare: 'Compare' };
-const MANY = ['stage', 'workflow', 'check']; // filters whose values are one parameter of the address each, as those of axes
+const MANY = ['stage', 'workflow', 'check', 'take']; // filters whose values are one parameter of the address each, as those of axes
 
 function readAddress() {
   const params = new URLSearchParams(location.hash.slice(1));

@@ -8,7 +8,7 @@ function renderCompare(shown) {
   const choices = axisChoices(page.model, shown);
   const [rows, cols] = chosenAxes(choices, shown);
   if (!rows) {
-    view.replaceChildren(el('div', { class: 'nothing' }, el('p', {}, shown.length ? 'No axis to compare along.' : 'No jobs match the filter.')));
+    view.replaceChildren(el('div', { class: 'nothing' }, el('p', {}, noGridWords(shown))));
     return;
   }
   const covered = shown.filter((job) => job.places[rows] !== undefined && (!cols || job.places[cols] !== undefined));
@@ -27,6 +27,11 @@ function renderCompare(shown) {
   const scrolled = [old?.scrollTop ?? 0, old?.scrollLeft ?? 0];
   view.replaceChildren(choosers(choices, rows, cols, others, covered, sheet, size), sheet);
   [sheet.scrollTop, sheet.scrollLeft] = scrolled;
+}
+
+function noGridWords(shown) {
+  if (!page.model.jobs.length) return 'This run has no jobs.';
+  return shown.length ? 'No axis to compare along.' : 'No jobs match the filter.';
 }
 
 // The columns fill the width until a size is chosen.

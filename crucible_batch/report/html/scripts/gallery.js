@@ -6,10 +6,15 @@ function renderGallery(shown) {
   const view = byId('view-gallery');
   const before = rememberPlace();
   const sections = groupsOf(shown).map((group) => (group.isLine ? lineOf(view, group) : sectionOf(view, group)));
-  if (!shown.length && !page.model.data.live?.rest) sections.push(el('div', { class: 'nothing' }, el('p', {}, 'No jobs match the filter.'), button('Clear the filter', clearFilter)));
+  if (!shown.length && !page.model.data.live?.rest) sections.push(nothingShown(page.model.jobs));
   settle(view, sections);
   showLists(sections.map((section) => lists.get(section)).filter(Boolean));
   returnToPlace(before);
+}
+
+function nothingShown(jobs) {
+  if (!jobs.length) return el('p', { class: 'nothing' }, 'This run has no jobs.');
+  return el('div', { class: 'nothing' }, el('p', {}, 'No jobs match the filter.'), button('Clear the filter', clearFilter));
 }
 
 // What failed, what was not started as a line for each reason, the pictures, and what is under way in a live run.

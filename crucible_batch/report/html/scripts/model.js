@@ -1,5 +1,5 @@
 // The report as the page needs it: jobs with their text to search, facets with their values, and what a filter leaves.
-const OWN_AXES = { '·job': 'job', '·take': 'take', '·workflow': 'workflow', '·source': 'source', '·stage': 'stage' };
+const OWN_AXES = { '·job': 'job', '·repeat': 'repeat', '·workflow': 'workflow', '·source': 'source', '·stage': 'stage' };
 const ORDER = ['failed', 'unknown', 'blocked', 'pending', 'succeeded'];
 
 function buildModel(data) {
@@ -8,7 +8,7 @@ function buildModel(data) {
   const workflows = new Set();
   const facets = facetsOf(jobs);
   const relations = relate(jobs);
-  const model = { data, jobs, ...relations, axes, own: null, labels: facets.labels, photos: facets.photos, workflows, stages: new Set(), checks: new Set(), orders: new Map() };
+  const model = { data, jobs, ...relations, axes, own: null, labels: facets.labels, photos: facets.photos, workflows, stages: new Set(), takes: new Set(), checks: new Set(), orders: new Map() };
   const stageOf = stageNamer(data, relations.named);
   jobs.forEach((job, index) => {
     job.index = index;
@@ -16,6 +16,7 @@ function buildModel(data) {
     job.facets = facets.of(job);
     job.stage = stageOf(job);
     workflows.add(job.workflow_id);
+    model.takes.add(takeName(job));
     for (const check of checksOf(job)) model.checks.add(check);
     if (job.stage !== undefined) model.stages.add(job.stage);
     for (const axis in job.facets) note(axes, axis, job.facets[axis]);
@@ -30,7 +31,7 @@ function placeJobs(model) {
   model.own = new Map();
   const names = new Set(model.jobs.map((job) => job.name));
   for (const job of model.jobs) {
-    job.places = { ...job.facets, '·job': baseName(job, names), '·take': String(job.repeat), '·workflow': job.workflow_id, ...stagePlaces(job, model) };
+    job.places = { ...job.facets, '·job': baseName(job, names), '·repeat': String(job.repeat), '·workflow': job.workflow_id, ...stagePlaces(job, model) };
     for (const axis of Object.keys(OWN_AXES)) if (job.places[axis] !== undefined) note(model.own, axis, job.places[axis]);
   }
 }
@@ -68,6 +69,7 @@ function renewJob(job, fresh) {
   for (const key of Object.keys(job)) delete job[key];
   Object.assign(job, fresh, { index, places, facets, stage, version: version + 1 });
   marksCache.delete(job);
+  page.model.takes.add(takeName(job));
   for (const check of checksOf(job)) page.model.checks.add(check);
   page.model.orders.clear();
 }
@@ -77,12 +79,12 @@ function note(axes, axis, value) {
   axes.get(axis).add(value);
 }
 
-// A job's name without the values of its axes and without its take: what a row of the grid has in common.
+// A job's name without the values of its axes and without its repeat: what a row of the grid has in common.
 function baseName(job, names) {
   let base = job.name;
-  const take = `-${job.repeat}`;
-  if (base.endsWith(take)) {
-    const stem = base.slice(0, -take.length);
+  const repeat = `-${job.repeat}`;
+  if (base.endsWith(repeat)) {
+    const stem = base.slice(0, -repeat.length);
     const sibling = `${stem}-${job.repeat === 1 ? 2 : 1}`;
     if (names.has(sibling)) base = stem;
   }
@@ -110,6 +112,7 @@ function filtersOf(model) {
     { key: 'stage', of: (job) => job.stage, values: model.stages },
     { key: 'workflow', of: (job) => job.workflow_id, values: model.workflows },
     { key: 'check', of: checksOf, values: model.checks },
+    { key: 'take', of: takeName, values: model.takes },
   ];
   for (const filter of filters) filter.chosen ??= (state) => state[filter.key];
   for (const [axis, values] of model.axes) {

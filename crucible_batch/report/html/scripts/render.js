@@ -16,7 +16,7 @@ function render(data) {
   takeSaved(data);
   marksCache.clear();
   page.model = buildModel(data);
-  page.checks = page.model.checks.size;
+  page.menus = menuCount(page.model);
   renderSummary(page.model);
   renderToolbar(page.model);
   page.update = update;
@@ -25,12 +25,16 @@ function render(data) {
   prepareSearch(page.model);
 }
 
+function menuCount({ checks, takes }) {
+  return checks.size + takes.size;
+}
+
 function update() {
   const { state, model } = page;
   const { shown, counts } = sift(model, state);
   Object.assign(page, { shown, counts });
-  if (page.checks !== model.checks.size) renderToolbar(model); // a live run has made the first checks
-  page.checks = model.checks.size;
+  if (page.menus !== menuCount(model)) renderToolbar(model); // a live run has made the first checks, or bought a picture again
+  page.menus = menuCount(model);
   updateToolbar(model, shown);
   for (const view of Object.keys(VIEWS)) byId(`view-${view}`).hidden = view !== state.view;
   for (const tab of byId('views').children) {

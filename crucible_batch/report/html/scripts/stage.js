@@ -185,7 +185,7 @@ function undoShown() {
   if (placeIn(page.sequence, job, at) >= 0) turnTo(job, at);
 }
 
-// The buttons, the strip and the counts of the open picture, by its marks. A job without a picture has none.
+// The buttons, the strip and the counts of the open picture, by its marks. They are disabled for a job without a picture.
 function refreshStage() {
   const stage = document.querySelector('#detail .stage');
   if (!stage) return;

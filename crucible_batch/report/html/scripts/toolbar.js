@@ -1,7 +1,7 @@
-// The filter: state, marks, rating, stage, workflow, checks, axes and words. Each choice shows how many jobs it would
+// The filter: state, marks, rating, stage, workflow, checks, takes, axes and words. Each choice shows how many jobs it would
 // leave. The values that are chosen of one filter are alternatives.
 const SIGNS = { picked: '✓', rejected: '✕' };
-const FILTER_LABELS = { stage: 'stage', workflow: 'workflow', check: 'check' };
+const FILTER_LABELS = { stage: 'stage', workflow: 'workflow', check: 'check', take: 'take' };
 
 function renderToolbar(model) {
   const bar = byId('toolbar');
