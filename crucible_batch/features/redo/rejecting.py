@@ -53,8 +53,9 @@ def reject(
 ) -> RejectsFile:
     """Reject outputs of a run, or ``remove`` their rejections; return the changed file.
 
-    A name is that of a job, for all of its outputs, or ``NAME/INDEX``. ``file`` is the file of
-    rejections if the run was given one. Nothing is written if one of the names is not valid.
+    A name is that of a job, for all of its outputs, or ``NAME/INDEX``. A reason replaces the one
+    that an output has. ``file`` is the file of rejections if the run was given one. Nothing is
+    written if one of the names is not valid.
 
     Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
     """
@@ -66,11 +67,12 @@ def reject(
     if remove:
         return _without(path, text, names)
     wanted = [each for name in names for each in _rejected(rows, name, reason)]
-    known = _known(text)
+    _remove_with_other_reasons(path, wanted)
+    known = _known(_read(path))
     new = dict.fromkeys(each for each in wanted if (each.output, each.digits) not in known)
     old = [each.output for each in wanted if (each.output, each.digits) in known]
     _file(path).add([str(each) for each in new])
-    return RejectsFile(path, len(_lines(text)) + len(new), added=tuple(new), kept=tuple(old))
+    return RejectsFile(path, len(_lines(_read(path))), added=tuple(new), kept=tuple(old))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,17 @@ def add_rejection(path: Path, line: Rejection) -> None:
     """
     if (line.output, line.digits) not in _known(_read(path)):
         _file(path).add([str(line)])
+
+
+def _remove_with_other_reasons(path: Path, wanted: Sequence[Rejection]) -> None:
+    reasons = {(each.output, each.digits): each.reason for each in wanted if each.reason}
+
+    def is_removed(line: Rejection) -> bool:
+        key = line.output, line.digits[:DIGITS]
+        return key in reasons and line.reason != reasons[key]
+
+    if reasons:
+        _remove_lines(path, is_removed)
 
 
 def _known(text: str) -> set[tuple[str, str]]:

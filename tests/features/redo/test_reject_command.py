@@ -73,6 +73,17 @@ def test_a_reason_of_a_person_is_written_as_such(cli: Cli) -> None:
     assert line.endswith(" Check blank: it is")
 
 
+def test_a_reason_replaces_the_one_before_and_none_keeps_it(cli: Cli) -> None:
+    run_dir = made(cli, "again")
+    path = cli.cwd / run_dir / "rejects.txt"
+    reasons = []
+    for option in (["--reason", "two beaks"], ["--reason", "three beaks"], []):
+        done = cli("reject", run_dir, "hero-1", "hero-2/0", *option, "--json")
+        assert (done.code, done.envelope["data"]["rejections"]) == (0, 2)
+        reasons.append([line.split(" ", 3)[3] for line in path.read_text().splitlines()])
+    assert reasons == [["two beaks"] * 2, ["three beaks"] * 2, ["three beaks"] * 2]
+
+
 def test_removing_keeps_all_other_lines(cli: Cli) -> None:
     run_dir = made(cli, "back")
     path = cli.cwd / run_dir / "rejects.txt"
