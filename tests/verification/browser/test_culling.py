@@ -373,6 +373,16 @@ def test_taps_select_on_a_phone(landscapes: Path, open_page: Open, shoot: Shoot)
     assert name_of(page) == "heron-3"
 
 
+def test_marks_are_printed(landscapes: Path, open_page: Open) -> None:
+    page = open_page(landscapes, **DESK).page
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("p")
+    page.emulate_media(media="print")
+    marks = page.locator("[data-marks='0'] button")
+    expect(marks.and_(page.locator("[data-mark=picked]"))).to_be_visible()
+    expect(marks.and_(page.locator("[data-mark=rejected]"))).to_be_hidden()
+
+
 def test_what_was_bought_again_is_a_filter(landscapes: Path, open_page: Open) -> None:
     page = open_page(landscapes, **DESK).page
     choose(page, "take", "take 3")
