@@ -24,7 +24,6 @@ from crucible_batch.report.html.cards import card, compact, embedded, picture
 from crucible_batch.report.html.endings import Advice, ending, same_command
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
-from crucible_batch.shell_command import shell_command
 
 PAGE_FILE = "report.html"
 _SCRIPTS = (
@@ -120,8 +119,6 @@ def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
         "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
         "retry": f"{again} --retry-failed",
         "again": again,
-        "pick": shell_command("pick", location),
-        "reject": shell_command("reject", location),
         "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),
         **frame.more,

@@ -84,6 +84,15 @@ def test_a_reason_replaces_the_one_before_and_none_keeps_it(cli: Cli) -> None:
     assert reasons == [["two beaks"] * 2, ["three beaks"] * 2, ["three beaks"] * 2]
 
 
+def test_the_page_has_the_command_with_its_folder_quoted(cli: Cli) -> None:
+    folder = "it's; $(touch x)"
+    done = cli("run", cli.write("page", JOBS), "--out-dir", folder)
+    assert done.code == 0, done.err
+    html = (cli.cwd / folder / "report.html").read_text(encoding="utf-8")
+    data = json.loads(html.partition('id="report">')[2].partition("</script>")[0])
+    assert shlex.split(data["reject"]) == ["crucible-batch", "reject", folder]
+
+
 def test_removing_keeps_all_other_lines(cli: Cli) -> None:
     run_dir = made(cli, "back")
     path = cli.cwd / run_dir / "rejects.txt"

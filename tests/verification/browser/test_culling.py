@@ -373,6 +373,26 @@ def test_taps_select_on_a_phone(landscapes: Path, open_page: Open, shoot: Shoot)
     assert name_of(page) == "heron-3"
 
 
+def test_without_the_command_nothing_is_rejected(tmp_path: Path, open_page: Open) -> None:
+    for number in range(2):
+        painted(tmp_path / f"{number}.png", number)
+    jobs = [made_job(f"heron-{number}", file=f"{number}.png") for number in range(2)]
+    page = open_page(made_page(tmp_path, *jobs, rejecting=False), **DESK).page
+    page.keyboard.press("ArrowRight")
+    for key in ("a", "x", "r"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("button", name="Reject")).to_have_count(0)
+    page.keyboard.press("Enter")
+    for key in ("x", "r"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("button", name="Reject")).to_have_count(0)
+    expect(page.locator("#detail .place")).to_have_text("1 of 2")
+    page.keyboard.press("p")
+    expect(page.locator("#detail .tally")).to_have_text("1 picked · 0 rejected · 1 unmarked")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).not_to_contain_text("reject")
+
+
 def test_marks_are_printed(landscapes: Path, open_page: Open) -> None:
     page = open_page(landscapes, **DESK).page
     page.keyboard.press("ArrowRight")

@@ -4,6 +4,13 @@ const MARKS = {
   rejected: { verb: 'Reject', key: 'x', sign: '✕' },
 };
 
+// Without the command that buys rejected pictures again, nothing is rejected.
+function offerMarks({ reject }) {
+  if (reject) return;
+  delete MARKS.rejected;
+  delete MARK_WORDS.rejected;
+}
+
 // What lies on a picture: the buttons to pick and to reject all outputs of its job, and the rating.
 function markTools(job) {
   const tools = el('div', { class: 'marks', 'data-marks': job.index });
@@ -26,7 +33,7 @@ function showMarks(tools, job) {
     toggle.setAttribute('aria-pressed', alike > 0 && alike < found.length ? 'mixed' : String(alike > 0));
   }
   const reason = jobReasons(job).join('; ');
-  tools.querySelector('[data-mark=rejected]').title = reason ? `Rejected: ${reason}` : 'Reject (x)';
+  if (MARKS.rejected) tools.querySelector('[data-mark=rejected]').title = reason ? `Rejected: ${reason}` : 'Reject (x)';
   if (found.length && found.every((mark) => mark === 'rejected')) tools.dataset.all = 'rejected';
   else delete tools.dataset.all;
   const rating = topRating(job);
@@ -42,6 +49,7 @@ function pairsOf(jobs) {
 
 // Gives pictures a mark, or removes it if all of them have it. Returns whether they have it now.
 function toggleMark(pairs, mark) {
+  if (!MARKS[mark]) return false;
   const isGiven = !pairs.every(([job, output]) => markOf(job, output) === mark);
   const concerned = isGiven ? pairs.filter(([job, output]) => markOf(job, output) !== mark) : pairs; // the others keep their reasons
   setMarks(concerned, { mark: isGiven ? mark : null, reason: '' });

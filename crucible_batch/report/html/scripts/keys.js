@@ -60,7 +60,7 @@ function actionOf(key, extend) {
 
 function showKeys() {
   const groups = Object.entries(KEYS).map(([title, keys]) => el('section', {}, el('h3', {}, title),
-    el('dl', {}, ...keys.flatMap(([key, what]) => [el('dt', {}, ...key.split(' ').map((one) => (one === '–' ? ' – ' : el('kbd', {}, one)))), el('dd', {}, what)]))));
+    el('dl', {}, ...keys.filter(([key]) => MARKS.rejected || !['x', 'r'].includes(key)).flatMap(([key, what]) => [el('dt', {}, ...key.split(' ').map((one) => (one === '–' ? ' – ' : el('kbd', {}, one)))), el('dd', {}, what)]))));
   openDialog('keys', 'Keyboard', el('div', {}, el('h2', {}, 'Keyboard'), el('div', { class: 'groups' }, ...groups)));
 }
 

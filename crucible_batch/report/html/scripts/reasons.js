@@ -4,7 +4,7 @@ const MOST_REASONS = 6;
 
 // Rejects pictures for a reason, which may be empty: typed, or one that was given before. Then calls `done`.
 function askReason(pairs, done) {
-  if (!pairs.length) return;
+  if (!pairs.length || !MARKS.rejected) return;
   const reject = (text) => {
     dialog.close();
     setMarks(pairs, { mark: 'rejected', reason: plainReason(text) });

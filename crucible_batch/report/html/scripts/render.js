@@ -15,6 +15,7 @@ const page = {
 function render(data) {
   takeSaved(data);
   marksCache.clear();
+  offerMarks(data);
   page.model = buildModel(data);
   page.menus = menuCount(page.model);
   renderSummary(page.model);

@@ -89,7 +89,7 @@ function renderTray() {
   status.textContent = words;
   tray.replaceChildren(status,
     ...Object.entries(MARKS).map(([mark, { verb, key, sign }]) => button(`${sign} ${verb}`, () => toggleMark(pairsOf(selectedJobs()), mark), { class: null, title: `${verb} (${key})` })),
-    button('…', () => askReason(pairsOf(selectedJobs()), () => {}), { class: null, 'aria-label': 'Reject with a reason', title: 'Reject with a reason (r)' }),
+    ...(MARKS.rejected ? [button('…', () => askReason(pairsOf(selectedJobs()), () => {}), { class: null, 'aria-label': 'Reject with a reason', title: 'Reject with a reason (r)' })] : []),
     ...(jobs.length === 2 ? [button('Compare', showFlip, { class: 'go', title: 'Flip between the two (f)' })] : []),
     button('Clear', clearSelection, { class: null, title: 'Clear the selection (Esc)' }));
 }

@@ -138,7 +138,7 @@ function turnTo(job, at) {
 function decideBar() {
   const decisions = Object.entries(MARKS).map(([mark, { verb, key, sign }]) => el('button', { type: 'button', class: 'decision', 'data-decide': mark, onclick: () => decideShown(mark) },
     el('span', { 'aria-hidden': 'true' }, sign), ` ${verb} `, el('kbd', { 'aria-hidden': 'true' }, key)));
-  decisions.push(el('button', { type: 'button', class: 'decision more', 'data-ask': true, 'aria-label': 'Reject with a reason', title: 'Reject with a reason (r)', onclick: askShown }, '…'));
+  if (MARKS.rejected) decisions.push(el('button', { type: 'button', class: 'decision more', 'data-ask': true, 'aria-label': 'Reject with a reason', title: 'Reject with a reason (r)', onclick: askShown }, '…'));
   const ratings = Array.from({ length: MOST_RATING }, (_, at) => el('button', { type: 'button', 'data-rate': at + 1, 'aria-label': `Rate ${at + 1} of ${MOST_RATING}`, title: `Rate (${at + 1})`, onclick: () => rateShown(at + 1) }));
   return el('div', { class: 'decide' },
     ...decisions, el('span', { class: 'rating', role: 'group', 'aria-label': 'Rating' }, ...ratings),

@@ -325,7 +325,6 @@ def test_hostile_sources_are_text_and_their_commands_are_quoted(tmp_path: Path) 
     assert first["inputs"] == [["image.image", HOSTILE, "ef" * 32]]
     assert second["source"] == {"name": HOSTILE, "index": 0}
     assert second["inputs"] == [["image.image", "1.png", "ab" * 32]]
-    assert shlex.split(data["pick"]) == ["crucible-batch", "pick", str(directory)]
     assert shlex.split(data["again"]) == [
         "crucible-batch",
         "run",
