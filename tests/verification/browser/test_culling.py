@@ -393,6 +393,24 @@ def test_without_the_command_nothing_is_rejected(tmp_path: Path, open_page: Open
     expect(page.locator("#keys")).not_to_contain_text("reject")
 
 
+def test_a_job_with_no_picture_left_shows_its_takes(tmp_path: Path, open_page: Open) -> None:
+    for number in range(3):
+        painted(tmp_path / f"{number}.png", number)
+    takes = [output("1.png", rejected="dark"), output("2.png", generation=1, rejected="")]
+    reason = ErrorRow(code="REDO_LIMIT", message="it was bought again once")
+    limited = {"status": "blocked", "takes": takes, "generation": 2, "error": reason}
+    counts = CountsRow(total=2, succeeded=1, blocked=1)
+    jobs = [made_job("heron", file="0.png"), made_job("limited", **limited)]
+    page = open_page(made_page(tmp_path, *jobs, counts=counts), **DESK).page
+    expect(page.locator('[data-facet="take"]')).to_have_count(0)  # one value is no filter
+    page.locator(".idle summary").click()
+    expect(page.locator(".idle .stage-word")).to_have_text("2 takes rejected")
+    page.locator('.open[data-job="1"]').click()
+    expect(page.locator("#detail .state")).to_have_text("blocked · 1 credit · z")
+    page.get_by_label("Take the rejection back of take 1").click()
+    expect(page.locator("#detail .takes")).to_contain_text("take 1 · not rejected")
+
+
 def test_marks_are_printed(landscapes: Path, open_page: Open) -> None:
     page = open_page(landscapes, **DESK).page
     page.keyboard.press("ArrowRight")

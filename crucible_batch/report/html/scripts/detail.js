@@ -85,7 +85,7 @@ function focusOpened(index) {
 
 function aboutOf(job) {
   const about = el('div', { class: 'about', tabindex: '0', role: 'group', 'aria-label': 'About the job' }, el('h2', {}, job.name));
-  about.append(el('p', { class: 'state' }, el('b', { class: job.status }, STATES[job.status]), ` · ${[job.generation ? takeName(job) : null, credits(job.credits), job.workflow_id].filter(Boolean).join(' · ')}`));
+  about.append(el('p', { class: 'state' }, el('b', { class: job.status }, STATES[job.status]), ` · ${[job.generation ? takeOf(job) : null, credits(job.credits), job.workflow_id].filter(Boolean).join(' · ')}`));
   if (job.error) about.append(troubleBox(job));
   if (job.prompt) about.append(el('blockquote', { dir: 'auto' }, job.prompt));
   about.append(el('div', { class: 'actions' }, pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));

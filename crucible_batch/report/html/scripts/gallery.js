@@ -104,7 +104,7 @@ function pictureCard(job) {
 
 // Credits and values in a line of a card.
 function valueLine(job) {
-  job.caption ??= [job.generation ? takeName(job) : null, credits(job.credits), ...valuesOf(job)].filter(Boolean).join(' · ');
+  job.caption ??= [job.generation ? takeOf(job) : null, credits(job.credits), ...valuesOf(job)].filter(Boolean).join(' · ');
   return job.caption;
 }
 
@@ -135,5 +135,6 @@ function waitingCard(job) {
 // What a job that isn't done is waiting for, by its newest attempt.
 function stageWord(job) {
   const last = job.attempts.at(-1);
+  if (!last && job.takes?.length) return `${plural(job.takes.length, 'take')} rejected`;
   return { held: 'being sent', accepted: 'at the gateway', succeeded: 'downloading' }[last?.status] ?? 'not started';
 }

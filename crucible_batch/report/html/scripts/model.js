@@ -16,7 +16,7 @@ function buildModel(data) {
     job.facets = facets.of(job);
     job.stage = stageOf(job);
     workflows.add(job.workflow_id);
-    model.takes.add(takeName(job));
+    if (takeOf(job)) model.takes.add(takeOf(job));
     for (const check of checksOf(job)) model.checks.add(check);
     if (job.stage !== undefined) model.stages.add(job.stage);
     for (const axis in job.facets) note(axes, axis, job.facets[axis]);
@@ -69,7 +69,7 @@ function renewJob(job, fresh) {
   for (const key of Object.keys(job)) delete job[key];
   Object.assign(job, fresh, { index, places, facets, stage, version: version + 1 });
   marksCache.delete(job);
-  page.model.takes.add(takeName(job));
+  if (takeOf(job)) page.model.takes.add(takeOf(job));
   for (const check of checksOf(job)) page.model.checks.add(check);
   page.model.orders.clear();
 }
@@ -112,7 +112,7 @@ function filtersOf(model) {
     { key: 'stage', of: (job) => job.stage, values: model.stages },
     { key: 'workflow', of: (job) => job.workflow_id, values: model.workflows },
     { key: 'check', of: checksOf, values: model.checks },
-    { key: 'take', of: takeName, values: model.takes },
+    { key: 'take', of: takeOf, values: model.takes },
   ];
   for (const filter of filters) filter.chosen ??= (state) => state[filter.key];
   for (const [axis, values] of model.axes) {

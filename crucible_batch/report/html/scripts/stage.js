@@ -245,6 +245,11 @@ function takeName(take) {
   return `take ${(take.generation ?? 0) + 1}`;
 }
 
+// That of the picture that counts; undefined without one.
+function takeOf(job) {
+  return job.outputs.length ? takeName(job) : undefined;
+}
+
 function takeWords(job, take) {
   if (markOf(job, take) !== 'rejected') return 'not rejected';
   const reason = reasonOf(job, take);
