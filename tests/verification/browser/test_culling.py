@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -409,6 +410,47 @@ def test_a_job_with_no_picture_left_shows_its_takes(tmp_path: Path, open_page: O
     expect(page.locator("#detail .state")).to_have_text("blocked · 1 credit · z")
     page.get_by_label("Take the rejection back of take 1").click()
     expect(page.locator("#detail .takes")).to_contain_text("take 1 · not rejected")
+
+
+def test_back_closes_a_picture_and_then_leaves_the_page(landscapes: Path, open_page: Open) -> None:
+    page = open_page(landscapes, **DESK).page
+    before = page.evaluate("history.length")
+    dialog = page.get_by_role("dialog")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.keyboard.press("ArrowRight")
+        expect(dialog).to_have_count(1)
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+        expect(page).not_to_have_url(re.compile("job="))
+    assert page.evaluate("history.length") == before + 1
+    page.keyboard.press("Enter")
+    page.go_back()
+    expect(dialog).to_have_count(0)
+    page.go_forward()
+    expect(dialog).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("heron-3")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.go_back()  # the search is another step
+    expect(page.locator("#search")).to_have_value("heron-3")
+    expect(dialog).to_have_count(0)
+
+
+def test_a_picture_that_was_opened_by_its_address_has_no_step(
+    landscapes: Path, open_page: Open
+) -> None:
+    page = open_page(landscapes, "#job=3", **DESK).page
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(1)
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("#count")).to_have_text("40 jobs")
 
 
 def test_marks_are_printed(landscapes: Path, open_page: Open) -> None:

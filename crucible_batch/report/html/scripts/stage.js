@@ -129,7 +129,7 @@ function turn(step) {
 // Shows another picture without drawing the page behind it again.
 function turnTo(job, at) {
   page.state.job = job.index;
-  history.replaceState(null, '', addressOf(page.state));
+  history.replaceState(history.state, '', addressOf(page.state));
   showDetail(page.model.jobs[job.index], at);
 }
 
