@@ -27,6 +27,7 @@ folder:
     given_commands.py give(run, words)              how ``ctl`` reaches runs on other machines
     page_fields.py    read(directory), changes,     fields of a run's page that change beside its
                       is_current                    journal
+    page_commands.py  COMMAND                       a command that pages of a run show
     page_posts.py     NAME, answer(directory,       what pages of `view --control` send, and the
                       content), script(), ...       script that sends it
     doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries

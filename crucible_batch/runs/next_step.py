@@ -234,7 +234,7 @@ def advice(head: ReportHead, again: str, step: NextStep | None) -> Advice:
         picks = ", ".join(stage.pick for stage in head.waiting)
         return Advice(
             f"All jobs so far are complete. The next stage waits for {picks}."
-            " Star its pictures, select Save picks, then run:",
+            " Pick its pictures, select Save picks, then run:",
             again,
         )
     if step is None:

@@ -47,6 +47,7 @@ from crucible_batch.runs.run_journal import (
     location_of,
     newest_run,
 )
+from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -207,19 +208,24 @@ def write_page_of(
     Raises ``RunDirectoryError`` if it can't be written.
     """
     never = newest_run(journal).terms.never
-    more: dict[str, object] = {}
+    location = location_of(journal, directory)
+    more: dict[str, object] = {**page_commands(location)}
     for module in found("page_fields"):
         more |= module.read(directory)[0]
     frame = Frame(advice_of(journal, head, directory), report_assets(), never=never, more=more)
     try:
-        return write_page(
-            directory, location_of(journal, directory), head, rows, thumbnails, frame=frame
-        )
+        return write_page(directory, location, head, rows, thumbnails, frame=frame)
     except OSError as error:
         raise RunDirectoryError(
             f"{PAGE_FILE} can't be written: {error.strerror}",
             hint=f"fix the disk problem, then: crucible-batch report {directory}",
         ) from error
+
+
+def page_commands(location: str | Path) -> Mapping[str, str]:
+    """Return the commands of features that pages of a run show, by their names."""
+    names = [module.COMMAND for module in found("page_commands")]
+    return {name: shell_command(name, location) for name in names}
 
 
 def update_page(

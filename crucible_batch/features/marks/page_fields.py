@@ -39,7 +39,8 @@ def read(directory: Path) -> tuple[Fields, Seen]:
         seen.append(_seen(path))
         for line in read_rejections(path, str(path)):
             key = f"{line.output} {line.digits[:DIGITS]}"
-            marks[key] = {**marks.get(key, {}), "mark": "rejected"}
+            reason = {"reason": line.reason} if line.reason else {}
+            marks[key] = {**marks.get(key, {}), "mark": "rejected", **reason}
     except CrucibleBatchError as error:
         problems.append(error.message)
     problem = "; ".join(problems) or None

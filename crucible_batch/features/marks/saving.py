@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from crucible_batch.errors import UserError
 from crucible_batch.features.marks.marks_file import (
@@ -23,8 +23,10 @@ from crucible_batch.features.marks.marks_file import (
     write_marks,
 )
 from crucible_batch.features.redo.rejecting import OutputBytes, change_rejections
+from crucible_batch.features.redo.rejections import MAX_REASON
 
 MOST_CHANGES = 1000
+Reason = Annotated[str, StringConstraints(max_length=MAX_REASON)]
 _KEY = re.compile(r"(?P<name>[^/]+)/(?P<index>[0-9]+) (?P<digits>[0-9a-f]+)")
 
 
@@ -35,13 +37,14 @@ class _Model(BaseModel):
 class Changes(_Model):
     """What a page asks to save.
 
-    What a mark leaves out stays as it is; an empty note removes it. ``restored`` are outputs whose
-    rejections are taken back.
+    What a mark leaves out stays as it is; an empty note removes it. ``reasons`` are those of
+    ``rejected`` outputs, ``restored`` are outputs whose rejections are taken back before.
     """
 
     marks: dict[OutputKey, OutputMark] = Field(default_factory=dict, max_length=MOST_CHANGES)
     notes: dict[JobName, Note] = Field(default_factory=dict, max_length=MOST_CHANGES)
     rejected: Annotated[list[OutputKey], Field(max_length=MOST_CHANGES)] = []
+    reasons: dict[OutputKey, Reason] = Field(default_factory=dict, max_length=MOST_CHANGES)
     restored: Annotated[list[OutputKey], Field(max_length=MOST_CHANGES)] = []
 
 
@@ -64,11 +67,12 @@ def save(directory: Path, changes: Changes) -> Sequence[str]:
         _save_marks(directory, changes)
     if not changes.rejected and not changes.restored:
         return ()
-    rejected = {_output(key): key for key in changes.rejected}
+    keys = {_output(key): key for key in changes.rejected}
+    rejected = {output: changes.reasons.get(key, "") for output, key in keys.items()}
     restored = [_output(key) for key in changes.restored]
     with locked(directory):
         unknown = change_rejections(directory, rejected=rejected, restored=restored)
-    return [rejected[output] for output in unknown]
+    return [keys[output] for output in unknown]
 
 
 def _save_marks(directory: Path, changes: Changes) -> None:

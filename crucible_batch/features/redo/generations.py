@@ -375,5 +375,8 @@ def _obstacle(planned: PlannedJob, choice: Choice) -> ErrorInfo:
                 times = "once" if choice.generation == 1 else f"{choice.generation} times"
                 message = f"it was bought again {times}, and {line} rejects the last of them too"
             return ErrorInfo(
-                REDO_LIMIT, message, hint="change its prompt, or raise redo.max in the manifest"
+                REDO_LIMIT,
+                message,
+                hint="change its prompt, raise redo.max in the manifest, or take one of its"
+                " rejections back",
             )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crucible_batch.core.redaction import clean
 from crucible_batch.edited_files import EditedFile
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.redo.manifest_keys import redo_keys
 from crucible_batch.features.redo.rejections import (
     DIGITS,
-    MAX_REASON,
     MAX_REJECTS_BYTES,
     REJECTS_FILE,
     Rejection,
     parse_rejection,
     parse_rejections,
+    reason_of_person,
 )
 from crucible_batch.features.redo.source import named_file
 from crucible_batch.journal import Journal
@@ -54,8 +53,9 @@ def reject(
 ) -> RejectsFile:
     """Reject outputs of a run, or ``remove`` their rejections; return the changed file.
 
-    A name is that of a job, for all of its outputs, or ``NAME/INDEX``. ``file`` is the file of
-    rejections if the run was given one. Nothing is written if one of the names is not valid.
+    A name is that of a job, for all of its outputs, or ``NAME/INDEX``. A reason replaces the one
+    that an output has. ``file`` is the file of rejections if the run was given one. Nothing is
+    written if one of the names is not valid.
 
     Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
     """
@@ -67,11 +67,12 @@ def reject(
     if remove:
         return _without(path, text, names)
     wanted = [each for name in names for each in _rejected(rows, name, reason)]
-    known = _known(text)
+    _remove_with_other_reasons(path, wanted)
+    known = _known(_read(path))
     new = dict.fromkeys(each for each in wanted if (each.output, each.digits) not in known)
     old = [each.output for each in wanted if (each.output, each.digits) in known]
     _file(path).add([str(each) for each in new])
-    return RejectsFile(path, len(_lines(text)) + len(new), added=tuple(new), kept=tuple(old))
+    return RejectsFile(path, len(_lines(_read(path))), added=tuple(new), kept=tuple(old))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,13 @@ class OutputBytes:
 
 
 def change_rejections(
-    run_dir: Path, *, rejected: Collection[OutputBytes], restored: Collection[OutputBytes]
+    run_dir: Path, *, rejected: Mapping[OutputBytes, str], restored: Collection[OutputBytes]
 ) -> Collection[OutputBytes]:
-    """Reject outputs of a run, also earlier takes, and take rejections back, by their bytes.
+    """Take rejections back, then reject outputs with reasons, also earlier takes, by their bytes.
 
     Returns those that are to be rejected and that the run doesn't have: they are left out. What is
-    rejected already, or isn't, stays so. Raises as ``reject``.
+    rejected already, or isn't, stays so: to change a reason, take the rejection back as well.
+    Raises as ``reject``.
     """
     path = rejects_file_of(run_dir)
     with Journal.read(local_directory(run_dir)) as journal:
@@ -106,7 +108,11 @@ def change_rejections(
     _restore(path, restored)
     known = _known(_read(path))
     lines = [
-        str(Rejection(each.name, each.index, generation, each.digits))
+        str(
+            Rejection(
+                each.name, each.index, generation, each.digits, reason_of_person(rejected[each])
+            )
+        )
         for each, generation in found.items()
         if generation is not None and (f"{each.name}/{each.index}", each.digits) not in known
     ]
@@ -166,6 +172,17 @@ def add_rejection(path: Path, line: Rejection) -> None:
         _file(path).add([str(line)])
 
 
+def _remove_with_other_reasons(path: Path, wanted: Sequence[Rejection]) -> None:
+    reasons = {(each.output, each.digits): each.reason for each in wanted if each.reason}
+
+    def is_removed(line: Rejection) -> bool:
+        key = line.output, line.digits[:DIGITS]
+        return key in reasons and line.reason != reasons[key]
+
+    if reasons:
+        _remove_lines(path, is_removed)
+
+
 def _known(text: str) -> set[tuple[str, str]]:
     return {(line.output, line.digits[:DIGITS]) for line in _lines(text)}
 
@@ -205,8 +222,8 @@ def _rejected(rows: dict[str, JobRow], text: str, reason: str) -> Iterator[Rejec
             hint = "those that it had are rejected already; run the manifest again"
         raise UserError(f"{name} has no output {number}".rstrip(), hint=hint)
     for output in outputs:
-        words = " ".join(clean(reason, MAX_REASON).split())
         digits = _digest(output)[:DIGITS]
+        words = reason_of_person(reason)
         yield Rejection(name, output.index, output.generation, digits, words)
 
 

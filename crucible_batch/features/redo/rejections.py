@@ -24,8 +24,8 @@ REJECTS_FILE = "rejects.txt"
 DIGITS = 12
 MAX_REJECTS_BYTES = 16 * 1024 * 1024
 MAX_REASON = 500
-_OF_CHECK = "check "
-"""What the reasons of checks begin with."""
+_OF_CHECK = re.compile(r"check [a-z]+: ")
+"""What the reasons of checks begin with: the name of the check."""
 _LIMIT = f"{MAX_REJECTS_BYTES // 1024**2} MiB, the limit for a file of rejections"
 _COMMENT = "#"  # no safe name begins with it
 _LINE = re.compile(
@@ -56,7 +56,7 @@ class Rejection:
     @property
     def is_of_check(self) -> bool:
         """Whether a check has written it, not a person."""
-        return self.reason.startswith(_OF_CHECK)
+        return _OF_CHECK.match(self.reason) is not None
 
     def __str__(self) -> str:
         words = [self.output, f"g{self.generation}", self.digits, self.reason]
@@ -72,13 +72,19 @@ def digest_of(saved: Saved) -> str:
     return (saved.sent or saved).sha256
 
 
-def rejection_of(name: str, generation: int, saved: Saved, reason: str = "") -> Rejection:
-    words = " ".join(clean(reason, MAX_REASON).split())
+def rejection_by_check(name: str, generation: int, saved: Saved, reason: str) -> Rejection:
+    """Return the line that a check writes; its reason begins with the name of the check."""
+    words = clean(f"check {reason}", MAX_REASON)
     return Rejection(name, saved.index, generation, digest_of(saved)[:DIGITS], words)
 
 
-def rejection_by_check(name: str, generation: int, saved: Saved, reason: str) -> Rejection:
-    return rejection_of(name, generation, saved, f"{_OF_CHECK}{reason}")
+def reason_of_person(text: str) -> str:
+    """Return the reason that a person gives as it is in a line, never as one of a check.
+
+    A picture that a check has rejected may be bought again with the same bytes, up to the maximum.
+    """
+    words = clean(text, MAX_REASON)
+    return f"C{words[1:]}" if _OF_CHECK.match(words) else words
 
 
 def parse_rejection(line: str, number: int) -> Rejection | None:

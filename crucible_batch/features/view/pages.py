@@ -38,6 +38,7 @@ from crucible_batch.report.html import (
     report_scripts,
     report_styles,
 )
+from crucible_batch.runs.reporting import page_commands
 from crucible_batch.runs.status import advice_for, codes_never_retried
 
 _SOURCES = ("img-src 'self'", "connect-src 'self'")
@@ -137,15 +138,15 @@ def run_page(watch: Watch, key: str, *, is_controlled: bool) -> Page:
     never = codes_never_retried(watch.run_dir)
     assets = run_assets(is_controlled)
     has_rest = head.counts.total > MOST_JOBS_AT_ONCE and _kept_cards(watch) is None
+    location = snapshot.status.location
     frame = Frame(
         next_step(snapshot),
         assets,
         live={**_live(snapshot, key), "rest": has_rest},
         home="/",
         never=never,
-        more=features_fields(watch.run_dir),
+        more={**page_commands(location), **features_fields(watch.run_dir)},
     )
-    location = snapshot.status.location
     if has_rest:
         with closing(watch.rows()) as rows:
             first = islice(rows, FIRST_JOBS)
@@ -225,10 +226,15 @@ def _data(
 ) -> str:
     head = snapshot.status.report
     never = codes_never_retried(snapshot.status.run_dir)
+    location = snapshot.status.location
     frame = Frame(
-        next_step(snapshot), run_assets(), live=_live(snapshot, key), never=never, more=more or {}
+        next_step(snapshot),
+        run_assets(),
+        live=_live(snapshot, key),
+        never=never,
+        more={**page_commands(location), **(more or {})},
     )
-    opened = head_json(head, snapshot.status.location, frame)
+    opened = head_json(head, location, frame)
     return f'{opened},"jobs":[{cards.jobs}],"inputs":{cards.inputs}}}'
 
 

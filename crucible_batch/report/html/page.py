@@ -24,14 +24,13 @@ from crucible_batch.report.html.cards import card, compact, embedded, picture
 from crucible_batch.report.html.endings import Advice, ending, same_command
 from crucible_batch.report.html.thumbnails import Miniature, Pictures, Thumbnails
 from crucible_batch.report.models import JobRow, ReportHead
-from crucible_batch.shell_command import shell_command
 
 PAGE_FILE = "report.html"
 _SCRIPTS = (
     "dom", "words", "facets", "model", "address", "theme", "menus", "pieces", "summary", "toolbar",
     "rows", "lists", "gallery", "selection", "sums", "compare", "copying", "sources", "marks",
-    "culling", "picks", "rejects", "notes", "zip", "exports", "versus", "stage", "detail", "flip",
-    "keys", "render",
+    "culling", "reasons", "picks", "rejects", "notes", "zip", "exports", "versus", "stage",
+    "detail", "flip", "keys", "render",
 )  # fmt: skip
 """In the order in which they build on each other; each is one function of the page's own scope."""
 _STYLES = ("tokens", "page", "gallery", "compare", "dialogs", "culling")
@@ -120,8 +119,6 @@ def head_json(head: ReportHead, location: str | Path, frame: Frame) -> Markup:
         "advice": {"text": frame.next_step.text, "command": frame.next_step.command},
         "retry": f"{again} --retry-failed",
         "again": again,
-        "pick": shell_command("pick", location),
-        "reject": shell_command("reject", location),
         "never": sorted(frame.never | PAID_CODES),
         "ending": ending(head),
         **frame.more,

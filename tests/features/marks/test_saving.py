@@ -78,6 +78,8 @@ def test_changes_of_several_pages_undo_none_of_each_other(run_dir: Path) -> None
     "changes",
     [
         {"marks": {"hero": {"mark": "picked"}}},
+        {"rejected": [KEY], "reasons": {KEY: "x" * 501}},
+        {"rejected": [KEY], "reasons": {"hero": "x"}},
         {"marks": {"../hero/0 0123456789ab": {"mark": "picked"}}},
         {"marks": {"a\nb/0 0123456789ab": {"mark": "picked"}}},
         {"marks": {"hero/0 0123456789ab\n": {"mark": "picked"}}},
@@ -183,6 +185,26 @@ def test_rejections_are_lines_of_the_file_that_reject_writes(
     assert saved(run, restored=[keys[0]], rejected=[]) == {"unknown": []}
     assert (run / "rejects.txt").read_text().splitlines() == lines[1:]
     assert fields(run)["marks"] == {keys[1]: {"mark": "rejected"}}
+
+
+def test_a_rejection_has_a_reason_that_can_be_changed(
+    cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cli.cwd)
+    first, second = (key_of(run, name) for name in ("hero-1", "hero-2"))
+    reasons = {first: " two\nbeaks\x1b[31m ", second: "check blank: it is"}
+    saved(run, rejected=[first, second], reasons=reasons)
+    (line, other) = (run / "rejects.txt").read_text().splitlines()
+    assert line == f"{first.replace(' ', ' g0 ')} two beaks"
+    assert other == f"{second.replace(' ', ' g0 ')} Check blank: it is"
+    assert fields(run)["marks"][first] == {"mark": "rejected", "reason": "two beaks"}
+    # A page that does not know of it does not remove it.
+    saved(run, rejected=[first])
+    assert (run / "rejects.txt").read_text().splitlines() == [line, other]
+    saved(run, restored=[first], rejected=[first], reasons={first: "three beaks"})
+    assert fields(run)["marks"][first] == {"mark": "rejected", "reason": "three beaks"}
+    saved(run, restored=[first], rejected=[first])
+    assert fields(run)["marks"][first] == {"mark": "rejected"}
 
 
 def test_only_bytes_that_the_run_has_are_rejected(

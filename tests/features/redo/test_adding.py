@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from crucible_batch.errors import UserError
 from crucible_batch.features.redo.rejecting import add_rejection
-from crucible_batch.features.redo.rejections import Rejection, parse_rejection, rejection_by_check
+from crucible_batch.features.redo.rejections import (
+    Rejection,
+    parse_rejection,
+    reason_of_person,
+    rejection_by_check,
+)
 from tests.harness.job_events import saved_event
 
 SAVED = saved_event(0, "hero-3/0.png", sha256="3fa9c1d2e4b5" + "0" * 52)
@@ -28,6 +33,18 @@ def test_a_line_names_the_bytes_and_their_generation(tmp_path: Path) -> None:
     assert found == ONE
     assert found.is_of_check
     assert not replace(found, reason="blank: one colour").is_of_check
+
+
+@pytest.mark.parametrize("reason", ["check the hands", "check: hands", "checked twice", "check"])
+def test_a_line_of_a_person_is_not_taken_for_that_of_a_check(reason: str) -> None:
+    assert not replace(ONE, reason=reason).is_of_check
+    assert reason_of_person(f" {reason}\n") == reason
+
+
+def test_a_person_can_give_no_reason_of_a_check() -> None:
+    reason = reason_of_person("check blank: One colour")
+    assert reason == "Check blank: One colour"
+    assert not replace(ONE, reason=reason).is_of_check
 
 
 def test_a_line_is_written_once_and_after_those_of_a_person(tmp_path: Path) -> None:

@@ -66,6 +66,33 @@ def test_an_output_is_rejected_once_and_each_later_one_by_a_line_of_its_own(cli:
     assert [line.split()[1] for line in path.read_text().splitlines()] == ["g0", "g1"]
 
 
+def test_a_reason_of_a_person_is_written_as_such(cli: Cli) -> None:
+    run_dir = made(cli, "reasons")
+    assert cli("reject", run_dir, "hero-1", "--reason", "check blank: it is").code == 0
+    (line,) = (cli.cwd / run_dir / "rejects.txt").read_text().splitlines()
+    assert line.endswith(" Check blank: it is")
+
+
+def test_a_reason_replaces_the_one_before_and_none_keeps_it(cli: Cli) -> None:
+    run_dir = made(cli, "again")
+    path = cli.cwd / run_dir / "rejects.txt"
+    reasons = []
+    for option in (["--reason", "two beaks"], ["--reason", "three beaks"], []):
+        done = cli("reject", run_dir, "hero-1", "hero-2/0", *option, "--json")
+        assert (done.code, done.envelope["data"]["rejections"]) == (0, 2)
+        reasons.append([line.split(" ", 3)[3] for line in path.read_text().splitlines()])
+    assert reasons == [["two beaks"] * 2, ["three beaks"] * 2, ["three beaks"] * 2]
+
+
+def test_the_page_has_the_command_with_its_folder_quoted(cli: Cli) -> None:
+    folder = "it's; $(touch x)"
+    done = cli("run", cli.write("page", JOBS), "--out-dir", folder)
+    assert done.code == 0, done.err
+    html = (cli.cwd / folder / "report.html").read_text(encoding="utf-8")
+    data = json.loads(html.partition('id="report">')[2].partition("</script>")[0])
+    assert shlex.split(data["reject"]) == ["crucible-batch", "reject", folder]
+
+
 def test_removing_keeps_all_other_lines(cli: Cli) -> None:
     run_dir = made(cli, "back")
     path = cli.cwd / run_dir / "rejects.txt"

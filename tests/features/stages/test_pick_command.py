@@ -32,6 +32,15 @@ def next_command(out: str) -> list[str]:
     return shlex.split(line.split("next", 1)[1])[1:]
 
 
+def test_the_page_has_the_command_with_its_folder_quoted(cli: Cli) -> None:
+    folder = "it's; $(touch x)"
+    done = cli("run", write(cli, "page"), "--out-dir", folder)
+    assert done.code == 0, done.err
+    html = (cli.cwd / folder / "report.html").read_text(encoding="utf-8")
+    data = json.loads(html.partition('id="report">')[2].partition("</script>")[0])
+    assert shlex.split(data["pick"]) == ["crucible-batch", "pick", folder]
+
+
 def test_the_printed_commands_lead_from_the_first_stage_to_the_last(cli: Cli) -> None:
     name = write(cli, "herons")
     plan = cli("plan", name)

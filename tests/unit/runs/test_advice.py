@@ -29,3 +29,10 @@ def test_the_page_proposes_the_next_step_of_the_terminal(
     found = advice(head(0, 0).model_copy(update=more), RUN, step)
     assert found.text.startswith(text)
     assert found.command == command
+
+
+def test_the_words_are_those_of_the_page() -> None:
+    found = advice(
+        head(0, 0).model_copy(update={"status": "succeeded", "waiting": [PICKS]}), RUN, None
+    )
+    assert "waits for picks.txt. Pick its pictures, select Save picks, then run:" in found.text

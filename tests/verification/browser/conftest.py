@@ -22,6 +22,7 @@ from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import Frame, Thumbnails, report_assets, same_command, write_page
 from crucible_batch.report.models import CountsRow, CreditsRow, ErrorRow, ManifestRow, OutputRow
 from crucible_batch.runs.next_step import advice, group_failures, next_step
+from crucible_batch.runs.reporting import page_commands
 from crucible_batch.sandbox import SandboxConfig, parse_faults, serve
 from crucible_batch.settings import Settings
 
@@ -254,9 +255,13 @@ def made_page(
     name: str = "made",
     spent: Decimal = Decimal(0),
     never: set[str] | None = None,
+    rejecting: bool = True,
     **more: Any,
 ) -> Path:
-    """Write the page of a report with these jobs; ``more`` are fields of its head."""
+    """Write the page of a report with these jobs; ``more`` are fields of its head.
+
+    Unless ``rejecting``, as if the feature had been deleted.
+    """
     books = dict.fromkeys(
         ("held", "jobs", "uploads", "rebates", "refunded", "over_budget"), Decimal(0)
     )
@@ -272,7 +277,8 @@ def made_page(
     head = ReportHead(**{**known, **more})
     again = same_command(head, folder)
     step = next_step(head, again, group_failures(head, jobs), never=never or set())
-    frame = Frame(advice(head, again, step), report_assets(), never=never or set())
+    commands = page_commands(folder) if rejecting else {}
+    frame = Frame(advice(head, again, step), report_assets(), never=never or set(), more=commands)
     return write_page(folder, folder, head, iter(jobs), Thumbnails(folder, len(jobs)), frame=frame)
 
 

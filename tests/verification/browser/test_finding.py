@@ -223,6 +223,16 @@ def test_axe_finds_nothing_in_the_filters(
     assert page.evaluate("document.documentElement.scrollWidth") <= size["viewport"]["width"]
 
 
+def test_an_empty_run_is_shown_as_such(tmp_path: Path, open_page: Open) -> None:
+    page = open_page(made_page(tmp_path)).page
+    for view in ("gallery", "compare"):
+        page.locator(f'#views [data-view="{view}"]').click()
+        expect(page.locator(f"#view-{view}")).to_have_text("This run has no jobs.")
+    for key in ("ArrowRight", "p", "r", "u", "Enter", "a", "Home"):
+        page.keyboard.press(key)
+    assert violations(page) == []
+
+
 def test_many_failed_jobs_leave_room_for_the_pictures(tmp_path: Path, open_page: Open) -> None:
     Image.new("RGB", (160, 120), "teal").save(tmp_path / "a.png")
     failed = {"status": "failed", "error": ErrorRow(code="GPU_LOST", message="gone")}

@@ -86,6 +86,26 @@ def test_ten_thousand_jobs_open_and_scroll_with_their_thumbnails_beside_the_page
     expect(page.get_by_role("table")).to_be_visible()
 
 
+def test_a_grid_of_ten_thousand_jobs_is_drawn_in_parts(ten_thousand: Path, open_page: Open) -> None:
+    page = open_page(ten_thousand, "#view=compare&rows=·job&cols=tone").page
+    rows = page.locator("#view-compare tbody tr")
+    expect(rows).to_have_count(100)
+    # The rows of job-0 to job-9 are one: the number is that of their tone.
+    expect(page.locator(".rest-of-grid span")).to_have_text("100 of 9,991 rows")
+    page.get_by_role("button", name="Show more").click()
+    expect(rows).to_have_count(200)
+    expect(rows.last.locator("th")).to_contain_text("job-208")
+    page.get_by_role("searchbox").fill("picture 99")
+    expect(page.locator(".rest-of-grid span")).to_have_text("100 of 280 rows")
+    for _ in range(2):
+        page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".rest-of-grid")).to_be_hidden()
+    expect(rows).to_have_count(280)
+    page.evaluate("location.hash = 'view=compare&rows=tone&cols=·job'")
+    expect(page.locator(".rest-of-grid span")).to_have_text("5 of 10 rows, 200 of 9,991 columns")
+    assert page.locator("#view-compare .cell").count() == 1000
+
+
 def test_the_list_has_its_full_height_and_shows_any_place_of_it(
     ten_thousand: Path, open_page: Open
 ) -> None:

@@ -118,7 +118,7 @@ def test_the_grid_has_two_axes_and_stacks_the_rest(
     expect(cell.locator(".stack")).to_contain_text("2 of 2")
     page.locator("[data-fixed]").select_option("2")
     expect(cell.locator(".stack")).to_have_count(0)
-    page.get_by_label("Across").select_option("·take")
+    page.get_by_label("Across").select_option("·repeat")
     assert table.locator("thead th .value").all_inner_texts() == ["1", "2"]
     width = cell.bounding_box()["width"]
     page.get_by_label("Size of the cells").fill("500")

@@ -232,7 +232,9 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
     left_out = ["two\nlines", " a", "#comment", "-option", "a/3"]
     picks = PicksRow(name="final", sources="*", pick="picks.txt", before=11)
     page = open_page(
-        made_page(tmp_path, *(made_job(name) for name in names + left_out), picks=(picks,))
+        made_page(
+            tmp_path, *(made_job(name, file="a.png") for name in names + left_out), picks=(picks,)
+        )
     ).page
     for number in range(len(names) + len(left_out)):
         page.locator(f'#view-gallery .open[data-job="{number}"]').focus()
@@ -254,7 +256,10 @@ def test_the_command_has_each_name_as_it_is_and_none_that_a_picks_file_would_cha
 def test_each_stage_that_waits_has_a_picks_file_of_its_own(
     tmp_path: Path, open_page: Open, shoot: Shoot
 ) -> None:
-    jobs = [made_job(name) for name in ("draft-1", "draft-2", "draft-x", "sketch-[!]", "other")]
+    jobs = [
+        made_job(name, file="a.png")
+        for name in ("draft-1", "draft-2", "draft-x", "sketch-[!]", "other")
+    ]
     stages = [
         WaitingRow(name=name, sources=sources, pick=pick, choices=3)
         for name, sources, pick in (

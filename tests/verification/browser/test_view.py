@@ -172,7 +172,7 @@ def test_the_grid_fills_up_where_it_stands(
         page.locator("#view-gallery .card").first
     ).to_be_visible()  # a key that comes before the page is lost
     page.keyboard.press("c")
-    page.get_by_label("Down").select_option("·take")
+    page.get_by_label("Down").select_option("·repeat")
     sheet = page.locator(".sheet")
     cells = sheet.locator("td img")
     expect(cells.first).to_be_attached()

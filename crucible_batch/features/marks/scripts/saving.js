@@ -2,7 +2,7 @@
 const SAVE_AFTER_MS = 120;
 const AGAIN_AFTER_MS = 3000;
 const MOST_AT_ONCE = 300;
-const MOST_NOTES = 100;
+const MOST_TEXTS = 100; // notes, and rejections with their reasons
 const MOST_KEPT_ALIVE = 20_000; // letters: a page that is closed may still send 64 KiB
 const saving = { timer: null, isSending: false, hasSaved: false, problem: null };
 
@@ -15,12 +15,16 @@ function saveSoon(delay = SAVE_AFTER_MS) {
 // What is to be saved of the browser's marks: entries are [key, entry]. Jobs without an output have no bytes to mark.
 function unsavedMarks() {
   const entries = [...marks.own].filter(([key]) => isOutputKey(key));
-  const isSavedAsRejected = (key) => marks.saved.get(key)?.mark === 'rejected';
   return {
     marks: entries.slice(0, MOST_AT_ONCE),
-    rejections: entries.filter(([key, { mark }]) => mark !== undefined && (mark === 'rejected') !== isSavedAsRejected(key)).slice(0, MOST_AT_ONCE),
-    notes: unsavedNotes().slice(0, MOST_NOTES),
+    rejections: entries.filter(([key, entry]) => entry.mark !== undefined && rejectionIn(entry) !== rejectionIn(marks.saved.get(key))).slice(0, MOST_TEXTS),
+    notes: unsavedNotes().slice(0, MOST_TEXTS),
   };
+}
+
+// What the file of rejections has of an entry.
+function rejectionIn({ mark, reason = '' } = {}) {
+  return mark === 'rejected' ? `rejected ${reason}` : '';
 }
 
 // Names that can't be in a manifest, in a run of another origin, are not saved.
@@ -79,23 +83,28 @@ async function sendMarks(entries, notes) {
   }
 }
 
-// A picture that the run doesn't have any more can't be rejected: the page is out of date.
+// A picture that the run doesn't have any more can't be rejected: the page is out of date. With another reason, a rejection
+// is taken back and given again.
 async function sendRejections(entries) {
   const isRejected = ([, { mark }]) => mark === 'rejected';
   const keysOf = (some) => some.map(([key]) => key);
-  const { unknown } = await post({ rejected: keysOf(entries.filter(isRejected)), restored: keysOf(entries.filter((entry) => !isRejected(entry))) });
-  for (const [key, { mark }] of entries) {
+  const rejected = entries.filter(isRejected);
+  const { unknown } = await post({
+    rejected: keysOf(rejected), reasons: Object.fromEntries(rejected.filter(([, { reason }]) => reason).map(([key, { reason }]) => [key, reason])),
+    restored: keysOf(entries.filter(([key, entry]) => !isRejected([key, entry]) || marks.saved.get(key)?.mark === 'rejected')),
+  });
+  for (const [key, { mark, reason = '' }] of entries) {
     if (unknown.includes(key)) marks.own.delete(key);
-    else marks.saved.set(key, { ...marks.saved.get(key), mark: mark === 'rejected' ? mark : null });
+    else marks.saved.set(key, { ...marks.saved.get(key), ...(mark === 'rejected' ? { mark, reason } : { mark: null, reason: '' }) });
   }
   if (unknown.length) throw problem(`${plural(unknown.length, 'picture')} can’t be rejected: the run no longer has ${unknown.length === 1 ? 'it' : 'them'}. Reload the page`);
 }
 
 // Forgets what is saved as it is here.
 function dropSaved() {
-  for (const [key, { mark, rating }] of marks.own) {
+  for (const [key, { mark, reason, rating }] of marks.own) {
     const known = marks.saved.get(key) ?? {};
-    const isMarkSaved = mark === undefined || mark === (known.mark ?? null);
+    const isMarkSaved = mark === undefined || (mark === (known.mark ?? null) && rejectionIn({ mark, reason }) === rejectionIn(known));
     const isRatingSaved = rating === undefined || rating === (known.rating ?? 0);
     if (isMarkSaved && isRatingSaved) marks.own.delete(key);
   }
@@ -134,8 +143,8 @@ function showSaving() {
   const count = unsavedCount();
   const lacksToken = count > 0 && session.token === null;
   let words = saving.hasSaved ? 'Saved' : '';
-  if (saving.problem) words = `Not saved: ${saving.problem}`;
-  else if (lacksToken) words = 'Not saved: enter the token of this session';
+  if (lacksToken) words = 'Not saved: enter the token of this session, at the top of the page';
+  else if (saving.problem) words = `Not saved: ${saving.problem}`;
   else if (count) words = 'Saving…';
   else if (marks.problem) words = `Not shown: ${marks.problem}`;
   saving.hasSaved ||= count > 0;

@@ -1,6 +1,6 @@
 // The view and the filters are kept in the page's address, so that a view can be linked and Back works.
 const VIEWS = { gallery: 'Pictures', compare: 'Compare' };
-const MANY = ['stage', 'workflow', 'check']; // filters whose values are one parameter of the address each, as those of axes
+const MANY = ['stage', 'workflow', 'check', 'take']; // filters whose values are one parameter of the address each, as those of axes
 
 function readAddress() {
   const params = new URLSearchParams(location.hash.slice(1));
@@ -44,12 +44,14 @@ function addressOf(state) {
   return `#${params}`;
 }
 
-// `step` makes the change one that Back undoes.
+// `step` makes the change one that Back undoes. The step of a picture that was closed is taken again by the next one:
+// after twenty pictures, Back would else do nothing twenty times.
 function go(change, step = false) {
   Object.assign(page.state, change);
   const address = addressOf(page.state);
-  if (step) history.pushState(null, '', address);
-  else history.replaceState(null, '', address);
+  const { isStep, isSpare } = history.state ?? {};
+  if (step && !isSpare) history.pushState({ isStep: true }, '', address);
+  else history.replaceState({ isStep: step, isSpare: Boolean(isStep) && change.job === null }, '', address);
   page.state = readAddress();
   page.update();
 }

@@ -8,7 +8,7 @@ function renderCompare(shown) {
   const choices = axisChoices(page.model, shown);
   const [rows, cols] = chosenAxes(choices, shown);
   if (!rows) {
-    view.replaceChildren(el('div', { class: 'nothing' }, el('p', {}, shown.length ? 'No axis to compare along.' : 'No jobs match the filter.')));
+    view.replaceChildren(el('div', { class: 'nothing' }, el('p', {}, noGridWords(shown))));
     return;
   }
   const covered = shown.filter((job) => job.places[rows] !== undefined && (!cols || job.places[cols] !== undefined));
@@ -22,11 +22,16 @@ function renderCompare(shown) {
   grid = { key, cells: [] };
   const size = cellSize ?? fittingSize(view, (cols ? distinct(jobs, cols).length : 1) + (hasInputs(jobs, rows) ? 1 : 0));
   const sheet = el('div', { class: 'sheet', tabindex: '0', role: 'group', 'aria-label': 'Grid of pictures', css: { '--cell': `${size}px` } });
-  sheet.append(gridOf(jobs, rows, cols));
+  sheet.append(...gridOf(jobs, rows, cols));
   const old = view.querySelector('.sheet');
   const scrolled = [old?.scrollTop ?? 0, old?.scrollLeft ?? 0];
   view.replaceChildren(choosers(choices, rows, cols, others, covered, sheet, size), sheet);
   [sheet.scrollTop, sheet.scrollLeft] = scrolled;
+}
+
+function noGridWords(shown) {
+  if (!page.model.jobs.length) return 'This run has no jobs.';
+  return shown.length ? 'No axis to compare along.' : 'No jobs match the filter.';
 }
 
 // The columns fill the width until a size is chosen.
@@ -123,9 +128,13 @@ function fixedSelect(axis, values) {
   return select;
 }
 
+const MOST_ACROSS = 200;
+const CELLS_AT_ONCE = 1000; // more are drawn when they are asked for: a hundred thousand take many seconds
+
 function gridOf(jobs, rows, cols) {
-  const down = byValue(jobs, rows);
-  const across = cols ? byValue(jobs, cols) : new Map([[null, []]]);
+  const down = [...byValue(jobs, rows)];
+  const all = cols ? [...byValue(jobs, cols)] : [[null, []]];
+  const across = all.slice(0, MOST_ACROSS);
   const cells = new Map();
   for (const job of jobs) {
     const key = JSON.stringify([job.places[rows], cols ? job.places[cols] : null]);
@@ -135,10 +144,30 @@ function gridOf(jobs, rows, cols) {
   const inputs = hasInputs(jobs, rows);
   const corner = cols ? `${axisLabel(rows)} ↓  ${axisLabel(cols)} →` : axisLabel(rows);
   const table = el('table', {}, el('caption', { class: 'unseen' }, `Pictures by ${axisLabel(rows)}${cols ? ` and ${axisLabel(cols)}` : ''}`));
-  table.append(el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, corner), inputs ? headOf('col', 'input image', []) : null, ...[...across].map(([value, alike]) => headOf('col', value ?? 'picture', alike)))));
-  table.append(el('tbody', {}, ...[...down].map(([value, alike]) => el('tr', {}, headOf('row', value, alike), inputs ? el('td', {}, inputCell(alike)) : null,
-    ...[...across.keys()].map((other) => el('td', {}, stackOf(cells.get(JSON.stringify([value, other])) ?? [], rows === '·source' ? usedOutput : () => 0)))))));
-  return table;
+  table.append(el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, corner), inputs ? headOf('col', 'input image', []) : null, ...across.map(([value, alike]) => headOf('col', value ?? 'picture', alike)))));
+  const rowOf = ([value, alike]) => el('tr', {}, headOf('row', value, alike), inputs ? el('td', {}, inputCell(alike)) : null,
+    ...across.map(([other]) => el('td', {}, stackOf(cells.get(JSON.stringify([value, other])) ?? [], rows === '·source' ? usedOutput : () => 0))));
+  const body = el('tbody');
+  table.append(body);
+  return [table, restOfGrid(body, down, rowOf, across.length, all.length)];
+}
+
+// Draws the first rows; returns the line below the grid that draws more of them.
+function restOfGrid(body, down, rowOf, columns, allColumns) {
+  const line = el('p', { class: 'rest-of-grid' });
+  const words = el('span', { class: 'dim' });
+  const more = button('Show more', () => draw());
+  const draw = () => {
+    const [from, to] = [body.children.length, body.children.length + Math.max(1, Math.floor(CELLS_AT_ONCE / columns))];
+    body.append(...down.slice(from, to).map(rowOf));
+    const parts = [[body.children.length, down.length, 'row'], [columns, allColumns, 'column']].filter(([shown, count]) => shown < count);
+    words.textContent = parts.map(([shown, count, word]) => `${shown.toLocaleString('en')} of ${plural(count, word)}`).join(', ');
+    more.hidden = body.children.length === down.length;
+    line.hidden = !parts.length;
+  };
+  line.append(words, more);
+  draw();
+  return line;
 }
 
 // The input image that all of these jobs have in common, with its small picture; undefined if there is none.

@@ -1,8 +1,15 @@
-// Deciding about pictures: the buttons on a card, and the keys p, x, u and 0 to 5, on a card or on the open picture.
+// Deciding about pictures: the buttons on a card, and the keys p, x, r, u and 0 to 5, on a card or on the open picture.
 const MARKS = {
   picked: { verb: 'Pick', key: 'p', sign: '✓' },
   rejected: { verb: 'Reject', key: 'x', sign: '✕' },
 };
+
+// Without the command that buys rejected pictures again, nothing is rejected.
+function offerMarks({ reject }) {
+  if (reject) return;
+  delete MARKS.rejected;
+  delete MARK_WORDS.rejected;
+}
 
 // What lies on a picture: the buttons to pick and to reject all outputs of its job, and the rating.
 function markTools(job) {
@@ -20,12 +27,14 @@ function markTools(job) {
 }
 
 function showMarks(tools, job) {
-  const found = markable(job).map((output) => markOf(job, output));
+  const found = job.outputs.map((output) => markOf(job, output));
   for (const toggle of tools.querySelectorAll('[data-mark]')) {
     const alike = found.filter((mark) => mark === toggle.dataset.mark).length;
     toggle.setAttribute('aria-pressed', alike > 0 && alike < found.length ? 'mixed' : String(alike > 0));
   }
-  if (found.every((mark) => mark === 'rejected')) tools.dataset.all = 'rejected';
+  const reason = jobReasons(job).join('; ');
+  if (MARKS.rejected) tools.querySelector('[data-mark=rejected]').title = reason ? `Rejected: ${reason}` : 'Reject (x)';
+  if (found.length && found.every((mark) => mark === 'rejected')) tools.dataset.all = 'rejected';
   else delete tools.dataset.all;
   const rating = topRating(job);
   const shown = tools.querySelector('.rated');
@@ -35,13 +44,15 @@ function showMarks(tools, job) {
 }
 
 function pairsOf(jobs) {
-  return jobs.flatMap((job) => markable(job).map((output) => [job, output]));
+  return jobs.flatMap((job) => job.outputs.map((output) => [job, output]));
 }
 
 // Gives pictures a mark, or removes it if all of them have it. Returns whether they have it now.
 function toggleMark(pairs, mark) {
+  if (!MARKS[mark]) return false;
   const isGiven = !pairs.every(([job, output]) => markOf(job, output) === mark);
-  setMarks(pairs, { mark: isGiven ? mark : null });
+  const concerned = isGiven ? pairs.filter(([job, output]) => markOf(job, output) !== mark) : pairs; // the others keep their reasons
+  setMarks(concerned, { mark: isGiven ? mark : null, reason: '' });
   return isGiven;
 }
 
@@ -54,8 +65,7 @@ function focusedJob() {
 
 function jobsToMark() {
   const focused = focusedJob();
-  if (focused) return chosenJobs(focused);
-  return [...page.selected].map((index) => page.model.jobs[index]);
+  return focused ? chosenJobs(focused) : selectedJobs();
 }
 
 // One picture gives the focus to the next one, as it does when it is open; several stay selected.
@@ -64,6 +74,14 @@ function markFocused(mark) {
   if (!jobs.length) return false;
   const next = jobs.length === 1 ? page.shown[page.shown.indexOf(jobs[0]) + 1] : undefined;
   if (toggleMark(pairsOf(jobs), mark) && next) focusJob(next);
+  return true;
+}
+
+function askFocused() {
+  const jobs = jobsToMark();
+  if (!jobs.length) return false;
+  const next = jobs.length === 1 ? page.shown[page.shown.indexOf(jobs[0]) + 1] : undefined;
+  askReason(pairsOf(jobs), () => { if (next) focusJob(next); });
   return true;
 }
 
@@ -91,7 +109,7 @@ function focusJob(job) {
 // The number of pictures with each mark.
 function tallyOf(pairs) {
   const tally = { picked: 0, rejected: 0, unmarked: 0 };
-  for (const [job, output] of pairs) tally[markOf(job, output) ?? 'unmarked'] += 1;
+  for (const [job, output] of pairs) if (output) tally[markOf(job, output) ?? 'unmarked'] += 1;
   return tally;
 }
 

@@ -43,12 +43,13 @@ function detailKey(key, dialog) {
     if (isZoomed(stage, frame)) return undefined;
     return () => { turn(key === 'ArrowRight' ? 1 : -1); };
   }
-  if (/^[0-5]$/.test(key)) return () => setMarks([shownPair()], { rating: Number(key) });
+  if (/^[0-5]$/.test(key)) return () => { if (shownPair()[1]) setMarks([shownPair()], { rating: Number(key) }); };
   return {
     Home: () => turnTo(...page.sequence[0]),
     End: () => turnTo(...page.sequence.at(-1)),
     p: () => decideShown('picked'),
     x: () => decideShown('rejected'),
+    r: askShown,
     u: undoShown,
     z: () => zoomStage(stage, frame),
     f: () => { if (!flipCompanion(stage) && page.pins.length === 2) showFlip(); },
@@ -73,7 +74,7 @@ function renewDetail(dialog, job) {
   settleAlike(about, [...fresh.children].map((child) => (child.classList.contains('note') ? note : child)));
   about.scrollTop = scrolled;
   page.sequence = sequenceOf(page.shown.includes(job) ? page.shown : page.model.jobs);
-  if (stage.dataset.pictures !== picturesKey(job)) showPicture(stage, job, Math.min(page.at, markable(job).length - 1));
+  if (stage.dataset.pictures !== picturesKey(job)) showPicture(stage, job, Math.max(0, Math.min(page.at, job.outputs.length - 1)));
 }
 
 // The picture that was open last has the focus when its page is closed.
@@ -84,7 +85,7 @@ function focusOpened(index) {
 
 function aboutOf(job) {
   const about = el('div', { class: 'about', tabindex: '0', role: 'group', 'aria-label': 'About the job' }, el('h2', {}, job.name));
-  about.append(el('p', { class: 'state' }, el('b', { class: job.status }, STATES[job.status]), ` · ${credits(job.credits)} · ${job.workflow_id}`));
+  about.append(el('p', { class: 'state' }, el('b', { class: job.status }, STATES[job.status]), ` · ${[job.generation ? takeOf(job) : null, credits(job.credits), job.workflow_id].filter(Boolean).join(' · ')}`));
   if (job.error) about.append(troubleBox(job));
   if (job.prompt) about.append(el('blockquote', { dir: 'auto' }, job.prompt));
   about.append(el('div', { class: 'actions' }, pinToggle(job), ...(job.prompt ? [copyButton('Copy prompt', () => job.prompt)] : [])));

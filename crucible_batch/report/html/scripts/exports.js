@@ -36,7 +36,7 @@ function fillExports() {
 
 // The outputs that are picked, in manifest order.
 function pickedFiles(jobs = pickedJobs()) {
-  return jobs.flatMap(pickedOutputs).filter(Boolean);
+  return jobs.flatMap(pickedOutputs);
 }
 
 function download(name, content, type) {
@@ -49,14 +49,14 @@ const CSV_COLUMNS = [
   ['name', (job) => job.name], ['status', (job) => job.status], ['workflow', (job) => job.workflow_id], ['prompt', (job) => job.prompt],
   ['repeat', (job) => job.repeat], ['inputs', (job) => job.inputs.map(([, name]) => name).join('; ')], ['credits', (job) => job.credits],
   ['outputs', (job) => job.outputs.map((output) => output.path).join('; ')], ['error', (job) => job.error?.code], ['message', (job) => job.error?.message],
-  ['job_id', (job) => job.job_id], ['mark', (job) => ofOutputs(job, (output) => markOf(job, output) ?? '')],
+  ['job_id', (job) => job.job_id], ['mark', (job) => ofOutputs(job, (output) => markOf(job, output) ?? '')], ['reason', (job) => ofOutputs(job, (output) => reasonOf(job, output))],
   ['rating', (job) => ofOutputs(job, (output) => ratingOf(job, output) || '')], ['note', noteText],
   ['source', (job) => sourceOf(job)?.label],
 ];
 
 // A value of each output; empty if there are none.
 function ofOutputs(job, valueOf) {
-  const values = markable(job).map(valueOf);
+  const values = job.outputs.map(valueOf);
   return values.some((value) => value !== '') ? values.join('; ') : '';
 }
 

@@ -6,10 +6,15 @@ function renderGallery(shown) {
   const view = byId('view-gallery');
   const before = rememberPlace();
   const sections = groupsOf(shown).map((group) => (group.isLine ? lineOf(view, group) : sectionOf(view, group)));
-  if (!shown.length && !page.model.data.live?.rest) sections.push(el('div', { class: 'nothing' }, el('p', {}, 'No jobs match the filter.'), button('Clear the filter', clearFilter)));
+  if (!shown.length && !page.model.data.live?.rest) sections.push(nothingShown(page.model.jobs));
   settle(view, sections);
   showLists(sections.map((section) => lists.get(section)).filter(Boolean));
   returnToPlace(before);
+}
+
+function nothingShown(jobs) {
+  if (!jobs.length) return el('p', { class: 'nothing' }, 'This run has no jobs.');
+  return el('div', { class: 'nothing' }, el('p', {}, 'No jobs match the filter.'), button('Clear the filter', clearFilter));
 }
 
 // What failed, what was not started as a line for each reason, the pictures, and what is under way in a live run.
@@ -99,7 +104,7 @@ function pictureCard(job) {
 
 // Credits and values in a line of a card.
 function valueLine(job) {
-  job.caption ??= [job.generation ? takeName(job) : null, credits(job.credits), ...valuesOf(job)].filter(Boolean).join(' · ');
+  job.caption ??= [job.generation ? takeOf(job) : null, credits(job.credits), ...valuesOf(job)].filter(Boolean).join(' · ');
   return job.caption;
 }
 
@@ -130,5 +135,6 @@ function waitingCard(job) {
 // What a job that isn't done is waiting for, by its newest attempt.
 function stageWord(job) {
   const last = job.attempts.at(-1);
+  if (!last && job.takes?.length) return `${plural(job.takes.length, 'take')} rejected`;
   return { held: 'being sent', accepted: 'at the gateway', succeeded: 'downloading' }[last?.status] ?? 'not started';
 }

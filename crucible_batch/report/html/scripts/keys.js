@@ -1,10 +1,10 @@
 // The keyboard: arrows move between the cards, letters decide and switch views.
 const KEYS = {
   'On every page': [
-    ['← → ↑ ↓', 'move between pictures'], ['Home End', 'first, last'], ['Enter', 'open the picture'], ['g', 'grid of pictures'], ['c', 'compare'], ['/', 'search'], ['Esc', 'close, or leave the search'], ['?', 'this help'],
+    ['← → ↑ ↓', 'move between pictures'], ['Home End', 'first, last'], ['Enter', 'open the picture'], ['g', 'grid of pictures'], ['c', 'compare'], ['/', 'search'], ['Esc', 'close, or leave the search or the note'], ['?', 'this help'],
   ],
   Deciding: [
-    ['p', 'pick, and go to the next picture'], ['x', 'reject, and go to the next picture'], ['p x', 'once more: remove the mark'], ['u', 'undo'], ['1 – 5', 'rating'], ['0', 'no rating'],
+    ['p', 'pick, and go to the next picture'], ['x', 'reject, and go to the next picture'], ['r', 'reject with a reason'], ['p x', 'once more: remove the mark'], ['u', 'undo'], ['1 – 5', 'rating'], ['0', 'no rating'],
   ],
   'In a picture': [
     ['← →', 'previous, next'], ['Home End', 'first, last'], ['z', 'full size and back'], ['n', 'write a note'], ['i', 'hide or show the details'],
@@ -23,15 +23,22 @@ function setUpKeys() {
     const dialog = [...document.querySelectorAll('dialog[open]')].at(-1);
     if (dialog && dialog.id !== 'detail') return;
     if (event.target.matches('input:not([type=range]), select, textarea')) {
-      if (event.key === 'Escape' && !dialog) event.target.blur();
+      if (event.key === 'Escape' && !event.isComposing) leaveField(event, dialog);
       return;
     }
     if (dialog && event.target.matches('input')) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // also with Caps Lock
-    if (event.repeat && /^[pxu0-5]$/.test(key)) return; // a key that is held would decide about many pictures
+    if (event.repeat && /^[pxru0-5]$/.test(key)) return; // a key that is held would decide about many pictures
     const action = dialog ? detailKey(key, dialog) : actionOf(key, event.shiftKey);
     if (action && action() !== false) event.preventDefault();
   });
+}
+
+// Back to the pictures; what was typed stays. Without it, the browser would empty the search, and close the picture.
+function leaveField(event, dialog) {
+  event.preventDefault();
+  if (dialog) dialog.querySelector('.stage').focus();
+  else event.target.blur();
 }
 
 function actionOf(key, extend) {
@@ -44,6 +51,7 @@ function actionOf(key, extend) {
     c: () => go({ view: 'compare' }, true),
     p: () => markFocused('picked'),
     x: () => markFocused('rejected'),
+    r: askFocused,
     u: undoFocused,
     a: () => { const job = focusedJob(); if (job) pin(job.index); },
     f: () => { if (page.pins.length === 2) showFlip(); },
@@ -52,7 +60,7 @@ function actionOf(key, extend) {
 
 function showKeys() {
   const groups = Object.entries(KEYS).map(([title, keys]) => el('section', {}, el('h3', {}, title),
-    el('dl', {}, ...keys.flatMap(([key, what]) => [el('dt', {}, ...key.split(' ').map((one) => (one === '–' ? ' – ' : el('kbd', {}, one)))), el('dd', {}, what)]))));
+    el('dl', {}, ...keys.filter(([key]) => MARKS.rejected || !['x', 'r'].includes(key)).flatMap(([key, what]) => [el('dt', {}, ...key.split(' ').map((one) => (one === '–' ? ' – ' : el('kbd', {}, one)))), el('dd', {}, what)]))));
   openDialog('keys', 'Keyboard', el('div', {}, el('h2', {}, 'Keyboard'), el('div', { class: 'groups' }, ...groups)));
 }
 

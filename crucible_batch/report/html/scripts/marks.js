@@ -1,13 +1,14 @@
-// What people decide about pictures: for each output a mark (picked or rejected) and a rating of 0 to 5, for each job a
-// note. They are about bytes: another picture under the same name does not have them. The browser keeps them for this
+// What people decide about pictures: for each output a mark (picked, or rejected for a reason) and a rating of 0 to 5, for
+// each job a note. They are about bytes: another picture under the same name does not have them. The browser keeps them for this
 // page, until a page that may save them has done so.
 //
-// Other scripts read them by markOf, ratingOf, hasMark, isUnmarked, topRating and noteText, and follow them by onMarks.
+// Other scripts read them by markOf, reasonOf, ratingOf, hasMark, isUnmarked, topRating and noteText, and follow them by onMarks.
 const NOTE_LETTERS = 1000;
+const REASON_LETTERS = 500;
 const MOST_RATING = 5;
 const UNDO_STEPS = 500;
 const marks = {
-  saved: new Map(), // by output: { mark, rating }, from the run directory
+  saved: new Map(), // by output: { mark, reason, rating }, from the run directory
   savedNotes: new Map(),
   isKnown: false, // whether `saved` has all rejections: then those in the report may be out of date
   problem: null, // why saved marks or rejections can't be shown
@@ -27,8 +28,8 @@ function setUpMarks() {
 }
 
 function isEntry(entry) {
-  const { mark = null, rating = 0 } = entry ?? {};
-  return [null, 'picked', 'rejected'].includes(mark) && Number.isInteger(rating) && rating >= 0 && rating <= MOST_RATING;
+  const { mark = null, rating = 0, reason = '' } = entry ?? {};
+  return typeof reason === 'string' && reason.length <= REASON_LETTERS && [null, 'picked', 'rejected'].includes(mark) && Number.isInteger(rating) && rating >= 0 && rating <= MOST_RATING;
 }
 
 function marksKey() {
@@ -74,9 +75,8 @@ function differing(before, after) {
 
 // -- reading them ------------------------------------------------------------------------------------------------------
 
-// An output by its bytes, as the gateway sent them; a job without outputs by its name.
+// An output by its bytes, as the gateway sent them.
 function outputKey(job, output) {
-  if (!output) return job.name;
   if (!outputKeys.has(output)) outputKeys.set(output, `${job.name}/${output.index} ${digitsOf(output)}`);
   return outputKeys.get(output);
 }
@@ -89,16 +89,27 @@ function digitsOf(output) {
 
 // 'picked', 'rejected' or null.
 function markOf(job, output = job.outputs[0]) {
+  if (!output) return null;
   const key = outputKey(job, output);
   const own = marks.own.get(key)?.mark;
   if (own !== undefined) return own;
   if (marks.saved.has(key)) return marks.saved.get(key).mark ?? null;
-  if (output?.rejected === undefined) return null;
+  if (output.rejected === undefined) return null;
   return !marks.isKnown || marks.rejectedBytes.has(key.slice(key.lastIndexOf('/'))) ? 'rejected' : null;
+}
+
+// Why an output is rejected, or ''.
+function reasonOf(job, output = job.outputs[0]) {
+  if (markOf(job, output) !== 'rejected') return '';
+  const key = outputKey(job, output);
+  const own = marks.own.get(key);
+  if (own?.mark !== undefined) return own.reason ?? '';
+  return (marks.saved.has(key) ? marks.saved.get(key).reason : output.rejected) ?? '';
 }
 
 // 0 to 5.
 function ratingOf(job, output = job.outputs[0]) {
+  if (!output) return 0;
   const key = outputKey(job, output);
   return marks.own.get(key)?.rating ?? marks.saved.get(key)?.rating ?? 0;
 }
@@ -108,14 +119,9 @@ function noteText(job) {
   return marks.ownNotes.get(job.name) ?? marks.savedNotes.get(job.name) ?? '';
 }
 
-// The pictures of a job that can be marked; a job without outputs counts as one, named by the job.
-function markable(job) {
-  return job.outputs.length ? job.outputs : [undefined];
-}
-
 // Whether a job has an output with this mark.
 function hasMark(job, mark) {
-  return markable(job).some((output) => markOf(job, output) === mark);
+  return job.outputs.some((output) => markOf(job, output) === mark);
 }
 
 // Whether a job has an output without a mark.
@@ -125,7 +131,7 @@ function isUnmarked(job) {
 
 // The highest rating of a job's outputs.
 function topRating(job) {
-  return Math.max(...markable(job).map((output) => ratingOf(job, output)));
+  return Math.max(0, ...job.outputs.map((output) => ratingOf(job, output)));
 }
 
 // -- changing them -----------------------------------------------------------------------------------------------------
@@ -140,10 +146,10 @@ function changedMarks(jobs) {
   for (const follow of marks.followers) follow(changed);
 }
 
-// Changes the mark or the rating of outputs: `pairs` are [job, output]. One step for `undoMarks`.
+// Changes the mark, with its reason, or the rating of outputs: `pairs` are [job, output]. One step for `undoMarks`.
 function setMarks(pairs, change) {
   if (!pairs.length) return;
-  const before = pairs.map(([job, output]) => [job.name, output, { mark: markOf(job, output), rating: ratingOf(job, output) }]);
+  const before = pairs.map(([job, output]) => [job.name, output, { mark: markOf(job, output), reason: reasonOf(job, output), rating: ratingOf(job, output) }]);
   marks.steps = [...marks.steps.slice(1 - UNDO_STEPS), before];
   for (const [job, output] of pairs) decide(job, output, change);
   keepMarks();

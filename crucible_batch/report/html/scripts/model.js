@@ -1,5 +1,5 @@
 // The report as the page needs it: jobs with their text to search, facets with their values, and what a filter leaves.
-const OWN_AXES = { '·job': 'job', '·take': 'take', '·workflow': 'workflow', '·source': 'source', '·stage': 'stage' };
+const OWN_AXES = { '·job': 'job', '·repeat': 'repeat', '·workflow': 'workflow', '·source': 'source', '·stage': 'stage' };
 const ORDER = ['failed', 'unknown', 'blocked', 'pending', 'succeeded'];
 
 function buildModel(data) {
@@ -8,7 +8,7 @@ function buildModel(data) {
   const workflows = new Set();
   const facets = facetsOf(jobs);
   const relations = relate(jobs);
-  const model = { data, jobs, ...relations, axes, own: null, labels: facets.labels, photos: facets.photos, workflows, stages: new Set(), checks: new Set(), orders: new Map() };
+  const model = { data, jobs, ...relations, axes, own: null, labels: facets.labels, photos: facets.photos, workflows, stages: new Set(), takes: new Set(), checks: new Set(), orders: new Map() };
   const stageOf = stageNamer(data, relations.named);
   jobs.forEach((job, index) => {
     job.index = index;
@@ -16,6 +16,7 @@ function buildModel(data) {
     job.facets = facets.of(job);
     job.stage = stageOf(job);
     workflows.add(job.workflow_id);
+    if (takeOf(job)) model.takes.add(takeOf(job));
     for (const check of checksOf(job)) model.checks.add(check);
     if (job.stage !== undefined) model.stages.add(job.stage);
     for (const axis in job.facets) note(axes, axis, job.facets[axis]);
@@ -30,12 +31,12 @@ function placeJobs(model) {
   model.own = new Map();
   const names = new Set(model.jobs.map((job) => job.name));
   for (const job of model.jobs) {
-    job.places = { ...job.facets, '·job': baseName(job, names), '·take': String(job.repeat), '·workflow': job.workflow_id, ...stagePlaces(job, model) };
+    job.places = { ...job.facets, '·job': baseName(job, names), '·repeat': String(job.repeat), '·workflow': job.workflow_id, ...stagePlaces(job, model) };
     for (const axis of Object.keys(OWN_AXES)) if (job.places[axis] !== undefined) note(model.own, axis, job.places[axis]);
   }
 }
 
-// What is searched of a job, except its note: in lower case, and made when it is first needed.
+// What is searched of a job, except what people have written: in lower case, and made when it is first needed.
 function textOf(job) {
   if (job.text === undefined) {
     const { code, message, request_id: request } = job.error ?? {};
@@ -68,6 +69,7 @@ function renewJob(job, fresh) {
   for (const key of Object.keys(job)) delete job[key];
   Object.assign(job, fresh, { index, places, facets, stage, version: version + 1 });
   marksCache.delete(job);
+  if (takeOf(job)) page.model.takes.add(takeOf(job));
   for (const check of checksOf(job)) page.model.checks.add(check);
   page.model.orders.clear();
 }
@@ -77,12 +79,12 @@ function note(axes, axis, value) {
   axes.get(axis).add(value);
 }
 
-// A job's name without the values of its axes and without its take: what a row of the grid has in common.
+// A job's name without the values of its axes and without its repeat: what a row of the grid has in common.
 function baseName(job, names) {
   let base = job.name;
-  const take = `-${job.repeat}`;
-  if (base.endsWith(take)) {
-    const stem = base.slice(0, -take.length);
+  const repeat = `-${job.repeat}`;
+  if (base.endsWith(repeat)) {
+    const stem = base.slice(0, -repeat.length);
     const sibling = `${stem}-${job.repeat === 1 ? 2 : 1}`;
     if (names.has(sibling)) base = stem;
   }
@@ -110,6 +112,7 @@ function filtersOf(model) {
     { key: 'stage', of: (job) => job.stage, values: model.stages },
     { key: 'workflow', of: (job) => job.workflow_id, values: model.workflows },
     { key: 'check', of: checksOf, values: model.checks },
+    { key: 'take', of: takeOf, values: model.takes },
   ];
   for (const filter of filters) filter.chosen ??= (state) => state[filter.key];
   for (const [axis, values] of model.axes) {
@@ -138,8 +141,10 @@ const marksCache = new Map(); // by job: { marks, ratings, rating }, since keys 
 
 // Most pages have no marks at all.
 const UNMARKED = { marks: ['unmarked'], rating: 0, ratings: [] };
+const NO_PICTURE = { marks: [], rating: 0, ratings: [] };
 
 function marksOf(job) {
+  if (!job.outputs.length) return NO_PICTURE;
   if (!marks.own.size && !marks.saved.size && !job.outputs.some(({ rejected }) => rejected !== undefined)) return UNMARKED;
   let known = marksCache.get(job);
   if (!known) {
@@ -190,13 +195,13 @@ function countValues({ of, counts }, job) {
   else for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
 }
 
-// Each word is in the job or in its note.
+// Each word is in the job, in its note, or in the reason why it is rejected.
 function hasWords(job, words) {
   const text = textOf(job);
   const missing = words.filter((word) => !text.includes(word));
   if (!missing.length) return true;
-  const note = noteText(job).toLowerCase();
-  return note !== '' && missing.every((word) => note.includes(word));
+  const own = [noteText(job), ...jobReasons(job)].join('\n').toLowerCase();
+  return missing.every((word) => own.includes(word));
 }
 
 // All jobs in the chosen order. Of equal ones, the first in the manifest is first.

@@ -12,7 +12,7 @@ function isPick(name) {
 }
 
 function pickedOutputs(job) {
-  return markable(job).filter((output) => markOf(job, output) === 'picked');
+  return job.outputs.filter((output) => markOf(job, output) === 'picked');
 }
 
 // All of them, in manifest order, whatever the filter leaves.
@@ -20,7 +20,7 @@ function pickedJobs() {
   return page.model.jobs.filter((job) => marksOf(job).marks.includes('picked'));
 }
 
-// An output as a picks file has it; a job without outputs by its name.
+// An output as a picks file has it, or a job without outputs by its name.
 function nameOf(job, output) {
   return output ? outputName(job, output.index) : job.name;
 }

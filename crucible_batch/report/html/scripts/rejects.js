@@ -1,6 +1,8 @@
 // The rejected pictures as lines of rejects.txt, and as the commands that write them; and the buttons of the toolbar for
 // what leaves the page.
 
+const MOST_COMMANDS = 5;
+
 // All pictures that are rejected, in manifest order: outputs, and earlier takes, whose lines stay in the file.
 function rejectedPairs() {
   const concerned = page.model.jobs.filter((job) => job.takes?.length || marksOf(job).marks.includes('rejected'));
@@ -22,8 +24,15 @@ function rejectsText() {
 }
 
 function rejectionOf(job, output) {
-  const reason = (output.rejected ?? '').replace(/\s+/gu, ' ').trim();
+  const reason = reasonOf(job, output).replace(/\s+/gu, ' ').trim();
   return [`${job.name}/${output.index}`, `g${output.generation ?? 0}`, digitsOf(output), reason].filter(Boolean).join(' ');
+}
+
+// A command for each reason.
+function rejectCommands(pairs) {
+  const reasons = new Map();
+  for (const pair of pairs) reasons.set(reasonOf(...pair), [...(reasons.get(reasonOf(...pair)) ?? []), pair]);
+  return [...reasons].map(([reason, alike]) => rejectCommand(alike, ...(reason ? ['--reason', shellWord(reason)] : [])));
 }
 
 function rejectCommand(pairs, ...options) {
@@ -48,21 +57,23 @@ function rejectsContent(again) {
   // `--remove` takes all rejections of an output back.
   const removable = restored.filter(([job, take]) => !named.some(([other, output]) => other === job && output.index === take.index));
   const titles = [fresh.length || !restored.length ? `${plural(fresh.length, 'picture')} rejected` : null, restored.length ? `${plural(restored.length, 'rejection')} taken back` : null];
-  const fits = rejectCommand(fresh).length <= MOST_COMMAND && rejectCommand(removable).length <= MOST_COMMAND && removable.length === restored.length;
+  const commands = [...rejectCommands(fresh), ...(removable.length ? [rejectCommand(removable, '--remove')] : [])];
+  const fits = commands.length <= MOST_COMMANDS && commands.every(({ length }) => length <= MOST_COMMAND) && removable.length === restored.length;
   return [
     el('h2', {}, titles.filter(Boolean).join(', ')),
     el('div', { class: 'kins picked' }, ...fresh.slice(0, MOST_MADE).map(([job, output]) => rejectTile(job, output, again))),
     fresh.length > MOST_MADE ? el('p', { class: 'dim' }, `and ${(fresh.length - MOST_MADE).toLocaleString('en')} more`) : null,
-    ...(fresh.length || restored.length ? rejectWays(fits, fresh, removable) : []),
+    ...(fresh.length || restored.length ? rejectWays(fits ? commands : [], [...fresh, ...removable]) : []),
   ].filter(Boolean);
 }
 
 function rejectTile(job, output, again) {
   const label = nameOf(job, output);
+  const reason = reasonOf(job, output);
   return el('button', { type: 'button', class: 'tile', 'aria-label': `Keep ${label}`, title: `Keep ${label}`, onclick: () => {
     setMarks([[job, output]], { mark: null });
     again();
-  } }, smallPicture(smallOf(job, output)), el('span', { class: 'name' }, el('bdi', {}, label)));
+  } }, smallPicture(smallOf(job, output)), el('span', { class: 'name' }, el('bdi', {}, label)), reason ? el('span', { class: 'why', dir: 'auto', title: reason }, reason) : null);
 }
 
 // Whether the file of rejections has all that is rejected here, and nothing else of these jobs.
@@ -71,16 +82,15 @@ function areSaved(pairs) {
 }
 
 // The commands, if they can do it; and the file.
-function rejectWays(fits, fresh, restored) {
+function rejectWays(commands, changed) {
   const name = (text) => el('span', { class: 'mono' }, text);
   const isActive = Boolean(page.model.data.live?.running);
   const next = [isActive ? el('p', { class: 'dim' }, 'A run is active. What is rejected now is bought again by the next run.') : null, el('p', { class: 'dim' }, 'Run the manifest again: it buys what has no other picture, within its budget.'), commandLine(page.model.data.again)];
-  if (areSaved([...fresh, ...restored])) return [el('p', { class: 'dim' }, 'Saved with the run.'), ...next];
+  if (areSaved(changed)) return [el('p', { class: 'dim' }, 'Saved with the run.'), ...next];
   return [
-    ...(fits ? [el('p', { class: 'dim' }, 'In a terminal, change the rejections of the run:')] : []),
-    ...(fits && fresh.length ? [commandLine(rejectCommand(fresh))] : []),
-    ...(fits && restored.length ? [commandLine(rejectCommand(restored, '--remove'))] : []),
-    el('p', { class: 'dim' }, fits ? 'Or save' : 'Save', ' the lines, with those of earlier takes, as the file that ', name('rejects:'), ' names in the manifest, else as ', name('rejects.txt'), ' in the folder of the run:'),
+    ...(commands.length ? [el('p', { class: 'dim' }, 'In a terminal, change the rejections of the run:')] : []),
+    ...commands.map(commandLine),
+    el('p', { class: 'dim' }, commands.length ? 'Or save' : 'Save', ' the lines, with those of earlier takes, as the file that ', name('rejects:'), ' names in the manifest, else as ', name('rejects.txt'), ' in the folder of the run:'),
     el('div', { class: 'actions' }, button('Save rejects.txt', () => download('rejects.txt', rejectsText(), 'text/plain'), { class: 'quiet save' }), copyButton('Copy the lines', rejectsText)),
     ...next,
   ];

@@ -5,6 +5,7 @@ const page = {
   current: null, // the job that had the focus last
   selected: new Set(),
   anchor: null, // where the selection began
+  isSelecting: false, // whether a tap selects
   showsTrouble: false,
   changed: new Set(), // jobs whose marks have changed since the list was drawn
   get pins() { return [...this.selected]; },
@@ -14,8 +15,9 @@ const page = {
 function render(data) {
   takeSaved(data);
   marksCache.clear();
+  offerMarks(data);
   page.model = buildModel(data);
-  page.checks = page.model.checks.size;
+  page.menus = menuCount(page.model);
   renderSummary(page.model);
   renderToolbar(page.model);
   page.update = update;
@@ -24,12 +26,16 @@ function render(data) {
   prepareSearch(page.model);
 }
 
+function menuCount({ checks, takes }) {
+  return checks.size + takes.size;
+}
+
 function update() {
   const { state, model } = page;
   const { shown, counts } = sift(model, state);
   Object.assign(page, { shown, counts });
-  if (page.checks !== model.checks.size) renderToolbar(model); // a live run has made the first checks
-  page.checks = model.checks.size;
+  if (page.menus !== menuCount(model)) renderToolbar(model); // a live run has made the first checks, or bought a picture again
+  page.menus = menuCount(model);
   updateToolbar(model, shown);
   for (const view of Object.keys(VIEWS)) byId(`view-${view}`).hidden = view !== state.view;
   for (const tab of byId('views').children) {
@@ -37,6 +43,7 @@ function update() {
     else tab.removeAttribute('aria-current');
   }
   draw(state);
+  renderTray();
   showJob(state.job);
 }
 

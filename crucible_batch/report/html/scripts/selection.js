@@ -3,7 +3,7 @@ function setUpSelection() {
   const view = byId('view-gallery');
   view.addEventListener('click', (event) => {
     const open = event.target.closest('.open');
-    if (!open || !(event.shiftKey || event.ctrlKey || event.metaKey)) return;
+    if (!open || !(event.shiftKey || event.ctrlKey || event.metaKey || page.isSelecting)) return;
     event.preventDefault();
     event.stopPropagation();
     const index = Number(open.dataset.job);
@@ -20,6 +20,17 @@ function setUpSelection() {
     event.preventDefault();
   });
   view.addEventListener('mousedown', (event) => { if (event.shiftKey && event.target.closest('.open')) event.preventDefault(); }); // no text is selected
+}
+
+// Without a keyboard and a mouse: while it is pressed, a tap selects instead of opening.
+function selectButton() {
+  return button('Select', () => setSelecting(!page.isSelecting), { id: 'select', class: 'chip', 'aria-pressed': 'false' });
+}
+
+function setSelecting(isSelecting) {
+  page.isSelecting = isSelecting;
+  byId('select').setAttribute('aria-pressed', String(isSelecting));
+  if (!isSelecting) select([]);
 }
 
 // One more, or one less.
@@ -48,14 +59,19 @@ function select(indexes) {
 
 function clearSelection() {
   const isInTray = byId('tray').contains(document.activeElement);
-  select([]);
+  setSelecting(false);
   if (isInTray) focusCard(currentJob());
+}
+
+// The selected jobs in manifest order, without those that the filter hides: nobody decides about what is not seen.
+function selectedJobs() {
+  if (!page.selected.size) return [];
+  return page.shown.filter((job) => page.selected.has(job.index)).sort((a, b) => a.index - b.index);
 }
 
 // The jobs that a key is about: all selected ones if the job is one of them, else the job alone.
 function chosenJobs(job) {
-  if (!page.selected.has(job.index)) return [job];
-  return [...page.selected].sort((a, b) => a - b).map((index) => page.model.jobs[index]);
+  return page.selected.has(job.index) ? selectedJobs() : [job];
 }
 
 function markPin(one, chosen) {
@@ -65,12 +81,21 @@ function markPin(one, chosen) {
 
 function renderTray() {
   const tray = byId('tray');
-  const jobs = [...page.selected].map((index) => page.model.jobs[index]);
+  const jobs = page.pins.map((index) => page.model.jobs[index]);
   tray.hidden = !jobs.length;
-  const words = tray.querySelector('span') ?? el('span', { role: 'status' });
-  words.textContent = jobs.length === 2 ? `${jobs[0].name} and ${jobs[1].name}` : `${jobs.length === 1 ? jobs[0].name : jobs.length.toLocaleString('en')} selected`;
-  tray.replaceChildren(words,
-    ...Object.entries(MARKS).map(([mark, { verb, key, sign }]) => button(`${sign} ${verb}`, () => toggleMark(pairsOf(jobs), mark), { class: null, title: `${verb} (${key})` })),
+  const words = trayWords(jobs, jobs.length - selectedJobs().length);
+  const status = tray.querySelector('span') ?? el('span', { role: 'status' });
+  if (status.textContent === words) return; // its buttons keep the focus
+  status.textContent = words;
+  tray.replaceChildren(status,
+    ...Object.entries(MARKS).map(([mark, { verb, key, sign }]) => button(`${sign} ${verb}`, () => toggleMark(pairsOf(selectedJobs()), mark), { class: null, title: `${verb} (${key})` })),
+    ...(MARKS.rejected ? [button('…', () => askReason(pairsOf(selectedJobs()), () => {}), { class: null, 'aria-label': 'Reject with a reason', title: 'Reject with a reason (r)' })] : []),
     ...(jobs.length === 2 ? [button('Compare', showFlip, { class: 'go', title: 'Flip between the two (f)' })] : []),
     button('Clear', clearSelection, { class: null, title: 'Clear the selection (Esc)' }));
+}
+
+function trayWords(jobs, hidden) {
+  const names = jobs.length < 3 ? jobs.map(({ name }) => name).join(' and ') : jobs.length.toLocaleString('en');
+  const rest = hidden === jobs.length ? 'not shown' : `${hidden.toLocaleString('en')} not shown`;
+  return [`${names}${jobs.length === 2 ? '' : ' selected'}`, hidden ? rest : null].filter(Boolean).join(', ');
 }

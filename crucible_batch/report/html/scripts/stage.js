@@ -9,7 +9,8 @@ function picturesKey(job) {
 function newStage() {
   const stage = el('div', { class: 'stage' },
     el('div', { class: 'frame' }), el('div', { class: 'pairing', role: 'group', 'aria-label': 'Compare with' }), el('div', { class: 'also' }),
-    el('div', { class: 'deck' }, decideBar(), turnBar()), el('div', { class: 'strip', role: 'group', 'aria-label': 'Neighbours' }));
+    el('div', { class: 'deck' }, decideBar(), turnBar()), el('div', { class: 'strip', role: 'group', 'aria-label': 'Neighbours' }),
+    el('span', { class: 'saving', role: 'status' }, document.querySelector('.saving')?.textContent));
   turnBySwipe(stage);
   return stage;
 }
@@ -30,7 +31,7 @@ function turnBySwipe(stage) {
 
 // The pictures in the order of the page: each output, and each job without one.
 function sequenceOf(jobs) {
-  return jobs.flatMap((job) => markable(job).map((_, at) => [job, at]));
+  return jobs.flatMap((job) => (job.outputs.length ? job.outputs.map((_, at) => [job, at]) : [[job, 0]]));
 }
 
 function placeIn(sequence, job, at) {
@@ -66,6 +67,14 @@ function showFrame(stage, job) {
   else frame.replaceChildren(singlePicture(stage, job, output, frame));
   settleAlike(tools, companion ? pairingTools(job, stage, companion) : []);
   settleAlike(also, alsoOf(stage, job));
+  showCaption(stage, job, output);
+}
+
+// Beside another picture, the mark is in the caption of its own.
+function showCaption(stage, job, output) {
+  const words = [markOf(job, output), reasonOf(job, output)].filter(Boolean).join(': ');
+  const caption = stage.querySelector('.captions .mark');
+  if (caption) caption.textContent = words ? ` · ${words}` : '';
 }
 
 function singlePicture(stage, job, output, frame) {
@@ -99,7 +108,7 @@ function neighbourOf(job, at, place, known) {
   const [, width, height] = job.thumbnails[at] ?? [null, 1, 1];
   const ratio = String(Math.min(1.8, Math.max(0.6, width / height)));
   return el('button', { type: 'button', css: { '--ratio': ratio }, 'data-place': place, 'data-key': key, 'data-strip': job.index, 'data-at': at, title: nameOf(job, output), onclick: () => turnTo(job, at) },
-    small ? el('img', { src: small, alt: '' }) : el('span', { class: 'label' }, job.error?.code ?? STATES[job.status]));
+    small ? el('img', { src: small, alt: '' }) : el('span', { class: 'label' }, STATES[job.status]));
 }
 
 function turnBar() {
@@ -107,7 +116,7 @@ function turnBar() {
     el('button', { type: 'button', 'aria-label': 'Previous picture', 'data-turn': '-1', onclick: () => turn(-1) }, '←'),
     el('span', { class: 'place' }),
     el('button', { type: 'button', 'aria-label': 'Next picture', 'data-turn': '1', onclick: () => turn(1) }, '→'),
-    el('span', { class: 'tally' }), el('span', { class: 'spoken unseen', role: 'status' }), el('span', { class: 'saving', role: 'status' }, document.querySelector('.saving')?.textContent));
+    el('span', { class: 'tally' }), el('span', { class: 'spoken unseen', role: 'status' }));
 }
 
 function turn(step) {
@@ -120,7 +129,7 @@ function turn(step) {
 // Shows another picture without drawing the page behind it again.
 function turnTo(job, at) {
   page.state.job = job.index;
-  history.replaceState(null, '', addressOf(page.state));
+  history.replaceState(history.state, '', addressOf(page.state));
   showDetail(page.model.jobs[job.index], at);
 }
 
@@ -129,6 +138,7 @@ function turnTo(job, at) {
 function decideBar() {
   const decisions = Object.entries(MARKS).map(([mark, { verb, key, sign }]) => el('button', { type: 'button', class: 'decision', 'data-decide': mark, onclick: () => decideShown(mark) },
     el('span', { 'aria-hidden': 'true' }, sign), ` ${verb} `, el('kbd', { 'aria-hidden': 'true' }, key)));
+  if (MARKS.rejected) decisions.push(el('button', { type: 'button', class: 'decision more', 'data-ask': true, 'aria-label': 'Reject with a reason', title: 'Reject with a reason (r)', onclick: askShown }, '…'));
   const ratings = Array.from({ length: MOST_RATING }, (_, at) => el('button', { type: 'button', 'data-rate': at + 1, 'aria-label': `Rate ${at + 1} of ${MOST_RATING}`, title: `Rate (${at + 1})`, onclick: () => rateShown(at + 1) }));
   return el('div', { class: 'decide' },
     ...decisions, el('span', { class: 'rating', role: 'group', 'aria-label': 'Rating' }, ...ratings),
@@ -139,22 +149,32 @@ function decideBar() {
 function announceShown(stage, decided = '') {
   const [job, output] = shownPair();
   const rating = ratingOf(job, output);
-  const words = [nameOf(job, output), markOf(job, output), rating ? `rated ${rating}` : null, stage.querySelector('.place').textContent];
+  const words = [nameOf(job, output), markOf(job, output), reasonOf(job, output), rating ? `rated ${rating}` : null, stage.querySelector('.place').textContent];
   stage.querySelector('.spoken').textContent = `${decided}${words.filter(Boolean).join(', ')}`;
 }
 
 // Picks or rejects the picture, and turns to the next one; if it had the mark, removes it and stays.
 function decideShown(mark) {
   const [job, output] = shownPair();
+  if (!output) return;
   const isGiven = toggleMark([[job, output]], mark);
   if (isGiven) turn(1);
   announceShown(document.querySelector('#detail .stage'), isGiven ? `${nameOf(job, output)} ${mark}. ` : '');
 }
 
+function askShown() {
+  const [job, output] = shownPair();
+  if (!output) return;
+  askReason([[job, output]], () => {
+    turn(1);
+    announceShown(document.querySelector('#detail .stage'), `${nameOf(job, output)} rejected. `);
+  });
+}
+
 // The same rating again removes it.
 function rateShown(rating) {
   const [job, output] = shownPair();
-  setMarks([[job, output]], { rating: ratingOf(job, output) === rating ? 0 : rating });
+  if (output) setMarks([[job, output]], { rating: ratingOf(job, output) === rating ? 0 : rating });
 }
 
 function undoShown() {
@@ -165,14 +185,17 @@ function undoShown() {
   if (placeIn(page.sequence, job, at) >= 0) turnTo(job, at);
 }
 
-// The buttons, the strip and the counts of the open picture, by its marks.
+// The buttons, the strip and the counts of the open picture, by its marks. They are disabled for a job without a picture.
 function refreshStage() {
   const stage = document.querySelector('#detail .stage');
   if (!stage) return;
   const [job, output] = shownPair();
   const mark = markOf(job, output);
   const rating = ratingOf(job, output);
+  const reason = reasonOf(job, output);
   stage.dataset.mark = mark ?? '';
+  stage.dataset.reason = reason ? ` · ${reason}` : '';
+  showCaption(stage, job, output);
   showOpenNote(job);
   for (const one of stage.querySelectorAll('[data-decide]')) one.setAttribute('aria-pressed', String(one.dataset.decide === mark));
   for (const one of stage.querySelectorAll('[data-rate]')) {
@@ -180,6 +203,7 @@ function refreshStage() {
     one.textContent = Number(one.dataset.rate) <= rating ? '★' : '☆';
     one.setAttribute('aria-pressed', String(Number(one.dataset.rate) === rating));
   }
+  for (const one of stage.querySelectorAll('[data-decide], [data-ask], [data-rate]')) one.disabled = !output;
   stage.querySelector('[data-undo]').disabled = !marks.steps.length;
   for (const one of stage.querySelectorAll('[data-strip]')) showNeighbour(one);
   const place = placeIn(page.sequence, job, page.at);
@@ -221,9 +245,15 @@ function takeName(take) {
   return `take ${(take.generation ?? 0) + 1}`;
 }
 
+// That of the picture that counts; undefined without one.
+function takeOf(job) {
+  return job.outputs.length ? takeName(job) : undefined;
+}
+
 function takeWords(job, take) {
   if (markOf(job, take) !== 'rejected') return 'not rejected';
-  return take.rejected ? `rejected: ${take.rejected}` : 'rejected';
+  const reason = reasonOf(job, take);
+  return reason ? `rejected: ${reason}` : 'rejected';
 }
 
 const PAIRING_KEYS = { source: ['crucible-pairing', 'beside'], take: ['crucible-takes', 'picture'] };
@@ -242,6 +272,7 @@ function setPairing({ kind }, chosen) {
 function pairOf(job, output, companion) {
   const own = companion.kind === 'take' ? `${nameOf(job, output)}, ${output ? takeName(output) : 'no take'}` : nameOf(job, output);
   const captions = [captionOf(companion, companion.output), captionOf({ label: own }, output)];
+  captions[1].append(el('span', { class: 'mark' }));
   const versus = versusOf([paneOf(companion.job, companion.output), paneOf(job, output)], { beside: pairing(companion) === 'beside', shown: ({ top, beside }) => {
     captions.forEach((caption, side) => caption.classList.toggle('under', !beside && side !== top));
     versus.captions.classList.toggle('beside', beside);

@@ -87,5 +87,5 @@ function rejectedStep(rejected, data) {
   const them = rejected.length === 1 ? 'it' : 'them';
   const count = `${plural(rejected.length, 'picture')} rejected`;
   if (areSaved(rejected)) return [el('p', {}, `${count}. To buy ${them} again, within the budget:`), commandLine(data.again)];
-  return [el('p', {}, `${count}, in this browser only. `, button(`Buy ${them} again`, showRejects, { 'aria-haspopup': 'dialog' }))];
+  return [el('p', {}, `${count}, in this browser only. `, button(`How to buy ${them} again`, showRejects, { 'aria-haspopup': 'dialog' }))];
 }

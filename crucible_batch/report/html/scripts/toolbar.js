@@ -1,19 +1,19 @@
-// The filter: state, marks, rating, stage, workflow, checks, axes and words. Each choice shows how many jobs it would
+// The filter: state, marks, rating, stage, workflow, checks, takes, axes and words. Each choice shows how many jobs it would
 // leave. The values that are chosen of one filter are alternatives.
 const SIGNS = { picked: '✓', rejected: '✕' };
-const FILTER_LABELS = { stage: 'stage', workflow: 'workflow', check: 'check' };
+const FILTER_LABELS = { stage: 'stage', workflow: 'workflow', check: 'check', take: 'take' };
 
 function renderToolbar(model) {
   const bar = byId('toolbar');
   const search = byId('search') ?? el('input', {
-    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts, notes, parameters, errors and ids',
+    type: 'search', id: 'search', placeholder: 'Search', 'aria-label': 'Search names, prompts, notes, reasons, parameters, errors and ids',
     oninput: () => go({ q: search.value }),
   });
   const states = ORDER.filter((state) => model.data.counts[state]);
   const kept = new Map([...bar.querySelectorAll('.facet')].map((menu) => [menu.dataset.facet, menu]));
   const menus = model.facets.filter(({ values }) => values && values.size > 0).filter(({ key, axis, values }) => axis || key === 'check' || values.size > 1)
     .map((facet) => kept.get(facet.key) ?? facetMenu(facet));
-  const head = byId('finder') ?? el('div', { id: 'finder' }, search, el('span', { class: 'count', id: 'count' }), button('Clear', clearFilter, { id: 'clear' }),
+  const head = byId('finder') ?? el('div', { id: 'finder' }, search, selectButton(), el('span', { class: 'count', id: 'count' }), button('Clear', clearFilter, { id: 'clear' }),
     el('div', { class: 'right' }, ...choiceTools(), sortChooser(), sizeSlider(), exportMenu()));
   const filters = byId('filters') ?? el('div', { id: 'filters' });
   settle(filters, [
@@ -104,7 +104,7 @@ function updateToolbar(model, shown) {
   updateMarks(model, state);
   for (const menu of document.querySelectorAll('.facet')) updateFacet(menu);
   byId('sort').value = state.sort;
-  byId('size').hidden = byId('sort').hidden = state.view !== 'gallery';
+  byId('size').hidden = byId('sort').hidden = byId('select').hidden = state.view !== 'gallery';
   updateChoiceTools();
   updateExports();
   const filtered = isFiltered(state);
@@ -128,9 +128,8 @@ function updateChips(id, chosen, counts = new Map()) {
 
 // Marks and ratings are filters once there are any.
 function updateMarks(model, state) {
-  const isMarked = (job) => marksOf(job) !== UNMARKED;
-  byId('marks').hidden = !state.marks.size && !model.jobs.some((job) => isMarked(job) && marksOf(job).marks.join() !== 'unmarked');
-  byId('rating').hidden = !state.rating && !model.jobs.some((job) => isMarked(job) && marksOf(job).rating);
+  byId('marks').hidden = !state.marks.size && !model.jobs.some((job) => marksOf(job).marks.some((mark) => mark !== 'unmarked'));
+  byId('rating').hidden = !state.rating && !model.jobs.some((job) => marksOf(job).rating);
   const counts = page.counts.get('rating');
   for (const star of byId('rating').querySelectorAll('button')) {
     const rating = Number(star.dataset.value);

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -18,10 +19,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from crucible_batch import features
 from crucible_batch.core.retry_rule import PAID_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.report.html import PAGE_FILE, Advice, Frame, Thumbnails, page_pieces, write_page
-from crucible_batch.report.html.page import report_assets
+from crucible_batch.report.html.page import report_assets, report_scripts
 from crucible_batch.report.models import (
     AttemptRow,
     CountsRow,
@@ -181,6 +183,18 @@ def test_the_policy_names_exactly_what_is_in_the_page(tmp_path: Path) -> None:
     assert "https://" not in text
 
 
+def test_no_two_scripts_declare_the_same_name() -> None:
+    # They share one scope: the last function of a name would silently replace the first.
+    added = Path(features.__file__).parent.glob("*/scripts/*.js")
+    of_a_run = [path.read_text(encoding="utf-8") for path in added if path.name != "list.js"]
+    declared = re.findall(
+        r"^(?:async )?(?:function|const|let) (\w+)",
+        "\n".join([report_scripts(), *of_a_run]),
+        flags=re.MULTILINE,
+    )
+    assert [name for name, count in Counter(declared).items() if count > 1] == []
+
+
 def test_a_page_is_whole_or_the_old_one_stays(tmp_path: Path) -> None:
     before = page(tmp_path, row())
 
@@ -311,7 +325,6 @@ def test_hostile_sources_are_text_and_their_commands_are_quoted(tmp_path: Path) 
     assert first["inputs"] == [["image.image", HOSTILE, "ef" * 32]]
     assert second["source"] == {"name": HOSTILE, "index": 0}
     assert second["inputs"] == [["image.image", "1.png", "ab" * 32]]
-    assert shlex.split(data["pick"]) == ["crucible-batch", "pick", str(directory)]
     assert shlex.split(data["again"]) == [
         "crucible-batch",
         "run",

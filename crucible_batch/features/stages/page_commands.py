@@ -1,0 +1,3 @@
+"""The command that pages of a run show for picked pictures."""
+
+COMMAND = "pick"
