@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from crucible_batch import edited_files
 from crucible_batch.atomic_files import append_lines, replacing
 from crucible_batch.errors import UserError
 from crucible_batch.features.marks import marks_file
 from crucible_batch.features.marks.marks_file import MARKS_FILE, Marks, read_marks
 from crucible_batch.features.marks.page_fields import changes, is_current, read
 from crucible_batch.features.marks.page_posts import answer
-from crucible_batch.features.redo import rejecting
 from tests.harness.case_table import each_case
 from tests.harness.commands import Cli
 
@@ -275,7 +275,7 @@ def test_a_line_that_is_added_while_another_is_removed_stays(
             yield file
 
     with monkeypatch.context() as patched:
-        patched.setattr(rejecting, "replacing", replacing_beside)
+        patched.setattr(edited_files, "replacing", replacing_beside)
         saved(run, restored=keys[:1])
     adding.join(10)
     assert (run / "rejects.txt").read_text() == f"{line}\n"
