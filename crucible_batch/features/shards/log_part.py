@@ -12,9 +12,9 @@ from crucible_batch.core.outcome import Ending
 from crucible_batch.features.shards.cluster_control import GivenControl
 from crucible_batch.features.shards.command_feed import CommandFeed
 from crucible_batch.features.shards.command_log import StoredCommands
-from crucible_batch.features.shards.figures import FigureKeeper
-from crucible_batch.features.shards.log import LoggedJournal, ShardTakenError
+from crucible_batch.runs.journal_log import LoggedJournal, ShardTakenError
 from crucible_batch.runs.parts import OpenedRun, ReadyRun, RunPart
+from crucible_batch.runs.run_figures import FigureKeeper
 
 
 class ShardLogPart(RunPart):

@@ -25,17 +25,8 @@ from crucible_batch.core.saved_plan import ImageFile, ShardRow
 from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
 from crucible_batch.features.shards.followed_plan import shard_of
-from crucible_batch.features.shards.log import LoggedJournal, LogState, ShardLog
 from crucible_batch.features.shards.log_part import ShardLogPart
-from crucible_batch.features.shards.stored_shard import (
-    has_all_of,
-    log_of_shard,
-    read_open,
-    restore_rows,
-    set_stale_journal_aside,
-    take_log,
-)
-from crucible_batch.features.shards.tail import WatchedLog, refuse_while_it_runs
+from crucible_batch.features.shards.stored_shard import log_of_shard, read_open
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
@@ -43,6 +34,14 @@ from crucible_batch.runs.account import refuse_account_of_shard
 from crucible_batch.runs.connecting import gateway_for, require_key
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.draft import run_directory, run_terms
+from crucible_batch.runs.journal_log import LoggedJournal, LogState, ShardLog
+from crucible_batch.runs.log_copy import (
+    has_all_of,
+    restore_rows,
+    set_stale_journal_aside,
+    take_log,
+)
+from crucible_batch.runs.log_tail import WatchedLog, refuse_while_it_runs
 from crucible_batch.runs.object_runs import limits_of, open_store
 from crucible_batch.runs.parts import Parts
 from crucible_batch.runs.paths import (

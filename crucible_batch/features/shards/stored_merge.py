@@ -20,16 +20,16 @@ from pathlib import Path
 from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.features.shards.directories import ShardDirectory, is_lost
-from crucible_batch.features.shards.log import Closed, LogState, ShardLog
 from crucible_batch.features.shards.merge_rule import MergeChoice
 from crucible_batch.features.shards.run import ShardRows
 from crucible_batch.features.shards.stored_plans import fetch_plan, note_merged
-from crucible_batch.features.shards.stored_shard import is_current, restore_rows
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory, set_journal_aside
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.divided_plans import PlanList, read_list
+from crucible_batch.runs.journal_log import Closed, LogState, ShardLog
+from crucible_batch.runs.log_copy import is_current, restore_rows
 from crucible_batch.runs.object_runs import in_thread, objects_at
 from crucible_batch.runs.outstanding_shards import shards_in, unknown_shards
 from crucible_batch.runs.run_journal import directory_outputs_url

@@ -13,10 +13,10 @@ from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import SystemClock
 from crucible_batch.features.machines.coordinator import _Wave
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
-from crucible_batch.features.shards.figures import ShardFigures
-from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.journal import JournalRows
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.runs.journal_log import ShardLog
+from crucible_batch.runs.run_figures import ShardFigures
 from tests.harness.object_fakes import DictObjects
 
 URL = ObjectUrl("s3", "bucket", "prefix")

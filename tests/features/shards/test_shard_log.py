@@ -18,15 +18,6 @@ from crucible_batch.core.events import Event, Held, Prepared
 from crucible_batch.core.outcome import Outcome
 from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
-from crucible_batch.features.shards.figures import ShardFigures
-from crucible_batch.features.shards.log import (
-    LoggedJournal,
-    LogState,
-    ShardLog,
-    ShardLogEntry,
-    ShardTakenError,
-    is_before_purchase,
-)
 from crucible_batch.features.shards.stored_plans import (
     Listing,
     list_plan,
@@ -34,19 +25,28 @@ from crucible_batch.features.shards.stored_plans import (
     publish_bytes,
     publish_plan,
 )
-from crucible_batch.features.shards.stored_shard import (
-    is_current,
-    restore_rows,
-    set_stale_journal_aside,
-    take_log,
-)
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
 from crucible_batch.outputs.directory_objects import DirectoryObjects
 from crucible_batch.outputs.objects import Objects
 from crucible_batch.runs.divided_plans import read_list, refuse_unknown_plans
+from crucible_batch.runs.journal_log import (
+    LoggedJournal,
+    LogState,
+    ShardLog,
+    ShardLogEntry,
+    ShardTakenError,
+    is_before_purchase,
+)
+from crucible_batch.runs.log_copy import (
+    is_current,
+    restore_rows,
+    set_stale_journal_aside,
+    take_log,
+)
 from crucible_batch.runs.paths import plan_key
+from crucible_batch.runs.run_figures import ShardFigures
 from tests.harness.job_events import accepted_event, held_event, intended_event
 from tests.harness.object_fakes import DictObjects, unusable
 from tests.harness.shard_ground import (
@@ -490,7 +490,7 @@ async def test_another_object_in_the_place_of_a_plan_is_kept(fake: DictObjects) 
 
 def test_an_entry_is_json_that_later_releases_can_read() -> None:
     """The names of its fields are part of the format."""
-    from crucible_batch.features.shards.log import _ENTRY
+    from crucible_batch.runs.journal_log import _ENTRY
 
     content = JournalRows(
         ((1, "s", "Held", "{}"),),

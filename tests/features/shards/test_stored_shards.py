@@ -36,13 +36,13 @@ from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards import merging
 from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.given_commands import Shards
-from crucible_batch.features.shards.log import LoggedJournal, ShardTakenError
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.journal import Journal
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort, ObjectStoreError
+from crucible_batch.runs.journal_log import LoggedJournal, ShardTakenError
 from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest

@@ -15,19 +15,20 @@ from crucible_batch.core.saved_plan import ShardRow
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.features.machines import coordinator
-from crucible_batch.features.shards import log, stored_plans
 from crucible_batch.features.shards import run as shard_runs
+from crucible_batch.features.shards import stored_plans
 from crucible_batch.features.shards.command_log import StoredCommands
-from crucible_batch.features.shards.log import (
+from crucible_batch.features.shards.shard_division import Divider, Division
+from crucible_batch.features.shards.stored_merge import StoredShards
+from crucible_batch.outputs import ObjectPort
+from crucible_batch.runs import journal_log
+from crucible_batch.runs.journal_log import (
     LoggedJournal,
     LogState,
     ShardLog,
     ShardLogEntry,
     ShardTakenError,
 )
-from crucible_batch.features.shards.shard_division import Divider, Division
-from crucible_batch.features.shards.stored_merge import StoredShards
-from crucible_batch.outputs import ObjectPort
 from crucible_batch.saved_plan import SavedPlan
 
 Plant = Callable[[ExitStack], None]
@@ -100,7 +101,7 @@ def a_shard_runs_the_jobs_of_the_next_one(stack: ExitStack) -> None:
 
 @_stored_bug
 def it_is_sent_before_its_entry_exists(stack: ExitStack) -> None:
-    _set(stack, log, "is_before_purchase", lambda _event: False)
+    _set(stack, journal_log, "is_before_purchase", lambda _event: False)
 
 
 @_stored_bug
@@ -210,7 +211,7 @@ def the_store_is_not_told_of_a_merge(stack: ExitStack) -> None:
 def a_tick_is_no_entry(stack: ExitStack) -> None:
     async def idle(self: LoggedJournal, clock: Clock) -> None:
         while True:
-            await clock.sleep(log.TICK_S)
+            await clock.sleep(journal_log.TICK_S)
 
     _set(stack, LoggedJournal, "keep", idle)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ExitCode, RunBusyError
-from crucible_batch.features.shards.figures import ShardFigures
-from crucible_batch.features.shards.log import LogState, ShardLog
+from crucible_batch.runs.journal_log import LogState, ShardLog
+from crucible_batch.runs.run_figures import ShardFigures
 
 SILENT_S = 15.0
 """A shard may be taken over if its log has not grown for this time, by the follower's clock."""

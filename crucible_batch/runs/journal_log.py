@@ -43,10 +43,10 @@ from crucible_batch.core.events import Event, Held, Intended, Prepared
 from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import Clock
 from crucible_batch.errors import JournalError, ObjectStoreError, RunBusyError
-from crucible_batch.features.shards.figures import ShardFigures
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.paths import SHARDS
+from crucible_batch.runs.run_figures import ShardFigures
 
 logger = logging.getLogger(__name__)
 
