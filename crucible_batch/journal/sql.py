@@ -10,6 +10,18 @@ RETIRE = (
     "DELETE FROM plan",
 )
 RETIRE_AT = "INSERT OR REPLACE INTO retired SELECT identity, body FROM plan WHERE position = ?"
+RETIRE_UNPLANNED = """INSERT OR REPLACE INTO retired (identity, body)
+                      SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM plan WHERE identity = ?1)"""
+# The jobs whose first events come after a number.
+STARTED_AFTER = """
+    SELECT new.subject, coalesce(plan.body, retired.body)
+    FROM (SELECT DISTINCT subject FROM events WHERE seq > ?1) AS new
+    LEFT JOIN plan ON plan.identity = new.subject
+    LEFT JOIN retired ON retired.identity = new.subject
+    WHERE coalesce(plan.body, retired.body) IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM events WHERE subject = new.subject AND seq <= ?1)
+    ORDER BY new.subject
+"""
 # The retired generations of one content: identities are its digits, or its digits and `:gN`.
 GENERATIONS = """
     SELECT body FROM retired

@@ -1,7 +1,7 @@
 """The local copy of a journal that is a log beside its run's outputs.
 
 The local journal is continued if the log's newest entry is of a process that wrote it: then it has
-all that the log has. Otherwise another machine has continued the shard since: the local journal is
+all that the log has. Otherwise another machine has continued the log since: the local journal is
 set aside, and made again of the log.
 """
 
@@ -10,18 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from crucible_batch.errors import RunDirectoryError
-from crucible_batch.journal import Journal, add_rows, rows_after, set_journal_aside
+from crucible_batch.journal import LOG_WRITERS, Journal, add_rows, set_journal_aside
 from crucible_batch.outputs import OutputStore
-from crucible_batch.runs.journal_log import LoggedJournal, LogState, ShardLog
+from crucible_batch.runs.journal_log import JournalLog, LoggedJournal, LogState
 from crucible_batch.runs.object_runs import note_url
 
-_WRITERS = "log_writers"
-"""The newest processes that wrote the local journal to the log: the last one that did, and one that
-may not have.
+_NONE = "-"
+"""In the note about the newest processes that wrote the local journal to the log: the last one that
+did, and one that may not have. None has yet.
 """
 
 
-def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> None:
+def set_stale_journal_aside(directory: Path, log: JournalLog, state: LogState) -> None:
     """Set the local journal aside unless it has all that the log has.
 
     The caller holds the directory's lock. Raises ``RunDirectoryError`` if the local journal has
@@ -31,7 +31,7 @@ def set_stale_journal_aside(directory: Path, log: ShardLog, state: LogState) -> 
         return
     if not state.position:
         raise RunDirectoryError(
-            f"{log.objects.url} has no log of shard {log.shard}, which was run in {directory}: it"
+            f"{log.objects.url} has no log of {log.name}, which was run in {directory}: it"
             " is another store, or its objects were deleted",
             hint="check the endpoint and the account, or that it is mounted, or restore the"
             " objects; nothing was spent",
@@ -50,33 +50,36 @@ def has_all_of(directory: Path, state: LogState) -> bool:
 def is_current(directory: Path, state: LogState) -> bool:
     """Whether the local journal has all that the log has.
 
-    One in which no run has begun has nothing.
+    Without a log, one is current that was never written to a log, or has nothing.
     """
     with Journal.read(directory) as journal:
+        writers = (journal.noted(LOG_WRITERS) or _NONE).split()
         if not state.position:
-            return not journal.is_begun()
-        writers = (journal.noted(_WRITERS) or "").split()
+            return writers[0] == _NONE or not journal.is_begun()
         return state.writer in writers and journal.last_number() >= state.last
 
 
 def restore_rows(journal: Journal, state: LogState) -> None:
     """Add the rows of the log to a new journal; one that is current is left alone."""
-    if state.position and not journal.noted(_WRITERS):
+    if state.position and not journal.noted(LOG_WRITERS):
         with journal.transaction():
             add_rows(journal, state.entries)
-            journal.note(_WRITERS, state.writer)
+            journal.note(LOG_WRITERS, state.writer)
 
 
 async def take_log(
-    journal: Journal, log: ShardLog, state: LogState, store: OutputStore
+    journal: Journal, log: JournalLog, state: LogState, store: OutputStore
 ) -> LoggedJournal:
     """Continue the log with what the local journal has more.
 
-    From then on, no other process can add to it. Raises ``ShardTakenError`` if another process was
+    From then on, no other process can add to it. Raises ``LogTakenError`` if another process was
     faster, and ``ObjectStoreError``.
     """
     note_url(journal, store.url)
     # Before the entry: the process may be killed after that.
-    journal.note(_WRITERS, f"{state.writer} {log.writer}".strip())
-    await log.append(rows_after(journal, state.last))
-    return LoggedJournal(journal, log)
+    journal.note(LOG_WRITERS, f"{state.writer or _NONE} {log.writer}")
+    logged = LoggedJournal(journal, log)
+    await logged.add()
+    if not state.writer:
+        journal.note(LOG_WRITERS, log.writer)
+    return logged

@@ -41,6 +41,7 @@ from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.cluster_control import is_stopped
 from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.divided_plan import refuse_lower_budget
+from crucible_batch.features.shards.log import ShardLog, ShardTail
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
@@ -54,9 +55,7 @@ from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.control_desk import user_name
 from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
-from crucible_batch.runs.journal_log import ShardLog
 from crucible_batch.runs.later_jobs import may_add_jobs
-from crucible_batch.runs.log_tail import ShardTail
 from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request

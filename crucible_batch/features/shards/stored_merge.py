@@ -20,6 +20,7 @@ from pathlib import Path
 from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.features.shards.directories import ShardDirectory, is_lost
+from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.features.shards.merge_rule import MergeChoice
 from crucible_batch.features.shards.run import ShardRows
 from crucible_batch.features.shards.stored_plans import fetch_plan, note_merged
@@ -28,7 +29,7 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.divided_plans import PlanList, read_list
-from crucible_batch.runs.journal_log import Closed, LogState, ShardLog
+from crucible_batch.runs.journal_log import Closed, LogState
 from crucible_batch.runs.log_copy import is_current, restore_rows
 from crucible_batch.runs.object_runs import in_thread, objects_at
 from crucible_batch.runs.outstanding_shards import shards_in, unknown_shards
@@ -59,7 +60,7 @@ class StoredShards:
     def close(self, choice: MergeChoice) -> None:
         """Close the logs of the shards that are merged or abandoned.
 
-        Nothing more is bought for them. May be repeated. Blocking. Raises ``ShardTakenError`` if
+        Nothing more is bought for them. May be repeated. Blocking. Raises ``LogTakenError`` if
         one was continued since it was brought, and ``ObjectStoreError``.
         """
         in_thread(self._close(choice.found, "merged"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from crucible_batch.core.sharding import ShardId
 from crucible_batch.errors import RunDirectoryError
+from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.features.shards.stored_plans import publish_plan
 from crucible_batch.journal import Binding
 from crucible_batch.outputs import ObjectOutputStore, OutputStore
-from crucible_batch.runs.journal_log import LogState, ShardLog
+from crucible_batch.runs.journal_log import LogState
 from crucible_batch.runs.object_runs import claim_prefix
 from crucible_batch.saved_plan import SavedPlan
 

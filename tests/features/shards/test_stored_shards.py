@@ -42,7 +42,7 @@ from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.journal import Journal
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort, ObjectStoreError
-from crucible_batch.runs.journal_log import LoggedJournal, ShardTakenError
+from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
 from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
@@ -327,7 +327,7 @@ async def test_of_two_machines_with_one_shard_only_the_later_one_buys(
         second = await run.shard(1, "other", 1)
         assert second.exit_code == 4
         awake.set()
-        with pytest.raises(ShardTakenError, match="another process continues shard 1/1"):
+        with pytest.raises(LogTakenError, match="another process continues shard 1/1"):
             await first
         assert len(sent) == 3
         merged = run.merge()
@@ -382,7 +382,7 @@ async def test_a_frozen_shard_that_buys_nothing_more_learns_that_it_was_continue
         await is_frozen.wait()
         assert (await run.shard(1, "other", 1)).exit_code == 0
         awake.set()
-        with pytest.raises(ShardTakenError):
+        with pytest.raises(LogTakenError):
             await first
         run.merge()
         await run.check(Decimal(14))
@@ -598,7 +598,7 @@ async def test_a_shard_that_is_running_when_it_is_abandoned_buys_nothing_more(
             return await original(key, content)
 
         run.store.create = create
-        with pytest.raises(ShardTakenError, match="was abandoned"):
+        with pytest.raises(LogTakenError, match="was abandoned"):
             await run.shard(2, "two")
         assert len(await run.keys()) == 1 + results.report.counts.succeeded
         assert (await run.run()).report.counts.succeeded == JOBS
