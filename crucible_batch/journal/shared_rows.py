@@ -115,14 +115,16 @@ def _add_gateway_ledger(
 def add_rows(journal: Journal, entries: Iterable[JournalRows]) -> None:
     """Add events under their own numbers, and replace runs and notes, in one transaction.
 
-    Jobs that the plan doesn't have are retired until it does.
+    Jobs that the plan doesn't have are added to it.
     """
     connection = journal._connection  # noqa: SLF001 - of this package
     with foreign_errors(journal.path.parents[1]), journal.transaction():
         for rows in entries:
             connection.executemany(_ADD_EVENT, rows.events)
             connection.executemany(_ADD_RUN, rows.runs)
-            connection.executemany(sql.RETIRE_UNPLANNED, rows.planned)
+            for identity, body in rows.planned:
+                for statement in sql.PLAN_RESTORED:
+                    connection.execute(statement, {"identity": identity, "body": body})
             _add_gateway_ledger(rows, connection)
             for name, value in rows.notes.items():
                 journal.note(name, value)

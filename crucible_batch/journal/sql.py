@@ -10,8 +10,16 @@ RETIRE = (
     "DELETE FROM plan",
 )
 RETIRE_AT = "INSERT OR REPLACE INTO retired SELECT identity, body FROM plan WHERE position = ?"
-RETIRE_UNPLANNED = """INSERT OR REPLACE INTO retired (identity, body)
-                      SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM plan WHERE identity = ?1)"""
+# A job at its place, unless the plan has it; one that has the place is retired.
+PLAN_RESTORED = (
+    """INSERT OR REPLACE INTO retired SELECT identity, body FROM plan
+       WHERE position = json_extract(:body, '$.position')
+       AND NOT EXISTS (SELECT 1 FROM plan WHERE identity = :identity)""",
+    """INSERT OR REPLACE INTO plan (position, identity, body)
+       SELECT json_extract(:body, '$.position'), :identity, :body
+       WHERE NOT EXISTS (SELECT 1 FROM plan WHERE identity = :identity)""",
+    "DELETE FROM retired WHERE identity = :identity",
+)
 # The jobs whose first events come after a number.
 STARTED_AFTER = """
     SELECT new.subject, coalesce(plan.body, retired.body)

@@ -59,12 +59,17 @@ def is_current(directory: Path, state: LogState) -> bool:
         return state.writer in writers and journal.last_number() >= state.last
 
 
-def restore_rows(journal: Journal, state: LogState) -> None:
-    """Add the rows of the log to a new journal; one that is current is left alone."""
-    if state.position and not journal.noted(LOG_WRITERS):
-        with journal.transaction():
-            add_rows(journal, state.entries)
-            journal.note(LOG_WRITERS, state.writer)
+def restore_rows(journal: Journal, state: LogState) -> bool:
+    """Add the rows of the log to a new journal, and return whether it was one.
+
+    One that is current is left alone.
+    """
+    if not state.position or journal.noted(LOG_WRITERS):
+        return False
+    with journal.transaction():
+        add_rows(journal, state.entries)
+        journal.note(LOG_WRITERS, state.writer)
+    return True
 
 
 async def take_log(

@@ -61,6 +61,7 @@ from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import ledger_of, run_outputs_url
+from crucible_batch.runs.run_log import bring_journal
 from crucible_batch.runs.running import RunResult, run_request
 from crucible_batch.runs.saved_plans import PlanBasis, changes_of_divided
 from crucible_batch.runs.shard_notes import noted_in
@@ -179,6 +180,8 @@ class _Coordinator:
         Raises ``RunStoppedError`` if a signal or ``ctl`` stopped it, and as plans, probes and
         merges do.
         """
+        # What another machine has divided and bought is known before anything is decided.
+        await bring_journal(self._main, self._url, SystemClock())
         while True:
             plan = await self._divided(shards or await self._shards())
             if plan is None:

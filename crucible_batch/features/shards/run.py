@@ -93,6 +93,7 @@ class ShardJobs:
     """The jobs of one shard, as ``JobSource`` describes: those of the plan."""
 
     may_delete_images = False
+    has_restored = False  # its jobs don't depend on it
 
     def __init__(self, context: RunContext, log_part: ShardLogPart) -> None:
         self.context = context

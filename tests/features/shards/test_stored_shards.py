@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -46,6 +47,7 @@ from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
 from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.run_log import LOG
 from tests.harness.bench import Tampered
 from tests.harness.features import has_feature
 from tests.harness.object_fakes import DictObjects, unusable
@@ -140,6 +142,13 @@ class Ground:
             else:
                 Path(self.url, key).unlink()
         return kept
+
+    def delete_log(self) -> None:
+        """Make the run one that has no log, and never had."""
+        self.delete([key for key in self.content() if key.startswith(f"{LOG}/")])
+        for path in self.bench.path.glob("*/crucible-batch/runs/*/.crucible/journal.sqlite3"):
+            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute("DELETE FROM meta WHERE key = 'log_writers'")
 
     def put_back(self, kept: Mapping[str, bytes]) -> None:
         for key, content in kept.items():
@@ -536,6 +545,7 @@ async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(
         run = ground(bench, jobs=2)
         await run.divide(1)
         await run.shard(1, "one", 1)
+        run.delete_log()
         for step in ("_merge", "write_results"):
             with run.patch.context() as patch:
                 patch.setattr(merging, step, killing)
@@ -615,6 +625,7 @@ async def test_without_the_journal_of_the_main_run_nothing_is_bought_until_its_s
             await run.run()
         await run.shard(1, "one")
         shutil.rmtree(bench.path / "main")
+        run.delete_log()
         before = await run.keys()
         with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial"):
             await run.run("new")
@@ -637,6 +648,7 @@ async def test_a_main_run_lost_before_a_shard_has_begun_is_restored_by_a_merge(
         run = ground(bench)
         await run.divide()
         shutil.rmtree(bench.path / "main")
+        run.delete_log()
         with pytest.raises(UserError, match="shards 1, 2 of 2 are missing") as caught:
             run.merge(machine="new")
         assert f"merge {URL} --abandon 1 --abandon 2" in (caught.value.hint or "")
@@ -663,6 +675,7 @@ async def test_a_shard_that_was_merged_elsewhere_is_not_abandoned_once_its_log_i
         await run.divide()
         await run.shard(1, "one")
         await run.shard(2, "two")
+        run.delete_log()
         run.merge(machine="other")
         kept = run.delete(run.log(1))
         for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
@@ -679,6 +692,7 @@ async def test_a_shard_that_was_merged_elsewhere_is_not_abandoned_once_its_log_i
         (bench.path / "main").rename(bench.path / "new")
         (bench.path / "away").rename(bench.path / "main")
         run.put_back(kept)
+        run.delete_log()
         assert run.merge().merged == (1, 2)
         assert await run.keys() == before
 
@@ -691,6 +705,7 @@ async def test_a_machine_that_ran_a_shard_continues_the_run_that_another_one_has
         await run.divide()
         await run.shard(1, "one")
         await run.shard(2, "two")
+        run.delete_log()
         with run.on("two") as state:
             (local,) = (state / "crucible-batch" / "runs").iterdir()
         with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial has shards"):
@@ -736,6 +751,7 @@ async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed
         run.plan.unlink()
         await run.divide(1)
         shutil.rmtree(bench.path / "main")
+        run.delete_log()
         with pytest.raises(UserError, match="shard 1 of 1 is missing"):
             run.merge(machine="one")
         await run.shard(1, "one", 1)
@@ -758,6 +774,7 @@ async def test_without_the_list_of_plans_a_machine_that_ran_a_shard_buys_nothing
         await run.shard(1, "one")
         await run.shard(2, "two")
         run.merge()
+        run.delete_log()
         before = await run.keys()
         for key in (f".crucible/shards/0000000{number}.json" for number in (1, 2)):
             run.store.content[key] = b"{}"
