@@ -74,8 +74,8 @@ IN_STORE = [
     *PUBLISHED,
 ]  # fmt: skip
 IN_STORE_WITH_PERIOD = [
-    *FROM_LOG[:2], "new id in the account", *FROM_LOG[2:], "period set aside", *LOG_TAKEN, *BEGUN, "hold in the log", "first submit", *ENDED,
-    "period settled", *LOG_FINISHED, *PUBLISHED,
+    *FROM_LOG[:2], "new id in the account", *FROM_LOG[2:], "period set aside", *LOG_TAKEN,
+    *BEGUN, "hold in the log", "first submit", *ENDED, "period settled", *LOG_FINISHED, *PUBLISHED,
 ]  # fmt: skip
 """The id in the account is the one that the log has."""
 WITH_PERIOD = [
