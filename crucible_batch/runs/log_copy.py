@@ -21,11 +21,13 @@ did, and one that may not have. None has yet.
 """
 
 
-def set_stale_journal_aside(directory: Path, log: JournalLog, state: LogState) -> None:
+def set_stale_journal_aside(
+    directory: Path, log: JournalLog, state: LogState, *, or_else: str = ""
+) -> None:
     """Set the local journal aside unless it has all that the log has.
 
     The caller holds the directory's lock. Raises ``RunDirectoryError`` if the local journal has
-    runs and there is no log.
+    runs and there is no log; ``or_else`` is what can be done then beside restoring it.
     """
     if not Journal.exists(directory) or is_current(directory, state):
         return
@@ -34,7 +36,7 @@ def set_stale_journal_aside(directory: Path, log: JournalLog, state: LogState) -
             f"{log.objects.url} has no log of {log.name}, which was run in {directory}: it"
             " is another store, or its objects were deleted",
             hint="check the endpoint and the account, or that it is mounted, or restore the"
-            " objects; nothing was spent",
+            f" objects{or_else}; nothing was spent",
         )
     set_journal_aside(directory, f"before-{state.writer[:8]}-{state.position}")
 
@@ -73,17 +75,21 @@ def restore_rows(journal: Journal, state: LogState) -> bool:
 
 
 async def take_log(
-    journal: Journal, log: JournalLog, state: LogState, store: OutputStore
+    journal: Journal,
+    log: JournalLog,
+    state: LogState,
+    store: OutputStore,
+    kind: type[LoggedJournal] = LoggedJournal,
 ) -> LoggedJournal:
     """Continue the log with what the local journal has more.
 
-    From then on, no other process can add to it. Raises ``LogTakenError`` if another process was
-    faster, and ``ObjectStoreError``.
+    From then on, no other process can add to it. ``kind`` makes the result. Raises
+    ``LogTakenError`` if another process was faster, and ``ObjectStoreError``.
     """
     note_url(journal, store.url)
     # Before the entry: the process may be killed after that.
     journal.note(LOG_WRITERS, f"{state.writer or _NONE} {log.writer}")
-    logged = LoggedJournal(journal, log)
+    logged = kind(journal, log)
     await logged.add()
     if not state.writer:
         journal.note(LOG_WRITERS, log.writer)

@@ -14,10 +14,12 @@ spend its budget twice:
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.engine import Clock
+from crucible_batch.errors import ObjectStoreError
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
@@ -29,12 +31,24 @@ from crucible_batch.runs.log_copy import (
     take_log,
 )
 from crucible_batch.runs.log_part import LogPart
-from crucible_batch.runs.log_tail import refuse_while_it_runs
+from crucible_batch.runs.log_tail import SILENT_S, refuse_while_it_runs
 from crucible_batch.runs.logged_figures import LoggedFigures
 from crucible_batch.runs.object_runs import objects_at, stored_binding
 
+logger = logging.getLogger(__name__)
+
 LOG = ".crucible/log"
 """The prefix of the log: no output can be there."""
+
+
+class _RunJournal(LoggedJournal):
+    """The journal of a run: what is not in its log at the end is added by the next run here."""
+
+    async def finish(self) -> None:
+        try:
+            await super().finish()
+        except ObjectStoreError as error:
+            logger.warning("the log of this run lacks its end: %s", error.message)
 
 
 @dataclass(slots=True)
@@ -51,7 +65,7 @@ class MainLog:
 
     async def take(self, journal: Journal, part: LogPart) -> LoggedJournal:
         """Continue the log for a run. Raises as ``take_log`` does."""
-        self._taken = await take_log(journal, self.log, self.state, self.store)
+        self._taken = await take_log(journal, self.log, self.state, self.store, _RunJournal)
         part.take(self._taken)
         return self._taken
 
@@ -87,8 +101,21 @@ async def read_log(store: OutputStore, binding: Binding, clock: Clock) -> MainLo
     log = log_of_run(store.objects, binding)
     state = await log.read()
     if not has_all_of(store.directory, state):
+        if state.may_be_running:
+            logger.warning(
+                "the newest run at %s has not ended: it is watched for %g s, and continued unless"
+                " it is running on another machine",
+                store.url,
+                SILENT_S,
+            )
         await refuse_while_it_runs(log, state, clock)
-    set_stale_journal_aside(store.directory, log, state)
+    set_stale_journal_aside(
+        store.directory,
+        log,
+        state,
+        or_else=f"; or move {store.directory / '.crucible'} away: the next run restores what was"
+        " bought from the receipts",
+    )
     return MainLog(store, binding, log, state)
 
 
