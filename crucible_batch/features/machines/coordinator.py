@@ -419,7 +419,12 @@ class _Wave:
 
     @property
     def not_begun(self) -> list[int]:
-        return [tail.log.shard.number for tail in self._tails if not tail.log.position]
+        """The shards that never ran, also if a merge that was killed has closed their logs."""
+        return [
+            tail.log.shard.number
+            for tail in self._tails
+            if not tail.log.position or tail.log.closed == "abandoned"
+        ]
 
     async def run(self) -> None:
         """Have each shard run until its log has an end.
