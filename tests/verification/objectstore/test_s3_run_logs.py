@@ -25,9 +25,6 @@ async def test_a_frozen_run_is_continued_elsewhere_and_buys_nothing_when_it_wake
         words = ("run", "spring.yaml", "--out-dir", s3.url)
         first = scene.command("first", *words)
         await scene.until_bought(4)
-        early = scene.command("second", *words)
-        assert await early.ended() == 6, early.log
-        assert "this run is running on another machine" in " ".join(early.log.split())
         first.send(signal.SIGSTOP)
         second = scene.command("second", *words)
         assert await second.ended() == 4, second.log
@@ -46,6 +43,18 @@ async def test_a_frozen_run_is_continued_elsewhere_and_buys_nothing_when_it_wake
         checked = scene.command("third", "check", s3.url)
         assert await checked.ended() == 0, checked.log
         scene.check_silence()
+
+
+async def test_a_run_that_is_active_is_left_alone(tmp_path: Path, s3: S3Server) -> None:
+    with playing(tmp_path, 400, s3) as scene:
+        scene.write(200)
+        words = ("run", "spring.yaml", "--out-dir", s3.url)
+        first = scene.command("first", *words)
+        await scene.until_bought(2)
+        second = scene.command("second", *words)
+        assert await second.ended() == 6, second.log
+        assert "this run is running on another machine" in " ".join(second.log.split())
+        assert first.process.poll() is None
 
 
 async def test_a_killed_coordinator_is_continued_on_another_machine(
