@@ -251,7 +251,9 @@ class JournalLog:
         return max((int(match[1]) for match in found if match), default=0)
 
     async def _some_after(self, position: int, last: int) -> list[JournalEntry]:
-        names = [f"{number:08}.json" for number in range(position + 1, position + 1 + _AT_ONCE)]
+        # The one after the last is read, too: it may have been added since.
+        count = min(_AT_ONCE, max(last - position, 0) + 1)
+        names = [f"{number:08}.json" for number in range(position + 1, position + 1 + count)]
         found = await asyncio.gather(*(self._decoded(name) for name in names))
         entries = [entry for entry in found if entry is not None]
         if None in found[: max(len(entries), last - position)]:

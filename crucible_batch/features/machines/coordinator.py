@@ -189,7 +189,7 @@ class _Coordinator:
             before = self._committed()
             wave = _Wave(self._engine, self._url, self._objects, plan, SystemClock())
             wave.deadline_s = self._deadline.left_s
-            stopped = await self._followed(wave)
+            stopped = await self._followed(wave, plan)
             if stopped is not None:
                 raise RunStoppedError(stopped)
             await asyncio.to_thread(self._merge, wave)
@@ -301,11 +301,12 @@ class _Coordinator:
         )
         return probed is None or probed.may_divide
 
-    async def _followed(self, wave: _Wave) -> ExitCode | None:
-        """Have a wave run to its end; return the exit code of a signal that stopped it."""
+    async def _followed(self, wave: _Wave, plan: SavedPlan) -> ExitCode | None:
+        """Have the wave of a plan run to its end; return the code of a signal that stopped it."""
         if self._caller.observer is not None:
             wave.progress = _Progress(self._caller.observer, wave.clock)
-            wave.progress.begin(self._main, self._terms)
+            jobs = sum(shard.jobs for shard in plan.head.shards)
+            wave.progress.begin(self._main, self._terms, jobs)
         stop = _Stop()
         with Signals(stop) if self._caller.handle_signals else nullcontext():
             following = asyncio.ensure_future(wave.run())
@@ -363,12 +364,17 @@ class _Progress:
         self._balance = Balance(None, ZERO, ZERO)
         self._shown: object = None
 
-    def begin(self, main: Path, terms: RunTerms) -> None:
-        """Show what the main run directory has. Blocking."""
+    def begin(self, main: Path, terms: RunTerms, in_shards: int) -> None:
+        """Show what the main run directory has. Blocking.
+
+        ``in_shards`` are the jobs of the shards, which a journal that was made again of its log
+        doesn't have yet.
+        """
         with Journal.read(main) as journal:
             ledger = ledger_of(journal, PriceBook.of(terms))
             for planned, job in journal.jobs(terms.rule):
                 self._counts[outcome_of(job, workflow_class(planned.workflow_id), {})[0]] += 1
+        self._counts[Outcome.PENDING] = max(self._counts[Outcome.PENDING], in_shards)
         self._balance = Balance(terms.budget, ledger.spent, ledger.held)
         total, now = self._counts.total(), self._clock.now()
         self._observer.notify(

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.core.progress import ShardsAdvanced
 from crucible_batch.core.sharding import ShardId
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.features.machines import coordinator
@@ -27,6 +28,7 @@ from crucible_batch.features.shards.run_options import ShardChoice
 from crucible_batch.features.shards.stored_plans import MANIFEST_FILE, fetch_stored_plan
 from crucible_batch.runs.request import RunRequest, follow_plan
 from crucible_batch.runs.running import run_request
+from tests.harness.bench import Watcher
 from tests.harness.object_fakes import DictObjects
 from tests.harness.object_store import URL
 from tests.harness.stopped_runs import STRIDE
@@ -89,8 +91,18 @@ async def coordinate(bench: Any, manifest: Path, patch: pytest.MonkeyPatch, home
     patch.setenv("XDG_STATE_HOME", str(bench.path / home))
     options = MachineOptions(on="local:1", divide=2)
     request = RunRequest(manifest, out_dir=Path(URL), html=False, features=(options,))
-    engine = Shards(bench, home)
-    return await run_on_machines(request, kind_of, settings=bench.settings, engine=engine)
+    watcher = Watcher()
+    result = await run_on_machines(
+        request,
+        kind_of,
+        settings=bench.settings,
+        engine=Shards(bench, home),
+        observer=watcher,
+    )
+    for message in watcher.messages:
+        if isinstance(message, ShardsAdvanced):
+            assert Counter(message.counts).total() == JOBS
+    return result
 
 
 def spent_by_shards(store: DictObjects) -> Iterator[Decimal]:
