@@ -17,7 +17,8 @@ from crucible_batch.runs.object_runs import note_url
 
 _NONE = "-"
 """In the note about the newest processes that wrote the local journal to the log: the last one that
-did, and one that may not have. None has yet.
+did, and one that may not have. None has yet. A journal that was made again of the log has the
+process of its last entry with the number of that entry: the process may have added others since.
 """
 
 
@@ -55,10 +56,20 @@ def is_current(directory: Path, state: LogState) -> bool:
     Without a log, one is current that was never written to a log, or has nothing.
     """
     with Journal.read(directory) as journal:
-        writers = (journal.noted(LOG_WRITERS) or _NONE).split()
+        writers = _writers(journal)
         if not state.position:
             return writers[0] == _NONE or not journal.is_begun()
-        return state.writer in writers and journal.last_number() >= state.last
+        is_known = state.writer in writers or _restored_at(state) in writers
+        return is_known and journal.last_number() >= state.last
+
+
+def _writers(journal: Journal) -> list[str]:
+    return (journal.noted(LOG_WRITERS) or _NONE).split()
+
+
+def _restored_at(state: LogState) -> str:
+    """Return the newest process and its last entry; one that closes a log adds nothing to it."""
+    return f"{state.writer}:{state.position - bool(state.closed)}"
 
 
 def restore_rows(journal: Journal, state: LogState) -> bool:
@@ -70,7 +81,7 @@ def restore_rows(journal: Journal, state: LogState) -> bool:
         return False
     with journal.transaction():
         add_rows(journal, state.entries)
-        journal.note(LOG_WRITERS, state.writer)
+        journal.note(LOG_WRITERS, _restored_at(state))
     return True
 
 
@@ -87,8 +98,10 @@ async def take_log(
     ``LogTakenError`` if another process was faster, and ``ObjectStoreError``.
     """
     note_url(journal, store.url)
+    known = {state.writer, _restored_at(state)}
+    last = next((each for each in _writers(journal) if each in known), _NONE)
     # Before the entry: the process may be killed after that.
-    journal.note(LOG_WRITERS, f"{state.writer or _NONE} {log.writer}")
+    journal.note(LOG_WRITERS, f"{last} {log.writer}")
     logged = kind(journal, log)
     await logged.add()
     if not state.writer:

@@ -23,7 +23,12 @@ from crucible_batch.errors import ObjectStoreError
 from crucible_batch.journal import Binding, Journal, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
-from crucible_batch.runs.journal_log import JournalLog, LoggedJournal, LogState
+from crucible_batch.runs.journal_log import (
+    JournalLog,
+    LoggedJournal,
+    LogState,
+    LogTakenError,
+)
 from crucible_batch.runs.log_copy import (
     has_all_of,
     restore_rows,
@@ -44,11 +49,18 @@ LOG = ".crucible/log"
 class _RunJournal(LoggedJournal):
     """The journal of a run: what is not in its log at the end is added by the next run here."""
 
+    _is_over = False
+
     async def finish(self) -> None:
         try:
             await super().finish()
         except ObjectStoreError as error:
             logger.warning("the log of this run lacks its end: %s", error.message)
+        except LogTakenError as error:
+            if not self._is_over:
+                raise
+            logger.warning("the log of this run lacks its rebates: %s", error.message)
+        self._is_over = True
 
 
 @dataclass(slots=True)

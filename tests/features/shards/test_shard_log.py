@@ -365,6 +365,24 @@ async def test_a_journal_is_made_again_of_its_log(tmp_path: Path, fake: DictObje
     assert is_current(copy, state)
 
 
+@pytest.mark.parametrize("grows", [False, True])
+async def test_a_journal_made_again_is_current_as_long_as_its_log_does_not_grow(
+    tmp_path: Path, fake: DictObjects, grows: bool
+) -> None:
+    """By an entry without events as well, which may have notes. One that closes the log has
+    nothing."""
+    log = log_on(fake)
+    await log.append(rows(1))
+    state = await log_on(fake).read()
+    with Journal.open(tmp_path / "copy", BINDING, now=1.0) as journal:
+        assert restore_rows(journal, state)
+    if grows:
+        await log.append(rows())
+    assert is_current(tmp_path / "copy", await log_on(fake).read()) is not grows
+    await log.close("merged")
+    assert is_current(tmp_path / "copy", await log_on(fake).read()) is not grows
+
+
 def test_a_local_journal_that_went_on_without_the_log_is_not_current(
     tmp_path: Path, fake: DictObjects
 ) -> None:

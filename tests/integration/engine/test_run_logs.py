@@ -24,6 +24,7 @@ from crucible_batch.engine import Clock
 from crucible_batch.errors import RunBusyError, RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.runs import running
 from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
 from crucible_batch.runs.run_journal import local_directory
 from tests.harness.bench import Tampered
@@ -416,6 +417,30 @@ async def test_a_store_that_fails_at_the_end_costs_nothing_twice(
         assert run.entries()[-1]["figures"]["exit_code"] == 0
         run.lose("one")
         assert (await run.run("two", manifest)).exit_code == 0
+        assert len(await run.keys()) == 1
+
+
+async def test_a_run_that_has_ended_does_not_fail_if_another_machine_continues_it(
+    start: Any, machines: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before its rebates are in the log."""
+    async with start() as bench:
+        run = machines(bench)
+        bench.picture("a.png")
+        manifest = bench.manifest(
+            "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}",
+            head="assets: {cleanup: on_success}\n",
+        )
+        publish = running.publish_report
+
+        async def beside(journal: Journal, store: Any) -> None:
+            run.patch.setattr(running, "publish_report", publish)
+            assert (await run.run("two", manifest)).exit_code == 0
+            await publish(journal, store)
+
+        run.patch.setattr(running, "publish_report", beside)
+        assert (await run.run("one", manifest)).exit_code == 0
+        assert "the log of this run lacks its rebates" in caplog.text
         assert len(await run.keys()) == 1
 
 
