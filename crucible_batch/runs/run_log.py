@@ -9,7 +9,7 @@ spend its budget twice:
     continued the log                       newest run has ended; then it is set aside, and made
                                             again of the log
     was never written to a log              it becomes the first entry
-    was, and there is no log any more       the run is refused
+    was, and there is no log any more       the run is refused until ``check --fix``
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ObjectStoreError
-from crucible_batch.journal import Binding, Journal, lock_run_directory
+from crucible_batch.journal import LOG_WRITERS, Binding, Journal, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
 from crucible_batch.runs.journal_log import (
@@ -39,6 +39,7 @@ from crucible_batch.runs.log_part import LogPart
 from crucible_batch.runs.log_tail import SILENT_S, refuse_while_it_runs
 from crucible_batch.runs.logged_figures import LoggedFigures
 from crucible_batch.runs.object_runs import objects_at, stored_binding
+from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -125,10 +126,16 @@ async def read_log(store: OutputStore, binding: Binding, clock: Clock) -> MainLo
         store.directory,
         log,
         state,
-        or_else=f"; or move {store.directory / '.crucible'} away: the next run restores what was"
-        " bought from the receipts",
+        or_else="; or begin another log with what the journal here has, if no other machine has"
+        f" continued the run: {shell_command('check', str(store.url), '--fix')}",
     )
     return MainLog(store, binding, log, state)
+
+
+async def forget_lost_log(journal: Journal, store: OutputStore) -> None:
+    """Have the next run begin another log, if the store has no log of the run any more."""
+    if isinstance(store, ObjectOutputStore) and not await store.objects.names(LOG):
+        journal.note(LOG_WRITERS, "")
 
 
 async def bring_journal(directory: Path, url: ObjectUrl, clock: Clock) -> MainLog | None:
