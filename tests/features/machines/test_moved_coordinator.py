@@ -37,6 +37,7 @@ SHORT_JOBS = True
 
 JOBS, PRICE, BUDGET = 9, 2, 14
 _OF_A_SHARD = "-of-"
+_HOMES = itertools.count()
 
 
 class Killed(BaseException):
@@ -71,23 +72,35 @@ class Shards:
     async def close(self) -> None: ...
 
 
-class Killer:
-    """Kills the coordinator at its n-th effect in the store, before or after it."""
+Effect = int | tuple[str, str]
+"""The n-th effect of a coordinator in the store, before or after it; or a request with the end of
+its key.
+"""
 
-    def __init__(self, at: int) -> None:
+
+class Killer:
+    """Kills the coordinator at an effect."""
+
+    def __init__(self, at: Effect) -> None:
         self._at = at
-        self.count = 0
+        self._count = 0
+        self.has_struck = False
 
     def __call__(self, request: str, key: str) -> None:
         is_of_shard = _OF_A_SHARD in key or key.endswith(".png")
-        if request not in {"create", "replace", "answer"} or is_of_shard:
+        if request not in {"create", "replace", "answer"} or is_of_shard or self.has_struck:
             return
-        self.count += 1
-        if self.count == self._at:
+        self._count += 1
+        if isinstance(self._at, int):
+            self.has_struck = self._count == self._at
+        else:
+            self.has_struck = request == self._at[0] and key.endswith(self._at[1])
+        if self.has_struck:
             raise Killed
 
 
 async def coordinate(bench: Any, manifest: Path, patch: pytest.MonkeyPatch, home: str) -> Any:
+    home = f"{home}-{next(_HOMES)}"
     patch.setenv("XDG_STATE_HOME", str(bench.path / home))
     options = MachineOptions(on="local:1", divide=2)
     request = RunRequest(manifest, out_dir=Path(URL), html=False, features=(options,))
@@ -113,25 +126,24 @@ def spent_by_shards(store: DictObjects) -> Iterator[Decimal]:
 
 @pytest.fixture
 def play(start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch) -> Any:
-    async def play(at: int) -> bool:
+    async def play(at: Effect) -> bool:
         """Play a run whose coordinator is killed; return whether it was."""
         async with start() as bench:
             monkeypatch.setattr(coordinator, "SystemClock", lambda: bench.clock)
             store.content.clear()
             manifest = bench.manifest(
-                f'{{name: t, prompt: "{{{{ repeat }}}}-{at}", repeat: {JOBS}}}',
+                f'{{name: t, prompt: "{{{{ repeat }}}}", repeat: {JOBS}}}',
                 budget=f"{BUDGET}, max_credits_per_job: {PRICE}",
             )
             store.fault = killer = Killer(at)
             try:
-                result = await coordinate(bench, manifest, monkeypatch, f"{at}-first")
+                result = await coordinate(bench, manifest, monkeypatch, "first")
             except BaseException as error:
                 if "Killed" not in repr(error):
                     raise
             store.fault = lambda _request, _key: None
-            was_killed = killer.count >= at
-            if was_killed:
-                result = await coordinate(bench, manifest, monkeypatch, f"{at}-second")
+            if killer.has_struck:
+                result = await coordinate(bench, manifest, monkeypatch, "second")
             assert result.exit_code == ExitCode.OUT_OF_CREDITS
             assert result.report.credits.spent == BUDGET
             assert result.report.counts.succeeded == BUDGET // PRICE
@@ -145,12 +157,25 @@ def play(start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch) -> Any
             assert len([key for key in store.content if key.endswith(".png")]) == BUDGET // PRICE
             assert sum(spent_by_shards(store)) > 0
             before = len(keys)
-            third = await coordinate(bench, manifest, monkeypatch, f"{at}-third")
+            third = await coordinate(bench, manifest, monkeypatch, "third")
             assert third.report.credits.spent == BUDGET
             assert len((await bench.state())["jobs"]) == before
-            return was_killed
+            return killer.has_struck
 
     return play
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(("answer", "shards/00000001.json"), id="shards are out"),
+        pytest.param(("create", "shards/00000002.json"), id="merged, and not listed so"),
+    ],
+)
+async def test_a_coordinator_that_is_killed_while_its_shards_count(
+    play: Any, at: tuple[str, str]
+) -> None:
+    assert await play(at)
 
 
 async def test_a_coordinator_that_is_killed_is_continued_on_another_machine(play: Any) -> None:

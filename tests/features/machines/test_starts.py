@@ -47,6 +47,17 @@ class OneProcess:
     async def close(self) -> None: ...
 
 
+async def test_a_shard_whose_log_was_closed_before_it_ran_has_not_begun() -> None:
+    """A merge that abandons it was killed after that."""
+    objects = DictObjects(URL)
+    await ShardLog(objects, DIGEST, ShardId(1, 1)).close("abandoned")
+    engine = OneProcess(objects, KILLED)
+    plan: Any = SimpleNamespace(digest=DIGEST, head=SimpleNamespace(shards=[None]))
+    wave = _Wave(engine, URL, objects, plan, SystemClock())
+    await asyncio.wait_for(wave.run(), 20)
+    assert (wave.not_begun, engine.tasks) == ([1], [])
+
+
 @pytest.mark.parametrize(
     ("first", "watched"),
     [

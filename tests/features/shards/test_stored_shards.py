@@ -641,6 +641,30 @@ async def test_without_the_journal_of_the_main_run_nothing_is_bought_until_its_s
         await run.check(Decimal(100))
 
 
+async def test_what_another_machine_has_divided_and_merged_is_in_the_log_of_the_run(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        divided = await run.divide()
+        with pytest.raises(ShardsOutstandingError):
+            await run.run("other")
+        assert (await run.divide(machine="other")).digest == divided.digest
+        await run.shard(1, "one")
+        await run.shard(2, "two")
+        shutil.rmtree(bench.path / "main")
+        merged = run.merge(machine="new")
+        assert (merged.merged, merged.report.counts.succeeded) == ((1, 2), JOBS)
+        before = await run.keys()
+        shutil.rmtree(bench.path / "new")
+        done = await run.run("newer")
+        assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
+        assert done.report.credits.bought == JOBS * PRICE
+        assert (await run.run("other")).exit_code == 0  # which knew the shards as outstanding
+        assert await run.keys() == before
+        await run.check(Decimal(100))
+
+
 async def test_a_main_run_lost_before_a_shard_has_begun_is_restored_by_a_merge(
     start: Any, ground: Any
 ) -> None:
