@@ -647,6 +647,8 @@ async def test_what_another_machine_has_divided_and_merged_is_in_the_log_of_the_
     async with start() as bench:
         run = ground(bench)
         divided = await run.divide()
+        newest = max(key for key in run.content() if key.startswith(f"{LOG}/0"))
+        assert json.loads(run.content()[newest])["figures"]["exit_code"] == 0  # nobody waits
         with pytest.raises(ShardsOutstandingError):
             await run.run("other")
         assert (await run.divide(machine="other")).digest == divided.digest
@@ -855,6 +857,20 @@ async def test_a_store_that_fails_before_a_purchase_prevents_it(start: Any, grou
             assert (await run.shard(number, "one")).exit_code == 0
         assert run.merge().report.counts.succeeded == JOBS
         await run.check(Decimal(100))
+
+
+async def test_the_directory_of_a_shard_is_not_that_of_its_run(start: Any, ground: Any) -> None:
+    """Its journal is not set aside for that of the run."""
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        with run.on("one") as state:
+            (local,) = (state / "crucible-batch" / "runs").glob("*/shards/*/1-of-2")
+            with pytest.raises(RunDirectoryError, match="is the directory of shard 1/2"):
+                await bench.run(run.manifest, out_dir=local)
+        await run.shard(2, "two")
+        assert run.merge().report.counts.succeeded == JOBS
 
 
 async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, ground: Any) -> None:
