@@ -115,7 +115,7 @@ _OF_THE_COMMAND = _of(
     ("PAUSED", _STOPPED, "The job was not submitted, since the run was paused when it ended.",
      f"{_AGAIN}: it is not paused then."),
     ("RUN_BUSY", (ExitCode.BUSY,),
-     "Another run is active in this run directory or, with --if-running, of this manifest.",
+     "Another run is active in this run directory or URL or, with --if-running, of this manifest.",
      "Wait until it ends, or stop it with Ctrl-C."),
     ("SPEND_LIMIT", _CREDITS,
      "The run could spend more than is left of the --allow-spend of the MCP server.",

@@ -7,6 +7,7 @@ from crucible_batch.journal.lock import read_holder as read_holder
 from crucible_batch.journal.lock import refuse_if_locked as refuse_if_locked
 from crucible_batch.journal.merged_events import MergedEvents as MergedEvents
 from crucible_batch.journal.plan_file import PlanFile as PlanFile
+from crucible_batch.journal.shared_rows import LOG_WRITERS as LOG_WRITERS
 from crucible_batch.journal.shared_rows import JournalRows as JournalRows
 from crucible_batch.journal.shared_rows import add_rows as add_rows
 from crucible_batch.journal.shared_rows import copy_gateway_ledger as copy_gateway_ledger

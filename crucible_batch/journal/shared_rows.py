@@ -16,8 +16,12 @@ from crucible_batch.journal.database import foreign_errors
 from crucible_batch.journal.safe_files import DIRECTORY, FILE
 from crucible_batch.journal.store import Journal
 
-_NOTES = ("shard", "key", "outputs_at")
-"""The notes that belong to the run. The others are about files of one machine."""
+LOG_WRITERS = "log_writers"
+"""The note about the newest processes that wrote the journal to its log."""
+_OF_ONE_MACHINE = frozenset(
+    {"manifest", "run id", "gateway", LOG_WRITERS, "report", "published", "rejects file"}
+)
+"""The notes that aren't shared: what the journal is bound to, and files of one machine."""
 _RUNS = "SELECT id, started_at, finished_at, terms, ending FROM runs ORDER BY id"
 _ADD_EVENT = "INSERT INTO events (seq, subject, type, body) VALUES (?, ?, ?, ?)"
 _ADD_RUN = """INSERT OR REPLACE INTO runs (id, started_at, finished_at, terms, ending)
@@ -26,7 +30,8 @@ _ADD_RUN = """INSERT OR REPLACE INTO runs (id, started_at, finished_at, terms, e
 
 @dataclass(frozen=True, slots=True)
 class JournalRows:
-    """Events with their numbers, and all runs and notes, as they are stored.
+    """Events with their numbers, the jobs whose first events are among them, and all runs and
+    notes, as they are stored.
 
     ``gateway_entries`` and ``gateway_readings`` are what its runs saw of the gateway's ledger, at
     the end of a run.
@@ -37,6 +42,7 @@ class JournalRows:
     notes: Mapping[str, str] = field(default_factory=dict)
     gateway_entries: tuple[tuple[str, float, str], ...] = ()
     gateway_readings: tuple[tuple[float, float, str], ...] = ()
+    planned: tuple[tuple[str, str], ...] = ()
 
     @property
     def last(self) -> int:
@@ -49,19 +55,29 @@ class JournalRows:
         """Return the rows without the events up to this number."""
         return replace(self, events=tuple(event for event in self.events if event[0] > number))
 
+    def changed_since(self, known: JournalRows) -> JournalRows:
+        """Return the rows without the runs and notes that are ``known``."""
+        runs = set(known.runs)
+        notes = {
+            name: value for name, value in self.notes.items() if known.notes.get(name) != value
+        }
+        return replace(self, runs=tuple(run for run in self.runs if run not in runs), notes=notes)
+
 
 def rows_after(journal: Journal, number: int, *, with_gateway_ledger: bool = False) -> JournalRows:
-    """Return the durable events after this number, with all runs and notes.
+    """Return the durable events after this number, with the jobs whose first events are among them,
+    and all runs and notes.
 
     With ``with_gateway_ledger``, the readings of the gateway's ledger are included.
     """
     connection = journal._connection  # noqa: SLF001 - of this package
     with foreign_errors(journal.path.parents[1]):
-        notes = {name: journal.noted(name) for name in _NOTES}
+        notes = connection.execute("SELECT key, value FROM meta ORDER BY key")
         rows = JournalRows(
             tuple(connection.execute(sql.EVENTS_AFTER, (number,))),
             tuple(connection.execute(_RUNS)),
-            {name: value for name, value in notes.items() if value is not None},
+            {name: value for name, value in notes if name not in _OF_ONE_MACHINE},
+            planned=tuple(connection.execute(sql.STARTED_AFTER, (number,))),
         )
         if with_gateway_ledger:
             rows = _with_gateway_ledger(rows, connection)
@@ -97,12 +113,18 @@ def _add_gateway_ledger(
 
 
 def add_rows(journal: Journal, entries: Iterable[JournalRows]) -> None:
-    """Add events under their own numbers, and replace runs and notes, in one transaction."""
+    """Add events under their own numbers, and replace runs and notes, in one transaction.
+
+    Jobs that the plan doesn't have are added to it.
+    """
     connection = journal._connection  # noqa: SLF001 - of this package
     with foreign_errors(journal.path.parents[1]), journal.transaction():
         for rows in entries:
             connection.executemany(_ADD_EVENT, rows.events)
             connection.executemany(_ADD_RUN, rows.runs)
+            for identity, body in rows.planned:
+                for statement in sql.PLAN_RESTORED:
+                    connection.execute(statement, {"identity": identity, "body": body})
             _add_gateway_ledger(rows, connection)
             for name, value in rows.notes.items():
                 journal.note(name, value)

@@ -10,6 +10,26 @@ RETIRE = (
     "DELETE FROM plan",
 )
 RETIRE_AT = "INSERT OR REPLACE INTO retired SELECT identity, body FROM plan WHERE position = ?"
+# A job at its place, unless the plan has it; one that has the place is retired.
+PLAN_RESTORED = (
+    """INSERT OR REPLACE INTO retired SELECT identity, body FROM plan
+       WHERE position = json_extract(:body, '$.position')
+       AND NOT EXISTS (SELECT 1 FROM plan WHERE identity = :identity)""",
+    """INSERT OR REPLACE INTO plan (position, identity, body)
+       SELECT json_extract(:body, '$.position'), :identity, :body
+       WHERE NOT EXISTS (SELECT 1 FROM plan WHERE identity = :identity)""",
+    "DELETE FROM retired WHERE identity = :identity",
+)
+# The jobs whose first events come after a number.
+STARTED_AFTER = """
+    SELECT new.subject, coalesce(plan.body, retired.body)
+    FROM (SELECT DISTINCT subject FROM events WHERE seq > ?1) AS new
+    LEFT JOIN plan ON plan.identity = new.subject
+    LEFT JOIN retired ON retired.identity = new.subject
+    WHERE coalesce(plan.body, retired.body) IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM events WHERE subject = new.subject AND seq <= ?1)
+    ORDER BY new.subject
+"""
 # The retired generations of one content: identities are its digits, or its digits and `:gN`.
 GENERATIONS = """
     SELECT body FROM retired

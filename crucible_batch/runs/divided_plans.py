@@ -22,13 +22,16 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from crucible_batch.core.sharding import OutstandingShards
+from crucible_batch.engine import Clock
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
+from crucible_batch.runs.log_copy import restore_rows
 from crucible_batch.runs.object_runs import claim_prefix, note_url, objects_of, restore_receipts
 from crucible_batch.runs.outstanding_shards import unknown_shards
 from crucible_batch.runs.paths import SHARDS, plan_key
-from crucible_batch.runs.shard_notes import noted_in
+from crucible_batch.runs.run_log import MainLog, read_log
+from crucible_batch.runs.shard_notes import noted_in, noted_shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +130,24 @@ async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShard
 
 @asynccontextmanager
 async def claimed_journal(
-    store: OutputStore, binding: Binding, *, now: float
-) -> AsyncIterator[Journal]:
+    store: OutputStore, binding: Binding, clock: Clock
+) -> AsyncIterator[tuple[Journal, MainLog | None]]:
     """Open the journal of a main run directory for writing, once the object store is known to be
-    that of its run.
+    that of its run, with what its log there has more.
 
-    The caller holds the directory's lock. Raises as ``claim_prefix`` and ``refuse_unknown_plans``
-    do, and ``JournalError``.
+    Also yields the log; None if the run is in a directory. The caller holds the directory's lock.
+    Raises as ``claim_prefix``, ``read_log`` and ``refuse_unknown_plans`` do.
     """
     await claim_prefix(store, binding)
-    await refuse_unknown_plans(store, noted_in(store.directory))
+    log = await read_log(store, binding, clock)
+    is_to_be_restored = log is not None and log.state.position > 0
+    if not is_to_be_restored:  # refused before anything is created here
+        await refuse_unknown_plans(store, noted_in(store.directory))
     await restore_receipts(store)
-    with Journal.open(store.directory, binding, now=now) as journal:
+    with Journal.open(store.directory, binding, now=clock.now()) as journal:
+        if log is not None:
+            log.has_restored = restore_rows(journal, log.state)
+        if is_to_be_restored:
+            await refuse_unknown_plans(store, noted_shards(journal))
         note_url(journal, store.url)
-        yield journal
+        yield journal, log

@@ -15,22 +15,30 @@ from crucible_batch.errors import ConsentError, GatewayError
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.manifest import Manifest
-from crucible_batch.outputs import OutputStore
+from crucible_batch.outputs import ObjectOutputStore, OutputStore
 from crucible_batch.runs.chosen_jobs import with_choice
 from crucible_batch.runs.connecting import require_key
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.divided_plans import claimed_journal
 from crucible_batch.runs.draft import check_filter, fill_plan, run_terms
+from crucible_batch.runs.journal_log import LoggedJournal
 from crucible_batch.runs.later_jobs import LaterJobs, later_jobs
+from crucible_batch.runs.log_part import LogPart
 from crucible_batch.runs.object_runs import limits_of, open_store
-from crucible_batch.runs.outstanding_shards import refuse_if_divided
+from crucible_batch.runs.outstanding_shards import (
+    refuse_directory_of_shard,
+    refuse_if_divided,
+    refuse_outstanding,
+)
 from crucible_batch.runs.parts import Parts
 from crucible_batch.runs.plan_parts import PlanParts
 from crucible_batch.runs.plan_rows import filled_in
 from crucible_batch.runs.plan_summary import summarise
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import refuse_if_pruned, run_outputs_url
+from crucible_batch.runs.run_log import MainLog
 from crucible_batch.runs.saved_plans import PlanBasis, check_plan
+from crucible_batch.runs.shard_notes import noted_shards
 from crucible_batch.runs.start import RunKind, awaited_gateway
 from crucible_batch.runs.workflows import plan_jobs
 
@@ -53,10 +61,14 @@ def manifest_run(request: RunRequest, parts: Parts, plan_parts: PlanParts) -> Ru
             **limits_of(request),
         )
 
-    def source(context: RunContext) -> ManifestJobs:
-        return ManifestJobs(context, plan_parts)
+    log_part = LogPart()
 
-    return RunKind(parts, lambda manifest: run_terms(manifest, request), store, source)
+    def source(context: RunContext) -> ManifestJobs:
+        return ManifestJobs(context, plan_parts, log_part)
+
+    return RunKind(
+        parts.and_last(log_part), lambda manifest: run_terms(manifest, request), store, source
+    )
 
 
 class ManifestJobs:
@@ -64,16 +76,24 @@ class ManifestJobs:
 
     merge_command = None
     may_delete_images = True
+    has_restored = False
     basis: PlanBasis
 
-    def __init__(self, context: RunContext, plan_parts: PlanParts) -> None:
+    def __init__(self, context: RunContext, plan_parts: PlanParts, log_part: LogPart) -> None:
         self.context = context
         self._plan_parts = plan_parts
+        self._log_part = log_part
+        self._log: MainLog | None = None
         self._later: LaterJobs | None = None
 
     def refuse(self) -> None:
-        refuse_if_pruned(self.context.directory)
-        refuse_if_divided(self.context.directory)
+        directory = self.context.directory
+        refuse_if_pruned(directory)
+        if isinstance(self.context.store, ObjectOutputStore):
+            # Whether shards are out is known once the log is read.
+            refuse_directory_of_shard(directory)
+        else:
+            refuse_if_divided(directory)
 
     async def plan(self, stack: AsyncExitStack, draft: PlanFile) -> HttpGateway:
         """Plan the jobs, and fill ``basis`` with the workflows and files used.
@@ -141,10 +161,15 @@ class ManifestJobs:
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[Journal]:
+        """Open the journal.
+
+        One in an object store is made again of its log if another machine has continued it.
+        """
         context = self.context
-        async with claimed_journal(
-            context.store, context.binding, now=context.clock.now()
-        ) as journal:
+        async with claimed_journal(context.store, context.binding, context.clock) as claimed:
+            journal, self._log = claimed
+            self.has_restored = self._log is not None and self._log.has_restored
+            refuse_outstanding(noted_shards(journal), context.directory)
             yield journal
 
     def plan_again(self, draft: PlanFile, journal: Journal) -> bool:
@@ -167,8 +192,10 @@ class ManifestJobs:
             return None
         return self._later.derivation(journal)
 
-    async def take_log(self, journal: Journal) -> None:
-        """A journal is enough."""
+    async def take_log(self, journal: Journal) -> LoggedJournal | None:
+        if self._log is None:
+            return None
+        return await self._log.take(journal, self._log_part)
 
     def explain(self, error: ErrorInfo) -> ErrorInfo:
         return error

@@ -193,6 +193,14 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
         )
 
 
+async def stored_binding(objects: ObjectPort) -> Binding | None:
+    """Return the run that a prefix is bound to; None if that isn't known."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        found = json.loads(await objects.read(RUN_FILE) or b"null")
+        return Binding(str(found["manifest"]), str(found["run_id"]), str(found["gateway"]))
+    return None
+
+
 async def restore_receipts(store: OutputStore) -> None:
     """Add the receipts in the store, also those of runs on other machines, to those here.
 

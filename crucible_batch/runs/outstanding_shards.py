@@ -41,6 +41,11 @@ def refuse_if_divided(directory: Path) -> None:
     outstanding = noted_in(directory)
     refuse_outstanding(outstanding, directory)
     refuse_unknown(outstanding, directory)
+    refuse_directory_of_shard(directory)
+
+
+def refuse_directory_of_shard(directory: Path) -> None:
+    """Raise ``RunDirectoryError`` if a directory is that of a shard."""
     with journal_of(directory) as journal:
         if journal is None:
             return

@@ -230,7 +230,8 @@ async def _report(
     is_cleaned = (
         context.manifest.header.assets.cleanup == "on_success" and started.source.may_delete_images
     )
-    if is_cleaned and head.counts.succeeded == head.counts.total:
+    is_cleaned = is_cleaned and head.counts.succeeded == head.counts.total
+    if is_cleaned:
         # The report has been written, so the run's result doesn't depend on the cleanup.
         locked_run = LockedRun(journal, started.gateway, context.clock)
         head = await clean_quietly(locked_run, directory, head, context.deadline)
@@ -240,6 +241,8 @@ async def _report(
         page = update_page(journal, directory, head, rows, thumbnails)
     await parts.reported(ReportedRun(journal, directory, head, rows))
     await publish_report(journal, context.store)
+    if is_cleaned and started.log is not None:
+        await started.log.finish()  # with the rebates
     return head, page
 
 

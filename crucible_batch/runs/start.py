@@ -5,7 +5,7 @@ the parts' checks, the lock, planning, consent
 the journal adopts the plan
 the account is checked, what was lost is restored, the key is remembered
 the parts begin: a cap, the allowance of a period
-a shard takes its log
+a shard takes its log, and so does a run in an object store
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class JobSource(Protocol):
     basis: PlanBasis
     context: RunContext
     """That of the run; its request has the choice of jobs once they are planned."""
+    has_restored: bool
+    """Whether ``journal`` has made the journal again: the jobs were planned without it."""
 
     def refuse(self) -> None:
         """Raise if the directory can't be continued.
@@ -116,8 +118,8 @@ class StartedRun:
     """A run that is ready to buy.
 
     ``grant`` replaces the budget of its terms. ``derivation`` adds jobs to its plan; None if there
-    can't be any. ``log`` has a shard's purchases before they are sent, if its journal is in an
-    object store. ``judged`` is that of the parts (``RunnerPorts``).
+    can't be any. ``log`` has the purchases before they are sent, if the journal is a log in
+    an object store as well. ``judged`` is that of the parts (``RunnerPorts``).
     """
 
     source: JobSource
@@ -156,7 +158,7 @@ async def start_run(
     # The number is read before restoring: restored events count as this run's.
     opened = OpenedRun(context, journal, after=journal.last_number())
     parts.opened(opened)
-    if not is_known:
+    if not is_known or source.has_restored:
         source.plan_again(draft, journal)
     await restore_run(
         journal,

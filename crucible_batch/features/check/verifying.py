@@ -43,6 +43,7 @@ from crucible_batch.runs.run_journal import (
     newest_run,
     refuse_if_pruned,
 )
+from crucible_batch.runs.run_log import forget_lost_log
 from crucible_batch.settings import Settings
 
 _T = TypeVar("_T")
@@ -171,6 +172,7 @@ async def check_outputs(
         async with open_for_repair(directory, settings, transport) as run:
             forget_pruning(run.journal)
             await claim_prefix(store, run.journal.binding(), may_be_empty=True)
+            await forget_lost_log(run.journal, store)
             repairer = _Repairer(run, store)
             differences = [*await repairer.repair(records), *await repairer.complete()]
             if differences:

@@ -47,12 +47,11 @@ from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.cluster_control import is_stopped
 from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.divided_plan import refuse_lower_budget
-from crucible_batch.features.shards.log import ShardLog
+from crucible_batch.features.shards.log import ShardLog, ShardTail
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.stored_plans import fetch_stored_plan, note_merged
-from crucible_batch.features.shards.tail import ShardTail
 from crucible_batch.journal import Journal, lock_run_directory
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
@@ -69,6 +68,7 @@ from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import ledger_of, run_outputs_url
+from crucible_batch.runs.run_log import bring_journal
 from crucible_batch.runs.running import RunResult, run_request
 from crucible_batch.runs.saved_plans import PlanBasis, changes_of_divided
 from crucible_batch.runs.shard_notes import noted_in
@@ -207,6 +207,8 @@ class _Coordinator:
         Raises ``RunStoppedError`` if a signal or ``ctl`` stopped it, and as plans, probes and
         merges do.
         """
+        # What another machine has divided and bought is known before anything is decided.
+        await bring_journal(self._main, self._url, SystemClock())
         while True:
             plan = await self._divided(shards or await self._shards())
             if plan is None:
@@ -214,7 +216,7 @@ class _Coordinator:
             before = self._committed()
             wave = _Wave(self._engine, self._url, self._objects, plan, SystemClock())
             wave.deadline_s = self._deadline.left_s
-            stopped = await self._followed(wave)
+            stopped = await self._followed(wave, plan)
             if stopped is not None:
                 raise RunStoppedError(stopped)
             await asyncio.to_thread(self._merge, wave)
@@ -327,11 +329,12 @@ class _Coordinator:
         )
         return probed is None or probed.may_divide
 
-    async def _followed(self, wave: _Wave) -> ExitCode | None:
-        """Have a wave run to its end; return the exit code of a signal that stopped it."""
+    async def _followed(self, wave: _Wave, plan: SavedPlan) -> ExitCode | None:
+        """Have the wave of a plan run to its end; return the code of a signal that stopped it."""
         if self._caller.observer is not None:
             wave.progress = _Progress(self._caller.observer, wave.clock)
-            wave.progress.begin(self._main, self._terms)
+            jobs = sum(shard.jobs for shard in plan.head.shards)
+            wave.progress.begin(self._main, self._terms, jobs)
         stop = _Stop()
         with Signals(stop) if self._caller.handle_signals else nullcontext():
             following = asyncio.ensure_future(wave.run())
@@ -389,12 +392,17 @@ class _Progress:
         self._balance = Balance(None, ZERO, ZERO)
         self._shown: object = None
 
-    def begin(self, main: Path, terms: RunTerms) -> None:
-        """Show what the main run directory has. Blocking."""
+    def begin(self, main: Path, terms: RunTerms, in_shards: int) -> None:
+        """Show what the main run directory has. Blocking.
+
+        ``in_shards`` are the jobs of the shards, which a journal that was made again of its log
+        doesn't have yet.
+        """
         with Journal.read(main) as journal:
             ledger = ledger_of(journal, PriceBook.of(terms))
             for planned, job in journal.jobs(terms.rule):
                 self._counts[outcome_of(job, workflow_class(planned.workflow_id), {})[0]] += 1
+        self._counts[Outcome.PENDING] = max(self._counts[Outcome.PENDING], in_shards)
         self._balance = Balance(terms.budget, ledger.spent, ledger.held)
         total, now = self._counts.total(), self._clock.now()
         self._observer.notify(
@@ -445,7 +453,12 @@ class _Wave:
 
     @property
     def not_begun(self) -> list[int]:
-        return [tail.log.shard.number for tail in self._tails if not tail.log.position]
+        """The shards that never ran, also if a merge that was killed has closed their logs."""
+        return [
+            tail.log.shard.number
+            for tail in self._tails
+            if not tail.log.position or tail.log.closed == "abandoned"
+        ]
 
     async def run(self) -> None:
         """Have each shard run until its log has an end.

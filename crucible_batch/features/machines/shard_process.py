@@ -28,9 +28,9 @@ from typing import Any
 from crucible_batch.core.sharding import ShardId
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.features.registry import kind_of
+from crucible_batch.features.shards.log import WatchedLog
 from crucible_batch.features.shards.run_options import ShardChoice
 from crucible_batch.features.shards.stored_plans import MANIFEST_FILE, fetch_stored_plan
-from crucible_batch.features.shards.tail import WatchedLog
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.request import RunRequest, follow_plan

@@ -16,9 +16,8 @@ from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import CrucibleBatchError, ExitCode
 from crucible_batch.features.machines.shard_process import ShardProcess, ShardTask
-from crucible_batch.features.shards.log import ShardLog
+from crucible_batch.features.shards.log import ShardLog, ShardTail
 from crucible_batch.features.shards.stored_plans import fetch_stored_plan
-from crucible_batch.features.shards.tail import ShardTail
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.divided_plans import read_list

@@ -13,12 +13,12 @@ from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S
 from crucible_batch.features.shards.command_log import StoredCommands
-from crucible_batch.features.shards.log import TICK_S, ShardLog
+from crucible_batch.features.shards.log import ShardLog, ShardTail
 from crucible_batch.features.shards.stored_plans import outstanding_plan
-from crucible_batch.features.shards.tail import ShardTail
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.control_desk import ControlAnswer, read_command, user_name
+from crucible_batch.runs.journal_log import TICK_S
 from crucible_batch.saved_plan import SavedPlan
 
 _AT_ONCE = 16

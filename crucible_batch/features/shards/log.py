@@ -1,348 +1,40 @@
-"""The journal of a shard beside its run's outputs, as a log of numbered objects.
-
-One process at a time can continue it.
-
-    .crucible/shards/0a1b2c3d/plan.json             the divided plan
-    .crucible/shards/0a1b2c3d/3-of-8/00000001.json  rows of the shard's journal, in their order
-    .crucible/shards/0a1b2c3d/3-of-8/journal.json   the entries up to a number as one, written at
-                                                    the end of a run
-
-An entry is created only if no object has its name. So of two processes that continue from the same
-entry, one gets the next number, and the other learns that it has lost the shard. Each process
-begins with an entry of its own: from then on no other can add one. A purchase is sent when the
-entry with its hold is in the store, so that the next process that continues the log knows
-everything that was bought, or may still be.
-
-Each entry has the figures of the run, and a running shard adds one every ``TICK_S``. So the log is
-also the sign of life, and the progress, for those who follow it.
-
-    what happens                                    who continues knows
-    killed before the entry of a hold               nothing of it: it was not sent
-    killed between the entry and the answer         the hold: the same key is sent again
-    killed after the answer, before the next entry  the hold: the same key finds the job
-    frozen, and continued by another                the hold; what the frozen process does next has
-                                                    no entry, and is not sent
-    its clock set back                              the same: no time decides
-    merged or abandoned                             that the log is closed: nothing is added
-"""
+"""The logs of the shards of a divided plan, and how others follow them."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import re
-import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Annotated, Literal
+from dataclasses import dataclass
 
-from pydantic import Field, TypeAdapter, ValidationError
-
-from crucible_batch.core.events import Event, Held, Intended, Prepared
+from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.core.sharding import ShardId
-from crucible_batch.engine import Clock
-from crucible_batch.errors import JournalError, ObjectStoreError, RunBusyError
-from crucible_batch.features.shards.figures import ShardFigures
-from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.outputs import ObjectPort
+from crucible_batch.runs.journal_log import JournalLog
+from crucible_batch.runs.log_tail import LogTail
 from crucible_batch.runs.paths import SHARDS
 
-logger = logging.getLogger(__name__)
 
-Closed = Literal["", "merged", "abandoned"]
-"""Why nothing is added to a log any more; empty if it is open."""
-TICK_S = 2.0
-"""The time after which a running shard adds an entry, whatever it has done."""
-_SUMMARY = "journal.json"
-_NUMBERED = re.compile(r"/([0-9]{8})\.json$")
-_AT_ONCE = 16
-_MOST_IN_SUMMARY = 200_000
-"""Events above which a log isn't summed up: about 100 MB."""
+class ShardLog(JournalLog):
+    """The log of one shard."""
 
-
-class ShardTakenError(RunBusyError):
-    """Another process has continued the log of the shard, or a merge has closed it.
-
-    Nothing more may be bought.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class ShardLogEntry:
-    """One object of a log, written by the process ``writer``.
-
-    ``closed`` is why nothing may follow, else empty. ``figures`` are those of its run, None before
-    that has begun. ``through`` is the number of the last entry that a summary stands for; 0 in the
-    entries themselves.
-    """
-
-    plan: str
-    shard: ShardId
-    writer: Annotated[str, Field(pattern=r"^[0-9a-f]{1,64}$")]  # becomes part of a file name
-    rows: JournalRows
-    closed: Closed = ""
-    figures: ShardFigures | None = None
-    through: Annotated[int, Field(ge=0)] = 0
-    version: int = 1
-
-
-_ENTRY: TypeAdapter[ShardLogEntry] = TypeAdapter(ShardLogEntry)
-
-
-@dataclass(frozen=True, slots=True)
-class LogState:
-    """What a log has.
-
-    ``position`` is the number of its last entry, and ``writer`` who wrote rows last, with
-    ``figures``.
-    """
-
-    position: int = 0
-    writer: str = ""
-    closed: Closed = ""
-    figures: ShardFigures | None = None
-    entries: Sequence[JournalRows] = ()
-
-    @property
-    def last(self) -> int:
-        """The number of the newest event; 0 if there is none."""
-        return max((rows.last for rows in self.entries), default=0)
-
-    @property
-    def may_be_running(self) -> bool:
-        """Whether the newest run has no end: it is active somewhere, or was killed."""
-        if not self.position or self.closed:
-            return False
-        return self.figures is None or self.figures.exit_code is None
+    def __init__(self, objects: ObjectPort, plan: str, shard: ShardId) -> None:
+        super().__init__(
+            objects,
+            prefix=f"{SHARDS}/{plan[:8]}/{shard.folder}",
+            of={"plan": plan, "shard": str(shard)},
+            name=f"shard {shard}",
+        )
+        self.plan = plan
+        self.shard = shard
 
 
 @dataclass(slots=True)
-class ShardLog:
-    """The log of one shard. ``read`` comes first."""
+class ShardTail(LogTail):
+    """The end of the log of one shard."""
 
-    objects: ObjectPort
-    plan: str
-    shard: ShardId
-    writer: str = field(default_factory=lambda: secrets.token_hex(16))
-    position: int = 0
-    last: int = 0
-    """The number of the newest event in the log."""
-    closed: Closed = ""
-    figures: Callable[[], ShardFigures | None] = lambda: None
-    """Returns the figures for the next entry."""
-
-    @property
-    def prefix(self) -> str:
-        return f"{SHARDS}/{self.plan[:8]}/{self.shard.folder}"
-
-    async def read(self) -> LogState:
-        """Read the log to its end.
-
-        Raises ``JournalError`` if it is damaged, and ``ObjectStoreError``.
-        """
-        writer, figures, rows = "", None, list[JournalRows]()
-        self.position, self.last, self.closed = 0, 0, ""
-        summary = await self._decoded(_SUMMARY)
-        if summary is not None:
-            writer, figures, rows = summary.writer, summary.figures, [summary.rows]
-            self.position, self.last = summary.through, summary.rows.last
-        last = await self._last_listed()
-        more = await self._some_after(self.position, last)
-        while more:
-            for entry in more:
-                self._check(entry)
-                self.position, self.closed = self.position + 1, entry.closed
-                if not entry.closed:
-                    writer, figures = entry.writer, entry.figures
-                    self.last = max(self.last, entry.rows.last)
-                    rows.append(entry.rows)
-            more = await self._some_after(self.position, last)
-        return LogState(self.position, writer, self.closed, figures, rows)
-
-    async def newest(self) -> ShardLogEntry | None:
-        """Return the newest entry without reading those before it; None if there is none.
-
-        Only what follows it is read from then on. Raises as ``read`` does.
-        """
-        entry, self.position = None, max(0, await self._last_listed() - 1)
-        while (following := await self.next()) is not None:
-            entry = following
-        return entry
-
-    async def next(self) -> ShardLogEntry | None:
-        """Return the entry after those that were read; None if there is none yet.
-
-        Raises as ``read`` does.
-        """
-        entry = await self._decoded(f"{self.position + 1:08}.json")
-        if entry is not None:
-            self._check(entry)
-            self.position, self.closed = self.position + 1, entry.closed
-            self.last = max(self.last, entry.rows.last)
-        return entry
-
-    async def append(self, rows: JournalRows) -> None:
-        """Add rows at the end.
-
-        Raises ``ShardTakenError`` if another process has, and ``ObjectStoreError``. A request that
-        was cancelled, or whose answer was lost, may have added an entry of this process: it counts.
-        """
-        while True:
-            entry = ShardLogEntry(self.plan, self.shard, self.writer, rows, figures=self.figures())
-            found = await self._created(entry)
-            self.position += 1
-            self.last = max(self.last, found.rows.last)
-            if found == entry:
-                return
-            rows = rows.after(self.last)
-
-    async def close(self, why: Closed) -> None:
-        """Close the log after what was read, for all processes. Raises as ``append`` does."""
-        await self._created(
-            ShardLogEntry(self.plan, self.shard, self.writer, JournalRows(), closed=why)
-        )
-        self.position, self.closed = self.position + 1, why
-
-    async def sum_up(self, rows: JournalRows) -> None:
-        """Store all rows up to the last entry as one object, which saves readers many requests."""
-        if len(rows.events) > _MOST_IN_SUMMARY or rows.last != self.last:
-            return
-        content = _ENTRY.dump_json(
-            ShardLogEntry(
-                self.plan,
-                self.shard,
-                self.writer,
-                rows,
-                figures=self.figures(),
-                through=self.position,
-            )
-        )
-        key = f"{self.prefix}/{_SUMMARY}"
-        if await self.objects.create(key, content):
-            return
-        info = await self.objects.info(key)
-        if info is not None:
-            await self.objects.replace(key, content, info)
-
-    async def _created(self, entry: ShardLogEntry) -> ShardLogEntry:
-        """Create the next object, and return the entry that it has then: one of this process."""
-        name = f"{self.position + 1:08}.json"
-        if await self.objects.create(f"{self.prefix}/{name}", _ENTRY.dump_json(entry)):
-            return entry
-        found = await self._decoded(name)
-        if found is None or found.writer != self.writer:
-            raise self._taken(found)
-        return found
-
-    def _taken(self, found: ShardLogEntry | None) -> ShardTakenError:
-        if found is not None and found.closed:
-            return ShardTakenError(
-                f"shard {self.shard} was {found.closed}: nothing more is bought for it",
-                hint="what was bought before is in the journal of the main run",
-            )
-        return ShardTakenError(
-            f"another process continues shard {self.shard}: this one buys nothing more",
-            hint="let that one finish; nothing is bought twice, and nothing that was bought is"
-            " lost",
-        )
-
-    async def _last_listed(self) -> int:
-        """Return the number of the last entry that the store lists.
-
-        By it, a gap is not taken for the end of the log.
-        """
-        found = map(_NUMBERED.search, await self.objects.names(self.prefix))
-        return max((int(match[1]) for match in found if match), default=0)
-
-    async def _some_after(self, position: int, last: int) -> list[ShardLogEntry]:
-        names = [f"{number:08}.json" for number in range(position + 1, position + 1 + _AT_ONCE)]
-        found = await asyncio.gather(*(self._decoded(name) for name in names))
-        entries = [entry for entry in found if entry is not None]
-        if None in found[: max(len(entries), last - position)]:
-            missing = names[found.index(None)]
-            if await self._decoded(missing) is not None:  # added while it was read
-                return await self._some_after(position, last)
-            raise JournalError(
-                f"{self.objects.address(f'{self.prefix}/{missing}')} is missing: the log of shard"
-                f" {self.shard} has more after it",
-                hint="restore the object; without it, what was bought for the shard is not known",
-            )
-        return entries
-
-    async def _decoded(self, name: str) -> ShardLogEntry | None:
-        content = await self.objects.read(f"{self.prefix}/{name}")
-        if content is None:
-            return None
-        try:
-            entry = _ENTRY.validate_json(content)
-        except ValidationError as error:
-            raise self._damaged(name, "can't be read") from error
-        if (entry.plan, entry.shard, entry.version) != (self.plan, self.shard, 1):
-            raise self._damaged(name, "is not of this shard, or of a newer release")
-        return entry
-
-    def _check(self, entry: ShardLogEntry) -> None:
-        numbers = [self.last, *(number for number, *_ in entry.rows.events)]
-        if self.closed or any(later <= earlier for earlier, later in pairwise(numbers)):
-            raise self._damaged(f"{self.position + 1:08}.json", "doesn't follow the one before")
-
-    def _damaged(self, name: str, why: str) -> JournalError:
-        return JournalError(
-            f"{self.objects.address(f'{self.prefix}/{name}')} {why}",
-            hint="it was edited or is damaged: restore it; nothing was bought",
-        )
-
-
-def is_before_purchase(event: Event) -> bool:
-    """Whether the next request for its subject may buy something.
-
-    The event has to be in the log before. A job with images is submitted after ``Prepared``, and
-    its images are bought after ``Intended``.
-    """
-    return isinstance(event, Prepared | Intended) or (isinstance(event, Held) and not event.images)
-
-
-@dataclass(slots=True)
-class LoggedJournal:
-    """The journal of a shard that is running, whose purchases are in the log before they are sent.
-
-    Many events become one entry: all that are stored while another entry is in flight.
-    """
-
-    journal: Journal
     log: ShardLog
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def append(self, subject: str, event: Event) -> None:
-        """Return once the event is durable, and in the log if a purchase may follow.
 
-        Raises ``JournalError``, ``ShardTakenError`` and ``ObjectStoreError``: the caller must not
-        act on the event.
-        """
-        await self.journal.append(subject, event)
-        if is_before_purchase(event):
-            needed = self.journal.last_number()
-            async with self._turn:
-                if self.log.last < needed:
-                    await self.log.append(rows_after(self.journal, self.log.last))
+@dataclass(frozen=True, slots=True)
+class WatchedLog(FeatureOptions):
+    """The entry after which a log was silent for ``SILENT_S`` as others have seen it; 0: none."""
 
-    async def keep(self, clock: Clock) -> None:
-        """Add an entry every ``TICK_S`` until cancelled.
-
-        Raises ``ShardTakenError``: so a process that was frozen learns that another one has the
-        shard. While the store can't be reached, the next entry is awaited.
-        """
-        while True:
-            await clock.sleep(TICK_S)
-            try:
-                async with self._turn:
-                    await self.log.append(rows_after(self.journal, self.log.last))
-            except ObjectStoreError as error:
-                logger.info("the log of shard %s does not grow: %s", self.log.shard, error.message)
-
-    async def finish(self) -> None:
-        """Add the rest, with the end of the run, and sum the log up. Raises as ``append`` does."""
-        async with self._turn:
-            await self.log.append(rows_after(self.journal, self.log.last, with_gateway_ledger=True))
-            await self.log.sum_up(rows_after(self.journal, 0, with_gateway_ledger=True))
+    position: int = 0

@@ -246,8 +246,9 @@ def merge(
             journal, shards, stack.enter_context(MergedEvents()), outstanding, choice
         )
         outputs, absent = _merge(merging, sources.main, clock())
-        if outstanding.account is not None:
-            settle_merged(journal, outstanding.account, settings or current_settings(), clock())
+        _settle(journal, outstanding, settings, clock())
+        if stored is not None:
+            stored.add_to_log()
         is_repeated = choice.is_empty and not is_report_due(journal)
         head, page, url = None, None, journal_outputs_url(journal)
         if journal.is_begun():
@@ -287,6 +288,13 @@ def _opened(
     logged = stored.shards if stored is not None else ()
     read = (read_shard(path, binding, has_log=path in logged) for path in sources.shards)
     return journal, [found for found in read if found is not None]
+
+
+def _settle(
+    journal: Journal, outstanding: OutstandingShards, settings: Settings | None, now: float
+) -> None:
+    if outstanding.account is not None:
+        settle_merged(journal, outstanding.account, settings or current_settings(), now)
 
 
 def _chosen(directories: Sequence[ShardDirectory], choice: MergeChoice) -> list[ShardDirectory]:
@@ -408,26 +416,47 @@ def _stored_outstanding(
         allowances = {shard.number: shard.allowance for shard in plan.head.shards}
         return OutstandingShards(plan.digest, allowances, earlier=stored.earlier)
     assert outstanding is not None  # without a plan and a note, there was nothing to bring
+    missing = [shard for shard in shards if shard.number in outstanding.missing]
+    if not all(_has_jobs(journal, shard) for shard in missing):
+        _add_jobs(journal, missing)
     return outstanding
 
 
-def _restore_jobs(journal: Journal, main: Path, shards: Sequence[ShardDirectory]) -> None:
-    """Add the jobs of shards to the plan of a main journal.
+def _has_jobs(journal: Journal, shard: ShardDirectory) -> bool:
+    """Whether a main journal has the jobs of a shard in its plan.
 
-    It also gets the fingerprint of their key, unless it has one. Raises ``ShardJournalError`` if
-    the main journal has events of one of the jobs: they would count twice.
+    Before the merge, one that was made again of its log lacks all of them.
+    """
+    with shard_errors(shard.path), Journal.read(shard.path) as theirs:
+        first = next(theirs.plan(), None)
+    return first is None or journal.planned_job(first.identity) is not None
+
+
+def _restore_jobs(journal: Journal, main: Path, shards: Sequence[ShardDirectory]) -> None:
+    """Add the jobs of shards to the plan of a main journal, as ``_add_jobs`` does.
+
+    It also gets the fingerprint of their key, unless it has one.
     """
     logger.warning("the journal of %s doesn't know these shards: it is restored", main)
-    for shard in shards:
-        _refuse_twice_bought(journal, shard)
-    with PlanFile.temporary() as plan:
-        plan.fill(_united(journal, shards))
-        journal.adopt(plan)
+    _add_jobs(journal, shards)
     for shard in shards[:1]:
         with shard_errors(shard.path), Journal.read(shard.path) as first:
             key = first.remembered_key()
         if key is not None and journal.remembered_key() is None:
             journal.remember_key(key)
+
+
+def _add_jobs(journal: Journal, shards: Sequence[ShardDirectory]) -> None:
+    """Add the jobs of shards to the plan of a main journal.
+
+    Raises ``ShardJournalError`` if the main journal has events of one of the jobs: they would count
+    twice.
+    """
+    for shard in shards:
+        _refuse_twice_bought(journal, shard)
+    with PlanFile.temporary() as plan:
+        plan.fill(_united(journal, shards))
+        journal.adopt(plan)
 
 
 def _refuse_twice_bought(journal: Journal, shard: ShardDirectory) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.saved_plan import PlanAccount, PlanRow
 from crucible_batch.engine import SystemClock
-from crucible_batch.errors import NothingToDivideError, RunDirectoryError
+from crucible_batch.errors import NothingToDivideError, RunBusyError, RunDirectoryError
 from crucible_batch.features.shards.divided_plan import (
     DividedPlan,
     PlanToDivide,
@@ -35,6 +35,7 @@ from crucible_batch.runs.paths import plan_key
 from crucible_batch.runs.plan_parts import DraftedPlan
 from crucible_batch.runs.plan_summary import PlanSummary, summarise
 from crucible_batch.runs.run_journal import directory_outputs_url
+from crucible_batch.runs.run_log import MainLog
 from crucible_batch.runs.saved_plans import plan_head
 from crucible_batch.runs.shard_notes import note_shards, noted_in, outstanding_shards
 from crucible_batch.runs.start import restore_run
@@ -64,9 +65,7 @@ async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) ->
     url = ObjectUrl.parse(request.out_dir or directory) or directory_outputs_url(directory)
     store = open_store(directory, url)
     listing = await Listing.of(objects_of(store))
-    journal = await stack.enter_async_context(
-        claimed_journal(store, basis.binding, now=clock.now())
-    )
+    journal, log = await stack.enter_async_context(claimed_journal(store, basis.binding, clock))
     await _take_back_unlisted(journal, listing)
     await _resume_earlier_runs(plan, journal, gateway, settings, store)
     async with division_limit(request, basis, journal, settings, clock) as limit:
@@ -76,27 +75,54 @@ async def plan_shards(stack: AsyncExitStack, plan: DraftedPlan, target: Path) ->
         if found is None or past is not None or limit.account is not None:
             found = await _divided(plan, limit, past, gateway)
         summary = await _written(
-            plan, found, limit, journal, gateway, listing=listing, target=target
+            plan, found, limit, _Place(journal, log, listing), gateway, target=target
         )
     if store.url is not None:
         summary = replace(summary, outputs_at=str(store.url))
     return summary
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a plan is noted: in the journal of the main run, its log if it has one, and the list of
+    plans.
+    """
+
+    journal: Journal
+    log: MainLog | None
+    listing: Listing
+
+    async def add(self, digest: str) -> None:
+        """Have the log know what is set aside, and then list the plan.
+
+        In this order: a machine that doesn't know the allowances finds no shard that it could run.
+        If that fails, the plan is taken back. Raises as ``MainLog.add`` and ``list_plan`` do.
+        """
+        try:
+            if self.log is not None:
+                await self.log.add(self.journal)
+            await self.listing.add(digest)
+        except (RunDirectoryError, RunBusyError) as error:
+            await _take_back_unlisted(self.journal, self.listing)
+            if self.log is not None and not isinstance(error, RunBusyError):
+                await self.log.add(self.journal)
+            raise
+
+
 async def _written(
     plan: DraftedPlan,
     divided: DividedPlan,
     limit: DivisionLimit,
-    journal: Journal,
+    place: _Place,
     gateway: HttpGateway,
     *,
-    listing: Listing,
     target: Path,
 ) -> PlanSummary:
     """Write a divided plan.
 
     Before it has its name, the allowances are set aside, and the plan is listed beside the outputs.
     """
+    journal, listing = place.journal, place.listing
     read, division = plan.read, divided.division
     basis, choice = read.basis, read.request.job_filter
     summary = await summarise(
@@ -127,11 +153,7 @@ async def _written(
         await publish_bytes(listing.objects, plan_key(digest), content)
         await publish_manifest(listing.objects, digest, basis.source.path)
         before(digest)
-        try:
-            await listing.add(digest)
-        except RunDirectoryError:
-            await _take_back_unlisted(journal, listing)
-            raise
+        await place.add(digest)
     digest = write_saved_plan(target, head, rows(), force=read.force, before=before)
     return replace(summary, shards=division.shards, digest=digest)
 

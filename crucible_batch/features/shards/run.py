@@ -25,17 +25,9 @@ from crucible_batch.core.saved_plan import ImageFile, ShardRow
 from crucible_batch.core.sharding import ShardId, ShardOf
 from crucible_batch.errors import GatewayError, RunDirectoryError, SavedPlanError
 from crucible_batch.features.shards.followed_plan import shard_of
-from crucible_batch.features.shards.log import LoggedJournal, LogState, ShardLog
+from crucible_batch.features.shards.log import ShardLog, WatchedLog
 from crucible_batch.features.shards.log_part import ShardLogPart
-from crucible_batch.features.shards.stored_shard import (
-    has_all_of,
-    log_of_shard,
-    read_open,
-    restore_rows,
-    set_stale_journal_aside,
-    take_log,
-)
-from crucible_batch.features.shards.tail import WatchedLog, refuse_while_it_runs
+from crucible_batch.features.shards.stored_shard import log_of_shard, read_open
 from crucible_batch.gateway import HttpGateway
 from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.outputs import OutputStore
@@ -43,6 +35,14 @@ from crucible_batch.runs.account import refuse_account_of_shard
 from crucible_batch.runs.connecting import gateway_for, require_key
 from crucible_batch.runs.context import RunContext
 from crucible_batch.runs.draft import run_directory, run_terms
+from crucible_batch.runs.journal_log import LoggedJournal, LogState
+from crucible_batch.runs.log_copy import (
+    has_all_of,
+    restore_rows,
+    set_stale_journal_aside,
+    take_log,
+)
+from crucible_batch.runs.log_tail import refuse_while_it_runs
 from crucible_batch.runs.object_runs import limits_of, open_store
 from crucible_batch.runs.parts import Parts
 from crucible_batch.runs.paths import (
@@ -80,7 +80,7 @@ def shard_run(request: RunRequest, parts: Parts) -> RunKind:
     def store(directory: Path) -> OutputStore:
         return open_store(directory, logs_at(plan), **limits_of(request), is_shard=True)
 
-    log_part = ShardLogPart()
+    log_part = ShardLogPart(plan.digest)
     return RunKind(
         parts.and_last(log_part),
         lambda manifest: shard_terms(run_terms(manifest, request), plan, shard),
@@ -93,6 +93,7 @@ class ShardJobs:
     """The jobs of one shard, as ``JobSource`` describes: those of the plan."""
 
     may_delete_images = False
+    has_restored = False  # its jobs don't depend on it
 
     def __init__(self, context: RunContext, log_part: ShardLogPart) -> None:
         self.context = context
@@ -143,8 +144,8 @@ class ShardJobs:
         if self._log is not None:
             self._state = await read_open(self._log)
             if not has_all_of(directory, self._state):
-                watched = context.request.of(WatchedLog)
-                await refuse_while_it_runs(self._log, self._state, context.clock, watched)
+                watched = context.request.of(WatchedLog).position
+                await refuse_while_it_runs(self._log, self._state, context.clock, watched=watched)
             set_stale_journal_aside(directory, self._log, self._state)
         with Journal.open(directory, context.binding, now=context.clock.now()) as journal:
             restore_rows(journal, self._state)

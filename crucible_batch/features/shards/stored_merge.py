@@ -7,7 +7,8 @@ run.
     killed between                        the same command again
     journals brought, and logs closed     brings what is newer
     logs closed, and events merged        finds the logs closed, and merges
-    events merged, and report stored      stores report and receipts
+    events merged, and added to the log   adds them there; on another machine, merges
+    added to the log, and report stored   stores report and receipts
     report stored, and plan noted         notes that the plan is merged
 """
 
@@ -18,21 +19,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crucible_batch.core.sharding import ShardId, ShardOf
+from crucible_batch.engine import SystemClock
 from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.features.shards.directories import ShardDirectory, is_lost
-from crucible_batch.features.shards.log import Closed, LogState, ShardLog
+from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.features.shards.merge_rule import MergeChoice
 from crucible_batch.features.shards.run import ShardRows
 from crucible_batch.features.shards.stored_plans import fetch_plan, note_merged
-from crucible_batch.features.shards.stored_shard import is_current, restore_rows
 from crucible_batch.journal import Binding, Journal, PlanFile, lock_run_directory, set_journal_aside
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.divided_plans import PlanList, read_list
+from crucible_batch.runs.journal_log import Closed, LogState
+from crucible_batch.runs.log_copy import is_current, restore_rows
 from crucible_batch.runs.object_runs import in_thread, objects_at
 from crucible_batch.runs.outstanding_shards import shards_in, unknown_shards
 from crucible_batch.runs.run_journal import directory_outputs_url
+from crucible_batch.runs.run_log import MainLog, bring_journal
 from crucible_batch.runs.shard_notes import note_shard, noted_in
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.shell_command import shell_command
@@ -44,7 +48,8 @@ _AT_ONCE = 16
 class StoredShards:
     """The shards of ``plan``, which have logs in ``objects``; None if no plan waits for its merge.
 
-    ``logs`` are those of its shards, by number. ``main`` is the main run directory, and ``shards``
+    ``logs`` are those of its shards, by number, and ``log`` is that of the run itself, in an object
+    store. ``main`` is the main run directory, and ``shards``
     are directories here with the journals that the logs have. ``earlier`` are the digests of the
     plans that were listed before.
     """
@@ -55,11 +60,12 @@ class StoredShards:
     logs: Mapping[int, ShardLog]
     shards: tuple[Path, ...] = ()
     earlier: tuple[str, ...] = ()
+    log: MainLog | None = None
 
     def close(self, choice: MergeChoice) -> None:
         """Close the logs of the shards that are merged or abandoned.
 
-        Nothing more is bought for them. May be repeated. Blocking. Raises ``ShardTakenError`` if
+        Nothing more is bought for them. May be repeated. Blocking. Raises ``LogTakenError`` if
         one was continued since it was brought, and ``ObjectStoreError``.
         """
         in_thread(self._close(choice.found, "merged"))
@@ -69,6 +75,15 @@ class StoredShards:
         for number in numbers:
             if not self.logs[number].closed:
                 await self.logs[number].close(why)
+
+    def add_to_log(self) -> None:
+        """Add what was merged to the log of the run, so that other machines know it.
+
+        Blocking. Raises ``LogTakenError`` if another process has continued it, and
+        ``ObjectStoreError``.
+        """
+        if self.log is not None:
+            in_thread(self.log.add_local(SystemClock()))
 
     def note_merged(self) -> None:
         """Note beside the logs that the plan is merged.
@@ -109,17 +124,19 @@ def _with_journal(directory: Path) -> Path:
 def bring_shards(main: Path, url: ObjectUrl, *, now: float) -> StoredShards:
     """Bring the journals of the shards that are to be merged into ``main`` to this machine.
 
-    Blocking. Raises ``RunBusyError`` if one of them runs on this machine, ``RunDirectoryError``,
-    ``JournalError`` and ``ObjectStoreError``.
+    In an object store, that of the run is brought first. Blocking. Raises ``RunBusyError`` if one
+    of them runs on this machine or the run on another one, ``RunDirectoryError``, ``JournalError``
+    and ``ObjectStoreError``.
     """
     return in_thread(_brought(main, objects_at(url), now))
 
 
 async def _brought(main: Path, objects: ObjectPort, now: float) -> StoredShards:
+    log = await bring_journal(main, objects.url, SystemClock())
     listed = await read_list(objects)
     digest = _waiting_plan(main, objects.url, listed)
     if digest is None:
-        return StoredShards(main, objects, None, {})
+        return StoredShards(main, objects, None, {}, log=log)
     plan = await fetch_plan(objects, digest)
     folder, logs = plan.path.parent, dict[int, ShardLog]()
 
@@ -133,7 +150,7 @@ async def _brought(main: Path, objects: ObjectPort, now: float) -> StoredShards:
     if known is not None and known.merged:
         _refuse_deleted(logs.values(), main)
     earlier = tuple(before.digest for before in listed.plans if before.digest != digest)
-    return StoredShards(main, objects, plan, logs, tuple(shards_in(folder)), earlier)
+    return StoredShards(main, objects, plan, logs, tuple(shards_in(folder)), earlier, log)
 
 
 def _waiting_plan(main: Path, url: ObjectUrl, listed: PlanList) -> str | None:

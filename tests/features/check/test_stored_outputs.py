@@ -33,6 +33,22 @@ async def test_a_prefix_that_lost_its_run_is_refused_and_check_restores_its_outp
         assert await bought(bench) == 2
 
 
+async def test_check_begins_another_log_of_a_run_whose_log_was_deleted(start, store):
+    async with start() as bench:
+        manifest = bench.manifest(TWO)
+        await bench.run(manifest, out_dir=URL)
+        for key in [key for key in store.content if key.startswith(".crucible/log/")]:
+            del store.content[key]
+        with pytest.raises(RunDirectoryError, match="has no log of this run") as caught:
+            await bench.run(manifest, out_dir=URL)
+        assert f"crucible-batch check {URL} --fix" in str(caught.value.hint)
+        found = await api.check_outputs(URL, fix=True, settings=bench.settings)
+        assert found.exit_code == 0
+        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
+        assert ".crucible/log/00000001.json" in store.content
+        assert await bought(bench) == 2
+
+
 async def test_check_reads_each_object_and_fixes_those_that_differ(start, store):
     async with start() as bench:
         manifest = bench.manifest(TWO)

@@ -13,10 +13,10 @@ from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import SystemClock
 from crucible_batch.features.machines.coordinator import _Wave
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
-from crucible_batch.features.shards.figures import ShardFigures
 from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.journal import JournalRows
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.runs.logged_figures import LoggedFigures
 from tests.harness.object_fakes import DictObjects
 
 URL = ObjectUrl("s3", "bucket", "prefix")
@@ -40,11 +40,22 @@ class OneProcess:
         code = None if len(self.tasks) == 1 else 0
         log = ShardLog(self.objects, DIGEST, ShardId(1, 1))
         await log.read()
-        log.figures = lambda: ShardFigures(exit_code=code)
+        log.figures = lambda: LoggedFigures(exit_code=code)
         await log.append(JournalRows())
         return ShardEnd(self.first if code is None else code, "")
 
     async def close(self) -> None: ...
+
+
+async def test_a_shard_whose_log_was_closed_before_it_ran_has_not_begun() -> None:
+    """A merge that abandons it was killed after that."""
+    objects = DictObjects(URL)
+    await ShardLog(objects, DIGEST, ShardId(1, 1)).close("abandoned")
+    engine = OneProcess(objects, KILLED)
+    plan: Any = SimpleNamespace(digest=DIGEST, head=SimpleNamespace(shards=[None]))
+    wave = _Wave(engine, URL, objects, plan, SystemClock())
+    await asyncio.wait_for(wave.run(), 20)
+    assert (wave.not_begun, engine.tasks) == ([1], [])
 
 
 @pytest.mark.parametrize(

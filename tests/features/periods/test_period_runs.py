@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
-from crucible_batch.core.events import Succeeded
+from crucible_batch.core.events import Accepted, Succeeded
 from crucible_batch.core.progress import JobAdvanced, RunBegan
 from crucible_batch.features.periods.account import BudgetAccount
+from crucible_batch.features.periods.period_budget import RunAllowance
 from tests.harness.bench import Watcher
+from tests.harness.object_store import URL
+from tests.harness.stopped_runs import stop_after
 
 SHORT_JOBS = True
 
@@ -67,6 +70,29 @@ async def test_a_directory_of_two_periods_may_spend_the_limit_in_each(start: Any
         20,
     )
     assert state["requests"]["generate"] == 10
+
+
+async def test_a_lost_machine_leaves_its_allowance_to_the_one_that_continues_by_the_log(
+    start: Any, store: Any, watcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see the accounts. Without the note of the log, the allowance would be that of a run that
+    is gone, and nothing would be left."""
+    async with start() as bench:
+        at_noon(bench)
+        manifest = write(bench, 10)
+        settings = replace(bench.settings, accounts_directory=bench.path / "accounts")
+        with monkeypatch.context() as patch:
+            patch.setenv("XDG_STATE_HOME", str(bench.path / "lost"))
+            patch.setattr(RunAllowance, "settle", lambda *_given: None)  # it is killed
+            await stop_after(bench, watcher, manifest, Accepted, 2, out_dir=URL, settings=settings)
+        shutil.rmtree(bench.path / "lost")
+        monkeypatch.setenv("XDG_STATE_HOME", str(bench.path / "other"))
+        second = await run(bench, manifest, out_dir=URL)
+        state = await bench.agree(second)
+        shares = account(bench).of_directory(str(second.run_dir))
+    assert (second.exit_code, second.report.credits.spent) == (4, 10)
+    assert len(state["jobs"]) == 5
+    assert len(shares) == 1
 
 
 async def test_what_is_in_flight_is_not_above_the_budget_that_a_lower_limit_leaves(

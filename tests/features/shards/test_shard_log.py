@@ -18,15 +18,7 @@ from crucible_batch.core.events import Event, Held, Prepared
 from crucible_batch.core.outcome import Outcome
 from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
-from crucible_batch.features.shards.figures import ShardFigures
-from crucible_batch.features.shards.log import (
-    LoggedJournal,
-    LogState,
-    ShardLog,
-    ShardLogEntry,
-    ShardTakenError,
-    is_before_purchase,
-)
+from crucible_batch.features.shards.log import ShardLog
 from crucible_batch.features.shards.stored_plans import (
     Listing,
     list_plan,
@@ -34,18 +26,26 @@ from crucible_batch.features.shards.stored_plans import (
     publish_bytes,
     publish_plan,
 )
-from crucible_batch.features.shards.stored_shard import (
-    is_current,
-    restore_rows,
-    set_stale_journal_aside,
-    take_log,
-)
 from crucible_batch.journal import Journal, JournalRows, rows_after
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectOutputStore, ObjectPort, ObjectStoreError
 from crucible_batch.outputs.directory_objects import DirectoryObjects
 from crucible_batch.outputs.objects import Objects
 from crucible_batch.runs.divided_plans import read_list, refuse_unknown_plans
+from crucible_batch.runs.journal_log import (
+    JournalEntry,
+    LoggedJournal,
+    LogState,
+    LogTakenError,
+    is_before_purchase,
+)
+from crucible_batch.runs.log_copy import (
+    is_current,
+    restore_rows,
+    set_stale_journal_aside,
+    take_log,
+)
+from crucible_batch.runs.logged_figures import LoggedFigures
 from crucible_batch.runs.paths import plan_key
 from tests.harness.job_events import accepted_event, held_event, intended_event
 from tests.harness.object_fakes import DictObjects, unusable
@@ -127,7 +127,7 @@ async def test_of_two_processes_at_one_entry_one_continues(objects: ObjectPort) 
     await first.append(rows(1))
     await second.read()
     await second.append(rows())
-    with pytest.raises(ShardTakenError, match="another process continues shard 1/4"):
+    with pytest.raises(LogTakenError, match="another process continues shard 1/4"):
         await first.append(rows(2))
     await second.append(rows(2, 3))
     assert numbers(await log_on(objects).read()) == [1, 2, 3]
@@ -138,7 +138,7 @@ async def test_a_closed_log_takes_nothing_more(objects: ObjectPort) -> None:
     await first.append(rows(1))
     await merge.read()
     await merge.close("merged")
-    with pytest.raises(ShardTakenError, match="was merged"):
+    with pytest.raises(LogTakenError, match="was merged"):
         await first.append(rows(2))
     state = await log_on(objects).read()
     assert (state.closed, state.writer, state.position, numbers(state)) == (
@@ -154,7 +154,7 @@ async def test_a_merge_of_a_log_that_continues_does_not_close_it(objects: Object
     await first.append(rows(1))
     await merge.read()
     await first.append(rows(2))
-    with pytest.raises(ShardTakenError):
+    with pytest.raises(LogTakenError):
         await merge.close("merged")
     await first.append(rows(3))
     assert not (await log_on(objects).read()).closed
@@ -263,7 +263,7 @@ async def test_a_sum_that_is_not_all_of_the_log_is_not_stored(fake: DictObjects)
             lambda content, keys: content.update(
                 {keys[1]: content[keys[1]].replace(DIGEST.encode(), b"f" * 64)}
             ),
-            "00000002.json is not of this shard",
+            "00000002.json is not of shard 1/4",
         ),
     ],
     ids=[
@@ -363,6 +363,24 @@ async def test_a_journal_is_made_again_of_its_log(tmp_path: Path, fake: DictObje
         journal.restore([in_flight(5, 12.0)])
         assert journal.last_number() == state.last + 2
     assert is_current(copy, state)
+
+
+@pytest.mark.parametrize("grows", [False, True])
+async def test_a_journal_made_again_is_current_as_long_as_its_log_does_not_grow(
+    tmp_path: Path, fake: DictObjects, grows: bool
+) -> None:
+    """By an entry without events as well, which may have notes. One that closes the log has
+    nothing."""
+    log = log_on(fake)
+    await log.append(rows(1))
+    state = await log_on(fake).read()
+    with Journal.open(tmp_path / "copy", BINDING, now=1.0) as journal:
+        assert restore_rows(journal, state)
+    if grows:
+        await log.append(rows())
+    assert is_current(tmp_path / "copy", await log_on(fake).read()) is not grows
+    await log.close("merged")
+    assert is_current(tmp_path / "copy", await log_on(fake).read()) is not grows
 
 
 def test_a_local_journal_that_went_on_without_the_log_is_not_current(
@@ -490,7 +508,7 @@ async def test_another_object_in_the_place_of_a_plan_is_kept(fake: DictObjects) 
 
 def test_an_entry_is_json_that_later_releases_can_read() -> None:
     """The names of its fields are part of the format."""
-    from crucible_batch.features.shards.log import _ENTRY
+    from crucible_batch.runs.journal_log import _ENTRY
 
     content = JournalRows(
         ((1, "s", "Held", "{}"),),
@@ -498,13 +516,15 @@ def test_an_entry_is_json_that_later_releases_can_read() -> None:
         {"key": "k"},
         (("e", 1.0, '{"amount":"2"}'),),
         ((1.0, 2.0, "{}"),),
+        (("s", "{}"),),
     )
-    figures = ShardFigures({Outcome.PENDING: 3}, Decimal(2), Decimal(1), 1, 4)
-    entry = ShardLogEntry("d", ShardId(1, 2), "ab", content, figures=figures)
+    figures = LoggedFigures({Outcome.PENDING: 3}, Decimal(2), Decimal(1), 1, 4)
+    of = ShardLog(DictObjects(URL), "d", ShardId(1, 2)).of
+    entry = JournalEntry(of, "ab", content, figures=figures)
     text = (
-        b'{"plan":"d","shard":{"number":1,"count":2},"writer":"ab","rows":{"events":[[1,"s","Held","{}"]],'
+        b'{"of":{"plan":"d","shard":"1/2"},"writer":"ab","rows":{"events":[[1,"s","Held","{}"]],'
         b'"runs":[[1,1.5,null,"{}",null]],"notes":{"key":"k"},"gateway_entries":[["e",1.0,"{\\"amount\\":\\"2\\"}"]],'
-        b'"gateway_readings":[[1.0,2.0,"{}"]]},"closed":"",'
+        b'"gateway_readings":[[1.0,2.0,"{}"]],"planned":[["s","{}"]]},"closed":"",'
         b'"figures":{"counts":{"pending":3},"spent":"2","held":"1","in_flight":1,"taken":4,"exit_code":null},'
         b'"through":0,"version":1}'
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -36,16 +37,17 @@ from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards import merging
 from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.given_commands import Shards
-from crucible_batch.features.shards.log import LoggedJournal, ShardTakenError
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.journal import Journal
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort, ObjectStoreError
+from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
 from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.run_log import LOG
 from tests.harness.bench import Tampered
 from tests.harness.features import has_feature
 from tests.harness.object_fakes import DictObjects, unusable
@@ -140,6 +142,13 @@ class Ground:
             else:
                 Path(self.url, key).unlink()
         return kept
+
+    def delete_log(self) -> None:
+        """Make the run one that has no log, and never had."""
+        self.delete([key for key in self.content() if key.startswith(f"{LOG}/")])
+        for path in self.bench.path.glob("*/crucible-batch/runs/*/.crucible/journal.sqlite3"):
+            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute("DELETE FROM meta WHERE key = 'log_writers'")
 
     def put_back(self, kept: Mapping[str, bytes]) -> None:
         for key, content in kept.items():
@@ -327,7 +336,7 @@ async def test_of_two_machines_with_one_shard_only_the_later_one_buys(
         second = await run.shard(1, "other", 1)
         assert second.exit_code == 4
         awake.set()
-        with pytest.raises(ShardTakenError, match="another process continues shard 1/1"):
+        with pytest.raises(LogTakenError, match="another process continues shard 1/1"):
             await first
         assert len(sent) == 3
         merged = run.merge()
@@ -382,7 +391,7 @@ async def test_a_frozen_shard_that_buys_nothing_more_learns_that_it_was_continue
         await is_frozen.wait()
         assert (await run.shard(1, "other", 1)).exit_code == 0
         awake.set()
-        with pytest.raises(ShardTakenError):
+        with pytest.raises(LogTakenError):
             await first
         run.merge()
         await run.check(Decimal(14))
@@ -536,6 +545,7 @@ async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(
         run = ground(bench, jobs=2)
         await run.divide(1)
         await run.shard(1, "one", 1)
+        run.delete_log()
         for step in ("_merge", "write_results"):
             with run.patch.context() as patch:
                 patch.setattr(merging, step, killing)
@@ -598,7 +608,7 @@ async def test_a_shard_that_is_running_when_it_is_abandoned_buys_nothing_more(
             return await original(key, content)
 
         run.store.create = create
-        with pytest.raises(ShardTakenError, match="was abandoned"):
+        with pytest.raises(LogTakenError, match="was abandoned"):
             await run.shard(2, "two")
         assert len(await run.keys()) == 1 + results.report.counts.succeeded
         assert (await run.run()).report.counts.succeeded == JOBS
@@ -615,6 +625,7 @@ async def test_without_the_journal_of_the_main_run_nothing_is_bought_until_its_s
             await run.run()
         await run.shard(1, "one")
         shutil.rmtree(bench.path / "main")
+        run.delete_log()
         before = await run.keys()
         with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial"):
             await run.run("new")
@@ -630,6 +641,32 @@ async def test_without_the_journal_of_the_main_run_nothing_is_bought_until_its_s
         await run.check(Decimal(100))
 
 
+async def test_what_another_machine_has_divided_and_merged_is_in_the_log_of_the_run(
+    start: Any, ground: Any
+) -> None:
+    async with start() as bench:
+        run = ground(bench)
+        divided = await run.divide()
+        newest = max(key for key in run.content() if key.startswith(f"{LOG}/0"))
+        assert json.loads(run.content()[newest])["figures"]["exit_code"] == 0  # nobody waits
+        with pytest.raises(ShardsOutstandingError):
+            await run.run("other")
+        assert (await run.divide(machine="other")).digest == divided.digest
+        await run.shard(1, "one")
+        await run.shard(2, "two")
+        shutil.rmtree(bench.path / "main")
+        merged = run.merge(machine="new")
+        assert (merged.merged, merged.report.counts.succeeded) == ((1, 2), JOBS)
+        before = await run.keys()
+        shutil.rmtree(bench.path / "new")
+        done = await run.run("newer")
+        assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
+        assert done.report.credits.bought == JOBS * PRICE
+        assert (await run.run("other")).exit_code == 0  # which knew the shards as outstanding
+        assert await run.keys() == before
+        await run.check(Decimal(100))
+
+
 async def test_a_main_run_lost_before_a_shard_has_begun_is_restored_by_a_merge(
     start: Any, ground: Any
 ) -> None:
@@ -637,6 +674,7 @@ async def test_a_main_run_lost_before_a_shard_has_begun_is_restored_by_a_merge(
         run = ground(bench)
         await run.divide()
         shutil.rmtree(bench.path / "main")
+        run.delete_log()
         with pytest.raises(UserError, match="shards 1, 2 of 2 are missing") as caught:
             run.merge(machine="new")
         assert f"merge {URL} --abandon 1 --abandon 2" in (caught.value.hint or "")
@@ -663,6 +701,7 @@ async def test_a_shard_that_was_merged_elsewhere_is_not_abandoned_once_its_log_i
         await run.divide()
         await run.shard(1, "one")
         await run.shard(2, "two")
+        run.delete_log()
         run.merge(machine="other")
         kept = run.delete(run.log(1))
         for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
@@ -679,6 +718,7 @@ async def test_a_shard_that_was_merged_elsewhere_is_not_abandoned_once_its_log_i
         (bench.path / "main").rename(bench.path / "new")
         (bench.path / "away").rename(bench.path / "main")
         run.put_back(kept)
+        run.delete_log()
         assert run.merge().merged == (1, 2)
         assert await run.keys() == before
 
@@ -691,6 +731,7 @@ async def test_a_machine_that_ran_a_shard_continues_the_run_that_another_one_has
         await run.divide()
         await run.shard(1, "one")
         await run.shard(2, "two")
+        run.delete_log()
         with run.on("two") as state:
             (local,) = (state / "crucible-batch" / "runs").iterdir()
         with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial has shards"):
@@ -736,6 +777,7 @@ async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed
         run.plan.unlink()
         await run.divide(1)
         shutil.rmtree(bench.path / "main")
+        run.delete_log()
         with pytest.raises(UserError, match="shard 1 of 1 is missing"):
             run.merge(machine="one")
         await run.shard(1, "one", 1)
@@ -758,6 +800,7 @@ async def test_without_the_list_of_plans_a_machine_that_ran_a_shard_buys_nothing
         await run.shard(1, "one")
         await run.shard(2, "two")
         run.merge()
+        run.delete_log()
         before = await run.keys()
         for key in (f".crucible/shards/0000000{number}.json" for number in (1, 2)):
             run.store.content[key] = b"{}"
@@ -814,6 +857,20 @@ async def test_a_store_that_fails_before_a_purchase_prevents_it(start: Any, grou
             assert (await run.shard(number, "one")).exit_code == 0
         assert run.merge().report.counts.succeeded == JOBS
         await run.check(Decimal(100))
+
+
+async def test_the_directory_of_a_shard_is_not_that_of_its_run(start: Any, ground: Any) -> None:
+    """Its journal is not set aside for that of the run."""
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        with run.on("one") as state:
+            (local,) = (state / "crucible-batch" / "runs").glob("*/shards/*/1-of-2")
+            with pytest.raises(RunDirectoryError, match="is the directory of shard 1/2"):
+                await bench.run(run.manifest, out_dir=local)
+        await run.shard(2, "two")
+        assert run.merge().report.counts.succeeded == JOBS
 
 
 async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, ground: Any) -> None:

@@ -43,6 +43,24 @@ async def test_later_stages_are_made_from_outputs_in_the_store(start, store):
         assert await bought(bench) == before
 
 
+async def test_a_machine_that_knew_one_job_has_the_stages_that_another_one_has_bought(
+    start, store, monkeypatch
+):
+    """Its plan is made without the journal of the log, and once more with it."""
+    async with start() as bench:
+        manifest = bench.manifest(STAGES)
+        counts = []
+        for machine, options in (("one", {"only": ["draft-1"]}), ("two", {}), ("one", {})):
+            monkeypatch.setenv("XDG_STATE_HOME", str(bench.path / machine))
+            result = await bench.run(manifest, out_dir=URL, **options)
+            counts.append((result.exit_code, result.report.counts.succeeded, await bought(bench)))
+        assert counts[1:] == [(0, 6, 6), (0, 6, 6)]
+        assert [job.name for job in result.jobs()] == [
+            *(f"draft-{number}" for number in (1, 2, 3)),
+            *(f"final-draft-{number}" for number in (1, 2, 3)),
+        ]
+
+
 async def test_a_store_that_fails_where_a_stage_reads_it_ends_the_run_and_leaves_nothing_held(
     start, store
 ):

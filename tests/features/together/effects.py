@@ -43,7 +43,7 @@ _NOTES = {"budget id": "new id in the account", "log_writers": "writer of the lo
 """The effects of ``Journal.note``, by the name of the note."""
 _FILES = {"report.json": "report.json", "report.html": "page", "runs.json": "list entry"}
 """The effects of a file that gets its name."""
-_ENTRY = re.compile(r"/[0-9]+-of-[0-9]+/[0-9]{8}\.json$")
+_ENTRY = re.compile(r"/([0-9]+-of-[0-9]+|log)/[0-9]{8}\.json$")
 
 
 class Effects:
@@ -135,7 +135,7 @@ class Effects:
         objects.fault = note
 
     def _note_entry(self) -> None:
-        """Note the first entry of a shard's log, that of the first hold, and those after the end of
+        """Note the first entry of a log, that of the first hold, and those after the end of
         the engine."""
         if "engine begins" not in self._seen:
             self.note("log taken")

@@ -59,10 +59,25 @@ MANIFEST = [
     *KNOWN, *BEGUN, "first submit", *ENDED, *CLEANED,
     "notice of exit code 0", *CLOSED, "metrics written",
 ]  # fmt: skip
-IN_STORE = [
-    *KNOWN, *BEGUN, "first submit", *ENDED, *CLEANED,
-    "notice of exit code 0", "published", *CLOSED, "metrics written",
+FROM_LOG = [
+    "locked", "stale journal set aside", "writer of the log noted", "plan adopted", "account read",
+    "receipts compared", "key remembered",
 ]  # fmt: skip
+"""As ``KNOWN``, of a run in an object store: its log has what the journal lacks."""
+LOG_TAKEN = ["writer of the log noted", "log taken"]
+LOG_FINISHED = ["log finished", "log summed up"]
+PUBLISHED = [
+    *CLEANED, "notice of exit code 0", "published", *LOG_FINISHED, *CLOSED, "metrics written",
+]  # fmt: skip
+IN_STORE = [
+    *FROM_LOG, *LOG_TAKEN, *BEGUN, "hold in the log", "first submit", *ENDED, *LOG_FINISHED,
+    *PUBLISHED,
+]  # fmt: skip
+IN_STORE_WITH_PERIOD = [
+    *FROM_LOG[:2], "new id in the account", *FROM_LOG[2:], "period set aside", *LOG_TAKEN,
+    *BEGUN, "hold in the log", "first submit", *ENDED, "period settled", *LOG_FINISHED, *PUBLISHED,
+]  # fmt: skip
+"""The id in the account is the one that the log has."""
 WITH_PERIOD = [
     *KNOWN, *PERIOD, *BEGUN, "first submit", *ENDED, "period settled", *CLEANED,
     "notice of exit code 0", *CLOSED, "metrics written",
@@ -200,17 +215,19 @@ async def test_a_manifest(start: Any, effects: Effects) -> None:
     assert_order(effects, MANIFEST)
 
 
+@pytest.mark.parametrize(("per_day", "expected"), [(False, IN_STORE), (True, IN_STORE_WITH_PERIOD)])
 async def test_a_manifest_with_its_outputs_in_a_store(
-    start: Any, effects: Effects, store: DictObjects
+    start: Any, effects: Effects, store: DictObjects, *, per_day: bool, expected: Sequence[str]
 ) -> None:
+    """The log is taken last: what was set aside is in it, and its holds precede the submits."""
     async with start() as bench:
-        manifest = write_manifest(bench)
-        jobs = await live_in(bench, manifest, URL)
+        manifest = write_manifest(bench, per_day=per_day)
+        jobs = dict.fromkeys(await live_in(bench, manifest, URL), "account read")
         effects.watch_store(store)
         with effects.watching(jobs):
             result = await run_again(bench, effects, manifest, URL)
     assert result.ok
-    assert_order(effects, IN_STORE)
+    assert_order(effects, expected)
 
 
 async def test_a_budget_for_a_period(start: Any, effects: Effects) -> None:

@@ -57,7 +57,9 @@ async def test_outputs_and_reports_are_in_the_store_and_only_the_state_is_local(
         await bench.agree(result)
         assert (result.exit_code, result.outputs_at) == (0, URL)
         assert pictures(store) == ["a/0.png", "b/0.png"]
-        assert sorted(set(store.content) - set(pictures(store))) == [
+        log = {key for key in store.content if key.startswith(".crucible/log/")}
+        assert {".crucible/log/00000001.json", ".crucible/log/journal.json"} <= log
+        assert sorted(set(store.content) - set(pictures(store)) - log) == [
             ".crucible/run.json", "receipts.jsonl", "report.html", "report.json",
         ]  # fmt: skip
         assert json.loads(store.content["report.json"])["counts"]["succeeded"] == 2
@@ -84,8 +86,12 @@ async def test_a_second_run_buys_nothing_and_asks_the_store_for_no_output(start,
         by_directory = await bench.run(manifest, out_dir=first.run_dir)
         assert (again.exit_code, by_directory.exit_code, await bought(bench)) == (0, 0, 2)
         assert by_directory.outputs_at == URL
-        # The object that binds the prefix, and the receipts that another machine may have added to.
-        assert set(store.requests) == {"read json", "create json", "read jsonl"}
+        # The object that binds the prefix, the log, and the receipts that another machine may have
+        # added to.
+        assert set(store.requests) == {
+            "read json", "create json", "info json", "replace json", "names crucible/log",
+            "read jsonl",
+        }  # fmt: skip
 
 
 async def test_an_output_that_is_not_stored_is_fetched_by_the_next_run_and_not_bought_again(
@@ -251,7 +257,7 @@ async def test_what_another_machine_bought_for_a_job_that_had_failed_here_counts
         assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (
             4,
             4,
-            0,
+            4,
         )
         assert await bought(bench) == 4
 
@@ -274,7 +280,7 @@ async def test_what_another_machine_continued_counts_here_too(start, store, watc
         assert (third.exit_code, third.report.credits.spent, third.report.credits.bought) == (
             4,
             4,
-            0,
+            4,
         )
         await bench.agree(third)
 

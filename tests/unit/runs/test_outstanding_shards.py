@@ -20,6 +20,7 @@ from crucible_batch.core.saved_plan import (
     PlanTotals,
 )
 from crucible_batch.core.sharding import OutstandingShards, PlannedShard, ShardId, ShardOf
+from crucible_batch.engine import SystemClock
 from crucible_batch.errors import (
     RunDirectoryError,
     ShardsOutstandingError,
@@ -75,11 +76,11 @@ async def test_a_store_that_lists_a_plan_is_refused_until_it_is_merged(tmp_path:
 
     lists(1, merged=False)
     with pytest.raises(ShardsUnknownError):
-        async with claimed_journal(store, BINDING, now=0.0):
+        async with claimed_journal(store, BINDING, SystemClock()):
             pytest.fail("its shards may spend the budget")
     assert not Journal.exists(tmp_path)
     lists(2, merged=True)
-    async with claimed_journal(store, BINDING, now=0.0) as journal:
+    async with claimed_journal(store, BINDING, SystemClock()) as (journal, _log):
         assert journal.last_number() == 0
 
 

@@ -15,19 +15,20 @@ from crucible_batch.core.saved_plan import ShardRow
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.features.machines import coordinator
-from crucible_batch.features.shards import log, stored_plans
 from crucible_batch.features.shards import run as shard_runs
+from crucible_batch.features.shards import stored_plans
 from crucible_batch.features.shards.command_log import StoredCommands
-from crucible_batch.features.shards.log import (
-    LoggedJournal,
-    LogState,
-    ShardLog,
-    ShardLogEntry,
-    ShardTakenError,
-)
 from crucible_batch.features.shards.shard_division import Divider, Division
 from crucible_batch.features.shards.stored_merge import StoredShards
 from crucible_batch.outputs import ObjectPort
+from crucible_batch.runs import journal_log
+from crucible_batch.runs.journal_log import (
+    JournalEntry,
+    JournalLog,
+    LoggedJournal,
+    LogState,
+    LogTakenError,
+)
 from crucible_batch.saved_plan import SavedPlan
 
 Plant = Callable[[ExitStack], None]
@@ -100,49 +101,49 @@ def a_shard_runs_the_jobs_of_the_next_one(stack: ExitStack) -> None:
 
 @_stored_bug
 def it_is_sent_before_its_entry_exists(stack: ExitStack) -> None:
-    _set(stack, log, "is_before_purchase", lambda _event: False)
+    _set(stack, journal_log, "is_before_purchase", lambda _event: False)
 
 
 @_stored_bug
 def a_lost_answer_is_taken_for_a_failure(stack: ExitStack) -> None:
     """The rows are added again under the next number."""
-    create = ShardLog._created
+    create = JournalLog._created
 
-    async def again(self: ShardLog, entry: ShardLogEntry) -> ShardLogEntry:
+    async def again(self: JournalLog, entry: JournalEntry) -> JournalEntry:
         try:
             return await create(self, entry)
         except ObjectStoreError:
             self.position += 1
             return await create(self, entry)
 
-    _set(stack, ShardLog, "_created", again)
+    _set(stack, JournalLog, "_created", again)
 
 
 @_stored_bug
 def a_shard_is_continued_without_a_part_of_its_log(stack: ExitStack) -> None:
-    read = ShardLog.read
+    read = JournalLog.read
 
-    async def in_part(self: ShardLog) -> LogState:
+    async def in_part(self: JournalLog) -> LogState:
         state = await read(self)
         if state.may_be_running and len(state.entries) > 2:
             state = replace(state, entries=[state.entries[0], state.entries[-1]])
         return state
 
-    _set(stack, ShardLog, "read", in_part)
+    _set(stack, JournalLog, "read", in_part)
 
 
 @_stored_bug
 def an_entry_is_added_after_those_of_another_process(stack: ExitStack) -> None:
-    create = ShardLog._created
+    create = JournalLog._created
 
-    async def beside(self: ShardLog, entry: ShardLogEntry) -> ShardLogEntry:
+    async def beside(self: JournalLog, entry: JournalEntry) -> JournalEntry:
         while True:
             try:
                 return await create(self, entry)
-            except ShardTakenError:
+            except LogTakenError:
                 self.position += 1
 
-    _set(stack, ShardLog, "_created", beside)
+    _set(stack, JournalLog, "_created", beside)
 
 
 @_stored_bug
@@ -210,7 +211,7 @@ def the_store_is_not_told_of_a_merge(stack: ExitStack) -> None:
 def a_tick_is_no_entry(stack: ExitStack) -> None:
     async def idle(self: LoggedJournal, clock: Clock) -> None:
         while True:
-            await clock.sleep(log.TICK_S)
+            await clock.sleep(journal_log.TICK_S)
 
     _set(stack, LoggedJournal, "keep", idle)
 
@@ -219,7 +220,7 @@ def a_tick_is_no_entry(stack: ExitStack) -> None:
 def a_shard_begins_without_watching(stack: ExitStack) -> None:
     """Wasteful and not unsafe: the log decides. So no judge objects, and it is measured."""
 
-    async def at_once(*_given: object) -> None:
+    async def at_once(*_given: object, **_named: object) -> None:
         pass
 
     _set(stack, shard_runs, "refuse_while_it_runs", at_once)

@@ -35,9 +35,9 @@ from crucible_batch.features.machines.run_options import MachineOptions
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
 from crucible_batch.features.machines.worker import Worker
 from crucible_batch.features.registry import kind_of
+from crucible_batch.features.shards.log import WatchedLog
 from crucible_batch.features.shards.merging import merge
 from crucible_batch.features.shards.stored_plans import fetch_stored_plan
-from crucible_batch.features.shards.tail import WatchedLog
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs.objects import Objects
 from crucible_batch.runs.request import RunRequest

@@ -1,4 +1,4 @@
-"""What the run of a shard has done so far, as its log shows it to those who follow it."""
+"""What a run has done so far, as its log shows it to those who follow it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from crucible_batch.runs.control_desk import ControlDesk
 
 
 @dataclass(frozen=True, slots=True)
-class ShardFigures:
-    """The figures of a shard's run at one moment.
+class LoggedFigures:
+    """The figures of a run at one moment.
 
-    ``counts`` are its jobs by outcome. ``taken`` is the number of the newest command of the run
+    ``counts`` are its jobs by outcome. ``taken`` is the number of the newest command to all shards
     that it knows. ``exit_code`` is None while it runs.
     """
 
@@ -46,12 +46,12 @@ class FigureKeeper:
     def end(self, ending: Ending) -> None:
         self._ending = ending
 
-    def figures(self) -> ShardFigures:
+    def figures(self) -> LoggedFigures:
         balance = self._tally.balance
         in_flight = 0
         if self._desk is not None:
             in_flight = self._desk.control.in_flight
-        return ShardFigures(
+        return LoggedFigures(
             counts={outcome: count for outcome, count in self._tally.counts.items() if count},
             spent=ZERO if balance is None else balance.spent,
             held=ZERO if balance is None else balance.held,

@@ -1,28 +1,29 @@
-"""The log of a shard as it is followed by others: who begins on it, and who gives it commands."""
+"""A log as it is followed by others: who begins on it, and who gives commands to its run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ExitCode, RunBusyError
-from crucible_batch.features.shards.figures import ShardFigures
-from crucible_batch.features.shards.log import LogState, ShardLog
+from crucible_batch.runs.journal_log import JournalLog, LogState
+from crucible_batch.runs.logged_figures import LoggedFigures
 
 SILENT_S = 15.0
-"""A shard may be taken over if its log has not grown for this time, by the follower's clock."""
+"""A log may be continued by another process if it has not grown for this time, by that one's
+clock.
+"""
 _ASK_S = 1.0
 _INTERRUPTED = frozenset({ExitCode.SIGINT, ExitCode.SIGTERM})
 
 
 @dataclass(slots=True)
-class ShardTail:
-    """The end of one shard's log, after what ``log`` has read. ``grown_at`` is of ``clock``."""
+class LogTail:
+    """The end of one log, after what ``log`` has read. ``grown_at`` is of ``clock``."""
 
-    log: ShardLog
+    log: JournalLog
     clock: Clock
-    figures: ShardFigures | None = None
+    figures: LoggedFigures | None = None
     grown_at: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -36,7 +37,7 @@ class ShardTail:
 
     @property
     def has_ended(self) -> bool:
-        """Whether no other process should run the shard.
+        """Whether no other process should run the shard that the log is of.
 
         It has an end that is not an interruption, or its log is closed.
         """
@@ -70,32 +71,25 @@ class ShardTail:
 
     @property
     def silent_at(self) -> int:
-        """The number of the last entry of a shard that is silent without an end, else 0."""
+        """The number of the last entry of a log that is silent without an end, else 0."""
         return self.log.position if self.may_be_running and self.is_silent else 0
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedLog(FeatureOptions):
-    """The entry after which a log was silent for ``SILENT_S`` as others have seen it; 0: none."""
-
-    position: int = 0
-
-
 async def refuse_while_it_runs(
-    log: ShardLog, state: LogState, clock: Clock, watched: WatchedLog
+    log: JournalLog, state: LogState, clock: Clock, *, watched: int = 0
 ) -> None:
     """Wait until a log has been silent for ``SILENT_S``, if its newest run has no end.
 
-    Engines start a shard twice. To take one over from a process that runs is safe, and a waste.
-    Raises ``RunBusyError`` if the log grows.
+    To take one over from a process that runs is safe, and a waste. ``watched`` is the entry after
+    which it was silent as others have seen it. Raises ``RunBusyError`` if the log grows.
     """
-    if not state.may_be_running or state.position == watched.position:
+    if not state.may_be_running or state.position == watched:
         return
-    tail = ShardTail(log, clock)
+    tail = LogTail(log, clock)
     while not tail.is_silent:
         await clock.sleep(_ASK_S)
         if await tail.read():
             raise RunBusyError(
-                f"shard {log.shard} is running on another machine: its log grows",
+                f"{log.name} is running on another machine: its log grows",
                 hint="let that one finish; nothing was spent here",
             )

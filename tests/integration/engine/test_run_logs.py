@@ -1,0 +1,461 @@
+"""The journal of a run in an object store is a log there: the run may be continued on any machine,
+and its budget holds over all of them. The judge is the sandbox's ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import crucible_batch as api
+from crucible_batch.core.events import Accepted
+from crucible_batch.engine import Clock
+from crucible_batch.errors import RunBusyError, RunDirectoryError
+from crucible_batch.journal import Journal
+from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.runs import running
+from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
+from crucible_batch.runs.run_journal import local_directory
+from tests.harness.bench import Tampered
+from tests.harness.object_fakes import DictObjects, unusable
+from tests.harness.object_store import URL
+from tests.harness.stopped_runs import stop_after
+
+SHORT_JOBS = True
+PRICE = 2
+TWENTY = '{name: t, prompt: "{{ repeat }}", repeat: 20}'
+ONE_AT_A_TIME = "concurrency: 1\n"
+
+Send = Callable[[], Awaitable[httpx.Response]]
+
+
+@dataclass
+class Machines:
+    """Machines with a state directory each, which share an object store."""
+
+    bench: Any
+    store: DictObjects
+    patch: pytest.MonkeyPatch
+
+    @contextmanager
+    def on(self, machine: str) -> Iterator[None]:
+        with self.patch.context() as patch:
+            patch.setenv("XDG_STATE_HOME", str(self.bench.path / machine))
+            yield
+
+    async def run(self, machine: str, manifest: Path, **options: Any) -> api.RunResult:
+        with self.on(machine):
+            result: api.RunResult = await self.bench.run(manifest, out_dir=URL, **options)
+            return result
+
+    async def stop(
+        self, machine: str, watcher: Any, manifest: Path, event: type, count: int
+    ) -> None:
+        """Run until an event has happened ``count`` times, and end there, as a killed process."""
+        with self.on(machine):
+            await stop_after(self.bench, watcher, manifest, event, count, out_dir=URL)
+
+    def lose(self, machine: str) -> None:
+        shutil.rmtree(self.bench.path / machine)
+
+    def journal(self, machine: str) -> Path:
+        with self.on(machine):
+            return local_directory(URL)
+
+    def entries(self) -> list[Any]:
+        keys = sorted(key for key in self.store.content if key.startswith(".crucible/log/0"))
+        return [json.loads(self.store.content[key]) for key in keys]
+
+    async def keys(self) -> list[str]:
+        return [job["idempotency_key"] for job in (await self.bench.state())["jobs"]]
+
+    async def check(self, budget: int) -> None:
+        """No key was charged twice, and no row of the gateway's ledger is above the budget."""
+        state = await self.bench.state()
+        assert set(Counter(await self.keys()).values()) == {1}
+        levels = [1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"]]
+        assert max(levels) <= budget
+
+
+@pytest.fixture
+def machines(store: DictObjects, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Machines]:
+    return lambda bench: Machines(bench, store, monkeypatch)
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that follows is done."""
+
+
+def stopping_at(count: int, *, answered: bool) -> httpx.AsyncBaseTransport:
+    """A transport whose process is killed at a submit: before its answer, and after it was sent if
+    ``answered``.
+    """
+    seen = [0]
+
+    async def tamper(request: httpx.Request, send: Send) -> httpx.Response:
+        if request.url.path.endswith("/generate"):
+            seen[0] += 1
+            if seen[0] >= count:
+                if answered and seen[0] == count:
+                    await send()
+                raise Killed
+        return await send()
+
+    return Tampered(tamper)
+
+
+async def killed(run: Machines, machine: str, manifest: Path, *, at: int, answered: bool) -> None:
+    with pytest.raises(BaseException) as raised:  # noqa: PT011 - it is in a group
+        await run.run(machine, manifest, transport=stopping_at(at, answered=answered))
+    assert "Killed" in repr(raised.value)
+
+
+async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, machines: Any) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        unknown: list[str] = []
+
+        async def tamper(request: httpx.Request, send: Send) -> httpx.Response:
+            if request.url.path.endswith("/generate"):
+                key = json.loads(await request.aread())["idempotency_key"]
+                if f'"{key}' not in json.dumps(run.entries()).replace("\\", ""):
+                    unknown.append(key)
+            return await send()
+
+        result = await run.run("one", bench.manifest(TWENTY), transport=Tampered(tamper))
+        assert (result.exit_code, unknown) == (0, [])
+        assert len(await run.keys()) == 20
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before its answer", "after it was sent"])
+async def test_a_run_whose_machine_is_lost_is_continued_elsewhere_within_its_budget(
+    start: Any, machines: Any, answered: bool
+) -> None:
+    """The budget is not enough for all jobs, so that what is not known would be exceeded."""
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest(
+            TWENTY, budget="14, max_credits_per_job: 2", head="concurrency: 2\n"
+        )
+        await killed(run, "lost", manifest, at=4, answered=answered)
+        run.lose("lost")
+        before = await run.keys()
+        second = await run.run("other", manifest)
+        assert (second.exit_code, second.report.credits.spent) == (4, 14)
+        assert set(before) <= set(await run.keys())
+        assert len(await run.keys()) == 7
+        run.lose("other")
+        third = await run.run("third", manifest)
+        assert (third.exit_code, third.report.credits.spent) == (4, 14)
+        assert third.report.credits.bought == 14  # the log has more than receipts
+        assert len(await run.keys()) == 7
+        await bench.agree(third)
+        await run.check(14)
+
+
+async def test_a_run_that_is_active_is_left_alone_by_another_machine(
+    start: Any, machines: Any
+) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest(TWENTY, budget=14, head=ONE_AT_A_TIME)
+        is_running, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow(request: httpx.Request, send: Send) -> httpx.Response:
+            if request.url.path.endswith("/generate"):
+                is_running.set()
+                await may_end.wait()
+            return await send()
+
+        first = asyncio.ensure_future(run.run("one", manifest, transport=Tampered(slow)))
+        await is_running.wait()
+        with pytest.raises(RunBusyError, match="this run is running on another machine"):
+            await run.run("other", manifest)
+        may_end.set()
+        assert (await first).exit_code == 4
+        await run.check(14)
+
+
+def freeze_ticks(patch: pytest.MonkeyPatch, awake: asyncio.Event) -> None:
+    """Logs don't grow by themselves until ``awake``, as if their processes were frozen."""
+    keep = LoggedJournal.keep
+
+    async def frozen(log: LoggedJournal, clock: Clock) -> None:
+        await awake.wait()
+        await keep(log, clock)
+
+    patch.setattr(LoggedJournal, "keep", frozen)
+
+
+async def test_of_two_machines_only_the_later_one_buys(
+    start: Any, machines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest(TWENTY, budget="14, max_credits_per_job: 2", head=ONE_AT_A_TIME)
+        is_full, awake = asyncio.Event(), asyncio.Event()
+        sent: list[str] = []
+        freeze_ticks(monkeypatch, awake)
+
+        async def slow(request: httpx.Request, send: Send) -> httpx.Response:
+            if request.url.path.endswith("/generate"):
+                sent.append(json.loads(await request.aread())["idempotency_key"])
+                if len(sent) == 3:
+                    is_full.set()
+                    await awake.wait()
+            return await send()
+
+        first = asyncio.ensure_future(run.run("frozen", manifest, transport=Tampered(slow)))
+        await is_full.wait()
+        second = await run.run("other", manifest)
+        assert (second.exit_code, second.report.credits.spent) == (4, 14)
+        report = run.store.content["report.json"]
+        awake.set()
+        with pytest.raises(LogTakenError, match="another process continues this run"):
+            await first
+        assert len(sent) == 3
+        assert run.store.content["report.json"] == report
+        again = await run.run("frozen", manifest)  # its journal is set aside
+        assert (again.exit_code, again.report.credits.spent) == (4, 14)
+        await run.check(14)
+
+
+async def test_a_frozen_run_that_buys_nothing_more_learns_that_it_was_continued(
+    start: Any, machines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest("{name: a, prompt: a}")
+        is_frozen, awake = asyncio.Event(), asyncio.Event()
+        freeze_ticks(monkeypatch, awake)
+
+        async def frozen(request: httpx.Request, send: Send) -> httpx.Response:
+            if request.method == "GET" and "/jobs/" in request.url.path:
+                is_frozen.set()
+                await asyncio.Event().wait()
+            return await send()
+
+        first = asyncio.ensure_future(run.run("frozen", manifest, transport=Tampered(frozen)))
+        await is_frozen.wait()
+        assert (await run.run("other", manifest)).exit_code == 0
+        awake.set()
+        with pytest.raises(LogTakenError):
+            await first
+        await run.check(100)
+
+
+async def test_failed_attempts_of_another_machine_count(
+    start: Any, machines: Any, watcher: Any
+) -> None:
+    """Receipts don't have them all, and each attempt is one of those that are permitted."""
+    async with start(faults="fail=3") as bench:
+        run = machines(bench)
+        manifest = bench.manifest("{name: a, prompt: a}", head="retry: {attempts: 3}\n")
+        await run.stop("one", watcher, manifest, Accepted, 3)
+        run.lose("one")
+        second = await run.run("two", manifest)
+        (row,) = second.jobs()
+        assert (second.exit_code, len(row.attempts)) == (1, 3)
+        assert len(await run.keys()) == 3
+        await bench.agree(second)
+
+
+async def test_a_job_that_has_left_the_manifest_is_settled_on_another_machine(
+    start: Any, machines: Any, watcher: Any
+) -> None:
+    """Its plan is in the log, and nowhere else. Of job c, the log has no answer."""
+    budget = "8, max_credits_per_job: 2"
+    a, b, c = (f"{{name: {name}, prompt: {name}}}" for name in "abc")
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest(f"{a}\n{c}", budget=budget, head=ONE_AT_A_TIME)
+        await run.stop("one", watcher, manifest, Accepted, 2)
+        run.lose("one")
+        second = await run.run("two", bench.manifest(b, budget=budget))
+        credits = second.report.credits
+        assert (second.exit_code, credits.spent, credits.held) == (0, 2 * PRICE, PRICE)
+        assert sorted(key for key in run.store.content if key.endswith(".png")) == [
+            "a/0.png", "b/0.png",
+        ]  # fmt: skip
+        third = await run.run("three", bench.manifest(f"{a}\n{b}\n{c}", budget=budget))
+        assert (third.exit_code, third.report.credits.spent) == (0, 3 * PRICE)
+        assert len(await run.keys()) == 3
+        await bench.agree(third)
+
+
+async def test_machines_that_take_turns_know_what_the_others_have_done(
+    start: Any, machines: Any
+) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest("{name: a, prompt: a}\n{name: b, prompt: b}", budget=4)
+        for machine, only in (("one", "a"), ("two", "b"), ("one", "b"), ("two", "a")):
+            result = await run.run(machine, manifest, only=[only])
+            assert result.exit_code == 0
+        assert len(await run.keys()) == 2
+        folder = run.journal("one") / ".crucible"
+        assert [path.name.partition(".before-")[1] for path in folder.glob("*.before-*")] == [
+            ".before-"
+        ]
+        with Journal.read(run.journal("one")) as one, Journal.read(run.journal("two")) as two:
+            shared = list(one.numbered_events())
+            assert list(two.numbered_events())[: len(shared)] == shared
+            assert len(two.runs()) == 4
+
+
+async def test_a_run_without_a_log_becomes_one_with_a_log(start: Any, machines: Any) -> None:
+    """As a run of a release that had no logs."""
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest(TWENTY)
+        await run.run("one", manifest)
+        for key in [key for key in run.store.content if key.startswith(".crucible/log/")]:
+            del run.store.content[key]
+        with Journal.open(run.journal("one"), binding_of(run, "one"), now=1.0) as journal:
+            journal.note("log_writers", "")
+        assert (await run.run("one", manifest)).exit_code == 0
+        first = run.entries()[0]["rows"]
+        assert (len(first["planned"]), len(first["runs"])) == (20, 1)
+        run.lose("one")
+        assert (await run.run("two", manifest)).exit_code == 0
+        assert len(await run.keys()) == 20
+
+
+def binding_of(run: Machines, machine: str) -> Any:
+    with Journal.read(run.journal(machine)) as journal:
+        return journal.binding()
+
+
+async def test_a_run_whose_log_was_deleted_is_refused(start: Any, machines: Any) -> None:
+    """Another machine may have continued it since."""
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest(TWENTY)
+        await run.run("one", manifest)
+        for key in [key for key in run.store.content if key.startswith(".crucible/log/")]:
+            del run.store.content[key]
+        with pytest.raises(RunDirectoryError, match="has no log of this run") as caught:
+            await run.run("one", manifest)
+        assert f"crucible-batch check {URL} --fix" in (caught.value.hint or "")
+        (run.journal("one") / ".crucible").rename(bench.path / "away")
+        assert (await run.run("one", manifest)).exit_code == 0  # by the receipts
+        assert len(await run.keys()) == 20
+
+
+async def test_a_store_that_fails_before_a_purchase_prevents_it(start: Any, machines: Any) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest(TWENTY)
+
+        def fault(request: str, key: str) -> None:
+            if request == "create" and key.endswith("log/00000002.json"):
+                raise unusable(key)
+
+        run.store.fault = fault
+        result = await run.run("one", manifest)
+        assert (result.exit_code, await run.keys()) == (5, [])
+        run.store.fault = lambda _request, _key: None
+        assert (await run.run("one", manifest)).exit_code == 0
+        await run.check(100)
+
+
+async def test_a_log_that_cannot_be_taken_prevents_all_purchases(start: Any, machines: Any) -> None:
+    async with start() as bench:
+        run = machines(bench)
+
+        def fault(request: str, key: str) -> None:
+            if request == "create" and key.endswith("log/00000001.json"):
+                raise unusable(key)
+
+        run.store.fault = fault
+        with pytest.raises(ObjectStoreError):
+            await run.run("one", bench.manifest(TWENTY))
+        assert await run.keys() == []
+
+
+async def test_a_store_that_fails_at_the_end_costs_nothing_twice(
+    start: Any, machines: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The report is written, and the next run adds what the log lacks."""
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest("{name: a, prompt: a}")
+        ended = asyncio.Event()
+
+        def fault(_request: str, key: str) -> None:
+            if ended.is_set() and "/log/" in key:
+                raise unusable(key)
+
+        run.store.fault = fault
+        finish = LoggedJournal.finish
+
+        async def failing(log: LoggedJournal) -> None:
+            ended.set()
+            await finish(log)
+
+        with run.patch.context() as patch:
+            patch.setattr(LoggedJournal, "finish", failing)
+            first = await run.run("one", manifest)
+        assert (first.exit_code, first.report.counts.succeeded) == (0, 1)
+        assert "the log of this run lacks its end" in caplog.text
+        run.store.fault = lambda _request, _key: None
+        assert (await run.run("one", manifest)).exit_code == 0
+        assert run.entries()[-1]["figures"]["exit_code"] == 0
+        run.lose("one")
+        assert (await run.run("two", manifest)).exit_code == 0
+        assert len(await run.keys()) == 1
+
+
+async def test_a_run_that_has_ended_does_not_fail_if_another_machine_continues_it(
+    start: Any, machines: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before its rebates are in the log."""
+    async with start() as bench:
+        run = machines(bench)
+        bench.picture("a.png")
+        manifest = bench.manifest(
+            "{name: e, prompt: edit, workflow: qwen-edit, image: a.png}",
+            head="assets: {cleanup: on_success}\n",
+        )
+        publish = running.publish_report
+
+        async def beside(journal: Journal, store: Any) -> None:
+            run.patch.setattr(running, "publish_report", publish)
+            assert (await run.run("two", manifest)).exit_code == 0
+            await publish(journal, store)
+
+        run.patch.setattr(running, "publish_report", beside)
+        assert (await run.run("one", manifest)).exit_code == 0
+        assert "the log of this run lacks its rebates" in caplog.text
+        assert len(await run.keys()) == 1
+
+
+async def test_a_run_shows_its_figures_and_its_end(start: Any, machines: Any) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        await run.run("one", bench.manifest(TWENTY))
+        figures = [entry["figures"] for entry in run.entries()]
+        assert figures[-1]["counts"] == {"succeeded": 20}
+        assert (figures[-1]["exit_code"], Decimal(figures[-1]["spent"])) == (0, 20 * PRICE)
+        assert all(each is None or each["exit_code"] is None for each in figures[:-1])
+
+
+async def test_a_run_in_a_directory_has_no_log(start: Any) -> None:
+    async with start() as bench:
+        result = await bench.run(bench.manifest(TWENTY))
+        assert result.exit_code == 0
+        names = {path.name for path in (result.run_dir / ".crucible").iterdir()}
+        assert "log" not in names
+        with Journal.read(result.run_dir) as journal:
+            assert journal.noted("log_writers") is None
