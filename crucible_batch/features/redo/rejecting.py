@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,8 +104,11 @@ def change_rejections(
             for row in _rows_named(journal, names)
             for output in [*row.takes, *row.outputs]
         }
+        of_plan = set[str]()
+        if restored:
+            of_plan = {planned.name for planned in journal.plan()}
     found = {each: outputs.get((each.name, each.index, each.digits)) for each in rejected}
-    _restore(path, restored)
+    _restore(path, restored, of_plan)
     known = _known(_read(path))
     lines = [
         str(
@@ -131,14 +134,21 @@ def _rows_named(journal: Journal, names: Collection[str]) -> Iterator[JobRow]:
             yield build_row(planned, job, newest.stops, generations(planned))
 
 
-def _restore(path: Path, outputs: Collection[OutputBytes]) -> None:
-    """Remove the lines about these bytes. Other lines are kept as they are."""
+def _restore(path: Path, outputs: Collection[OutputBytes], names: Set[str]) -> None:
+    """Remove the lines about these outputs. Other lines are kept as they are.
+
+    ``names`` are those of the plan's jobs: a line with another name is of a job that was renamed.
+    """
     if not outputs:
         return
-    wanted = {(each.index, each.digits) for each in outputs}
+    own = {(each.name, each.index, each.digits) for each in outputs}
+    renamed = {(each.index, each.digits) for each in outputs}
 
     def is_removed(line: Rejection) -> bool:
-        return (line.index, line.digits[:DIGITS]) in wanted
+        digits = line.digits[:DIGITS]
+        if line.name in names:
+            return (line.name, line.index, digits) in own
+        return (line.index, digits) in renamed
 
     _remove_lines(path, is_removed)
 

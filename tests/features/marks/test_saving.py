@@ -256,6 +256,23 @@ def test_without_the_manifest_picks_are_saved_and_rejections_are_not(
     assert fields(run)["problem"] is None  # the journal has the file that the run has read
 
 
+def test_equal_pictures_of_two_jobs_are_rejected_and_accepted_each_for_itself(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = JOBS.replace("repeat: 3", "repeat: 2").replace("heron {{ repeat }}", "heron")
+    assert cli("run", cli.write("equal", jobs), "-q").code == 0
+    monkeypatch.chdir(cli.cwd)
+    run = cli.cwd / "outputs/equal/default"
+    keys = [key_of(run, name) for name in ("hero-1", "hero-2")]
+    digits = keys[0].rpartition(" ")[2]
+    (run / "rejects.txt").write_text(f"hero-1/0 g0 {digits}\nhero-2/0 g0 {digits}\n")
+    saved(run, restored=[f"hero-1/0 {digits}"])
+    assert (run / "rejects.txt").read_text() == f"hero-2/0 g0 {digits}\n"
+    (run / "rejects.txt").write_text(f"former/0 g0 {digits}\n")  # the name of a renamed job
+    saved(run, restored=[f"hero-1/0 {digits}"])
+    assert (run / "rejects.txt").read_text() == ""
+
+
 def test_a_line_that_is_added_while_another_is_removed_stays(
     cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
