@@ -56,8 +56,8 @@ TICK_S = 2.0
 _SUMMARY = "journal.json"
 _NUMBERED = re.compile(r"/([0-9]{8})\.json$")
 _AT_ONCE = 16
-_MOST_IN_SUMMARY = 200_000
-"""Events above which a log isn't summed up: about 100 MB."""
+MOST_IN_SUMMARY = 50_000
+"""Events above which a log isn't summed up: all of them are in memory for that."""
 
 
 class LogTakenError(RunBusyError):
@@ -72,8 +72,9 @@ class JournalEntry:
     """One object of a log, written by the process ``writer``.
 
     ``of`` is what the log is of. ``closed`` is why nothing may follow, else empty. ``figures``
-    are those of its run, None before that has begun. ``through`` is the number of the last entry
-    that a summary stands for; 0 in the entries themselves.
+    are those of its run, None before that has begun. ``last`` is the number of the newest event up
+    to this entry. ``through`` is the number of the last entry that a summary stands for; 0 in the
+    entries themselves.
     """
 
     of: Mapping[str, str]
@@ -81,6 +82,7 @@ class JournalEntry:
     rows: JournalRows
     closed: Closed = ""
     figures: LoggedFigures | None = None
+    last: Annotated[int, Field(ge=0)] = 0
     through: Annotated[int, Field(ge=0)] = 0
     version: int = 1
 
@@ -93,19 +95,16 @@ class LogState:
     """What a log has.
 
     ``position`` is the number of its last entry, and ``writer`` who wrote rows last, with
-    ``figures``.
+    ``figures``. ``last`` is the number of the newest event; 0 if there is none. ``entries`` are
+    empty if only the end was read.
     """
 
     position: int = 0
     writer: str = ""
     closed: Closed = ""
     figures: LoggedFigures | None = None
+    last: int = 0
     entries: Sequence[JournalRows] = ()
-
-    @property
-    def last(self) -> int:
-        """The number of the newest event; 0 if there is none."""
-        return max((rows.last for rows in self.entries), default=0)
 
     @property
     def may_be_running(self) -> bool:
@@ -156,13 +155,24 @@ class JournalLog:
                     self.last = max(self.last, entry.rows.last)
                     rows.append(entry.rows)
             more = await self._some_after(self.position, last)
-        return LogState(self.position, writer, self.closed, figures, rows)
+        return LogState(self.position, writer, self.closed, figures, self.last, rows)
+
+    async def read_end(self) -> LogState:
+        """Read the newest entry only: enough for a journal that has all of the log.
+
+        Nothing is said of a log whose newest entry closes it. Raises as ``read`` does.
+        """
+        entry = await self.newest()
+        if entry is None or entry.closed:
+            return LogState()
+        return LogState(self.position, entry.writer, "", entry.figures, self.last)
 
     async def newest(self) -> JournalEntry | None:
         """Return the newest entry without reading those before it; None if there is none.
 
         Only what follows it is read from then on. Raises as ``read`` does.
         """
+        self.last, self.closed = 0, ""
         entry, self.position = None, max(0, await self._last_listed() - 1)
         while (following := await self.next()) is not None:
             entry = following
@@ -177,7 +187,7 @@ class JournalLog:
         if entry is not None:
             self._check(entry)
             self.position, self.closed = self.position + 1, entry.closed
-            self.last = max(self.last, entry.rows.last)
+            self.last = max(self.last, entry.last)
         return entry
 
     async def append(self, rows: JournalRows) -> None:
@@ -187,7 +197,8 @@ class JournalLog:
         was cancelled, or whose answer was lost, may have added an entry of this process: it counts.
         """
         while True:
-            entry = JournalEntry(self.of, self.writer, rows, figures=self.figures())
+            last = max(self.last, rows.last)
+            entry = JournalEntry(self.of, self.writer, rows, figures=self.figures(), last=last)
             found = await self._created(entry)
             self.position += 1
             self.last = max(self.last, found.rows.last)
@@ -197,12 +208,14 @@ class JournalLog:
 
     async def close(self, why: Closed) -> None:
         """Close the log after what was read, for all processes. Raises as ``append`` does."""
-        await self._created(JournalEntry(self.of, self.writer, JournalRows(), closed=why))
+        await self._created(
+            JournalEntry(self.of, self.writer, JournalRows(), closed=why, last=self.last)
+        )
         self.position, self.closed = self.position + 1, why
 
     async def sum_up(self, rows: JournalRows) -> None:
         """Store all rows up to the last entry as one object, which saves readers many requests."""
-        if len(rows.events) > _MOST_IN_SUMMARY or rows.last != self.last:
+        if rows.last != self.last:
             return
         content = _ENTRY.dump_json(
             JournalEntry(
@@ -210,6 +223,7 @@ class JournalLog:
                 self.writer,
                 rows,
                 figures=self.figures(),
+                last=self.last,
                 through=self.position,
             )
         )
@@ -354,4 +368,5 @@ class LoggedJournal:
         """Add the rest, with the end of the run, and sum the log up. Raises as ``append`` does."""
         async with self._turn:
             await self._add(with_gateway_ledger=True)
-            await self.log.sum_up(rows_after(self.journal, 0, with_gateway_ledger=True))
+            if self.log.last <= MOST_IN_SUMMARY:
+                await self.log.sum_up(rows_after(self.journal, 0, with_gateway_ledger=True))

@@ -112,6 +112,9 @@ async def read_log(store: OutputStore, binding: Binding, clock: Clock) -> MainLo
     if not isinstance(store, ObjectOutputStore):
         return None
     log = log_of_run(store.objects, binding)
+    state = await log.read_end()
+    if state.position and has_all_of(store.directory, state):
+        return MainLog(store, binding, log, state)
     state = await log.read()
     if not has_all_of(store.directory, state):
         if state.may_be_running:

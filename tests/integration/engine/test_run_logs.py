@@ -314,6 +314,26 @@ async def test_machines_that_take_turns_know_what_the_others_have_done(
             assert len(two.runs()) == 4
 
 
+async def test_where_a_run_was_it_reads_only_the_end_of_its_log(start: Any, machines: Any) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        manifest = bench.manifest(TWENTY, head=ONE_AT_A_TIME)
+        await run.run("one", manifest)
+        count, read = len(run.entries()), list[str]()
+
+        def fault(request: str, key: str) -> None:
+            if request == "read" and "/log/" in key:
+                read.append(key.rpartition("/")[2])
+
+        run.store.fault = fault
+        assert (await run.run("one", manifest)).exit_code == 0
+        assert set(read) == {f"{number:08}.json" for number in (count, count + 1)}
+        read.clear()
+        assert (await run.run("two", manifest)).exit_code == 0
+        assert "journal.json" in read
+        assert len(await run.keys()) == 20
+
+
 async def test_a_run_without_a_log_becomes_one_with_a_log(start: Any, machines: Any) -> None:
     """As a run of a release that had no logs."""
     async with start() as bench:
