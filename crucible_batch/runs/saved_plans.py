@@ -25,7 +25,7 @@ from crucible_batch.object_url import ObjectUrl
 from crucible_batch.runs.keywords import values_of
 from crucible_batch.runs.plan_rows import plan_rows
 from crucible_batch.runs.plan_summary import PlanSummary
-from crucible_batch.runs.request import RunRequest
+from crucible_batch.runs.request import JobFilter, RunRequest
 from crucible_batch.runs.run_journal import directory_outputs_url, journal_of
 from crucible_batch.saved_plan import PLAN_VERSION, SavedPlan, write_saved_plan
 
@@ -93,7 +93,10 @@ def check_plan(request: RunRequest, basis: PlanBasis, draft: PlanFile) -> None:
         _refuse(
             request,
             request.plan,
-            chain(_changed_terms(request.plan, basis), _changed_jobs(request, draft)),
+            chain(
+                _changed_terms(request.plan, basis),
+                changed_jobs(request.plan, draft, request.job_filter),
+            ),
         )
 
 
@@ -151,17 +154,15 @@ def _term(value: object) -> str:
             return "none" if value is None else str(value)
 
 
-def _changed_jobs(request: RunRequest, draft: PlanFile) -> Iterator[PlanChange]:
-    """Yield the jobs whose identities are not in both.
+def changed_jobs(plan: SavedPlan, draft: PlanFile, job_filter: JobFilter) -> Iterator[PlanChange]:
+    """Yield the jobs whose identities are not in both, of those that were chosen.
 
     Both sides are in manifest order, so few are kept in memory.
     """
-    assert request.plan is not None  # the caller's condition
     saved: dict[str, PlanRow] = {}
     made: dict[str, PlannedJob] = {}
-    takes = request.job_filter.takes
-    chosen = (planned for planned in draft.jobs() if takes(planned.name))
-    for row, planned in zip_longest(request.plan.rows(), chosen):
+    chosen = (planned for planned in draft.jobs() if job_filter.takes(planned.name))
+    for row, planned in zip_longest(plan.rows(), chosen):
         if row is not None:
             saved[row.identity] = row
         if planned is not None:

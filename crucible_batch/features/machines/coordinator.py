@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -34,6 +35,7 @@ from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import (
     ExitCode,
+    GatewayError,
     NothingToDivideError,
     RunBusyError,
     RunStoppedError,
@@ -52,27 +54,30 @@ from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.stored_plans import fetch_stored_plan, note_merged
-from crucible_batch.journal import Journal, lock_run_directory
+from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.cancellation import Deadline, Signals
+from crucible_batch.runs.chosen_jobs import with_choice
 from crucible_batch.runs.concurrent_work import for_each
-from crucible_batch.runs.connecting import current_settings
+from crucible_batch.runs.connecting import current_settings, gateway_for
 from crucible_batch.runs.control_desk import user_name
 from crucible_batch.runs.draft import read_source, run_directory, run_terms, with_pace_of
 from crucible_batch.runs.later_jobs import may_add_jobs
 from crucible_batch.runs.object_runs import objects_at
 from crucible_batch.runs.paths import coordinator_directory
+from crucible_batch.runs.plan_rows import filled_in
 from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.planning import plan_request
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import ledger_of, run_outputs_url
 from crucible_batch.runs.run_log import bring_journal
 from crucible_batch.runs.running import RunResult, run_request
-from crucible_batch.runs.saved_plans import PlanBasis, changes_of_divided
+from crucible_batch.runs.saved_plans import PlanBasis, changed_jobs, changes_of_divided
 from crucible_batch.runs.shard_notes import noted_in
 from crucible_batch.runs.start import RunKind
+from crucible_batch.runs.workflows import plan_jobs
 from crucible_batch.saved_plan import SavedPlan
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
@@ -274,6 +279,7 @@ class _Coordinator:
         await asyncio.to_thread(self._refuse_lower_budget)
         plan = await fetch_stored_plan(self._url, outstanding.plan_digest)
         self._refuse_changes(plan)
+        await self._refuse_other_jobs(plan)
         return plan
 
     def _refuse_lower_budget(self) -> None:
@@ -302,13 +308,39 @@ class _Coordinator:
             if before != now:
                 changes.append(f"{name} differs")
         if changes:
-            raise UserError(
-                f"shards of {self._main} are out that were divided otherwise: {'; '.join(changes)}",
-                hint="run them as they were divided:"
-                f" {shell_command('worker', self._place)} --drain, and then"
-                f" {shell_command('merge', self._place)}; or give the same manifest and options"
-                " again",
-            )
+            raise self._divided_otherwise(changes)
+
+    async def _refuse_other_jobs(self, plan: SavedPlan) -> None:
+        """Raise ``UserError`` if tables, files or the time make other jobs of the same manifest."""
+        settings = self._caller.settings
+        request, filled = self.part(), filled_in(self._main, self._manifest)
+        basis = PlanBasis(self._manifest, self._terms, settings.gateway, filled=filled)
+        with PlanFile.temporary() as draft:
+            try:
+                async with gateway_for(settings, transport=self._caller.transport) as gateway:
+                    await plan_jobs(
+                        draft,
+                        basis,
+                        gateway,
+                        self._deadline.check,
+                        directory=self._main,
+                        request=request,
+                    )
+            except GatewayError as error:
+                logger.warning("the jobs were not compared with those of the shards: %s", error)
+                return
+            job_filter = with_choice(request, draft).job_filter
+            changes = [str(change) for change in islice(changed_jobs(plan, draft, job_filter), 3)]
+        if changes:
+            raise self._divided_otherwise(changes)
+
+    def _divided_otherwise(self, changes: Sequence[str]) -> UserError:
+        return UserError(
+            f"shards of {self._main} are out that were divided otherwise: {'; '.join(changes)}",
+            hint="run them as they were divided:"
+            f" {shell_command('worker', self._place)} --drain, and then"
+            f" {shell_command('merge', self._place)}; or give the same manifest and options again",
+        )
 
     def _has_rejections(self) -> bool:
         """Whether the run may add jobs beside those of stages, whose division is refused."""

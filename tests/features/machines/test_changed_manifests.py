@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import crucible_batch as api
 from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.core.saved_plan import PlanTerms
 from crucible_batch.errors import UserError
@@ -18,6 +19,7 @@ from crucible_batch.features.machines.engines import WaitingEngine
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.runs.draft import read_source
 from crucible_batch.runs.request import RunRequest
+from crucible_batch.saved_plan import read_saved_plan
 from crucible_batch.settings import Settings
 
 MANIFEST = """\
@@ -95,3 +97,36 @@ def test_the_same_command_and_one_with_a_higher_budget_continue(
 ) -> None:
     plan = divided(tmp_path)
     coordinator(tmp_path, **changes)._refuse_changes(plan)
+
+
+TABLE = '{name: "{{ row.k }}", foreach: t.csv, prompt: "{{ row.p }}"}'
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        pytest.param("k,p\na,one\nb,two\n", None, id="the same"),
+        pytest.param("k,p\na,one\nb,new\n", "b: prompt.text: 'two' → 'new'", id="another prompt"),
+        pytest.param("k,p\na,one\n", "b: no longer in the manifest", id="a row less"),
+        pytest.param("k,p\na,one\nb,two\nc,three\n", "c: not in the plan", id="a row more"),
+    ],
+)
+async def test_a_table_that_makes_other_jobs_than_the_shards_have_is_refused(
+    start: Any, table: str, words: str | None
+) -> None:
+    async with start() as bench:
+        (bench.path / "t.csv").write_text("k,p\na,one\nb,two\n")
+        path, out = bench.manifest(TABLE), bench.path / "out"
+        file = bench.path / "plan.json"
+        await api.plan(path, save_to=file, settings=bench.settings, out_dir=out)
+        (bench.path / "t.csv").write_text(table)
+        request = RunRequest(path, out_dir=out)
+        caller = _Caller(bench.settings, None, None, handle_signals=False)
+        made = _Coordinator(request, read_source(request), WaitingEngine(1), Deadline(None), caller)
+        refusal: str | None = None
+        try:
+            await made._refuse_other_jobs(read_saved_plan(file))
+        except UserError as error:
+            refusal = error.message
+        assert (refusal is None) == (words is None)
+        assert (words or "") in (refusal or "")
