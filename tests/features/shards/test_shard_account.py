@@ -13,6 +13,7 @@ from crucible_batch.gateway import HttpGateway
 from crucible_batch.runs.account import _fingerprint as fingerprint_of
 from crucible_batch.runs.account import refuse_account_of_shard
 from tests.harness.case_table import each_case
+from tests.harness.skipped_time import TimeSkippingLoop
 
 OURS, OTHER = "key-of-ours", "another-key"
 
@@ -36,12 +37,10 @@ class Readable:
 
 
 def refused(account: PlanAccount, key: str, *readable: str, **options: Any) -> str | None:
+    gateway = cast("HttpGateway", Readable(*readable))
     try:
-        asyncio.run(
-            refuse_account_of_shard(
-                account, cast("HttpGateway", Readable(*readable)), key, **options
-            )
-        )
+        with asyncio.Runner(loop_factory=TimeSkippingLoop) as runner:  # a 404 is waited for
+            runner.run(refuse_account_of_shard(account, gateway, key, **options))
     except RunDirectoryError as error:
         return error.message
     return None

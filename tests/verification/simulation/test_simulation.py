@@ -22,7 +22,7 @@ from tests.verification.simulation.soak import judged, play_all, workshop
 from tests.verification.simulation.weather import FAULTS, Moment
 
 # Parts, so that a parallel run can share them out.
-FEW_SEEDS = [range(40), range(FIRST_SEED, FIRST_SEED + 20), range(FIRST_SCENE, FIRST_SCENE + 30)]
+FEW_SEEDS = [range(20), range(FIRST_SEED, FIRST_SEED + 10), range(FIRST_SCENE, FIRST_SCENE + 15)]
 SEEDS = [range(part * 500, (part + 1) * 500) for part in range(4)]
 PRICE_SEEDS = [range(FIRST_SEED + part * 150, FIRST_SEED + (part + 1) * 150) for part in range(4)]
 SCENE_SEEDS = [range(FIRST_SCENE + part * 50, FIRST_SCENE + (part + 1) * 50) for part in range(3)]
