@@ -204,8 +204,8 @@ class OtherAccountError(RunDirectoryError):
         hint = "use the API key of that account, or choose another --out-dir"
         if may_be_forgotten:
             hint += (
-                "; if this is its account, and the gateway has forgotten these jobs: "
-                "crucible-batch run --same-account"
+                "; if this is its account, and the gateway has forgotten these jobs, add "
+                "--same-account to run"
             )
         super().__init__(
             f"{directory} belongs to another account: its jobs are not found with this API key",

@@ -91,8 +91,8 @@ async def _is_proven(journal: Journal, gateway: HttpGateway, *, same_account: bo
             "of the same account can't be verified: a submit or an upload was sent with the other "
             "key, and this key finds no record of it",
             hint=(
-                "use that key. If it was renewed, crucible-batch run --same-account accepts this "
-                "one; for another account, choose another --out-dir"
+                "use that key. If it was renewed, run with --same-account accepts this one; "
+                "for another account, choose another --out-dir"
             ),
         )
     return False

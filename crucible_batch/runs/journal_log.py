@@ -160,7 +160,7 @@ class JournalLog:
     async def read_end(self) -> LogState:
         """Read the newest entry only: enough for a journal that has all of the log.
 
-        Nothing is said of a log whose newest entry closes it. Raises as ``read`` does.
+        A log whose newest entry closes it counts as empty here. Raises as ``read`` does.
         """
         entry = await self.newest()
         if entry is None or entry.closed:

@@ -46,8 +46,8 @@ from crucible_batch.features.machines.engines import engine_of, options_of_shard
 from crucible_batch.features.machines.run_options import MachineOptions
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
 from crucible_batch.features.registry import plan_kind_of
-from crucible_batch.features.shards.cluster_control import is_stopped
 from crucible_batch.features.shards.command_log import StoredCommands
+from crucible_batch.features.shards.command_rule import is_stopped
 from crucible_batch.features.shards.divided_plan import refuse_lower_budget
 from crucible_batch.features.shards.log import ShardLog, ShardTail
 from crucible_batch.features.shards.merging import MergeResult, merge
@@ -256,7 +256,7 @@ class _Coordinator:
         if outstanding is None or not outstanding.missing:
             if self._has_rejections():
                 logger.warning(
-                    "outputs were rejected: what is left is not divided, and this process buys it"
+                    "outputs are rejected: the run is not divided, and this process runs the rest"
                 )
                 return None
             if not await self._is_probed(shards):

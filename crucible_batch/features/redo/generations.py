@@ -373,7 +373,7 @@ def _obstacle(planned: PlannedJob, choice: Choice) -> ErrorInfo:
             message = f"{line} rejects it, and redo.max is 0"
             if choice.generation:
                 times = "once" if choice.generation == 1 else f"{choice.generation} times"
-                message = f"it was bought again {times}, and {line} rejects the last of them too"
+                message = f"it was bought again {times}, and {line} rejects its newest output"
             return ErrorInfo(
                 REDO_LIMIT,
                 message,

@@ -1,6 +1,6 @@
 """The commands that a run is given from elsewhere: asked for, and performed by its control desk.
 
-The rules are those of ``cluster_control.py``.
+The rules are those of ``command_rule.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from crucible_batch.core.control import ControlAction
 from crucible_batch.errors import ControlError, CrucibleBatchError
-from crucible_batch.features.shards.cluster_control import (
+from crucible_batch.features.shards.command_rule import (
     ASK_S,
     HEARD_S,
     GivenControl,

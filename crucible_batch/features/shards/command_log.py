@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from crucible_batch.core.control import ControlCommand, ControlSource
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ControlError
-from crucible_batch.features.shards.cluster_control import GivenControl
+from crucible_batch.features.shards.command_rule import GivenControl
 from crucible_batch.outputs import ObjectPort
 
 COMMANDS = ".crucible/commands"

@@ -62,14 +62,14 @@ def check_sharding(
         )
     if request.retry_failed:
         raise UserError(
-            "--shards and --retry-failed can't be used together: failed jobs stay in the main run"
+            "a run with --retry-failed can't be divided: failed jobs stay in the main run"
             " directory",
             hint="retry them with run MANIFEST --retry-failed, before the plan or after the merge",
         )
     if request.of_features:
         flags = " and ".join(map(option_flag, request.of_features))
         raise UserError(
-            f"--shards and {flags} can't be used together: a few jobs need no other machine",
+            f"a run with {flags} can't be divided: a few jobs need no other machine",
             hint=f"run them first: run MANIFEST with {flags}, then divide the rest without",
         )
     if manifest.may_grow:
@@ -80,7 +80,7 @@ def check_sharding(
         )
     if terms.budget is None:
         raise UserError(
-            "--shards needs a budget, which is divided among the shards",
+            "a run without a budget can't be divided: each shard gets a part of it",
             hint="set a budget: --budget N, or budget.credits in the manifest",
         )
     if save_to is None:
@@ -89,8 +89,8 @@ def check_sharding(
     missing = " and ".join(f"budget.{key}" for key in _missing_maxima(request, manifest, terms))
     if missing:
         raise UserError(
-            f"--shards needs {missing}: without a maximum price, each shard may exceed its"
-            " allowance, and all of them at the same time",
+            f"a run without {missing} can't be divided: each shard may then exceed its allowance,"
+            " and all of them at the same time",
             hint="declare it in the manifest: the most that one may cost",
         )
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.core.sharding import ShardId
 from crucible_batch.engine import Clock, SystemClock
-from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S
 from crucible_batch.features.shards.command_log import StoredCommands
+from crucible_batch.features.shards.command_rule import ASK_S, HEARD_S
 from crucible_batch.features.shards.log import ShardLog, ShardTail
 from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.outputs import ObjectPort

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
-from crucible_batch.features.shards.cluster_control import GivenControl
 from crucible_batch.features.shards.command_feed import CommandFeed
 from crucible_batch.features.shards.command_log import StoredCommands
+from crucible_batch.features.shards.command_rule import GivenControl
 from crucible_batch.runs.journal_log import LoggedJournal
 from crucible_batch.runs.log_part import LogPart
 from crucible_batch.runs.parts import ReadyRun

@@ -13,8 +13,8 @@ import pytest
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.errors import ControlError, JournalError
 from crucible_batch.features.shards import command_feed
-from crucible_batch.features.shards.cluster_control import ASK_S, HEARD_S, GivenControl
 from crucible_batch.features.shards.command_feed import CommandFeed
+from crucible_batch.features.shards.command_rule import ASK_S, HEARD_S, GivenControl
 
 ANNA = ControlSource("anna@host", "terminal")
 

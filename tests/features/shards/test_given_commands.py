@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from crucible_batch.core.control import ControlAction, ControlCommand
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.registry import kind_of
-from crucible_batch.features.shards.cluster_control import GivenControl
 from crucible_batch.features.shards.command_feed import CommandFeed
+from crucible_batch.features.shards.command_rule import GivenControl
 from crucible_batch.journal import Journal
 from crucible_batch.runs.parts import ReadyRun, RunPart
 from crucible_batch.runs.request import RunRequest

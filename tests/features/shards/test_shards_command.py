@@ -200,7 +200,10 @@ def test_what_a_divided_plan_does_not_allow_is_refused(
 
 @pytest.mark.parametrize(
     ("budget", "words"),
-    [("", "--shards needs a budget"), ("{credits: 3, max_credits_per_job: 4}", "no job can start")],
+    [
+        ("", "a run without a budget can't be divided"),
+        ("{credits: 3, max_credits_per_job: 4}", "no job can start"),
+    ],
 )
 def test_a_plan_that_can_not_be_divided_leaves_nothing_behind(
     cli: Cli, budget: str, words: str

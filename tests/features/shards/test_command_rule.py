@@ -4,7 +4,7 @@ may buy."""
 from __future__ import annotations
 
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
-from crucible_batch.features.shards.cluster_control import (
+from crucible_batch.features.shards.command_rule import (
     GivenControl,
     due,
     is_stopped,
