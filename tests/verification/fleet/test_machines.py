@@ -50,11 +50,11 @@ LARGE_SEEDS = range(2)
 BUG_SEEDS = (1, 3, 8, 9, 2, 4, 0, 7)
 TWO_WAVES = replace(calm(jobs=8), budget=Decimal(12), ceiling=Decimal(4), shards=2)
 """What the shards leave of their allowances is divided once more."""
-EFFECTS = 156
+EFFECTS = 208
 """Of the coordinator of ``TWO_WAVES``."""
-FEW_EFFECTS = (61, 142)
-MORE_EFFECTS = (7, 34, 88, 115)
-NEAR_THE_END_OF_A_MERGE = (69, 68, 70)
+FEW_EFFECTS = (81, 190)
+MORE_EFFECTS = (9, 45, 93, 117, 153)
+NEAR_THE_END_OF_A_MERGE = (93, 92, 94)
 PARTS = 4
 WIDE = replace(calm(engine="workers", workers=4, jobs=12), shards=2, time_scale=1.0)
 """More workers than shards, and jobs that take a while."""
@@ -200,7 +200,7 @@ def entries_of(player: MachinesPlayer, member: MachineMember) -> list[tuple[floa
     [
         # Who started it sees its end, so no silence is awaited.
         ("local", "killed", 0.0, 5.0),
-        ("careless", "killed", 0.0, 5.0),
+        ("careless", "killed", 0.0, 20.0),  # the engine may have lost sight of it
         ("local", "frozen", 10.0, 20.0),
         ("workers", "killed", 10.0, 20.0),
         ("workers", "frozen", 10.0, 20.0),
