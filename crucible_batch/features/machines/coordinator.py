@@ -53,7 +53,11 @@ from crucible_batch.features.shards.log import ShardLog, ShardTail
 from crucible_batch.features.shards.merging import MergeResult, merge
 from crucible_batch.features.shards.plan_options import DivisionOptions
 from crucible_batch.features.shards.probing import probe
-from crucible_batch.features.shards.stored_plans import fetch_stored_plan, note_merged
+from crucible_batch.features.shards.stored_plans import (
+    fetch_stored_plan,
+    list_plan,
+    note_merged,
+)
 from crucible_batch.journal import Journal, PlanFile, lock_run_directory
 from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
@@ -280,6 +284,8 @@ class _Coordinator:
         plan = await fetch_stored_plan(self._url, outstanding.plan_digest)
         self._refuse_changes(plan)
         await self._refuse_other_jobs(plan)
+        # Who divided it may have been killed before; workers find only plans that are listed.
+        await list_plan(self._objects, plan.digest)
         return plan
 
     def _refuse_lower_budget(self) -> None:

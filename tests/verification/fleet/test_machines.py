@@ -44,6 +44,9 @@ from tests.verification.fleet.machines_scenario import (
 from tests.verification.fleet.store import ProcessObjects, StoreLink
 from tests.verification.fleet.store_judge import hasty_starts, store_broken
 
+# Processes that are killed leave what they had begun to be collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 FEW_SEEDS = (1, 8)
 SEEDS = [range(part * 25, (part + 1) * 25) for part in range(8)]
 LARGE_SEEDS = range(2)
@@ -55,6 +58,10 @@ EFFECTS = 208
 FEW_EFFECTS = (81, 190)
 MORE_EFFECTS = (9, 45, 93, 117, 153)
 NEAR_THE_END_OF_A_MERGE = (93, 92, 94)
+FOR_WORKERS = replace(TWO_WAVES, engine="workers", longest_s=200.0)
+EFFECTS_FOR_WORKERS = 200
+BEFORE_A_PLAN_IS_LISTED = (80, 132)
+"""Effects between setting aside what shards may spend, and listing them for workers."""
 PARTS = 4
 WIDE = replace(calm(engine="workers", workers=4, jobs=12), shards=2, time_scale=1.0)
 """More workers than shards, and jobs that take a while."""
@@ -112,8 +119,8 @@ def test_a_hundred_workers_hold_the_invariants_of_one_machine(seed: int, tmp_pat
 # -- the coordinator
 
 
-def continues_after_a_kill(at: int, base: Path) -> None:
-    (story,) = stories([TWO_WAVES], base, killed_at=at)
+def continues_after_a_kill(at: int, base: Path, scenario: MachinesScenario = TWO_WAVES) -> None:
+    (story,) = stories([scenario], base, killed_at=at)
     assert broken(story) == [], at
     assert story.deaths >= 1  # with the processes that it had just started
     assert len(story.evidence.plans) == 2
@@ -142,11 +149,34 @@ def test_a_coordinator_is_killed_before_and_after_each_of_its_effects(
         continues_after_a_kill(effect, tmp_path)
 
 
+@pytest.mark.parametrize("effect", BEFORE_A_PLAN_IS_LISTED)
+def test_workers_find_the_shards_of_a_coordinator_that_was_killed(
+    effect: int, tmp_path: Path
+) -> None:
+    continues_after_a_kill(effect, tmp_path, FOR_WORKERS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_coordinator_of_workers_is_killed_before_and_after_each_of_its_effects(
+    part: int, tmp_path: Path
+) -> None:
+    for effect in range(1 + part, EFFECTS_FOR_WORKERS + 1, PARTS):
+        continues_after_a_kill(effect, tmp_path, FOR_WORKERS)
+
+
 @pytest.mark.slow
 @pytest.mark.machines
-def test_the_effects_of_the_coordinator_are_those_that_are_tried(tmp_path: Path) -> None:
-    (story,) = stories([TWO_WAVES], tmp_path)
-    assert story.effects == EFFECTS
+@pytest.mark.parametrize(
+    ("scenario", "effects"),
+    [(TWO_WAVES, EFFECTS), (FOR_WORKERS, EFFECTS_FOR_WORKERS)],
+    ids=["local", "workers"],
+)
+def test_the_effects_of_the_coordinator_are_those_that_are_tried(
+    scenario: MachinesScenario, effects: int, tmp_path: Path
+) -> None:
+    (story,) = stories([scenario], tmp_path)
+    assert story.effects == effects
 
 
 @pytest.mark.slow
