@@ -57,7 +57,7 @@ async def run_with_retakes(
                 break
             request = replace(request, deadline_s=left_s)
         plural = "" if count == 1 else "s"
-        logger.warning("%d output%s rejected by checks: another run buys again", count, plural)
+        logger.warning("%d output%s rejected by checks: running again", count, plural)
         result = await run(request, *given, manifest=manifest, **named)
     return result
 
