@@ -115,7 +115,7 @@ def options_of_shards(request: RunRequest, manifest: Manifest) -> Mapping[str, o
 
 def _dask(text: str) -> Engine:
     try:
-        from crucible_batch.features.machines.dask_engine import DaskEngine  # noqa: PLC0415 - an extra
+        from crucible_batch.features.machines.dask_engine import DaskEngine  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "distributed":
             raise

@@ -147,7 +147,8 @@ def main(address: str, digest: str, number: int, watched: int) -> int:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
     except CrucibleBatchError as error:
-        print(f"{error.code}: {error.message}; {error.hint}", flush=True)  # noqa: T201 - read by the parent
+        # The parent reads it.
+        print(f"{error.code}: {error.message}; {error.hint}", flush=True)  # noqa: T201
         return int(error.exit_code)
 
 

@@ -63,9 +63,10 @@ async def test_nothing_is_started_with_a_budget_below_what_is_set_aside(
         features=(MachineOptions(on="local:2", divide=2),),
     )
     given: dict[str, Any] = {"settings": Settings("key"), "engine": NoEngine()}
+    ignored: Any = lambda _request: None  # noqa: E731
     if is_refused:
         with pytest.raises(UserError, match="used and set aside"):
-            await run_on_machines(request, lambda _request: None, **given)  # type: ignore[arg-type,return-value]
+            await run_on_machines(request, ignored, **given)
     else:  # it goes on, to the plan of the shards, which is not in this directory
         with pytest.raises(CrucibleBatchError, match="is missing, and shards of it are not merged"):
-            await run_on_machines(request, lambda _request: None, **given)  # type: ignore[arg-type,return-value]
+            await run_on_machines(request, ignored, **given)

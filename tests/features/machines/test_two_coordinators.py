@@ -49,9 +49,8 @@ def begun(folder: Path, engine: SlowEngine) -> asyncio.Task[Any]:
         features=(MachineOptions(on="local:2"),),
     )
     given: dict[str, Any] = {"settings": Settings("key"), "engine": engine}
-    return asyncio.create_task(
-        run_on_machines(request, lambda _request: None, **given)  # type: ignore[arg-type,return-value]
-    )
+    ignored: Any = lambda _request: None  # noqa: E731
+    return asyncio.create_task(run_on_machines(request, ignored, **given))
 
 
 async def test_the_second_one_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:

@@ -72,7 +72,10 @@ def test_without_a_number_nothing_is_chosen() -> None:
     [
         (SampleOptions(first=0), "first must be at least 1, or None, not 0"),
         (SampleOptions(sample=-1), "sample must be at least 1, or None, not -1"),
-        (SampleOptions(first="3"), "first must be at least 1, or None, not '3'"),  # type: ignore[arg-type]
+        (
+            SampleOptions(first="3"),  # type: ignore[arg-type]
+            "first must be at least 1, or None, not '3'",
+        ),
         (SampleOptions(first=1, sample=1), "first and sample exclude each other"),
     ],
 )

@@ -9,8 +9,11 @@ from tests.harness.commands import Cli, check_stream
 from tests.harness.features import has_feature
 
 FOXES = """\
-- {name: "fox-{{ n }}", prompt: "fox {{ n }}", matrix: {n: [1, 2, 3, 4, 5, 6]}, params: {size.width: 64, size.height: 64}}
-"""  # noqa: E501
+- name: "fox-{{ n }}"
+  prompt: "fox {{ n }}"
+  matrix: {n: [1, 2, 3, 4, 5, 6]}
+  params: {size.width: 64, size.height: 64}
+"""
 
 
 def next_command(out: str) -> list[str]:

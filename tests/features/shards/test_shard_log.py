@@ -552,9 +552,11 @@ def test_an_entry_is_json_that_later_releases_can_read() -> None:
     entry = JournalEntry(of, "ab", content, figures=figures)
     text = (
         b'{"of":{"plan":"d","shard":"1/2"},"writer":"ab","rows":{"events":[[1,"s","Held","{}"]],'
-        b'"runs":[[1,1.5,null,"{}",null]],"notes":{"key":"k"},"gateway_entries":[["e",1.0,"{\\"amount\\":\\"2\\"}"]],'
+        b'"runs":[[1,1.5,null,"{}",null]],"notes":{"key":"k"},'
+        b'"gateway_entries":[["e",1.0,"{\\"amount\\":\\"2\\"}"]],'
         b'"gateway_readings":[[1.0,2.0,"{}"]],"planned":[["s","{}"]]},"closed":"",'
-        b'"figures":{"counts":{"pending":3},"spent":"2","held":"1","in_flight":1,"taken":4,"exit_code":null},'
+        b'"figures":{"counts":{"pending":3},"spent":"2","held":"1","in_flight":1,"taken":4,'
+        b'"exit_code":null},'
         b'"last":0,"through":0,"version":1}'
     )
     assert _ENTRY.dump_json(entry) == text

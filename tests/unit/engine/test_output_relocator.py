@@ -124,7 +124,10 @@ async def test_an_output_that_counts_stays_although_its_job_left_the_plan() -> N
         asked.append((planned.identity, saved))
         return True
 
-    relocator = OutputRelocator(desk, desk, desk, SystemClock(), lambda *_told: None, counts=counts)  # type: ignore[arg-type]
+    store: Any = desk
+    relocator = OutputRelocator(
+        store, store, store, SystemClock(), lambda *_told: None, counts=counts
+    )
     asker = PlannedJob(1, "asker", "fox", "w", {}, output="fox/{index}{ext}")
     assert await relocator.find_path(asker, PATH, NEW) == relocated_path(PATH, NEW)
     assert (desk.steps, asked) == ([], [("old", SAVED)])

@@ -82,7 +82,9 @@ class KilledError(BaseException):
 class MachinesLoop(NightLoop):
     """A loop in which blocking work of a process may be its end."""
 
-    async def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+    async def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         try:
             return await super().run_in_executor(executor, func, *args)
         except (KilledError, BaseExceptionGroup):
