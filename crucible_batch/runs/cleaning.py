@@ -23,7 +23,8 @@ from crucible_batch.journal import Binding, Journal, journals_beside
 from crucible_batch.report import ReportHead
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.runs.directory import LockedRun, locked, open_for_repair
-from crucible_batch.runs.object_runs import publish_report, store_of
+from crucible_batch.runs.object_runs import store_of
+from crucible_batch.runs.published_report import publish_report
 from crucible_batch.runs.reporting import write_report_of
 from crucible_batch.runs.run_journal import jobs_with_past, local_directory
 from crucible_batch.settings import Settings

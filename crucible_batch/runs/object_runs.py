@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from crucible_batch.core.output_path import may_hold_output
 from crucible_batch.core.plan import InputImage
-from crucible_batch.errors import ReportError, RunDirectoryError, UserError
+from crucible_batch.errors import RunDirectoryError, UserError
 from crucible_batch.input_images import InputError, checked_content, load_input
 from crucible_batch.journal import Binding, Journal
 from crucible_batch.object_url import ObjectUrl
@@ -31,23 +31,16 @@ from crucible_batch.outputs import (
     DirectoryObjects,
     ObjectOutputStore,
     ObjectPort,
-    ObjectStoreError,
     OutputStore,
     Receipts,
     ShardOutputStore,
 )
-from crucible_batch.report import PAGE_FILE, REPORT_FILE
-from crucible_batch.report.html import FOLDER
-from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
 from crucible_batch.runs.shard_notes import noted_shard
 
 RUN_FILE = ".crucible/run.json"
 """The object that binds a prefix to one run, as the journal binds a directory."""
-_PUBLISHED = "published"
-_REPORT = "report"
-_AT_ONCE = 16
 T = TypeVar("T")
 
 
@@ -212,104 +205,10 @@ async def restore_receipts(store: OutputStore) -> None:
             await asyncio.to_thread(Receipts(store.directory).add_missing, content)
 
 
-async def publish_report(journal: Journal, store: OutputStore) -> None:
-    """Write the report to the object store as ``publish_files`` does, unless it has not changed
-    since."""
-    current = f"{journal.noted(_REPORT)} {journal.last_number()}"
-    if store.url is not None and journal.noted(_PUBLISHED) != current:
-        await publish_files(store)
-        journal.note(_PUBLISHED, current)
-
-
-async def publish_files(store: OutputStore) -> None:
-    """Write the receipts, the report, and the page with its thumbnails to the object store.
-
-    The receipts are first: without them, the next machine doesn't know what was bought. Objects
-    that no run has written are not replaced. Does nothing for a local store. Raises
-    ``ReportError``.
-    """
-    if not isinstance(store, ObjectOutputStore) or not store.has_reports:
-        return
-    try:
-        await restore_receipts(store)  # those of other machines are not replaced by those here
-        taken = [
-            name
-            for name in (RECEIPTS_FILE, REPORT_FILE, PAGE_FILE)
-            if not await _publish(store, name)
-        ]
-        await _publish_thumbnails(store)
-    except ObjectStoreError as error:
-        raise _not_published(store, error.message) from None
-    except OSError as error:
-        raise _not_published(store, str(error.strerror)) from None
-    if taken:
-        raise ReportError(
-            f"{store.url} has {', '.join(taken)} of another program, which is not replaced",
-            hint=f"move it, then: crucible-batch report {store.url}",
-        )
-
-
 def in_thread(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in a thread, since the caller may have an event loop."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(asyncio.run, work).result()
-
-
-def _not_published(store: ObjectOutputStore, reason: str) -> ReportError:
-    return ReportError(
-        f"the report can't be written to {store.url}: {reason}",
-        hint=(
-            f"its local copy is in {store.directory}; "
-            f"to try again: crucible-batch report {store.url}"
-        ),
-    )
-
-
-async def _publish(store: ObjectOutputStore, name: str) -> bool:
-    """Write a file of the run to the store, or delete its object if there is no file.
-
-    Returns False if the object there is not of a run.
-    """
-    file = store.directory / name
-    content = None
-    if file.is_file():
-        content = await asyncio.to_thread(file.read_bytes)
-    for _ in range(3):  # it may be replaced by another process meanwhile
-        if content is not None and await store.objects.create(name, content):
-            return True
-        info = await store.objects.info(name)
-        if info is None:
-            if content is None:
-                return True
-            continue
-        if not info.is_ours:
-            return content is None
-        if content is None:
-            await store.objects.delete(name)
-            return True
-        if await store.objects.replace(name, content, info):
-            return True
-    return False
-
-
-async def _publish_thumbnails(store: ObjectOutputStore) -> None:
-    """Create the thumbnails that don't fit into the page.
-
-    Their names are digests, so existing ones are complete.
-    """
-
-    async def publish(file: Path) -> None:
-        await store.objects.create(
-            f"{FOLDER}/{file.name}", await asyncio.to_thread(file.read_bytes)
-        )
-
-    await for_each(_thumbnails(store.directory / FOLDER), publish, at_once=_AT_ONCE)
-
-
-def _thumbnails(folder: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        entries: Iterable[Path] = sorted(folder.iterdir())
-        yield from (entry for entry in entries if entry.suffix == ".webp" and entry.is_file())
 
 
 def _described(content: bytes) -> str:

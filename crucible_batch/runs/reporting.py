@@ -37,7 +37,8 @@ from crucible_batch.report.html import (
 )
 from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.next_step import advice_of
-from crucible_batch.runs.object_runs import in_thread, publish_files, store_by
+from crucible_batch.runs.object_runs import in_thread, store_by
+from crucible_batch.runs.published_report import publish_files
 from crucible_batch.runs.report_note import note_report
 from crucible_batch.runs.request import check_path
 from crucible_batch.runs.run_journal import (

@@ -31,10 +31,11 @@ from crucible_batch.runs.control_desk import ControlDesk, user_name
 from crucible_batch.runs.directory import LockedRun
 from crucible_batch.runs.draft import read_source, run_directory, with_pace_of
 from crucible_batch.runs.finished_jobs import FinishedJob, finished_jobs
-from crucible_batch.runs.object_runs import image_loader, publish_report
+from crucible_batch.runs.object_runs import image_loader
 from crucible_batch.runs.observers import Observers
 from crucible_batch.runs.parts import Parts, ReadRun, ReadyRun, ReportedRun
 from crucible_batch.runs.plan_summary import PlanSummary
+from crucible_batch.runs.published_report import publish_report
 from crucible_batch.runs.report_note import report_stands
 from crucible_batch.runs.reporting import (
     head_of,

@@ -34,7 +34,8 @@ from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.directory import LockedRun, locked, open_for_repair
 from crucible_batch.runs.generations import DeletedTakes
-from crucible_batch.runs.object_runs import claim_prefix, publish_report, store_of
+from crucible_batch.runs.object_runs import claim_prefix, store_of
+from crucible_batch.runs.published_report import publish_report
 from crucible_batch.runs.reporting import write_report_of
 from crucible_batch.runs.run_journal import (
     forget_pruning,

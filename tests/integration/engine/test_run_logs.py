@@ -21,9 +21,10 @@ import pytest
 import crucible_batch as api
 from crucible_batch.core.events import Accepted
 from crucible_batch.engine import Clock
-from crucible_batch.errors import RunBusyError, RunDirectoryError
+from crucible_batch.errors import ExitCode, RunBusyError, RunDirectoryError
 from crucible_batch.journal import Journal
-from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.outputs import RECEIPTS_FILE, ObjectStoreError
+from crucible_batch.report import REPORT_FILE
 from crucible_batch.runs import running
 from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
 from crucible_batch.runs.run_journal import local_directory
@@ -413,8 +414,8 @@ async def test_a_store_that_fails_at_the_end_costs_nothing_twice(
         manifest = bench.manifest("{name: a, prompt: a}")
         ended = asyncio.Event()
 
-        def fault(_request: str, key: str) -> None:
-            if ended.is_set() and "/log/" in key:
+        def fault(request: str, key: str) -> None:
+            if ended.is_set() and request == "create" and "/log/" in key:
                 raise unusable(key)
 
         run.store.fault = fault
@@ -459,6 +460,34 @@ async def test_a_run_that_has_ended_does_not_fail_if_another_machine_continues_i
         assert (await run.run("one", manifest)).exit_code == 0
         assert "the log of this run lacks its rebates" in caplog.text
         assert len(await run.keys()) == 1
+
+
+@pytest.mark.parametrize("place", [RECEIPTS_FILE, REPORT_FILE])
+@pytest.mark.parametrize("request_of_one", ["info", "create"])
+async def test_a_late_report_does_not_replace_that_of_the_machine_which_continued(
+    start: Any, machines: Any, caplog: pytest.LogCaptureFixture, request_of_one: str, place: str
+) -> None:
+    """One's requests are slow: two begins and ends before it looks at a place, or before it writes
+    there."""
+    async with start() as bench:
+        run = machines(bench)
+        jobs = '{name: t, prompt: "{{ repeat }}", repeat: 3}'
+        manifest = bench.manifest(jobs, budget="4, max_credits_per_job: 2", head=ONE_AT_A_TIME)
+        send = getattr(run.store, request_of_one)
+
+        async def late(key: str, *more: Any) -> Any:
+            if key == place:
+                run.patch.setattr(run.store, request_of_one, send)
+                assert (await run.run("two", manifest, budget=Decimal(12))).exit_code == 0
+            return await send(key, *more)
+
+        run.patch.setattr(run.store, request_of_one, late)
+        assert (await run.run("one", manifest)).exit_code == ExitCode.OUT_OF_CREDITS
+        assert json.loads(run.store.content[REPORT_FILE])["counts"]["succeeded"] == 3
+        receipts = map(json.loads, run.store.content[RECEIPTS_FILE].splitlines())
+        assert len({receipt["identity"] for receipt in receipts}) == 3
+        assert "another machine has continued the run" in caplog.text
+        assert run.journal("one").joinpath(REPORT_FILE).is_file()
 
 
 async def test_a_run_shows_its_figures_and_its_end(start: Any, machines: Any) -> None:
