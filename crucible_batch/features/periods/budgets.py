@@ -22,8 +22,10 @@ from crucible_batch.features.periods.note import is_journal_of
 from crucible_batch.features.periods.period_budget import dated, prices_of, usage_of
 from crucible_batch.features.periods.records import AccountShare, AccountTerms
 from crucible_batch.journal import Journal, is_locked
+from crucible_batch.object_url import ObjectUrl
 from crucible_batch.runs.directory import locked
 from crucible_batch.runs.outstanding_shards import refuse_outstanding
+from crucible_batch.runs.paths import state_directory_of
 from crucible_batch.runs.shard_notes import noted_shards, outstanding_shards
 from crucible_batch.scheduled_time import read_timezone
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
@@ -170,12 +172,14 @@ class ReleasedBudget:
 def release_budget(
     settings: Settings,
     account: str,
-    run_dir: Path,
+    run_dir: str | Path,
     *,
     now: float,
     forget_unanswered: bool = False,
 ) -> list[ReleasedBudget]:
     """Return what a run that has ended set aside and did not spend. May be repeated.
+
+    ``run_dir`` is the run's directory, or its URL if this machine was the last one to run it.
 
     The run's journal has what was spent. Credits that it holds for unanswered requests, and for
     refunds that were not seen, stay set aside, unless ``forget_unanswered``. If the directory's
@@ -183,9 +187,11 @@ def release_budget(
     may only be renamed, and its run may continue and spend all of it.
 
     Raises ``RunBusyError`` if a run is active in the directory, ``ShardsOutstandingError`` until
-    its shards are merged, ``BudgetAccountError``, ``RunDirectoryError`` and ``JournalError``.
+    its shards are merged, ``BudgetAccountError``, ``RunDirectoryError``, ``JournalError``, and
+    ``UserError`` for an invalid URL.
     """
-    real = os.path.realpath(run_dir)
+    url = ObjectUrl.parse(run_dir)
+    real = os.path.realpath(run_dir if url is None else state_directory_of(url))
     found = [(each, each.terms()) for each in _accounts(settings)]
     named = [(each, terms) for each, terms in found if terms.account == account]
     if not named:
@@ -200,7 +206,7 @@ def release_budget(
         released.append(ReleasedBudget(terms, Path(real), before, after))
     if not released:
         raise BudgetAccountError(
-            f"budget account {account} has nothing of {run_dir}",
+            f"budget account {account} has nothing of {url or run_dir}",
             hint=f"crucible-batch budget show {account}",
         )
     return released

@@ -41,7 +41,7 @@ from crucible_batch.manifest import Manifest
 from crucible_batch.runs.plan_rows import left_to_buy
 from crucible_batch.runs.plan_summary import PlannedPeriod
 from crucible_batch.runs.request import JobFilter
-from crucible_batch.runs.run_journal import journal_of
+from crucible_batch.runs.run_journal import journal_of, journal_outputs_url
 from crucible_batch.settings import ACCOUNTS_VARIABLE, Settings
 from crucible_batch.shell_command import shell_command
 
@@ -416,7 +416,8 @@ def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[st
     """Return the journal's id in its account, and its newest allowance there.
 
     A copy of a directory that is still there, or in which a run is active, gets an id of its own,
-    and so does a journal from a backup: the former journal then is one that is gone.
+    and so does a journal from a backup: the former journal then is one that is gone. The journal of
+    a run in an object store is the same one on each machine.
     """
     run = noted_run_in_account(journal)
     here = os.path.realpath(journal.path.parent.parent)
@@ -424,8 +425,12 @@ def _identify(journal: Journal, account: BudgetAccount, events: int) -> tuple[st
     if run is not None:
         share = account.of_run(run)
     if share is not None and is_journal_of(journal, share, events=events):
-        is_there = share.run_dir == here or not _has_id(Path(share.run_dir), share.run)
-        if is_there and not is_active(account.path, share.run):
+        is_same = (
+            share.run_dir == here
+            or journal_outputs_url(journal) is not None
+            or not _has_id(Path(share.run_dir), share.run)
+        )
+        if is_same and not is_active(account.path, share.run):
             return share.run, share.newest
     elif run is not None and share is None:
         return run, None

@@ -15,7 +15,9 @@ import pytest
 import crucible_batch as api
 from crucible_batch.core.events import Accepted, Succeeded
 from crucible_batch.core.progress import JobAdvanced, RunBegan
+from crucible_batch.errors import BudgetAccountError
 from crucible_batch.features.periods.account import BudgetAccount
+from crucible_batch.features.periods.budgets import release_budget
 from crucible_batch.features.periods.period_budget import RunAllowance
 from tests.harness.bench import Watcher
 from tests.harness.object_store import URL
@@ -72,11 +74,12 @@ async def test_a_directory_of_two_periods_may_spend_the_limit_in_each(start: Any
     assert state["requests"]["generate"] == 10
 
 
-async def test_a_lost_machine_leaves_its_allowance_to_the_one_that_continues_by_the_log(
-    start: Any, store: Any, watcher: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_lost", [True, False], ids=["lost", "seen"])
+async def test_a_machine_leaves_its_allowance_to_the_one_that_continues_by_the_log(
+    start: Any, store: Any, watcher: Any, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
-    """Both see the accounts. Without the note of the log, the allowance would be that of a run that
-    is gone, and nothing would be left."""
+    """Both see the accounts, and the other one may see the directory of the first. Without the note
+    of the log, the allowance would be that of a run that is gone, and nothing would be left."""
     async with start() as bench:
         at_noon(bench)
         manifest = write(bench, 10)
@@ -85,7 +88,8 @@ async def test_a_lost_machine_leaves_its_allowance_to_the_one_that_continues_by_
             patch.setenv("XDG_STATE_HOME", str(bench.path / "lost"))
             patch.setattr(RunAllowance, "settle", lambda *_given: None)  # it is killed
             await stop_after(bench, watcher, manifest, Accepted, 2, out_dir=URL, settings=settings)
-        shutil.rmtree(bench.path / "lost")
+        if is_lost:
+            shutil.rmtree(bench.path / "lost")
         monkeypatch.setenv("XDG_STATE_HOME", str(bench.path / "other"))
         second = await run(bench, manifest, out_dir=URL)
         state = await bench.agree(second)
@@ -93,6 +97,23 @@ async def test_a_lost_machine_leaves_its_allowance_to_the_one_that_continues_by_
     assert (second.exit_code, second.report.credits.spent) == (4, 10)
     assert len(state["jobs"]) == 5
     assert len(shares) == 1
+
+
+async def test_the_allowance_of_a_run_in_an_object_store_is_released_by_its_url(
+    start: Any, store: Any, watcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as bench:
+        at_noon(bench)
+        settings = replace(bench.settings, accounts_directory=bench.path / "accounts")
+        with monkeypatch.context() as patch:
+            patch.setattr(RunAllowance, "settle", lambda *_given: None)  # it is killed
+            manifest = write(bench, 10, budget="{credits: 30, per: day, account: studio}")
+            await stop_after(bench, watcher, manifest, Succeeded, 2, out_dir=URL, settings=settings)
+        (released,) = release_budget(settings, "studio", URL, now=bench.clock.now())
+        with pytest.raises(BudgetAccountError, match="has nothing of s3://bucket/other/place"):
+            release_budget(settings, "studio", "s3://bucket/other/place", now=bench.clock.now())
+    assert released.released >= 10
+    assert released.after.spent + released.after.set_aside + released.released == 30
 
 
 async def test_what_is_in_flight_is_not_above_the_budget_that_a_lower_limit_leaves(
