@@ -11,6 +11,7 @@ it serves files of which any new one will do.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import stat
@@ -20,12 +21,19 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
+from crucible_batch.core.output_path import may_hold_output
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs.errors import MOVE_IT, OutputError
 from crucible_batch.outputs.object_port import ObjectInfo
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 
 _T = TypeVar("_T")
+_BLOCKED = frozenset({errno.ELOOP, errno.ENOTDIR})
+"""Errors for a path on which a link or a file is in place of a folder."""
+_ABSENT = _BLOCKED | {errno.ENOENT}
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, *_BLOCKED})
+"""Errors that a repetition would have too."""
 
 
 class DirectoryObjects:
@@ -69,10 +77,21 @@ class DirectoryObjects:
                 f"{self.address(key)}: the directory is not usable ({error.strerror or error})",
                 hint="check that it is mounted and writable here, then run the same command again;"
                 " nothing is paid for twice",
+                is_refused=error.errno in _REFUSED,
             ) from error
 
     def _create(self, key: str, content: bytes) -> bool:
-        self._make_folders(PurePosixPath(key).parent)
+        try:
+            self._make_folders(PurePosixPath(key).parent)
+        except OSError as error:
+            if error.errno in _BLOCKED and may_hold_output(key):
+                raise OutputError(
+                    "OUTPUT_EXISTS",
+                    f"{PurePosixPath(key).parent} is or contains a link or a file in place of a"
+                    f" folder; {MOVE_IT}",
+                    final=True,
+                ) from error
+            raise
         with self._folder(key) as (folder, name), _written(folder, content) as temporary:
             try:
                 folder.claim(temporary, name)
@@ -98,7 +117,9 @@ class DirectoryObjects:
         try:
             with self._folder(key) as (folder, name):
                 return _info_of(folder.stat(name))
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
             return None
 
     def _read(self, key: str) -> bytes | None:
@@ -112,7 +133,9 @@ class DirectoryObjects:
         try:
             with self._folder(key) as (folder, name):
                 return folder.digest(name)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
             return None
 
     def _names(self, folder: str) -> Iterator[str]:

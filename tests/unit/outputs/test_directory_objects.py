@@ -16,9 +16,16 @@ from typing import Any
 import pytest
 
 from crucible_batch.errors import ObjectStoreError
-from crucible_batch.outputs import ObjectOutputStore, OutputStore, exclusive_rename
+from crucible_batch.outputs import (
+    FileState,
+    ObjectOutputStore,
+    OutputError,
+    OutputStore,
+    exclusive_rename,
+)
 from crucible_batch.outputs.directory_objects import DirectoryObjects
-from tests.unit.outputs.store_contract import OutputStoreContract
+from tests.unit.outputs.making import PNG
+from tests.unit.outputs.store_contract import OutputStoreContract, save, saved
 from tests.unit.outputs.test_no_links import refuse_links
 from tests.unit.outputs.test_output_store_contract import LocalPlace
 
@@ -279,3 +286,62 @@ async def test_a_place_without_links_and_exclusive_renames_is_refused(
 async def test_a_key_that_leads_out_is_refused(objects: DirectoryObjects, key: str) -> None:
     with pytest.raises(ObjectStoreError):
         await objects.create(key, b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOSPC, 5), (errno.EDQUOT, 5), (errno.EIO, 5)],
+)
+async def test_what_would_fail_again_is_refused(
+    objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch, number: int, exit_code: int
+) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ObjectStoreError) as caught:
+        await objects.create("log/1.json", b"")
+    assert caught.value.exit_code == exit_code
+
+
+def _as_file(folder: Path, _elsewhere: Path) -> None:
+    (folder / "job").write_bytes(b"mine")
+
+
+def _as_link_to_folder(folder: Path, elsewhere: Path) -> None:
+    (folder / "job").symlink_to(elsewhere, target_is_directory=True)
+
+
+def _as_link_to_file(folder: Path, elsewhere: Path) -> None:
+    (folder / "job").mkdir()
+    (folder / "job/0.png").symlink_to(elsewhere / "0.png")
+
+
+def _as_other_file(folder: Path, _elsewhere: Path) -> None:
+    (folder / "job").mkdir()
+    (folder / "job/0.png").write_bytes(b"mine")
+
+
+@pytest.mark.parametrize("plant", [_as_file, _as_link_to_folder, _as_link_to_file, _as_other_file])
+async def test_what_others_have_at_the_path_of_an_output_stops_that_output_alone(
+    objects: DirectoryObjects, tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    shared, elsewhere = tmp_path / "shared", tmp_path / "elsewhere"
+    shared.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "0.png").write_bytes(PNG)
+    plant(shared, elsewhere)
+    before = contents(tmp_path)
+    store = ObjectOutputStore(tmp_path / "local", objects)
+    with pytest.raises(OutputError) as caught:
+        await save(store, PNG)
+    assert caught.value.code == "OUTPUT_EXISTS"
+    assert store.shortage() is None
+    assert not await store.is_true(saved(PNG))
+    assert await store.state(saved(PNG)) in {FileState.MISSING, FileState.DAMAGED}
+    assert contents(tmp_path) == before
+    assert (await save(store, PNG, "other/{index}{ext}")).path.as_posix() == "other/0.png"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names_below(folder)}
