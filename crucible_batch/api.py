@@ -39,7 +39,8 @@ async def run(given: RunCall) -> RunResult:
     """Run a manifest, or resume an earlier run of it; finished jobs are neither paid for nor
     fetched again.
 
-    ``out_dir`` is a directory, or the URL of an object store, such as ``s3://bucket/prefix``.
+    ``out_dir`` is a directory, or the URL of an object store, such as ``s3://bucket/prefix``, or of
+    a directory that machines share, such as ``file:///shared/winter``.
     ``manifest`` may be a saved plan: the options of planning are then taken from it, and
     ``StalePlanError`` lists what has changed since it was made. A budget, here or in the manifest,
     is the consent to spend; without one, either ``confirm`` is called with the plan, or ``yes``

@@ -159,8 +159,8 @@ _OF_THE_MACHINE = _of(
       "sufficient.")),
     ("OBJECT_STORE", (*_BAD, *_STOPPED),
      "The object store of --out-dir refuses a request (2), or can't be reached or written to (5).",
-     (f"Correct the bucket, credentials, permissions or endpoint. {_AGAIN}; nothing is paid "
-      "for twice.")),
+     (f"Correct the bucket, credentials, permissions or endpoint; for file://, mount the "
+      f"directory. {_AGAIN}; nothing is paid for twice.")),
     ("RESULTS", _STOPPED, "An output cannot be written.",
      f"Check the disk. {_AGAIN}: outputs of paid jobs are downloaded at no cost."),
 )  # fmt: skip

@@ -7,9 +7,11 @@ import shlex
 import sys
 from pathlib import Path
 
+from crucible_batch.errors import UserError
 from crucible_batch.shell_command import shell_command
 
 _HERE_ONLY = {"--dry-run", "-n", "--forget-refunds"}
+_HOST = re.compile(r"(--[a-z-]+=)?file://[^/]", re.IGNORECASE)
 _PASSWORD = re.compile(r"(://[^:@/]*:).*@")
 
 
@@ -26,6 +28,15 @@ def again(*more: str, instead_of: str | None = None) -> str:
         words[0] = instead_of
     words += [word for word in more if word not in words]
     return shlex.join(["crucible-batch", *words])
+
+
+def refuse_hosts() -> None:
+    """Raise ``UserError`` for a ``file://`` URL with a host: as a ``Path``, it is one without."""
+    if any(_HOST.match(word) for word in sys.argv[1:]):
+        raise UserError(
+            "a file:// address has a host, or is not absolute",
+            hint="the path begins with a third slash: file:///ABSOLUTE/PATH; nothing was spent",
+        )
 
 
 def _typed() -> list[str]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from crucible_batch.cli.command_line import refuse_hosts
 from crucible_batch.cli.command_output import answering
 from crucible_batch.cli.declared_options import option_of, options_from, parameters_of
 from crucible_batch.cli.help_text import HelpAll, PlainCommand, epilog, with_everyday
@@ -240,6 +241,7 @@ def command(
         def answered(**given: Any) -> None:
             given.pop("help_all", None)
             with answering(words, **{each: bool(given.pop(each)) for each in shown}) as result:
+                refuse_hosts()
                 body(result, **own.arguments(given))
 
         vars(answered)["__signature__"] = Signature(parameters)

@@ -193,7 +193,8 @@ class PlanningOptions:
         str | Path | None,
         Option(
             "--out-dir",
-            "Run directory, or its s3://, gs:// or az:// URL.  \\[default: outputs/NAME/RUN_ID]",
+            "Run directory, or its s3://, gs://, az:// or file:/// URL."
+            "  \\[default: outputs/NAME/RUN_ID]",
             JOBS,
             Written.DIRECTORY,
         ),

@@ -6,11 +6,15 @@ rename where there are no links. The folder is synced before ``create`` returns,
 created survives a power cut. No lock decides who creates a name: the file system does, also over
 NFS. Between the check of ``replace`` and its rename, another process may replace the file as well:
 it serves files of which any new one will do.
+
+The directory of a ``file://`` URL is never made: where a share is not mounted, an empty one would
+be taken for a run that has bought nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import stat
@@ -20,20 +24,32 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
+from crucible_batch.core.output_path import may_hold_output
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs.errors import MOVE_IT, OutputError
 from crucible_batch.outputs.object_port import ObjectInfo
 from crucible_batch.outputs.safe_fs import Folder, folder_of
 
 _T = TypeVar("_T")
+_BLOCKED = frozenset({errno.ELOOP, errno.ENOTDIR})
+"""Errors for a path on which a link or a file is in place of a folder."""
+_ABSENT = _BLOCKED | {errno.ENOENT}
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, *_BLOCKED})
+"""Errors that a repetition would have too."""
 
 
 class DirectoryObjects:
-    """The objects in ``directory``, as ``ObjectPort`` describes. No link below it is followed."""
+    """The objects in ``directory``, as ``ObjectPort`` describes. No link below it is followed.
 
-    def __init__(self, directory: Path) -> None:
-        self.url = ObjectUrl.of_directory(directory)
+    ``url`` is the URL that it was given by; None if that was a path.
+    """
+
+    def __init__(self, directory: Path, url: ObjectUrl | None = None) -> None:
+        self.url = url or ObjectUrl.of_directory(directory)
         self._directory = directory
+        self._root: tuple[int, int] | None = None
+        """What was first written to at the path."""
         self._made: set[PurePosixPath] = set()
         """Folders whose names are synced."""
 
@@ -41,10 +57,10 @@ class DirectoryObjects:
         return str(self._directory / key)
 
     async def create(self, key: str, content: bytes) -> bool:
-        return await self._in_thread(key, lambda: self._create(key, content))
+        return await self._in_thread(key, lambda: self._create(key, content), writes=True)
 
     async def replace(self, key: str, content: bytes, info: ObjectInfo) -> bool:
-        return await self._in_thread(key, lambda: self._replace(key, content, info))
+        return await self._in_thread(key, lambda: self._replace(key, content, info), writes=True)
 
     async def info(self, key: str) -> ObjectInfo | None:
         return await self._in_thread(key, lambda: self._info(key))
@@ -59,20 +75,52 @@ class DirectoryObjects:
         return await self._in_thread(folder, lambda: list(self._names(folder)))
 
     async def delete(self, key: str) -> None:
-        await self._in_thread(key, lambda: self._delete(key))
+        await self._in_thread(key, lambda: self._delete(key), writes=True)
 
-    async def _in_thread(self, key: str, request: Callable[[], _T]) -> _T:
+    async def _in_thread(self, key: str, request: Callable[[], _T], *, writes: bool = False) -> _T:
+        def checked() -> _T:
+            if self.url.directory is None:
+                self._check_root(writes=writes)
+            return request()
+
         try:
-            return await asyncio.to_thread(request)
+            return await asyncio.to_thread(checked)
         except OSError as error:
             raise ObjectStoreError(
                 f"{self.address(key)}: the directory is not usable ({error.strerror or error})",
                 hint="check that it is mounted and writable here, then run the same command again;"
                 " nothing is paid for twice",
+                is_refused=error.errno in _REFUSED,
             ) from error
 
+    def _check_root(self, *, writes: bool) -> None:
+        """Raise ``ObjectStoreError`` if there is no directory at the path, and ``OSError`` if it is
+        another one than that of the first write: something was mounted there, or unmounted."""
+        try:
+            found = self._directory.stat()
+        except FileNotFoundError:
+            raise ObjectStoreError(
+                f"{self.url}: there is no directory {self._directory}",
+                hint="mount what it is on; or if this is a new run, make the directory",
+                is_refused=True,
+            ) from None
+        if writes:
+            self._root = self._root or (found.st_dev, found.st_ino)
+            if self._root != (found.st_dev, found.st_ino):
+                raise OSError(errno.ESTALE, "another one is mounted there now")
+
     def _create(self, key: str, content: bytes) -> bool:
-        self._make_folders(PurePosixPath(key).parent)
+        try:
+            self._make_folders(PurePosixPath(key).parent)
+        except OSError as error:
+            if error.errno in _BLOCKED and may_hold_output(key):
+                raise OutputError(
+                    "OUTPUT_EXISTS",
+                    f"{PurePosixPath(key).parent} is or contains a link or a file in place of a"
+                    f" folder; {MOVE_IT}",
+                    final=True,
+                ) from error
+            raise
         with self._folder(key) as (folder, name), _written(folder, content) as temporary:
             try:
                 folder.claim(temporary, name)
@@ -98,7 +146,9 @@ class DirectoryObjects:
         try:
             with self._folder(key) as (folder, name):
                 return _info_of(folder.stat(name))
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
             return None
 
     def _read(self, key: str) -> bytes | None:
@@ -112,7 +162,9 @@ class DirectoryObjects:
         try:
             with self._folder(key) as (folder, name):
                 return folder.digest(name)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
             return None
 
     def _names(self, folder: str) -> Iterator[str]:

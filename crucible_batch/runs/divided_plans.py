@@ -122,8 +122,8 @@ async def refuse_unknown_plans(store: OutputStore, outstanding: OutstandingShard
                 f"{store.url} doesn't list the plan of {path}, which was run here: "
                 "it is another store, or its objects were deleted",
                 hint=(
-                    "check the variables of the endpoint and the account, or restore the objects; "
-                    "nothing was spent"
+                    "check the endpoint and the account, or that it is mounted, or restore the "
+                    "objects; nothing was spent"
                 ),
             )
 

@@ -78,8 +78,8 @@ def objects_of(store: OutputStore) -> ObjectPort:
 
 def objects_at(url: ObjectUrl) -> ObjectPort:
     """Return the objects at a place. Makes no request. Raises as ``open_store`` does."""
-    if url.directory is not None:
-        return DirectoryObjects(url.directory)
+    if url.folder is not None:
+        return DirectoryObjects(url.folder, url)
     try:
         from crucible_batch.outputs.objects import Objects  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -145,12 +145,13 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
 
     The caller must hold the lock of the directory. Nothing but the object ``RUN_FILE`` is written,
     and nothing for a local store. Raises ``RunDirectoryError`` if the prefix belongs to another
-    run, if it isn't bound any more unless ``may_be_empty``, or if the store replaces objects, and
-    ``ObjectStoreError``.
+    run, if it isn't bound any more unless ``may_be_empty``, if the store replaces objects, or if a
+    run has its journal there, and ``ObjectStoreError``.
     """
     if not isinstance(store, ObjectOutputStore):
         return
     objects = store.objects
+    _refuse_run_directory(objects.url)
     ours = json.dumps(
         {
             "tool": "crucible-batch",
@@ -166,7 +167,7 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
             f"{objects.url} has no {RUN_FILE}, but outputs of this run were saved there: "
             "it is another store, or its objects were deleted",
             hint=(
-                "check the variables of the endpoint and the account; "
+                "check the endpoint and the account, or that it is mounted; "
                 "to restore deleted outputs at no cost: "
                 f"crucible-batch check {objects.url} --fix"
             ),
@@ -183,6 +184,17 @@ async def claim_prefix(store: OutputStore, binding: Binding, *, may_be_empty: bo
         raise RunDirectoryError(
             f"the store of {objects.url} replaces existing objects although it is asked not to",
             hint="use a store with conditional writes (If-None-Match); nothing was spent",
+        )
+
+
+def _refuse_run_directory(url: ObjectUrl) -> None:
+    """Raise ``RunDirectoryError`` if the directory of a URL is that of a run which was given by its
+    path: what that has bought is in its journal, and in no log."""
+    if url.directory is None and url.folder is not None and Journal.exists(url.folder):
+        raise RunDirectoryError(
+            f"{url.folder} is a run directory, with the journal in it: it can't be continued at"
+            f" {url}",
+            hint="give it without file://, or another directory; nothing was spent",
         )
 
 

@@ -135,7 +135,11 @@ class RunRequest(PlanningOptions, RunOptions):
 
 
 def planned(given: PlanningOptions) -> dict[str, Any]:
-    """Return the options for planning as a request has them. Raises as ``Option.read`` does."""
+    """Return the options for planning as a request has them.
+
+    Raises as ``Option.read`` does, and ``UserError`` for a URL that can't be used.
+    """
+    ObjectUrl.parse(given.out_dir or "")  # a ``Path`` of it doesn't show a host any more
     found = declared(PlanningOptions).items()
     return {name: option.read(getattr(given, name)) for name, (option, _) in found}
 

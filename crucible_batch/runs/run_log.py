@@ -19,10 +19,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crucible_batch.engine import Clock
-from crucible_batch.errors import ObjectStoreError
+from crucible_batch.errors import ObjectStoreError, RunDirectoryError
 from crucible_batch.journal import LOG_WRITERS, Binding, Journal, lock_run_directory
 from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import ObjectOutputStore, ObjectPort, OutputStore
+from crucible_batch.outputs import (
+    DirectoryObjects,
+    ObjectOutputStore,
+    ObjectPort,
+    OutputStore,
+)
 from crucible_batch.runs.journal_log import (
     JournalLog,
     LoggedJournal,
@@ -107,9 +112,11 @@ async def read_log(store: OutputStore, binding: Binding, clock: Clock) -> MainLo
     """Read the log of a run, and set the local journal aside unless it has all of it.
 
     None if the run is in a directory. The caller holds its lock. Raises ``RunBusyError`` if the log
-    grows, ``RunDirectoryError`` if it was deleted, ``JournalError`` and ``ObjectStoreError``.
+    grows, ``RunDirectoryError`` if it was deleted, or a directory has one, ``JournalError`` and
+    ``ObjectStoreError``.
     """
     if not isinstance(store, ObjectOutputStore):
+        await _refuse_logged(store.directory)
         return None
     log = log_of_run(store.objects, binding)
     state = await log.read_end()
@@ -135,6 +142,18 @@ async def read_log(store: OutputStore, binding: Binding, clock: Clock) -> MainLo
     return MainLog(store, binding, log, state)
 
 
+async def _refuse_logged(directory: Path) -> None:
+    """Raise ``RunDirectoryError`` if a directory that was given by its path has the log of a run:
+    what that has bought is in the log, and in no journal there."""
+    objects = DirectoryObjects(directory)
+    if await objects.names(LOG):
+        url = f"file://{objects.url}"
+        raise RunDirectoryError(
+            f"{directory} is the place of a run at {url}, and has its log",
+            hint=f"use the URL in place of the path: {url}; nothing was spent",
+        )
+
+
 async def forget_lost_log(journal: Journal, store: OutputStore) -> None:
     """Have the next run begin another log, if the store has no log of the run any more."""
     if isinstance(store, ObjectOutputStore) and not await store.objects.names(LOG):
@@ -148,6 +167,7 @@ async def bring_journal(directory: Path, url: ObjectUrl, clock: Clock) -> MainLo
     ``read_log`` does, and ``RunBusyError`` if a run is active here.
     """
     if url.directory is not None:
+        await _refuse_logged(url.directory)
         return None
     objects = objects_at(url)
     binding = await stored_binding(objects)

@@ -1,14 +1,18 @@
-"""An object store in memory, with faults; the contract of output stores runs on it too."""
+"""Object stores with faults: one in memory, on which the contract of output stores runs too, and a
+directory.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
 
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.outputs.directory_objects import DirectoryObjects
 from crucible_batch.outputs.object_port import ObjectInfo
 
 
@@ -80,3 +84,60 @@ class DictObjects:
     async def delete(self, key: str) -> None:
         await self._ask("delete", key)
         self.content.pop(key, None)
+
+
+class Files(MutableMapping[str, bytes]):
+    """The files below a folder, by their relative paths."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __getitem__(self, key: str) -> bytes:
+        if key not in set(self):
+            raise KeyError(key)
+        return (self._folder / key).read_bytes()
+
+    def __setitem__(self, key: str, content: bytes) -> None:
+        (self._folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (self._folder / key).write_bytes(content)
+
+    def __delitem__(self, key: str) -> None:
+        (self._folder / key).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        for path in sorted(self._folder.rglob("*")):
+            if path.is_file():
+                yield path.relative_to(self._folder).as_posix()
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+class SharedDirectory(DirectoryObjects):
+    """The objects of a ``file://`` URL, whose directory is made. ``fault`` is as in
+    ``DictObjects``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder, ObjectUrl.parse(f"file://{folder}"))
+        self.content = Files(folder)
+        self.fault: Callable[[str, str], None] = lambda _request, _key: None
+
+    async def create(self, key: str, content: bytes) -> bool:
+        self.fault("create", key)
+        is_created = await super().create(key, content)
+        if is_created:
+            self.fault("answer", key)
+        return is_created
+
+    async def replace(self, key: str, content: bytes, info: ObjectInfo) -> bool:
+        self.fault("replace", key)
+        return await super().replace(key, content, info)
+
+    async def read(self, key: str) -> bytes | None:
+        self.fault("read", key)
+        return await super().read(key)
+
+    async def names(self, folder: str) -> list[str]:
+        self.fault("names", folder)
+        return await super().names(folder)

@@ -109,7 +109,14 @@ def _check_places(request: RunRequest, folder: Path, to: BatchSystem) -> None:
     if to is BatchSystem.SLURM:
         check_paths([str(Path.cwd()), str(folder)], "a shell script")
         return
-    if request.out_dir is not None and ObjectUrl.parse(request.out_dir) is not None:
+    url = ObjectUrl.parse(request.out_dir or "")
+    if url is not None and url.folder is not None:
+        raise UserError(
+            f"the containers don't have {url.folder}, the directory of --out-dir",
+            hint="use a path below the working directory, or an object store: --out-dir"
+            " s3://BUCKET/PREFIX",
+        )
+    if url is not None:
         return
     root = _root()
     used = {"-o": folder, "the manifest": request.manifest, "--out-dir": request.out_dir}

@@ -120,7 +120,7 @@ def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
         if url is not None:
             raise RunDirectoryError(
                 f"its outputs are at {url}, where prune deletes nothing",
-                hint="use a lifecycle rule of the object store",
+                hint="delete them there; in an object store, a lifecycle rule can do it",
             )
         newest, binding, head = newest_run(journal), journal.binding(), head_of(journal)
         size = sum(

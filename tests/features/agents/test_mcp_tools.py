@@ -249,6 +249,9 @@ async def test_paths_outside_of_the_root_are_refused(connect: Connect, tmp_path:
             "folder/m.yaml",
             "s3://bucket/m",
             "s3:/b",
+            "./s3:/bucket/m",
+            f"./file:{outside}",
+            "x/../file:/etc",
             "a\0b",
         ):
             for tool, arguments in (

@@ -29,8 +29,8 @@ from crucible_batch.features.shards.stored_plans import MANIFEST_FILE, fetch_sto
 from crucible_batch.runs.request import RunRequest, follow_plan
 from crucible_batch.runs.running import run_request
 from tests.harness.bench import Watcher
-from tests.harness.object_fakes import DictObjects
-from tests.harness.object_store import URL
+from tests.harness.object_fakes import DictObjects, SharedDirectory
+from tests.harness.object_store import KINDS, use_kind
 from tests.harness.stopped_runs import STRIDE
 
 SHORT_JOBS = True
@@ -99,11 +99,13 @@ class Killer:
             raise Killed
 
 
-async def coordinate(bench: Any, manifest: Path, patch: pytest.MonkeyPatch, home: str) -> Any:
+async def coordinate(
+    bench: Any, manifest: Path, url: str, patch: pytest.MonkeyPatch, home: str
+) -> Any:
     home = f"{home}-{next(_HOMES)}"
     patch.setenv("XDG_STATE_HOME", str(bench.path / home))
     options = MachineOptions(on="local:1", divide=2)
-    request = RunRequest(manifest, out_dir=Path(URL), html=False, features=(options,))
+    request = RunRequest(manifest, out_dir=Path(url), html=False, features=(options,))
     watcher = Watcher()
     result = await run_on_machines(
         request,
@@ -118,14 +120,17 @@ async def coordinate(bench: Any, manifest: Path, patch: pytest.MonkeyPatch, home
     return result
 
 
-def spent_by_shards(store: DictObjects) -> Iterator[Decimal]:
+def spent_by_shards(store: DictObjects | SharedDirectory) -> Iterator[Decimal]:
     for key, content in store.content.items():
         if _OF_A_SHARD in key and key.endswith("journal.json"):
             yield Decimal(json.loads(content)["figures"]["spent"])
 
 
-@pytest.fixture
-def play(start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(params=KINDS)
+def play(start: Any, request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    store = use_kind(request.param, monkeypatch, tmp_path)
+    url = str(store.url)
+
     async def play(at: Effect) -> bool:
         """Play a run whose coordinator is killed; return whether it was."""
         async with start() as bench:
@@ -137,13 +142,13 @@ def play(start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch) -> Any
             )
             store.fault = killer = Killer(at)
             try:
-                result = await coordinate(bench, manifest, monkeypatch, "first")
+                result = await coordinate(bench, manifest, url, monkeypatch, "first")
             except BaseException as error:
                 if "Killed" not in repr(error):
                     raise
             store.fault = lambda _request, _key: None
             if killer.has_struck:
-                result = await coordinate(bench, manifest, monkeypatch, "second")
+                result = await coordinate(bench, manifest, url, monkeypatch, "second")
             assert result.exit_code == ExitCode.OUT_OF_CREDITS
             assert result.report.credits.spent == BUDGET
             assert result.report.counts.succeeded == BUDGET // PRICE
@@ -157,7 +162,7 @@ def play(start: Any, store: DictObjects, monkeypatch: pytest.MonkeyPatch) -> Any
             assert len([key for key in store.content if key.endswith(".png")]) == BUDGET // PRICE
             assert sum(spent_by_shards(store)) > 0
             before = len(keys)
-            third = await coordinate(bench, manifest, monkeypatch, "third")
+            third = await coordinate(bench, manifest, url, monkeypatch, "third")
             assert third.report.credits.spent == BUDGET
             assert len((await bench.state())["jobs"]) == before
             return killer.has_struck

@@ -23,6 +23,7 @@ JOBS = "- {name: window, prompt: a shop window, repeat: 8}"
 BUDGET = "{credits: 30, max_credits_per_job: 3}"
 IMAGE = ("--image", "registry.example/batch:1")
 QUEUE = ("--job-queue", "images", "--job-definition", "crucible-batch:1")
+AT_URL = "file:///srv/winter"
 SYSTEMS = {"slurm": (), "kubernetes": IMAGE, "aws-batch": QUEUE}
 FILES = {
     "slurm": ("shards.sbatch",),
@@ -103,6 +104,10 @@ def test_the_commands_that_submit_and_merge_are_shown(cli: Cli, to: str, submit:
         (
             ("--export", "aws-batch", *QUEUE, "--shards", "2", "-o", "out", "--out-dir", "../runs"),
             "--out-dir, ../runs, is not below",
+        ),
+        (
+            ("--export", "kubernetes", *IMAGE, "--shards", "2", "-o", "out", "--out-dir", AT_URL),
+            "the containers don't have /srv/winter",
         ),
         (("--export", "aws-batch", *QUEUE, "--shards", "2", "-o", "a\nb"), "'\\n'"),
         (("--export", "slurm", "--shards", "2", "-o", "a\nb"), "'\\n'"),

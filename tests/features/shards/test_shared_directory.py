@@ -20,6 +20,7 @@ from tests.features.shards.test_stored_shards import JOBS, Ground, ground
 
 SHORT_JOBS = True
 DIRECTORY = pytest.mark.parametrize("ground", ["directory"], indirect=True)
+AT_URL = pytest.mark.parametrize("ground", ["url"], indirect=True)
 
 __all__ = ["ground"]
 
@@ -148,3 +149,17 @@ async def test_the_shards_of_a_plan_of_an_earlier_release_run_without_logs(
         assert second.run_dir.is_relative_to(run.url)
         assert run.merge().report.counts.succeeded == JOBS
         await run.check(Decimal(100))
+
+
+@AT_URL
+async def test_the_shards_of_a_run_at_a_url_are_not_merged_by_its_path(
+    start: Any, ground: Any
+) -> None:
+    """Its budget is in the log there, and would count again in a journal of the directory."""
+    async with start() as bench:
+        run = ground(bench)
+        await run.divide()
+        await run.shard(1, "one")
+        with pytest.raises(RunDirectoryError, match=f"the place of a run at {run.url}"):
+            api.merge([run.folder], abandon="all")
+        assert not list(run.folder.rglob("*.sqlite3"))

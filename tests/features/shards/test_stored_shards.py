@@ -126,12 +126,16 @@ class Ground:
     def objects(self) -> ObjectPort:
         return objects_at(ObjectUrl.at(self.url))
 
+    @property
+    def folder(self) -> Path:
+        return ObjectUrl.at(self.url).folder or Path()
+
     def content(self) -> dict[str, bytes]:
         """The objects of the run, by key."""
         if self.url == URL:
             return self.store.content
-        files = (path for path in Path(self.url).rglob("*") if path.is_file())
-        return {path.relative_to(self.url).as_posix(): path.read_bytes() for path in files}
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
 
     def delete(self, keys: Iterable[str]) -> dict[str, bytes]:
         """Delete objects, and return them."""
@@ -140,7 +144,7 @@ class Ground:
             if self.url == URL:
                 del self.store.content[key]
             else:
-                Path(self.url, key).unlink()
+                Path(self.folder, key).unlink()
         return kept
 
     def delete_log(self) -> None:
@@ -155,7 +159,7 @@ class Ground:
             if self.url == URL:
                 self.store.content[key] = content
             else:
-                Path(self.url, key).write_bytes(content)
+                Path(self.folder, key).write_bytes(content)
 
     def pictures(self) -> list[str]:
         return sorted(key for key in self.content() if key.endswith(".png"))
@@ -164,8 +168,8 @@ class Ground:
         return sorted(key for key in self.content() if f"/{number}-of-{count}/0" in key)
 
 
-PLACES = pytest.mark.parametrize("ground", ["store", "directory"], indirect=True)
-"""A test that an object store and a shared directory have to pass."""
+PLACES = pytest.mark.parametrize("ground", ["store", "directory", "url"], indirect=True)
+"""A test that an object store, and a shared directory by its path and its URL, have to pass."""
 
 
 @pytest.fixture
@@ -173,14 +177,19 @@ def ground(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Callable[..., Ground]:
     store = use_store(monkeypatch)
-    is_directory = getattr(request, "param", "store") == "directory"
+    kind = getattr(request, "param", "store")
 
     def make(bench: Any, *, budget: int = 100, jobs: int = JOBS, head: str = "") -> Ground:
         cap = f"budget: {{credits: {budget}, max_credits_per_job: 2}}\n"
         manifest = bench.manifest(
             f"{{name: t, prompt: text, repeat: {jobs}}}", budget=None, head=f"{cap}{head}"
         )
-        url = str(bench.path / "shared") if is_directory else URL
+        url, folder = URL, bench.path / "shared"
+        if kind == "directory":
+            url = str(folder)
+        if kind == "url":
+            folder.mkdir()
+            url = f"file://{folder}"
         return Ground(bench, store, monkeypatch, manifest, url)
 
     return make

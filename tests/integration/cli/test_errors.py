@@ -104,3 +104,13 @@ def test_a_console_that_takes_nothing_ends_a_command_with_5_and_not_with_pythons
             [sys.executable, "-m", "crucible_batch", *words], stdout=full, stderr=full, check=False
         )
     assert ended.returncode == 5
+
+
+@pytest.mark.parametrize("words", [("run", "good.yaml", "--out-dir"), ("status",)])
+def test_the_host_of_a_file_url_is_not_taken_for_the_first_folder_of_its_path(
+    lonely_cli: Cli, words: tuple[str, ...]
+) -> None:
+    lonely_cli.write("good")
+    done = lonely_cli(*words, f"file:/{lonely_cli.cwd}")
+    assert done.code == 2
+    assert "a file:// address has a host, or is not absolute" in done.err

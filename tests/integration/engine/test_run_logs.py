@@ -29,8 +29,8 @@ from crucible_batch.runs import running
 from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
 from crucible_batch.runs.run_journal import local_directory
 from tests.harness.bench import Tampered
-from tests.harness.object_fakes import DictObjects, unusable
-from tests.harness.object_store import URL
+from tests.harness.object_fakes import DictObjects, SharedDirectory, unusable
+from tests.harness.object_store import KINDS, use_kind
 from tests.harness.stopped_runs import stop_after
 
 SHORT_JOBS = True
@@ -46,8 +46,12 @@ class Machines:
     """Machines with a state directory each, which share an object store."""
 
     bench: Any
-    store: DictObjects
+    store: DictObjects | SharedDirectory
     patch: pytest.MonkeyPatch
+
+    @property
+    def url(self) -> str:
+        return str(self.store.url)
 
     @contextmanager
     def on(self, machine: str) -> Iterator[None]:
@@ -57,7 +61,7 @@ class Machines:
 
     async def run(self, machine: str, manifest: Path, **options: Any) -> api.RunResult:
         with self.on(machine):
-            result: api.RunResult = await self.bench.run(manifest, out_dir=URL, **options)
+            result: api.RunResult = await self.bench.run(manifest, out_dir=self.url, **options)
             return result
 
     async def stop(
@@ -65,14 +69,14 @@ class Machines:
     ) -> None:
         """Run until an event has happened ``count`` times, and end there, as a killed process."""
         with self.on(machine):
-            await stop_after(self.bench, watcher, manifest, event, count, out_dir=URL)
+            await stop_after(self.bench, watcher, manifest, event, count, out_dir=self.url)
 
     def lose(self, machine: str) -> None:
         shutil.rmtree(self.bench.path / machine)
 
     def journal(self, machine: str) -> Path:
         with self.on(machine):
-            return local_directory(URL)
+            return local_directory(self.url)
 
     def entries(self) -> list[Any]:
         keys = sorted(key for key in self.store.content if key.startswith(".crucible/log/0"))
@@ -89,8 +93,11 @@ class Machines:
         assert max(levels) <= budget
 
 
-@pytest.fixture
-def machines(store: DictObjects, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Machines]:
+@pytest.fixture(params=KINDS)
+def machines(
+    request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[Any], Machines]:
+    store = use_kind(request.param, monkeypatch, tmp_path)
     return lambda bench: Machines(bench, store, monkeypatch)
 
 
@@ -368,7 +375,7 @@ async def test_a_run_whose_log_was_deleted_is_refused(start: Any, machines: Any)
             del run.store.content[key]
         with pytest.raises(RunDirectoryError, match="has no log of this run") as caught:
             await run.run("one", manifest)
-        assert f"crucible-batch check {URL} --fix" in (caught.value.hint or "")
+        assert f"crucible-batch check {run.url} --fix" in (caught.value.hint or "")
         (run.journal("one") / ".crucible").rename(bench.path / "away")
         assert (await run.run("one", manifest)).exit_code == 0  # by the receipts
         assert len(await run.keys()) == 20

@@ -15,10 +15,18 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.errors import ObjectStoreError
-from crucible_batch.outputs import ObjectOutputStore, OutputStore, exclusive_rename
+from crucible_batch.errors import ExitCode, ObjectStoreError
+from crucible_batch.object_url import ObjectUrl
+from crucible_batch.outputs import (
+    FileState,
+    ObjectOutputStore,
+    OutputError,
+    OutputStore,
+    exclusive_rename,
+)
 from crucible_batch.outputs.directory_objects import DirectoryObjects
-from tests.unit.outputs.store_contract import OutputStoreContract
+from tests.unit.outputs.making import PNG
+from tests.unit.outputs.store_contract import OutputStoreContract, save, saved
 from tests.unit.outputs.test_no_links import refuse_links
 from tests.unit.outputs.test_output_store_contract import LocalPlace
 
@@ -53,6 +61,21 @@ class TestDirectoryAsStoreWithoutLinks(OutputStoreContract):
     def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedPlace:
         refuse_links(monkeypatch)
         return SharedPlace(tmp_path / "shared")
+
+
+class UrlPlace(SharedPlace):
+    """The directory of a URL."""
+
+    def store(self, **limits: int) -> OutputStore:
+        self.directory.mkdir(exist_ok=True)
+        objects = DirectoryObjects(self.directory, ObjectUrl.parse(f"file://{self.directory}"))
+        return ObjectOutputStore(self.directory.with_name("local"), objects, **limits)
+
+
+class TestDirectoryAtUrl(OutputStoreContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> UrlPlace:
+        return UrlPlace(tmp_path / "shared")
 
 
 async def test_what_is_created_is_read_and_never_replaced(objects: DirectoryObjects) -> None:
@@ -279,3 +302,113 @@ async def test_a_place_without_links_and_exclusive_renames_is_refused(
 async def test_a_key_that_leads_out_is_refused(objects: DirectoryObjects, key: str) -> None:
     with pytest.raises(ObjectStoreError):
         await objects.create(key, b"")
+
+
+# -- at a URL
+
+
+@pytest.fixture
+def at_url(tmp_path: Path) -> DirectoryObjects:
+    return DirectoryObjects(tmp_path / "shared", ObjectUrl.parse(f"file://{tmp_path}/shared"))
+
+
+async def test_the_directory_of_a_url_is_not_made_and_none_is_not_an_empty_one(
+    at_url: DirectoryObjects, tmp_path: Path
+) -> None:
+    """A share that is not mounted would be a run that has bought nothing."""
+    for request in (
+        lambda: at_url.create(KEY, b""),
+        lambda: at_url.read(KEY),
+        lambda: at_url.info(KEY),
+        lambda: at_url.digest(KEY),
+        lambda: at_url.names("log"),
+        lambda: at_url.delete(KEY),
+    ):
+        with pytest.raises(ObjectStoreError, match="there is no directory") as caught:
+            await request()
+        assert caught.value.exit_code == ExitCode.USER_ERROR
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "shared").mkdir()
+    assert await at_url.create(KEY, b"")
+
+
+async def test_nothing_is_written_to_what_is_mounted_at_the_path_later(
+    at_url: DirectoryObjects, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    await at_url.create("a/1.json", b"1")
+    info = await at_url.info("a/1.json")
+    assert info is not None
+    shared.rename(tmp_path / "unmounted")
+    shared.mkdir()
+    for request in (
+        lambda: at_url.create("b/2.json", b""),
+        lambda: at_url.replace("a/1.json", b"", info),
+        lambda: at_url.delete("a/1.json"),
+    ):
+        with pytest.raises(ObjectStoreError, match="another one is mounted there now"):
+            await request()
+    assert list(shared.iterdir()) == []
+    shared.rmdir()
+    (tmp_path / "unmounted").rename(shared)
+    assert await at_url.create("b/2.json", b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOSPC, 5), (errno.EDQUOT, 5), (errno.EIO, 5)],
+)
+async def test_what_would_fail_again_is_refused(
+    objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch, number: int, exit_code: int
+) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ObjectStoreError) as caught:
+        await objects.create("log/1.json", b"")
+    assert caught.value.exit_code == exit_code
+
+
+def _as_file(folder: Path, _elsewhere: Path) -> None:
+    (folder / "job").write_bytes(b"mine")
+
+
+def _as_link_to_folder(folder: Path, elsewhere: Path) -> None:
+    (folder / "job").symlink_to(elsewhere, target_is_directory=True)
+
+
+def _as_link_to_file(folder: Path, elsewhere: Path) -> None:
+    (folder / "job").mkdir()
+    (folder / "job/0.png").symlink_to(elsewhere / "0.png")
+
+
+def _as_other_file(folder: Path, _elsewhere: Path) -> None:
+    (folder / "job").mkdir()
+    (folder / "job/0.png").write_bytes(b"mine")
+
+
+@pytest.mark.parametrize("plant", [_as_file, _as_link_to_folder, _as_link_to_file, _as_other_file])
+async def test_what_others_have_at_the_path_of_an_output_stops_that_output_alone(
+    at_url: DirectoryObjects, tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    shared, elsewhere = tmp_path / "shared", tmp_path / "elsewhere"
+    shared.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "0.png").write_bytes(PNG)
+    plant(shared, elsewhere)
+    before = contents(tmp_path)
+    store = ObjectOutputStore(tmp_path / "local", at_url)
+    with pytest.raises(OutputError) as caught:
+        await save(store, PNG)
+    assert caught.value.code == "OUTPUT_EXISTS"
+    assert store.shortage() is None
+    assert not await store.is_true(saved(PNG))
+    assert await store.state(saved(PNG)) in {FileState.MISSING, FileState.DAMAGED}
+    assert contents(tmp_path) == before
+    assert (await save(store, PNG, "other/{index}{ext}")).path.as_posix() == "other/0.png"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names_below(folder)}

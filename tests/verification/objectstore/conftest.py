@@ -72,6 +72,30 @@ class S3Server:
     def names(self) -> list[str]:
         return sorted(entry["path"] for entry in obstore.list(self.backend()).collect())
 
+    def read(self, name: str) -> bytes:
+        return bytes(obstore.get(self.backend(), name).bytes())
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """A directory that all machines have, in place of a server."""
+
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"file://{self.folder}"
+
+    def variables(self) -> dict[str, str]:
+        return {}
+
+    def names(self) -> list[str]:
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(self.folder)) for path in files)
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
@@ -190,3 +214,13 @@ def _is_free(port: int) -> bool:
 @pytest.fixture
 def s3(server: S3Server) -> S3Server:
     return replace(server, prefix=f"runs/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(params=["s3", "file"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> S3Server | SharedFolder:
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        return server
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    return SharedFolder(folder)

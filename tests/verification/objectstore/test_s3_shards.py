@@ -14,11 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import obstore
-
 from tests.harness.commands import running_sandbox
 from tests.harness.forked_commands import COMMAND
-from tests.verification.objectstore.conftest import CANARIES, S3Server
+from tests.verification.objectstore.conftest import CANARIES, S3Server, SharedFolder
 from tests.verification.objectstore.scene import PRICE, Process, Scene
 
 
@@ -26,7 +24,7 @@ from tests.verification.objectstore.scene import PRICE, Process, Scene
 class StoredScene(Scene):
     """A scene whose run is in an object store. Each machine has a state directory of its own."""
 
-    s3: S3Server | None = None
+    s3: S3Server | SharedFolder | None = None
 
     def on(self, machine: str) -> dict[str, str]:
         assert self.s3 is not None
@@ -40,7 +38,7 @@ class StoredScene(Scene):
     @property
     def report(self) -> dict[str, Any]:
         assert self.s3 is not None
-        return dict(json.loads(bytes(obstore.get(self.s3.backend(), "report.json").bytes())))
+        return dict(json.loads(self.s3.read("report.json")))
 
     def command(self, machine: str, *words: str) -> Process:
         return self.start(COMMAND, *words, **self.on(machine))
@@ -61,7 +59,7 @@ class StoredScene(Scene):
 
 
 @contextmanager
-def playing(folder: Path, budget: int, s3: S3Server) -> Iterator[StoredScene]:
+def playing(folder: Path, budget: int, s3: S3Server | SharedFolder) -> Iterator[StoredScene]:
     with running_sandbox("--time-scale", "0.3") as url:
         scene = StoredScene(folder, url, Decimal(budget), s3=s3)
         try:

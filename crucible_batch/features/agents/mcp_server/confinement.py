@@ -29,13 +29,14 @@ class Root:
         ``what`` names it in messages, such as "the run directory". Raises ``UserError`` if it is
         not inside, is a URL, or can't be used as a path.
         """
-        if _URL.match(given):
+        check_path(what, Path(given))
+        resolved = Path(os.path.realpath(self.directory / given))
+        # A path such as ./s3:/bucket is one in the root, and is read as a URL once it is relative.
+        if any(_URL.match(text) for text in (given, os.path.relpath(resolved, self.directory))):
             raise UserError(
                 f"{what} {clean(given, 200)!r} is a URL",
                 hint="only local directories can be used through this server",
             )
-        check_path(what, Path(given))
-        resolved = Path(os.path.realpath(self.directory / given))
         if not resolved.is_relative_to(self.directory):
             raise UserError(
                 f"{what} {clean(given, 200)!r} is outside of this server's root directory;"
