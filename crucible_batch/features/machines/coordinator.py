@@ -31,6 +31,7 @@ from crucible_batch.core.outcome import Outcome, outcome_of
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.progress import Balance, Observer, RunBegan, ShardsAdvanced
+from crucible_batch.core.redaction import clean
 from crucible_batch.core.sharding import MAX_SHARDS, ShardId
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import (
@@ -47,7 +48,7 @@ from crucible_batch.features.machines.run_options import MachineOptions
 from crucible_batch.features.machines.shard_process import ShardEnd, ShardTask
 from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards.command_log import StoredCommands
-from crucible_batch.features.shards.command_rule import is_stopped
+from crucible_batch.features.shards.command_rule import is_stopped, pause_given
 from crucible_batch.features.shards.divided_plan import refuse_lower_budget
 from crucible_batch.features.shards.log import ShardLog, ShardTail
 from crucible_batch.features.shards.merging import MergeResult, merge
@@ -286,7 +287,20 @@ class _Coordinator:
         await self._refuse_other_jobs(plan)
         # Who divided it may have been killed before; workers find only plans that are listed.
         await list_plan(self._objects, plan.digest)
+        await self._warn_of_pause(plan)
         return plan
+
+    async def _warn_of_pause(self, plan: SavedPlan) -> None:
+        """Warn that the shards buy nothing, since a pause outlasts the command that it was given
+        to."""
+        given = await StoredCommands(self._objects, plan.digest, SystemClock()).given()
+        pause = pause_given(given)
+        if pause is not None:
+            logger.warning(
+                "%s has paused this run: its shards buy nothing until %s",
+                clean(pause.source.by),
+                shell_command("ctl", self._place, "resume"),
+            )
 
     def _refuse_lower_budget(self) -> None:
         budget = self._terms.budget

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 import crucible_batch as api
+from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.core.saved_plan import PlanTerms
+from crucible_batch.engine import SystemClock
 from crucible_batch.errors import UserError
 from crucible_batch.features.machines.coordinator import _Caller, _Coordinator
 from crucible_batch.features.machines.engines import WaitingEngine
+from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.runs.cancellation import Deadline
 from crucible_batch.runs.draft import read_source
 from crucible_batch.runs.request import RunRequest
@@ -130,3 +133,22 @@ async def test_a_table_that_makes_other_jobs_than_the_shards_have_is_refused(
             refusal = error.message
         assert (refusal is None) == (words is None)
         assert (words or "") in (refusal or "")
+
+
+async def test_a_pause_that_outlasts_the_coordinator_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = coordinator(tmp_path)
+    plan = SimpleNamespace(digest="d")
+    commands = StoredCommands(made._objects, "d", SystemClock())
+    by = ControlSource("mia@studio", "terminal")
+    await made._warn_of_pause(plan)
+    assert caplog.text == ""
+    await commands.add(ControlCommand(ControlAction.PAUSE), by)
+    await made._warn_of_pause(plan)
+    assert "mia@studio has paused this run: its shards buy nothing until" in caplog.text
+    assert f"crucible-batch ctl {made._place} resume" in caplog.text
+    caplog.clear()
+    await commands.add(ControlCommand(ControlAction.RESUME), by)
+    await made._warn_of_pause(plan)
+    assert caplog.text == ""
