@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from crucible_batch.features.periods.account import BudgetAccount
 from crucible_batch.features.periods.period_budget import RunAllowance
 from tests.harness.bench import Watcher
 from tests.harness.object_store import URL
+from tests.harness.replacing import replace
 from tests.harness.stopped_runs import stop_after
 
 SHORT_JOBS = True
