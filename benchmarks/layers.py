@@ -59,7 +59,7 @@ def main() -> None:
         programs: dict[str, Callable[[int], process.Cost]] = {
             "complete run": lambda jobs: whole_run.product(url, scratch, jobs),
             "floor": lambda jobs: whole_run.script(
-                url, scratch, jobs, process.FLOORS / "aiohttp_jobs.py", "synced"
+                url, scratch, jobs, process.FLOORS / "safe_jobs.py"
             ),
         }
         for name, program in programs.items():

@@ -1,14 +1,10 @@
-"""``aiohttp_jobs.py URL JOBS IN_FLIGHT FOLDER [synced]``: submit, look every 50 ms, download.
-
-With ``synced`` it does in a thread what none can go without who must not lose a picture that is
-paid for: its digest, its bytes and its name on the disk before anything says that it is there.
+"""``aiohttp_jobs.py URL JOBS IN_FLIGHT FOLDER``: submit, look every 50 ms, download, and hope that
+nothing happens meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,27 +14,8 @@ import aiohttp
 HEADERS = {"Authorization": "Bearer moltazine_benchmark_key_of_the_usual_length"}
 
 
-def write_synced(path: Path, content: bytes) -> None:
-    hashlib.sha256(content).hexdigest()
-    with path.with_suffix(".part").open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    path.with_suffix(".part").rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 async def work(
-    session: aiohttp.ClientSession,
-    url: str,
-    numbers: Iterator[int],
-    folder: Path,
-    *,
-    is_synced: bool,
+    session: aiohttp.ClientSession, url: str, numbers: Iterator[int], folder: Path
 ) -> None:
     for number in numbers:
         wanted = {
@@ -55,30 +32,17 @@ async def work(
             if job["status"] == "succeeded":
                 break
         async with session.get(job["outputs"][0]["url"]) as response:
-            if is_synced:
-                await asyncio.to_thread(
-                    write_synced, folder / f"{number}.png", await response.read()
-                )
-                continue
             with (folder / f"{number}.png").open("wb") as file:
                 async for chunk in response.content.iter_chunked(256 * 1024):
                     file.write(chunk)
 
 
-async def main(url: str, jobs: int, in_flight: int, folder: Path, *, is_synced: bool) -> None:
+async def main(url: str, jobs: int, in_flight: int, folder: Path) -> None:
     numbers = iter(range(jobs))
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
         for _ in range(in_flight):
-            group.create_task(work(session, url, numbers, folder, is_synced=is_synced))
+            group.create_task(work(session, url, numbers, folder))
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        main(
-            sys.argv[1],
-            int(sys.argv[2]),
-            int(sys.argv[3]),
-            Path(sys.argv[4]),
-            is_synced=sys.argv[5:] == ["synced"],
-        )
-    )
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
@@ -26,8 +28,7 @@ class AttemptStatus(enum.StrEnum):
 RefundEvent = Refunded | Consumed | RefundForgotten
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refundable:
+class Refundable(Struct, frozen=True, kw_only=True):
     """The price of an attempt and, if it has failed, what is known of its refund.
 
     ``credits`` is the highest price that the gateway has named for it, 0 until it has named one.
@@ -69,8 +70,7 @@ class Refundable:
         return replace(seen, forgotten=min(seen.forgotten, most))
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt(Refundable):
+class Attempt(Refundable, frozen=True):
     """One idempotency key and its status.
 
     ``answered`` and ``recorded`` are the prices in the answer to the submit and in the job's

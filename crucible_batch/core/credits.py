@@ -43,8 +43,8 @@ def parse_credits(value: object) -> Credits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
-    """A pydantic validator of stored amounts, without importing pydantic here."""
+class Stored:
+    """The check of a stored amount, and its pydantic validator, without importing pydantic here."""
 
     check: Callable[[Decimal], Credits]
 
@@ -56,24 +56,26 @@ class _Stored:
 
 
 def _check_change(amount: Decimal) -> Credits:
-    if amount.adjusted() >= MAX_STORED_EXPONENT or _places(amount) > MAX_PLACES:
+    is_known = amount.is_finite() and amount.adjusted() < MAX_STORED_EXPONENT
+    if not is_known or _places(amount) > MAX_PLACES:
         raise ValueError("not a valid amount of credits")
     return amount or amount.copy_abs()
 
 
 def _check_stored(amount: Decimal) -> Credits:
-    if amount < 0:
+    checked = _check_change(amount)
+    if checked < 0:
         raise ValueError("not a valid amount of credits")
-    return _check_change(amount)
+    return checked
 
 
-StoredCredits = Annotated[Decimal, _Stored(_check_stored)]
+StoredCredits = Annotated[Decimal, Stored(_check_stored)]
 """An amount in a file of ours, which is untrusted: reading it fails unless it is finite and not
 negative.
 """
 
 
-StoredChange = Annotated[Decimal, _Stored(_check_change)]
+StoredChange = Annotated[Decimal, Stored(_check_change)]
 """The same, of either sign."""
 
 

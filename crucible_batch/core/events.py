@@ -9,23 +9,22 @@ their classes: these may not be renamed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import get_args
+
+from msgspec import Struct, field
 
 from crucible_batch.core.credits import StoredChange, StoredCredits
 from crucible_batch.core.gateway_types import ErrorInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Event:
+class _Event(Struct, frozen=True, kw_only=True):
     at: float
 
 
 # --- a job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held(_Event):
+class Held(_Event, frozen=True, kw_only=True):
     """Credits were held for an attempt, its missing uploads included. From now on its key may be in
     use.
 
@@ -44,8 +43,7 @@ class Held(_Event):
     images: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared(_Event):
+class Prepared(_Event, frozen=True, kw_only=True):
     """The input images are ready. ``credits`` stay held for the job alone; ``assets`` maps image
     parameters to asset ids, kept so that a submit sent again after a crash is byte for byte the
     same."""
@@ -54,8 +52,7 @@ class Prepared(_Event):
     credits: StoredCredits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted(_Event):
+class Accepted(_Event, frozen=True, kw_only=True):
     """The gateway has the job, at ``credits``. ``reused``: it had it before, and this run directory
     didn't buy it.
 
@@ -69,8 +66,7 @@ class Accepted(_Event):
     earlier: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldReleased(_Event):
+class HoldReleased(_Event, frozen=True, kw_only=True):
     """Nothing was bought and the job may be sent again: not sent, or answered 401, 402, 429 or 5xx
     without doubt.
     """
@@ -78,22 +74,19 @@ class HoldReleased(_Event):
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused(_Event):
+class Refused(_Event, frozen=True, kw_only=True):
     """The gateway refused this job by a definite answer, such as 400 or 404: nothing was bought."""
 
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitUnknown(_Event):
+class SubmitUnknown(_Event, frozen=True, kw_only=True):
     """The submit may or may not have taken effect. Its hold stays until an answer comes."""
 
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """The amount spent for a job that has succeeded, and its shape: the ledger keeps neither.
 
     ``reused``: it was found, not bought. ``differed``: its record named another price before.
@@ -106,8 +99,7 @@ class Settled:
     differed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repriced(_Event):
+class Repriced(_Event, frozen=True, kw_only=True):
     """The job's record names another price than the known one: ``credits``. The higher of the two
     counts.
 
@@ -118,8 +110,7 @@ class Repriced(_Event):
     settled: Settled | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Succeeded(_Event):
+class Succeeded(_Event, frozen=True, kw_only=True):
     """The gateway reports success, with ``outputs`` outputs so far. ``running_at``: when a poll
     first found it running.
 
@@ -132,16 +123,14 @@ class Succeeded(_Event):
     numbers: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed(_Event):
+class Listed(_Event, frozen=True, kw_only=True):
     """A later poll of a job that has succeeded lists the outputs with these numbers
     (``core.output_list``). The list is complete if no number is new."""
 
     numbers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(_Event):
+class Failed(_Event, frozen=True, kw_only=True):
     """The gateway reports failure. The credits stay held until its ledger shows the refund
     (``core/refunds.py``).
 
@@ -152,8 +141,7 @@ class Failed(_Event):
     running_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refunded(_Event):
+class Refunded(_Event, frozen=True, kw_only=True):
     """The gateway's ledger shows that ``credits`` of a failed attempt were refunded, in the entry
     ``entry_id``.
 
@@ -165,8 +153,7 @@ class Refunded(_Event):
     entry_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consumed(_Event):
+class Consumed(_Event, frozen=True, kw_only=True):
     """The gateway's ledger shows that ``credits`` of a failed attempt were charged, in the entry
     ``entry_id``."""
 
@@ -175,8 +162,7 @@ class Consumed(_Event):
     entry_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefundForgotten(_Event):
+class RefundForgotten(_Event, frozen=True, kw_only=True):
     """A person, ``by``, has released ``credits`` held for the refund of a failed attempt."""
 
     attempt: int
@@ -184,23 +170,20 @@ class RefundForgotten(_Event):
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobLost(_Event):
+class JobLost(_Event, frozen=True, kw_only=True):
     """The gateway no longer knows a job that it had accepted. Its credits count as spent."""
 
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """The bytes that the gateway sent, if the file on disk has embedded metadata."""
 
     sha256: str
     byte_size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved(_Event):
+class Saved(_Event, frozen=True, kw_only=True):
     """An output is on disk, complete and synced. ``path`` is relative to the run directory, in
     POSIX form.
 
@@ -218,8 +201,7 @@ class Saved(_Event):
     sent: Sent | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unavailable(_Event):
+class Unavailable(_Event, frozen=True, kw_only=True):
     """A paid output can't be downloaded now.
 
     The next run requests it again; it is never bought again.
@@ -228,31 +210,27 @@ class Unavailable(_Event):
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missed(_Event):
+class Missed(_Event, frozen=True, kw_only=True):
     """A saved output is no longer where it was saved. It is paid for, and fetched again."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relocated(_Event):
+class Relocated(_Event, frozen=True, kw_only=True):
     """A saved output was moved to ``path``, since another job's output takes its place."""
 
     index: int
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reopened(_Event):
+class Reopened(_Event, frozen=True, kw_only=True):
     """The user asked for a further attempt at a failed job."""
 
 
 # --- an asset
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intended(_Event):
+class Intended(_Event, frozen=True, kw_only=True):
     """An upload intent is about to be bought with ``credits`` from the hold of the job ``payer``.
 
     ``maximum`` is the declared maximum price of an upload, None if there was none.
@@ -264,8 +242,7 @@ class Intended(_Event):
     maximum: StoredCredits | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created(_Event):
+class Created(_Event, frozen=True, kw_only=True):
     """The intent was answered: it cost ``credits``. ``assumed``: the answer was lost, and this is
     an estimate.
     """
@@ -275,39 +252,33 @@ class Created(_Event):
     assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uploaded(_Event):
+class Uploaded(_Event, frozen=True, kw_only=True):
     """The storage accepted the bytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BecameReady(_Event):
+class BecameReady(_Event, frozen=True, kw_only=True):
     """The gateway shows the asset as ready."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found(_Event):
+class Found(_Event, frozen=True, kw_only=True):
     """A ready asset with this content was at the gateway already, at no cost."""
 
     asset_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotCreated(_Event):
+class NotCreated(_Event, frozen=True, kw_only=True):
     """The intent definitely had no effect: nothing was charged."""
 
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost(_Event):
+class Lost(_Event, frozen=True, kw_only=True):
     """An intent was never answered, and its asset isn't listed: it may have been charged."""
 
     nonce: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotCharged(_Event):
+class NotCharged(_Event, frozen=True, kw_only=True):
     """An upload without an answer was not charged: the gateway's assets and ledger don't show it.
 
     ``nonce`` is that of its intent. The image may have been uploaded again since.
@@ -316,8 +287,7 @@ class NotCharged(_Event):
     nonce: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deleted(_Event):
+class Deleted(_Event, frozen=True, kw_only=True):
     """The asset is gone: deleted by us for ``rebate``, or found missing (0)."""
 
     rebate: StoredCredits

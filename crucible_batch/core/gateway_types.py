@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.parameter_info import ParameterInfo
 
@@ -68,8 +70,7 @@ class OutputLink:
     url: str | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class JobSnapshot:
+class JobSnapshot(msgspec.Struct, frozen=True):
     """A job at one poll. ``outputs`` are in the order of the gateway's ``output_index``.
 
     ``running_at`` is when an earlier poll first found it running: the gateway reports no times.
@@ -84,7 +85,7 @@ class JobSnapshot:
     outputs: tuple[OutputLink, ...] = ()
     running_at: float | None = None
     workflow_id: str = ""
-    params: Mapping[str, object] = field(default_factory=dict)
+    params: Mapping[str, object] = msgspec.field(default_factory=dict)
 
     @property
     def has_ended(self) -> bool:

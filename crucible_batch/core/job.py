@@ -35,8 +35,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crucible_batch.core.attempt import Attempt, AttemptStatus, RefundEvent, repriced
 from crucible_batch.core.events import (
@@ -89,8 +92,7 @@ class Phase(enum.StrEnum):
     BLOCKED = "blocked"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One generation of the plan.
 
     ``attempt`` is the number of the current or next attempt. ``outputs`` maps indices to saved

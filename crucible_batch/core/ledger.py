@@ -32,8 +32,11 @@ After the first impossible event (``core.event_order``), the hold of its job or 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crucible_batch.core.attempt import RefundEvent
 from crucible_batch.core.credits import ZERO, Credits
@@ -90,8 +93,7 @@ class PriceSurprise:
     by_record: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Bought:
+class _Bought(Struct, frozen=True):
     """The attempt that a job's hold is for, as far as its refund needs it.
 
     ``job_id`` is empty until it is accepted.

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
+
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import AssetEvent, JobEvent
 from crucible_batch.core.job import Phase
 from crucible_batch.core.outcome import Ending, Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """The budget at one moment. ``budget`` is None if there is no cap.
 
     ``allowance_of`` names the budget of a period that ``budget`` is an allowance of, as in
@@ -58,8 +59,7 @@ class RunBegan:
     run_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JobAdvanced:
+class JobAdvanced(Struct, frozen=True):
     """A journalled event of a job.
 
     ``beside`` is true if the job isn't in the run's ``total``, and is only collected, since an

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crucible_batch.core.credits import ZERO, Credits, StoredCredits
 from crucible_batch.core.events import (
@@ -38,8 +41,7 @@ _MOST_ATTEMPTS = 64
 _MOST_JOBS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True, omit_defaults=True):
     """One attempt that the gateway accepted and, unless ``saved`` is None, one of its ``outputs``
     on disk."""
 

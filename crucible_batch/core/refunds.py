@@ -22,7 +22,6 @@ about it whose type, status, subject or order is not understood.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from crucible_batch.core.attempt import Refundable
 from crucible_batch.core.credits import ZERO, Credits, format_credits
@@ -48,8 +47,7 @@ _NAMED = 10
 """Jobs that a message names. The report has the credits that are held for each."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailedAttempt(Refundable):
+class FailedAttempt(Refundable, frozen=True):
     """An attempt that has failed, and what is known of its refund.
 
     ``subject`` is the identity of its job, ``credits`` what was held for it when it failed.

@@ -4,7 +4,7 @@ be sent again.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.retry_rule import KEY_REUSED

@@ -460,14 +460,11 @@ class RunOptions(ManifestOptions):
         bool,
         Option(
             "--no-sidecars",
-            "Do not write a JSON file with the origin of each output beside it.",
+            "Do not write the JSON files beside outputs that the manifest asks for.",
             OUTPUT,
         ),
     ] = True
-    """Write a sidecar file with its provenance beside each output; true by default.
-
-    The manifest may turn it off.
-    """
+    """Write a sidecar file with its provenance beside each output, if the manifest asks for it."""
 
     bell: Annotated[
         bool,

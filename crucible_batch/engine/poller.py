@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+
+from msgspec.structs import replace
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import JobSnapshot, JobStatus

@@ -73,13 +73,21 @@ class AiohttpReply(Reply):
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
+    async def read(self, limit: int) -> bytes | None:
+        blocks, size = list[bytes](), 0
+        while True:
+            block = await self._block()
+            if not block:
+                return b"".join(blocks)
+            blocks.append(block)
+            size += len(block)
+            if size > limit:
+                return None
+
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         blocks, size = list[bytes](), 0
         while True:
-            try:
-                block = await self._response.content.readany()
-            except _FOREIGN as error:
-                raise _as_httpx(error) from None
+            block = await self._block()
             if not block:
                 break
             blocks.append(block)
@@ -89,6 +97,13 @@ class AiohttpReply(Reply):
                 blocks, size = [], 0
         if blocks:
             yield b"".join(blocks)
+
+    async def _block(self) -> bytes:
+        """Return all bytes that have arrived; none at the end of the body."""
+        try:
+            return await self._response.content.readany()
+        except _FOREIGN as error:
+            raise _as_httpx(error) from None
 
     async def close(self) -> None:
         self._response.close()

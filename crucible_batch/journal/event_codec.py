@@ -24,17 +24,19 @@ from crucible_batch.core.events import (
     Succeeded,
     event_name,
 )
+from crucible_batch.core.struct_json import StructReader, to_json
 from crucible_batch.errors import JournalError
-from crucible_batch.journal.codec import decode, encode, is_moment, refuse, text
+from crucible_batch.journal.codec import is_moment, refuse, text
 
 _MOST = 2**53
+_READERS: Final = {name: StructReader(kind) for name, kind in EVENT_NAMES.items()}
 _SHA256: Final = re.compile(r"[0-9a-f]{1,64}")
 
 
 def _check_event(event: Event) -> None:
     """Raise ``JournalError`` for an event with a value that this program never writes.
 
-    Amounts are not checked here: ``StoredCredits`` refuses wrong ones already.
+    Amounts are not checked here: ``StructReader`` refuses wrong ones already.
     """
     if not is_moment(event.at) or not _is_plausible(event):
         refuse(f"{type(event).__name__} event")
@@ -73,7 +75,7 @@ def _is_digest(of: Saved | Sent) -> bool:
 
 def encode_event(event: Event) -> tuple[str, str]:
     """Return an event's type and body."""
-    return event_name(event), encode(event)
+    return event_name(event), to_json(event).decode()
 
 
 def decode_event(kind: object, body: object) -> Event:
@@ -81,12 +83,15 @@ def decode_event(kind: object, body: object) -> Event:
 
     Raises ``JournalError`` for an unknown type or impossible values.
     """
-    known = EVENT_NAMES.get(text(kind, "event type"))
-    if known is None:
+    reader = _READERS.get(text(kind, "event type"))
+    if reader is None:
         raise JournalError(
             f"the journal contains an event of an unknown type: {kind!r}",
             hint="use the release of crucible-batch that wrote it, or a newer one",
         )
-    event = decode(known, body)
+    try:
+        event = reader.read(text(body, f"{kind} event"))
+    except ValueError as error:
+        refuse(f"{kind} event: {error}")
     _check_event(event)
     return event

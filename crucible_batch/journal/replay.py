@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from crucible_batch.core.asset import Asset, evolve_asset
 from crucible_batch.core.events import AssetEvent

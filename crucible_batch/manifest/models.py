@@ -154,7 +154,7 @@ class Provenance(Part):
     """Where the origin of an output (job, prompt, parameters) is recorded."""
 
     sidecar: bool = Field(
-        True, description="Write a JSON file beside each output, such as 0.png.json."
+        False, description="Write a JSON file beside each output, such as 0.png.json."
     )
     embed: bool = Field(
         False,

@@ -17,14 +17,13 @@ from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from crucible_batch.core.receipts import Receipt
+from crucible_batch.core.struct_json import StructReader, to_json
 from crucible_batch.temporary_database import room_for, temporary_database
 
 RECEIPTS_FILE = "receipts.jsonl"
 _LONGEST_LINE = 16 * 1024
-_RECEIPT: TypeAdapter[Receipt] = TypeAdapter(Receipt)
+_READER = StructReader(Receipt)
 
 
 class Receipts:
@@ -35,7 +34,7 @@ class Receipts:
 
     def add(self, receipt: Receipt) -> None:
         """Append a receipt. Errors of the disk are ignored, since the journal is what counts."""
-        line = _RECEIPT.dump_json(receipt, exclude_none=True) + b"\n"
+        line = to_json(receipt) + b"\n"
         with contextlib.suppress(OSError):
             self._write(line)
 
@@ -87,8 +86,8 @@ class Receipts:
         """Yield the valid receipts, oldest first; nothing if there is no file."""
         with contextlib.suppress(OSError), open(self._path, "rb", opener=_open) as file:
             for line in iter(lambda: file.readline(_LONGEST_LINE), b""):
-                with contextlib.suppress(ValidationError):
-                    yield _RECEIPT.validate_json(line)
+                with contextlib.suppress(ValueError):
+                    yield _READER.read(line)
 
 
 def _appending(path: str, flags: int) -> int:

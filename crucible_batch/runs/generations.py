@@ -7,8 +7,9 @@ left the plan; their outputs are takes, which may be deleted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
 from crucible_batch.core.events import Saved

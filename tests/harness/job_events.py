@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from crucible_batch.core.events import Accepted, Held, Intended, Saved
+from tests.harness.replacing import replace
 
 _HELD = Held(at=1.0, attempt=1, key="k", credits=Decimal(0), price_class="workflow:w")
 _ACCEPTED = Accepted(at=1.0, job_id="j", credits=Decimal(0), reused=False)

@@ -25,7 +25,6 @@ from crucible_batch import saved_plan
 from crucible_batch.cli import app, demo
 from crucible_batch.core import outage
 from crucible_batch.core.control import ControlEntry
-from crucible_batch.core.events import EVENT_NAMES
 from crucible_batch.core.outcome import Ending
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.saved_plan import PlanHead, PlanRow, ShardRow
@@ -84,7 +83,7 @@ def prepare_for(key: str) -> None:
     """Prepare what each command would prepare again for runs with this API key."""
     _derive_once(key)
     _prepare_command_line()
-    for kind in (PlannedJob, RunTerms, Ending, ControlEntry, *EVENT_NAMES.values()):
+    for kind in (PlannedJob, RunTerms, Ending, ControlEntry):
         codec._adapter(kind)
     for part in (PlanHead, PlanRow, ShardRow, saved_plan._Numbered):
         saved_plan.adapter_of(part)

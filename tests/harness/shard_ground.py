@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from crucible_batch.outputs import Receipts
 from crucible_batch.runs.paths import plan_folder, state_directory_of
 from crucible_batch.runs.shard_notes import note_shards
 from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.replacing import replace
 from tests.harness.run_terms import run_terms
 
 BINDING = Binding("campaign", "default", "https://gateway.example")

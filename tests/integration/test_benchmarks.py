@@ -80,7 +80,7 @@ def test_a_run_and_its_floor_are_measured_by_thread(tmp_path: Path) -> None:
         found = layers._measured(
             lambda jobs: whole_run.product(url, tmp_path, jobs), 2, is_profiled=False
         )
-        floor = whole_run.script(url, tmp_path, 2, process.FLOORS / "aiohttp_jobs.py", "synced")
+        floor = whole_run.script(url, tmp_path, 2, process.FLOORS / "safe_jobs.py")
     assert 0 < found["start"] < found["process"]
     assert 0 < found["journal"] < found["main"] < found["process"]
     assert floor.cpu_s > 0

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from msgspec import Struct
+
 from crucible_batch.cli.account import signed_credits
 from crucible_batch.cli.command_output import CommandOutput, rfc3339
 from crucible_batch.cli.terminal import Json
@@ -98,18 +100,21 @@ def _fields(name: str, value: Any) -> dict[str, Json]:
 
 
 def _facts(value: Any) -> dict[str, Json]:
-    """Return the fields of a dataclass but ``at``.
+    """Return the fields of a value but ``at``.
 
     Those of a journal event never include a URL or an account key.
     """
-    names = (field.name for field in dataclasses.fields(value))
+    if isinstance(value, Struct):
+        names = value.__struct_fields__
+    else:
+        names = tuple(field.name for field in dataclasses.fields(value))
     return {name: _json(getattr(value, name)) for name in names if name != "at"}
 
 
 def _json(value: object) -> Json:
     if isinstance(value, Decimal):
         return format_credits(value)
-    if dataclasses.is_dataclass(value):
+    if isinstance(value, Struct) or dataclasses.is_dataclass(value):
         return _facts(value)
     if isinstance(value, Mapping):
         return {str(name): _json(item) for name, item in value.items()}

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from msgspec import Struct, structs
+
 from crucible_batch.cli.display.message_text import (
     answered_words,
     by_words,
@@ -62,8 +64,7 @@ class NotableEvent:
     unknown: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """An active job. ``since`` is on the display's clock.
 
     ``canary``: it holds all that is left of the budget, and is sent alone, until the gateway
@@ -227,7 +228,7 @@ class ProgressState(Tally):
         if phase in _AT_WORK:
             is_sent = phase not in {Phase.PREPARING, Phase.SUBMITTING}
             canary = not is_sent and getattr(message.event, "alone", task.canary)
-            self._tasks[message.identity] = replace(task, phase=phase, canary=canary)
+            self._tasks[message.identity] = structs.replace(task, phase=phase, canary=canary)
         else:
             self._tasks.pop(message.identity, None)
         is_end = OUTCOME_OF_PHASE.get(phase) in {Outcome.SUCCEEDED, Outcome.FAILED}

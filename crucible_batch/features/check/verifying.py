@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+from msgspec import structs
 
 from crucible_batch.core.events import Listed, Missed, Saved, Unavailable
 from crucible_batch.core.gateway_types import ErrorInfo
@@ -214,7 +215,7 @@ class _Record:
 
         It is missing, and is restored to a path of its own.
         """
-        aside = replace(self.saved, path=relocated_path(self.saved.path, self.saved.sha256))
+        aside = structs.replace(self.saved, path=relocated_path(self.saved.path, self.saved.sha256))
         return replace(self, saved=aside, state=FileState.MISSING)
 
 

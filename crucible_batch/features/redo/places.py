@@ -12,8 +12,10 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from msgspec.structs import replace
 
 from crucible_batch.core.events import Relocated, Saved
 from crucible_batch.core.job import ALLOWED_PHASES, Job, evolve

@@ -5,7 +5,6 @@ by.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -27,6 +26,7 @@ from crucible_batch.features.check.audit import Audit, JournalClaims, audit
 from crucible_batch.features.check.upload_audit import UploadSums
 from tests.features.check.sandbox_books import Shared
 from tests.harness.case_table import each_case
+from tests.harness.replacing import replace
 
 STEPS = st.lists(
     st.one_of(

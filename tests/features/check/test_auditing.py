@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.features.check.auditing import _statement
 from crucible_batch.journal import Binding, Journal
 from tests.harness.case_table import each_case
+from tests.harness.replacing import replace
 
 BINDING = Binding("m", "default", "https://gateway.example/")
 OLD = LedgerEntry("old", "reserve", Decimal(2), at=5.0, job_id="j")

@@ -34,6 +34,6 @@ async def test_a_fix_that_meets_a_full_disk_leaves_the_users_file_and_continues_
             found = await check_outputs(out, fix=True, settings=bench.settings)
         assert found.exit_code == 5
         assert "No space left" in str(found.failure)
-        assert sorted(path.name for path in (out / "a").iterdir()) == ["0.png", "0.png.json"]
+        assert sorted(path.name for path in (out / "a").iterdir()) == ["0.png"]
         assert (out / "a/0.png").read_bytes() == b"edited"
         assert (await check_outputs(out, fix=True, settings=bench.settings)).exit_code == 0

@@ -8,7 +8,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from crucible_batch.runs.running import run_request
 from tests.harness.bench import Watcher
 from tests.harness.object_fakes import DictObjects, SharedDirectory
 from tests.harness.object_store import KINDS, use_kind
+from tests.harness.replacing import replace
 from tests.harness.stopped_runs import STRIDE
 
 SHORT_JOBS = True

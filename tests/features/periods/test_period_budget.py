@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from crucible_batch.runs.request import JobFilter
 from crucible_batch.runs.shard_notes import note_shards
 from crucible_batch.settings import Settings
 from tests.harness.job_events import held_event
+from tests.harness.replacing import replace
 from tests.harness.run_terms import run_terms
 
 MIDNIGHT = 20_000 * 86_400.0

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from crucible_batch.features.periods.budgets import release_budget
 from crucible_batch.features.periods.period_budget import RunAllowance
 from tests.harness.bench import Watcher
 from tests.harness.object_store import URL
+from tests.harness.replacing import replace
 from tests.harness.stopped_runs import stop_after
 
 SHORT_JOBS = True

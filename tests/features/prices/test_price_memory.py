@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from crucible_batch.features.prices.part import PaidPrices
 from crucible_batch.features.prices.price_memory import PaidPrice, recall_prices, remember_prices
 from crucible_batch.settings import Settings
 from tests.harness.job_events import accepted_event, held_event
+from tests.harness.replacing import replace
 
 D = Decimal
 W = Shape("workflow:w", "abc")

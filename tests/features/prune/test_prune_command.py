@@ -39,7 +39,8 @@ def three_runs(tmp_path_factory: pytest.TempPathFactory, gateway: str) -> Path:
     run ids.
     """
     cli = Cli(tmp_path_factory.mktemp("runs"), gateway)
-    cli.write("nightly", "- {name: fox, prompt: a fox, repeat: 2}")
+    head = "provenance: {sidecar: true}\n"
+    cli.write("nightly", "- {name: fox, prompt: a fox, repeat: 2}", head=head)
     assert cli("run", "nightly.yaml", "--run-id", "a", "-q").code == 0
     edit(
         cli, "a", "UPDATE runs SET started_at = started_at - 3600, finished_at = finished_at - 3600"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from crucible_batch.journal import Journal, PlanFile
 from crucible_batch.runs.shard_notes import note_shard, note_shards
 from tests.harness.case_table import each_case
 from tests.harness.job_events import held_event, intended_event
+from tests.harness.replacing import replace
 from tests.harness.shard_ground import BINDING, DIGEST, OK, ShardGround, planned
 
 FOX = planned(0)

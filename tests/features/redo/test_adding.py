@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from crucible_batch.features.redo.rejections import (
     rejection_by_check,
 )
 from tests.harness.job_events import saved_event
+from tests.harness.replacing import replace
 
 SAVED = saved_event(0, "hero-3/0.png", sha256="3fa9c1d2e4b5" + "0" * 52)
 ONE = rejection_by_check("hero-3", 1, SAVED, "blank: one colour")

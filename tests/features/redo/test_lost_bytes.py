@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from crucible_batch.core.attempt import Attempt
@@ -16,6 +15,7 @@ from crucible_batch.features.redo.rejections import Rejection, Rejections
 from crucible_batch.planner import Planner
 from tests.harness.case_table import each_case
 from tests.harness.job_events import saved_event
+from tests.harness.replacing import replace
 
 CONTENT = job_identity(manifest="m", run_id="r", workflow_id="w", params={}, images={}, repeat=1)
 HERO = PlannedJob(0, CONTENT, "hero", "w", {})

@@ -130,7 +130,7 @@ async def test_a_line_that_is_taken_back_shows_the_earlier_output_and_buys_nothi
     start: Any,
 ) -> None:
     async with start() as bench:
-        manifest = bench.manifest(HEROES, head=REJECTS)
+        manifest = bench.manifest(HEROES, head=f"{REJECTS}provenance: {{sidecar: true}}\n")
         first = await bench.run(manifest)
         one = rows_of(first)["hero-2"]
         first_bytes = one.outputs[0].path.read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from crucible_batch.errors import ManifestError
 from crucible_batch.features.seeds.rule import MARKER, derived_seed, seed_parameters
 from tests.harness.case_table import each_case
 from tests.harness.planning import Desk
+from tests.harness.replacing import replace
 
 
 @each_case(

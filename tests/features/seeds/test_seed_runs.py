@@ -26,7 +26,9 @@ def seeds(rows: Any) -> list[object]:
 
 async def test_each_job_is_sent_its_seed_and_found_again_without_local_state(start: Any) -> None:
     async with start() as bench:
-        manifest = bench.manifest(FOXES, head=f"{SEEDS}provenance: {{embed: true}}\n")
+        manifest = bench.manifest(
+            FOXES, head=f"{SEEDS}provenance: {{sidecar: true, embed: true}}\n"
+        )
         result = await bench.run(manifest)
         state = await bench.agree(result)
         rows = list(result.jobs())

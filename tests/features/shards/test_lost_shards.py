@@ -5,7 +5,6 @@ they are merged.
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.runs.outstanding_shards import refuse_if_divided, waits_for_shards
 from crucible_batch.runs.shard_notes import note_shards, noted_shards
 from tests.harness.job_events import held_event
+from tests.harness.replacing import replace
 from tests.harness.shard_ground import (
     BINDING,
     ShardGround,

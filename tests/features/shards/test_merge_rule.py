@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -34,6 +33,7 @@ from crucible_batch.features.shards.merge_rule import (
 )
 from tests.harness.case_table import each_case
 from tests.harness.job_events import held_event, intended_event
+from tests.harness.replacing import replace
 
 PLAN, OTHER = "a" * 64, "b" * 64
 OUTSTANDING = OutstandingShards(PLAN, {number: Decimal(10) for number in range(1, 5)})

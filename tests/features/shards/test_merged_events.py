@@ -4,7 +4,6 @@ and counts.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from crucible_batch.report import CountsRow
 from crucible_batch.report.build import count_jobs, notes
 from tests.harness.histories import ERROR, PRICES, lives
 from tests.harness.job_events import held_event
+from tests.harness.replacing import replace
 
 Line = tuple[str, Event]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from crucible_batch.errors import (
 )
 from crucible_batch.features.shards.merging import merge
 from crucible_batch.journal import Journal, PlanFile
+from tests.harness.replacing import replace
 from tests.harness.shard_ground import (
     BINDING,
     ShardGround,

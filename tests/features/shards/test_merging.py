@@ -5,7 +5,6 @@ file is lost.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from subprocess import PIPE
@@ -29,6 +28,7 @@ from crucible_batch.runs.outstanding_shards import refuse_if_divided
 from crucible_batch.runs.shard_notes import noted_shards
 from tests.harness.forked_commands import start_program
 from tests.harness.job_events import intended_event
+from tests.harness.replacing import replace
 from tests.harness.shard_ground import (
     BINDING,
     OK,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from crucible_batch.runs.request import RunRequest
 from crucible_batch.saved_plan import read_saved_plan
 from tests.features.shards.test_probe_runs import edits, pictures, uploaded
 from tests.harness.bench import delete_images
+from tests.harness.replacing import replace
 
 MANY = (
     "{name: t, prompt: text, repeat: 7}\n"

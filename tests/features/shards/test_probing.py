@@ -5,7 +5,6 @@ once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from crucible_batch.features.shards.probing import ProbeChoice
 from crucible_batch.runs.request import JobFilter
 from tests.harness.case_table import each_case
 from tests.harness.job_events import held_event
+from tests.harness.replacing import replace
 
 D = Decimal
 NOBODY = frozenset[str]()

@@ -5,7 +5,6 @@ set aside once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,6 +56,7 @@ from crucible_batch.runs.shard_notes import note_shard, note_shards, noted_shard
 from crucible_batch.saved_plan import SavedPlan, read_saved_plan, write_saved_plan
 from tests.harness.case_table import each_case
 from tests.harness.job_events import accepted_event, held_event, intended_event
+from tests.harness.replacing import replace
 from tests.harness.run_terms import run_terms
 
 BINDING = Binding("m", "default", "http://gateway")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.identity import job_identity
 from crucible_batch.core.job import Job, Phase, decide
@@ -13,6 +11,7 @@ from crucible_batch.errors import ExitCode
 from crucible_batch.features.stages.rule import missing_outputs, source_failed
 from tests.harness.case_table import each_case
 from tests.harness.job_events import saved_event
+from tests.harness.replacing import replace
 
 
 def source(phase: Phase, *outputs: int, expected: int | None = None) -> Job:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from crucible_batch.core.job import Phase
@@ -28,6 +27,7 @@ from tests.features.telemetry.messages import (
     saved,
     whole_job,
 )
+from tests.harness.replacing import replace
 
 
 def figures_of(*messages: Message) -> RunFigures:

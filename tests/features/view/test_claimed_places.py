@@ -18,7 +18,8 @@ SHORT_JOBS = True
 @pytest.mark.parametrize("path", OURS)
 async def test_no_command_that_reads_shows_or_writes_beside_such_a_file(start, path) -> None:
     async with start() as bench:
-        await bench.run(bench.manifest("{name: a, prompt: one}"))
+        head = "provenance: {sidecar: true}\n"
+        await bench.run(bench.manifest("{name: a, prompt: one}", head=head))
         out = bench.path / "out"
         edit(bench, path=path, output=path)
         (out / "a/0.png.json").unlink()

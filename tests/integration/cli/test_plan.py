@@ -4,7 +4,6 @@ and in JSON.
 
 import io
 import re
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from crucible_batch.runs.plan_rows import PriceLine
 from crucible_batch.runs.plan_summary import PlanSummary
 from tests.harness.case_table import each_case
 from tests.harness.commands import Cli, Done, check_stream
+from tests.harness.replacing import replace
 
 FIRST = """
 - {name: fox, prompt: a fox, repeat: 3}

@@ -7,7 +7,8 @@ import pytest
 
 @pytest.mark.parametrize("options", [["--no-sidecars"], []])
 def test_no_sidecars_is_a_switch(cli, options):
-    manifest = cli.write("switch" + "-off" * len(options))
+    head = "provenance: {sidecar: true}\n"
+    manifest = cli.write("switch" + "-off" * len(options), head=head)
     assert cli("run", manifest, *options).code == 0
     found = [path.name for path in (cli.cwd / "outputs").rglob("*.png.json")]
     assert found == ([] if options else ["0.png.json"])

@@ -22,6 +22,7 @@ from tests.harness.stopped_runs import stop_after
 
 SHORT_JOBS = True
 
+SIDECAR = "provenance: {sidecar: true}\n"
 ONE, TWO, THREE = ("{name: a, prompt: one}", "{name: a, prompt: two}", "{name: a, prompt: three}")
 
 
@@ -87,7 +88,7 @@ async def test_an_edited_prompt_is_paid_once_and_saved_where_the_old_picture_was
 
 async def test_the_sidecar_goes_along_and_tells_the_new_name(start):
     async with start() as bench:
-        await bench.run(bench.manifest(ONE))
+        await bench.run(bench.manifest(ONE, head=SIDECAR))
         old = read(bench)
         about = json.loads(read(bench, "a/0.png.json"))
         # Also where none is written any more: the old one would tell of a picture that is gone from
@@ -241,9 +242,9 @@ async def test_killed_between_any_two_steps_the_same_command_continues(
     start, name, when, journalled, names
 ):
     async with start() as bench:
-        await bench.run(bench.manifest(ONE))
+        await bench.run(bench.manifest(ONE, head=SIDECAR))
         old = read(bench)
-        manifest = bench.manifest(TWO)
+        manifest = bench.manifest(TWO, head=SIDECAR)
         child = start_program(
             textwrap.dedent(CHILD), bench.running.api_url, name, when, cwd=bench.path
         )

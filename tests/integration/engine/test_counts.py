@@ -151,18 +151,16 @@ async def test_an_output_is_synced_once_and_its_name_once(of_run: Any) -> None:
     assert more["fsync"] == 2 * JOBS
 
 
-async def test_an_output_takes_one_hop_to_a_thread_and_its_sidecar_goes_with_it(
-    of_run: Any,
-) -> None:
+async def test_an_output_takes_one_hop_to_a_thread(of_run: Any) -> None:
     _, more = of_run
     assert more["hops"] == JOBS
 
 
 async def test_landing_an_output_opens_writes_and_names_each_item_once(of_run: Any) -> None:
     """Each such call hands the interpreter's lock over. Opened are the run's folder, the output's
-    before and after it is made, the output and its sidecar; what is opened is closed, which isn't
-    counted here."""
+    before and after it is made, and the output; what is opened is closed, which isn't counted
+    here."""
     _, more = of_run
     assert {name: more[name] / JOBS for name in IN_HOPS if more[name]} == {
-        "open": 5, "mkdir": 1, "write": 2, "link": 2, "unlink": 2
+        "open": 4, "mkdir": 1, "write": 1, "link": 1, "unlink": 1
     }  # fmt: skip

@@ -62,7 +62,8 @@ async def test_a_changed_output_is_fetched_again_and_the_changed_file_is_kept(
     start, caplog: pytest.LogCaptureFixture
 ):
     async with start() as bench:
-        first = await bench.run(manifest := bench.manifest(TWO))
+        manifest = bench.manifest(TWO, head="provenance: {sidecar: true}\n")
+        first = await bench.run(manifest)
         out = bench.path / "out"
         before = pictures(out)
         (out / "a/0.png").write_bytes(b"retouched")

@@ -21,7 +21,8 @@ from crucible_batch.runs.reporting import write_report_again
 SHORT_JOBS = True
 
 ONE = "{name: a, prompt: one}"
-EMBED = "provenance: {embed: true}\n"
+SIDECAR = "provenance: {sidecar: true}\n"
+EMBED = "provenance: {sidecar: true, embed: true}\n"
 
 
 def sidecar(bench, path="a/0.png"):
@@ -46,7 +47,7 @@ async def test_a_sidecar_says_what_made_an_output(start):
         image = bench.picture("p.png")
         matrix = "prompt: '{{ style }} café', matrix: {style: [noir]}"
         job = f"{{name: a, {matrix}, image: {image}, workflow: qwen-edit}}"
-        manifest = bench.manifest(job)
+        manifest = bench.manifest(job, head=SIDECAR)
         result = await bench.run(manifest)
         (row,) = result.jobs()
         content = (bench.path / "out" / row.outputs[0].path).read_bytes()
@@ -108,10 +109,10 @@ async def test_neither_key_nor_link_nor_a_path_of_this_machine_is_in_what_is_wri
         assert len(contents(bench.path / "out")) == 2
 
 
-@pytest.mark.parametrize("how", ["manifest", "option"])
+@pytest.mark.parametrize("how", ["not asked for", "option"])
 async def test_without_sidecars_there_is_none_and_the_report_makes_none_either(start, how):
     async with start() as bench:
-        head = "provenance: {sidecar: false}\n" if how == "manifest" else ""
+        head = SIDECAR if how == "option" else ""
         result = await bench.run(bench.manifest(ONE, head=head), sidecars=how != "option")
         write_report_again(bench.path / "out")
         assert result.exit_code == 0
@@ -120,7 +121,7 @@ async def test_without_sidecars_there_is_none_and_the_report_makes_none_either(s
 
 async def test_what_is_missing_is_made_again_by_the_report_the_same_as_before(start):
     async with start() as bench:
-        await bench.run(bench.manifest(f"{ONE}\n{{name: b, prompt: two}}"))
+        await bench.run(bench.manifest(f"{ONE}\n{{name: b, prompt: two}}", head=SIDECAR))
         out = bench.path / "out"
         before = contents(out)
         (out / "a/0.png.json").unlink()
@@ -134,7 +135,7 @@ async def test_what_is_missing_is_made_again_by_the_report_the_same_as_before(st
 
 async def test_a_later_run_makes_what_is_missing_and_leaves_what_is_there(start):
     async with start() as bench:
-        manifest = bench.manifest(f"{ONE}\n{{name: b, prompt: two}}")
+        manifest = bench.manifest(f"{ONE}\n{{name: b, prompt: two}}", head=SIDECAR)
         await bench.run(manifest)
         out = bench.path / "out"
         (out / "a/0.png.json").unlink()
@@ -159,7 +160,8 @@ async def test_a_sidecar_that_could_not_be_written_is_written_when_the_run_ends(
 
     monkeypatch.setattr(sidecars, "_write", full_once)
     async with start() as bench:
-        result = await bench.run(bench.manifest(f"{ONE}\n{{name: b, prompt: two}}"))
+        two = f"{ONE}\n{{name: b, prompt: two}}"
+        result = await bench.run(bench.manifest(two, head=SIDECAR))
         assert result.exit_code == 0
         assert next(failures, None) is None
         assert sorted(contents(bench.path / "out")) == [

@@ -144,7 +144,8 @@ async def test_a_report_that_would_say_something_else_is_written_again(start, mo
 
 async def test_what_is_asked_for_is_always_rebuilt_and_missing_sidecars_always_come_back(start):
     async with start() as bench:
-        manifest, out = bench.manifest(TWO), bench.path / "out"
+        head = "provenance: {sidecar: true}\n"
+        manifest, out = bench.manifest(TWO, head=head), bench.path / "out"
         await bench.run(manifest)
         before = written(out)
         write_report_again(out)

@@ -1,6 +1,5 @@
 """The displays without a terminal: the tally that they show, and the lines of the plain one."""
 
-import dataclasses
 import io
 from decimal import Decimal
 from typing import Any
@@ -32,6 +31,7 @@ from crucible_batch.core.progress import (
 )
 from tests.harness.case_table import each_case
 from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.replacing import replace
 
 BALANCE = Balance(Decimal(80), Decimal("12.5"), Decimal(4))
 
@@ -151,12 +151,9 @@ def test_money_says_of_which_budget_an_allowance_is() -> None:
     assert (
         GAP.join(money_parts(tally)) == "2 spent · 10 left of the allowance 12 (studio, this month)"
     )
-    tally.balance = dataclasses.replace(tally.balance, held=Decimal(10))
+    tally.balance = replace(tally.balance, held=Decimal(10))
     assert GAP.join(money_parts(tally)) == "2 spent · 10 held · allowance 12 (studio, this month)"
-    assert (
-        "allowance_of"
-        not in event_of(dataclasses.replace(began(1), balance=tally.balance))[1]["balance"]
-    )
+    assert "allowance_of" not in event_of(replace(began(1), balance=tally.balance))[1]["balance"]
 
 
 def test_a_job_that_is_sent_alone_is_shown_as_a_canary_until_it_is_accepted() -> None:
@@ -380,7 +377,7 @@ def test_what_is_collected_beside_a_runs_own_jobs_fills_no_bar() -> None:
     tally.take(began(2), 0.0)
     tally.take(TakenUp(0.0, "other", "other", Phase.IN_FLIGHT, 0.0, beside=True), 0.0)
     assert counts(tally) == (0, 0, 1, 2)
-    tally.take(dataclasses.replace(saved("other"), beside=True), 1.0)
+    tally.take(replace(saved("other"), beside=True), 1.0)
     assert counts(tally) == (0, 0, 0, 2)
     assert tally.rate_per_min(2.0) is None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from decimal import Decimal
 
 from crucible_batch.cli.logs.entries import LogContext, LogEntry, entry_of, format_entry, level_of
@@ -38,6 +37,7 @@ from crucible_batch.core.progress import (
 )
 from tests.harness.case_table import each_case
 from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.replacing import replace
 
 BALANCE = Balance(Decimal(9), Decimal(1), Decimal(2))
 ERROR = ErrorInfo("BOOM", "it failed", request_id="req-1")

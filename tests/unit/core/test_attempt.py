@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from crucible_batch.core.attempt import (
@@ -14,6 +13,7 @@ from crucible_batch.core.attempt import (
 from crucible_batch.core.events import Consumed, Refunded, RefundForgotten
 from crucible_batch.core.job import Job, evolve
 from tests.harness.case_table import each_case
+from tests.harness.replacing import replace
 
 ATTEMPT = Attempt(1, "k", held_at=0.0, credits=Decimal(2))
 

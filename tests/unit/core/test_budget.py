@@ -4,7 +4,6 @@ job is blocked.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from crucible_batch.core.account_shortage import CHECK_IT
@@ -36,6 +35,7 @@ from crucible_batch.core.ledger import Ledger
 from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 from tests.harness.case_table import each_case
 from tests.harness.job_events import accepted_event, held_event, intended_event
+from tests.harness.replacing import replace
 
 W = Shape("workflow:w", "small")
 D = Decimal

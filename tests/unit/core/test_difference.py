@@ -2,7 +2,6 @@
 the way.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -35,6 +34,7 @@ from crucible_batch.core.plan_diff import (
 from crucible_batch.core.retry_rule import RetryRule
 from tests.harness.case_table import each_case
 from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.replacing import replace
 
 BOOM = ErrorInfo("BOOM", "it went boom")
 HELD = held_event(2)

@@ -4,7 +4,6 @@ credits.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import get_args
 
@@ -55,6 +54,7 @@ from crucible_batch.core.resuming import resume_job
 from tests.harness.case_table import each_case
 from tests.harness.histories import ERROR, PRICES, lives
 from tests.harness.job_events import accepted_event, held_event, intended_event, saved_event
+from tests.harness.replacing import replace
 
 JOB, OTHER, IMAGE = "a" * 64, "b" * 64, "asset:" + "c" * 64
 

@@ -4,7 +4,6 @@ life.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -51,6 +50,7 @@ from crucible_batch.core.retry_rule import RetryRule
 from tests.harness.case_table import each_case
 from tests.harness.histories import ERROR, lives
 from tests.harness.job_events import held_event, saved_event
+from tests.harness.replacing import replace
 
 ID = "a" * 64
 HELD = held_event(2, key=idempotency_key(ID, 1))  # type: ignore[arg-type]

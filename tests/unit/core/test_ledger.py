@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -42,6 +41,7 @@ from crucible_batch.core.prices import UPLOAD, PriceBook, Shape
 from tests.harness.case_table import each_case
 from tests.harness.histories import lives
 from tests.harness.job_events import accepted_event, held_event, intended_event
+from tests.harness.replacing import replace
 
 ERROR = ErrorInfo("X", "x")
 W = Shape("workflow:w")

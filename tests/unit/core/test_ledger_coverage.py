@@ -5,7 +5,6 @@ extends it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 from hypothesis import given
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from crucible_batch.core.gateway_types import LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from tests.harness.case_table import each_case
+from tests.harness.replacing import replace
 
 ENTRIES = {
     name: LedgerEntry(name, "reserve", Decimal(2), at=float(number))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -21,6 +20,7 @@ from crucible_batch.core.lost_uploads import (
     patience_ends,
 )
 from tests.harness.job_events import intended_event
+from tests.harness.replacing import replace
 
 D = Decimal
 T = 1_800_000_000.0

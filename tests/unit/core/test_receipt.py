@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from crucible_batch.core.receipts import (
 from tests.harness.case_table import each_case
 from tests.harness.histories import lives
 from tests.harness.job_events import accepted_event, held_event, saved_event
+from tests.harness.replacing import replace
 
 
 def planned_for(job: Job) -> PlannedJob:

@@ -5,7 +5,6 @@ that is missing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -38,6 +37,7 @@ from crucible_batch.core.refunds import (
 )
 from tests.harness.case_table import each_case
 from tests.harness.job_events import held_event
+from tests.harness.replacing import replace
 
 D = Decimal
 ERROR = ErrorInfo("X", "x")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +13,7 @@ from crucible_batch.core.job import Job, Phase, evolve, replay
 from crucible_batch.core.retry_rule import RetryRule
 from tests.harness.histories import ERROR, lives
 from tests.harness.job_events import accepted_event
+from tests.harness.replacing import replace
 
 RULES = st.builds(
     RetryRule,

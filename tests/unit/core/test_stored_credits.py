@@ -16,8 +16,8 @@ from crucible_batch.core.credits import StoredCredits, parse_credits
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.saved_plan import PlanTerms
 from crucible_batch.errors import JournalError
-from crucible_batch.journal.codec import decode, encode
-from crucible_batch.journal.event_codec import decode_event
+from crucible_batch.journal.codec import decode
+from crucible_batch.journal.event_codec import decode_event, encode_event
 from crucible_batch.manifest.field_types import Credits as ManifestCredits
 from crucible_batch.outputs import Receipts
 from crucible_batch.saved_plan import adapter_of
@@ -83,7 +83,7 @@ def test_a_plans_terms_take_no_impossible_amount(amount: str) -> None:
 @given(st.decimals(min_value=0, max_value=Decimal(10) ** 17, places=6))
 def test_what_was_written_is_read(amount: Decimal) -> None:
     event = decode_event("Held", json.dumps({**EVENTS["Held"], "credits": str(amount)}))
-    assert decode_event("Held", encode(event)) == event
+    assert decode_event(*encode_event(event)) == event
     assert event.credits == amount  # type: ignore[union-attr]
 
 

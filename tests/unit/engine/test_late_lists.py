@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +13,7 @@ from crucible_batch.core.job import Job
 from crucible_batch.engine.late_outputs import LateOutputChecker
 from crucible_batch.errors import GatewayError
 from tests.harness.case_table import each_case
+from tests.harness.replacing import replace
 from tests.unit.engine.worker_bench import Clock
 
 

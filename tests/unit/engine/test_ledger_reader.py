@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -28,6 +27,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.errors import GatewayError, JournalError, KeyRefusedError
 from tests.harness.case_table import each_case
 from tests.harness.job_events import accepted_event, held_event, intended_event
+from tests.harness.replacing import replace
 from tests.unit.engine.readings import Readings, reader_of
 from tests.unit.engine.test_slots import Clock, kept, settled
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
 
@@ -19,6 +18,7 @@ from crucible_batch.engine.lost_uploads import LostUploads
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import ExitCode, GatewayError
 from tests.harness.job_events import held_event, intended_event
+from tests.harness.replacing import replace
 from tests.unit.engine.test_slots import kept, settled
 
 D = Decimal

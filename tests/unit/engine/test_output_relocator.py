@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +15,7 @@ from crucible_batch.engine.clock import SystemClock
 from crucible_batch.engine.output_relocator import OutputRelocator
 from crucible_batch.outputs import relocated_path
 from tests.harness.job_events import saved_event
+from tests.harness.replacing import replace
 
 PATH, SHA256, NEW = "fox/0.png", "ab" * 32, "cd" * 32
 ASIDE = relocated_path(PATH, SHA256)

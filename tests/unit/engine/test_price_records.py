@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -27,6 +26,7 @@ from crucible_batch.core.prices import shape_of
 from crucible_batch.engine.job_records import PriceRecords
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
+from tests.harness.replacing import replace
 from tests.unit.engine.worker_bench import NO_ANSWER, Bench
 
 D = Decimal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +37,7 @@ from crucible_batch.runs.account import DirectoryAccount
 from tests.harness.case_table import each_case
 from tests.harness.histories import lives
 from tests.harness.job_events import held_event, saved_event
+from tests.harness.replacing import replace
 
 D = Decimal
 PLANNED = PlannedJob(0, "job", "job", "w", {})

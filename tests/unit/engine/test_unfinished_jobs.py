@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from crucible_batch.core.attempt import Attempt
@@ -12,6 +11,7 @@ from crucible_batch.core.job import Job, Phase
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.engine.job_errors import KEY_MAY_BE_FORGOTTEN
 from crucible_batch.engine.unfinished_jobs import UnfinishedJobs
+from tests.harness.replacing import replace
 
 
 class Bench:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.engine.uploads import AssetFailed, AssetUploader, UploadNotSent
 from crucible_batch.errors import GatewayError, KeyRefusedError
 from tests.harness.job_events import held_event, intended_event
+from tests.harness.replacing import replace
 
 D = Decimal
 READY, PENDING, DELETED = AssetStatus.READY, AssetStatus.PENDING, AssetStatus.DELETED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.retry_rule import RetryRule
 from crucible_batch.journal import Journal, PlanFile
 from tests.harness.job_events import held_event
+from tests.harness.replacing import replace
 
 NAMES = ("a", "b", "c")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +10,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from crucible_batch.core.events import (
     Accepted,
@@ -379,14 +379,17 @@ def test_terms_and_endings_survive() -> None:
 
 def test_a_value_that_cant_be_read_is_named_with_what_is_wrong_and_what_helps() -> None:
     with pytest.raises(JournalError) as caught:
-        decode(Succeeded, '{"at":1.0}')
-    assert caught.value.args[0] == "the journal contains an invalid Succeeded: Field required"
+        decode_event("Succeeded", '{"at":1.0}')
+    what = "the journal contains an invalid Succeeded event"
+    assert caught.value.args[0] == f"{what}: Object missing required field `outputs`"
     assert caught.value.hint == (
         "restore the run directory from a backup, "
         "or use another --run-id (which buys its jobs again)"
     )
+    with pytest.raises(JournalError, match="Ending: Field required"):
+        decode(Ending, '{"status":"failed"}')
     with pytest.raises(JournalError, match="Succeeded"):
-        decode(Succeeded, 7)
+        decode_event("Succeeded", 7)
 
 
 LAST_MOMENT = 253_402_300_799.0

@@ -4,7 +4,6 @@ merged.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from crucible_batch.core.gateway_types import LedgerEntry
 from crucible_batch.core.ledger_coverage import LedgerCoverage
 from crucible_batch.journal import Binding, Journal, add_rows, copy_gateway_ledger, rows_after
+from tests.harness.replacing import replace
 
 BINDING = Binding("m", "default", "https://gateway.example")
 FIRST = LedgerCoverage(1.0, 2.0, ("a",), ("",))

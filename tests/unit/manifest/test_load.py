@@ -75,7 +75,7 @@ def test_what_is_left_out_has_defaults(folder: Any) -> None:
         manifest.header.duplicates,
     ) == (3, [], "error")
     assert manifest.header.assets.cleanup == "never"
-    assert (manifest.header.provenance.sidecar, manifest.header.provenance.embed) == (True, False)
+    assert (manifest.header.provenance.sidecar, manifest.header.provenance.embed) == (False, False)
 
 
 def test_the_order_of_keys_is_free(folder: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from crucible_batch.runs.plan_summary import PlanSummary
 from crucible_batch.runs.request import JobFilter
 from tests.harness.case_table import each_case
 from tests.harness.job_events import held_event
+from tests.harness.replacing import replace
 
 D = Decimal
 

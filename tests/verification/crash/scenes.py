@@ -29,6 +29,7 @@ HEAD = """\
 version: 1
 name: crash
 workflow: zimage-base
+provenance: {sidecar: true}
 params: {size.width: 64, size.height: 64}
 workflows: {zimage-sheet: {params: {size.width: 64, size.height: 64}}}
 """

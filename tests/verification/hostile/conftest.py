@@ -28,6 +28,7 @@ name: trial
 workflow: w
 budget: {credits: 10, max_credits_per_upload: 1}
 retry: {attempts: 1}
+provenance: {sidecar: true}
 jobs:
   - {name: fox, prompt: a fox, image: in.png}
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
@@ -19,6 +18,7 @@ from crucible_batch.engine.purchase_check import PurchaseCheck
 from crucible_batch.engine.uploads import AssetUploader
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import image_check, store
+from tests.harness.replacing import replace
 from tests.verification.simulation.price_worlds import FIRST_SCENE, FIRST_SEED
 from tests.verification.simulation.refund_bugs import REFUND_BUGS
 from tests.verification.simulation.scene_bugs import SCENE_BUGS
@@ -84,10 +84,8 @@ def a_new_key_after_doubt(stack: ExitStack) -> None:
     async def again(self: JobWorker, subject: job.Job) -> Any:
         event = await send(self, subject)
         if isinstance(event, events.SubmitUnknown):
-            other = dataclasses.replace(
-                subject.current, key=identity.idempotency_key(subject.identity, 99)
-            )
-            event = await send(self, dataclasses.replace(subject, attempts=(other,)))
+            other = replace(subject.current, key=identity.idempotency_key(subject.identity, 99))
+            event = await send(self, replace(subject, attempts=(other,)))
         return event
 
     _set(stack, JobWorker, "_send", again)
@@ -110,7 +108,7 @@ def the_next_attempt_bought_without_a_failure(stack: ExitStack) -> None:
 
     def eager(subject: job.Job) -> job.Job:
         if subject.phase is job.Phase.IN_FLIGHT:
-            return dataclasses.replace(subject, phase=job.Phase.READY, attempt=subject.attempt + 1)
+            return replace(subject, phase=job.Phase.READY, attempt=subject.attempt + 1)
         return resumed(subject)
 
     _set(stack, history, "resume_job", eager)
@@ -133,7 +131,7 @@ def an_unknown_status_taken_for_failed(stack: ExitStack) -> None:
         async def hasty(job_id: str, **named: Any) -> Any:
             snapshot = await look(job_id, **named)
             if snapshot.status is JobStatus.UNKNOWN:
-                return dataclasses.replace(snapshot, status=JobStatus.FAILED)
+                return replace(snapshot, status=JobStatus.FAILED)
             return snapshot
 
         with patch.object(self._gateway, "job", hasty):
@@ -209,7 +207,7 @@ def one_alone_sent_beside_others(stack: ExitStack) -> None:
     ) -> budget.AdmissionState:
         if budget.Need.of(request, entries.prices).bound is not None:
             return there
-        return dataclasses.replace(there, unanswered=0, is_one_alone=False, alone_in_doubt=False)
+        return replace(there, unanswered=0, is_one_alone=False, alone_in_doubt=False)
 
     _decided(stack, change)
 
@@ -408,7 +406,7 @@ def a_list_of_outputs_taken_for_the_whole_at_once(stack: ExitStack) -> None:
     def hasty(self: JobWorker, subject: job.Job, snapshot: Any) -> Any:
         event = ended(self, subject, snapshot)
         if isinstance(event, events.Succeeded):
-            return dataclasses.replace(event, outputs=max(1, event.outputs), numbers=None)
+            return replace(event, outputs=max(1, event.outputs), numbers=None)
         return event
 
     _set(stack, JobWorker, "_end_event", hasty)

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from crucible_batch.core import events
 from crucible_batch.core.ledger import Ledger
+from tests.harness.replacing import replace
 
 Plant = Callable[[ExitStack], None]
 REFUND_BUGS: dict[str, Plant] = {}
@@ -104,7 +105,7 @@ def a_part_of_a_refund_taken_for_all_of_it(stack: ExitStack) -> None:
         apply: Apply, ledger: Ledger, subject: str, event: events.Event, attempt: _Attempt
     ) -> None:
         if type(event).__name__ == "Refunded" and attempt.charge:
-            event = dataclasses.replace(event, credits=attempt.charge)  # type: ignore[call-arg]
+            event = replace(event, credits=attempt.charge)
         apply(ledger, subject, event)
 
     _on_ledger(stack, change)
