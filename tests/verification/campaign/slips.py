@@ -9,6 +9,7 @@ A slip is made by this pytest plugin before any test is imported:
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import os
@@ -20,6 +21,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientSession
 from filelock import SoftFileLock
@@ -49,7 +51,6 @@ from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.planner import Planner
 from crucible_batch.runs import request, running
 from crucible_batch.runs import start as run_start
-from tests.harness.replacing import replace
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _refusal_after_doubt_believed() -> None:
 
     def believe(self: JobWorker, job: Any, error: Any) -> Any:
         error.in_doubt = False
-        return right(self, replace(job, in_doubt=False), error)
+        return right(self, msgspec.structs.replace(job, in_doubt=False), error)
 
     JobWorker._not_accepted = believe  # type: ignore[method-assign]
 
@@ -220,7 +221,9 @@ def _entries_counted_again() -> None:
     right = FailedAttempt.after
 
     def after(self: FailedAttempt, event: Any) -> FailedAttempt:
-        return right(replace(self, refunds_seen=frozenset(), charges_seen=frozenset()), event)
+        return right(
+            dataclasses.replace(self, refunds_seen=frozenset(), charges_seen=frozenset()), event
+        )
 
     FailedAttempt.after = after  # type: ignore[method-assign]
 
@@ -229,7 +232,7 @@ def _gap_not_noticed() -> None:
     right = LedgerCoverage.after
 
     def after(self: LedgerCoverage, reading: LedgerCoverage) -> LedgerCoverage:
-        return replace(right(self, reading), since=self.since)
+        return dataclasses.replace(right(self, reading), since=self.since)
 
     LedgerCoverage.after = after  # type: ignore[method-assign]
 

@@ -59,7 +59,7 @@ class MachinesScenario:
     time_scale: float
     wait_s: float
     coordinators: int = 1
-    longest_s: float = 600.0
+    longest_s: float = 1500.0
     store_faults: StoreFaults = field(default_factory=StoreFaults)
     events: tuple[TroubleEvent, ...] = ()
 

@@ -7,6 +7,7 @@ the product.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -135,13 +136,21 @@ class _Case:
                 yield f"{submit.process} bought {submit.key} after its log was closed"
 
     def allowances(self) -> Iterator[str]:
-        """What the keys of a log have cost never exceeds the allowance of its shard."""
+        """What the keys of a log have cost never exceeds the allowance of its shard.
+
+        A key that was held and not sent may be sent by another process once the log is closed.
+        """
         for plan in self._seen.plans:
             head = json.loads(plan.read_text())
             for shard in head["shards"]:
                 log = self.logs_by_shard.get((head["digest"][:8], shard["number"]), [])
                 text = "".join(entry.text for entry in log)
-                ids = {each.job_id for each in self._seen.generations if f"{each.key}" in text}
+                closed_at = min((entry.at for entry in log if entry.is_closed), default=math.inf)
+                ids = {
+                    each.job_id
+                    for each in self._seen.generations
+                    if f"{each.key}" in text and each.accepted_at - self._seen.began <= closed_at
+                }
                 level = Decimal(0)
                 for row in sorted(self._seen.ledger, key=lambda row: row.at):
                     if row.job_id in ids:
