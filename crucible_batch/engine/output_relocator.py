@@ -6,8 +6,8 @@
     an output of any other job (retired, or renamed since)   is moved aside
 
 A moved file is first linked under its other name, then journalled there, and then loses the old
-name. After a kill between two of these steps it is found by either name, and the next request for
-the path finishes moving it.
+name. (In an object store it is copied, and the new output replaces it.) After a kill between two of
+these steps it is found by either name, and the next request for the path finishes moving it.
 
 An output of a retired job never displaces another: it is saved aside itself. So is one whose path
 has an output that counts, although its job is retired (``Derivation.counts``), and one that another
@@ -110,7 +110,7 @@ class OutputRelocator:
                 await self._accounting.record(owner.planned.identity, event)
                 self._told(owner.planned, owner.job, event)
         await asyncio.to_thread(self._sidecars.move, path, aside)
-        await self._store.remove_name(path, aside, sha256)
+        await self._store.free_name(path, aside, sha256)
 
     async def _owners(self, path: str) -> AsyncIterator[Owner]:
         """Yield the jobs whose journalled bytes are at ``path``, including those whose move aside

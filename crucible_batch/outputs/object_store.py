@@ -22,7 +22,7 @@ from crucible_batch.core.output_path import may_hold_output, relocated_path
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.errors import ObjectStoreError
 from crucible_batch.outputs.errors import MOVE_IT, DamagedUploadError, OutputError, taken
-from crucible_batch.outputs.object_port import ObjectPort
+from crucible_batch.outputs.object_port import ObjectInfo, ObjectPort
 from crucible_batch.outputs.output_check import FileState
 from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.outputs.sidecars import Sidecars
@@ -60,6 +60,8 @@ class ObjectOutputStore(OutputStore):
         self.objects = objects
         self.url = objects.url
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._free: dict[str, ObjectInfo] = {}
+        """The objects that the next output at their keys replaces."""
         self._failure: ObjectStoreError | None = None
 
     def sidecars(self) -> Sidecars:
@@ -136,6 +138,23 @@ class ObjectOutputStore(OutputStore):
 
         Raises ``OutputError`` if either has other bytes, or the store fails.
         """
+        await self._check_copies(path, other, digest)
+        await self._asked(self.objects.delete(path))
+
+    async def free_name(self, path: str, other: str, digest: str) -> None:
+        """Have the next output at ``path`` replace this one, which ``other`` has a copy of.
+
+        It isn't deleted: a request to delete it may be performed long after it was sent, by a
+        process that was killed meanwhile, and would then delete the output of another one. An
+        object is replaced only while it is the one that was seen here. Raises as ``remove_name``
+        does.
+        """
+        seen = await self._asked(self.objects.info(path))
+        await self._check_copies(path, other, digest)
+        if seen is not None:
+            self._free[path] = seen
+
+    async def _check_copies(self, path: str, other: str, digest: str) -> None:
         for each in (other, path):
             if await self._asked(self.objects.digest(each)) != digest:
                 raise OutputError(
@@ -143,7 +162,6 @@ class ObjectOutputStore(OutputStore):
                     f"{each} was changed while it was moved; run the same command again",
                     final=True,
                 )
-        await self._asked(self.objects.delete(path))
 
     async def _publish(
         self, part: TempFile, path: PurePosixPath, digest: str, accepted_digest: str = ""
@@ -151,7 +169,7 @@ class ObjectOutputStore(OutputStore):
         key = path.as_posix()
         async with self._turns:
             content = await asyncio.to_thread(_content, part)
-            if await self._created(key, content):
+            if await self._created(key, content) or await self._replaced(key, content):
                 return digest
             # Also after a put request whose answer was lost: then these are the same bytes.
             present = await self._asked(self.objects.digest(key)) or ""
@@ -181,7 +199,7 @@ class ObjectOutputStore(OutputStore):
         return aside
 
     async def _create_copy(self, key: str, content: bytes, digest: str) -> None:
-        if await self._created(key, content):
+        if await self._created(key, content) or await self._replaced(key, content):
             return
         if await self._asked(self.objects.digest(key)) != digest:
             raise taken(key, "object")
@@ -194,6 +212,11 @@ class ObjectOutputStore(OutputStore):
         created = await self._asked(self.objects.create(key, content))
         self._failure = None
         return created
+
+    async def _replaced(self, key: str, content: bytes) -> bool:
+        """Replace an output whose name is free; False if there is none, or it was changed."""
+        free = self._free.pop(key, None)
+        return free is not None and await self._asked(self.objects.replace(key, content, free))
 
     async def _asked(self, request: Awaitable[_T]) -> _T:
         """Make a request for an output.

@@ -358,6 +358,13 @@ class OutputStore:
         """Remove the first of an output's two names, as ``publish.remove_name`` does."""
         await asyncio.to_thread(remove_name, self.directory, path, other, digest)
 
+    async def free_name(self, path: str, other: str, digest: str) -> None:
+        """Make the first of an output's two names free for the next output that is saved there.
+
+        Raises as ``remove_name`` does.
+        """
+        await self.remove_name(path, other, digest)
+
     def open(self, path: str) -> BinaryIO:
         """Open an output for reading. Blocking. Raises ``OSError`` if there is none."""
         return open_output(self.directory, path)

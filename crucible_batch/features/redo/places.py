@@ -119,7 +119,7 @@ class Places:
             if take.saved.path == home:
                 await self._move(home, beside, takes, other.sha256)
             elif take.saved.path == beside:
-                await self._store.remove_name(home, beside, other.sha256)
+                await self._store.free_name(home, beside, other.sha256)
         await self._move(aside, home, takes, saved.sha256, keep=True)
 
     async def _move(
@@ -137,4 +137,4 @@ class Places:
                 self._receipts.add(receipt)
         await asyncio.to_thread(self._sidecars.move, path, to)
         if not keep:
-            await self._store.remove_name(path, to, sha256)
+            await self._store.free_name(path, to, sha256)

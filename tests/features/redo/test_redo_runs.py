@@ -362,6 +362,8 @@ async def test_outputs_in_an_object_store_are_redone_as_well(start: Any, store: 
         assert (result.ok, await bought(bench)) == (True, 4)
         (take,) = second.keys() - first.keys()
         assert second[take] == first["hero-2/0.png"] != second["hero-2/0.png"]
+        # It would be performed late, of a process that was killed, on the output of another one.
+        assert store.requests["delete png"] == 0
         shutil.rmtree(local_directory(URL))
         found = await bench.run(manifest, out_dir=URL)
         assert (found.ok, await bought(bench), pictures()) == (True, 4, second)

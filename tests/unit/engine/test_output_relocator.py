@@ -47,7 +47,7 @@ class Desk:
     async def add_name(self, *_names: str) -> None:
         self.steps.append("linked")
 
-    async def remove_name(self, *_names: str) -> None:
+    async def free_name(self, *_names: str) -> None:
         self.steps.append("unlinked")
 
     async def record(self, identity: str, event: Any) -> None:

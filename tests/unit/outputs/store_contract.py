@@ -277,6 +277,28 @@ class OutputStoreContract:
         assert await place.names() == ["job/aside.png"]
         assert await place.read("job/aside.png") == PNG
 
+    async def test_a_name_that_was_freed_is_that_of_the_next_output(self, place: Place) -> None:
+        store = place.store()
+        await save(store, PNG)
+        await store.add_name(PATH, "job/aside.png", sha(PNG))
+        await store.free_name(PATH, "job/aside.png", sha(PNG))
+        assert (await save(store, OTHERS[0])).path.as_posix() == PATH
+        assert (await place.read(PATH), await place.read("job/aside.png")) == (OTHERS[0], PNG)
+        with pytest.raises(OutputError):  # once
+            await save(store, OTHERS[1])
+
+    async def test_what_was_put_at_a_freed_name_meanwhile_stays(self, place: Place) -> None:
+        store = place.store()
+        await save(store, PNG)
+        await store.add_name(PATH, "job/aside.png", sha(PNG))
+        await store.free_name(PATH, "job/aside.png", sha(PNG))
+        if PATH in await place.names():
+            await place.remove(PATH)
+        await place.write(PATH, OTHERS[0])
+        with pytest.raises(OutputError):
+            await save(store, OTHERS[1])
+        assert await place.read(PATH) == OTHERS[0]
+
     async def test_a_move_replaces_nothing_and_removes_nothing_else(self, place: Place) -> None:
         store = place.store()
         await save(store, PNG)
