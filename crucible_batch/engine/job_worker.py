@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import assert_never
 
 from msgspec import structs
@@ -32,7 +32,7 @@ from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot, JobStatus
 from crucible_batch.core.job import Command, Fetch, Hold, Job, Poll, Prepare, RecheckOutputs, Submit
 from crucible_batch.core.job_record import matches_record
 from crucible_batch.core.plan import InputImage, PlannedJob
-from crucible_batch.core.prices import Shape, shape_of
+from crucible_batch.core.prices import shape_of
 from crucible_batch.core.retry_rule import KEY_REUSED
 from crucible_batch.engine.job_context import JobContext
 from crucible_batch.engine.job_errors import (
@@ -113,6 +113,8 @@ class JobWorker:
         self._slot = slot
         self._planned = planned
         self._may_buy = may_buy
+        self._shape = shape_of(planned)
+        self._check = PurchaseCheck(context, planned, self._shape)
         self._images = tuple(
             {image.spec.sha256: image for image in planned.images.values()}.values()
         )
@@ -130,14 +132,6 @@ class JobWorker:
         """Whether the latest submit was refused by a definite answer about this job."""
         self._held_before: tuple[Credits, bool] = (ZERO, False)
         """The hold of a submit in doubt before it was sent again, and whether it was alone."""
-
-    @cached_property
-    def _shape(self) -> Shape:
-        return shape_of(self._planned)
-
-    @cached_property
-    def _check(self) -> PurchaseCheck:
-        return PurchaseCheck(self._context, self._planned, self._shape)
 
     async def perform(self, job: Job, command: Command) -> JobEvent | None:
         """Perform one command. None if it can't be done in this run; the reason is recorded in

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 import crucible_batch
@@ -43,9 +44,11 @@ def _functions_of(public: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _fields_of(public: type) -> Iterable[str]:
-    """Return the names of the fields of a dataclass or a model; none for any other class."""
+    """Return the names of the fields of a dataclass, struct or model; none for any other class."""
     if is_dataclass(public):
         return [field.name for field in fields(public)]
+    if issubclass(public, Struct):
+        return public.__struct_fields__
     if issubclass(public, BaseModel):
         return public.model_fields
     return ()

@@ -7,12 +7,13 @@ A class or a function may be renamed at any time; a name in these tables may not
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import get_args
+
+from msgspec import Struct
 
 from crucible_batch.cli.display.json_lines import event_of
 from crucible_batch.cli.runs import run_json
@@ -132,8 +133,8 @@ MESSAGES: tuple[Message, ...] = (
 )
 
 
-def fields_of(kind: type[object]) -> set[str]:
-    return {field.name for field in dataclasses.fields(kind)}
+def fields_of(kind: type[Struct]) -> set[str]:
+    return set(kind.__struct_fields__)
 
 
 def test_every_event_has_a_name_and_its_fields_have_theirs() -> None:

@@ -24,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 
 import httpx
+import msgspec
 
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.core.credits import ZERO, Credits
@@ -467,7 +468,7 @@ class _Progress:
         for each in figures:
             counts.update(each.counts)
             counts[Outcome.PENDING] -= sum(each.counts.values())
-        balance = replace(
+        balance = msgspec.structs.replace(
             self._balance,
             spent=sum((each.spent for each in figures), self._balance.spent),
             held=sum((each.held for each in figures), self._balance.held),
