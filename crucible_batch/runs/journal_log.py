@@ -40,7 +40,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from crucible_batch.core.events import Event, Held, Intended, Prepared
+from crucible_batch.core.events import Event, Held, Intended, Prepared, Relocated
 from crucible_batch.engine import Clock
 from crucible_batch.errors import JournalError, ObjectStoreError, RunBusyError
 from crucible_batch.journal import Journal, JournalRows, rows_after
@@ -315,6 +315,12 @@ def is_before_purchase(event: Event) -> bool:
     return isinstance(event, Prepared | Intended) or (isinstance(event, Held) and not event.images)
 
 
+def is_logged_first(event: Event) -> bool:
+    """Whether the log has to have an event before what follows it: a purchase, or another output in
+    the place of one that was moved."""
+    return is_before_purchase(event) or isinstance(event, Relocated)
+
+
 @dataclass(slots=True)
 class LoggedJournal:
     """A journal whose purchases are in the log before they are sent.
@@ -329,13 +335,13 @@ class LoggedJournal:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def append(self, subject: str, event: Event) -> None:
-        """Return once the event is durable, and in the log if a purchase may follow.
+        """Return once the event is durable, and in the log if it has to be there first.
 
         Raises ``JournalError``, ``LogTakenError`` and ``ObjectStoreError``: the caller must not
         act on the event.
         """
         await self.journal.append(subject, event)
-        if is_before_purchase(event):
+        if is_logged_first(event):
             needed = self.journal.last_number()
             async with self._turn:
                 if self.log.last < needed:

@@ -105,6 +105,9 @@ class Places:
         saved = current.saved
         home = output_path(planned.output, saved.index, PurePosixPath(saved.path).suffix).as_posix()
         aside = relocated_path(home, saved.sha256)
+        if [take for take in takes if take.saved.path == home] != [current]:
+            takes = [await self._found(take, home) for take in takes]
+            saved = next(take for take in takes if take.counts).saved
         if saved.path == home:
             if await self._store.is_true(replace(saved, path=aside)):
                 await self._store.remove_name(aside, home, saved.sha256)
@@ -122,6 +125,26 @@ class Places:
                 await self._store.free_name(home, beside, other.sha256)
         await self._move(aside, home, takes, saved.sha256, keep=True)
 
+    async def _found(self, take: _Take, home: str) -> _Take:
+        """Return a take with the path that it has.
+
+        The journal of a machine that continues the run of a killed one may lack a move.
+        """
+        beside = replace(take.saved, path=relocated_path(home, take.saved.sha256))
+        if take.saved.path != home or take.job.phase not in ALLOWED_PHASES[Relocated]:
+            return take
+        if await self._store.is_true(take.saved) or not await self._store.is_true(beside):
+            return take
+        await self._record(take, beside.path)
+        return _Take(take.job, beside, take.counts)
+
+    async def _record(self, take: _Take, path: str) -> None:
+        event = Relocated(at=self._clock.now(), index=take.saved.index, path=path)
+        await self._journal.append(take.job.identity, event)
+        receipt = receipt_for(evolve(take.job, event), event)
+        if receipt is not None:
+            self._receipts.add(receipt)
+
     async def _move(
         self, path: str, to: str, takes: Sequence[_Take], sha256: str, *, keep: bool = False
     ) -> None:
@@ -130,11 +153,7 @@ class Places:
             return
         await self._store.add_name(path, to, sha256)
         for take in moved:
-            event = Relocated(at=self._clock.now(), index=take.saved.index, path=to)
-            await self._journal.append(take.job.identity, event)
-            receipt = receipt_for(evolve(take.job, event), event)
-            if receipt is not None:
-                self._receipts.add(receipt)
+            await self._record(take, to)
         await asyncio.to_thread(self._sidecars.move, path, to)
         if not keep:
             await self._store.free_name(path, to, sha256)

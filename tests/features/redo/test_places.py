@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import crucible_batch as api
 from crucible_batch.features.redo.rejecting import reject
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore, Sidecars
+from crucible_batch.runs.run_journal import local_directory
+from tests.harness.object_store import URL
 
 SHORT_JOBS = True
 
@@ -43,6 +49,37 @@ class Step:
 
 def files(run_dir: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*.png")}
+
+
+@pytest.mark.parametrize("where", [{}, {"out_dir": URL}], ids=["directory", "store"])
+async def test_a_move_that_the_journal_lacks_is_found(
+    start: Any, store: Any, where: dict[str, str]
+) -> None:
+    """Another machine has moved the output, and was killed before the log had that."""
+    async with start() as bench:
+        manifest = bench.manifest(HERO, head=REJECTS)
+        first = await bench.run(manifest, **where)
+        (good,) = row_of(first).outputs
+        place = where.get("out_dir", first.run_dir)
+        reject(place, ["hero"])
+        await bench.run(manifest, **where)
+        database = local_directory(place) / ".crucible" / "journal.sqlite3"
+        with closing(sqlite3.connect(database)) as connection, connection:
+            assert connection.execute("DELETE FROM events WHERE type = 'Relocated'").rowcount == 1
+        again = await bench.run(manifest, **where)
+        (output,), (take,) = row_of(again).outputs, row_of(again).takes
+        assert (output.path.name, take.path.name) == ("0.png", f"0.{good.sha256[:8]}.png")
+        reject(place, ["hero"], remove=True)
+        undone = await bench.run(manifest, **where)
+        (output,) = row_of(undone).outputs
+        assert (undone.ok, output.path.name, output.sha256) == (True, "0.png", good.sha256)
+        content = store.content.get("hero/0.png") or output.path.read_bytes()
+        assert hashlib.sha256(content).hexdigest() == good.sha256
+
+
+def row_of(result: api.RunResult) -> Any:
+    (row,) = result.jobs()
+    return row
 
 
 async def test_a_move_that_was_interrupted_is_finished(start: Any) -> None:

@@ -14,7 +14,7 @@ import obstore
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
-from crucible_batch.core.events import Event, Held, Prepared
+from crucible_batch.core.events import Event, Held, Prepared, Relocated
 from crucible_batch.core.outcome import Outcome
 from crucible_batch.core.sharding import OutstandingShards, ShardId
 from crucible_batch.errors import JournalError, RunDirectoryError, ShardsUnknownError
@@ -39,6 +39,7 @@ from crucible_batch.runs.journal_log import (
     LogState,
     LogTakenError,
     is_before_purchase,
+    is_logged_first,
 )
 from crucible_batch.runs.log_copy import (
     is_current,
@@ -337,6 +338,9 @@ def test_each_event_that_a_purchase_may_follow_is_in_the_log_before_it() -> None
     }
     assert {event: is_before_purchase(event) for event in events} == events
     assert is_before_purchase(Prepared(at=0.0, credits=Decimal(1)))
+    # Another output takes the place of one that is moved, for whoever continues the log as well.
+    assert is_logged_first(Relocated(at=0.0, index=0, path="fox/0.1a.png"))
+    assert {event: is_logged_first(event) for event in events} == events
 
 
 async def test_events_of_the_time_of_an_entry_are_one_entry(
