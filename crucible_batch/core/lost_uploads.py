@@ -13,8 +13,10 @@ An upload without an answer keeps its bound until it is known that it cost nothi
 
 Only the order of readings and uploads counts for the third, since a clock may have been set. An
 upload since which the clock was set back stays held, and explains nothing: it isn't known when it
-was sent. Entries may be listed late, at the place of their time: so the last reading has to have an
-entry that was seen before the upload was sent.
+was sent. So does one that another process has begun, and that had no answer when this one continued
+its log or merged it: that process may only be frozen, and sends it when it wakes up. Entries may be
+listed late, at the place of their time: so the last reading has to have an entry that was seen
+before the upload was sent.
 """
 
 from __future__ import annotations

@@ -47,6 +47,9 @@ class History(EventLog, LedgerStore, Protocol):
     def run_starts(self) -> Sequence[float]:
         """Return when each run in this directory began, in their order."""
 
+    def sent_elsewhere(self) -> frozenset[str]:
+        """Return the nonces of uploads that another process may still send."""
+
     def retired(self) -> Iterator[tuple[PlannedJob, Job]]:
         """Yield jobs that have events but are no longer in the plan, with a retry rule that allows
         no other attempt."""

@@ -8,7 +8,13 @@ import math
 from collections.abc import Callable, Sequence
 
 from crucible_batch.core.asset import ASSET_PREFIX
-from crucible_batch.core.audit_claims import JobClaim, UploadClaim, job_claims, upload_claims
+from crucible_batch.core.audit_claims import (
+    JobClaim,
+    UploadClaim,
+    UploadState,
+    job_claims,
+    upload_claims,
+)
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Created, Deleted, Event, Intended, Lost, NotCharged
 from crucible_batch.core.gateway_types import AssetSnapshot
@@ -26,6 +32,7 @@ from crucible_batch.engine.ledger_reader import LedgerReader
 from crucible_batch.engine.shutdown import Shutdown
 from crucible_batch.errors import GatewayError
 
+_UNANSWERED = (UploadState.OPEN, UploadState.LOST)
 _AGAIN_S = 5.0
 """After how long the gateway is asked again if it has not answered."""
 
@@ -188,7 +195,13 @@ class LostUploads:
         clock.note_runs(self._history.run_starts())
         clock.note(self._clock.now())
         self._undated |= clock.nonces
-        return [claim for claim in claims if claim.nonce not in self._undated]
+        elsewhere = self._history.sent_elsewhere()
+        return [
+            claim
+            for claim in claims
+            if claim.nonce not in self._undated
+            and not (claim.nonce in elsewhere and claim.state in _UNANSWERED)
+        ]
 
     def _jobs(self) -> list[JobClaim]:
         known = (*self._history.started_jobs(ONCE), *self._history.retired())

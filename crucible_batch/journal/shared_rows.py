@@ -11,8 +11,10 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from crucible_batch.core.events import Intended
 from crucible_batch.journal import sql
 from crucible_batch.journal.database import foreign_errors
+from crucible_batch.journal.event_codec import decode_event
 from crucible_batch.journal.safe_files import DIRECTORY, FILE
 from crucible_batch.journal.store import Journal
 
@@ -90,6 +92,24 @@ def _with_gateway_ledger(rows: JournalRows, connection: sqlite3.Connection) -> J
     entries = tuple(connection.execute("SELECT key, seen_at, body FROM gateway_entries"))
     readings = tuple(connection.execute("SELECT since, until, body FROM gateway_readings"))
     return replace(rows, gateway_entries=entries, gateway_readings=readings)
+
+
+def note_sent_elsewhere(source: Journal, target: Journal) -> None:
+    """Note in ``target`` the uploads of ``source`` that have no answer yet.
+
+    The process that began them may only be frozen: it sends them when it wakes up. So nothing shows
+    that they were not charged.
+    """
+    open_uploads: dict[str, str] = {}
+    with foreign_errors(source.path.parents[1]):
+        rows = source._connection.execute(sql.ASSET_EVENTS)  # noqa: SLF001 - of this package
+        for subject, kind, body in rows:
+            event = decode_event(kind, body)
+            if isinstance(event, Intended):
+                open_uploads[subject] = event.nonce
+            else:
+                open_uploads.pop(subject, None)
+    target.note_sent_elsewhere(list(open_uploads.values()))
 
 
 def copy_gateway_ledger(source: Journal, target: Journal) -> None:

@@ -39,6 +39,9 @@ from crucible_batch.journal.plan_file import INDEX_PLAN, INSERT_PLANNED, PlanFil
 from crucible_batch.journal.replay import asset_of, job_of
 from crucible_batch.journal.safe_files import DIRECTORY, FILE, refuse_links
 
+_SENT_ELSEWHERE = "uploads sent elsewhere"
+"""The note about uploads that another process may still send, by nonce."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -253,6 +256,12 @@ class Journal:
                 "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (name, value)
             )
 
+    def note_sent_elsewhere(self, nonces: Iterable[str]) -> None:
+        """Note uploads, by their nonces, that another process may still send."""
+        known = self.sent_elsewhere()
+        if not known.issuperset(nonces):
+            self.note(_SENT_ELSEWHERE, " ".join(sorted({*known, *nonces})))
+
     def transaction(self) -> AbstractContextManager[None]:
         """Store all writes of the block, or after an error none of them.
 
@@ -307,6 +316,10 @@ class Journal:
             return None
         rows = self._connection.execute("SELECT value FROM meta WHERE key = ?", (name,))
         return next((str(value) for (value,) in rows), None)
+
+    def sent_elsewhere(self) -> frozenset[str]:
+        """Return the nonces of the uploads that another process may still send."""
+        return frozenset((self.noted(_SENT_ELSEWHERE) or "").split())
 
     def has_job_notes(self) -> bool:
         """Whether anything was noted about any job."""

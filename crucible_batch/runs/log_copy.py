@@ -10,7 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from crucible_batch.errors import RunDirectoryError
-from crucible_batch.journal import LOG_WRITERS, Journal, add_rows, set_journal_aside
+from crucible_batch.journal import (
+    LOG_WRITERS,
+    Journal,
+    add_rows,
+    note_sent_elsewhere,
+    set_journal_aside,
+)
 from crucible_batch.outputs import OutputStore
 from crucible_batch.runs.journal_log import JournalLog, LoggedJournal, LogState
 from crucible_batch.runs.object_runs import note_url
@@ -81,6 +87,7 @@ def restore_rows(journal: Journal, state: LogState) -> bool:
         return False
     with journal.transaction():
         add_rows(journal, state.entries)
+        note_sent_elsewhere(journal, journal)
         journal.note(LOG_WRITERS, _restored_at(state))
     return True
 

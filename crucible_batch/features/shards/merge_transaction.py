@@ -26,7 +26,12 @@ from crucible_batch.features.shards.merge_rule import (
     stops_of_shard,
     united_stops,
 )
-from crucible_batch.journal import Journal, MergedEvents, copy_gateway_ledger
+from crucible_batch.journal import (
+    Journal,
+    MergedEvents,
+    copy_gateway_ledger,
+    note_sent_elsewhere,
+)
 from crucible_batch.runs.outstanding_shards import ShardJournalError, shard_errors
 from crucible_batch.runs.report_note import forget_report
 from crucible_batch.runs.run_journal import ledger_of
@@ -102,6 +107,7 @@ class ShardMerge:
             for shard in self.shards:
                 with shard_errors(shard.path), Journal.read(shard.path) as journal:
                     copy_gateway_ledger(journal, self.journal)
+                    note_sent_elsewhere(journal, self.journal)
             if self.shards:
                 self._add_run(replace(_terms(self.shards), budget=budget), times)
             merged = self.outstanding.merged | self.choice.found.keys() | set(self.choice.abandoned)

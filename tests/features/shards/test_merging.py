@@ -11,7 +11,7 @@ from subprocess import PIPE
 
 import pytest
 
-from crucible_batch.core.events import BecameReady, Created, Event, Found, Uploaded
+from crucible_batch.core.events import BecameReady, Created, Event, Found, Lost, Uploaded
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending, RunStatus
 from crucible_batch.errors import (
@@ -437,6 +437,20 @@ def test_a_seeded_image_is_not_found_again_in_the_main_journal(tmp_path: Path) -
     assert not any(isinstance(event, Found) for _, event in events_of(ground.main))
     assert result.report is not None
     assert (result.report.credits.uploads, result.report.notes) == (1, [])
+
+
+def test_an_upload_that_a_shard_was_about_to_send_may_still_be_sent(tmp_path: Path) -> None:
+    """Its process may only be frozen. One that has ended with an upload of unknown charge sends it
+    no more."""
+    ground = ShardGround(tmp_path, jobs=4, count=2)
+    ground.divide()
+    for number, ends in ((1, ()), (2, (Lost(at=5.1, nonce="n2"),))):
+        payer, image = planned(number - 1).identity, f"asset:{number}" + "1" * 63
+        begun = intended_event(1, payer, at=5.0, nonce=f"n{number}")
+        ground.shard(number, first=[(image, [begun, *ends])])
+    merge([ground.main], html=False)
+    with Journal.read(ground.main) as journal:
+        assert journal.sent_elsewhere() == {"n1"}
 
 
 # --- while shards are outstanding

@@ -16,6 +16,7 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch import input_images
+from tests.harness.object_store import URL
 
 Send = Callable[[], Awaitable[httpx.Response]]
 IMAGE_JOB = "{name: a, prompt: one, workflow: qwen-edit, image: a.png}"
@@ -114,6 +115,36 @@ async def test_a_run_that_is_killed_before_it_sends_an_upload_holds_nothing_afte
         await bench.agree(result)
     assert result.exit_code == 0
     assert (result.report.credits.held, result.report.credits.uploads) == (0, Decimal("0.5"))
+
+
+@pytest.mark.parametrize(
+    ("machine", "held"), [pytest.param("one", 0, id="same"), pytest.param("two", 8, id="other")]
+)
+async def test_what_a_process_of_another_machine_was_about_to_send_stays_held(
+    start: Any, store: Any, tampered: Any, monkeypatch: pytest.MonkeyPatch, machine: str, held: int
+) -> None:
+    """It may only be frozen. Both machines have read the ledger before: the other one as well would
+    find that the upload was not charged."""
+
+    async def stopped(request: httpx.Request, send: Send) -> httpx.Response:
+        if is_intent(request):
+            raise Killed
+        return await send()
+
+    async with start() as bench:
+        bench.picture("a.png")
+        manifest = bench.manifest(f"{IMAGE_JOB}\n{OTHERS}", budget=None, head=HEAD)
+
+        async def on(name: str, **options: Any) -> Any:
+            with monkeypatch.context() as patch:
+                patch.setenv("XDG_STATE_HOME", str(bench.path / name))
+                return await ended(bench, manifest, out_dir=URL, **options)
+
+        for name, only in (("two", ("t-1",)), ("one", ("t-2",))):
+            await on(name, only=only)
+        await on("one", only=("a",), transport=tampered(stopped))
+        result = await on(machine)
+        assert (result.exit_code, result.report.credits.held) == (0, held)
 
 
 # -- sent, and not answered

@@ -43,6 +43,7 @@ class World(SystemClock):
         self.shown: list[AssetSnapshot] = []
         self.more: list[LedgerEntry] = []
         self.seen: dict[str, float] = {}
+        self.elsewhere: frozenset[str] = frozenset()
         self.answers = True
         self.charge_listed_at = 0.0
         self.while_asleep: Callable[[], None] = lambda: None
@@ -87,6 +88,9 @@ class World(SystemClock):
 
     def events(self) -> Iterator[tuple[str, Event]]:
         return iter(self.events_)
+
+    def sent_elsewhere(self) -> frozenset[str]:
+        return self.elsewhere
 
     def run_starts(self) -> list[float]:
         return self.starts
@@ -146,6 +150,16 @@ async def test_it_is_settled_only_by_a_reading_after_the_patience() -> None:
         D(0),
         False,
     )
+
+
+async def test_it_is_never_settled_if_another_process_may_still_send_it() -> None:
+    world = World()
+    await world.upload()
+    world.elsewhere = frozenset({"n1", "n2"})
+    world.time = OVER
+    await world.read()
+    await world.lost.settle()
+    assert (world.settled, world.accounting.ledger.held_for_uploads) == ([], D(1))
 
 
 async def test_a_clock_that_is_put_forward_does_not_end_its_patience() -> None:

@@ -74,6 +74,9 @@ class History(Readings):
     async def drain(self) -> None:
         """Everything is durable."""
 
+    def sent_elsewhere(self) -> frozenset[str]:
+        return frozenset()
+
     def run_starts(self) -> list[float]:
         return []
 
