@@ -3,11 +3,11 @@ thumbnails.
 
 Receipts are those of all machines together. Report and page are of the newest process: one that was
 frozen at its end, or whose requests were slow, would replace those of another machine that has
-continued the run since. So it looks at what it is going to replace, then at the log, and replaces
-only what it has seen:
+continued the run since. So it reads what is there, then the end of the log, and replaces only what
+it has read:
 
     another one has continued the log     nothing is replaced
-    has published since the look          nothing is replaced: the object is another one now
+    has published since                   nothing is replaced: the object is another one now
     continues the log later               it publishes later, too
 """
 

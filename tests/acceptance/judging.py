@@ -32,6 +32,7 @@ version: 1
 name: acceptance
 workflow: Paint.Text
 budget: {credits: 40}
+provenance: {sidecar: true}
 vars: {brand: Acme}
 workflows:
   edit.v2: {params: {strength: 0.5}}
@@ -230,6 +231,7 @@ def small_manifest(folder: Path, budget: str, *jobs: str) -> None:
         "name: small",
         "workflow: bare",
         f"budget: {{credits: {budget}}}",
+        "provenance: {sidecar: true}",
         "jobs:",
     ]
     (folder / "manifest.yaml").write_text(

@@ -21,6 +21,7 @@ JOBS = """- name: "fox-{{ style }}"
   repeat: 3
 - {name: edit, prompt: at night, workflow: qwen-edit, image: a.png, repeat: 2}"""
 BUDGET = "{credits: 120, max_credits_per_job: 8, max_credits_per_upload: 1}"
+SIDECARS = "provenance: {sidecar: true}\n"
 FOXES = "- {name: fox, prompt: a fox, repeat: 8}"
 
 
@@ -48,10 +49,11 @@ def divided(
     *,
     budget: str = BUDGET,
     shards: int = 4,
+    head: str = "",
 ) -> Path:
     """Plan shards; return the main run directory."""
     picture(cli.cwd / "a.png")
-    cli.write(name, jobs, budget=budget)
+    cli.write(name, jobs, budget=budget, head=head)
     probe = ("--probe",) if "image:" in jobs else ()
     done = cli("plan", f"{name}.yaml", "--shards", str(shards), *probe, "-o", "plan.json")
     assert done.code == 0, done.err
@@ -94,7 +96,7 @@ def test_four_shards_are_merged_to_the_report_of_one_run(
 ) -> None:
     cli = own_cli
     jobs = JOBS.replace("image: a.png, repeat: 2", "image: a.png")
-    main = divided(cli, "same", jobs)
+    main = divided(cli, "same", jobs, head=SIDECARS)
     run_shards(cli)
     done = cli("merge", "outputs/same/default")
     assert done.code == 0, done.err
@@ -107,7 +109,7 @@ def test_four_shards_are_merged_to_the_report_of_one_run(
     with running_sandbox("--time-scale", "0", "--credits", "1000") as url:
         one = Cli(alone, url)
         picture(alone / "a.png")
-        one.write("same", jobs, budget=BUDGET)
+        one.write("same", jobs, budget=BUDGET, head=SIDECARS)
         assert one("run", "same.yaml", "-q").code == 0
         assert spent_at(url) == spent_at(cli.url) == Decimal(merged["credits"]["spent"])
     single = report_of(alone / "outputs/same/default")

@@ -54,14 +54,14 @@ LARGE_SEEDS = range(2)
 BUG_SEEDS = (1, 3, 8, 9, 2, 4, 0, 7)
 TWO_WAVES = replace(calm(jobs=8), budget=Decimal(12), ceiling=Decimal(4), shards=2)
 """What the shards leave of their allowances is divided once more."""
-EFFECTS = 208
+EFFECTS = 186
 """Of the coordinator of ``TWO_WAVES``."""
-FEW_EFFECTS = (81, 190)
+FEW_EFFECTS = (81, 170)
 MORE_EFFECTS = (9, 45, 93, 117, 153)
 NEAR_THE_END_OF_A_MERGE = (93, 92, 94)
 FOR_WORKERS = replace(TWO_WAVES, engine="workers", longest_s=200.0)
-EFFECTS_FOR_WORKERS = 200
-BEFORE_A_PLAN_IS_LISTED = (80, 132)
+EFFECTS_FOR_WORKERS = 178
+BEFORE_A_PLAN_IS_LISTED = (78, 122)
 """Effects between setting aside what shards may spend, and listing them for workers."""
 PARTS = 4
 WIDE = replace(calm(engine="workers", workers=4, jobs=12), shards=2, time_scale=1.0)
