@@ -13,15 +13,9 @@ import pytest
 from crucible_batch.outputs.safe_fs import folder_of
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _collected() -> None:
-    """Close what tests of other modules left open, so that it isn't closed in between; those of
-    this one leave none."""
-    gc.collect()
-
-
 @pytest.fixture(autouse=True)
 def _nothing_stays_open() -> Iterator[None]:
+    gc.collect()  # what earlier tests left is closed now, and not during this one
     before = len(list(Path("/dev/fd").iterdir()))
     yield
     assert len(list(Path("/dev/fd").iterdir())) == before
