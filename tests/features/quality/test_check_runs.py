@@ -263,14 +263,6 @@ async def test_what_checks_reject_each_time_ends_at_the_maximum(drawn: Any) -> N
     assert len(rejects(result)) == 6
 
 
-async def test_an_enlarged_output_is_not_a_duplicate_of_its_source(drawn: Any) -> None:
-    jobs = "{name: draft, prompt: a}\n{name: final, from: draft, workflow: upscale-2x}"
-    async with drawn() as bench:
-        result = await bench.run(bench.manifest(jobs, head="checks: {duplicate: fail}\n"))
-    assert result.exit_code == 0
-    assert marks(result) == {}
-
-
 async def test_a_check_that_raises_is_shown_and_the_output_is_kept(
     drawn: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
