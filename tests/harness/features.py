@@ -37,6 +37,7 @@ CODES = {
 KEYS = {
     "notify": ("notify",),
     "periods": ("account", "per"),
+    "quality": ("checks",),
     "redo": ("rejects", "redo"),
     "schedule": ("schedule",),
     "seeds": ("seeds",),
