@@ -9,16 +9,26 @@ their classes: these may not be renamed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Annotated, Final, get_args
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from crucible_batch.core.credits import StoredChange, StoredCredits
 from crucible_batch.core.gateway_types import ErrorInfo
 
+FIRST_MOMENT: Final = -62_135_596_800.0
+END_OF_TIME: Final = 253_402_300_800.0
+"""The end of year 9999; with the start of year 1, the range of ``datetime``. A wrong clock may
+be before 1970."""
+_Moment = Annotated[float, Meta(ge=FIRST_MOMENT, lt=END_OF_TIME)]
+"""A Unix time. Files of ours are untrusted, and JSON allows any number: reading any other fails, as
+it does for the types below."""
+_Count = Annotated[int, Meta(ge=0, lt=2**53)]
+_Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,64}\Z")]
+
 
 class _Event(Struct, frozen=True, kw_only=True):
-    at: float
+    at: _Moment
 
 
 # --- a job
@@ -34,7 +44,7 @@ class Held(_Event, frozen=True, kw_only=True):
     submitted.
     """
 
-    attempt: int
+    attempt: _Count
     key: str
     credits: StoredCredits
     price_class: str
@@ -118,8 +128,8 @@ class Succeeded(_Event, frozen=True, kw_only=True):
     only their count.
     """
 
-    outputs: int
-    running_at: float | None = None
+    outputs: _Count
+    running_at: _Moment | None = None
     numbers: tuple[int, ...] | None = None
 
 
@@ -138,7 +148,7 @@ class Failed(_Event, frozen=True, kw_only=True):
     """
 
     error: ErrorInfo
-    running_at: float | None = None
+    running_at: _Moment | None = None
 
 
 class Refunded(_Event, frozen=True, kw_only=True):
@@ -148,7 +158,7 @@ class Refunded(_Event, frozen=True, kw_only=True):
     Below 0: that much of earlier refunds was taken back.
     """
 
-    attempt: int
+    attempt: _Count
     credits: StoredChange
     entry_id: str
 
@@ -157,7 +167,7 @@ class Consumed(_Event, frozen=True, kw_only=True):
     """The gateway's ledger shows that ``credits`` of a failed attempt were charged, in the entry
     ``entry_id``."""
 
-    attempt: int
+    attempt: _Count
     credits: StoredCredits
     entry_id: str
 
@@ -165,7 +175,7 @@ class Consumed(_Event, frozen=True, kw_only=True):
 class RefundForgotten(_Event, frozen=True, kw_only=True):
     """A person, ``by``, has released ``credits`` held for the refund of a failed attempt."""
 
-    attempt: int
+    attempt: _Count
     credits: StoredCredits
     by: str
 
@@ -179,8 +189,8 @@ class JobLost(_Event, frozen=True, kw_only=True):
 class Sent(Struct, frozen=True):
     """The bytes that the gateway sent, if the file on disk has embedded metadata."""
 
-    sha256: str
-    byte_size: int
+    sha256: _Digest
+    byte_size: _Count
 
 
 class Saved(_Event, frozen=True, kw_only=True):
@@ -191,13 +201,13 @@ class Saved(_Event, frozen=True, kw_only=True):
     gateway sent.
     """
 
-    index: int
+    index: _Count
     path: str
-    sha256: str
-    byte_size: int
+    sha256: _Digest
+    byte_size: _Count
     mime_type: str
-    width: int
-    height: int
+    width: _Count
+    height: _Count
     sent: Sent | None = None
 
 
@@ -213,13 +223,13 @@ class Unavailable(_Event, frozen=True, kw_only=True):
 class Missed(_Event, frozen=True, kw_only=True):
     """A saved output is no longer where it was saved. It is paid for, and fetched again."""
 
-    index: int
+    index: _Count
 
 
 class Relocated(_Event, frozen=True, kw_only=True):
     """A saved output was moved to ``path``, since another job's output takes its place."""
 
-    index: int
+    index: _Count
     path: str
 
 
