@@ -288,9 +288,9 @@ def _write(path: Path, content: bytes) -> bool:
 
 
 def _has_content(path: Path, content: bytes) -> bool:
-    """Whether a file, which is no link, has this content.
+    """Whether a regular file has this content; False for a link.
 
-    Replacing a file is slow: ext4 writes the new content to the disk at once.
+    Replacing a file is slow: ext4 then writes the new content to the disk immediately.
     """
     with contextlib.suppress(OSError):
         found = path.lstat()
