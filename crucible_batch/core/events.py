@@ -15,14 +15,10 @@ from msgspec import Meta, Struct, field
 
 from crucible_batch.core.credits import StoredChange, StoredCredits
 from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.moments import END_OF_TIME, FIRST_MOMENT
 
-FIRST_MOMENT: Final = -62_135_596_800.0
-END_OF_TIME: Final = 253_402_300_800.0
-"""The end of year 9999; with the start of year 1, the range of ``datetime``. A wrong clock may
-be before 1970."""
 _Moment = Annotated[float, Meta(ge=FIRST_MOMENT, lt=END_OF_TIME)]
-"""A Unix time. Files of ours are untrusted, and JSON allows any number: reading any other fails, as
-it does for the types below."""
+"""A Unix time. Reading any other fails, and so it does for the types below."""
 _Count = Annotated[int, Meta(ge=0, lt=2**53)]
 _Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,64}\Z")]
 

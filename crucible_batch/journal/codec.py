@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from crucible_batch.core.events import END_OF_TIME, FIRST_MOMENT
+from crucible_batch.core.moments import END_OF_TIME, FIRST_MOMENT
 from crucible_batch.errors import JournalError
 
 
