@@ -124,6 +124,10 @@ from crucible_batch.features.check.verifying import Difference as Difference
 from crucible_batch.features.check.verifying import UnsavedOutputs as UnsavedOutputs
 from crucible_batch.features.check.verifying import Verification as Verification
 from crucible_batch.features.check.verifying import check_outputs as check_outputs
+from crucible_batch.features.export.exporting import ExportResult as ExportResult
+from crucible_batch.features.export.exporting import UnexportedOutput as UnexportedOutput
+from crucible_batch.features.export.exporting import export as export
+from crucible_batch.features.export.forms import ExportForm as ExportForm
 from crucible_batch.features.redo.rejecting import RejectsFile as RejectsFile
 from crucible_batch.features.redo.rejecting import reject as reject
 from crucible_batch.features.redo.rejections import Rejection as Rejection

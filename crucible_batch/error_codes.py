@@ -316,6 +316,10 @@ _OF_AN_OUTPUT = _of(
       "no cost.")),
     ("OUTPUT_UNREADABLE", _DIFFERENCE,
      "check cannot read the output.", "Fix its permissions, then run check again."),
+    ("NOT_EXPORTED", _FAILED,
+     "The file of an output is missing, or is not as recorded. All others were exported.",
+     ("crucible-batch check RUN_DIR --fix restores it at no cost; then give the same export "
+      "command again.")),
 )  # fmt: skip
 
 _FAILED_OR_STOPPED = (ExitCode.SOME_FAILED, ExitCode.STOPPED)
