@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from crucible_batch.core.events import Saved
+from crucible_batch.core.events import Saved, Sent
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.errors import ExitCode
 from crucible_batch.features.after.note import NotedAfter
+from crucible_batch.journal import Journal
 from crucible_batch.runs.output_programs import OutputPrograms, ProgramEnd
 from tests.harness.object_store import URL
 from tests.harness.stopped_runs import STRIDE, THREE, Killer, stop_after
@@ -218,6 +220,23 @@ async def test_it_holds_up_no_purchase_and_no_download(
             bench.manifest(jobs, head=HEAD), allow_command=True, observer=watcher(look)
         )
     assert counts(result) == (12, 0, 0)
+
+
+async def test_other_bytes_at_the_same_index_are_another_output(
+    start: Any, programs: Programs
+) -> None:
+    async with start() as bench:
+        result = await bench.run(bench.manifest(THREE, head=HEAD), allow_command=True)
+    with Journal.read(result.run_dir) as journal:
+        planned = next(journal.plan())
+        known = journal.known(planned.identity)
+        assert known is not None
+        saved, noted = known[1].outputs[0], NotedAfter(journal)
+        assert noted.of(planned.identity, saved) is not None
+        other = structs.replace(saved, sha256="0" * 64)
+        embedded = structs.replace(other, sent=Sent(saved.sha256, saved.byte_size))
+        assert noted.of(planned.identity, other) is None
+        assert noted.of(planned.identity, embedded) == noted.of(planned.identity, saved)
 
 
 async def test_it_gets_copies_of_outputs_in_an_object_store(

@@ -41,7 +41,7 @@ def _end_before(number: int) -> None:
     def look(event: str, given: tuple[object, ...]) -> None:
         is_change = event in _CHANGES
         if event == "open" and isinstance(given[2], int):
-            is_change = bool(given[2] & os.O_CREAT)
+            is_change = bool(given[2] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR))
         if is_change and next(seen) == number:
             os._exit(_KILLED)
 

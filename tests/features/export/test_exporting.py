@@ -271,15 +271,21 @@ def test_a_picture_that_was_exported_stays_when_its_output_is_lost(
     assert files(to) == before
 
 
+@pytest.mark.parametrize("size", [lambda size: size, lambda size: size - 1, lambda size: size + 1])
 @pytest.mark.parametrize("form", FORMS)
 def test_an_output_that_changes_while_it_is_exported_gets_no_name(
-    run_dir: Path, tmp_path: Path, files: Files, form: str, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path,
+    tmp_path: Path,
+    files: Files,
+    form: str,
+    size: Callable[[int], int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     check = PictureSources.state
 
     def changed(sources: PictureSources, picture: Any) -> FileState:
         found = check(sources, picture)
-        (run_dir / picture.path).write_bytes(b"other bytes")
+        (run_dir / picture.path).write_bytes(b"x" * size(picture.byte_size))
         return found
 
     monkeypatch.setattr(PictureSources, "state", changed)
@@ -397,6 +403,23 @@ def test_it_writes_into_no_run_directory(run_dir: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words):
             api.export(run_dir, to, form="captions")
     assert {path: each for path, each in stamps(run_dir).items() if path[0] != "."} == before
+
+
+async def test_it_does_not_write_where_the_outputs_of_a_run_are(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal is elsewhere on this machine."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "shared" / "winter").mkdir(parents=True)
+    url = f"file://{tmp_path}/shared/winter"
+    async with start() as bench:
+        await bench.run(bench.manifest("{name: a, prompt: one}"), out_dir=url)
+    to = tmp_path / "shared" / "winter" / "export"
+    with pytest.raises(UserError, match="in the run directory"):
+        await asyncio.to_thread(api.export, url, to, form="captions")
+    assert not to.exists()
+    done = await asyncio.to_thread(api.export, url, tmp_path / "to", form="captions")
+    assert done.pictures == 1
 
 
 def test_a_directory_has_one_export(run_dir: Path, tmp_path: Path, cli: Cli) -> None:
