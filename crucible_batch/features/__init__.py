@@ -30,6 +30,8 @@ folder:
     page_commands.py  COMMAND                       a command that pages of a run show
     page_posts.py     NAME, answer(directory,       what pages of `view --control` send, and the
                       content), script(), ...       script that sends it
+    decisions.py      decisions(journal,            which outputs people have picked or rejected
+                                directory)
     doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries
     schemas.py        OPTION, HELP, schema()        a schema that ``schema --OPTION`` prints
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "agents": ("agent skill", "agent mcp"),
     "check": ("check",),
     "control": ("ctl",),
+    "export": ("export",),
     "machines": ("worker",),
     "periods": ("budget show", "budget release"),
     "prune": ("prune",),
@@ -30,11 +31,13 @@ COMMANDS = {
 """The commands of each feature that has some."""
 CODES = {
     "check": ("DIFFERENCE", "OUTPUT_REPLACED", "OUTPUT_UNREADABLE"),
+    "export": ("NOT_EXPORTED",),
     "redo": ("REDO_LIMIT", "SAME_OUTPUT", "FIXED_SEED"),
     "stages": ("PICK_NOT_FOUND",),
 }
 """The codes of the table that only a feature gives."""
 KEYS = {
+    "after": ("after",),
     "notify": ("notify",),
     "periods": ("account", "per"),
     "quality": ("checks",),
