@@ -111,13 +111,21 @@ def _combined(
     """Yield the row, combination and repeat index of each job of an entry, in order; problems in
     place of bad rows."""
     combinations = template.combinations()
+    faults = JobProblems()
+    drawn = entry.job.drawn(context, entry.site, faults)
+    if faults.problems:
+        yield from faults.problems
+        return
     for row in _rows(context, entry):
         if isinstance(row, Problem):
             yield row
             continue
         for combination in combinations:
-            for repeat in range(1, entry.job.repeat + 1):
-                yield row, combination, repeat
+            for repeat in range(1, entry.job.times + 1):
+                axes = combination
+                if drawn:
+                    axes = combination.beside(drawn[repeat - 1])
+                yield row, axes, repeat
 
 
 def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow | Problem | None]:
@@ -130,7 +138,10 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
         source = TextField(entry.job.foreach, ("foreach",), context.templates).render(
             context.variables
         )
-        for row in table_rows.read(source, context.files, manifest.max_jobs):
+        rows = table_rows.read(
+            source, context.files, manifest.max_jobs, further=entry.job.table_reader
+        )
+        for row in rows:
             if isinstance(row, RowFault):
                 yield _fault(row, site, manifest)
             else:

@@ -93,9 +93,12 @@ def _lines(file: Path) -> list[str]:
     try:
         if not file.is_file() or file.stat().st_size > _LARGEST_FILE_BYTES:
             return []
-        text = file.read_bytes().decode("utf-8-sig", errors="replace")
+        content = file.read_bytes()
     except OSError:
         return []
+    if b"\0" in content:  # no text, such as a spreadsheet
+        return []
+    text = content.decode("utf-8-sig", errors="replace")
     if file.suffix.lower() in _NO_YAML:
         return _BREAKS.split(text)
     return _YAML_BREAKS.split(text)
