@@ -35,6 +35,7 @@ CODES = {
 }
 """The codes of the table that only a feature gives."""
 KEYS = {
+    "draw": ("draw", "count", "seed"),
     "notify": ("notify",),
     "periods": ("account", "per"),
     "quality": ("checks",),
