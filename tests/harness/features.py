@@ -42,6 +42,7 @@ KEYS = {
     "redo": ("rejects", "redo"),
     "schedule": ("schedule",),
     "seeds": ("seeds",),
+    "sheets": ("sheet",),
     "stages": ("from", "pick"),
 }
 """The keys of manifests that each feature adds."""
