@@ -36,6 +36,7 @@ CODES = {
 """The codes of the table that only a feature gives."""
 KEYS = {
     "draw": ("draw", "count", "seed"),
+    "extends": ("extends",),
     "notify": ("notify",),
     "periods": ("account", "per"),
     "quality": ("checks",),
