@@ -129,9 +129,9 @@ def test_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
         (OWN, "", [("base.yaml", 1, 1, "")]),
         # a line with a mistake of YAML hides others of that line in that file only
         (
-            OWN.replace("retry: {never: [C]}", "retry: {never: 3}"),
-            BASE.replace("matrix:", "vars: {}\nmatrix:"),
-            [("base.yaml", 7, 1, ""), ("m.yaml", 5, 16, "retry.never")],
+            OWN.replace("matrix: {style: [ink]}\n", "").replace("[C]", "3"),
+            BASE.replace("budget:", "workflow: y\nbudget:"),
+            [("base.yaml", 4, 1, ""), ("m.yaml", 4, 16, "retry.never")],
         ),
     ],
 )

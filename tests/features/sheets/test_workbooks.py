@@ -13,6 +13,7 @@ from crucible_batch.features.sheets.reading import reader, text_of_cell
 from crucible_batch.manifest import JobSpec, expand, load_manifest
 from crucible_batch.manifest.table_rows import RowFault
 from tests.harness.case_table import each_case
+from tests.harness.commands import Cli
 
 FILES = Path(__file__).parent / "files"
 KINDS = ["xlsx", "ods"]
@@ -159,3 +160,14 @@ def test_a_row_that_a_template_rejects_is_named_by_its_row_in_the_sheet(tmp_path
     )
     found = [item for item in expand(load_manifest(path)) if isinstance(item, Problem)]
     assert [str(problem.row) for problem in found] == [f"{tmp_path / 'workbook.ods'}:6"]
+
+
+def test_a_problem_of_a_row_shows_no_bytes_of_the_file(cli: Cli) -> None:
+    shutil.copy(FILES / "workbook.xlsx", cli.cwd)
+    cli.write("m", '- {name: "{{ row.sku }}", prompt: x, foreach: workbook.xlsx, sheet: Faults}')
+    done = cli("validate", "m.yaml")
+    assert done.code == 2
+    assert done.err.startswith(
+        "workbook.xlsx:3:2: jobs[0].foreach: the cell B3 has the error #DIV/0!\n"
+        "     hint  correct its formula"
+    ), done.err
