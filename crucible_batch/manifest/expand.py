@@ -156,8 +156,10 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
 def _fault(row: RowFault, site: SourceNode, manifest: Manifest) -> Problem:
     """Return the problem of a bad row.
 
-    Its place is in the table, or at ``foreach`` for a file of a glob.
+    Its place is in the table, at ``foreach`` for a file of a glob, or at another key of the entry.
     """
+    if row.key is not None:
+        return site.problem((row.key,), row.message, hint=row.hint)
     if row.file == manifest.directory:
         return site.problem(("foreach",), row.message, hint=row.hint)
     place = Place(row.file, row.line, row.column if row.line else 0)

@@ -46,13 +46,17 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class RowFault:
-    """A row that can't be used, or an entire file if ``line`` is 0."""
+    """A row that can't be used, or an entire file if ``line`` is 0.
+
+    ``key`` is set for a fault of the manifest: the key of the entry that has it.
+    """
 
     file: Path
     line: int
     message: str
     hint: str | None = None
     column: int = 1
+    key: str | None = None
 
 
 Reader = Callable[[Path], "Iterator[TableRow | RowFault]"]

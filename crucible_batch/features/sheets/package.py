@@ -20,11 +20,15 @@ _OLD_FORMAT = b"\xd0\xcf\x11\xe0"
 
 
 class SheetFault(Exception):  # noqa: N818 - it becomes a RowFault
-    """A spreadsheet that can't be used. The message is the reason, ``hint`` the remedy."""
+    """A spreadsheet that can't be used. The message is the reason, ``hint`` the remedy.
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    ``key`` is the key of the manifest that it is about, if any.
+    """
+
+    def __init__(self, message: str, hint: str | None = None, *, key: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        self.key = key
 
 
 LIBREOFFICE = "calcext"

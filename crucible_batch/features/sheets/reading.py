@@ -53,7 +53,7 @@ def _rows(path: Path, *, sheet: str | None) -> Iterator[TableRow | RowFault]:
         values, structure = _sheet(parts, sheet)
         _fill_merged(values, structure)
     except SheetFault as fault:
-        yield RowFault(path, 0, str(fault), fault.hint)
+        yield RowFault(path, 0, str(fault), fault.hint, key=fault.key)
         return
     yield from _table(path, values, structure)
 
@@ -71,7 +71,7 @@ def _sheet(parts: Mapping[str, bytes], wanted: str | None) -> tuple[list[list[An
             return values, structure
     except python_calamine.PasswordError:
         raise SheetFault("the file has a password", "save it without one") from None
-    except (SheetFault, KeyboardInterrupt):
+    except (SheetFault, KeyboardInterrupt, MemoryError):
         raise
     except BaseException:  # noqa: BLE001 - a panic of the library's Rust code is not an Exception
         raise SheetFault(NOT_A_SPREADSHEET, SAVE_AGAIN) from None
@@ -94,13 +94,13 @@ def _chosen(sheets: Sequence[Any], wanted: str | None) -> str:
     hint = f"did you mean {near}?"
     if near is None:
         hint = f"its sheets are {', '.join(map(shown, names[:_SHOWN_SHEETS]))}"
-    raise SheetFault(f"the file has no sheet {shown(wanted)!r}", hint)
+    raise SheetFault(f"the file has no sheet {shown(wanted)!r}", hint, key="sheet")
 
 
 def _fill_merged(values: list[list[Any]], structure: Structure) -> None:
     """Write the value of merged cells into each cell that they cover.
 
-    Raises ``SheetFault`` if that are too many.
+    Raises ``SheetFault`` if these are too many.
     """
     left = MAX_CELLS
     for (top, first), (height, width) in structure.merged.items():

@@ -177,7 +177,7 @@ class _Tables:
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if name == "table":
-            self._now = self.made.setdefault(attributes["name"], Structure())
+            self._now = self.made.setdefault(attributes.get("name", ""), Structure())
             self._next_row = 0
         elif self._now is None:
             return

@@ -142,6 +142,15 @@ def test_a_sheet_that_is_missing_is_named_with_those_that_exist(kind: str) -> No
 
 
 @each_case("kind", KINDS)
+def test_a_missing_sheet_is_a_mistake_of_the_manifest(tmp_path: Path, kind: str) -> None:
+    shutil.copy(FILES / f"workbook.{kind}", tmp_path)
+    (problem,) = jobs(tmp_path, f"workbook.{kind}\n    sheet: Product")
+    assert isinstance(problem, Problem)
+    assert (problem.place.file.name, problem.place.line) == ("m.yaml", 9)
+    assert problem.field == "jobs[0].sheet"
+
+
+@each_case("kind", KINDS)
 def test_an_empty_sheet_has_no_jobs(tmp_path: Path, kind: str) -> None:
     shutil.copy(FILES / f"workbook.{kind}", tmp_path)
     (problem,) = jobs(tmp_path, f"workbook.{kind}\n    sheet: Empty")

@@ -15,6 +15,7 @@ from crucible_batch.errors import Place
 from crucible_batch.manifest import manifest_schema
 from crucible_batch.manifest.table_rows import SUFFIXES
 from tests.harness.case_table import each_case
+from tests.harness.features import has_feature
 
 JOB = "jobs:\n  - name: '{{ row.n }}'\n    foreach: %s\n    params: {row: '{{ row }}'}\n"
 
@@ -215,7 +216,12 @@ def test_a_tsv_or_a_text_that_is_wrong_names_its_line(
     assert problem.hint is None if hint is None else hint in (problem.hint or "")
 
 
-@each_case("name", ["t.xlsb", "t.XLS", "t.numbers", "t.xlsm"])
+_UNREAD = ["t.xlsb", "t.XLS", "t.numbers", "t.xlsm"]
+if not has_feature("sheets"):
+    _UNREAD += ["t.xlsx", "t.ods"]
+
+
+@each_case("name", _UNREAD)
 def test_a_spreadsheet_gets_the_advice_to_export_it(folder: Any, name: str) -> None:
     problem = folder.problem(JOB % name)
     assert problem.message == f"{name!r} is a spreadsheet, which is not supported"

@@ -1,6 +1,6 @@
 """Makes the spreadsheets beside it with LibreOffice, once: run it after a change of ``SHEETS``.
 
-The tests read the committed files, so they need no LibreOffice. It needs ``soffice`` and German
+The committed files are those of LibreOffice 25.2.3. The tests read the committed files, so they need no LibreOffice. It needs ``soffice`` and German
 number formats (Debian: ``libreoffice-calc``, ``libreoffice-l10n-de``).
 """
 
