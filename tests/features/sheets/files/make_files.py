@@ -1,7 +1,8 @@
 """Makes the spreadsheets beside it with LibreOffice, once: run it after a change of ``SHEETS``.
 
-The committed files are those of LibreOffice 25.2.3. The tests read the committed files, so they need no LibreOffice. It needs ``soffice`` and German
-number formats (Debian: ``libreoffice-calc``, ``libreoffice-l10n-de``).
+The committed files are those of LibreOffice 25.2.3, and tests read them, so that they need no
+LibreOffice. The script needs ``soffice`` and German number formats (Debian: ``libreoffice-calc``,
+``libreoffice-l10n-de``).
 """
 
 from __future__ import annotations
