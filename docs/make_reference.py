@@ -134,7 +134,7 @@ def render(page: Page) -> str:
 
 
 def _keys(model: Mapping[str, Any], definitions: Mapping[str, Any], page: Page) -> Iterator[str]:
-    required = set(model.get("required", ()))
+    required = set(model.get("required") or model.get("else", {}).get("required", ()))
     for key, field in model["properties"].items():
         words = _words(field) or str(definitions.get(_named(field), {}).get("description", ""))
         default = (

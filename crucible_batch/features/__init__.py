@@ -8,6 +8,7 @@ folder:
     file              what it has                   what it adds
     commands.py       commands                      commands of the command line, a Typer
     manifest_keys.py  KEYS                          keys of manifests: subclasses of its parts
+    manifest_document.py  KEY, completed(...)   values of a manifest that other files have
     report_fields.py  fields(journal)               fields of a report's head (ReportHead), by
                                                     the notes of its journal
     row_fields.py     of_rows(journal)              a function that fills fields of jobs' rows

@@ -38,12 +38,15 @@ CODES = {
 """The codes of the table that only a feature gives."""
 KEYS = {
     "after": ("after",),
+    "draw": ("draw", "count", "seed"),
+    "extends": ("extends",),
     "notify": ("notify",),
     "periods": ("account", "per"),
     "quality": ("checks",),
     "redo": ("rejects", "redo"),
     "schedule": ("schedule",),
     "seeds": ("seeds",),
+    "sheets": ("sheet",),
     "stages": ("from", "pick"),
 }
 """The keys of manifests that each feature adds."""
