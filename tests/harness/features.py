@@ -42,6 +42,7 @@ KEYS = {
     "schedule": ("schedule",),
     "seeds": ("seeds",),
     "stages": ("from", "pick"),
+    "synthetic": ("mark",),
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
