@@ -55,6 +55,7 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
     ("prices.part:PriceMemoryPart", _ALL),
     ("control.part:SocketPart", _ALL),
     ("quality.part:ChecksPart", {Kind.MANIFEST}),
+    ("derive.part:DerivePart", {Kind.MANIFEST}),
 )
 _PLAN_PARTS: Sequence[str | type[Any]] = (
     "notify.part:NoticesPart",
@@ -62,6 +63,7 @@ _PLAN_PARTS: Sequence[str | type[Any]] = (
     "stages.plan_part:StagesPart",
     "redo.part:RedoPart",
     "quality.part:ChecksPart",
+    "derive.part:DerivePart",
     EarlierRunsPart,
     KnownJobsPart,
     "sample.part:SamplePart",

@@ -108,6 +108,20 @@ class ChecksRow(_Model):
     )
 
 
+class DerivedRow(_Model):
+    """A further form of an output."""
+
+    path: str = Field(description="Relative to the run directory.")
+    format: Literal["webp", "jpeg", "avif"] = Field(description="Format, as in the manifest.")
+    sha256: str | None = Field(
+        default=None, description="SHA-256 of the file; null if it could not be made."
+    )
+    byte_size: int = Field(default=0, description="Size in bytes.")
+    width: int = Field(default=0, description="Width in pixels.")
+    height: int = Field(default=0, description="Height in pixels.")
+    error: str | None = Field(default=None, description="Why it could not be made.")
+
+
 class OutputRow(_Model):
     """An output file of a job."""
 
@@ -134,6 +148,9 @@ class OutputRow(_Model):
     checks: list[CheckRow] = Field(
         default_factory=list,
         description="Checks of the manifest that it did not pass, or that could not be made.",
+    )
+    derived: list[DerivedRow] = Field(
+        default_factory=list, description="Its further forms, if the manifest has `derive`."
     )
 
 

@@ -12,6 +12,7 @@ these moments:
     begin        what the journal had lost is restored; nothing is bought. A grant may replace the
                  budget
     beside       encloses the work of the engine
+    freed        an output needs the path of a file that a part has made
     judged       no job can be advanced any more; outcomes are not counted. Jobs whose outputs are
                  saved may be counted as failed
     ended        the end of the run is in the journal; nothing is reported
@@ -150,6 +151,12 @@ class RunPart:
         """
         return {}
 
+    async def freed(self, path: str) -> bool:
+        """Remove a file that the part has made if it is at this path, which an output needs, and
+        return whether it did. Called within the block of ``beside``.
+        """
+        return False
+
     async def ended(self, ending: Ending) -> None:
         """The end of the run is in the journal. Not called after an exception."""
 
@@ -206,6 +213,13 @@ class Parts:
         for part in self._parts:
             found = {**await part.judged(leaving), **found}
         return found
+
+    async def freed(self, path: str) -> bool:
+        """Return whether a part has removed its file at a path."""
+        for part in self._parts:
+            if await part.freed(path):
+                return True
+        return False
 
     async def ended(self, ending: Ending) -> None:
         for part in reversed(self._parts):

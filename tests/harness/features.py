@@ -29,12 +29,14 @@ COMMANDS = {
 }
 """The commands of each feature that has some."""
 CODES = {
+    "derive": ("NOT_DERIVED",),
     "check": ("DIFFERENCE", "OUTPUT_REPLACED", "OUTPUT_UNREADABLE"),
     "redo": ("REDO_LIMIT", "SAME_OUTPUT", "FIXED_SEED"),
     "stages": ("PICK_NOT_FOUND",),
 }
 """The codes of the table that only a feature gives."""
 KEYS = {
+    "derive": ("derive",),
     "notify": ("notify",),
     "periods": ("account", "per"),
     "quality": ("checks",),
