@@ -48,8 +48,8 @@ def can_encode(kind: Format) -> bool:
 def encode(file: BinaryIO, form: DerivedForm, may_have: Sequence[XmpProperty] = ()) -> Encoded:
     """Make a form of a picture. Raises ``NotDerivableError``.
 
-    The first frame of an animation is taken, turned as its metadata has it. Of the metadata, only the
-    colour profile stays, and those of the properties ``may_have`` that the picture has.
+    The first frame of an animation is taken, turned as its metadata has it. Of the metadata, only
+    the colour profile stays, and those of the properties ``may_have`` that the picture has.
     Transparency becomes white in JPEG.
     """
     try:

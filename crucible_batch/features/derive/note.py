@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from crucible_batch.features.derive.rule import DerivedFile
 from crucible_batch.journal import Journal
 
+_BEGUN = "derived"
 _PREFIX = "derived "
 _END = "derived!"
 _FILE: TypeAdapter[DerivedFile] = TypeAdapter(DerivedFile)
@@ -23,6 +24,15 @@ class NotedFiles:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._has_notes = False
+
+    def begin(self) -> None:
+        """Store that files are derived, from now on in each run of the directory."""
+        if not self.is_begun():
+            self._journal.note(_BEGUN, "1")
+
+    def is_begun(self) -> bool:
+        """Whether there may be derived files."""
+        return bool(self._journal.noted(_BEGUN))
 
     def of_job(self, identity: str) -> dict[str, DerivedFile]:
         """Return those of a job, by path."""
@@ -52,6 +62,8 @@ class NotedFiles:
         await self._journal.note_job(identity, f"{_PREFIX}{file.path}", "")
 
     def _between(self, first: str, end: str) -> Iterator[tuple[str, DerivedFile]]:
+        if not self.is_begun():
+            return
         for identity, name, value in self._journal.notes_of_jobs(first, end):
             file = _read(name, value)
             if file is not None:

@@ -51,7 +51,9 @@ class DerivePart(RunPart, PlanPart):
         if run.context.store.url is not None:
             return
         noted = NotedFiles(run.journal)
-        if not self._forms and not any(True for _ in noted.all()):
+        if self._forms:
+            noted.begin()
+        if not noted.is_begun():
             return
         from crucible_batch.features.derive.work import DerivingWork  # noqa: PLC0415 - Pillow
 

@@ -187,6 +187,49 @@ async def test_nothing_is_derived_from_an_output_that_was_edited(painting: Any) 
         assert derived(out)["a/0.webp"]["error"] == "its file was changed after it was saved"
 
 
+async def test_a_file_that_can_not_be_made_in_another_way_stays_and_stays_known(
+    painting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with painting() as bench:
+        out = bench.path / "out"
+        await bench.run(bench.manifest(ONE, head=WEBP))
+        before = files(out)
+        with monkeypatch.context() as patch:
+            patch.setattr(maker, "encode", _refuse)
+            other = bench.manifest(ONE, head="derive: [{format: webp, quality: 9}]\n")
+            await bench.run(other)
+        assert files(out) == before
+        assert derived(out)["a/0.webp"]["error"] is None
+        await bench.run(other)
+        assert files(out)["a/0.webp"] != before["a/0.webp"]
+
+
+def _refuse(*_given: Any) -> Any:
+    raise encoder.NotDerivableError("no")
+
+
+async def test_of_two_jobs_with_one_path_the_first_keeps_it(
+    painting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "path_of", lambda *_: "web/same.webp")
+    two = "{name: a, prompt: a png}\n{name: b, prompt: another png}"
+    async with painting() as bench:
+        out = bench.path / "out"
+        await bench.run(bench.manifest("{name: a, prompt: a png}", head=WEBP))
+        first = files(out)["web/same.webp"]
+        for _ in range(2):
+            result = await bench.run(bench.manifest(two, head=WEBP))
+            assert files(out)["web/same.webp"] == first
+            errors = [
+                row["error"]
+                for job in json.loads((out / "report.json").read_text())["jobs"]
+                for row in job["outputs"][0]["derived"]
+            ]
+            assert errors[0] is None
+            assert errors[1].startswith("web/same.webp is also derived from another job")
+        assert result.exit_code == 0
+
+
 async def test_a_form_at_the_path_of_the_output_itself_is_a_note(painting: Any) -> None:
     async with painting() as bench:
         out = bench.path / "out"

@@ -10,11 +10,20 @@ import pytest
 
 from crucible_batch.features.derive import encoder
 from crucible_batch.features.derive.rule import DerivedForm
+from crucible_batch.features.redo.places import Places
 from crucible_batch.features.redo.rejecting import rejects_file_of
 from tests.features.derive.test_derived_runs import ONE, WEBP, derived, files
 from tests.harness import painted_pictures
 
 SHORT_JOBS = True
+
+
+class KilledError(BaseException):
+    """A kill, which no code handles."""
+
+
+async def killed(*_given: Any) -> None:
+    raise KilledError
 
 
 def reject(out: Path, *lines: str) -> None:
@@ -68,6 +77,21 @@ async def test_a_rejected_picture_without_another_one_has_no_derived_file(painti
         reject(out, f"a/0 g0 {digest[:12]}")
         await bench.run(bench.manifest(ONE, head="redo: {max: 0}\n"))
         assert "a/0.webp" not in files(out)
+
+
+async def test_a_form_of_a_rejected_picture_is_gone_before_another_gets_its_path(
+    painting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a kill leaves no form of it beside the next picture."""
+    async with painting() as bench:
+        out, manifest = bench.path / "out", bench.manifest(ONE, head=WEBP)
+        await bench.run(manifest)
+        digest = hashlib.sha256(files(out)["a/0.png"]).hexdigest()
+        reject(out, f"a/0 g0 {digest[:12]}")
+        monkeypatch.setattr(Places, "settle", killed)
+        with pytest.raises(KilledError):
+            await bench.run(manifest)
+        assert list(files(out)) == ["a/0.png"]
 
 
 async def test_a_generation_in_the_format_of_the_form_gets_its_path(
