@@ -168,7 +168,10 @@ class FileMaker:
     def _name(self, planned: PlannedJob, file: DerivedFile, content: bytes) -> None:
         path = PurePosixPath(file.path)
         with self._written(planned, path, content) as (folder, temporary):
-            link_into_place(folder, temporary.name, path, file.sha256)
+            try:
+                link_into_place(folder, temporary.name, path, file.sha256)
+            except OutputError as error:
+                raise _taken(file.path) from error
 
     def _put_back(self, planned: PlannedJob, file: DerivedFile, content: bytes) -> str | None:
         path = PurePosixPath(file.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,21 @@ async def test_a_rejected_picture_without_another_one_has_no_derived_file(painti
         reject(out, f"a/0 g0 {digest[:12]}")
         await bench.run(bench.manifest(ONE, head="redo: {max: 0}\n"))
         assert "a/0.webp" not in files(out)
+
+
+async def test_a_picture_that_is_found_to_be_rejected_in_the_run_has_none_after_it(
+    painting: Any,
+) -> None:
+    async with painting() as bench:
+        out = bench.path / "out"
+        manifest = bench.manifest(ONE, head=f"{WEBP}rejects: bad.txt\nredo: {{max: 0}}\n")
+        await bench.run(manifest)
+        digest = hashlib.sha256(files(out)["a/0.png"]).hexdigest()
+        (bench.path / "bad.txt").write_text(f"a/0 g0 {digest[:12]}\n")
+        shutil.rmtree(out)
+        await bench.run(manifest)
+        assert list(files(out)) == ["a/0.png"]
+        assert len((await bench.state())["jobs"]) == 1
 
 
 async def test_a_form_of_a_rejected_picture_is_gone_before_another_gets_its_path(
