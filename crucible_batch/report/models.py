@@ -78,7 +78,7 @@ class AttemptRow(_Model):
 
 
 class SentRow(_Model):
-    """The file that the gateway sent, before provenance was embedded."""
+    """The file that the gateway sent, before metadata was embedded."""
 
     sha256: str = Field(description="SHA-256 of that file.")
     byte_size: int = Field(description="Size in bytes.")
@@ -137,7 +137,7 @@ class OutputRow(_Model):
         description="When it was saved, in seconds since the epoch, UTC.",
     )
     sent: SentRow | None = Field(
-        default=None, description="The file that the gateway sent, if provenance was embedded."
+        default=None, description="The file that the gateway sent, if metadata was embedded."
     )
     generation: int = Field(
         default=0, description="How often the job was asked for before it made this output."
