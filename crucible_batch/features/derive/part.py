@@ -73,7 +73,10 @@ class DerivePart(RunPart, PlanPart):
 
     async def judged(self, leaving: asyncio.Event) -> Mapping[str, ErrorInfo]:
         if self._work is not None:
-            await self._work.conclude(leaving)
+            try:
+                await self._work.conclude(leaving)
+            except Exception as error:  # noqa: BLE001 - the run ends by its jobs
+                logger.warning("derived files are left to the next run: %s", error)
         return {}
 
     async def freed(self, path: str) -> bool:

@@ -411,6 +411,25 @@ async def test_a_run_that_has_to_end_does_not_wait_for_the_rest(
         assert len(derived(bench.path / "out")) == 7
 
 
+async def test_no_error_of_the_work_changes_how_a_run_ends(
+    painting: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(*_given: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    async with painting() as bench:
+        manifest = bench.manifest(THREE, head=WEBP)
+        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+            patch.setattr(work.DerivingWork, "_derive", failing)
+            patch.setattr(work.DerivingWork, "_until_idle", failing)
+            result = await bench.run(manifest)
+            await bench.agree(result)
+        assert result.exit_code == 0
+        assert "derived files are left to the next run: a bug" in caplog.messages
+        await bench.run(manifest)
+        assert len(derived(bench.path / "out")) == 3
+
+
 async def test_without_a_journal_what_is_there_is_known_by_its_bytes(painting: Any) -> None:
     async with painting() as bench:
         out = bench.path / "out"
