@@ -3,7 +3,7 @@
 #   make demo           run the demo on a local gateway; no account needed
 #   make test           run the tests that must pass for each change; tests/README.md describes each test command
 #   make check          lint, types, tests, demo and documentation: must pass before a change is merged
-#   make verify         all long tests: proofs, test-browser, test-terminal, test-deploy, test-schedulers,
+#   make verify         all long tests: proofs, test-browser, test-terminal, test-exiftool, test-deploy, test-schedulers,
 #                       test-store, test-machines, test-datasets, test-long, test-system, deletable, soak, mutants
 #   make proofs         the tests marked slow; PROOFS=tests/... selects a directory
 #   make crash          kill the command at each of its effects, in ROUNDS scenes
@@ -16,6 +16,7 @@
 #                       root, loop devices, FUSE, and the packages strace exfatprogs exfat-fuse dosfstools fusefat cron
 #   make test-browser   test report.html and the viewer in Chromium; requires the package chromium
 #   make test-terminal  test the live display in tmux, and completion in zsh and fish; requires all three
+#   make test-exiftool  read the metadata of outputs with exiftool; requires it
 #   make test-deploy    check the alerts, the Dockerfile, the Compose file and those of docs/deploy; requires the package
 #                       promtool
 #   make test-schedulers  test exported schedules with cron and systemd; requires both, and root
@@ -45,7 +46,7 @@ DEPLOY_STAMP := $(VENV)/.installed-deploy
 STORE_STAMP := $(VENV)/.installed-store
 LOADERS_STAMP := $(VENV)/.installed-loaders
 
-.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-datasets test-long test-system deletable crash soak
+.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-exiftool test-deploy test-schedulers test-store test-machines test-datasets test-long test-system deletable crash soak
 .PHONY: campaign mutants nightly figures bench lint format types check schema reference picture docs release clean
 
 help:  ## List the targets
@@ -91,7 +92,7 @@ PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
 	$(PYTEST) -m slow $(PROOFS)
 
-verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-datasets test-long test-system deletable soak mutants  ## Run all long tests; same requirements as test-system
+verify: proofs test-browser test-terminal test-exiftool test-deploy test-schedulers test-store test-machines test-datasets test-long test-system deletable soak mutants  ## Run all long tests; same requirements as test-system
 
 # make deletable ONLY="shards stages"; QUICK=1 runs a newcomer's commands, and no tests
 deletable: $(STAMP)  ## Delete each feature from a copy of the project, and run the rest
@@ -172,6 +173,9 @@ test-datasets: $(LOADERS_STAMP)  ## Load exports with datasets, webdataset and p
 
 test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh and fish
 	$(BIN)/python -m pytest tests/verification/terminal
+
+test-exiftool: $(STAMP)  ## Read the metadata of outputs with exiftool
+	$(BIN)/python -m pytest $(wildcard tests/features/*/exiftool tests/features/*/*/exiftool)
 
 $(DEPLOY_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,deploy]'

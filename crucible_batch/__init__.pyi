@@ -170,6 +170,7 @@ from crucible_batch.report.models import CheckRow as CheckRow
 from crucible_batch.report.models import ChecksRow as ChecksRow
 from crucible_batch.report.models import CountsRow as CountsRow
 from crucible_batch.report.models import CreditsRow as CreditsRow
+from crucible_batch.report.models import DerivedRow as DerivedRow
 from crucible_batch.report.models import EntryRow as EntryRow
 from crucible_batch.report.models import ErrorRow as ErrorRow
 from crucible_batch.report.models import ManifestRow as ManifestRow

@@ -12,7 +12,7 @@ import enum
 import re
 from dataclasses import dataclass
 
-from crucible_batch.errors import ExitCode
+from crucible_batch.errors import NOT_DERIVED, ExitCode
 
 HTTP = "HTTP_<status>"
 """The only family of codes: an error response without a readable code."""
@@ -314,6 +314,9 @@ _OF_AN_OUTPUT = _of(
       "Nothing is written there."),
      ("If a file exists there, move it. Run the manifest again: the output is downloaded at "
       "no cost.")),
+    (NOT_DERIVED, _DIFFERENCE,
+     "A further form of an output could not be made again: the message has the reason.",
+     "Fix the cause, then run check --fix again, or the manifest: it costs nothing."),
     ("OUTPUT_UNREADABLE", _DIFFERENCE,
      "check cannot read the output.", "Fix its permissions, then run check again."),
     ("NOT_EXPORTED", _FAILED,

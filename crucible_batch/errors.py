@@ -41,6 +41,8 @@ from pathlib import Path
 
 from crucible_batch.exit_codes import ExitCode as ExitCode  # noqa: PLC0414 - for other modules
 
+NOT_DERIVED = "NOT_DERIVED"
+"""A further form of an output could not be made again."""
 UNSAFE_URL = "UNSAFE_URL"
 """The code of a ``GatewayError`` for a storage link that is not followed."""
 

@@ -12,6 +12,10 @@ folder:
     report_fields.py  fields(journal)               fields of a report's head (ReportHead), by
                                                     the notes of its journal
     row_fields.py     of_rows(journal)              a function that fills fields of jobs' rows
+    output_properties.py  NAME,                 what is embedded in outputs of manifests whose
+                      property_of(planned)          `provenance` has the name (``properties``)
+    kept_files.py     kept(journal)                 files that runs make from outputs and keep:
+                                                    check compares them, prune deletes them
     run_options.py    Options, EXAMPLES, HELP       options of `run`: a dataclass of FeatureOptions
     run_command.py    run(...)                      how `run` makes its runs; one feature has it
     later_jobs.py     may_add, with_later           jobs that runs add to their plans, beside the

@@ -16,6 +16,7 @@ from crucible_batch.report.models import (
     ChecksRow,
     CountsRow,
     CreditsRow,
+    DerivedRow,
     EntryRow,
     ErrorRow,
     JobRow,

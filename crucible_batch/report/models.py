@@ -78,7 +78,7 @@ class AttemptRow(_Model):
 
 
 class SentRow(_Model):
-    """The file that the gateway sent, before provenance was embedded."""
+    """The file that the gateway sent, before metadata was embedded."""
 
     sha256: str = Field(description="SHA-256 of that file.")
     byte_size: int = Field(description="Size in bytes.")
@@ -120,6 +120,20 @@ class AfterRow(_Model):
     )
 
 
+class DerivedRow(_Model):
+    """A further form of an output."""
+
+    path: str = Field(description="Relative to the run directory.")
+    format: Literal["webp", "jpeg", "avif"] = Field(description="Format, as in the manifest.")
+    sha256: str | None = Field(
+        default=None, description="SHA-256 of the file; null if it could not be made."
+    )
+    byte_size: int = Field(default=0, description="Size in bytes.")
+    width: int = Field(default=0, description="Width in pixels.")
+    height: int = Field(default=0, description="Height in pixels.")
+    error: str | None = Field(default=None, description="Why it could not be made.")
+
+
 class OutputRow(_Model):
     """An output file of a job."""
 
@@ -135,7 +149,7 @@ class OutputRow(_Model):
         description="When it was saved, in seconds since the epoch, UTC.",
     )
     sent: SentRow | None = Field(
-        default=None, description="The file that the gateway sent, if provenance was embedded."
+        default=None, description="The file that the gateway sent, if metadata was embedded."
     )
     generation: int = Field(
         default=0, description="How often the job was asked for before it made this output."
@@ -146,6 +160,9 @@ class OutputRow(_Model):
     checks: list[CheckRow] = Field(
         default_factory=list,
         description="Checks of the manifest that it did not pass, or that could not be made.",
+    )
+    derived: list[DerivedRow] = Field(
+        default_factory=list, description="Its further forms, if the manifest has `derive`."
     )
 
 

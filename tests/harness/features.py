@@ -30,6 +30,7 @@ COMMANDS = {
 }
 """The commands of each feature that has some."""
 CODES = {
+    "derive": ("NOT_DERIVED",),
     "check": ("DIFFERENCE", "OUTPUT_REPLACED", "OUTPUT_UNREADABLE"),
     "export": ("NOT_EXPORTED",),
     "redo": ("REDO_LIMIT", "SAME_OUTPUT", "FIXED_SEED"),
@@ -40,6 +41,7 @@ KEYS = {
     "after": ("after",),
     "draw": ("draw", "count", "seed"),
     "extends": ("extends",),
+    "derive": ("derive",),
     "notify": ("notify",),
     "periods": ("account", "per"),
     "quality": ("checks",),
@@ -48,6 +50,7 @@ KEYS = {
     "seeds": ("seeds",),
     "sheets": ("sheet",),
     "stages": ("from", "pick"),
+    "synthetic": ("mark",),
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
