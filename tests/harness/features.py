@@ -45,6 +45,7 @@ KEYS = {
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
+    "markdown": ("--markdown",),
     "notify": ("--notification",),
     "redo": ("--rejects",),
     "sample": ("--first", "--sample"),
