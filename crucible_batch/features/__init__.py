@@ -22,6 +22,8 @@ folder:
     report_options.py Options, EXAMPLES, HELP       options of `report`, likewise
     result_view.py    show_plan, show_report        where else `plan`, `run` and `report` show their
                                                     results, or in which other form
+    merged_notes.py   NAMES                         notes of a run that the main journal takes from
+                                                    those of its shards
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
     demo_options.py   Options, EXAMPLES, HELP       options of `demo`, likewise
     next_command.py   next_command(run_dir, head,   the command after a run that is complete, by

@@ -24,6 +24,7 @@ COMMANDS = {
     "redo": ("reject",),
     "schedule": ("schedule list", "schedule export"),
     "shards": ("merge",),
+    "spend": ("spend",),
     "stages": ("pick",),
     "view": ("view",),
 }
@@ -41,6 +42,7 @@ KEYS = {
     "redo": ("rejects", "redo"),
     "schedule": ("schedule",),
     "seeds": ("seeds",),
+    "spend": ("tags",),
     "stages": ("from", "pick"),
 }
 """The keys of manifests that each feature adds."""

@@ -56,8 +56,8 @@ def _append(path: str, text: str) -> bool:
 
 
 def fitted(content: bytes, size: int) -> bytes:
-    """Return what is added to a file of ``size`` bytes: complete lines, and if some are left out, one
-    that states it.
+    """Return what is added to a file of ``size`` bytes: complete lines, and one that states it if
+    some are left out.
 
     For that line, there is always room: a file without it would seem to be complete.
     """
