@@ -49,6 +49,9 @@ def show_spending(
         "gateways": [_gateway_json(each) for each in gateways],
         "remarks": [_remark_json(remark) for remark in remarks],
     }
+    if not gateways and not remarks:
+        say(output.out, "no runs were found")
+        say(output.out, ("  name a directory  ", "label"), ("crucible-batch spend DIR", "command"))
     _show(output, gateways, timezone, zone)
     _show_remarks(output, remarks, is_complete=places.is_complete)
 
@@ -108,9 +111,6 @@ def _remark_json(remark: Remark) -> Json:
 def _show(
     output: CommandOutput, gateways: Sequence[GatewaySums], timezone: str, zone: tzinfo
 ) -> None:
-    if not gateways:
-        say(output.out, "no runs were found")
-        say(output.out, ("  name a directory  ", "label"), ("crucible-batch spend DIR", "command"))
     for sums in gateways:
         head = f"spent by {sums.by.value}"
         if sums.by is SpendBy.MONTH:
