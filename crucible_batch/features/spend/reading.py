@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crucible_batch.core.credits import ZERO, Credits
@@ -127,12 +127,13 @@ def _spending_of(journal: Journal, path: Path, counted: set[str]) -> RunSpending
         charges.apply(subject, event)
     found = charges.all()
     own = tuple(charge for charge in found if charge.number not in counted)
-    return RunSpending(
+    spending = RunSpending(
         location=str(location_of(journal, path)),
         binding=journal.binding(),
         tags=noted_tags(journal),
         charges=own,
-        unanswered=charges.unanswered,
-        found=charges.ledger.reused,
         copied=len(found) - len(own),
     )
+    if spending.copied:
+        return spending  # what the original holds and has found, the copy does too
+    return replace(spending, unanswered=charges.unanswered, found=charges.ledger.reused)

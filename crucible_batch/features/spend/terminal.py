@@ -148,7 +148,7 @@ def _show_facts(console: Console, sums: GatewaySums, zone: tzinfo) -> None:
         words = "credits are held for requests without an answer, and not in the sums"
         fact(console, "held", f"{format_credits(sums.unanswered)} {words}")
     if sums.found:
-        words = "credits were paid for jobs that other directories have bought, and count there"
+        words = "credits for jobs that were found at the gateway count where they were bought"
         fact(console, "found", f"{format_credits(sums.found)} {words}")
 
 

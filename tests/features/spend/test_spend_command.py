@@ -189,3 +189,28 @@ def test_an_unknown_time_zone_is_refused(lonely_cli: Cli) -> None:
     refused = lonely_cli("spend", "--timezone", "Mars/Base", "--json")
     assert refused.code == 2
     assert "'Mars/Base' is not a time zone" in refused.envelope["error"]["message"]
+
+
+def test_jobs_that_were_found_count_where_they_were_bought(cli: Cli, tmp_path: Path) -> None:
+    ran(cli, "bought")
+    ran(cli, "bought", "--out-dir", str(tmp_path / "again"))
+    (gateway,) = spending(cli)["gateways"]
+    assert (gateway["total"]["credits"], gateway["found"]) == ("6", "6")
+    assert "6 credits for jobs that were found at the gateway" in cli("spend").out
+
+
+def test_what_is_held_without_an_answer_is_beside_the_sums_and_once_for_copies(cli: Cli) -> None:
+    run_dir = ran(cli, "held")
+    journal = run_dir / ".crucible" / "journal.sqlite3"
+    with sqlite3.connect(journal) as connection:
+        query = "SELECT subject, body FROM events WHERE type = 'Held' LIMIT 1"
+        subject, body = connection.execute(query).fetchone()
+        row = (f"{'0' * 64}", "Held", body)
+        connection.execute("INSERT INTO events (subject, type, body) VALUES (?, ?, ?)", row)
+    connection.close()
+    assert subject != row[0]
+    held = spending(cli, "outputs")["gateways"][0]
+    assert (held["total"]["credits"], held["unanswered"] != "0") == ("6", True)
+    shutil.copytree(run_dir, run_dir.parent.with_name("backup") / "default")
+    assert spending(cli, "outputs")["gateways"][0]["unanswered"] == held["unanswered"]
+    assert f"{held['unanswered']} credits are held" in cli("spend", "outputs").out
