@@ -47,8 +47,16 @@ def test_a_plan_as_markdown_has_prices_and_budget(cli: Cli) -> None:
     assert plan.out.startswith("## Plan of `spring-plan` · `default`\n\n**3 jobs**: 3 new\n")
     assert "| `zimage-base` | 3 | not known yet | ? | none |\n" in plan.out
     assert "| budget | `100 credits` |\n" in plan.out
+    assert "| `+ 3 new` | `zimage-base: fox-1, fox-2, fox-3` |\n" in plan.out
     assert "next" not in plan.out
     check_harmless(plan.out)
+
+
+def test_only_the_first_of_many_changes_are_shown(cli: Cli) -> None:
+    manifest = cli.write("many-new", "- {name: fox, prompt: a fox, repeat: 60}")
+    plan = cli("plan", manifest, "--markdown", "-v")
+    assert plan.out.count("\n| `+ fox-") == 50
+    assert "\n… and 10 more rows: `plan --json` has them all\n" in plan.out
 
 
 def test_a_report_as_markdown_has_totals_and_prices(cli: Cli) -> None:
@@ -78,6 +86,10 @@ def test_failed_jobs_are_named_and_hostile_prompts_are_shown_as_they_are(failing
     )
     check_harmless(report.out)
     assert rendered(report.out).count("<tr>") == 2 + 2 + 3 + 2
+    plan = failing("plan", manifest, "--markdown")
+    assert "**2 jobs**: 2 failed\n" in plan.out
+    assert "| `! fox` | `failed with GENERATION_FAILED; " in plan.out
+    check_harmless(plan.out)
 
 
 def test_each_command_adds_to_the_summary_of_its_step_once(cli: Cli) -> None:
