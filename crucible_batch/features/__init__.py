@@ -24,6 +24,11 @@ folder:
     plan_command.py   prepared(...)                 what `plan` does before it plans
     plan_folder.py    plan_file(...), export(...)   files that `plan` writes beside a plan
     plan_view.py      show, as_json, show_next      what `plan` shows of a plan
+    report_options.py Options, EXAMPLES, HELP       options of `report`, likewise
+    result_view.py    show_plan, show_report        where else `plan`, `run` and `report` show their
+                                                    results, or in which other form
+    merged_notes.py   NAMES                         notes of a run that the main journal takes from
+                                                    those of its shards
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
     demo_options.py   Options, EXAMPLES, HELP       options of `demo`, likewise
     next_command.py   next_command(run_dir, head,   the command after a run that is complete, by

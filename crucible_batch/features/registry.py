@@ -53,6 +53,7 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
     ("derive.part:DerivePart", {Kind.MANIFEST}),
     ("redo.part:RedoPart", {Kind.MANIFEST, Kind.SHARD}),
     ("sample.part:SamplePart", {Kind.MANIFEST}),
+    ("spend.part:TagsPart", _ALL),
     ("periods.part:PeriodPart", {Kind.MANIFEST, Kind.PROBE}),
     ("prices.part:PriceMemoryPart", _ALL),
     ("control.part:SocketPart", _ALL),

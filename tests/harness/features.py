@@ -25,6 +25,7 @@ COMMANDS = {
     "redo": ("reject",),
     "schedule": ("schedule list", "schedule export"),
     "shards": ("merge",),
+    "spend": ("spend",),
     "stages": ("pick",),
     "view": ("view",),
 }
@@ -49,11 +50,13 @@ KEYS = {
     "schedule": ("schedule",),
     "seeds": ("seeds",),
     "sheets": ("sheet",),
+    "spend": ("tags",),
     "stages": ("from", "pick"),
     "synthetic": ("mark",),
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
+    "markdown": ("--markdown",),
     "notify": ("--notification",),
     "redo": ("--rejects",),
     "sample": ("--first", "--sample"),
