@@ -109,6 +109,9 @@ _OF_THE_COMMAND = _of(
     ("INVALID_CHECK", _BAD,
      "A program of checks cannot be run: it is missing, or was not allowed.",
      "Correct the path in the manifest; run it with --allow-command if you trust the manifest."),
+    ("INVALID_AFTER", _BAD,
+     "The program of after cannot be run: it is missing, or was not allowed.",
+     "Correct the path in the manifest; run it with --allow-command if you trust the manifest."),
     ("CONTROL_REFUSED", _BAD,
      "A command to a run was not taken: no run is active there, or it can't do this now.",
      "The message has the reason. crucible-batch status RUN_DIR shows the state of the run."),
@@ -316,6 +319,10 @@ _OF_AN_OUTPUT = _of(
      "Fix the cause, then run check --fix again, or the manifest: it costs nothing."),
     ("OUTPUT_UNREADABLE", _DIFFERENCE,
      "check cannot read the output.", "Fix its permissions, then run check again."),
+    ("NOT_EXPORTED", _FAILED,
+     "The file of an output is missing, or is not as recorded. All others were exported.",
+     ("crucible-batch check RUN_DIR --fix restores it at no cost; then give the same export "
+      "command again.")),
 )  # fmt: skip
 
 _FAILED_OR_STOPPED = (ExitCode.SOME_FAILED, ExitCode.STOPPED)

@@ -354,6 +354,19 @@ class CheckCommandError(UserError):
         super().__init__(f"outputs can't be checked: {'; '.join(problems)}", hint=hint)
 
 
+class AfterCommandError(UserError):
+    """The program of the manifest's ``after`` can't be run; ``problem`` has the reason."""
+
+    code = "INVALID_AFTER"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            f"nothing can be run after outputs: {problem}",
+            hint="correct it, or remove `after`; nothing was spent",
+        )
+
+
 class ControlError(UserError):
     """A command to a run that is not taken: no run is active, or it can't do that now."""
 

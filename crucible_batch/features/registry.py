@@ -53,10 +53,12 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
     ("derive.part:DerivePart", {Kind.MANIFEST}),
     ("redo.part:RedoPart", {Kind.MANIFEST, Kind.SHARD}),
     ("sample.part:SamplePart", {Kind.MANIFEST}),
+    ("spend.part:TagsPart", _ALL),
     ("periods.part:PeriodPart", {Kind.MANIFEST, Kind.PROBE}),
     ("prices.part:PriceMemoryPart", _ALL),
     ("control.part:SocketPart", _ALL),
     ("quality.part:ChecksPart", {Kind.MANIFEST}),
+    ("after.part:AfterPart", {Kind.MANIFEST}),
 )
 _PLAN_PARTS: Sequence[str | type[Any]] = (
     "notify.part:NoticesPart",
@@ -64,6 +66,7 @@ _PLAN_PARTS: Sequence[str | type[Any]] = (
     "stages.plan_part:StagesPart",
     "redo.part:RedoPart",
     "quality.part:ChecksPart",
+    "after.part:AfterPart",
     "derive.part:DerivePart",
     EarlierRunsPart,
     KnownJobsPart,

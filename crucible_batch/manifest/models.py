@@ -12,7 +12,7 @@ class may override.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -240,6 +240,31 @@ class JobEntry(Part):
 
     def later_jobs(self, *plan: object) -> Any:
         """Return the jobs that a run may add to its plan, as ``runs/later_jobs.py`` describes."""
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether a feature reads further files of the manifest's directory for these jobs."""
+        return False
+
+    @property
+    def times(self) -> int:
+        """How many jobs are made of each row and combination, with numbers from 1 as ``repeat``."""
+        return self.repeat
+
+    def drawn(self, context: Any, site: SourceNode, faults: Any) -> Sequence[Mapping[str, Any]]:
+        """Return the values of further axes, for each of these jobs; nothing if there are none.
+
+        ``context`` is the ``ExpansionContext``, ``site`` the entry. Problems are added to
+        ``faults``, which are ``JobProblems``.
+        """
+        return ()
+
+    def table_reader(self, suffix: str) -> Any:
+        """Return what yields the rows of a table of this kind, as the readers of ``table_rows`` do;
+        None if no feature reads it.
+
+        Raises ``FileFault`` if it can't be read here.
+        """
 
     def programs(self) -> Iterator[str]:
         """Yield the programs that are started for its jobs, which has to be allowed."""

@@ -108,6 +108,18 @@ class ChecksRow(_Model):
     )
 
 
+class AfterRow(_Model):
+    """Number of outputs, by the outcome of the manifest's `after` command."""
+
+    done: int = Field(default=0, description="Outputs for which the command has succeeded.")
+    failed: int = Field(
+        default=0, description="Outputs for which it has failed; the next run tries again."
+    )
+    waiting: int = Field(
+        default=0, description="Outputs for which it was not run yet, since the run was stopped."
+    )
+
+
 class DerivedRow(_Model):
     """A further form of an output."""
 
@@ -400,6 +412,10 @@ class ReportHead(_Model):
     counts: CountsRow
     checks: ChecksRow | None = Field(
         default=None, description="Results of the checks of outputs, if the manifest has `checks`."
+    )
+    after: AfterRow | None = Field(
+        default=None,
+        description="Results of the command for each output, if the manifest has `after`.",
     )
     stops: dict[str, ErrorRow] = Field(
         default_factory=dict, description="Reasons why workflows or the run were stopped."

@@ -18,12 +18,14 @@ COMMANDS = {
     "agents": ("agent skill", "agent mcp"),
     "check": ("check",),
     "control": ("ctl",),
+    "export": ("export",),
     "machines": ("worker",),
     "periods": ("budget show", "budget release"),
     "prune": ("prune",),
     "redo": ("reject",),
     "schedule": ("schedule list", "schedule export"),
     "shards": ("merge",),
+    "spend": ("spend",),
     "stages": ("pick",),
     "view": ("view",),
 }
@@ -31,11 +33,15 @@ COMMANDS = {
 CODES = {
     "derive": ("NOT_DERIVED",),
     "check": ("DIFFERENCE", "OUTPUT_REPLACED", "OUTPUT_UNREADABLE"),
+    "export": ("NOT_EXPORTED",),
     "redo": ("REDO_LIMIT", "SAME_OUTPUT", "FIXED_SEED"),
     "stages": ("PICK_NOT_FOUND",),
 }
 """The codes of the table that only a feature gives."""
 KEYS = {
+    "after": ("after",),
+    "draw": ("draw", "count", "seed"),
+    "extends": ("extends",),
     "derive": ("derive",),
     "notify": ("notify",),
     "periods": ("account", "per"),
@@ -43,11 +49,14 @@ KEYS = {
     "redo": ("rejects", "redo"),
     "schedule": ("schedule",),
     "seeds": ("seeds",),
+    "sheets": ("sheet",),
+    "spend": ("tags",),
     "stages": ("from", "pick"),
     "synthetic": ("mark",),
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
+    "markdown": ("--markdown",),
     "notify": ("--notification",),
     "redo": ("--rejects",),
     "sample": ("--first", "--sample"),
