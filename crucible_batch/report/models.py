@@ -25,8 +25,9 @@ Amount = Annotated[
 
 
 class _Model(BaseModel):
-    # Rows are made of the domain's values
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    # Rows are made of the domain's values. They are first needed when the jobs of a run have ended,
+    # and their validators take milliseconds to build.
+    model_config = ConfigDict(frozen=True, from_attributes=True, defer_build=True)
 
 
 class ErrorRow(_Model):
