@@ -5,7 +5,7 @@ The models are the shape alone. What relates one field to another is in ``valida
 files or templates in ``expand``. Messages of pydantic never reach the author: ``validation`` words
 them for the manifest.
 
-A feature adds keys with a subclass of ``Header``, ``Budget`` or ``JobEntry`` in its
+A feature adds keys with a subclass of ``Header``, ``Budget``, ``Provenance`` or ``JobEntry`` in its
 ``manifest_keys.py``, which ``extension.py`` finds. Methods without effect here are what such a
 class may override.
 """
@@ -153,6 +153,8 @@ class Assets(Part):
 class Provenance(Part):
     """Where the origin of an output (job, prompt, parameters) is recorded."""
 
+    model_config = _EXTENDED
+
     sidecar: bool = Field(
         False, description="Write a JSON file beside each output, such as 0.png.json."
     )
@@ -161,6 +163,10 @@ class Provenance(Part):
         description="Embed it in the output as well: PNG text, XMP of JPEG and WebP. "
         "Pixels are not changed.",
     )
+
+    def properties(self) -> Iterator[str]:
+        """Yield the names of the properties of features that are embedded in outputs."""
+        return iter(())
 
 
 class JobEntry(Part):

@@ -11,8 +11,20 @@ from typing import Any
 from crucible_batch.errors import Place, Problem
 
 Path = Sequence[str | int]
-Span = tuple[int, int, int]
-"""Line, column and end column, as in ``Place``."""
+Span = int
+"""Line, column and end column, as in ``Place``, packed: a manifest has two for each value, and a
+tuple takes three times the memory."""
+_BITS = 32
+
+
+def span_of(line: int, column: int, end_column: int) -> Span:
+    return (line << _BITS | column) << _BITS | end_column
+
+
+def unpacked(span: Span) -> tuple[int, int, int]:
+    """Return line, column and end column."""
+    most = (1 << _BITS) - 1
+    return span >> 2 * _BITS, span >> _BITS & most, span & most
 
 
 @dataclass(slots=True, eq=False)
@@ -111,8 +123,8 @@ class SourceNode:
         """
         found, is_exact = self.source_map.find(path)
         if key and is_exact and found.key is not None:
-            return Place(found.file or self.file, *found.key)
-        return Place(found.file or self.file, *found.span)
+            return Place(found.file or self.file, *unpacked(found.key))
+        return Place(found.file or self.file, *unpacked(found.span))
 
     def items(self, key: str) -> Iterator[SourceNode]:
         """Yield the items of the list at ``key``."""
