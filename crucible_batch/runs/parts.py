@@ -227,7 +227,7 @@ class Parts:
             for part in self._parts:
                 if await part.freed(path):
                     return True
-        except Exception as error:  # noqa: BLE001 - the other jobs of the run go on
+        except Exception as error:  # noqa: BLE001 - the other jobs of the run continue
             logger.warning("%s can't be removed for an output: %s", clean(path, 300), error)
         return False
 
