@@ -9,6 +9,7 @@ from rich.console import Console
 
 from crucible_batch.cli.redaction import printable
 from crucible_batch.cli.terminal import say
+from crucible_batch.cli.units import counted
 from crucible_batch.core.credits import format_credits
 from crucible_batch.sandbox import Finding, Verdict
 
@@ -30,7 +31,7 @@ def show_verdict(console: Console, verdict: Verdict) -> None:
 
 
 def _charged(verdict: Verdict) -> str:
-    jobs = f"{verdict.jobs} jobs"
+    jobs = counted(verdict.jobs, "job")
     if verdict.failed:
         jobs += f", {verdict.failed} of them failed"
     parts = [
@@ -39,7 +40,7 @@ def _charged(verdict: Verdict) -> str:
         f"{format_credits(verdict.charged_for_uploads)} for uploads",
         f"{format_credits(verdict.reserved)} reserved",
         f"at most {format_credits(verdict.most)} at the same time",
-        f"{verdict.struck} faults struck",
+        f"{counted(verdict.struck, 'fault')} struck",
     ]
     return " · ".join(parts)
 

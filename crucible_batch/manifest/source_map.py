@@ -32,12 +32,14 @@ class SourceMap:
     """The span of one value and of its key, and the source maps of the values within it, by key or
     index.
 
-    An alias has its own span and shares its target's ``children``.
+    An alias has its own span and shares its target's ``children``. ``file`` is set for a value of
+    another file than that of the manifest.
     """
 
     span: Span
     key: Span | None = None
     children: dict[str, SourceMap] | list[SourceMap] | tuple[()] = ()
+    file: FilePath | None = None
 
     def child(self, step: str | int) -> SourceMap | None:
         if isinstance(step, str):
@@ -121,8 +123,8 @@ class SourceNode:
         """
         found, is_exact = self.source_map.find(path)
         if key and is_exact and found.key is not None:
-            return Place(self.file, *unpacked(found.key))
-        return Place(self.file, *unpacked(found.span))
+            return Place(found.file or self.file, *unpacked(found.key))
+        return Place(found.file or self.file, *unpacked(found.span))
 
     def items(self, key: str) -> Iterator[SourceNode]:
         """Yield the items of the list at ``key``."""

@@ -49,11 +49,15 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document, with its YAML problems and warnings about values that may be misread."""
+    """A parsed document, with its YAML problems and warnings about values that may be misread.
+
+    ``bases`` are other files that its values are from.
+    """
 
     root: SourceNode
     warnings: tuple[Problem, ...]
     problems: ProblemCollector
+    bases: tuple[Path, ...] = ()
 
 
 def parse(
