@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from crucible_batch.core.identity import of_generation
 from crucible_batch.features.derive.note import NotedFiles
@@ -15,7 +16,14 @@ def of_rows(journal: Journal) -> Callable[[str, JobRow], JobRow]:
     """Return a function that adds the derived files to the row of the job with an identity."""
     noted = NotedFiles(journal)
 
+    @cache
+    def is_begun() -> bool:
+        """Whether files are derived here, asked when the first row is made."""
+        return noted.is_begun()
+
     def amended(identity: str, row: JobRow) -> JobRow:
+        if not row.outputs or not is_begun():
+            return row
         known = {
             number: list(noted.of_job(of_generation(identity, number)).values())
             for number in {output.generation for output in row.outputs}

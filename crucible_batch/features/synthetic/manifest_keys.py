@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from crucible_batch.features.synthetic.output_properties import NAME
 from crucible_batch.manifest.models import Provenance
+
+NAME = "mark"
+"""The name of the property in plans and terms."""
 
 
 class MarkKeys(Provenance):

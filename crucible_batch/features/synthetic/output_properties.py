@@ -12,7 +12,6 @@ from crucible_batch.core.parameter_info import IMAGE_FIELDS
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.provenance import XmpProperty
 
-NAME = "mark"
 TRAINED = "trainedAlgorithmicMedia"
 COMPOSITE = "compositeWithTrainedAlgorithmicMedia"
 _NAMESPACE = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"

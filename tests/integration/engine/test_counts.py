@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from crucible_batch.gateway import client, storage
+from crucible_batch.gateway import aiohttp_transport
 from crucible_batch.gateway.transport import Channel, Reply
 from crucible_batch.journal import group_commit
 
@@ -91,13 +91,12 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for name in IN_HOPS:
         monkeypatch.setattr(os, name, counted_in_hops(name, getattr(os, name)))
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
-    for module in (client, storage):
-        new_channel = module.new_channel
-        monkeypatch.setattr(
-            module,
-            "new_channel",
-            lambda new_channel=new_channel, **options: Counting(new_channel(**options), found),
-        )
+    new_channel = aiohttp_transport.new_channel
+    monkeypatch.setattr(
+        aiohttp_transport,
+        "new_channel",
+        lambda **options: Counting(new_channel(**options), found),
+    )
     return found
 
 

@@ -358,6 +358,7 @@ def test_a_row_holds_all_of_a_job(history: Any) -> None:
         "rejected": None,
         "sent": None,
         "checks": [],
+        "derived": [],
     }
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 
-from crucible_batch.gateway import client, storage
+from crucible_batch.gateway import aiohttp_transport
 from crucible_batch.gateway.transport import Channel, Reply
 
 Reach = Callable[[str], None]
@@ -75,8 +75,7 @@ class Failpoints:
 
     def install(self) -> None:
         """Patch this process, for good."""
-        for module in (client, storage):
-            module.new_channel = self._watched(module.new_channel)
+        aiohttp_transport.new_channel = self._watched(aiohttp_transport.new_channel)
         os.link = _around(os.link, "link", self.reach)
         os.replace = _around(os.replace, "replace", self.reach)
         os.fsync = _before(os.fsync, "fsync", self.reach)
