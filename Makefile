@@ -77,7 +77,7 @@ $(VENV)/.installed-%: requirements/%.txt $(STAMP)
 	@touch $@
 
 OPEN ?=
-demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway and open the results
+demo: $(PROGRAM)  ## Run manifests/demo.yaml on a local gateway and open the results
 	@$(PROGRAM) demo $(OPEN)
 
 # Five workers for two cores: while some wait for commands, others compute (tests/harness/order.py).
