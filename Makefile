@@ -27,7 +27,7 @@
 #                       coordinator and the store are killed, frozen and restarted; five minutes
 #   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
 #   make docs           build the documentation into site/
-#   make release        build the wheel, the source archive and their SBOM into dist/
+#   make release        build the last commit twice, compare, and put wheel, source archive, SBOM and digests into dist/
 #   make lock           write the locks of requirements/ after a change of dependencies; UPGRADE=1 takes the newest
 
 PYTHON ?= python3
@@ -197,15 +197,19 @@ $(VENV)/.docs: pyproject.toml requirements/run.txt requirements/docs.txt require
 	$(PROJECT)
 	@touch $@
 
-# The SBOM is taken from an environment that contains only the wheel and its dependencies.
+# Builds the last commit twice, and fails if the bytes differ. The SBOM is taken from an environment that contains only
+# the wheel and its dependencies, as they are locked.
 SBOM := dist/crucible-batch.cdx.json
-release: $(VENV)/.release  ## Build the wheel, the source archive and their SBOM into dist/
+INTO_RUNTIME := $(PIP) --python $(VENV)/runtime/bin/python install
+release: $(VENV)/.release  ## Build the wheel, the source archive, their SBOM and digests into dist/
 	rm -rf dist $(VENV)/runtime
-	$(BIN)/python -m build --outdir dist
+	.ci/same-bytes $(BIN)/python dist
 	$(PYTHON) -m venv --without-pip $(VENV)/runtime
-	$(BIN)/python -m pip --python $(VENV)/runtime/bin/python install --quiet --disable-pip-version-check dist/*.whl
+	$(INTO_RUNTIME) --require-hashes --no-deps -r requirements/run.txt
+	$(INTO_RUNTIME) --no-deps dist/*.whl
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o $(SBOM) $(VENV)/runtime
 	@grep -q '"name": "httpx"' $(SBOM)
+	cd dist && sha256sum -- * > SHA256SUMS
 
 $(VENV)/.release: requirements/release.txt
 	$(PYTHON) -m venv $(VENV)
