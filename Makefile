@@ -159,9 +159,10 @@ test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh
 test-deploy: $(VENV)/.installed-deploy  ## Test the alerts, the Dockerfile, the Compose file and those of docs/deploy
 	$(BIN)/python -m pytest tests/verification/deploy
 
-lint: $(STAMP)  ## Check lint rules and formatting
+lint: $(STAMP)  ## Check lint rules, formatting, and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/zizmor --offline --no-progress --quiet --persona auditor .
 
 format: $(STAMP)  ## Fix lint errors and formatting
 	$(BIN)/ruff check --fix .
