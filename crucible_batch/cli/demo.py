@@ -23,6 +23,7 @@ from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.errors import UserError
 from crucible_batch.report import ReportHead
 from crucible_batch.runs.connecting import connect
+from crucible_batch.runs.paths import relative_to_here
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.sandbox import SandboxConfig, serve
 from crucible_batch.settings import Settings
@@ -91,7 +92,7 @@ def run_demo(
     show_run_ending(output, ran, request.job_filter, command=None)
     if not output.quiet:
         fact(output.out, "ledger", _ledger_words(charges, ran.result.report))
-        fact(output.out, "manifest", str(manifest))
+        fact(output.out, "manifest", str(relative_to_here(manifest)))
         fact(output.out, "next", ("crucible-batch init my-batch", "command"))
     _show_page(output, ran.result.page, open_page)
 

@@ -44,6 +44,8 @@ from crucible_batch.runs.log_part import LogPart
 from crucible_batch.runs.log_tail import SILENT_S, refuse_while_it_runs
 from crucible_batch.runs.logged_figures import LoggedFigures
 from crucible_batch.runs.object_runs import objects_at, stored_binding
+from crucible_batch.runs.paths import state_directory_of
+from crucible_batch.runs.run_journal import directory_outputs_url
 from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
@@ -179,3 +181,18 @@ async def bring_journal(directory: Path, url: ObjectUrl, clock: Clock) -> MainLo
             with Journal.open(directory, binding, now=clock.now()) as journal:
                 restore_rows(journal, log.state)
         return log
+
+
+async def bring_newest(directory: Path, clock: Clock) -> None:
+    """Make a local journal have all that the log of its run has, if that is in an object store.
+
+    Does nothing for other run directories, and for those of shards. Raises as ``bring_journal``
+    does.
+    """
+    url = directory_outputs_url(directory)
+    if url is not None and _is_same(directory, state_directory_of(url)):
+        await bring_journal(directory, url, clock)
+
+
+def _is_same(directory: Path, other: Path) -> bool:
+    return directory.resolve() == other.resolve()

@@ -26,6 +26,7 @@ from crucible_batch.core.output_list import merge_output_lists
 from crucible_batch.core.output_path import is_planned_path, relocated_path
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.ports import Gateway
+from crucible_batch.engine import SystemClock
 from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
@@ -45,7 +46,7 @@ from crucible_batch.runs.run_journal import (
     newest_run,
     refuse_if_pruned,
 )
-from crucible_batch.runs.run_log import forget_lost_log
+from crucible_batch.runs.run_log import bring_newest, forget_lost_log
 from crucible_batch.settings import Settings
 
 _T = TypeVar("_T")
@@ -149,6 +150,7 @@ async def check_outputs(
     missing and damaged files are downloaded again and saved only if they have the recorded bytes;
     nothing is bought. A damaged file is kept under another name. If there is a key, ``fix`` also
     requests each succeeded job and saves outputs that the gateway lists but that were never saved.
+    A run in an object store that another machine has continued is fixed as that one has left it.
     ``on_checked`` is called from time to time with the number of files checked so far.
 
     Raises ``RunDirectoryError`` and ``JournalError``; without ``fix`` also ``RunPrunedError`` if
@@ -158,7 +160,10 @@ async def check_outputs(
     """
     directory = local_directory(run_dir)
     store = store_of(directory)
-    if not fix:
+    if fix:
+        # An older copy would put back what another machine has replaced.
+        await bring_newest(directory, SystemClock())
+    else:
         refuse_if_pruned(directory)
     with locked(directory) if fix else nullcontext():
         with Journal.read(directory) as journal:

@@ -71,3 +71,24 @@ async def test_check_reads_each_object_and_fixes_those_that_differ(start, store)
         store.fault = failing("digest")
         with pytest.raises(ObjectStoreError):
             await api.check_outputs(URL)
+
+
+async def test_an_older_copy_of_a_run_does_not_put_back_what_another_machine_has_replaced(
+    start, store, monkeypatch
+):
+    async with start() as bench:
+        manifest = bench.manifest(TWO)
+        monkeypatch.setenv("XDG_STATE_HOME", str(bench.path / "first"))
+        await bench.run(manifest, out_dir=URL)
+        manifest.write_text(manifest.read_text().replace("name: a, prompt: a", "name: a, prompt: c"))
+        monkeypatch.setenv("XDG_STATE_HOME", str(bench.path / "second"))
+        await bench.run(manifest, out_dir=URL)
+        newest = dict(store.content)
+        monkeypatch.setenv("XDG_STATE_HOME", str(bench.path / "first"))
+        found = await api.check_outputs(URL, fix=True, settings=bench.settings)
+        assert (found.exit_code, found.differences) == (0, ())
+        assert {key: store.content[key] for key in newest if key.endswith(".png")} == {
+            key: newest[key] for key in newest if key.endswith(".png")
+        }
+        assert (await bench.run(manifest, out_dir=URL)).exit_code == 0
+        assert await bought(bench) == 3

@@ -8,22 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import sqlite3
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import crucible_batch as api
 from crucible_batch.core.control import ControlAction, ControlCommand, ControlSource
 from crucible_batch.core.events import Held
-from crucible_batch.engine import Clock
 from crucible_batch.errors import (
     CrucibleBatchError,
     NothingToDivideError,
@@ -33,194 +26,35 @@ from crucible_batch.errors import (
     ShardsUnknownError,
     UserError,
 )
-from crucible_batch.features.registry import plan_kind_of
 from crucible_batch.features.shards import merging
 from crucible_batch.features.shards.command_log import StoredCommands
 from crucible_batch.features.shards.given_commands import Shards
-from crucible_batch.features.shards.plan_options import DivisionOptions
-from crucible_batch.features.shards.probing import probe
 from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.journal import Journal
-from crucible_batch.object_url import ObjectUrl
-from crucible_batch.outputs import ObjectPort, ObjectStoreError
-from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
-from crucible_batch.runs.object_runs import objects_at
-from crucible_batch.runs.planning import plan_request
-from crucible_batch.runs.request import RunRequest
+from crucible_batch.outputs import ObjectStoreError
+from crucible_batch.runs.journal_log import LogTakenError
 from crucible_batch.runs.run_log import LOG
-from tests.harness.bench import Tampered
+from tests.features.shards.stored_ground import JOBS, PLACES, PRICE, Ground, divided, ground
 from tests.harness.features import has_feature
-from tests.harness.object_fakes import DictObjects, unusable
-from tests.harness.object_store import URL, use_store
+from tests.harness.object_fakes import unusable
+from tests.harness.object_store import URL
+from tests.harness.submits import (
+    Killed,
+    SubmittedKeys,
+    Waiting,
+    freeze_logs,
+    is_poll,
+    stopping_at,
+)
 
 SHORT_JOBS = True
+__all__ = ["divided", "ground"]
 
 ANNA = ControlSource("anna@host", "terminal")
-JOBS = 12
-PRICE = 2
-
-
-@dataclass
-class Ground:
-    """A plan of two shards, and machines with a state directory each.
-
-    ``url`` is the place of the run: an object store's, or a directory that all machines see.
-    """
-
-    bench: Any
-    store: DictObjects
-    patch: pytest.MonkeyPatch
-    manifest: Path
-    url: str = URL
-
-    @property
-    def plan(self) -> Path:
-        return self.bench.path / "plan.json"
-
-    @contextmanager
-    def on(self, machine: str) -> Iterator[Path]:
-        with self.patch.context() as patch:
-            state = self.bench.path / machine
-            patch.setenv("XDG_STATE_HOME", str(state))
-            yield state
-
-    async def divide(self, shards: int = 2, machine: str = "main") -> api.PlanSummary:
-        features = (DivisionOptions(shards),)
-        request = RunRequest(self.manifest, out_dir=Path(self.url), features=features)
-        with self.on(machine):
-            probed = await probe(request, self.plan, settings=self.bench.settings)
-            assert probed is None or probed.may_divide
-            return await plan_request(
-                request, plan_kind_of, self.plan, settings=self.bench.settings
-            )
-
-    async def shard(
-        self, number: int, machine: str, count: int = 2, **options: Any
-    ) -> api.RunResult:
-        with self.on(machine):
-            return await api.run(
-                self.plan, shard=f"{number}/{count}", settings=self.bench.settings, **options
-            )
-
-    def merge(self, *, machine: str = "main", **options: Any) -> api.MergeResult:
-        with self.on(machine):
-            return api.merge([self.url], **options)
-
-    async def run(self, machine: str = "main") -> api.RunResult:
-        with self.on(machine):
-            return await self.bench.run(self.manifest, out_dir=self.url)
-
-    async def keys(self) -> list[str]:
-        return [job["idempotency_key"] for job in (await self.bench.state())["jobs"]]
-
-    async def check(self, budget: Decimal) -> None:
-        """No key was charged twice, and no row of the ledger is above the budget."""
-        state = await self.bench.state()
-        assert set(Counter(await self.keys()).values()) <= {1}
-        assert (
-            max(1000 - row["balance_after"] + row["reserved_after"] for row in state["ledger"])
-            <= budget
-        )
-
-    @property
-    def objects(self) -> ObjectPort:
-        return objects_at(ObjectUrl.at(self.url))
-
-    @property
-    def folder(self) -> Path:
-        return ObjectUrl.at(self.url).folder or Path()
-
-    def content(self) -> dict[str, bytes]:
-        """The objects of the run, by key."""
-        if self.url == URL:
-            return self.store.content
-        files = (path for path in self.folder.rglob("*") if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
-
-    def delete(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """Delete objects, and return them."""
-        kept = {key: self.content()[key] for key in keys}
-        for key in kept:
-            if self.url == URL:
-                del self.store.content[key]
-            else:
-                Path(self.folder, key).unlink()
-        return kept
-
-    def delete_log(self) -> None:
-        """Make the run one that has no log, and never had."""
-        self.delete([key for key in self.content() if key.startswith(f"{LOG}/")])
-        for path in self.bench.path.glob("*/crucible-batch/runs/*/.crucible/journal.sqlite3"):
-            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-                connection.execute("DELETE FROM meta WHERE key = 'log_writers'")
-
-    def put_back(self, kept: Mapping[str, bytes]) -> None:
-        for key, content in kept.items():
-            if self.url == URL:
-                self.store.content[key] = content
-            else:
-                Path(self.folder, key).write_bytes(content)
-
-    def pictures(self) -> list[str]:
-        return sorted(key for key in self.content() if key.endswith(".png"))
-
-    def log(self, number: int, count: int = 2) -> list[str]:
-        return sorted(key for key in self.content() if f"/{number}-of-{count}/0" in key)
-
-
-PLACES = pytest.mark.parametrize("ground", ["store", "directory", "url"], indirect=True)
-"""A test that an object store, and a shared directory by its path and its URL, have to pass."""
-
-
-@pytest.fixture
-def ground(
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Callable[..., Ground]:
-    store = use_store(monkeypatch)
-    kind = getattr(request, "param", "store")
-
-    def make(bench: Any, *, budget: int = 100, jobs: int = JOBS, head: str = "") -> Ground:
-        cap = f"budget: {{credits: {budget}, max_credits_per_job: 2}}\n"
-        manifest = bench.manifest(
-            f"{{name: t, prompt: text, repeat: {jobs}}}", budget=None, head=f"{cap}{head}"
-        )
-        url, folder = URL, bench.path / "shared"
-        if kind == "directory":
-            url = str(folder)
-        if kind == "url":
-            folder.mkdir()
-            url = f"file://{folder}"
-        return Ground(bench, store, monkeypatch, manifest, url)
-
-    return make
-
-
-class Killed(BaseException):
-    """The process is gone: nothing that follows is done."""
 
 
 def killing(*_given: object, **_named: object) -> None:
     raise Killed
-
-
-def stopping_at(count: int, *, answered: bool) -> httpx.AsyncBaseTransport:
-    """A transport whose process is killed at a submit: before its answer, and after it was sent if
-    ``answered``.
-    """
-    seen = [0]
-
-    async def tamper(
-        request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
-    ) -> httpx.Response:
-        if request.url.path.endswith("/generate"):
-            seen[0] += 1
-            if seen[0] >= count:
-                if answered and seen[0] == count:
-                    await send()
-                raise Killed
-        return await send()
-
-    return Tampered(tamper)
 
 
 async def killed(
@@ -289,34 +123,12 @@ async def test_a_shard_whose_machine_is_lost_is_continued_elsewhere_within_its_a
 
 
 @PLACES
-async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, ground: Any) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        unknown: list[str] = []
-
-        async def tamper(
-            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
-        ) -> httpx.Response:
-            if request.url.path.endswith("/generate"):
-                key = json.loads(await request.aread())["idempotency_key"]
-                if not any(key.encode() in run.content()[name] for name in run.log(1)):
-                    unknown.append(key)
-            return await send()
-
-        assert (await run.shard(1, "one", transport=Tampered(tamper))).exit_code == 0
-        assert unknown == []
-
-
-def freeze_ticks(patch: pytest.MonkeyPatch, awake: asyncio.Event) -> None:
-    """Logs don't grow by themselves until ``awake``, as if their processes were frozen."""
-    keep = LoggedJournal.keep
-
-    async def frozen(log: LoggedJournal, clock: Clock) -> None:
-        await awake.wait()
-        await keep(log, clock)
-
-    patch.setattr(LoggedJournal, "keep", frozen)
+async def test_a_hold_is_in_the_store_before_its_submit_is_sent(divided: Ground) -> None:
+    keys = SubmittedKeys(
+        lambda key: any(key.encode() in divided.content()[e] for e in divided.log(1))
+    )
+    assert (await divided.shard(1, "one", transport=keys.transport())).exit_code == 0
+    assert keys.unknown == []
 
 
 @PLACES
@@ -326,28 +138,16 @@ async def test_of_two_machines_with_one_shard_only_the_later_one_buys(
     async with start() as bench:
         run = ground(bench, budget=14, jobs=20, head="concurrency: 1\n")
         await run.divide(1)
-        is_full, awake = asyncio.Event(), asyncio.Event()
-        sent: list[str] = []
-        freeze_ticks(monkeypatch, awake)
-
-        async def slow(
-            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
-        ) -> httpx.Response:
-            if request.url.path.endswith("/generate"):
-                sent.append(json.loads(await request.aread())["idempotency_key"])
-                if len(sent) == 3:
-                    is_full.set()
-                    await awake.wait()
-            return await send()
-
-        first = asyncio.ensure_future(run.shard(1, "frozen", 1, transport=Tampered(slow)))
-        await is_full.wait()
+        submits, awake = Waiting(3), freeze_logs(monkeypatch)
+        first = asyncio.ensure_future(run.shard(1, "frozen", 1, transport=submits.transport()))
+        await submits.reached.wait()
         second = await run.shard(1, "other", 1)
         assert second.exit_code == 4
+        submits.released.set()
         awake.set()
         with pytest.raises(LogTakenError, match="another process continues shard 1/1"):
             await first
-        assert len(sent) == 3
+        assert submits.sent == 3
         merged = run.merge()
         assert Decimal(merged.report.credits.spent) == 14
         await run.check(Decimal(14))
@@ -358,21 +158,12 @@ async def test_a_shard_that_runs_is_left_alone_by_another_machine(start: Any, gr
     async with start() as bench:
         run = ground(bench, budget=14, jobs=20, head="concurrency: 1\n")
         await run.divide(1)
-        is_running, may_end = asyncio.Event(), asyncio.Event()
-
-        async def slow(
-            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
-        ) -> httpx.Response:
-            if request.url.path.endswith("/generate"):
-                is_running.set()
-                await may_end.wait()
-            return await send()
-
-        first = asyncio.ensure_future(run.shard(1, "one", 1, transport=Tampered(slow)))
-        await is_running.wait()
+        submits = Waiting()
+        first = asyncio.ensure_future(run.shard(1, "one", 1, transport=submits.transport()))
+        await submits.reached.wait()
         with pytest.raises(RunBusyError, match="shard 1/1 is running on another machine"):
             await run.shard(1, "other", 1)
-        may_end.set()
+        submits.released.set()
         assert (await first).exit_code == 4
         run.merge()
         await run.check(Decimal(14))
@@ -385,19 +176,9 @@ async def test_a_frozen_shard_that_buys_nothing_more_learns_that_it_was_continue
     async with start() as bench:
         run = ground(bench, budget=14, jobs=2)
         await run.divide(1)
-        is_frozen, awake = asyncio.Event(), asyncio.Event()
-        freeze_ticks(monkeypatch, awake)
-
-        async def frozen(
-            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
-        ) -> httpx.Response:
-            if request.method == "GET" and "/jobs/" in request.url.path:
-                is_frozen.set()
-                await asyncio.Event().wait()
-            return await send()
-
-        first = asyncio.ensure_future(run.shard(1, "frozen", 1, transport=Tampered(frozen)))
-        await is_frozen.wait()
+        polls, awake = Waiting(which=is_poll), freeze_logs(monkeypatch)
+        first = asyncio.ensure_future(run.shard(1, "frozen", 1, transport=polls.transport()))
+        await polls.reached.wait()
         assert (await run.shard(1, "other", 1)).exit_code == 0
         awake.set()
         with pytest.raises(LogTakenError):
@@ -452,18 +233,9 @@ async def test_who_gives_a_command_learns_how_many_shards_have_taken_it(
         run = ground(bench, jobs=13)
         await run.divide(3)
         await run.shard(1, "one", 3)
-        is_running, may_end = asyncio.Event(), asyncio.Event()
-
-        async def slow(
-            request: httpx.Request, send: Callable[[], Awaitable[httpx.Response]]
-        ) -> httpx.Response:
-            if request.url.path.endswith("/generate"):
-                is_running.set()
-                await may_end.wait()
-            return await send()
-
-        second = asyncio.ensure_future(run.shard(2, "two", 3, transport=Tampered(slow)))
-        await is_running.wait()
+        submits = Waiting()
+        second = asyncio.ensure_future(run.shard(2, "two", 3, transport=submits.transport()))
+        await submits.reached.wait()
         with run.on("main"):
             place = await outstanding_plan(run.url)
         assert place is not None
@@ -473,7 +245,7 @@ async def test_who_gives_a_command_learns_how_many_shards_have_taken_it(
             "pause is stored for all 3 shards; 1 of the 1 that run have taken it"
         )
         assert answer.data == {"action": "pause", "taken": 1, "running": 1, "shards": 3}
-        may_end.set()
+        submits.released.set()
         await Shards.of(*place, bench.clock).give(ControlCommand(ControlAction.RESUME), ANNA)
         assert (await second).exit_code == 0
         answer = await Shards.of(*place, bench.clock).give(ControlCommand(ControlAction.STOP), ANNA)
@@ -529,20 +301,17 @@ async def test_a_machine_whose_shard_was_continued_elsewhere_takes_the_journal_o
 
 
 @PLACES
-async def test_a_shard_that_has_not_ended_is_not_merged(start: Any, ground: Any) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        await killed(run, 1, "one", at=3, answered=True)
-        await run.shard(2, "two")
-        with pytest.raises(UserError, match=r"shard 1/2 of plan .* has not ended") as caught:
-            run.merge()
-        assert "--shard 1/2" in str(caught.value.hint)
-        with pytest.raises(UserError, match="has not ended"):
-            run.merge(abandon=[1])
-        await run.shard(1, "three")
-        assert run.merge().report.counts.succeeded == JOBS
-        await run.check(Decimal(100))
+async def test_a_shard_that_has_not_ended_is_not_merged(divided: Ground) -> None:
+    await killed(divided, 1, "one", at=3, answered=True)
+    await divided.shard(2, "two")
+    with pytest.raises(UserError, match=r"shard 1/2 of plan .* has not ended") as caught:
+        divided.merge()
+    assert "--shard 1/2" in str(caught.value.hint)
+    with pytest.raises(UserError, match="has not ended"):
+        divided.merge(abandon=[1])
+    await divided.shard(1, "three")
+    assert divided.merge().report.counts.succeeded == JOBS
+    await divided.check(Decimal(100))
 
 
 async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(
@@ -569,85 +338,74 @@ async def test_a_plan_counts_as_merged_only_once_its_report_is_stored(
 
 
 @PLACES
-async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(start: Any, ground: Any) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        await run.shard(1, "one")
-        with pytest.raises(UserError, match="shard 2 of 2 is missing"):
-            run.merge()
-        merged = run.merge(abandon=[2])
-        assert (merged.merged, merged.abandoned) == ((1,), (2,))
-        before = await run.keys()
-        # As if the merge was killed before it noted its end there.
-        run.delete([".crucible/shards/00000002.json"])
-        for number, machine, word in (
-            (1, "one", "merged"),
-            (1, "new", "merged"),
-            (2, "new", "abandoned"),
-        ):
-            with pytest.raises(
-                RunDirectoryError, match=f"was {word}, and its allowance was returned"
-            ):
-                await run.shard(number, machine)
-        assert run.merge().is_repeated
-        run.delete([*run.log(1), *run.log(2)])  # nobody needs them now
-        with pytest.raises(RunDirectoryError, match=r"all shards of plan .* are merged"):
-            await run.shard(2, "newer")
-        assert await run.keys() == before
-        done = await run.run()
-        assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
-        await run.check(Decimal(100))
+async def test_a_merged_and_an_abandoned_shard_buy_nothing_more(divided: Ground) -> None:
+    await divided.shard(1, "one")
+    with pytest.raises(UserError, match="shard 2 of 2 is missing"):
+        divided.merge()
+    merged = divided.merge(abandon=[2])
+    assert (merged.merged, merged.abandoned) == ((1,), (2,))
+    before = await divided.keys()
+    # As if the merge was killed before it noted its end there.
+    divided.delete([".crucible/shards/00000002.json"])
+    for number, machine, word in (
+        (1, "one", "merged"),
+        (1, "new", "merged"),
+        (2, "new", "abandoned"),
+    ):
+        with pytest.raises(RunDirectoryError, match=f"was {word}, and its allowance was returned"):
+            await divided.shard(number, machine)
+    assert divided.merge().is_repeated
+    divided.delete([*divided.log(1), *divided.log(2)])  # nobody needs them now
+    with pytest.raises(RunDirectoryError, match=r"all shards of plan .* are merged"):
+        await divided.shard(2, "newer")
+    assert await divided.keys() == before
+    done = await divided.run()
+    assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
+    await divided.check(Decimal(100))
 
 
 async def test_a_shard_that_is_running_when_it_is_abandoned_buys_nothing_more(
-    start: Any, ground: Any
+    divided: Ground,
 ) -> None:
     """Its process has taken the log, and has not bought anything yet."""
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        results = await run.shard(1, "one")
-        original, is_closed = run.store.create, asyncio.Event()
+    results = await divided.shard(1, "one")
+    original, is_closed = divided.store.create, asyncio.Event()
 
-        async def create(key: str, content: bytes) -> bool:
-            if "/2-of-2/00000002" in key and not is_closed.is_set():
-                is_closed.set()
-                await asyncio.to_thread(run.merge, abandon=[2])
-            return await original(key, content)
+    async def create(key: str, content: bytes) -> bool:
+        if "/2-of-2/00000002" in key and not is_closed.is_set():
+            is_closed.set()
+            await asyncio.to_thread(divided.merge, abandon=[2])
+        return await original(key, content)
 
-        run.store.create = create
-        with pytest.raises(LogTakenError, match="was abandoned"):
-            await run.shard(2, "two")
-        assert len(await run.keys()) == 1 + results.report.counts.succeeded
-        assert (await run.run()).report.counts.succeeded == JOBS
-        await run.check(Decimal(100))
+    divided.store.create = create
+    with pytest.raises(LogTakenError, match="was abandoned"):
+        await divided.shard(2, "two")
+    assert len(await divided.keys()) == 1 + results.report.counts.succeeded
+    assert (await divided.run()).report.counts.succeeded == JOBS
+    await divided.check(Decimal(100))
 
 
 async def test_without_the_journal_of_the_main_run_nothing_is_bought_until_its_shards_are_merged(
-    start: Any, ground: Any
+    divided: Ground,
 ) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        with pytest.raises(ShardsOutstandingError):
-            await run.run()
-        await run.shard(1, "one")
-        shutil.rmtree(bench.path / "main")
-        run.delete_log()
-        before = await run.keys()
-        with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial"):
-            await run.run("new")
-        with pytest.raises(ShardsUnknownError):
-            await run.divide(machine="new")
-        assert await run.keys() == before
-        await run.shard(2, "two")
-        merged = run.merge(machine="new")
-        assert merged.report.counts.succeeded == JOBS - 1  # without the probe's
-        done = await run.run("new")
-        assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
-        assert len(await run.keys()) == JOBS
-        await run.check(Decimal(100))
+    with pytest.raises(ShardsOutstandingError):
+        await divided.run()
+    await divided.shard(1, "one")
+    shutil.rmtree(divided.bench.path / "main")
+    divided.delete_log()
+    before = await divided.keys()
+    with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial"):
+        await divided.run("new")
+    with pytest.raises(ShardsUnknownError):
+        await divided.divide(machine="new")
+    assert await divided.keys() == before
+    await divided.shard(2, "two")
+    merged = divided.merge(machine="new")
+    assert merged.report.counts.succeeded == JOBS - 1  # without the probe's
+    done = await divided.run("new")
+    assert (done.exit_code, done.report.counts.succeeded) == (0, JOBS)
+    assert len(await divided.keys()) == JOBS
+    await divided.check(Decimal(100))
 
 
 async def test_what_another_machine_has_divided_and_merged_is_in_the_log_of_the_run(
@@ -677,99 +435,88 @@ async def test_what_another_machine_has_divided_and_merged_is_in_the_log_of_the_
 
 
 async def test_a_main_run_lost_before_a_shard_has_begun_is_restored_by_a_merge(
-    start: Any, ground: Any
+    divided: Ground,
 ) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        shutil.rmtree(bench.path / "main")
-        run.delete_log()
-        with pytest.raises(UserError, match="shards 1, 2 of 2 are missing") as caught:
-            run.merge(machine="new")
-        assert f"merge {URL} --abandon 1 --abandon 2" in (caught.value.hint or "")
-        with pytest.raises(ShardsUnknownError):
-            await run.run("new")
-        merged = run.merge(machine="new", abandon="all")
-        assert (merged.merged, merged.abandoned) == ((), (1, 2))
-        with pytest.raises(RunDirectoryError, match=r"all shards of plan .* are merged"):
-            await run.shard(1, "one")
-        run.plan.unlink()
-        await run.divide(machine="new")  # another plan, though it has the same jobs
-        await run.shard(1, "one")
-        await run.shard(2, "two")
-        assert run.merge(machine="new").report.counts.succeeded == JOBS
-        await run.check(Decimal(100))
+    shutil.rmtree(divided.bench.path / "main")
+    divided.delete_log()
+    with pytest.raises(UserError, match="shards 1, 2 of 2 are missing") as caught:
+        divided.merge(machine="new")
+    assert f"merge {URL} --abandon 1 --abandon 2" in (caught.value.hint or "")
+    with pytest.raises(ShardsUnknownError):
+        await divided.run("new")
+    merged = divided.merge(machine="new", abandon="all")
+    assert (merged.merged, merged.abandoned) == ((), (1, 2))
+    with pytest.raises(RunDirectoryError, match=r"all shards of plan .* are merged"):
+        await divided.shard(1, "one")
+    divided.plan.unlink()
+    await divided.divide(machine="new")  # another plan, though it has the same jobs
+    await divided.shard(1, "one")
+    await divided.shard(2, "two")
+    assert divided.merge(machine="new").report.counts.succeeded == JOBS
+    await divided.check(Decimal(100))
 
 
 async def test_a_shard_that_was_merged_elsewhere_is_not_abandoned_once_its_log_is_deleted(
-    start: Any, ground: Any
+    divided: Ground,
 ) -> None:
     """The machine that divided comes back, and its journal still waits for the shards."""
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        await run.shard(1, "one")
-        await run.shard(2, "two")
-        run.delete_log()
-        run.merge(machine="other")
-        kept = run.delete(run.log(1))
-        for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
-            with pytest.raises(
-                RunDirectoryError, match=r"log of shard 1/2 .* was merged"
-            ) as caught:
-                run.merge(**options)
-        with pytest.raises(ShardsOutstandingError):
-            await run.run()
-        assert str(bench.path / "main") in (caught.value.hint or "")
-        before = await run.keys()
-        (bench.path / "main").rename(bench.path / "away")  # what the hint says
-        assert (await run.run()).report.counts.succeeded == JOBS
-        (bench.path / "main").rename(bench.path / "new")
-        (bench.path / "away").rename(bench.path / "main")
-        run.put_back(kept)
-        run.delete_log()
-        assert run.merge().merged == (1, 2)
-        assert await run.keys() == before
+    await divided.shard(1, "one")
+    await divided.shard(2, "two")
+    divided.delete_log()
+    divided.merge(machine="other")
+    kept = divided.delete(divided.log(1))
+    for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
+        with pytest.raises(RunDirectoryError, match=r"log of shard 1/2 .* was merged") as caught:
+            divided.merge(**options)
+    with pytest.raises(ShardsOutstandingError):
+        await divided.run()
+    assert str(divided.bench.path / "main") in (caught.value.hint or "")
+    before = await divided.keys()
+    (divided.bench.path / "main").rename(divided.bench.path / "away")  # what the hint says
+    assert (await divided.run()).report.counts.succeeded == JOBS
+    (divided.bench.path / "main").rename(divided.bench.path / "new")
+    (divided.bench.path / "away").rename(divided.bench.path / "main")
+    divided.put_back(kept)
+    divided.delete_log()
+    assert divided.merge().merged == (1, 2)
+    assert await divided.keys() == before
 
 
 async def test_a_machine_that_ran_a_shard_continues_the_run_that_another_one_has_merged(
-    start: Any, ground: Any
+    divided: Ground,
 ) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        await run.shard(1, "one")
-        await run.shard(2, "two")
-        run.delete_log()
-        with run.on("two") as state:
-            (local,) = (state / "crucible-batch" / "runs").iterdir()
-        with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial has shards"):
-            await run.run("two")  # listed, and not merged
-        for given in (URL, local):
-            with (
-                run.on("two"),
-                pytest.raises(UserError, match="shard 1/2 can't be abandoned: it was run"),
-            ):
-                api.merge([given], abandon=[1])
-        run.merge()
-        before, report = await run.keys(), run.store.content["report.json"]
-        for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
-            with pytest.raises(
-                RunDirectoryError, match="no shard of s3://bucket/runs/trial waits for its merge"
-            ):
-                run.merge(machine="two", **options)
-            with run.on("two"), pytest.raises(RunDirectoryError, match="waits for its merge"):
-                api.merge([local], **options)
-        assert run.store.content["report.json"] == report
-        with pytest.raises(NothingToDivideError, match="no job is new"):
-            await run.divide(machine="two")
-        done = await run.run("two")
-        assert (done.exit_code, done.report.counts.succeeded, done.report.credits.reused) == (
-            0,
-            JOBS,
-            JOBS * PRICE,
-        )
-        assert await run.keys() == before
+    await divided.shard(1, "one")
+    await divided.shard(2, "two")
+    divided.delete_log()
+    with divided.on("two") as state:
+        (local,) = (state / "crucible-batch" / "runs").iterdir()
+    with pytest.raises(ShardsUnknownError, match=r"s3://bucket/runs/trial has shards"):
+        await divided.run("two")  # listed, and not merged
+    for given in (URL, local):
+        with (
+            divided.on("two"),
+            pytest.raises(UserError, match="shard 1/2 can't be abandoned: it was run"),
+        ):
+            api.merge([given], abandon=[1])
+    divided.merge()
+    before, report = await divided.keys(), divided.store.content["report.json"]
+    for options in ({}, {"abandon": [1]}, {"abandon": "all"}):
+        with pytest.raises(
+            RunDirectoryError, match="no shard of s3://bucket/runs/trial waits for its merge"
+        ):
+            divided.merge(machine="two", **options)
+        with divided.on("two"), pytest.raises(RunDirectoryError, match="waits for its merge"):
+            api.merge([local], **options)
+    assert divided.store.content["report.json"] == report
+    with pytest.raises(NothingToDivideError, match="no job is new"):
+        await divided.divide(machine="two")
+    done = await divided.run("two")
+    assert (done.exit_code, done.report.counts.succeeded, done.report.credits.reused) == (
+        0,
+        JOBS,
+        JOBS * PRICE,
+    )
+    assert await divided.keys() == before
 
 
 async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed_one(
@@ -801,34 +548,31 @@ async def test_a_shard_of_an_earlier_plan_is_not_merged_with_those_of_the_listed
 
 @pytest.mark.parametrize("what", ["gone", "damaged"])
 async def test_without_the_list_of_plans_a_machine_that_ran_a_shard_buys_nothing(
-    start: Any, ground: Any, what: str
+    divided: Ground, what: str
 ) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        await run.shard(1, "one")
-        await run.shard(2, "two")
-        run.merge()
-        run.delete_log()
-        before = await run.keys()
-        for key in (f".crucible/shards/0000000{number}.json" for number in (1, 2)):
-            run.store.content[key] = b"{}"
-            if what == "gone":
-                del run.store.content[key]
-        why = (
-            "doesn't list the plan of .*2-of-2, which was run here"
-            if what == "gone"
-            else "can't be read"
-        )
-        for step in (run.run, run.divide):
-            with pytest.raises(RunDirectoryError, match=why):
-                await step(machine="two")
-        for options in ({}, {"abandon": [1]}):
-            with pytest.raises(
-                RunDirectoryError, match="waits for its merge" if what == "gone" else why
-            ):
-                run.merge(machine="two", **options)
-        assert await run.keys() == before
+    await divided.shard(1, "one")
+    await divided.shard(2, "two")
+    divided.merge()
+    divided.delete_log()
+    before = await divided.keys()
+    for key in (f".crucible/shards/0000000{number}.json" for number in (1, 2)):
+        divided.store.content[key] = b"{}"
+        if what == "gone":
+            del divided.store.content[key]
+    why = (
+        "doesn't list the plan of .*2-of-2, which was run here"
+        if what == "gone"
+        else "can't be read"
+    )
+    for step in (divided.run, divided.divide):
+        with pytest.raises(RunDirectoryError, match=why):
+            await step(machine="two")
+    for options in ({}, {"abandon": [1]}):
+        with pytest.raises(
+            RunDirectoryError, match="waits for its merge" if what == "gone" else why
+        ):
+            divided.merge(machine="two", **options)
+    assert await divided.keys() == before
 
 
 def failing(part: str) -> Callable[[str, str], None]:
@@ -852,44 +596,35 @@ async def test_a_plan_that_is_listed_can_be_read_by_any_machine(start: Any, grou
         await run.check(Decimal(100))
 
 
-async def test_a_store_that_fails_before_a_purchase_prevents_it(start: Any, ground: Any) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        before = await run.keys()
-        run.store.fault = failing("/1-of-2/00000002")
-        with pytest.raises(ObjectStoreError):
-            await run.shard(1, "one")
-        assert await run.keys() == before
-        run.store.fault = lambda _request, _key: None
-        for number in (1, 2):
-            assert (await run.shard(number, "one")).exit_code == 0
-        assert run.merge().report.counts.succeeded == JOBS
-        await run.check(Decimal(100))
+async def test_a_store_that_fails_before_a_purchase_prevents_it(divided: Ground) -> None:
+    before = await divided.keys()
+    divided.store.fault = failing("/1-of-2/00000002")
+    with pytest.raises(ObjectStoreError):
+        await divided.shard(1, "one")
+    assert await divided.keys() == before
+    divided.store.fault = lambda _request, _key: None
+    for number in (1, 2):
+        assert (await divided.shard(number, "one")).exit_code == 0
+    assert divided.merge().report.counts.succeeded == JOBS
+    await divided.check(Decimal(100))
 
 
-async def test_the_directory_of_a_shard_is_not_that_of_its_run(start: Any, ground: Any) -> None:
+async def test_the_directory_of_a_shard_is_not_that_of_its_run(divided: Ground) -> None:
     """Its journal is not set aside for that of the run."""
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        await run.shard(1, "one")
-        with run.on("one") as state:
-            (local,) = (state / "crucible-batch" / "runs").glob("*/shards/*/1-of-2")
-            with pytest.raises(RunDirectoryError, match="is the directory of shard 1/2"):
-                await bench.run(run.manifest, out_dir=local)
-        await run.shard(2, "two")
-        assert run.merge().report.counts.succeeded == JOBS
+    await divided.shard(1, "one")
+    with divided.on("one") as state:
+        (local,) = (state / "crucible-batch" / "runs").glob("*/shards/*/1-of-2")
+        with pytest.raises(RunDirectoryError, match="is the directory of shard 1/2"):
+            await divided.bench.run(divided.manifest, out_dir=local)
+    await divided.shard(2, "two")
+    assert divided.merge().report.counts.succeeded == JOBS
 
 
-async def test_a_shard_in_another_store_than_its_run_is_refused(start: Any, ground: Any) -> None:
-    async with start() as bench:
-        run = ground(bench)
-        await run.divide()
-        with pytest.raises(UserError, match="can't be run in s3://other/x"):
-            await run.shard(1, "one", out_dir="s3://other/x")
-        with pytest.raises(UserError, match="are read from there, and from no directory"):
-            run.merge(out_dir=bench.path / "elsewhere")
+async def test_a_shard_in_another_store_than_its_run_is_refused(divided: Ground) -> None:
+    with pytest.raises(UserError, match="can't be run in s3://other/x"):
+        await divided.shard(1, "one", out_dir="s3://other/x")
+    with pytest.raises(UserError, match="are read from there, and from no directory"):
+        divided.merge(out_dir=divided.bench.path / "elsewhere")
 
 
 @PLACES

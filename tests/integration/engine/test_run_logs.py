@@ -20,7 +20,6 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.core.events import Accepted
-from crucible_batch.engine import Clock
 from crucible_batch.errors import ExitCode, RunBusyError, RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import RECEIPTS_FILE, ObjectStoreError
@@ -28,10 +27,16 @@ from crucible_batch.report import REPORT_FILE
 from crucible_batch.runs import running
 from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
 from crucible_batch.runs.run_journal import local_directory
-from tests.harness.bench import Tampered
 from tests.harness.object_fakes import DictObjects, SharedDirectory, unusable
 from tests.harness.object_store import KINDS, use_kind
 from tests.harness.stopped_runs import stop_after
+from tests.harness.submits import (
+    SubmittedKeys,
+    Waiting,
+    freeze_logs,
+    is_poll,
+    stopping_at,
+)
 
 SHORT_JOBS = True
 PRICE = 2
@@ -101,28 +106,6 @@ def machines(
     return lambda bench: Machines(bench, store, monkeypatch)
 
 
-class Killed(BaseException):
-    """The process is gone: nothing that follows is done."""
-
-
-def stopping_at(count: int, *, answered: bool) -> httpx.AsyncBaseTransport:
-    """A transport whose process is killed at a submit: before its answer, and after it was sent if
-    ``answered``.
-    """
-    seen = [0]
-
-    async def tamper(request: httpx.Request, send: Send) -> httpx.Response:
-        if request.url.path.endswith("/generate"):
-            seen[0] += 1
-            if seen[0] >= count:
-                if answered and seen[0] == count:
-                    await send()
-                raise Killed
-        return await send()
-
-    return Tampered(tamper)
-
-
 async def killed(run: Machines, machine: str, manifest: Path, *, at: int, answered: bool) -> None:
     with pytest.raises(BaseException) as raised:  # noqa: PT011 - it is in a group
         await run.run(machine, manifest, transport=stopping_at(at, answered=answered))
@@ -132,17 +115,9 @@ async def killed(run: Machines, machine: str, manifest: Path, *, at: int, answer
 async def test_a_hold_is_in_the_store_before_its_submit_is_sent(start: Any, machines: Any) -> None:
     async with start() as bench:
         run = machines(bench)
-        unknown: list[str] = []
-
-        async def tamper(request: httpx.Request, send: Send) -> httpx.Response:
-            if request.url.path.endswith("/generate"):
-                key = json.loads(await request.aread())["idempotency_key"]
-                if f'"{key}' not in json.dumps(run.entries()).replace("\\", ""):
-                    unknown.append(key)
-            return await send()
-
-        result = await run.run("one", bench.manifest(TWENTY), transport=Tampered(tamper))
-        assert (result.exit_code, unknown) == (0, [])
+        keys = SubmittedKeys(lambda key: f'"{key}' in json.dumps(run.entries()).replace("\\", ""))
+        result = await run.run("one", bench.manifest(TWENTY), transport=keys.transport())
+        assert (result.exit_code, keys.unknown) == (0, [])
         assert len(await run.keys()) == 20
 
 
@@ -178,32 +153,14 @@ async def test_a_run_that_is_active_is_left_alone_by_another_machine(
     async with start() as bench:
         run = machines(bench)
         manifest = bench.manifest(TWENTY, budget=14, head=ONE_AT_A_TIME)
-        is_running, may_end = asyncio.Event(), asyncio.Event()
-
-        async def slow(request: httpx.Request, send: Send) -> httpx.Response:
-            if request.url.path.endswith("/generate"):
-                is_running.set()
-                await may_end.wait()
-            return await send()
-
-        first = asyncio.ensure_future(run.run("one", manifest, transport=Tampered(slow)))
-        await is_running.wait()
+        submits = Waiting()
+        first = asyncio.ensure_future(run.run("one", manifest, transport=submits.transport()))
+        await submits.reached.wait()
         with pytest.raises(RunBusyError, match="this run is running on another machine"):
             await run.run("other", manifest)
-        may_end.set()
+        submits.released.set()
         assert (await first).exit_code == 4
         await run.check(14)
-
-
-def freeze_ticks(patch: pytest.MonkeyPatch, awake: asyncio.Event) -> None:
-    """Logs don't grow by themselves until ``awake``, as if their processes were frozen."""
-    keep = LoggedJournal.keep
-
-    async def frozen(log: LoggedJournal, clock: Clock) -> None:
-        await awake.wait()
-        await keep(log, clock)
-
-    patch.setattr(LoggedJournal, "keep", frozen)
 
 
 async def test_of_two_machines_only_the_later_one_buys(
@@ -212,27 +169,17 @@ async def test_of_two_machines_only_the_later_one_buys(
     async with start() as bench:
         run = machines(bench)
         manifest = bench.manifest(TWENTY, budget="14, max_credits_per_job: 2", head=ONE_AT_A_TIME)
-        is_full, awake = asyncio.Event(), asyncio.Event()
-        sent: list[str] = []
-        freeze_ticks(monkeypatch, awake)
-
-        async def slow(request: httpx.Request, send: Send) -> httpx.Response:
-            if request.url.path.endswith("/generate"):
-                sent.append(json.loads(await request.aread())["idempotency_key"])
-                if len(sent) == 3:
-                    is_full.set()
-                    await awake.wait()
-            return await send()
-
-        first = asyncio.ensure_future(run.run("frozen", manifest, transport=Tampered(slow)))
-        await is_full.wait()
+        submits, awake = Waiting(3), freeze_logs(monkeypatch)
+        first = asyncio.ensure_future(run.run("frozen", manifest, transport=submits.transport()))
+        await submits.reached.wait()
         second = await run.run("other", manifest)
         assert (second.exit_code, second.report.credits.spent) == (4, 14)
         report = run.store.content["report.json"]
+        submits.released.set()
         awake.set()
         with pytest.raises(LogTakenError, match="another process continues this run"):
             await first
-        assert len(sent) == 3
+        assert submits.sent == 3
         assert run.store.content["report.json"] == report
         again = await run.run("frozen", manifest)  # its journal is set aside
         assert (again.exit_code, again.report.credits.spent) == (4, 14)
@@ -245,17 +192,9 @@ async def test_a_frozen_run_that_buys_nothing_more_learns_that_it_was_continued(
     async with start() as bench:
         run = machines(bench)
         manifest = bench.manifest("{name: a, prompt: a}")
-        is_frozen, awake = asyncio.Event(), asyncio.Event()
-        freeze_ticks(monkeypatch, awake)
-
-        async def frozen(request: httpx.Request, send: Send) -> httpx.Response:
-            if request.method == "GET" and "/jobs/" in request.url.path:
-                is_frozen.set()
-                await asyncio.Event().wait()
-            return await send()
-
-        first = asyncio.ensure_future(run.run("frozen", manifest, transport=Tampered(frozen)))
-        await is_frozen.wait()
+        polls, awake = Waiting(which=is_poll), freeze_logs(monkeypatch)
+        first = asyncio.ensure_future(run.run("frozen", manifest, transport=polls.transport()))
+        await polls.reached.wait()
         assert (await run.run("other", manifest)).exit_code == 0
         awake.set()
         with pytest.raises(LogTakenError):

@@ -34,8 +34,14 @@ def read_all(folder: Path, *arguments: str) -> tuple[list[dict[str, Any]], float
         str(folder / "in"),
         *arguments[1:],
     ]
-    # What a template could find there is a key; whatever is there must not come out.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MOLTAZINE_API_KEY": "moltazine_canary"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        # What a template could find there is a key; whatever is there must not come out.
+        "MOLTAZINE_API_KEY": "moltazine_canary",
+        # The bytecode of a module that is loaded meanwhile is no file that a manifest has written.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     ended = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
