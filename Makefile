@@ -12,6 +12,7 @@
 #   make deletable      delete each feature from a copy, and run the rest; ONLY=... selects features, QUICK=1 runs no tests
 #   make soak           simulate faulty runs in virtual time for SECONDS; SEED=N replays one case
 #   make campaign       run all verification for MINUTES and record the results in docs/reliability/
+#   make nightly        play new seeds for MINUTES, as CI does each night
 #   make mutants        mutation testing of the modules that protect credits and secrets; ONLY=... selects modules
 #   make test-system    system call kills, power cuts, exFAT and FAT, and the wheel as the container image runs it; requires
 #                       root, loop devices, FUSE, and the packages strace exfatprogs exfat-fuse dosfstools fusefat cron
@@ -41,7 +42,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-long test-system deletable crash soak
-.PHONY: campaign mutants figures bench lint format types check schema reference picture docs release lock clean
+.PHONY: campaign mutants nightly figures bench lint format types check schema reference picture docs release lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -130,8 +131,15 @@ campaign: $(VENV)/.installed-campaign  ## Run all verification for MINUTES and w
 mutants: $(VENV)/.installed-campaign  ## Mutation testing of the modules that protect credits and secrets
 	@$(BIN)/python -m tests.verification.campaign.mutation $(ONLY)
 
-figures: $(STAMP)  ## Write the results of the newest campaign into README.md and docs/reliability/results.md
-	@$(BIN)/python -m tests.verification.campaign.figures
+# Another seed on each of 999 days; rows that need no root. The file is left in nightly/.
+NIGHTLY := 1 2 3 5 6 9 10 16
+nightly: $(VENV)/.installed-campaign  ## Play new seeds for MINUTES, as CI does each night
+	@$(BIN)/python -m tests.verification.campaign --minutes $(MINUTES) $(NIGHTLY:%=--row %) --out nightly \
+	  --seed $$(( $$(date +%s) / 86400 * 131 % 999 + 1 ))
+
+# make figures FILES=campaign-2026-12-01.json adds the file of a night to the sums
+figures: $(STAMP)  ## Write the results of all campaigns into README.md and docs/reliability/results.md
+	@$(BIN)/python -m tests.verification.campaign.figures $(FILES)
 
 test-system: $(STAMP)  ## Test kills at system calls, power cuts, exFAT, FAT, and a read-only root; requires root
 	$(BIN)/python -m pytest -n 2 tests/verification/system

@@ -207,6 +207,20 @@ class SandboxOptions:
         str,
         typer.Option(metavar="TEXT", help="Price rules, such as zimage-base.base=3,upload.base=1."),
     ] = ""
+    judge: Annotated[
+        bool,
+        typer.Option(
+            "--judge",
+            help="At the end, print what was charged, bought twice or over the budget;"
+            " exit with 1 if anything was.",
+        ),
+    ] = False
+    budget: Annotated[
+        Decimal | None, credits_option(help="What the client may spend, for --judge.")
+    ] = None
+    once: Annotated[
+        bool, typer.Option("--once", help="With --judge: no job is wanted more than once.")
+    ] = False
 
 
 def command(

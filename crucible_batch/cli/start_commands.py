@@ -75,17 +75,31 @@ def init(
     "crucible-batch sandbox --port 8080",
     "crucible-batch sandbox --faults 'generate.500-after=2,429:0.1'",
     "crucible-batch sandbox --pricing zimage-base.rise-after=10x16",
+    "crucible-batch sandbox --judge --budget 20 -- python my_client.py",
     output="verbose",
 )
-def sandbox(output: CommandOutput, chosen: opt.SandboxOptions) -> None:
+def sandbox(
+    output: CommandOutput,
+    client: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="COMMAND",
+            help="Run this client on the gateway, and stop when it ends.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    chosen: opt.SandboxOptions,
+) -> None:
     """Run a local gateway, for tests that cost nothing.
 
     Prints the two environment variables that select it; paste them into
-    another terminal. Ctrl-C stops it.
+    another terminal. Ctrl-C stops it. A COMMAND has them in its environment;
+    the exit code is that of COMMAND.
     """
-    from crucible_batch.cli.sandbox import serve_sandbox
+    from crucible_batch.cli.sandbox import run_sandbox
 
-    serve_sandbox(output, chosen)
+    run_sandbox(output, chosen, client or ())
 
 
 @command("crucible-batch doctor", "crucible-batch doctor nightly.yaml", output="json verbose")

@@ -185,6 +185,8 @@ def _tail(status: Status) -> str:
         return " · paused"
     if status.running:
         return " · running now"
+    if status.shards is not None:
+        return " · waiting for its shards"
     if status.report.exit_code is None:
         return " · process exited unexpectedly (killed?)"
     if _chose_some(status):

@@ -209,8 +209,12 @@ class CreditsRow(_Model):
     held: Amount = Field(
         description=(
             "Credits that may still be spent: jobs in flight, unanswered submits, "
-            "and failed jobs whose refund the gateway's ledger has not shown."
+            "failed jobs whose refund the gateway's ledger has not shown, "
+            "and what is set aside for shards."
         )
+    )
+    set_aside: Amount = Field(
+        default=Decimal(0), description="Part of `held` for shards that are not merged yet."
     )
     held_for_refunds: Amount = Field(
         default=Decimal(0), description="Part of `held` for such failed jobs."
@@ -350,7 +354,8 @@ class ReportHead(_Model):
     run_id: str = Field(description="Id of the run.")
     status: str = Field(description="Status of the run.")
     exit_code: int | None = Field(
-        default=None, description="Null while the run is active, or if it was killed."
+        default=None,
+        description="Null while the run is active or divided into shards, or if it was killed.",
     )
     shard: str | None = Field(default=None, description='Shard of a divided plan, such as "3/8".')
     manifest: ManifestRow

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.job import Job
+from crucible_batch.core.outcome import RunStatus
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.prices import PriceBook
+from crucible_batch.core.sharding import OutstandingShards
 from crucible_batch.errors import CrucibleBatchError, ExitCode, ReportError, RunDirectoryError
 from crucible_batch.features import found
 from crucible_batch.journal import Journal
@@ -48,6 +50,7 @@ from crucible_batch.runs.run_journal import (
     location_of,
     newest_run,
 )
+from crucible_batch.runs.shard_notes import outstanding_shards
 from crucible_batch.shell_command import shell_command
 
 logger = logging.getLogger(__name__)
@@ -126,7 +129,23 @@ def head_of(journal: Journal, counts: CountsRow | None = None) -> ReportHead:
     noted: dict[str, object] = {}
     for module in found("report_fields"):
         noted |= module.fields(journal)
+    shards = outstanding_shards(journal)
+    if shards is not None:
+        noted |= _while_divided(head, shards)
     return head.model_copy(update=noted)
+
+
+def _while_divided(head: ReportHead, shards: OutstandingShards) -> dict[str, object]:
+    """Return what differs in a head while shards are not merged: they may be spending now."""
+    credits = head.credits.model_copy(
+        update={"set_aside": shards.set_aside, "held": head.credits.held + shards.set_aside}
+    )
+    return {
+        "credits": credits,
+        "status": RunStatus.RUNNING.value,
+        "exit_code": None,
+        "finished_at": None,
+    }
 
 
 # -- its files

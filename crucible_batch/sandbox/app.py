@@ -18,7 +18,8 @@ from crucible_batch.sandbox.config import check_prices, check_pricing
 from crucible_batch.sandbox.fault_injection import Call, Endpoint, FaultyEndpoint
 from crucible_batch.sandbox.faults import Stage, parse_faults
 from crucible_batch.sandbox.gateway import Gateway
-from crucible_batch.sandbox.jobs import Order
+from crucible_batch.sandbox.jobs import KeyReusedError, Order
+from crucible_batch.sandbox.judge import judge
 from crucible_batch.sandbox.pricing import parse_pricing
 from crucible_batch.sandbox.records import RefusedError
 from crucible_batch.sandbox.workflows import WORKFLOWS, prompt
@@ -52,8 +53,12 @@ def state_routes(gateway: Gateway) -> list[Route]:
             return Response(exact_json.dumps({"error": reason}), 400, media_type="application/json")
         return Response(b"{}", media_type="application/json")
 
+    async def verdict(_request: Request) -> Response:
+        return Response(exact_json.dumps(judge(gateway)), media_type="application/json")
+
     return [
         Route("/_sandbox/state", state, methods=["GET"]),
+        Route("/_sandbox/verdict", verdict, methods=["GET"]),
         Route("/_sandbox/config", configure, methods=["POST"]),
     ]
 
@@ -160,7 +165,10 @@ def _endpoint(
         account_id = gateway.world.authenticate(_bearer(call.request))
         status, data = handler(_Api(gateway), account_id, call)
         body = {"success": True, "data": data, "request_id": call.request_id}
-        return _json_response(status, body, call.request_id)
+        response = _json_response(status, body, call.request_id)
+        if name == "generate":
+            response.background = gateway.once_sent(gateway.seen.answered, str(data["job_id"]))
+        return response
 
     return FaultyEndpoint(gateway, name, answer, render_failure, _MAX_BODY_BYTES).answer
 
@@ -216,7 +224,11 @@ class _Api:
         if not body.idempotency_key:
             self.gateway.seen.keyless_posts += 1
         order = Order(body.workflow_id, body.params, body.idempotency_key or None)
-        job, is_new = self.gateway.world.submit(account_id, order, call.now)
+        try:
+            job, is_new = self.gateway.world.submit(account_id, order, call.now)
+        except KeyReusedError:
+            self.gateway.seen.keys_of_other_jobs += 1
+            raise
         status, job_status = 200, job.status(call.now)
         if is_new:
             # A new job is shown as it was taken in, though a runner may have been free for it.

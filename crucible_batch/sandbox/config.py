@@ -60,6 +60,10 @@ class SandboxConfig:
     partial_refund: Decimal = Decimal("0.5")
     """The part of its price that a failed job gets back that meets the fault `refund-partial`."""
     retry_after_s: int = 1
+    budget: Decimal | None = None
+    """What the client may spend, for the judge. It changes nothing else."""
+    wanted_once: bool = False
+    """Whether the judge takes each job for one that is wanted once."""
 
     def __post_init__(self) -> None:
         for amount in (*self.accounts.values(), self.upload_price):

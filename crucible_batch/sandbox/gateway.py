@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from starlette.background import BackgroundTask
+
 from crucible_batch.sandbox.config import SandboxConfig
 from crucible_batch.sandbox.faults import Faults
 from crucible_batch.sandbox.records import Ids
@@ -33,6 +35,12 @@ class Observations:
     keyless_posts: int = 0
     """Submits without an idempotency key: the contract allows them, a client that may retry must
     not send any."""
+    keys_of_other_jobs: int = 0
+    """Submits that were refused, since their key belongs to a job of another content."""
+    answered: set[str] = field(default_factory=set)
+    """The jobs whose ids the client knows: an answer to a submit with the id was sent."""
+    downloaded: set[str] = field(default_factory=set)
+    """The jobs of which a complete output was sent."""
     uploads: Counter[str] = field(default_factory=Counter)
     """How often the bytes of each SHA-256 were uploaded."""
     violations: list[Violation] = field(default_factory=list)
@@ -73,6 +81,17 @@ class Gateway:
         changes = self.world.take_changes()
         if changes:
             self.store.save(changes)
+
+    def once_sent(self, known: set[str], record_id: str) -> BackgroundTask:
+        """Return the background task of an answer that puts a record into `known`.
+
+        It runs when the answer was sent, and not if a fault sent another one.
+        """
+
+        async def note() -> None:
+            known.add(record_id)
+
+        return BackgroundTask(note)
 
     def report(self, kind: str, operation: str, detail: str) -> None:
         self.seen.violations.append(Violation(kind, operation, detail, self.now()))

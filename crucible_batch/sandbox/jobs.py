@@ -23,6 +23,18 @@ _REFUSED_WORD = "nsfw"
 """A prompt with this word fails with MODERATION_REFUSED."""
 
 
+class KeyReusedError(RefusedError):
+    """An idempotency key that belongs to a job with another workflow or other parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            400,
+            "IDEMPOTENCY_KEY_REUSED",
+            "This idempotency key belongs to a job with another workflow or other params.",
+            "Send each new generation under a key of its own.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     workflow_id: str
@@ -103,12 +115,7 @@ class Jobs:
             return None
         job = self._jobs[job_id]
         if job.fingerprint != order.fingerprint():
-            raise RefusedError(
-                400,
-                "IDEMPOTENCY_KEY_REUSED",
-                "This idempotency key belongs to a job with another workflow or other params.",
-                "Send each new generation under a key of its own.",
-            )
+            raise KeyReusedError
         return job
 
     def find(self, job_id: str) -> Job:

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,10 +15,14 @@ from crucible_batch.sandbox.app import create_api
 from crucible_batch.sandbox.config import Running, SandboxConfig
 from crucible_batch.sandbox.fault_injection import TRANSPORT
 from crucible_batch.sandbox.gateway import Gateway
+from crucible_batch.sandbox.judge import judge
 from crucible_batch.sandbox.storage import create_storage
 from crucible_batch.sandbox.store import Store
+from crucible_batch.sandbox.verdict import Served, Verdict
 
 _HOST = "127.0.0.1"
+_SIGNALLED = 128
+"""Plus the number of the signal: the exit code of a process in shells."""
 
 
 @contextlib.asynccontextmanager
@@ -26,6 +30,14 @@ async def serve(
     config: SandboxConfig, *, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Running]:
     """Serve until the block is left. Raises OSError for a port or a state file that is taken."""
+    async with _serve(config, clock) as (running, _gateway):
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def _serve(
+    config: SandboxConfig, clock: Callable[[], float]
+) -> AsyncIterator[tuple[Running, Gateway]]:
     with (
         contextlib.closing(_bind(config.api_port)) as api_socket,
         contextlib.closing(_bind(config.storage_port)) as storage_socket,
@@ -37,27 +49,53 @@ async def serve(
         async with _listen([(api, api_socket), (storage, storage_socket)]):
             try:
                 first_key = next(iter(config.accounts))
-                yield Running(_url(api_socket), gateway.storage_url, first_key)
+                yield Running(_url(api_socket), gateway.storage_url, first_key), gateway
             finally:
                 gateway.stopping.set()
 
 
-def run_forever(config: SandboxConfig, on_ready: Callable[[str, str, str], None]) -> None:
-    """Serve until SIGINT or SIGTERM.
+def run_forever(config: SandboxConfig, on_ready: Callable[[str, str, str], None]) -> Verdict:
+    """Serve until SIGINT or SIGTERM, and judge what the clients did.
 
     `on_ready(api_url, storage_url, key)` is called once both ports listen.
     """
 
-    async def main() -> None:
+    async def main() -> Verdict:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        async with serve(config) as running:
+        async with _serve(config, time.time) as (running, gateway):
             on_ready(running.api_url, running.storage_url, running.api_key)
             await stop.wait()
+        return judge(gateway)
 
-    asyncio.run(main())
+    return asyncio.run(main())
+
+
+def run_client(config: SandboxConfig, command: Sequence[str], env: Mapping[str, str]) -> Served:
+    """Serve until a client ends, and judge it.
+
+    The address and the key are added to `env`. A SIGTERM is passed on to the client. Ctrl-C is left
+    to it: a terminal sends SIGINT to both. Raises OSError also if the client can't be started.
+    """
+
+    async def main() -> Served:
+        async with _serve(config, time.time) as (running, gateway):
+            added = {
+                "MOLTAZINE_API_KEY": running.api_key,
+                "CRUCIBLE_API_BASE": running.api_url,
+            }
+            client = await asyncio.create_subprocess_exec(*command, env={**env, **added})
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGINT, lambda: None)
+            loop.add_signal_handler(signal.SIGTERM, client.terminate)
+            code = await client.wait()
+        if code < 0:
+            code = _SIGNALLED - code
+        return Served(judge(gateway), code)
+
+    return asyncio.run(main())
 
 
 class _Protocol(H11Protocol):

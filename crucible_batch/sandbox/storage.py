@@ -8,6 +8,7 @@ import hashlib
 from typing import NoReturn
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -93,7 +94,9 @@ class _Storage:
     async def download_output(self, call: Call) -> Response:
         self._check_signature("download", call)
         job, index = self._find_output(call)
-        return self._body(await self._outputs.content(job, index), job.outputs[index].mime_type)
+        content = await self._outputs.content(job, index)
+        sent = self._gateway.once_sent(self._gateway.seen.downloaded, job.job_id)
+        return self._body(content, job.outputs[index].mime_type, sent)
 
     def _carries_key(self, operation: str, request: Request) -> bool:
         if "authorization" in request.headers:
@@ -163,7 +166,9 @@ class _Storage:
                     return job, index
         raise _no_such_key()
 
-    def _body(self, content: bytes, mime_type: str) -> Response:
+    def _body(
+        self, content: bytes, mime_type: str, once_sent: BackgroundTask | None = None
+    ) -> Response:
         match self._gateway.faults.draw("download", Stage.BODY):
             case "short-body":
                 return HalfAnswer(content, mime_type, is_sized=True)
@@ -172,7 +177,7 @@ class _Storage:
             case "error-page":
                 return render_error(_ERROR_PAGE, "")
             case _:
-                return Response(content, media_type=mime_type)
+                return Response(content, media_type=mime_type, background=once_sent)
 
 
 def render_error(refused: RefusedError, request_id: str) -> Response:

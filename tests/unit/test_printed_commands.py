@@ -79,7 +79,8 @@ def printed() -> Iterator[tuple[str, str]]:
 
 def faults(text: str) -> Iterator[str]:
     for found in PRINTED.finditer(text.replace("\\\n", " ")):
-        command, rest = found[1], found[2].split("  # ")[0].split()
+        # What follows -- is the command of another program.
+        command, rest = found[1], re.split(r"  # | -- ", found[2])[0].split()
         if command in GROUPS and rest:
             command, rest = f"{command} {rest[0]}", rest[1:]
         if command in COMMANDS:

@@ -138,14 +138,14 @@ def protection(run: RunFacts) -> KeepCause | None:
         return KeepCause.UNREADABLE
     if run.is_running:
         return KeepCause.RUNNING
+    if run.has_shards:
+        return KeepCause.SHARDS
     if run.exit_code not in _FINISHED:
         return KeepCause.UNFINISHED
     if run.has_unknown:
         return KeepCause.UNKNOWN
     if run.has_held:
         return KeepCause.HELD
-    if run.has_shards:
-        return KeepCause.SHARDS
     if not run.is_reported:
         return KeepCause.UNREPORTED
     return None

@@ -80,7 +80,9 @@ async def test_an_older_copy_of_a_run_does_not_put_back_what_another_machine_has
         manifest = bench.manifest(TWO)
         monkeypatch.setenv("XDG_STATE_HOME", str(bench.path / "first"))
         await bench.run(manifest, out_dir=URL)
-        manifest.write_text(manifest.read_text().replace("name: a, prompt: a", "name: a, prompt: c"))
+        manifest.write_text(
+            manifest.read_text().replace("name: a, prompt: a", "name: a, prompt: c")
+        )
         monkeypatch.setenv("XDG_STATE_HOME", str(bench.path / "second"))
         await bench.run(manifest, out_dir=URL)
         newest = dict(store.content)

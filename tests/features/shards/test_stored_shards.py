@@ -33,6 +33,7 @@ from crucible_batch.features.shards.stored_plans import outstanding_plan
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import ObjectStoreError
 from crucible_batch.runs.journal_log import LogTakenError
+from crucible_batch.runs.reporting import write_report_again
 from crucible_batch.runs.run_log import LOG
 from tests.features.shards.stored_ground import JOBS, PLACES, PRICE, Ground, divided, ground
 from tests.harness.features import has_feature
@@ -655,3 +656,18 @@ async def test_a_shard_that_has_bought_is_never_missing_though_the_first_objects
         assert (await run.shard(1, "four")).exit_code == 0
         assert run.merge().report.counts.succeeded == 50
         await run.check(Decimal(120))
+
+
+@PLACES
+async def test_a_report_that_is_written_while_shards_are_out_has_no_end_and_what_they_may_spend(
+    divided: Ground,
+) -> None:
+    with divided.on("main"):
+        head = write_report_again(divided.url, html=False)
+    assert (head.status, head.exit_code, head.finished_at) == ("running", None, None)
+    assert head.credits.set_aside == head.credits.held >= PRICE * (JOBS - 1)
+    await divided.shard(1, "one")
+    await divided.shard(2, "two")
+    done = divided.merge().report
+    assert (done.status, done.exit_code) == ("succeeded", 0)
+    assert (done.credits.set_aside, done.credits.held) == (0, 0)

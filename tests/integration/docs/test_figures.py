@@ -1,17 +1,19 @@
-"""The figures in the documentation are those of the newest campaign, and a campaign's file is
-complete."""
+"""The figures in the documentation are those of the campaigns, a campaign's file is complete, and
+the sums have each campaign once."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.verification.campaign import totals
 from tests.verification.campaign.figures import (
     CAMPAIGNS,
-    PAGES,
+    PLACES,
     RESULTS,
     campaigns,
     placed,
@@ -22,11 +24,37 @@ from tests.verification.campaign.rows import ROWS, ZEROS
 from tests.verification.crash.wire_faults import FAULTS
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_figures_of_a_page_are_those_of_the_newest_campaign(page: Path) -> None:
+@pytest.mark.parametrize(("page", "markers", "figures"), PLACES)
+def test_the_figures_of_a_page_are_those_of_the_campaigns(
+    page: Path, markers: tuple[str, str], figures: Callable[[], str]
+) -> None:
     """Made by ``make figures``."""
     text = page.read_text(encoding="utf-8")
-    assert text == placed(text, PAGES[page]()), "run make figures"
+    assert text == placed(text, figures(), markers), "run make figures"
+
+
+def test_the_sums_have_each_campaign_once() -> None:
+    kept = totals.load()
+    for file in campaigns():
+        told = json.loads(file.read_text(encoding="utf-8"))
+        assert totals.added(kept, told) == kept, f"{file.name}: run make figures"
+    assert json.loads(totals.TOTALS.read_text(encoding="utf-8"))["totals"] == totals.sums(kept)
+    starts = [(part["revision"], part["started_at"]) for part in kept]
+    assert len(set(starts)) == len(starts)
+
+
+def test_rows_that_were_run_again_count_for_their_own_revision() -> None:
+    row = {"row": 1, "counts": {"kills": 3}, "found": {"leftovers": 0}}
+    again = {**row, "revision": "b", "started_at": "2026-02", "seed": 8, "counts": {"kills": 5}}
+    found = {**row, "row": 2, "found": {"double charges": 1}}
+    told = {"revision": "a", "started_at": "2026-01", "seed": 7, "rows": [row, again, found]}
+    first, second = totals.added([], told)
+    assert (first["rows"], first["counts"]["kills"]) == ([1, 2], 6)
+    assert (second["revision"], second["seed"], second["counts"]["kills"]) == ("b", 8, 5)
+    assert totals.sums([first, second])["failures"] == 1
+    assert first["failures"] == {"double charges": 1}
+    cells = [line.split("|")[4].strip() for line in totals.table([first, second])]
+    assert cells == ["kills", "---", "6", "5", "11"]
 
 
 def test_the_page_of_results_has_the_number_of_network_faults() -> None:

@@ -145,6 +145,7 @@ def test_credits_add_up_as_they_do_by_hand(history: Any) -> None:
         "spent": "8.65",
         "held": "5.75",
         "held_for_refunds": "0",
+        "set_aside": "0",
         "forgotten_refunds": "0",
         "jobs": "8.25",
         "reused": "0",

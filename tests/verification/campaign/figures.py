@@ -1,23 +1,26 @@
-"""Writes the results of the newest campaign into the documentation, between two markers: ``make
-figures``.
+"""Writes the results of campaigns into the documentation, between markers: ``make figures``.
 
-The README gets a summary, ``docs/reliability/results.md`` the table of all rows.
+The README gets a summary, ``docs/reliability/results.md`` the table of the newest campaign's rows,
+and the sums over all campaigns. The files that are given, and those in ``docs/reliability/``, are
+added to the sums first: ``python -m tests.verification.campaign.figures FILE...``
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.verification.campaign import totals
 from tests.verification.campaign.rows import ROOT, ROWS
 
 README = ROOT / "README.md"
 CAMPAIGNS = ROOT / "docs" / "reliability"
 RESULTS = CAMPAIGNS / "results.md"
-BEGIN, END = "<!-- figures: made by make figures -->", "<!-- /figures -->"
+FIGURES = ("<!-- figures: made by make figures -->", "<!-- /figures -->")
+SUMS = ("<!-- totals: made by make figures -->", "<!-- /totals -->")
 NO_CAMPAIGN = (
     "There are no campaign results in this repository yet. "
     "Run `make campaign`, then `make figures`."
@@ -37,16 +40,27 @@ def campaigns() -> list[Path]:
 
 
 def summary() -> str:
-    """The newest campaign in two sentences, for the README."""
+    """The newest campaign and the sums over all, for the README."""
     if not campaigns():
         return NO_CAMPAIGN
-    told = _newest()
-    return f"Newest campaign ({told['started_at'][:10]}): {_outcome(told)}"
+    told, parts = _newest(), totals.load()
+    sums = totals.sums(parts)
+    return (
+        f"Newest campaign ({told['started_at'][:10]}): {_outcome(told)} "
+        f"All published campaigns since {parts[0]['started_at'][:10]}: {sums['kills']:,} kills, "
+        f"{sums['faults']:,} simulated faults and {sums['virtual days']:,} virtual days, "
+        f"{sums['failures']} failures."
+    )
 
 
 def results() -> str:
     """The newest campaign row by row, for the page of results."""
     return "\n".join(_results(_newest())) if campaigns() else NO_CAMPAIGN
+
+
+def all_campaigns() -> str:
+    """The sums over all campaigns by revision, for the page of results."""
+    return "\n".join(totals.table(totals.load()))
 
 
 def _newest() -> dict[str, Any]:
@@ -93,27 +107,37 @@ def _run_again(told: Mapping[str, Any]) -> str:
     )
 
 
-def placed(page: str, figures: str) -> str:
-    """The page with the figures between its markers.
+def placed(page: str, figures: str, markers: tuple[str, str] = FIGURES) -> str:
+    """The page with the figures between two markers.
 
     Raises ``ValueError`` if a marker is missing.
     """
-    before, _, rest = page.partition(f"{BEGIN}\n")
-    _, marker, after = rest.partition(END)
+    begin, end = markers
+    before, _, rest = page.partition(f"{begin}\n")
+    _, marker, after = rest.partition(end)
     if not marker:
-        raise ValueError(f"the page has no place for figures: {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+        raise ValueError(f"the page has no place for figures: {begin} and {end}")
+    return f"{before}{begin}\n{figures}\n{end}{after}"
 
 
-PAGES = {README: summary, RESULTS: results}
-"""Each page with figures, and the function that writes them."""
+PLACES: Sequence[tuple[Path, tuple[str, str], Callable[[], str]]] = (
+    (README, FIGURES, summary),
+    (RESULTS, FIGURES, results),
+    (RESULTS, SUMS, all_campaigns),
+)
+"""Each place for figures, and the function that writes them."""
 
 
-def main() -> int:
-    for page, figures in PAGES.items():
-        page.write_text(placed(page.read_text(encoding="utf-8"), figures()), encoding="utf-8")
+def main(files: Sequence[str]) -> int:
+    parts = totals.load()
+    for file in (*campaigns(), *map(Path, files)):
+        parts = totals.added(parts, json.loads(file.read_text(encoding="utf-8")))
+    totals.save(parts)
+    for page, markers, figures in PLACES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(placed(text, figures(), markers), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -34,7 +34,6 @@ from tests.verification.crash.scenes import (
 )
 
 PURCHASES = ("generate", "asset-create", "asset-delete", "upload", "download")
-_LEVEL = {"reserve": 1, "upload": 1, "refund": -1, "rebate": -1, "consume": 0, "grant": 0}
 _THUMBNAIL = re.compile(r"[0-9a-f]{40}-\d+")
 _JOBS = TypeAdapter(list[Job])
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -60,9 +59,14 @@ class Past:
 
 
 def ask(url: str) -> Any:
-    """Read all that a sandbox knows."""
-    with _OPENER.open(f"{url}/_sandbox/state") as answer:
-        return with_audit(json.loads(answer.read(), parse_float=Decimal))
+    """Read all that a sandbox knows, and what its own judge says."""
+    verdict = _read(f"{url}/_sandbox/verdict")
+    return {**with_audit(_read(f"{url}/_sandbox/state")), "verdict": verdict}
+
+
+def _read(url: str) -> Any:
+    with _OPENER.open(url) as answer:
+        return json.loads(answer.read(), parse_float=Decimal)
 
 
 def judge(scene: Scene, past: Past, run_dir: Path, code: int, state: Any) -> Iterator[Finding]:
@@ -108,6 +112,9 @@ def _purchases(scene: Scene, state: Any) -> Iterator[Finding]:
     statuses: dict[str, Counter[str]] = defaultdict(Counter)
     for job in state["jobs"]:
         statuses[job["prompt"]][job["status"]] += 1
+    for fault in state["verdict"]["faults"]:
+        if fault["kind"] == "bought-twice":
+            yield Finding("double charges", f"{fault['text']}: {fault['details']}")
     for prompt in statuses.keys() - {want.prompt for want in scene.wants}:
         yield Finding("double charges", f"nobody asked for {prompt!r}")
     for want in scene.wants:
@@ -183,10 +190,7 @@ def _uploads(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Find
 
 def _money(scene: Scene, past: Past, report: Any, state: Any) -> Iterator[Finding]:
     audit, told = state["audit"], {name: Decimal(text) for name, text in report["credits"].items()}
-    level = peak = Decimal(0)
-    for row in state["ledger"]:
-        level += _LEVEL[row["entry_type"]] * row["amount"]
-        peak = max(peak, level)
+    peak = state["verdict"]["most"]
     # What was uploaded by a run that nobody remembers was not in this run's books, and can't be.
     unseen = UPLOAD_PRICE * len(state["assets"]) if past.state_lost else 0
     if peak > scene.budget + unseen:
