@@ -5,8 +5,8 @@
 #   make demo           run the demo on a local gateway; no account needed
 #   make test           run the tests that must pass for each change; tests/README.md describes each test command
 #   make check          lint, types, tests, demo and documentation: must pass before a change is merged
-#   make verify         all long tests: proofs, test-browser, test-terminal, test-deploy, test-schedulers,
-#                       test-store, test-machines, test-long, test-system, deletable, soak, mutants
+#   make verify         all long tests: proofs, test-browser, test-terminal, test-exiftool, test-deploy, test-schedulers,
+#                       test-store, test-machines, test-datasets, test-long, test-system, deletable, soak, mutants
 #   make proofs         the tests marked slow; PROOFS=tests/... selects a directory
 #   make crash          kill the command at each of its effects, in ROUNDS scenes
 #   make deletable      delete each feature from a copy, and run the rest; ONLY=... selects features, QUICK=1 runs no tests
@@ -18,12 +18,14 @@
 #                       root, loop devices, FUSE, and the packages strace exfatprogs exfat-fuse dosfstools fusefat cron
 #   make test-browser   test report.html and the viewer in Chromium; requires the package chromium
 #   make test-terminal  test the live display in tmux, and completion in zsh and fish; requires all three
+#   make test-exiftool  read the metadata of outputs with exiftool; requires it
 #   make test-deploy    check the alerts, the Dockerfile, the Compose file and those of docs/deploy; requires the package
 #                       promtool
 #   make test-schedulers  test exported schedules with cron and systemd; requires both, and root
 #   make test-store     test runs with outputs in an object store on a real S3 server, which is started for them
 #   make test-machines  test runs on many machines: on a real S3 server and a real Dask cluster, which are started for them,
 #                       and a few in virtual time
+#   make test-datasets  load exports with the libraries that they are for: datasets, webdataset and pandas
 #   make test-long      play 600 jobs on many processes, in a directory and on a real S3 server, while workers, the
 #                       coordinator and the store are killed, frozen and restarted; five minutes
 #   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
@@ -41,7 +43,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-long test-system deletable crash soak
+.PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-exiftool test-deploy test-schedulers test-store test-machines test-datasets test-long test-system deletable crash soak
 .PHONY: campaign mutants nightly figures bench lint format types check schema reference picture docs release lock clean
 
 help:  ## List the targets
@@ -68,7 +70,7 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	$(PROJECT)
 	@touch $(PROGRAM) $@
 
-GROUPS := browser schedulers campaign deploy store
+GROUPS := browser schedulers campaign deploy store loaders
 install-all: $(STAMP)  ## Install what all test commands need
 	$(LOCKED) $(GROUPS:%=-r requirements/%.txt)
 	@touch $(GROUPS:%=$(VENV)/.installed-%)
@@ -98,14 +100,14 @@ $(VENV)-lowest/.installed: pyproject.toml requirements/lock.txt
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
-	  --editable '.[object-store,mcp,dask,apprise]' --group dev
+	  --editable '.[object-store,mcp,dask,sheets,apprise]' --group dev
 	@touch $@
 
 PROOFS ?= tests
 proofs: $(STAMP)  ## Run the tests marked slow, or those of the directory PROOFS
 	$(PYTEST) -m slow $(PROOFS)
 
-verify: proofs test-browser test-terminal test-deploy test-schedulers test-store test-machines test-long test-system deletable soak mutants  ## Run all long tests; same requirements as test-system
+verify: proofs test-browser test-terminal test-exiftool test-deploy test-schedulers test-store test-machines test-datasets test-long test-system deletable soak mutants  ## Run all long tests; same requirements as test-system
 
 # make deletable ONLY="shards stages"; QUICK=1 runs a newcomer's commands, and no tests
 deletable: $(STAMP)  ## Delete each feature from a copy of the project, and run the rest
@@ -161,8 +163,14 @@ STORE_TESTS := tests/verification/objectstore $(MACHINE_TESTS:%=--ignore=%)
 test-machines: $(VENV)/.installed-store  ## Test runs on many machines: a real S3 server, a real Dask cluster, and virtual time
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow or machines" $(MACHINE_TESTS) tests/verification/fleet/test_machines.py
 
+test-datasets: $(VENV)/.installed-loaders  ## Load exports with datasets, webdataset and pandas
+	$(BIN)/python -m pytest tests/verification/datasets
+
 test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh and fish
 	$(BIN)/python -m pytest tests/verification/terminal
+
+test-exiftool: $(STAMP)  ## Read the metadata of outputs with exiftool
+	$(BIN)/python -m pytest $(wildcard tests/features/*/exiftool tests/features/*/*/exiftool)
 
 test-deploy: $(VENV)/.installed-deploy  ## Test the alerts, the Dockerfile, the Compose file and those of docs/deploy
 	$(BIN)/python -m pytest tests/verification/deploy

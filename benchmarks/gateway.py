@@ -56,6 +56,7 @@ class World:
         self.service_s = service_s
         self.url = ""
         self.requests = 0
+        self.moments: dict[str, float] = {}
         self._done_at: dict[str, float] = {}
         self._ids: dict[str, str] = {}
         self._chance = random.Random(0)
@@ -69,10 +70,12 @@ class World:
         """Answer one request."""
         self.requests += 1
         if path.startswith(b"/files/"):
+            self.moments["last_output"] = time.monotonic()
             return self._file if method == b"GET" else _head(200, b"")
         if path.startswith(b"/api/v1/jobs/"):
             return self._job(path[13:].decode())
         if path == b"/api/v1/generate":
+            self.moments.setdefault("first_submit", time.monotonic())
             return self._generate(json.loads(body)["idempotency_key"])
         if path == b"/api/v1/credits":
             return _ok(
@@ -87,7 +90,13 @@ class World:
             return _ok({"workflow_id": WORKFLOW, "metadata": {"available_fields": fields}})
         if path.startswith(b"/api/v1/assets"):
             return self._asset(method, path)
+        if path == b"/moments":
+            return self._taken_moments()
         return _head(404, b"{}")
+
+    def _taken_moments(self) -> bytes:
+        moments, self.moments = self.moments, {}
+        return _head(200, json.dumps(moments).encode())
 
     def _generate(self, key: str) -> bytes:
         known = self._ids.get(key)

@@ -45,14 +45,15 @@ _PICTURES, _SIDE = 40, 512
 _BEGAN = 1_800_000_000.0
 
 
-def pictures(directory: Path) -> list[Saved]:
+def pictures(directory: Path, count: int = 0, side: int = 0) -> list[Saved]:
     """Save pictures of noise, and return what the journal says of each."""
+    count, side = count or _PICTURES, side or _SIDE
     found: list[Saved] = []
-    for number in range(_PICTURES):
+    for number in range(count):
         path = directory / "pictures" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         noise = Image.merge(
-            "RGB", [Image.effect_noise((_SIDE, _SIDE), 90 + number + band) for band in range(3)]
+            "RGB", [Image.effect_noise((side, side), 90 + number + band) for band in range(3)]
         )
         noise.save(path, compress_level=1)
         found.append(
@@ -63,8 +64,8 @@ def pictures(directory: Path) -> list[Saved]:
                 sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
                 byte_size=path.stat().st_size,
                 mime_type="image/png",
-                width=_SIDE,
-                height=_SIDE,
+                width=side,
+                height=side,
             )
         )
     return found
@@ -88,9 +89,8 @@ def story(job: PlannedJob, saved: Sequence[Saved]) -> tuple[str, Sequence[Event]
     )
 
 
-def filled(journal: Journal, directory: Path, jobs: int) -> None:
-    """Have the journal tell of so many jobs."""
-    saved = pictures(directory)
+def filled(journal: Journal, saved: Sequence[Saved], jobs: int) -> None:
+    """Have the journal tell of so many jobs, which have these outputs in turns."""
     with PlanFile.temporary() as plan:
         plan.fill(planned(jobs))
         journal.adopt(plan)
@@ -105,7 +105,7 @@ def measured(jobs: int) -> tuple[float, float, float, int]:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         with Journal.open(directory, Binding("m", "r", "g"), now=_BEGAN) as journal:
-            filled(journal, directory, jobs)
+            filled(journal, pictures(directory), jobs)
             began = time.process_time()
             head = write_report_of(journal, directory)
             json_s = time.process_time() - began

@@ -85,6 +85,7 @@ from crucible_batch.core.saved_plan import PlanTotals as PlanTotals
 from crucible_batch.core.sharding import OutstandingShards as OutstandingShards
 from crucible_batch.core.sharding import PlannedShard as PlannedShard
 from crucible_batch.core.tally import Tally as Tally
+from crucible_batch.errors import AfterCommandError as AfterCommandError
 from crucible_batch.errors import BudgetAccountError as BudgetAccountError
 from crucible_batch.errors import CheckCommandError as CheckCommandError
 from crucible_batch.errors import ConsentError as ConsentError
@@ -123,6 +124,10 @@ from crucible_batch.features.check.verifying import Difference as Difference
 from crucible_batch.features.check.verifying import UnsavedOutputs as UnsavedOutputs
 from crucible_batch.features.check.verifying import Verification as Verification
 from crucible_batch.features.check.verifying import check_outputs as check_outputs
+from crucible_batch.features.export.exporting import ExportResult as ExportResult
+from crucible_batch.features.export.exporting import UnexportedOutput as UnexportedOutput
+from crucible_batch.features.export.exporting import export as export
+from crucible_batch.features.export.forms import ExportForm as ExportForm
 from crucible_batch.features.redo.rejecting import RejectsFile as RejectsFile
 from crucible_batch.features.redo.rejecting import reject as reject
 from crucible_batch.features.redo.rejections import Rejection as Rejection
@@ -158,12 +163,14 @@ from crucible_batch.manifest.source_map import SourceMap as SourceMap
 from crucible_batch.manifest.source_map import SourceNode as SourceNode
 from crucible_batch.outputs.output_check import FileState as FileState
 from crucible_batch.report import ReportHead as ReportHead
+from crucible_batch.report.models import AfterRow as AfterRow
 from crucible_batch.report.models import AllJobsRow as AllJobsRow
 from crucible_batch.report.models import AttemptRow as AttemptRow
 from crucible_batch.report.models import CheckRow as CheckRow
 from crucible_batch.report.models import ChecksRow as ChecksRow
 from crucible_batch.report.models import CountsRow as CountsRow
 from crucible_batch.report.models import CreditsRow as CreditsRow
+from crucible_batch.report.models import DerivedRow as DerivedRow
 from crucible_batch.report.models import EntryRow as EntryRow
 from crucible_batch.report.models import ErrorRow as ErrorRow
 from crucible_batch.report.models import ManifestRow as ManifestRow

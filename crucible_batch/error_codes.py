@@ -12,7 +12,7 @@ import enum
 import re
 from dataclasses import dataclass
 
-from crucible_batch.errors import ExitCode
+from crucible_batch.errors import NOT_DERIVED, ExitCode
 
 HTTP = "HTTP_<status>"
 """The only family of codes: an error response without a readable code."""
@@ -108,6 +108,9 @@ _OF_THE_COMMAND = _of(
      "Correct it, and check it with crucible-batch doctor MANIFEST; or use run --no-notify."),
     ("INVALID_CHECK", _BAD,
      "A program of checks cannot be run: it is missing, or was not allowed.",
+     "Correct the path in the manifest; run it with --allow-command if you trust the manifest."),
+    ("INVALID_AFTER", _BAD,
+     "The program of after cannot be run: it is missing, or was not allowed.",
      "Correct the path in the manifest; run it with --allow-command if you trust the manifest."),
     ("CONTROL_REFUSED", _BAD,
      "A command to a run was not taken: no run is active there, or it can't do this now.",
@@ -311,8 +314,15 @@ _OF_AN_OUTPUT = _of(
       "Nothing is written there."),
      ("If a file exists there, move it. Run the manifest again: the output is downloaded at "
       "no cost.")),
+    (NOT_DERIVED, _DIFFERENCE,
+     "A further form of an output could not be made again: the message has the reason.",
+     "Fix the cause, then run check --fix again, or the manifest: it costs nothing."),
     ("OUTPUT_UNREADABLE", _DIFFERENCE,
      "check cannot read the output.", "Fix its permissions, then run check again."),
+    ("NOT_EXPORTED", _FAILED,
+     "The file of an output is missing, or is not as recorded. All others were exported.",
+     ("crucible-batch check RUN_DIR --fix restores it at no cost; then give the same export "
+      "command again.")),
 )  # fmt: skip
 
 _FAILED_OR_STOPPED = (ExitCode.SOME_FAILED, ExitCode.STOPPED)

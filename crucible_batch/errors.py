@@ -41,6 +41,8 @@ from pathlib import Path
 
 from crucible_batch.exit_codes import ExitCode as ExitCode  # noqa: PLC0414 - for other modules
 
+NOT_DERIVED = "NOT_DERIVED"
+"""A further form of an output could not be made again."""
 UNSAFE_URL = "UNSAFE_URL"
 """The code of a ``GatewayError`` for a storage link that is not followed."""
 
@@ -350,6 +352,19 @@ class CheckCommandError(UserError):
         self.problems = tuple(problems)
         hint = "correct them, or remove the check; nothing was spent"
         super().__init__(f"outputs can't be checked: {'; '.join(problems)}", hint=hint)
+
+
+class AfterCommandError(UserError):
+    """The program of the manifest's ``after`` can't be run; ``problem`` has the reason."""
+
+    code = "INVALID_AFTER"
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            f"nothing can be run after outputs: {problem}",
+            hint="correct it, or remove `after`; nothing was spent",
+        )
 
 
 class ControlError(UserError):

@@ -146,7 +146,7 @@ class Planner:
         params |= self._derived(spec, markers, identity, problems)
         if problems:
             return None
-        planned = replace(self._made(spec, identity, params, images), markers=markers)
+        planned = self._made(spec, identity, params, images, markers)
         self._position += not planned.is_expected
         return planned
 
@@ -156,6 +156,7 @@ class Planner:
         identity: str,
         params: Mapping[str, Json],
         images: Mapping[str, InputImage],
+        markers: Mapping[str, Json],
     ) -> PlannedJob:
         row: Mapping[str, str] = {}
         if spec.made_for is not None:
@@ -177,6 +178,7 @@ class Planner:
             row=row,
             source=source,
             entry=spec.entry,
+            markers=markers,
         )
 
     def _blocked(self, spec: JobSpec, params: Mapping[str, Json], problem: Problem) -> PlannedJob:
@@ -190,7 +192,8 @@ class Planner:
             str(spec.copy),
         )
         error = ErrorInfo(DERIVED_JOB_INVALID, problem.message, problem.hint)
-        return replace(self._made(spec, placeholder_identity(*parts), params, {}), obstacle=error)
+        blocked = self._made(spec, placeholder_identity(*parts), params, {}, {})
+        return replace(blocked, obstacle=error)
 
     # -- parameters --------------------------------------------------------------------------
 

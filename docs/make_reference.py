@@ -60,9 +60,11 @@ def pages() -> tuple[Page, ...]:
                 "Retry": "retry",
                 "Assets": "assets",
                 "Provenance": "provenance",
+                "Derive": "derive: one entry",
                 "Checks": "checks",
                 "SizeCheck": "checks.size",
                 "CommandCheck": "checks.command",
+                "AfterCommand": "after",
             },
             manifest_schema(),
             has_defaults=True,
@@ -80,11 +82,13 @@ def pages() -> tuple[Page, ...]:
                 "PeriodRow": "period",
                 "CountsRow": "counts",
                 "ChecksRow": "checks",
+                "AfterRow": "after",
                 "JobRow": "jobs: one row",
                 "SourceRow": "jobs[].source",
                 "AttemptRow": "attempts: one row",
                 "OutputRow": "outputs: one row",
                 "SentRow": "jobs[].outputs[].sent",
+                "DerivedRow": "jobs[].outputs[].derived: one row",
                 "CheckRow": "jobs[].outputs[].checks: one row",
                 "WaitingRow": "waiting: one row",
                 "PicksRow": "picks: one row",
@@ -132,7 +136,7 @@ def render(page: Page) -> str:
 
 
 def _keys(model: Mapping[str, Any], definitions: Mapping[str, Any], page: Page) -> Iterator[str]:
-    required = set(model.get("required", ()))
+    required = set(model.get("required") or model.get("else", {}).get("required", ()))
     for key, field in model["properties"].items():
         words = _words(field) or str(definitions.get(_named(field), {}).get("description", ""))
         default = (

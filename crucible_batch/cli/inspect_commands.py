@@ -56,12 +56,18 @@ def status(
 
 
 @command("crucible-batch report outputs/spring/default", output="json verbose")
-def report(output: CommandOutput, run_dir: opt.RunDir, no_html: opt.NoHtml = False) -> None:
+def report(
+    output: CommandOutput,
+    run_dir: opt.RunDir,
+    *,
+    no_html: opt.NoHtml = False,
+    features: opt.ReportFeatures,
+) -> None:
     """Rebuild a run's report.json and report.html from its journal."""
     from crucible_batch.cli.status import write_report_and_show
     from crucible_batch.runs.run_journal import local_directory
 
-    write_report_and_show(output, local_directory(run_dir), html=not no_html)
+    write_report_and_show(output, local_directory(run_dir), html=not no_html, features=features)
 
 
 @command("crucible-batch credits", output="json verbose")

@@ -114,6 +114,7 @@ class OfFeatures:
 RunFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("run_options")]
 DemoFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("demo_options")]
 PlanFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("plan_options")]
+ReportFeatures = Annotated[tuple[FeatureOptions, ...], OfFeatures("report_options")]
 
 _OUTPUT_OPTIONS = {
     "json": Annotated[bool, _output("--json", help="JSON lines on stdout; messages on stderr.")],

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from crucible_batch.cli.command_line import again, merge_command
 from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.render.elsewhere import is_plan_shown
 from crucible_batch.cli.render.plan import plan_json, show_plan
 from crucible_batch.cli.terminal import fact, working
 from crucible_batch.core.credits import format_credits
@@ -51,7 +52,8 @@ def show_what_a_run_would_do(
         )
         summary = asyncio.run(_interruptible(planning))
     output.data = plan_json(summary, saved=save_to)
-    if not output.quiet:
+    is_shown = is_plan_shown(output, summary, request.features)
+    if not output.quiet and not is_shown:
         show_plan(output.out, summary)
         if save_to is not None:
             fact(output.out, "saved", clean_path(save_to), width=9)

@@ -20,6 +20,7 @@ from crucible_batch.cli.display.live import LiveDisplay
 from crucible_batch.cli.display.plain import PlainDisplay
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
 from crucible_batch.cli.options import DisplayMode
+from crucible_batch.cli.render.elsewhere import is_report_shown
 from crucible_batch.cli.render.plan import show_plan
 from crucible_batch.cli.render.summary import EarlierRuns
 from crucible_batch.cli.startup import share_one_heap
@@ -70,6 +71,7 @@ def run_and_show(
             command = with_option(command, option, value)
     choice = replace(request.choice, left_out=ran.result.left_out)
     show_run_ending(output, ran, choice, command=command)
+    is_report_shown(output, ran.result.report, ran.result.run_dir)
     if request.bell:
         ring(output.err, ran.took_s)
     return ran.result.run_dir

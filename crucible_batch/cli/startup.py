@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-_OBJECTS_BEFORE_COLLECTION = 50_000
+_OBJECTS_BEFORE_COLLECTION = 200_000
 _M_ARENA_MAX = -8
 """The maximum number of heaps (``malloc.h``)."""
 
 
 def collect_garbage_rarely() -> None:
-    """Collect garbage after 50,000 new objects instead of 700, and not at exit.
+    """Collect garbage after 200,000 new objects instead of 700, and not at exit.
 
     Imports make many lasting objects.
     """
@@ -34,6 +34,14 @@ def skip_unused_help_imports(argv: Sequence[str]) -> None:
         return
     for module, name in (("rich.markdown", "Markdown"), ("rich.traceback", "Traceback")):
         vars(sys.modules.setdefault(module, ModuleType(module))).setdefault(name, object)
+
+
+def skip_http_command() -> None:
+    """Prevent httpx from importing its own command line, with another parser and lexers.
+
+    It then is as it is installed without it.
+    """
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # "not to be imported"
 
 
 def share_one_heap() -> None:

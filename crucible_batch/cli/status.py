@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from crucible_batch.cli.display.progress_text import (
     rows,
     task_row,
 )
+from crucible_batch.cli.render.elsewhere import is_report_shown
 from crucible_batch.cli.render.summary import (
     allowance_of,
     head_json,
@@ -31,6 +33,7 @@ from crucible_batch.core.control import PausedSince
 from crucible_batch.core.credits import format_credits
 from crucible_batch.core.progress import Balance
 from crucible_batch.core.redaction import clean, clean_path
+from crucible_batch.core.run_options import FeatureOptions
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import PAGE_FILE, REPORT_FILE
 from crucible_batch.runs.next_step import (
@@ -244,11 +247,15 @@ def run_again(status: Status) -> str:
     )
 
 
-def write_report_and_show(output: CommandOutput, run_dir: Path, *, html: bool) -> None:
+def write_report_and_show(
+    output: CommandOutput, run_dir: Path, *, html: bool, features: Sequence[FeatureOptions]
+) -> None:
     with working(output.err, "writing the report"):
         head = write_report_again(run_dir, html=html)
     page = run_dir / PAGE_FILE if html else None
     output.data = head_json(head, run_dir, page)
+    if is_report_shown(output, head, run_dir, features):
+        return
     for path in (run_dir / REPORT_FILE, page):
         if path is not None:
             say(output.out, ("✓ ", "good"), clean_path(path))

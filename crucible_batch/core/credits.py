@@ -56,8 +56,10 @@ class Stored:
 
 
 def _check_change(amount: Decimal) -> Credits:
-    is_known = amount.is_finite() and amount.adjusted() < MAX_STORED_EXPONENT
-    if not is_known or _places(amount) > MAX_PLACES:
+    _, digits, exponent = amount.as_tuple()
+    if not isinstance(exponent, int):  # NaN or infinite
+        raise ValueError("not a valid amount of credits")  # noqa: TRY004
+    if exponent < -MAX_PLACES or exponent + len(digits) > MAX_STORED_EXPONENT:
         raise ValueError("not a valid amount of credits")
     return amount or amount.copy_abs()
 

@@ -8,12 +8,13 @@ impossible event of such a job either changes no credits or begins another hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 from crucible_batch.core.asset import ASSET_PREFIX
+from crucible_batch.core.attempt import RefundEvent
 from crucible_batch.core.events import (
     Accepted,
     AssetEvent,
-    Consumed,
     Created,
     Deleted,
     Event,
@@ -25,10 +26,10 @@ from crucible_batch.core.events import (
     Lost,
     NotCreated,
     Prepared,
-    Refunded,
-    RefundForgotten,
     Repriced,
     SubmitUnknown,
+    is_asset_event,
+    is_job_event,
 )
 from crucible_batch.core.job import ALLOWED_PHASES, Phase
 
@@ -45,6 +46,7 @@ _AFTER: Mapping[type[JobEvent], frozenset[Phase]] = {
     SubmitUnknown: frozenset({Phase.UNKNOWN}),
     JobLost: frozenset({Phase.VANISHED}),
 }
+_OF_REFUNDS = frozenset(get_args(RefundEvent))
 
 
 class EventOrder:
@@ -58,21 +60,23 @@ class EventOrder:
 
     def accept(self, subject: str, event: Event) -> bool:
         """Record an event and return True, or return False if it is impossible."""
-        if isinstance(event, AssetEvent):
-            return subject.startswith(ASSET_PREFIX) and self._accept_asset_event(subject, event)
-        return not subject.startswith(ASSET_PREFIX) and self._accept_job_event(subject, event)
+        is_of_asset = subject.startswith(ASSET_PREFIX)
+        if is_job_event(event):
+            return not is_of_asset and self._accept_job_event(subject, event)
+        return is_of_asset and is_asset_event(event) and self._accept_asset_event(subject, event)
 
     def _accept_job_event(self, subject: str, event: JobEvent) -> bool:
-        if isinstance(event, Refunded | Consumed | RefundForgotten):
+        kind = type(event)
+        if kind in _OF_REFUNDS:
             return True  # of an attempt that has failed, beside the job's present phase
-        if not self._jobs.get(subject, _WITHOUT_HOLD) & ALLOWED_PHASES[type(event)]:
+        if self._jobs.get(subject, _WITHOUT_HOLD).isdisjoint(ALLOWED_PHASES[kind]):
             return False
-        if isinstance(event, Repriced):
+        if type(event) is Repriced:
             # It changes no phase; only for a job whose hold has ended does it carry the amount
             # spent.
             return (event.settled is None) is (subject in self._jobs)
-        after = _AFTER.get(type(event))
-        if isinstance(event, Held):
+        after = _AFTER.get(kind)
+        if type(event) is Held:
             after = _AFTER_HELD[event.images]
         if after is not None:
             self._jobs[subject] = after

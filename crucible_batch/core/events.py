@@ -9,16 +9,22 @@ their classes: these may not be renamed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Annotated, Final, TypeGuard, get_args
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from crucible_batch.core.credits import StoredChange, StoredCredits
 from crucible_batch.core.gateway_types import ErrorInfo
+from crucible_batch.core.moments import END_OF_TIME, FIRST_MOMENT
+
+_Moment = Annotated[float, Meta(ge=FIRST_MOMENT, lt=END_OF_TIME)]
+"""A Unix time. Reading any other fails, and so it does for the types below."""
+_Count = Annotated[int, Meta(ge=0, lt=2**53)]
+_Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,64}\Z")]
 
 
 class _Event(Struct, frozen=True, kw_only=True):
-    at: float
+    at: _Moment
 
 
 # --- a job
@@ -34,7 +40,7 @@ class Held(_Event, frozen=True, kw_only=True):
     submitted.
     """
 
-    attempt: int
+    attempt: _Count
     key: str
     credits: StoredCredits
     price_class: str
@@ -118,8 +124,8 @@ class Succeeded(_Event, frozen=True, kw_only=True):
     only their count.
     """
 
-    outputs: int
-    running_at: float | None = None
+    outputs: _Count
+    running_at: _Moment | None = None
     numbers: tuple[int, ...] | None = None
 
 
@@ -138,7 +144,7 @@ class Failed(_Event, frozen=True, kw_only=True):
     """
 
     error: ErrorInfo
-    running_at: float | None = None
+    running_at: _Moment | None = None
 
 
 class Refunded(_Event, frozen=True, kw_only=True):
@@ -148,7 +154,7 @@ class Refunded(_Event, frozen=True, kw_only=True):
     Below 0: that much of earlier refunds was taken back.
     """
 
-    attempt: int
+    attempt: _Count
     credits: StoredChange
     entry_id: str
 
@@ -157,7 +163,7 @@ class Consumed(_Event, frozen=True, kw_only=True):
     """The gateway's ledger shows that ``credits`` of a failed attempt were charged, in the entry
     ``entry_id``."""
 
-    attempt: int
+    attempt: _Count
     credits: StoredCredits
     entry_id: str
 
@@ -165,7 +171,7 @@ class Consumed(_Event, frozen=True, kw_only=True):
 class RefundForgotten(_Event, frozen=True, kw_only=True):
     """A person, ``by``, has released ``credits`` held for the refund of a failed attempt."""
 
-    attempt: int
+    attempt: _Count
     credits: StoredCredits
     by: str
 
@@ -179,8 +185,8 @@ class JobLost(_Event, frozen=True, kw_only=True):
 class Sent(Struct, frozen=True):
     """The bytes that the gateway sent, if the file on disk has embedded metadata."""
 
-    sha256: str
-    byte_size: int
+    sha256: _Digest
+    byte_size: _Count
 
 
 class Saved(_Event, frozen=True, kw_only=True):
@@ -191,13 +197,13 @@ class Saved(_Event, frozen=True, kw_only=True):
     gateway sent.
     """
 
-    index: int
+    index: _Count
     path: str
-    sha256: str
-    byte_size: int
+    sha256: _Digest
+    byte_size: _Count
     mime_type: str
-    width: int
-    height: int
+    width: _Count
+    height: _Count
     sent: Sent | None = None
 
 
@@ -213,13 +219,13 @@ class Unavailable(_Event, frozen=True, kw_only=True):
 class Missed(_Event, frozen=True, kw_only=True):
     """A saved output is no longer where it was saved. It is paid for, and fetched again."""
 
-    index: int
+    index: _Count
 
 
 class Relocated(_Event, frozen=True, kw_only=True):
     """A saved output was moved to ``path``, since another job's output takes its place."""
 
-    index: int
+    index: _Count
     path: str
 
 
@@ -325,3 +331,18 @@ EVENT_NAMES: Mapping[str, type[Event]] = {kind.__name__: kind for kind in get_ar
 def event_name(event: Event) -> str:
     """Return the name under which an event is written."""
     return type(event).__name__
+
+
+_OF_ASSETS: Final = frozenset[type](get_args(AssetEvent))
+
+
+def is_asset_event(event: Event) -> TypeGuard[AssetEvent]:
+    """Whether an event is about an asset.
+
+    ``isinstance`` would ask each of its types, and a struct's type takes longer than a set.
+    """
+    return type(event) in _OF_ASSETS
+
+
+def is_job_event(event: Event) -> TypeGuard[JobEvent]:
+    return type(event) not in _OF_ASSETS

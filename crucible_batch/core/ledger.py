@@ -31,9 +31,9 @@ After the first impossible event (``core.event_order``), the hold of its job or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -43,7 +43,6 @@ from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.event_order import EventOrder
 from crucible_batch.core.events import (
     Accepted,
-    AssetEvent,
     BecameReady,
     Consumed,
     Created,
@@ -54,7 +53,6 @@ from crucible_batch.core.events import (
     Held,
     HoldReleased,
     Intended,
-    JobEvent,
     JobLost,
     Listed,
     Lost,
@@ -328,52 +326,36 @@ class Ledger:
         """Apply one event. ``subject`` is the identity of its job or asset."""
         if subject in self._impossible or not self._order.accept(subject, event):
             self._apply_impossible(subject, event)
-        elif isinstance(event, AssetEvent):
-            self._apply_to_asset(subject, event)
         else:
-            self._apply_to_job(subject, event)
+            self._EFFECTS[type(event)](self, subject, event)
 
     def hold_ahead(self, subject: str, held: Held) -> None:
         """Hold credits for a job before ``held`` is journalled and applied."""
         self._set_hold(subject, held.credits)
 
-    def _apply_to_job(self, subject: str, event: JobEvent) -> None:
-        match event:
-            case Held(credits=amount, price_class=price_class, shape=digest, alone=alone):
-                self._attempts[subject] = _Bought(event.attempt, event.at)
-                # A hold taken by ``hold_ahead`` may have been raised since.
-                self._set_hold(subject, max(amount, self.hold_of(subject)))
-                self._shapes[subject] = Shape(price_class, digest)
-                if alone:
-                    self._alone.add(subject)
-            case Prepared(credits=amount, assets=assets):
-                self._set_hold(subject, amount)
-                self.restored_with_images += not assets
-            case Accepted():
-                self._accepted(subject, event)
-            case HoldReleased() | Refused():
-                self._end_hold(subject)
-            case Repriced(credits=record, settled=settled):
-                if settled is None:
-                    self._repriced_to(subject, record)
-                else:
-                    self._repriced_after(settled, record)
-            case Succeeded() | JobLost() | Failed():
-                self._job_ended(subject, event)
-            case Refunded() | Consumed() | RefundForgotten():
-                self._refund_noted(subject, event)
-            case (
-                SubmitUnknown()
-                | Listed()
-                | Saved()
-                | Unavailable()
-                | Missed()
-                | Relocated()
-                | Reopened()
-            ):
-                pass
-            case _:
-                assert_never(event)
+    def _unchanged(self, _subject: str, _event: Event) -> None:
+        pass
+
+    def _held_for_attempt(self, subject: str, event: Held) -> None:
+        self._attempts[subject] = _Bought(event.attempt, event.at)
+        # A hold taken by ``hold_ahead`` may have been raised since.
+        self._set_hold(subject, max(event.credits, self.hold_of(subject)))
+        self._shapes[subject] = Shape(event.price_class, event.shape)
+        if event.alone:
+            self._alone.add(subject)
+
+    def _prepared(self, subject: str, event: Prepared) -> None:
+        self._set_hold(subject, event.credits)
+        self.restored_with_images += not event.assets
+
+    def _ended_without_purchase(self, subject: str, _event: HoldReleased | Refused) -> None:
+        self._end_hold(subject)
+
+    def _repriced_by_record(self, subject: str, event: Repriced) -> None:
+        if event.settled is None:
+            self._repriced_to(subject, event.credits)
+        else:
+            self._repriced_after(event.settled, event.credits)
 
     def _apply_impossible(self, subject: str, event: Event) -> None:
         """Apply an impossible event, or one after it: charges count, releases don't."""
@@ -383,34 +365,30 @@ class Ledger:
         elif isinstance(event, Created):
             self._uploads += event.credits
 
-    def _apply_to_asset(self, subject: str, event: AssetEvent) -> None:
-        match event:
-            case Intended(credits=amount, payer=payer, nonce=nonce, maximum=maximum):
-                if payer in self._holds:
-                    self._set_hold(payer, max(ZERO, self._holds[payer] - amount))
-                self._set_hold(subject, amount)
-                self._intents[subject] = _Intent(payer, SURGE * self._upload_price, nonce, maximum)
-                if payer in self._alone:
-                    self._alone.add(subject)
-            case Created():
-                self._created(subject, event)
-            case NotCreated():
-                self._return_to_payer(subject, self._end_hold(subject))
-            case Deleted(rebate=rebate):
-                self._rebated(subject, rebate)
-            case Lost():
-                self._keep_bound(subject, was_made=False)
-            case NotCharged(nonce=nonce):
-                charged = next((each for each in self._unpriced if each.nonce == nonce), None)
-                if charged is not None:
-                    self._unpriced.remove(charged)
-            case Found():
-                self._charges.pop(subject, None)
-                self.reused_assets += 1
-            case Uploaded() | BecameReady():
-                pass
-            case _:
-                assert_never(event)
+    def _intended(self, subject: str, event: Intended) -> None:
+        payer = event.payer
+        if payer in self._holds:
+            self._set_hold(payer, max(ZERO, self._holds[payer] - event.credits))
+        self._set_hold(subject, event.credits)
+        bound = SURGE * self._upload_price
+        self._intents[subject] = _Intent(payer, bound, event.nonce, event.maximum)
+        if payer in self._alone:
+            self._alone.add(subject)
+
+    def _not_created(self, subject: str, _event: NotCreated) -> None:
+        self._return_to_payer(subject, self._end_hold(subject))
+
+    def _lost(self, subject: str, _event: Lost) -> None:
+        self._keep_bound(subject, was_made=False)
+
+    def _not_charged(self, _subject: str, event: NotCharged) -> None:
+        charged = next((each for each in self._unpriced if each.nonce == event.nonce), None)
+        if charged is not None:
+            self._unpriced.remove(charged)
+
+    def _found(self, subject: str, _event: Found) -> None:
+        self._charges.pop(subject, None)
+        self.reused_assets += 1
 
     def _accepted(self, subject: str, event: Accepted) -> None:
         shape = self._shapes[subject]
@@ -538,12 +516,12 @@ class Ledger:
         self._unpriced.append(upload)
         self._return_to_payer(subject, hold - min(hold, self._highest_cost(upload)))
 
-    def _rebated(self, subject: str, rebate: Credits) -> None:
+    def _deleted(self, subject: str, event: Deleted) -> None:
         """Count a rebate up to what this directory was charged: 0 for an image that was found."""
-        self._rebates += min(rebate, self._charges.pop(subject, ZERO))
+        self._rebates += min(event.rebate, self._charges.pop(subject, ZERO))
         for upload in self._unpriced:
             if upload.was_made and upload.subject == subject:
-                upload.subject, upload.rebate = "", rebate
+                upload.subject, upload.rebate = "", event.rebate
 
     def _return_to_payer(self, subject: str, amount: Credits) -> None:
         intent = self._intents.pop(subject, None)
@@ -572,3 +550,35 @@ class Ledger:
         self._attempts.pop(subject, None)
         self._alone.discard(subject)
         return amount
+
+    _EFFECTS: ClassVar[Mapping[type[Event], Callable[[Ledger, str, Any], None]]] = {
+        Held: _held_for_attempt,
+        Prepared: _prepared,
+        Accepted: _accepted,
+        HoldReleased: _ended_without_purchase,
+        Refused: _ended_without_purchase,
+        SubmitUnknown: _unchanged,
+        Repriced: _repriced_by_record,
+        Succeeded: _job_ended,
+        Listed: _unchanged,
+        Failed: _job_ended,
+        Refunded: _refund_noted,
+        Consumed: _refund_noted,
+        RefundForgotten: _refund_noted,
+        JobLost: _job_ended,
+        Saved: _unchanged,
+        Unavailable: _unchanged,
+        Missed: _unchanged,
+        Relocated: _unchanged,
+        Reopened: _unchanged,
+        Intended: _intended,
+        Created: _created,
+        Uploaded: _unchanged,
+        BecameReady: _unchanged,
+        Found: _found,
+        NotCreated: _not_created,
+        Lost: _lost,
+        NotCharged: _not_charged,
+        Deleted: _deleted,
+    }
+    """By the type of the event, for the reason that is at the table of ``core.job``."""

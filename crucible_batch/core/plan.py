@@ -157,9 +157,10 @@ class RunTerms:
 
     ``ceiling`` and ``upload_ceiling`` are the declared limits of the price of one job and one
     upload. ``plan_digest`` is that of the saved plan that the run follows, if any. ``sidecars`` and
-    ``embed``: provenance is written beside the outputs, and into them. ``scheduled_at`` is the
-    scheduled time, if templates of the jobs use it. ``shard`` is the part of the saved plan that
-    the run follows, None for all of it; ``budget`` is then its allowance. ``learned`` are the
+    ``embed``: provenance is written beside the outputs, and into them. ``properties`` are the names
+    of the properties of features that are written into them. ``scheduled_at`` is the scheduled
+    time, if templates of the jobs use it. ``shard`` is the part of the saved plan that the run
+    follows, None for all of it; ``budget`` is then its allowance. ``learned`` are the
     prices that were known when the plan was divided into shards. ``budget_source`` is where the
     budget was set, None without a budget and for runs of older releases. ``notify_option`` is the
     option that the next run has to repeat, None if the run did not have one.
@@ -182,6 +183,7 @@ class RunTerms:
     learned: tuple[LearnedPrice, ...] = ()
     budget_source: BudgetSource | None = None
     notify_option: NotifyOption | None = None
+    properties: tuple[str, ...] = ()
 
     @property
     def rule(self) -> RetryRule:

@@ -12,6 +12,7 @@ the date.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import cast
@@ -25,6 +26,25 @@ from crucible_batch.core.plan import PlannedJob, RunTerms
 
 TOOL = "crucible-batch"
 """The ``tool`` of a sidecar, and the keyword of the text in a PNG."""
+
+
+@dataclass(frozen=True, slots=True)
+class XmpProperty:
+    """A property of a picture in its XMP packet: a simple value in ASCII."""
+
+    prefix: str
+    namespace: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is embedded in a picture: the text of its provenance, and properties that readers of
+    pictures know."""
+
+    text: str | None = None
+    properties: tuple[XmpProperty, ...] = ()
 
 
 def sidecar(

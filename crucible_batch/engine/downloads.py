@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,11 +18,12 @@ from crucible_batch.core.gateway_types import ErrorInfo, JobSnapshot, OutputLink
 from crucible_batch.core.output_path import is_planned_path
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.ports import Gateway
-from crucible_batch.core.provenance import embedded_text, sidecar
+from crucible_batch.core.provenance import Metadata, embedded_text, sidecar
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.shutdown import message_with_operation
 from crucible_batch.errors import UNSAFE_URL, GatewayError, KeyRefusedError
 from crucible_batch.outputs import Folder, OutputError, OutputStore, SavedFile
+from crucible_batch.outputs.output_properties import possible_metadata, properties_of
 
 logger = logging.getLogger(__name__)
 
@@ -123,12 +124,9 @@ class Downloader:
         """
         if missed is not None and self._is_changed(planned, missed):
             return await self._replace_changed(planned, attempt, missed, number)
-        is_embedded = self._terms.embed
+        embed, like = self._embedded(planned, attempt, index), None
         if missed is not None and self._same_bytes:
-            is_embedded = missed.sent is not None
-        embed = None
-        if is_embedded:
-            embed = embedded_text(self._terms, planned, attempt, index)
+            embed, like = self._embedded_before(planned, attempt, missed), missed.sha256
 
         async def save(body: AsyncIterator[bytes], length: int | None) -> Saved:
             saved = list[Saved]()
@@ -149,12 +147,33 @@ class Downloader:
                 body,
                 length,
                 embed=embed,
+                like=like,
                 find_path=find_path,
                 note=note,
             )
             return saved[0]
 
         return await self._download(attempt.job_id or "", index, number, save)
+
+    def _embedded(self, planned: PlannedJob, attempt: Attempt, index: int) -> Sequence[Metadata]:
+        """Return what the terms ask to be embedded in an output, if anything."""
+        text = None
+        if self._terms.embed:
+            text = embedded_text(self._terms, planned, attempt, index)
+        wanted = Metadata(text, properties_of(planned, self._terms.properties))
+        return () if wanted == Metadata() else (wanted,)
+
+    def _embedded_before(
+        self, planned: PlannedJob, attempt: Attempt, saved: Saved
+    ) -> Sequence[Metadata]:
+        """Return what may have been embedded in an output that was saved before, if anything was;
+        first what the terms ask for.
+        """
+        if saved.sent is None:
+            return ()
+        text = embedded_text(self._terms, planned, attempt, saved.index)
+        wanted = self._embedded(planned, attempt, saved.index)
+        return possible_metadata(text, planned, *wanted)
 
     def _is_changed(self, planned: PlannedJob, missed: Saved) -> bool:
         """Return whether a file is at the path of a missed output, and the plan puts that output
@@ -191,7 +210,7 @@ class Downloader:
 
         Raises ``GatewayError`` as ``fetch`` does.
         """
-        embed = embedded_text(self._terms, planned, attempt, saved.index)
+        embed = self._embedded_before(planned, attempt, saved)
         token = f"{_token(planned)}-{saved.index}"
 
         async def restore(body: AsyncIterator[bytes], _length: int | None) -> Restored:

@@ -4,6 +4,7 @@
     not in the journal at that path, or with other bytes     stays
     an output of a planned job, at that job's own path       stays
     an output of any other job (retired, or renamed since)   is moved aside
+    what a feature has made from an output                   is removed: it can be made again
 
 A moved file is first linked under its other name, then journalled there, and then loses the old
 name. (In an object store it is copied, and the new output replaces it.) After a kill between two of
@@ -18,7 +19,7 @@ known may be that other one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -55,6 +56,11 @@ def _never(*_of: object) -> bool:
     return False
 
 
+async def none_freed(_path: str) -> bool:
+    """Remove nothing."""
+    return False
+
+
 class OutputRelocator:
     """Moves outputs aside, one at a time, and reports each job whose output was moved."""
 
@@ -68,7 +74,9 @@ class OutputRelocator:
         *,
         counts: Callable[[PlannedJob, Saved], bool] = _never,
         gives_way: Callable[[PlannedJob], bool] = _never,
+        freed: Callable[[str], Awaitable[bool]] = none_freed,
     ) -> None:
+        """``freed`` removes a file at a path if it can be made again; it returns whether it did."""
         self._past = past
         self._accounting = accounting
         self._store = store
@@ -77,6 +85,7 @@ class OutputRelocator:
         self._told = told
         self._counts = counts
         self._gives_way = gives_way
+        self._freed = freed
         self._turn = asyncio.Lock()
 
     async def find_path(self, asker: PlannedJob, path: str, sha256: str) -> str | None:
@@ -91,6 +100,8 @@ class OutputRelocator:
             return relocated_path(path, sha256)
         async with self._turn:
             owners = [owner async for owner in self._owners(path)]
+            if not owners and await self._freed(path):
+                return path
             if not owners and self._gives_way(asker):
                 return relocated_path(path, sha256)
             if not owners or any(owner.may_stay(path) for owner in owners):

@@ -241,6 +241,7 @@ class Runner:
             self._apply,
             counts=self._adder.counts,
             gives_way=self._adder.gives_way,
+            freed=self._ports.freed,
         )
         return Downloader(
             self._ports.gateway,

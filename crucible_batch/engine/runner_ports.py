@@ -16,6 +16,7 @@ from crucible_batch.core.progress import Observer
 from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import EventLog
+from crucible_batch.engine.output_relocator import none_freed
 from crucible_batch.input_images import load_input
 from crucible_batch.outputs import OutputStore, Receipts
 
@@ -39,7 +40,8 @@ class RunnerPorts:
 
     ``judged`` is awaited once, when no job can be advanced any more. It returns the jobs that count
     as failed although their outputs are saved, with the reason, by identity; it returns soon after
-    its argument is set, since the run has to end then.
+    its argument is set, since the run has to end then. ``freed`` removes a file at the path of an
+    output if it can be made again, and returns whether it did.
     """
 
     gateway: Gateway
@@ -60,3 +62,4 @@ class RunnerPorts:
     log: EventLog | None = None
     load_image: Callable[[InputImage], Awaitable[bytes]] = load_input
     judged: Judged = _none_failed
+    freed: Callable[[str], Awaitable[bool]] = none_freed

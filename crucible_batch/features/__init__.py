@@ -8,9 +8,14 @@ folder:
     file              what it has                   what it adds
     commands.py       commands                      commands of the command line, a Typer
     manifest_keys.py  KEYS                          keys of manifests: subclasses of its parts
+    manifest_document.py  KEY, completed(...)   values of a manifest that other files have
     report_fields.py  fields(journal)               fields of a report's head (ReportHead), by
                                                     the notes of its journal
     row_fields.py     of_rows(journal)              a function that fills fields of jobs' rows
+    output_properties.py  NAME,                 what is embedded in outputs of manifests whose
+                      property_of(planned)          `provenance` has the name (``properties``)
+    kept_files.py     kept(journal)                 files that runs make from outputs and keep:
+                                                    check compares them, prune deletes them
     run_options.py    Options, EXAMPLES, HELP       options of `run`: a dataclass of FeatureOptions
     run_command.py    run(...)                      how `run` makes its runs; one feature has it
     later_jobs.py     may_add, with_later           jobs that runs add to their plans, beside the
@@ -19,6 +24,11 @@ folder:
     plan_command.py   prepared(...)                 what `plan` does before it plans
     plan_folder.py    plan_file(...), export(...)   files that `plan` writes beside a plan
     plan_view.py      show, as_json, show_next      what `plan` shows of a plan
+    report_options.py Options, EXAMPLES, HELP       options of `report`, likewise
+    result_view.py    show_plan, show_report        where else `plan`, `run` and `report` show their
+                                                    results, or in which other form
+    merged_notes.py   NAMES                         notes of a run that the main journal takes from
+                                                    those of its shards
     followed_plan.py  chosen(...)                   the part of a saved plan that a run follows
     demo_options.py   Options, EXAMPLES, HELP       options of `demo`, likewise
     next_command.py   next_command(run_dir, head,   the command after a run that is complete, by
@@ -30,6 +40,8 @@ folder:
     page_commands.py  COMMAND                       a command that pages of a run show
     page_posts.py     NAME, answer(directory,       what pages of `view --control` send, and the
                       content), script(), ...       script that sends it
+    decisions.py      decisions(journal,            which outputs people have picked or rejected
+                                directory)
     doctor_checks.py  checks(request, settings)     what ``doctor MANIFEST`` tries
     schemas.py        OPTION, HELP, schema()        a schema that ``schema --OPTION`` prints
 

@@ -2,7 +2,8 @@
 
 Order matters where credits are held. The cap comes before the period: it sees the budget of the
 run's terms, and a refused run sets nothing aside. Both begin after what the journal had lost is
-restored, since it counts as spent.
+restored, since it counts as spent. What was derived from a rejected output is removed before
+another output gets its path.
 """
 
 from __future__ import annotations
@@ -49,12 +50,15 @@ _RUN_PARTS: Sequence[tuple[str | type[RunPart], Collection[Kind]]] = (
     (_CAP, _ALL),
     (EarlierRunsPart, {Kind.MANIFEST, Kind.PROBE}),
     (KnownJobsPart, {Kind.MANIFEST, Kind.PROBE}),
+    ("derive.part:DerivePart", {Kind.MANIFEST}),
     ("redo.part:RedoPart", {Kind.MANIFEST, Kind.SHARD}),
     ("sample.part:SamplePart", {Kind.MANIFEST}),
+    ("spend.part:TagsPart", _ALL),
     ("periods.part:PeriodPart", {Kind.MANIFEST, Kind.PROBE}),
     ("prices.part:PriceMemoryPart", _ALL),
     ("control.part:SocketPart", _ALL),
     ("quality.part:ChecksPart", {Kind.MANIFEST}),
+    ("after.part:AfterPart", {Kind.MANIFEST}),
 )
 _PLAN_PARTS: Sequence[str | type[Any]] = (
     "notify.part:NoticesPart",
@@ -62,6 +66,8 @@ _PLAN_PARTS: Sequence[str | type[Any]] = (
     "stages.plan_part:StagesPart",
     "redo.part:RedoPart",
     "quality.part:ChecksPart",
+    "after.part:AfterPart",
+    "derive.part:DerivePart",
     EarlierRunsPart,
     KnownJobsPart,
     "sample.part:SamplePart",

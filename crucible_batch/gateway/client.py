@@ -15,7 +15,6 @@ from crucible_batch.core.identity import Json, canonical
 from crucible_batch.core.ports import BeforeRetry, BeforeSend
 from crucible_batch.errors import JOB_OF_ANOTHER_KEY, GatewayError
 from crucible_batch.gateway import wire
-from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.api_key import ApiKey
 from crucible_batch.gateway.exchange import ApiExchange
 from crucible_batch.gateway.json_text import UnreadableError
@@ -100,6 +99,9 @@ class CrucibleClient:
         self._keys: dict[str, str] = {}  # by job id, oldest first
         self._channel: Channel
         if transport is None:
+            # aiohttp takes 50 ms, and commands on run directories send no request.
+            from crucible_batch.gateway.aiohttp_transport import new_channel  # noqa: PLC0415
+
             # No limit of silence, since each exchange has a deadline.
             self._channel = KeyChannel(new_channel(proxy=proxy, silence_s=None), key, base)
         else:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 import httpx
 
 from crucible_batch.errors import GatewayError
-from crucible_batch.gateway.aiohttp_transport import new_channel
 from crucible_batch.gateway.response_errors import (
     TransportErrors,
     bad_answer,
@@ -75,6 +74,9 @@ class StorageClient:
         self._timeout_s = timeout_s
         self._channel: Channel
         if transport is None:
+            # aiohttp takes 50 ms, and commands on run directories send no request.
+            from crucible_batch.gateway.aiohttp_transport import new_channel  # noqa: PLC0415
+
             self._channel = new_channel(proxy=proxy, guard=self._guard, silence_s=timeout_s)
         else:
             self._channel = HttpxChannel(new_client(transport, timeout_s=timeout_s))

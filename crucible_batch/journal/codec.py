@@ -9,12 +9,8 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from crucible_batch.core.moments import END_OF_TIME, FIRST_MOMENT
 from crucible_batch.errors import JournalError
-
-_FIRST_MOMENT = -62_135_596_800.0
-_END_OF_TIME = 253_402_300_800.0
-"""The end of year 9999; with the start of year 1, the range of ``datetime``. A wrong clock may
-be before 1970."""
 
 
 def text(value: object, what: str) -> str:
@@ -29,14 +25,10 @@ def moment(value: object, what: str) -> float:
 
     Raises ``JournalError`` if it isn't a number within the range of ``datetime``.
     """
-    if not isinstance(value, int | float) or not is_moment(value):
+    # The comparison is false for NaN.
+    if not isinstance(value, int | float) or not FIRST_MOMENT <= value < END_OF_TIME:
         refuse(what)
     return float(value)
-
-
-def is_moment(value: float) -> bool:
-    """Whether a time is within the range of ``datetime``."""
-    return _FIRST_MOMENT <= value < _END_OF_TIME  # False for NaN
 
 
 def refuse(what: str) -> NoReturn:

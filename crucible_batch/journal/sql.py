@@ -37,6 +37,11 @@ GENERATIONS = """
     SELECT body FROM retired
     WHERE identity = :identity OR (identity > :identity || ':g' AND identity < :identity || ':h')
 """
+# The generation of one content that is in the plan.
+PLANNED_CONTENT = """
+    SELECT body FROM plan
+    WHERE identity = :identity OR (identity > :identity || ':g' AND identity < :identity || ':h')
+"""
 HAS_GENERATIONS = """
     SELECT 1 FROM (SELECT identity FROM retired UNION ALL SELECT identity FROM plan)
     WHERE length(identity) > 64 LIMIT 1
@@ -111,6 +116,10 @@ CREATE_JOB_NOTES = """CREATE TABLE IF NOT EXISTS job_notes (
 NOTE_JOB = "INSERT OR REPLACE INTO job_notes (identity, name, value) VALUES (?, ?, ?)"
 HAS_JOB_NOTES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job_notes'"
 JOB_NOTES = "SELECT name, value FROM job_notes WHERE identity = ? ORDER BY name"
+NOTES_OF_JOBS = """SELECT identity, name, value FROM job_notes
+                   WHERE name >= ? AND name < ? AND (identity, name) > (?, ?)
+                   ORDER BY identity, name LIMIT ?"""
+INDEX_JOB_NOTES = "CREATE INDEX IF NOT EXISTS job_notes_by_name ON job_notes (name)"
 
 # The event at which a run begins is stored in its terms: older releases ignore the additional
 # field.

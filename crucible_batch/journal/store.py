@@ -332,6 +332,26 @@ class Journal:
             rows = self._connection.execute(sql.JOB_NOTES, (identity,))
             return {text(name, "note"): text(value, "note") for name, value in rows}
 
+    def notes_of_jobs(self, first: str, end: str) -> Iterator[tuple[str, str, str]]:
+        """Yield identity, name and value of the notes about jobs whose names are from ``first`` to
+        before ``end``.
+        """
+        if not self.has_job_notes():
+            return
+        if not self._read_only:
+            with self._errors():
+                self._connection.execute(sql.INDEX_JOB_NOTES)
+        last: tuple[str, str] | None = ("", "")
+        while last is not None:
+            with self._errors():
+                between = (first, end, *last, sql.PAGE)
+                page = self._connection.execute(sql.NOTES_OF_JOBS, between).fetchall()
+            last = None
+            for row in page:
+                identity, name, value = (text(field, "note") for field in row)
+                yield identity, name, value
+                last = identity, name
+
     def receipted(self) -> int:
         """Return the number of receipts that the events of this journal have led to."""
         return self._number("SELECT count(*) FROM events WHERE type IN ('Accepted', 'Saved')")
@@ -540,6 +560,12 @@ class Journal:
         """Return the plan's job with this identity; None if there is none."""
         rows = self._connection.execute("SELECT body FROM plan WHERE identity = ?", (identity,))
         return next((decode(PlannedJob, body) for (body,) in rows), None)
+
+    def planned_content(self, content: str) -> PlannedJob | None:
+        """Return the generation of a job that is in the plan; None if none is."""
+        with self._errors():
+            row = self._connection.execute(sql.PLANNED_CONTENT, {"identity": content}).fetchone()
+        return None if row is None else decode(PlannedJob, row[0])
 
     def asset(self, sha256: str) -> Asset:
         with self._errors():

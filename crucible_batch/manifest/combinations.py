@@ -22,6 +22,11 @@ class Combination:
     texts: Mapping[str, str]
     suffix: str
 
+    def beside(self, values: Mapping[str, Any]) -> Combination:
+        """Return the combination with the values of further axes, which names don't have."""
+        texts = {name: text_of(value) for name, value in values.items()}
+        return Combination({**self.values, **values}, {**self.texts, **texts}, self.suffix)
+
 
 _NONE = Combination({}, {}, "")
 

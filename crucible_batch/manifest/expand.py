@@ -111,13 +111,21 @@ def _combined(
     """Yield the row, combination and repeat index of each job of an entry, in order; problems in
     place of bad rows."""
     combinations = template.combinations()
+    faults = JobProblems()
+    drawn = entry.job.drawn(context, entry.site, faults)
+    if faults.problems:
+        yield from faults.problems
+        return
     for row in _rows(context, entry):
         if isinstance(row, Problem):
             yield row
             continue
         for combination in combinations:
-            for repeat in range(1, entry.job.repeat + 1):
-                yield row, combination, repeat
+            for repeat in range(1, entry.job.times + 1):
+                axes = combination
+                if drawn:
+                    axes = combination.beside(drawn[repeat - 1])
+                yield row, axes, repeat
 
 
 def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow | Problem | None]:
@@ -130,7 +138,10 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
         source = TextField(entry.job.foreach, ("foreach",), context.templates).render(
             context.variables
         )
-        for row in table_rows.read(source, context.files, manifest.max_jobs):
+        rows = table_rows.read(
+            source, context.files, manifest.max_jobs, further=entry.job.table_reader
+        )
+        for row in rows:
             if isinstance(row, RowFault):
                 yield _fault(row, site, manifest)
             else:
@@ -145,8 +156,10 @@ def _rows(context: ExpansionContext, entry: ManifestEntry) -> Iterator[TableRow 
 def _fault(row: RowFault, site: SourceNode, manifest: Manifest) -> Problem:
     """Return the problem of a bad row.
 
-    Its place is in the table, or at ``foreach`` for a file of a glob.
+    Its place is in the table, at ``foreach`` for a file of a glob, or at another key of the entry.
     """
+    if row.key is not None:
+        return site.problem((row.key,), row.message, hint=row.hint)
     if row.file == manifest.directory:
         return site.problem(("foreach",), row.message, hint=row.hint)
     place = Place(row.file, row.line, row.column if row.line else 0)

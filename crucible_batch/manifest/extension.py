@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 
 from crucible_batch.features import found
 from crucible_batch.manifest.field_types import OrCredits
-from crucible_batch.manifest.models import Budget, Header, JobEntry, Part
+from crucible_batch.manifest.models import Budget, Header, JobEntry, Part, Provenance
 
 _PartType = TypeVar("_PartType", bound=Part)
 
@@ -32,7 +32,15 @@ def header_model() -> type[Header]:
     described = Field(
         default_factory=budget, description=plain.description, examples=plain.examples
     )
-    return _extended(Header, budget=(Annotated[budget, OrCredits()], described))
+    provenance, of_origin = _extended(Provenance), Header.model_fields["provenance"]
+    fields = {
+        "budget": (Annotated[budget, OrCredits()], described),
+        "provenance": (
+            provenance,
+            Field(default_factory=provenance, description=of_origin.description),
+        ),
+    }
+    return _extended(Header, **fields)
 
 
 @cache

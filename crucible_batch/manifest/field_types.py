@@ -86,6 +86,27 @@ def _as_budget(value: object) -> object:
     return value
 
 
+class OrList:
+    """An annotation of a part: a list in its place is the field with this name."""
+
+    def __init__(self, field: str, schema: dict[str, Any]) -> None:
+        self._field = field
+        self._schema = schema
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self._filled, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [self._schema, handler(schema)]}
+
+    def _filled(self, value: object) -> object:
+        return {self._field: value} if isinstance(value, list) else value
+
+
 def given(value: object) -> object:
     """Refuse a key without a value: a key that is left out has a default, an empty one is a
     mistake.
@@ -161,6 +182,9 @@ _DURATION_SCHEMA = {
         },
     ]
 }
+
+PROGRAM_SCHEMA = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+"""The schema of a program and its arguments."""
 
 Credits = Annotated[Decimal, BeforeValidator(_credits), WithJsonSchema(_CREDITS_SCHEMA)]
 Text = Annotated[str, StringConstraints(min_length=1)]

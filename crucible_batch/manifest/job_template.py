@@ -295,7 +295,7 @@ class JobTemplate:
         name = rendered + combination.suffix
         if row is not None and "row" not in self._name.names:
             name += f"-{row.number}"
-        if self._entry.job.repeat > 1:
+        if self._entry.job.times > 1:
             name += f"-{repeat}"
         return names.safe(name)
 

@@ -6,15 +6,18 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from crucible_batch.atomic_files import open_at_once
 from crucible_batch.errors import ManifestError, Place, Problem
+from crucible_batch.features import found
 from crucible_batch.manifest import yaml_reader
 from crucible_batch.manifest.manifest import Manifest
 from crucible_batch.manifest.source_map import kind
 from crucible_batch.manifest.validation import FormCheck
+from crucible_batch.manifest.value import written
 
 MAX_JOBS = 100_000
 MAX_BYTES = 16 * 1024 * 1024
@@ -40,20 +43,48 @@ def load_manifest(
     files that jobs name are read, by ``expand``. ``watch`` is called repeatedly during parsing and
     may raise to abort; no other error is raised.
     """
+    reading = DocumentReader(max_bytes, watch)
     if content is None:
-        content = _content(path, max_bytes)
-    max_values = max(yaml_reader.MAX_VALUES, max_bytes // _BYTES_PER_VALUE)
-    document = yaml_reader.parse(_text(content, path), path, max_values=max_values, watch=watch)
-    root = document.root
-    if not isinstance(root.value, dict):
-        message = (
-            "a manifest must be a mapping with keys such as `name` and `jobs`, "
-            f"got {kind(root.value)}"
-        )
-        document.problems.add(root.problem((), message))
-        raise document.problems.error()
+        content = reading.content(path)
+    document = reading.parsed(content, path)
+    for feature in found("manifest_document"):
+        document = feature.completed(document, reading, allow_outside=allow_outside)
+    merged = None
+    if document.bases:
+        content = merged = written(document.root.value)
     check = FormCheck(document, overrides, allow_outside=allow_outside, max_jobs=max_jobs)
-    return check.manifest(hashlib.sha256(content).hexdigest())
+    manifest = check.manifest(hashlib.sha256(content).hexdigest())
+    return replace(manifest, merged=merged, bases=document.bases)
+
+
+class DocumentReader:
+    """Reads the files that a manifest is made of. ``watch`` is that of ``load_manifest``."""
+
+    def __init__(self, max_bytes: int, watch: Callable[[], None]) -> None:
+        self._max_bytes = max_bytes
+        self._watch = watch
+
+    def content(self, path: Path) -> bytes:
+        """Return a file's bytes. Raises ``ManifestError``."""
+        return _content(path, self._max_bytes)
+
+    def parsed(self, content: bytes, path: Path) -> yaml_reader.Document:
+        """Return a document whose root is a mapping; ``path`` is for messages.
+
+        Raises ``ManifestError`` with all problems.
+        """
+        max_values = max(yaml_reader.MAX_VALUES, self._max_bytes // _BYTES_PER_VALUE)
+        text = _text(content, path)
+        document = yaml_reader.parse(text, path, max_values=max_values, watch=self._watch)
+        root = document.root
+        if not isinstance(root.value, dict):
+            message = (
+                "a manifest must be a mapping with keys such as `name` and `jobs`, "
+                f"got {kind(root.value)}"
+            )
+            document.problems.add(root.problem((), message))
+            raise document.problems.error()
+        return document
 
 
 def _content(path: Path, max_bytes: int) -> bytes:

@@ -33,6 +33,9 @@ class Manifest:
     differently; each has a place, and they don't stop a run. ``zone`` is that of the variables
     ``date``, ``week``, ``month`` and ``scheduled_at``, which templates have if ``scheduled_at`` is
     set: a time in UTC.
+
+    If the manifest is made of several files, ``bases`` are the paths of the others, ``merged`` has
+    all of them in one, and ``sha256`` is the digest of that.
     """
 
     header: Header
@@ -47,6 +50,14 @@ class Manifest:
     jobs: tuple[ManifestEntry, ...] = field(repr=False)
     site: SourceNode = field(repr=False)
     scheduled_at: datetime | None = None
+    merged: bytes | None = field(default=None, repr=False)
+    bases: tuple[Path, ...] = ()
+
+    def content(self) -> bytes:
+        """Return the bytes of a file with all of the manifest. Raises ``OSError``."""
+        if self.merged is not None:
+            return self.merged
+        return self.path.read_bytes()
 
     @property
     def name(self) -> str:

@@ -5,14 +5,14 @@ The models are the shape alone. What relates one field to another is in ``valida
 files or templates in ``expand``. Messages of pydantic never reach the author: ``validation`` words
 them for the manifest.
 
-A feature adds keys with a subclass of ``Header``, ``Budget`` or ``JobEntry`` in its
+A feature adds keys with a subclass of ``Header``, ``Budget``, ``Provenance`` or ``JobEntry`` in its
 ``manifest_keys.py``, which ``extension.py`` finds. Methods without effect here are what such a
 class may override.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -153,6 +153,8 @@ class Assets(Part):
 class Provenance(Part):
     """Where the origin of an output (job, prompt, parameters) is recorded."""
 
+    model_config = _EXTENDED
+
     sidecar: bool = Field(
         False, description="Write a JSON file beside each output, such as 0.png.json."
     )
@@ -161,6 +163,10 @@ class Provenance(Part):
         description="Embed it in the output as well: PNG text, XMP of JPEG and WebP. "
         "Pixels are not changed.",
     )
+
+    def properties(self) -> Iterator[str]:
+        """Yield the names of the properties of features that are embedded in outputs."""
+        return iter(())
 
 
 class JobEntry(Part):
@@ -234,6 +240,31 @@ class JobEntry(Part):
 
     def later_jobs(self, *plan: object) -> Any:
         """Return the jobs that a run may add to its plan, as ``runs/later_jobs.py`` describes."""
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether a feature reads further files of the manifest's directory for these jobs."""
+        return False
+
+    @property
+    def times(self) -> int:
+        """How many jobs are made of each row and combination, with numbers from 1 as ``repeat``."""
+        return self.repeat
+
+    def drawn(self, context: Any, site: SourceNode, faults: Any) -> Sequence[Mapping[str, Any]]:
+        """Return the values of further axes, for each of these jobs; nothing if there are none.
+
+        ``context`` is the ``ExpansionContext``, ``site`` the entry. Problems are added to
+        ``faults``, which are ``JobProblems``.
+        """
+        return ()
+
+    def table_reader(self, suffix: str) -> Any:
+        """Return what yields the rows of a table of this kind, as the readers of ``table_rows`` do;
+        None if no feature reads it.
+
+        Raises ``FileFault`` if it can't be read here.
+        """
 
     def programs(self) -> Iterator[str]:
         """Yield the programs that are started for its jobs, which has to be allowed."""

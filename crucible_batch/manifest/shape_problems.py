@@ -12,11 +12,13 @@ from pydantic_core import ErrorDetails
 from crucible_batch.errors import Problem
 from crucible_batch.manifest.source_map import Path as NodePath
 from crucible_batch.manifest.source_map import SourceNode, kind, nearest, shown
-from crucible_batch.manifest.table_rows import SUFFIXES
+from crucible_batch.manifest.table_rows import SPREADSHEETS, SUFFIXES
 
 _LONGEST_VALUE = 40
 _NAMES_OF_KEYS = {"api_key", "apikey", "key", "token", "moltazine_api_key"}
-_TABLES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES if suffix != ".txt")
+_TABLES = tuple(
+    suffix.removeprefix(".") for suffix in (*SUFFIXES, *sorted(SPREADSHEETS)) if suffix != ".txt"
+)
 
 # Messages for pydantic's error types. {got} is the actual value.
 _MESSAGES = {

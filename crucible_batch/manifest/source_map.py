@@ -11,8 +11,20 @@ from typing import Any
 from crucible_batch.errors import Place, Problem
 
 Path = Sequence[str | int]
-Span = tuple[int, int, int]
-"""Line, column and end column, as in ``Place``."""
+Span = int
+"""Line, column and end column, as in ``Place``, packed: a manifest has two for each value, and a
+tuple takes three times the memory."""
+_BITS = 32
+
+
+def span_of(line: int, column: int, end_column: int) -> Span:
+    return (line << _BITS | column) << _BITS | end_column
+
+
+def unpacked(span: Span) -> tuple[int, int, int]:
+    """Return line, column and end column."""
+    most = (1 << _BITS) - 1
+    return span >> 2 * _BITS, span >> _BITS & most, span & most
 
 
 @dataclass(slots=True, eq=False)
@@ -20,12 +32,14 @@ class SourceMap:
     """The span of one value and of its key, and the source maps of the values within it, by key or
     index.
 
-    An alias has its own span and shares its target's ``children``.
+    An alias has its own span and shares its target's ``children``. ``file`` is set for a value of
+    another file than that of the manifest.
     """
 
     span: Span
     key: Span | None = None
     children: dict[str, SourceMap] | list[SourceMap] | tuple[()] = ()
+    file: FilePath | None = None
 
     def child(self, step: str | int) -> SourceMap | None:
         if isinstance(step, str):
@@ -109,8 +123,8 @@ class SourceNode:
         """
         found, is_exact = self.source_map.find(path)
         if key and is_exact and found.key is not None:
-            return Place(self.file, *found.key)
-        return Place(self.file, *found.span)
+            return Place(found.file or self.file, *unpacked(found.key))
+        return Place(found.file or self.file, *unpacked(found.span))
 
     def items(self, key: str) -> Iterator[SourceNode]:
         """Yield the items of the list at ``key``."""

@@ -46,26 +46,40 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class RowFault:
-    """A row that can't be used, or an entire file if ``line`` is 0."""
+    """A row that can't be used, or an entire file if ``line`` is 0.
+
+    ``key`` is set for a fault of the manifest: the key of the entry that has it.
+    """
 
     file: Path
     line: int
     message: str
     hint: str | None = None
     column: int = 1
+    key: str | None = None
 
 
-def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
+Reader = Callable[[Path], "Iterator[TableRow | RowFault]"]
+
+
+def read(
+    source: str,
+    files: Files,
+    most: int,
+    *,
+    further: Callable[[str], Reader | None] = lambda _suffix: None,
+) -> Iterator[TableRow | RowFault]:
     """Yield the rows of ``source`` in order, with a ``RowFault`` for each bad row and for a file
     without rows.
 
+    ``further`` returns readers of further kinds of files by their extensions, such as ``.xlsx``.
     Raises ``FileFault`` if the source itself can't be used or a glob matches more than ``most``
     files.
     """
     if is_glob(source):
         yield from _globbed(source, files, most)
         return
-    reader = _reader(source)
+    reader = _reader(source, further)
     path = files.find(source)
     found = False
     try:
@@ -81,19 +95,19 @@ def read(source: str, files: Files, most: int) -> Iterator[TableRow | RowFault]:
             yield RowFault(path, 0, "the file has no rows")
 
 
-def _reader(source: str) -> Callable[[Path], Iterator[TableRow | RowFault]]:
+def _reader(source: str, further: Callable[[str], Reader | None]) -> Reader:
     """Return the reader for the extension of ``source``.
 
     Raises ``FileFault`` if the kind of file is not supported.
     """
     suffix = PurePosixPath(source).suffix.lower()
-    if suffix in SPREADSHEETS:
+    reader = _READERS.get(suffix) or further(suffix)
+    if reader is None and suffix in SPREADSHEETS:
         raise FileFault(
             f"{quoted(source)} is a spreadsheet, which is not supported",
             hint="export the sheet as CSV (UTF-8) and use "
             f"{quoted(str(PurePosixPath(source).with_suffix('.csv')))}",
         )
-    reader = _READERS.get(suffix)
     if reader is None:
         raise FileFault(
             f"{quoted(source)} is not a {', '.join(list(_READERS)[:-1])} or "
@@ -340,7 +354,7 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-_READERS: Mapping[str, Callable[[Path], Iterator[TableRow | RowFault]]] = {
+_READERS: Mapping[str, Reader] = {
     ".csv": _csv,
     ".tsv": _Delimited("TSV", "\t", "tabs", ";,|").read,
     ".txt": _text,

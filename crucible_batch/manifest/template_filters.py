@@ -114,6 +114,9 @@ def weigh(value: object) -> int:
     A list that contains the same list a thousand times counts it a thousand times, as printing it
     would.
     """
+    if type(value) is str:  # nearly all
+        check_weight(10 + len(value))
+        return 10 + len(value)
     weight, stack = 0, [value]
     while stack:
         current = stack.pop()

@@ -44,7 +44,7 @@ def header_problems(header: Header, site: SourceNode) -> Iterator[Problem]:
     for message, near in names.faults(header.output.path):
         yield site.problem(("output", "path"), message, nearest=near)
     yield from _variable_names(header.vars, site, ("vars",))
-    yield from _axis_problems(header.matrix, header.vars, site, "matrix")
+    yield from axis_problems(header.matrix, header.vars, site, "matrix")
     if header.params and header.workflow is None:
         yield site.problem(
             ("params",),
@@ -68,8 +68,8 @@ def job_problems(job: JobEntry, header: Header, site: SourceNode) -> Iterator[Pr
         )
     yield from _batch_size(job.params, site, ("params",))
     if job.matrix is not None:
-        yield from _axis_problems(job.matrix, header.vars, site, "matrix")
-    yield from _axis_problems(job.zip, header.vars, site, "zip")
+        yield from axis_problems(job.matrix, header.vars, site, "matrix")
+    yield from axis_problems(job.zip, header.vars, site, "zip")
     axes = axes_of(job, header.matrix)
     yield from job.problems(header, site)
     for name in job.zip:
@@ -100,11 +100,11 @@ def job_count(job: JobEntry, header: Header) -> int:
     derived."""
     if job.is_derived:
         return 0
-    if job.repeat == 1 and not (header.matrix or job.matrix or job.zip):
+    if job.times == 1 and not (header.matrix or job.matrix or job.zip):
         return 1
     axes = axes_of(job, header.matrix)
     rows = len(next(iter(job.zip.values()), (None,)))
-    return math.prod(len(values) for values in axes.values()) * rows * job.repeat
+    return math.prod(len(values) for values in axes.values()) * rows * job.times
 
 
 def override_problems(
@@ -159,9 +159,10 @@ def _untemplated(value: object, site: SourceNode, path: tuple[str | int, ...]) -
         )
 
 
-def _axis_problems(
+def axis_problems(
     axes: Mapping[str, list[Any]], variables: Collection[str], site: SourceNode, where: str
 ) -> Iterator[Problem]:
+    """Yield the problems of the axes at the key ``where``, by themselves and beside ``vars``."""
     yield from _variable_names(axes, site, (where,))
     for name, values in axes.items():
         if name in variables:
@@ -209,6 +210,10 @@ def too_many(site: SourceNode, max_jobs: int) -> Problem:
     )
 
 
+def _line_of(problem: Problem) -> tuple[Path, int]:
+    return problem.place.file, problem.place.line
+
+
 class FormCheck:
     """The check of one document's form: its YAML, the shape of each field, and the rules between
     fields.
@@ -230,7 +235,7 @@ class FormCheck:
         self._allow_outside = allow_outside
         self._max_jobs = max_jobs
         self._problems = document.problems
-        self._faulty_lines = {problem.place.line for problem in document.problems.error().problems}
+        self._faulty_lines = set(map(_line_of, document.problems.error().problems))
         self._warnings = list(document.warnings)
         self._jobs: list[ManifestEntry] = []
 
@@ -279,7 +284,7 @@ class FormCheck:
 
     def _report(self, problems: Iterable[Problem]) -> None:
         self._problems.extend(
-            problem for problem in problems if problem.place.line not in self._faulty_lines
+            problem for problem in problems if _line_of(problem) not in self._faulty_lines
         )
 
     def _check_jobs(self, header: Header | None) -> None:

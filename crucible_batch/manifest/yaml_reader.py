@@ -28,7 +28,7 @@ from yaml.reader import ReaderError
 from crucible_batch.errors import Place, Problem
 from crucible_batch.manifest import yaml_scalars
 from crucible_batch.manifest.problems import ProblemCollector
-from crucible_batch.manifest.source_map import SourceMap, SourceNode, Span
+from crucible_batch.manifest.source_map import SourceMap, SourceNode, Span, span_of, unpacked
 
 MAX_DEPTH = 40
 MAX_WARNINGS = 100
@@ -49,11 +49,15 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document, with its YAML problems and warnings about values that may be misread."""
+    """A parsed document, with its YAML problems and warnings about values that may be misread.
+
+    ``bases`` are other files that its values are from.
+    """
 
     root: SourceNode
     warnings: tuple[Problem, ...]
     problems: ProblemCollector
+    bases: tuple[Path, ...] = ()
 
 
 def parse(
@@ -202,7 +206,8 @@ class _TreeBuilder:
         self._count(event)
         key: str = event.value
         if key in siblings:
-            line, column, _ = siblings[key].key or siblings[key].span
+            first = siblings[key]
+            line, column, _ = unpacked(first.key or first.span)
             self._complain(
                 event, f"duplicate key {key!r}", f"it is already at line {line}, column {column}"
             )
@@ -274,7 +279,7 @@ class _TreeBuilder:
             )
 
     def _place(self, event: Any) -> Place:
-        return Place(self._file, *_span(event))
+        return Place(self._file, *unpacked(_span(event)))
 
     def _complain(self, event: Any, message: str, hint: str | None = None) -> None:
         if not self._is_muted:
@@ -292,8 +297,8 @@ def _span(event: Any) -> Span:
     start, end = event.start_mark, event.end_mark
     is_text = type(event) is ScalarEvent or type(event) is AliasEvent
     if is_text and start.line == end.line:
-        return start.line + 1, start.column + 1, end.column + 1
-    return start.line + 1, start.column + 1, 0
+        return span_of(start.line + 1, start.column + 1, end.column + 1)
+    return span_of(start.line + 1, start.column + 1, 0)
 
 
 def _extent(value: Any) -> tuple[int, int]:

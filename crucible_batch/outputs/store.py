@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import logging
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,7 @@ from crucible_batch.atomic_files import TEMPORARY_PREFIX
 from crucible_batch.core.events import Saved, Sent
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.output_path import may_hold_output, output_path
+from crucible_batch.core.provenance import Metadata
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs.disk_space import space_shortage
 from crucible_batch.outputs.embedding import NotEmbeddableError, plan_embedding, spliced
@@ -56,7 +58,7 @@ logger = logging.getLogger(__name__)
 class SavedFile:
     """A complete and synced file on disk; ``path`` is relative to the run directory.
 
-    ``sent`` describes the bytes received, if a text was then embedded in them.
+    ``sent`` describes the bytes received, if metadata was then embedded in them.
     """
 
     path: PurePosixPath
@@ -120,7 +122,8 @@ class OutputStore:
         body: AsyncIterator[bytes],
         length: int | None,
         *,
-        embed: str | None = None,
+        embed: Sequence[Metadata] = (),
+        like: str | None = None,
         find_path: FindPath = _no_other_path,
         note: Note = _unnoted,
     ) -> SavedFile:
@@ -128,10 +131,10 @@ class OutputStore:
 
         ``token`` names the temporary file and is the same on every attempt. ``length`` is the
         declared length in bytes; without it all of the picture is decoded, since a cut can't be
-        detected by counting. ``embed`` is a text for the picture's metadata; a picture that can't
-        take it is saved unchanged, and one that is already there unchanged stays so. ``find_path``
-        is called once, if the name is taken. ``note`` is called in a thread once the file has its
-        name, with its folder if that is open.
+        detected by counting. The first of ``embed`` is embedded, or the one that gives the file
+        with the digest ``like``; a picture that can't take it is saved unchanged, and one that is
+        already there unchanged stays so. ``find_path`` is called once, if the name is taken.
+        ``note`` is called in a thread once the file has its name, with its folder if that is open.
 
         Raises ``OutputError`` if the bytes are not as declared or the name stays taken, and
         ``ResultsError`` if the disk fails. In both cases no file is left.
@@ -154,14 +157,14 @@ class OutputStore:
             )
             # Together with the last bytes in one call to a thread, which is the only call for most
             # pictures.
-            is_named = embed is None and self._names_when_complete
+            is_named = not embed and self._names_when_complete
             done = await asyncio.to_thread(complete, note=note if is_named else None)
             if is_named and done.taken is None:
                 return done.as_file(done.path)
-            if embed is None:
-                file = await self._save_unchanged(done, part, find_path)
+            if embed:
+                file = await self._save_with(embed, like, done, part, find_path)
             else:
-                file = await self._save_with(embed, done, part, find_path)
+                file = await self._save_unchanged(done, part, find_path)
             await asyncio.to_thread(note, file, None)
             return file
 
@@ -177,15 +180,20 @@ class OutputStore:
         return done.as_file(path)
 
     async def _save_with(
-        self, text: str, done: _Complete, part: TempFile, find_path: FindPath
+        self,
+        embed: Sequence[Metadata],
+        like: str | None,
+        done: _Complete,
+        part: TempFile,
+        find_path: FindPath,
     ) -> SavedFile:
-        """Save the picture with ``text`` embedded.
+        """Save the picture with metadata embedded.
 
-        It is saved unchanged if it can't take the text, or is already there unchanged.
+        It is saved unchanged if it can't take that, or is already there unchanged.
         """
         sent, picture = done.sent, done.picture
         with self._part(part.path.with_name(f"{part.path.name}-embedded")) as embedded:
-            made = await self._embed(part, embedded, done.path, picture, text)
+            made = await self._embed(part, embedded, done.path, picture, embed=embed, like=like)
             if made is None:
                 return await self._save_unchanged(done, part, find_path)
             path, present = await self._name(
@@ -244,14 +252,21 @@ class OutputStore:
         return await asyncio.to_thread(put_back, part.path, self.directory, path, digest)
 
     async def _embed(
-        self, part: TempFile, embedded: TempFile, path: PurePosixPath, picture: Picture, text: str
+        self,
+        part: TempFile,
+        embedded: TempFile,
+        path: PurePosixPath,
+        picture: Picture,
+        *,
+        embed: Sequence[Metadata],
+        like: str | None,
     ) -> Sent | None:
-        """Write the picture with ``text`` embedded and return what was written.
+        """Write the picture with metadata embedded and return what was written.
 
         If the picture can't take it, logs the reason and returns None.
         """
         try:
-            await asyncio.to_thread(_copy_with, text, part, picture.mime_type, embedded)
+            await asyncio.to_thread(_copy_with, embed, like, part, picture.mime_type, embedded)
         except NotEmbeddableError as error:
             reason = str(error)
             # Log each reason once, since it may apply to every output
@@ -270,13 +285,13 @@ class OutputStore:
         *,
         byte_size: int | None = None,
         sent: Sent | None = None,
-        embed: str = "",
+        embed: Sequence[Metadata] = (),
     ) -> str | None:
         """Restore an output at its path, if the bytes received are the ones that were saved.
 
         ``byte_size`` is the number of bytes received originally, if known. ``sent`` describes those
-        bytes if ``embed`` was embedded in them; it is then embedded again. A file with other bytes
-        at the path is kept: once the good bytes are complete beside it, it is named
+        bytes if one of ``embed`` was embedded in them; it is then embedded again. A file with other
+        bytes at the path is kept: once the good bytes are complete beside it, it is named
         ``NAME.damaged-`` with 8 hex digits of the digest of its first bytes, and that path is
         returned; otherwise None. Raises ``OutputError`` if the bytes received are different or
         something other than a file is at the path, and ``ResultsError`` if the disk fails.
@@ -301,7 +316,9 @@ class OutputStore:
             good = part
             if sent is not None:
                 picture = await asyncio.to_thread(_examined, part, whole=False)
-                made = await self._embed(part, embedded, PurePosixPath(path), picture, embed)
+                made = await self._embed(
+                    part, embedded, PurePosixPath(path), picture, embed=embed, like=sha256
+                )
                 if made is None or made.sha256 != sha256:
                     raise OutputError(
                         "OUTPUT_CHANGED",
@@ -473,11 +490,30 @@ def _complete(
     return done
 
 
-def _copy_with(text: str, source: TempFile, mime_type: str, part: TempFile) -> None:
-    """Copy a picture with ``text`` embedded. Raises ``NotEmbeddableError``."""
+def _copy_with(
+    embed: Sequence[Metadata], like: str | None, source: TempFile, mime_type: str, part: TempFile
+) -> None:
+    """Copy a picture with the first of ``embed``, or the one that gives the digest ``like``.
+
+    Raises ``NotEmbeddableError`` if it can't take that.
+    """
     with folder_of(source.directory, source.path) as folder, folder.read(source.path.name) as file:
-        for block in spliced(file, plan_embedding(file, mime_type, text)):
+        chosen = embed[0]
+        if like is not None and len(embed) > 1:
+            chosen = next((each for each in embed if _gives(each, file, mime_type, like)), chosen)
+        for block in spliced(file, plan_embedding(file, mime_type, chosen)):
             part.write(block)
+
+
+def _gives(metadata: Metadata, file: BinaryIO, mime_type: str, sha256: str) -> bool:
+    """Whether a picture with this metadata is the one with a digest."""
+    digest = hashlib.sha256()
+    try:
+        for block in spliced(file, plan_embedding(file, mime_type, metadata)):
+            digest.update(block)
+    except NotEmbeddableError:
+        return False
+    return digest.hexdigest() == sha256
 
 
 def _content(

@@ -10,11 +10,13 @@ from crucible_batch.report.build import (
 )
 from crucible_batch.report.html import PAGE_FILE
 from crucible_batch.report.models import (
+    AfterRow,
     AllJobsRow,
     CheckRow,
     ChecksRow,
     CountsRow,
     CreditsRow,
+    DerivedRow,
     EntryRow,
     ErrorRow,
     JobRow,

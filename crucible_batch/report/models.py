@@ -25,8 +25,9 @@ Amount = Annotated[
 
 
 class _Model(BaseModel):
-    # Rows are made of the domain's values
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    # Rows are made of the domain's values. They are first needed when the jobs of a run have ended,
+    # and their validators take milliseconds to build.
+    model_config = ConfigDict(frozen=True, from_attributes=True, defer_build=True)
 
 
 class ErrorRow(_Model):
@@ -78,7 +79,7 @@ class AttemptRow(_Model):
 
 
 class SentRow(_Model):
-    """The file that the gateway sent, before provenance was embedded."""
+    """The file that the gateway sent, before metadata was embedded."""
 
     sha256: str = Field(description="SHA-256 of that file.")
     byte_size: int = Field(description="Size in bytes.")
@@ -108,6 +109,32 @@ class ChecksRow(_Model):
     )
 
 
+class AfterRow(_Model):
+    """Number of outputs, by the outcome of the manifest's `after` command."""
+
+    done: int = Field(default=0, description="Outputs for which the command has succeeded.")
+    failed: int = Field(
+        default=0, description="Outputs for which it has failed; the next run tries again."
+    )
+    waiting: int = Field(
+        default=0, description="Outputs for which it was not run yet, since the run was stopped."
+    )
+
+
+class DerivedRow(_Model):
+    """A further form of an output."""
+
+    path: str = Field(description="Relative to the run directory.")
+    format: Literal["webp", "jpeg", "avif"] = Field(description="Format, as in the manifest.")
+    sha256: str | None = Field(
+        default=None, description="SHA-256 of the file; null if it could not be made."
+    )
+    byte_size: int = Field(default=0, description="Size in bytes.")
+    width: int = Field(default=0, description="Width in pixels.")
+    height: int = Field(default=0, description="Height in pixels.")
+    error: str | None = Field(default=None, description="Why it could not be made.")
+
+
 class OutputRow(_Model):
     """An output file of a job."""
 
@@ -123,7 +150,7 @@ class OutputRow(_Model):
         description="When it was saved, in seconds since the epoch, UTC.",
     )
     sent: SentRow | None = Field(
-        default=None, description="The file that the gateway sent, if provenance was embedded."
+        default=None, description="The file that the gateway sent, if metadata was embedded."
     )
     generation: int = Field(
         default=0, description="How often the job was asked for before it made this output."
@@ -134,6 +161,9 @@ class OutputRow(_Model):
     checks: list[CheckRow] = Field(
         default_factory=list,
         description="Checks of the manifest that it did not pass, or that could not be made.",
+    )
+    derived: list[DerivedRow] = Field(
+        default_factory=list, description="Its further forms, if the manifest has `derive`."
     )
 
 
@@ -383,6 +413,10 @@ class ReportHead(_Model):
     counts: CountsRow
     checks: ChecksRow | None = Field(
         default=None, description="Results of the checks of outputs, if the manifest has `checks`."
+    )
+    after: AfterRow | None = Field(
+        default=None,
+        description="Results of the command for each output, if the manifest has `after`.",
     )
     stops: dict[str, ErrorRow] = Field(
         default_factory=dict, description="Reasons why workflows or the run were stopped."

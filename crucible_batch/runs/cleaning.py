@@ -18,6 +18,7 @@ from crucible_batch.core.asset import (
 )
 from crucible_batch.core.credits import ZERO, Credits
 from crucible_batch.core.events import Deleted
+from crucible_batch.engine import SystemClock
 from crucible_batch.errors import ConsentError, CrucibleBatchError, ExitCode
 from crucible_batch.journal import Binding, Journal, journals_beside
 from crucible_batch.report import ReportHead
@@ -27,6 +28,7 @@ from crucible_batch.runs.object_runs import store_of
 from crucible_batch.runs.published_report import publish_report
 from crucible_batch.runs.reporting import write_report_of
 from crucible_batch.runs.run_journal import jobs_with_past, local_directory
+from crucible_batch.runs.run_log import bring_newest
 from crucible_batch.settings import Settings
 from crucible_batch.shell_command import shell_command
 
@@ -110,6 +112,8 @@ async def delete_assets(
     if dry_run:
         with Journal.read(directory) as journal:
             return Cleaning(directory, decide_fates(journal, directory, found_too=found))
+    # An older copy would not know which images jobs of another machine need.
+    await bring_newest(directory, SystemClock())
     with locked(directory):
         with Journal.read(directory) as journal:
             cleaning = Cleaning(directory, decide_fates(journal, directory, found_too=found))

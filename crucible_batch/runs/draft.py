@@ -210,6 +210,7 @@ def run_terms(manifest: Manifest, request: RunRequest) -> RunTerms:
         plan_digest=None if request.plan is None else request.plan.digest,
         sidecars=manifest.header.provenance.sidecar and request.sidecars,
         embed=manifest.header.provenance.embed,
+        properties=tuple(manifest.header.provenance.properties()),
         notify_option=_notify_option(manifest, request),
     )
 

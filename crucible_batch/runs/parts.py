@@ -12,6 +12,7 @@ these moments:
     begin        what the journal had lost is restored; nothing is bought. A grant may replace the
                  budget
     beside       encloses the work of the engine
+    freed        an output needs the path of a file that a part has made
     judged       no job can be advanced any more; outcomes are not counted. Jobs whose outputs are
                  saved may be counted as failed
     ended        the end of the run is in the journal; nothing is reported
@@ -23,6 +24,7 @@ Parts are asked in the order of one list (``features/registry.py``), and left in
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from pathlib import Path
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.outcome import Ending
+from crucible_batch.core.redaction import clean
 from crucible_batch.engine import Clock
 from crucible_batch.errors import ExitCode
 from crucible_batch.journal import Journal, PlanFile
@@ -41,6 +44,8 @@ from crucible_batch.runs.control_desk import ControlDesk
 from crucible_batch.runs.observers import Observers
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -150,6 +155,12 @@ class RunPart:
         """
         return {}
 
+    async def freed(self, path: str) -> bool:
+        """Remove a file that the part has made if it is at this path, which an output needs, and
+        return whether it did. Called within the block of ``beside``.
+        """
+        return False
+
     async def ended(self, ending: Ending) -> None:
         """The end of the run is in the journal. Not called after an exception."""
 
@@ -206,6 +217,19 @@ class Parts:
         for part in self._parts:
             found = {**await part.judged(leaving), **found}
         return found
+
+    async def freed(self, path: str) -> bool:
+        """Return whether a part has removed its file at a path.
+
+        If one can't, only this output is not saved: it is paid for, and saved by a later run.
+        """
+        try:
+            for part in self._parts:
+                if await part.freed(path):
+                    return True
+        except Exception as error:  # noqa: BLE001 - the other jobs of the run continue
+            logger.warning("%s can't be removed for an output: %s", clean(path, 300), error)
+        return False
 
     async def ended(self, ending: Ending) -> None:
         for part in reversed(self._parts):

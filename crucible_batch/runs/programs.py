@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from crucible_batch.core.redaction import clean
+
 ALLOW_COMMAND = "--allow-command"
 """The option by which the user consents to running the programs that a manifest names."""
 TIME_LIMIT_S = 60.0
@@ -47,6 +49,19 @@ def find_program(program: str, directory: Path) -> Path | None:
         program = str(directory / program)
     found = shutil.which(program)
     return None if found is None else Path(found)
+
+
+def unusable_program(program: str, directory: Path, *, allow_command: bool) -> str | None:
+    """Return why a program of a manifest in ``directory`` will not be run; None if it can be.
+
+    ``allow_command`` is the user's consent.
+    """
+    shown = clean(program, 200)
+    if not allow_command:
+        return f"running {shown} needs your consent: add {ALLOW_COMMAND}"
+    if find_program(program, directory) is None:
+        return f"{shown} is not an executable program"
+    return None
 
 
 class ProgramError(Exception):

@@ -306,6 +306,7 @@ def make_runner(
         derivation=started.derivation,
         log=started.log,
         load_image=image_loader(store),
-        judged=started.judged,
+        judged=started.parts.judged,
+        freed=started.parts.freed,
     )
     return Runner(ports=ports, terms=terms, times=times, options=options)

@@ -20,7 +20,6 @@ from crucible_batch.core.credits import Credits
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.ports import Derivation
-from crucible_batch.engine import Judged
 from crucible_batch.engine.journaled_ledger import EventLog
 from crucible_batch.engine.restore import restore
 from crucible_batch.errors import GatewayError
@@ -119,7 +118,7 @@ class StartedRun:
 
     ``grant`` replaces the budget of its terms. ``derivation`` adds jobs to its plan; None if there
     can't be any. ``log`` has the purchases before they are sent, if the journal is a log in
-    an object store as well. ``judged`` is that of the parts (``RunnerPorts``).
+    an object store as well.
     """
 
     source: JobSource
@@ -128,7 +127,7 @@ class StartedRun:
     grant: BudgetGrant | None
     derivation: Derivation | None
     log: FinishingLog | None
-    judged: Judged
+    parts: Parts
 
 
 async def start_run(
@@ -172,7 +171,7 @@ async def start_run(
     grant = await parts.begin(stack, replace(opened, context=source.context))
     log = await source.take_log(journal)
     derivation = source.derivation(journal)
-    return StartedRun(source, gateway, journal, grant, derivation, log, parts.judged)
+    return StartedRun(source, gateway, journal, grant, derivation, log, parts)
 
 
 async def restore_run(

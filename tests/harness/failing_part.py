@@ -13,6 +13,8 @@ NOTHING_BOUGHT = (*NOTHING_CREATED, "opened", "begin", "beside")
 NOT_REPORTED = (*NOTHING_BOUGHT, "judged", "left beside", "ended")
 MOMENTS = (*NOT_REPORTED, "reported", "left begin", "left around")
 """All moments, in their order. A block is two of them: when it is entered, and when it is left."""
+NOT_IN_EACH_RUN = ("freed",)
+"""A moment of runs in which an output needs a path that is taken."""
 
 
 class FailingPart(RunPart):
@@ -53,6 +55,10 @@ class FailingPart(RunPart):
     async def judged(self, _leaving: Any) -> Any:
         self._fail_at("judged")
         return {}
+
+    async def freed(self, _path: str) -> bool:
+        self._fail_at("freed")
+        return False
 
     async def ended(self, _ending: Any) -> None:
         self._fail_at("ended")

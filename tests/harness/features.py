@@ -18,33 +18,45 @@ COMMANDS = {
     "agents": ("agent skill", "agent mcp"),
     "check": ("check",),
     "control": ("ctl",),
+    "export": ("export",),
     "machines": ("worker",),
     "periods": ("budget show", "budget release"),
     "prune": ("prune",),
     "redo": ("reject",),
     "schedule": ("schedule list", "schedule export"),
     "shards": ("merge",),
+    "spend": ("spend",),
     "stages": ("pick",),
     "view": ("view",),
 }
 """The commands of each feature that has some."""
 CODES = {
+    "derive": ("NOT_DERIVED",),
     "check": ("DIFFERENCE", "OUTPUT_REPLACED", "OUTPUT_UNREADABLE"),
+    "export": ("NOT_EXPORTED",),
     "redo": ("REDO_LIMIT", "SAME_OUTPUT", "FIXED_SEED"),
     "stages": ("PICK_NOT_FOUND",),
 }
 """The codes of the table that only a feature gives."""
 KEYS = {
+    "after": ("after",),
+    "draw": ("draw", "count", "seed"),
+    "extends": ("extends",),
+    "derive": ("derive",),
     "notify": ("notify",),
     "periods": ("account", "per"),
     "quality": ("checks",),
     "redo": ("rejects", "redo"),
     "schedule": ("schedule",),
     "seeds": ("seeds",),
+    "sheets": ("sheet",),
+    "spend": ("tags",),
     "stages": ("from", "pick"),
+    "synthetic": ("mark",),
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
+    "markdown": ("--markdown",),
     "notify": ("--notification",),
     "redo": ("--rejects",),
     "sample": ("--first", "--sample"),

@@ -18,6 +18,7 @@ from benchmarks import (
     process,
     report,
     simulated_client,
+    waits,
     whole_run,
 )
 from benchmarks.__main__ import measuring
@@ -44,6 +45,18 @@ def test_the_report_of_a_few_jobs_is_written_and_measured() -> None:
     assert floor_s >= 0
     assert 0 < page_mb < 1
     assert beside == 0
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_what_a_person_waits_for_is_measured_beside_another_tree() -> None:
+    trees = [waits.ROOT, waits.ROOT / "benchmarks" / ".."]
+    first, last, status, page = waits.lines(trees, 1, long=3, shown=2)
+    assert first.startswith("`run` to the first submit, 10 jobs: ")
+    assert last.startswith("last output to the prompt, 10 jobs: ")
+    assert status.startswith("`status` of 3 jobs: ")
+    assert page.startswith("`report` of 2 jobs, written again: ")
+    for line in (first, last, status, page):
+        assert line.count("×") == 2
 
 
 def test_a_manifest_and_a_table_are_planned_and_loaded(tmp_path: Path) -> None:

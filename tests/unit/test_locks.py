@@ -44,7 +44,7 @@ def wanted(lock: str) -> Iterator[str]:
 
 
 def test_extras_are_for_users_and_groups_for_developers() -> None:
-    assert set(EXTRAS) == {"object-store", "mcp", "dask", "apprise"}
+    assert set(EXTRAS) == {"object-store", "mcp", "dask", "sheets", "apprise"}
     assert set(LOCKS) == {"run", *GROUPS}
 
 

@@ -35,7 +35,17 @@ _NAME = 30
 
 
 def show_comparison(console: Console, found: Comparison) -> None:
-    """Print the groups, or every job if all were requested.
+    """Print the lines of a comparison."""
+    lines = comparison_lines(found)
+    width = min(_WIDEST_HEAD, max((len(head) for _, head, _ in lines), default=0))
+    for mark, head, tail in lines:
+        sign, style = _MARKS[mark]
+        start = Text.assemble((f"  {sign} ", style), f"{shorten(head, width):<{width}}  ")
+        say_indented(console, start, (tail, "quiet"))
+
+
+def comparison_lines(found: Comparison) -> list[tuple[ChangeKind, str, str]]:
+    """Return the groups, or every job if all were requested: the mark, the jobs, and why.
 
     Jobs that are shown individually are in no group.
     """
@@ -47,11 +57,11 @@ def show_comparison(console: Console, found: Comparison) -> None:
     order = list(ChangeKind)
     if not found.is_whole:
         lines.sort(key=lambda line: order.index(line[0]))
-    width = min(_WIDEST_HEAD, max((len(head) for _, head, _ in lines), default=0))
-    for mark, head, tail in lines:
-        sign, style = _MARKS[mark]
-        start = Text.assemble((f"  {sign} ", style), f"{shorten(head, width):<{width}}  ")
-        say_indented(console, start, (tail, "quiet"))
+    return lines
+
+
+def sign_of(mark: ChangeKind) -> str:
+    return _MARKS[mark][0]
 
 
 def count_words(found: Comparison) -> str:

@@ -93,9 +93,12 @@ def _lines(file: Path) -> list[str]:
     try:
         if not file.is_file() or file.stat().st_size > _LARGEST_FILE_BYTES:
             return []
-        text = file.read_bytes().decode("utf-8-sig", errors="replace")
+        content = file.read_bytes()
     except OSError:
         return []
+    if b"\0" in content:  # no text, such as a spreadsheet
+        return []
+    text = content.decode("utf-8-sig", errors="replace")
     if file.suffix.lower() in _NO_YAML:
         return _BREAKS.split(text)
     return _YAML_BREAKS.split(text)
@@ -155,6 +158,10 @@ class _Source:
     def indent(self) -> int:
         return self._digits + 1
 
+    def has(self, place: Place) -> bool:
+        """Whether the line can be shown, as it can't for a file that is not text."""
+        return (place.file, place.line) in self._lines
+
     def show(self, place: Place, *, is_secret: bool = False) -> None:
         """Show a line.
 
@@ -184,7 +191,7 @@ def _show_problem(console: Console, problem: Problem, source: _Source) -> None:
         console, (f"{_shown(problem.place)}: ", "strong"), (field, "busy"), clean(problem.message)
     )
     source.show(problem.place, is_secret=problem.field.startswith("notify"))
-    if problem.row is not None:
+    if problem.row is not None and source.has(problem.row):
         say(console, " " * source.indent, (f"{_shown(problem.row)}:", "strong"))
         source.show(problem.row)
     if problem.nearest:

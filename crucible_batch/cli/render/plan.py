@@ -46,7 +46,7 @@ def show_plan(console: Console, plan: PlanSummary) -> None:
     facts = Table.grid()
     facts.add_column(style="dim", width=12)
     facts.add_column()
-    for label, text in _facts(plan):
+    for label, text in plan_facts(plan):
         facts.add_row(f"  {label}", text)
     console.print(facts)
     fact(console, "results", clean_path(plan.run_dir), width=9)
@@ -156,14 +156,15 @@ def _prices(plan: PlanSummary, *, is_wide: bool) -> Table:
         table.add_column("price", style="dim")
         table.add_column("bound", justify="right", style="dim")
     for line in plan.lines:
-        cells = _price_cells(line)
+        cells = price_cells(line)
         if is_wide:
             cells += [Text(_HOW_SURE[line.certainty]), Text(_amount(line.bound) or "none")]
         table.add_row(*cells)
     return table
 
 
-def _price_cells(line: PriceLine) -> list[Text]:
+def price_cells(line: PriceLine) -> list[Text]:
+    """Return what is bought, how many, at how much each, and the sum."""
     cells = [_what(line), Text(str(line.count))]
     if line.each is None:
         return [*cells, Text(_NOT_KNOWN, style="dim"), Text("?")]
@@ -191,7 +192,10 @@ def _params(line: PriceLine) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(line.params.items()))
 
 
-def _facts(plan: PlanSummary) -> list[tuple[str, Text]]:
+def plan_facts(plan: PlanSummary) -> list[tuple[str, Text]]:
+    """Return what is known beside jobs and prices, each fact with its label: budget, account,
+    notes.
+    """
     facts = []
     if any(line.ceiling is None and line.bound is not None for line in plan.lines):
         facts.append(("bound", Text(f"{SURGE} times the highest seen, the most that one may cost")))

@@ -1,4 +1,4 @@
-"""The summary of a run in at most thirteen lines: counts, credits, checks, the place of the
+"""The summary of a run in at most fourteen lines: counts, credits, checks, the place of the
 results, the next command.
 """
 
@@ -19,6 +19,7 @@ from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import ExitCode
 from crucible_batch.report import (
     REPORT_FILE,
+    AfterRow,
     AllJobsRow,
     ChecksRow,
     ErrorRow,
@@ -81,6 +82,8 @@ def show_summary(
         fact(console, "note", (clean(note, 300), "quiet"))
     if head.checks is not None:
         _checks(console, head.checks)
+    if head.after is not None:
+        _after(console, head.after)
     for stage in head.waiting:
         fact(console, "waiting", (waiting_words(stage), "warn"))
     if head.all_jobs is not None:
@@ -146,6 +149,14 @@ def _checks(console: Console, checks: ChecksRow) -> None:
         words.append(", ".join(kinds))
     style = "bad" if checks.failed else "warn"
     fact(console, "checks", (" · ".join(words), style))
+
+
+def _after(console: Console, after: AfterRow) -> None:
+    """Print for how many outputs the command of ``after`` was run."""
+    counts = ((after.failed, "failed"), (after.waiting, "not run yet"))
+    left = [f"{count} {word}" for count, word in counts if count]
+    words = [f"run for {counted(after.done, 'output')}", *left]
+    fact(console, "after", (" · ".join(words), "warn" if left else ""))
 
 
 def _stops(console: Console, stops: list[ErrorRow]) -> None:

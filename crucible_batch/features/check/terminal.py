@@ -86,7 +86,7 @@ def _check_outputs_and_show(
 def _blame(
     output: CommandOutput, found: Verification, left: list[Difference], *, fix: bool
 ) -> None:
-    message = f"{len(left)} of {found.checked} outputs differ from the journal"
+    message = f"{len(left)} of {found.checked} {_noun(found)} differ from the journal"
     hint = None
     if not fix and _are_fixable(left):
         hint = _again(found.run_dir, "--fix")
@@ -112,19 +112,25 @@ def _counting(output: CommandOutput) -> Iterator[Callable[[int], None]]:
         yield lambda count: status.update(Text(f"{count:,} files checked", style="dim"))
 
 
+def _noun(found: Verification) -> str:
+    return "files" if found.made else "outputs"
+
+
 def _headline(found: Verification, left: list[Difference]) -> Text:
     mark, style = "✓ ", "good"
     if left:
         mark, style = "✗ ", "bad"
     correct = found.counts.get(FileState.OK, 0)
     fixed = len(found.differences) - len(left)
-    sentence = f" of {found.checked:,} outputs match their recorded SHA-256"
+    sentence = f" of {found.checked:,} {_noun(found)} match their recorded SHA-256"
     if fixed:
         sentence += f", {fixed:,} fixed"
     if left:
         verb = "differs" if len(left) == 1 else "differ"
         sentence += f", {len(left):,} {verb}"
     about = f"   {format_bytes(found.byte_size)}"
+    if found.made:
+        about += f" · {found.made:,} made from outputs"
     if found.retired:
         about += f" · {found.retired} of retired jobs"
     return Text.assemble(
@@ -201,6 +207,7 @@ def _as_json(found: Verification) -> Json:
         "running": found.running,
         "checked": found.checked,
         "counts": counts,
+        "made": found.made,
         "retired": found.retired,
         "byte_size": found.byte_size,
         "fixed": sum(difference.fixed for difference in found.differences),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,11 +32,12 @@ from crucible_batch.engine.downloads import Downloader
 from crucible_batch.engine.shutdown import error_info
 from crucible_batch.errors import CrucibleBatchError, ExitCode, GatewayError
 from crucible_batch.journal import Journal, is_locked
-from crucible_batch.outputs import FileState, OutputStore, output_path
+from crucible_batch.outputs import FileState, OutputStore, check_output, output_path
 from crucible_batch.runs.concurrent_work import for_each
 from crucible_batch.runs.connecting import current_settings
 from crucible_batch.runs.directory import LockedRun, locked, open_for_repair
 from crucible_batch.runs.generations import DeletedTakes
+from crucible_batch.runs.kept_files import KeptFile, kept_files
 from crucible_batch.runs.object_runs import claim_prefix, store_of
 from crucible_batch.runs.published_report import publish_report
 from crucible_batch.runs.reporting import write_report_of
@@ -45,6 +47,7 @@ from crucible_batch.runs.run_journal import (
     local_directory,
     newest_run,
     refuse_if_pruned,
+    reopened,
 )
 from crucible_batch.runs.run_log import bring_newest, forget_lost_log
 from crucible_batch.settings import Settings
@@ -107,9 +110,10 @@ class Difference:
 class Verification:
     """The result of a verification.
 
-    ``counts`` is the number of outputs by state before any fix, and ``retired`` how many of them
-    are of retired jobs. ``leftovers`` are temporary files that no run is using; ``fix`` removes
-    them. ``failure`` is the error that ended the fixing early.
+    ``counts`` is the number of outputs by state before any fix, and of the ``made`` files that were
+    made from them. ``retired`` is how many outputs are of retired jobs. ``leftovers`` are temporary
+    files that no run is using; ``fix`` removes them. ``failure`` is the error that ended the fixing
+    early.
     """
 
     run_dir: Path
@@ -120,6 +124,7 @@ class Verification:
     differences: tuple[Difference, ...]
     leftovers: tuple[str, ...]
     failure: CrucibleBatchError | None = None
+    made: int = 0
 
     @property
     def checked(self) -> int:
@@ -142,7 +147,8 @@ async def check_outputs(
     settings: Settings | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Verification:
-    """Compare the file of every output in the journal with the recorded size and SHA-256.
+    """Compare the file of every output in the journal with the recorded size and SHA-256, and what
+    features have made from it.
 
     ``run_dir`` may be the URL of an object store; then each object is read completely.
 
@@ -150,6 +156,7 @@ async def check_outputs(
     missing and damaged files are downloaded again and saved only if they have the recorded bytes;
     nothing is bought. A damaged file is kept under another name. If there is a key, ``fix`` also
     requests each succeeded job and saves outputs that the gateway lists but that were never saved.
+    What was made from outputs is made again.
     A run in an object store that another machine has continued is fixed as that one has left it.
     ``on_checked`` is called from time to time with the number of files checked so far.
 
@@ -170,26 +177,29 @@ async def check_outputs(
             found, records = await _compare(
                 journal, store, on_checked, running=not fix and is_locked(directory)
             )
+            found, made = await _compare_made(journal, store, found)
         if not fix:
             return found
         store.sweep()
         settings = settings or current_settings()
-        if settings.api_key is None and not any(record.is_repairable for record in records):
-            return replace(found, differences=tuple(_difference(record) for record in records))
-        async with open_for_repair(directory, settings, transport) as run:
-            forget_pruning(run.journal)
-            await claim_prefix(store, run.journal.binding(), may_be_empty=True)
-            await forget_lost_log(run.journal, store)
-            repairer = _Repairer(run, store)
-            differences = [*await repairer.repair(records), *await repairer.complete()]
-            if differences:
-                write_report_of(run.journal, directory)
-                await publish_report(run.journal, store)
+        differences, failure = list(map(_difference, records)), None
+        if settings.api_key is not None or any(record.is_repairable for record in records):
+            async with open_for_repair(directory, settings, transport) as run:
+                forget_pruning(run.journal)
+                await claim_prefix(store, run.journal.binding(), may_be_empty=True)
+                await forget_lost_log(run.journal, store)
+                repairer = _Repairer(run, store)
+                differences = [*await repairer.repair(records), *await repairer.complete()]
+                failure = repairer.failure
+                if differences:
+                    write_report_of(run.journal, directory)
+                    await publish_report(run.journal, store)
+        differences += await _made_again(directory, store, made)
     counts = Counter(found.counts)
     counts.update(
         difference.state for difference in differences if difference.state is FileState.UNSAVED
     )
-    return replace(found, counts=counts, differences=tuple(differences), failure=repairer.failure)
+    return replace(found, counts=counts, differences=tuple(differences), failure=failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +344,54 @@ def _difference(record: _Record) -> Difference:
     return Difference(
         record.planned.name, record.retired, saved.index, saved.path, record.state, error=error
     )
+
+
+async def _compare_made(
+    journal: Journal, store: OutputStore, found: Verification
+) -> tuple[Verification, list[tuple[KeptFile, FileState]]]:
+    """Return the verification with the files that were made from outputs, and those that differ."""
+    counts, size = Counter(found.counts), found.byte_size
+    differing: list[tuple[KeptFile, FileState]] = []
+    for file in kept_files(journal):
+        state = await asyncio.to_thread(
+            check_output, store.directory, file.path, file.sha256, file.byte_size
+        )
+        counts[state] += 1
+        size += file.byte_size
+        if state is not FileState.OK:
+            differing.append((file, state))
+    differences = (*found.differences, *starmap(_difference_of_made, differing))
+    made = counts.total() - found.checked
+    return replace(
+        found, counts=counts, byte_size=size, differences=differences, made=made
+    ), differing
+
+
+def _difference_of_made(file: KeptFile, state: FileState) -> Difference:
+    error = None
+    if state in _UNTOUCHED:
+        code, message = _UNTOUCHED[state]
+        error = ErrorInfo(code, message, "fix it manually, then run check again")
+    return Difference(file.name, file.retired, file.index, file.path, state, error=error)
+
+
+async def _made_again(
+    directory: Path, store: OutputStore, made: Sequence[tuple[KeptFile, FileState]]
+) -> list[Difference]:
+    """Make files again, and return a difference for each."""
+    differences = [_difference_of_made(file, state) for file, state in made]
+    if not made:
+        return differences
+    with reopened(directory, now=time.time()) as journal:
+        for position, (file, state) in enumerate(made):
+            if state in _MISPLACED:
+                kept, error = await file.make_again(journal, store)
+                differences[position] = replace(
+                    differences[position], fixed=error is None, kept=kept, error=error
+                )
+        await journal.drain()
+        write_report_of(journal, directory)
+    return differences
 
 
 class _Repairer:

@@ -16,7 +16,7 @@ from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, 
 from crucible_batch.features.notify.manifest_keys import Notification
 from crucible_batch.features.notify.sources import SourceFault, SourceReader
 from crucible_batch.option_values import RunEvent
-from crucible_batch.runs.programs import ALLOW_COMMAND, environment_of_commands, find_program
+from crucible_batch.runs.programs import environment_of_commands, unusable_program
 from crucible_batch.shell_command import install_hint
 
 
@@ -104,10 +104,9 @@ def _apprise_urls(shown: str, source: str, reader: SourceReader) -> Iterator[App
 
 
 def _command(words: list[str], index: int, reader: SourceReader, *, allow_command: bool) -> Command:
+    problem = unusable_program(words[0], reader.directory, allow_command=allow_command)
+    if problem is not None:
+        raise SourceFault(problem)
     program = clean(words[0], 200)
-    if not allow_command:
-        raise SourceFault(f"running {program} needs your consent: add {ALLOW_COMMAND}")
-    if find_program(words[0], reader.directory) is None:
-        raise SourceFault(f"{program} is not an executable program")
     environ = environment_of_commands(reader.environ, reader.key_variable, reader.api_key)
     return Command(f"notify[{index}] ({program})", tuple(words), reader.directory, environ)

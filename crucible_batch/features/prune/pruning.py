@@ -29,6 +29,7 @@ from crucible_batch.features.prune.retention import (
 from crucible_batch.journal import Journal, RunRecord, is_locked, lock_run_directory
 from crucible_batch.outputs import delete_output, delete_page, size_of_output, size_of_page
 from crucible_batch.report import REPORT_FILE
+from crucible_batch.runs.kept_files import kept_files
 from crucible_batch.runs.report_note import last_reported
 from crucible_batch.runs.reporting import head_of
 from crucible_batch.runs.run_journal import (
@@ -142,13 +143,17 @@ def _facts(run_dir: Path, *, is_running: bool) -> RunFacts:
 
 
 def _outputs(journal: Journal) -> Iterator[tuple[str, str, int]]:
-    """Yield path, digest and size of each output with the same path in the journal and the plan."""
+    """Yield path, digest and size of each output with the same path in the journal and the plan,
+    and of each file that was made from one.
+    """
     for planned, job, _ in jobs_with_past(journal):
         for saved in {**job.missed, **job.outputs}.values():
             # A journal may have been edited: a path that differs from the plan may be another
             # program's file.
             if is_planned_path(planned.output, saved.index, saved.sha256, saved.path):
                 yield saved.path, saved.sha256, saved.byte_size
+    for file in kept_files(journal):
+        yield file.path, file.sha256, file.byte_size
 
 
 def _is_reported(journal: Journal, run_dir: Path, newest: RunRecord) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -49,6 +48,7 @@ from crucible_batch.features.redo.rejecting import add_rejection
 from crucible_batch.features.redo.rejections import rejection_by_check
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore
+from crucible_batch.runs.output_programs import reason_of_file
 
 logger = logging.getLogger(__name__)
 
@@ -409,6 +409,4 @@ def _failure(output: CheckedOutput, known: Judgement) -> ErrorInfo | None:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnmeasurableError):
         return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"its file can't be read: {os.strerror(error.errno or 0) or error.strerror}"
-    return f"its file can't be read: {type(error).__name__}"
+    return reason_of_file(error)

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import core_schema
+from pydantic import BeforeValidator, Field
 
-from crucible_batch.manifest.field_types import Duration, Text, given
+from crucible_batch.manifest.field_types import PROGRAM_SCHEMA, Duration, OrList, Text, given
 from crucible_batch.manifest.models import Header, JobEntry, Part
 
 Action = Literal["flag", "reject", "fail"]
 _THEN = "What happens to an output that does not pass: `flag` marks it, `reject` rejects it, `fail`\
  counts its job as failed."
-
-
-class _Short:
-    """An annotation of a part: a list in its place is the field with this name."""
-
-    def __init__(self, field: str, schema: dict[str, Any]) -> None:
-        self._field = field
-        self._schema = schema
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        return core_schema.no_info_before_validator_function(self._filled, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"anyOf": [self._schema, handler(schema)]}
-
-    def _filled(self, value: object) -> object:
-        return {self._field: value} if isinstance(value, list) else value
 
 
 def _edges(value: object) -> object:
@@ -80,9 +58,6 @@ class CommandCheck(Part):
     )
 
 
-_RUN_SCHEMA = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
-
-
 class Checks(Part):
     """Checks of the outputs that are saved. Checks run beside the jobs, and delay no purchase."""
 
@@ -102,7 +77,7 @@ class Checks(Part):
         None, description="Outputs that are too small."
     )
     command: Annotated[
-        Annotated[CommandCheck, _Short("run", _RUN_SCHEMA)] | None, BeforeValidator(given)
+        Annotated[CommandCheck, OrList("run", PROGRAM_SCHEMA)] | None, BeforeValidator(given)
     ] = Field(
         None,
         description="A program that judges each output; `run` needs --allow-command.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from crucible_batch.core.events import Saved
 from crucible_batch.core.gateway_types import ErrorInfo
 from crucible_batch.core.progress import JobAdvanced, Message
-from crucible_batch.core.redaction import clean
 from crucible_batch.errors import CheckCommandError
 from crucible_batch.features.quality.manifest_keys import checks_of, has_own_checks
 from crucible_batch.features.quality.note import forget_totals, note_totals, note_written
@@ -19,10 +17,10 @@ from crucible_batch.features.quality.rule import COMMAND, DUPLICATE, Check, Tota
 from crucible_batch.features.redo.source import rejects_file
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.context import RunContext
+from crucible_batch.runs.output_programs import OutputPrograms
 from crucible_batch.runs.parts import BudgetGrant, OpenedRun, ReadyRun, RunPart
 from crucible_batch.runs.plan_parts import PlanPart, ReadPlan
-from crucible_batch.runs.programs import ALLOW_COMMAND, environment_of_commands, find_program
-from crucible_batch.settings import KEY_VARIABLE
+from crucible_batch.runs.programs import ALLOW_COMMAND, unusable_program
 
 
 class ChecksPart(RunPart, PlanPart):
@@ -87,11 +85,9 @@ def refuse_unusable_programs(manifest: Manifest, *, allow_command: bool) -> None
 def _unusable(manifest: Manifest, *, allow_command: bool) -> Iterator[str]:
     """Yield what is wrong with each program, with its place in the manifest."""
     for place, check in _commands(manifest):
-        program = clean(check.words[0], 200)
-        if not allow_command:
-            yield f"{place}: running {program} needs your consent: add {ALLOW_COMMAND}"
-        elif find_program(check.words[0], manifest.directory) is None:
-            yield f"{place}: {program} is not an executable program"
+        problem = unusable_program(check.words[0], manifest.directory, allow_command=allow_command)
+        if problem is not None:
+            yield f"{place}: {problem}"
 
 
 def _commands(manifest: Manifest) -> Iterator[tuple[str, Check]]:
@@ -116,8 +112,6 @@ def _checks_of_run(run: OpenedRun, entries: Sequence[Sequence[Check]]) -> Any:
     from crucible_batch.features.quality.judge import Judge  # noqa: PLC0415
 
     context = run.context
-    environ = environment_of_commands(os.environ, KEY_VARIABLE, context.settings.api_key)
-    judge = Judge(context.store, context.terms, context.manifest.directory, environ)
 
     def of_entry(index: int) -> Sequence[Check]:
         return entries[index] if index < len(entries) else ()
@@ -128,7 +122,7 @@ def _checks_of_run(run: OpenedRun, entries: Sequence[Sequence[Check]]) -> Any:
         context.store,
         context.terms.rule,
         of_entry,
-        judge,
+        Judge(OutputPrograms.of(context)),
         rejects_file=rejects_file(context.manifest, context.request, context.directory)[0],
         compares=compares,
     )

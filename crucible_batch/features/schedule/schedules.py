@@ -11,13 +11,14 @@ from itertools import islice
 from pathlib import Path
 
 from crucible_batch.errors import ManifestError, UserError
+from crucible_batch.features import found
 from crucible_batch.features.schedule.manifest_keys import ScheduleKeys
 from crucible_batch.manifest import Manifest, load_manifest
 from crucible_batch.manifest.models import JobEntry
 from crucible_batch.scheduled_time import times_after
 
 _SUFFIXES = (".yaml", ".yml")
-_KEY = re.compile(rb"^[\"']?(version|jobs|schedule)[\"']?[ \t]*:", re.MULTILINE)
+_KEY = re.compile(rb"^[\"']?([a-z]+)[\"']?[ \t]*:", re.MULTILINE)
 _READ_BYTES = 1024 * 1024
 _MOST_ENTRIES = 10_000
 
@@ -31,7 +32,7 @@ class ScheduledManifest:
     ``is_dated`` is whether the run id is a template, so that each time is a run of its own.
     ``variables`` are the names of the environment variables with the addresses and secrets of
     notifications, and ``has_command`` is whether its runs start a program that it names.
-    ``account`` is that of the budget of a period.
+    ``account`` is that of the budget of a period. ``merged`` and ``bases`` are as in ``Manifest``.
     """
 
     path: Path
@@ -47,6 +48,8 @@ class ScheduledManifest:
     variables: tuple[str, ...] = ()
     has_command: bool = False
     account: str | None = None
+    merged: bytes | None = None
+    bases: tuple[Path, ...] = ()
 
     def times_after(self, moment: datetime) -> Iterator[datetime]:
         """Yield the scheduled times after ``moment``, in UTC."""
@@ -101,6 +104,10 @@ def find_schedules(places: Sequence[Path]) -> FoundSchedules:
             unscheduled.append(path)
         else:
             schedules.append(schedule)
+    parts = {base for schedule in schedules for base in schedule.bases}
+    invalid = {
+        path: error for path, error in invalid.items() if paths[path] or path.resolve() not in parts
+    }
     named = frozenset(path for path, is_named in paths.items() if is_named)
     return FoundSchedules(tuple(schedules), tuple(unscheduled), invalid, named)
 
@@ -112,9 +119,9 @@ def _yaml_files(folder: Path) -> list[Path]:
     """
     entries = [*islice(_entries(folder), _MOST_ENTRIES)]
     below = [entry for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
-    found = [*entries, *(path for each in below for path in islice(_entries(each), _MOST_ENTRIES))]
+    files = [*entries, *(path for each in below for path in islice(_entries(each), _MOST_ENTRIES))]
     return sorted(
-        path for path in found if path.suffix in _SUFFIXES and not path.name.startswith(".")
+        path for path in files if path.suffix in _SUFFIXES and not path.name.startswith(".")
     )
 
 
@@ -126,7 +133,8 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _may_be_a_manifest(path: Path) -> bool:
-    """Return whether a file has the key ``schedule``, or both ``version`` and ``jobs``.
+    """Return whether a file has the key ``schedule``, one by which it is a part of a manifest, or
+    both ``version`` and ``jobs``.
 
     The keys are looked for at the beginnings of lines, without parsing the file.
     """
@@ -137,7 +145,8 @@ def _may_be_a_manifest(path: Path) -> bool:
             keys = set(_KEY.findall(file.read(_READ_BYTES)))
     except OSError:
         return False
-    return b"schedule" in keys or {b"version", b"jobs"} <= keys
+    parts = {module.KEY.encode() for module in found("manifest_document")}
+    return b"schedule" in keys or bool(keys & parts) or {b"version", b"jobs"} <= keys
 
 
 def read_schedule(path: Path) -> ScheduledManifest | None:
@@ -165,6 +174,8 @@ def read_schedule(path: Path) -> ScheduledManifest | None:
         variables=_variables(manifest),
         has_command=any(manifest.programs()),
         account=header.budget.shared_as,
+        merged=manifest.merged,
+        bases=manifest.bases,
     )
 
 
@@ -192,7 +203,7 @@ def _needs_files(manifest: Manifest) -> bool:
 
 
 def _job_needs_files(job: JobEntry) -> bool:
-    if job.foreach is not None or job.image is not None or job.images:
+    if job.foreach is not None or job.image is not None or job.images or job.reads_files:
         return True
     # A prompt that begins with @@ is a text that begins with @.
     prompt = job.prompt or ""

@@ -16,6 +16,7 @@ from crucible_batch.core.outcome import Ending, Outcome, outcome_of
 from crucible_batch.core.plan import RunTerms
 from crucible_batch.core.prices import PriceBook, workflow_class
 from crucible_batch.core.sharding import OutstandingShards
+from crucible_batch.features import found
 from crucible_batch.features.shards.directories import ShardDirectory
 from crucible_batch.features.shards.merge_rule import (
     KnownImages,
@@ -108,6 +109,7 @@ class ShardMerge:
                 with shard_errors(shard.path), Journal.read(shard.path) as journal:
                     copy_gateway_ledger(journal, self.journal)
                     note_sent_elsewhere(journal, self.journal)
+                    _copy_notes(journal, self.journal)
             if self.shards:
                 self._add_run(replace(_terms(self.shards), budget=budget), times)
             merged = self.outstanding.merged | self.choice.found.keys() | set(self.choice.abandoned)
@@ -203,6 +205,15 @@ def _terms(shards: Sequence[ShardDirectory]) -> RunTerms:
         shard=None,
         sidecars=any(shard.terms.sidecars for shard in shards),
     )
+
+
+def _copy_notes(shard: Journal, main: Journal) -> None:
+    """Copy what features note in the journals of runs, and read from the main one."""
+    for module in found("merged_notes"):
+        for name in module.NAMES:
+            value = shard.noted(name)
+            if value is not None:
+                main.note(name, value)
 
 
 def _is_new(job: Job) -> bool:

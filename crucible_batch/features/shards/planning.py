@@ -151,7 +151,7 @@ async def _written(
             content = await asyncio.to_thread(written.read_bytes)
         # A plan that is listed can be read, so that any machine can merge or abandon its shards.
         await publish_bytes(listing.objects, plan_key(digest), content)
-        await publish_manifest(listing.objects, digest, basis.source.path)
+        await publish_manifest(listing.objects, digest, basis.source)
         before(digest)
         await place.add(digest)
     digest = write_saved_plan(target, head, rows(), force=read.force, before=before)

@@ -12,6 +12,7 @@ from pathlib import Path
 from crucible_batch.atomic_files import replacing
 from crucible_batch.errors import RunDirectoryError, ShardsUnknownError
 from crucible_batch.features.shards.directories import has_plans
+from crucible_batch.manifest import Manifest
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import ObjectPort
 from crucible_batch.runs.divided_plans import ListedPlan, add_to_list, read_list
@@ -55,9 +56,9 @@ async def publish_bytes(objects: ObjectPort, key: str, content: bytes) -> None:
         )
 
 
-async def publish_manifest(objects: ObjectPort, digest: str, manifest: Path) -> None:
+async def publish_manifest(objects: ObjectPort, digest: str, manifest: Manifest) -> None:
     """Put the manifest of a plan beside it, for machines that have neither. May be repeated."""
-    await publish_bytes(objects, manifest_key(digest), await asyncio.to_thread(manifest.read_bytes))
+    await publish_bytes(objects, manifest_key(digest), await asyncio.to_thread(manifest.content))
 
 
 def manifest_key(digest: str) -> str:

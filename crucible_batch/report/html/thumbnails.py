@@ -11,6 +11,7 @@ import base64
 import contextlib
 import io
 import os
+import stat
 import struct
 import sys
 import threading
@@ -277,8 +278,22 @@ def _write(path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.parent.is_symlink():  # the thumbnail would be written to the target of the link
             return False
+        if _has_content(path, content):
+            return True
         with replacing(path, synced=False) as file:
             file.write(content)
     except OSError:
         return False
     return True
+
+
+def _has_content(path: Path, content: bytes) -> bool:
+    """Whether a regular file has this content; False for a link.
+
+    Replacing a file is slow: ext4 then writes the new content to the disk immediately.
+    """
+    with contextlib.suppress(OSError):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_size == len(content):
+            return path.read_bytes() == content
+    return False

@@ -16,6 +16,7 @@ from crucible_batch.core.plan import PlannedJob
 from crucible_batch.features.quality.judge import Judge
 from crucible_batch.features.quality.rule import COMMAND, Check, CheckResult
 from crucible_batch.outputs import OutputStore
+from crucible_batch.runs.output_programs import OutputPrograms
 from crucible_batch.runs.programs import environment_of_commands
 from tests.harness.run_terms import run_terms
 
@@ -49,7 +50,7 @@ def judge(tmp_path: Path) -> Judge:
     environ = environment_of_commands(
         {**os.environ, "MOLTAZINE_API_KEY": KEY}, "MOLTAZINE_API_KEY", KEY
     )
-    return Judge(OutputStore(run_dir), run_terms(5, 2), tmp_path, environ)
+    return Judge(OutputPrograms(OutputStore(run_dir), run_terms(5, 2), tmp_path, environ))
 
 
 async def test_it_reads_the_output_and_its_job_as_json(tmp_path: Path) -> None:

@@ -336,9 +336,10 @@ def test_a_command_of_a_notification_needs_consent(repository: Path, to: str) ->
 def test_a_workflow_has_the_variables_of_notifications_as_secrets(repository: Path) -> None:
     one = _in(repository, "15 3 * * *", variables=("HEARTBEAT_URL",))
     (file,) = export([one], "github-actions", OPTIONS)
-    (step,) = [
+    plan, step = [
         each for each in yaml.safe_load(file.text)["jobs"]["run"]["steps"] if each.get("env")
     ]
+    assert plan["env"] == step["env"]
     assert step["env"]["HEARTBEAT_URL"] == "${{ secrets.HEARTBEAT_URL }}"
     assert "gh secret set HEARTBEAT_URL" in file.steps
 

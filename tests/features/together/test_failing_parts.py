@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.core.credits import ZERO
-from crucible_batch.errors import RunDirectoryError
+from crucible_batch.errors import ExitCode, RunDirectoryError
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.features.periods.budgets import budget_states
 from crucible_batch.features.registry import kind_of
@@ -26,6 +26,7 @@ from crucible_batch.runs.running import run_request
 from crucible_batch.settings import Settings
 from tests.harness.failing_part import (
     MOMENTS,
+    NOT_IN_EACH_RUN,
     NOT_REPORTED,
     NOTHING_BOUGHT,
     NOTHING_CREATED,
@@ -74,6 +75,38 @@ async def test_a_part_that_fails_leaves_credits_lock_and_report_as_promised(
         assert credits_of_the_day(bench, settings) == (JOBS * PER_JOB, 0)
 
 
+@pytest.mark.parametrize(
+    "error", [RunDirectoryError("refused"), RuntimeError("a bug")], ids=["refused", "bug"]
+)
+async def test_a_part_that_fails_to_free_a_path_fails_only_that_output(
+    start: Any, error: Exception
+) -> None:
+    async with start() as bench:
+        at_noon(bench)
+        manifest, out = write(bench), bench.path / "out"
+        settings = replace(bench.settings, accounts_directory=bench.path / "accounts")
+        request = RunRequest(manifest, out_dir=out, budget=Decimal(10), html=False)
+        taken = out / "a-1/0.png"
+        taken.parent.mkdir(parents=True)
+        taken.write_bytes(b"mine")
+        result = await run_request(
+            request,
+            lambda request: kind_of(request, FailingPart("freed", error)),
+            settings=settings,
+            clock=bench.clock,
+        )
+        failed = [row.error.code for row in result.jobs() if row.error is not None]
+        assert (failed, result.exit_code) == (["OUTPUT_EXISTS"], ExitCode.SOME_FAILED)
+        assert credits_of_the_day(bench, settings) == (JOBS * PER_JOB, 0)
+        assert not is_locked(out)
+        assert taken.read_bytes() == b"mine"
+
+        taken.unlink()
+        again = await bench.run(manifest, out_dir=out, budget=10, settings=settings)
+        assert again.ok
+        assert (await bench.agree(again))["requests"]["generate"] == JOBS
+
+
 def at_noon(bench: Any) -> None:
     bench.clock._wall += DAY_S / 2 - bench.clock.now() % DAY_S
 
@@ -97,4 +130,4 @@ def credits_of_the_day(bench: Any, settings: Settings) -> tuple[Decimal, Decimal
 
 def test_each_moment_of_a_part_fails_here() -> None:
     moments = {name for name in vars(RunPart) if not name.startswith("_")}
-    assert moments == {moment.removeprefix("left ") for moment in MOMENTS}
+    assert moments == {moment.removeprefix("left ") for moment in (*MOMENTS, *NOT_IN_EACH_RUN)}

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from crucible_batch.journal import Binding, Journal
+from tests.harness.run_terms import run_terms
+
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 LOADED = """
 import atexit, sys
-atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+atexit.register(
+    lambda: print(*(name for name, module in sys.modules.items() if module), file=sys.stderr)
+)
 sys.argv = ["crucible-batch", *sys.argv[1:]]
 from crucible_batch.cli import main
 main()
@@ -83,6 +88,28 @@ def test_checking_a_manifest_takes_neither_engine_nor_http_stack_nor_pillow() ->
         "sandbox",
     ):
         assert not of(f"crucible_batch.{room}", modules), room
+
+
+def test_the_state_of_a_run_takes_no_http_stack(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, Binding("m", "r", "g"), now=0) as journal:
+        journal.begin_run(run_terms(), now=0)
+    modules = loaded("status", str(tmp_path))
+    assert of("crucible_batch.journal", modules)
+    assert not of("aiohttp", modules)
+
+
+def test_httpx_is_loaded_without_its_command_line() -> None:
+    code = "from crucible_batch.cli.startup import skip_http_command as skip\nskip()\nimport httpx"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = set(done.stdout.split())
+    assert of("httpx", modules)
+    for package in ("click", "pygments", "rich"):
+        assert not of(package, modules), package
 
 
 def test_on_windows_the_command_names_wsl_and_loads_nothing() -> None:

@@ -19,12 +19,13 @@ import httpx
 import pytest
 
 import crucible_batch as api
+from crucible_batch.core.asset import KeepReason
 from crucible_batch.core.events import Accepted
 from crucible_batch.errors import ExitCode, RunBusyError, RunDirectoryError
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import RECEIPTS_FILE, ObjectStoreError
 from crucible_batch.report import REPORT_FILE
-from crucible_batch.runs import running
+from crucible_batch.runs import cleaning, running
 from crucible_batch.runs.journal_log import LoggedJournal, LogTakenError
 from crucible_batch.runs.run_journal import local_directory
 from tests.harness.object_fakes import DictObjects, SharedDirectory, unusable
@@ -454,3 +455,24 @@ async def test_a_run_in_a_directory_has_no_log(start: Any) -> None:
         assert "log" not in names
         with Journal.read(result.run_dir) as journal:
             assert journal.noted("log_writers") is None
+
+
+async def test_an_older_copy_deletes_no_image_that_a_job_of_another_machine_needs(
+    start: Any, machines: Any
+) -> None:
+    async with start() as bench:
+        run = machines(bench)
+        image = bench.picture("a.png")
+        manifest = bench.manifest(f"{{name: e, prompt: one, workflow: qwen-edit, image: {image}}}")
+        await run.run("one", manifest)
+        manifest.write_text(manifest.read_text().replace("prompt: one", "prompt: two"))
+        await killed(run, "two", manifest, at=1, answered=True)
+        run.patch.setattr(cleaning, "SystemClock", lambda: bench.clock)
+        with run.on("one"):
+            found = await api.delete_assets(run.url, settings=bench.settings)
+        assert [(fate.filename, fate.stays) for fate in found.fates] == [
+            ("a.png", KeepReason.NEEDED)
+        ]
+        assert (await run.run("two", manifest)).exit_code == 0
+        assert len(await run.keys()) == 2
+        assert len((await bench.state())["assets"]) == 1

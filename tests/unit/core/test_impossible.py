@@ -10,6 +10,7 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crucible_batch.core import job as core_job
 from crucible_batch.core.audit_claims import has_unanswered_submit
 from crucible_batch.core.events import (
     Accepted,
@@ -325,3 +326,8 @@ def test_an_unreadable_job_keeps_what_was_known_of_it_and_wants_nothing() -> Non
 
 def test_what_happens_to_images_alone_has_not_happened_to_a_job() -> None:
     assert replay(Job(JOB), [held(), Uploaded(at=1.0)]).phase is Phase.UNREADABLE
+
+
+def test_each_event_has_its_effect_on_the_ledger_and_on_its_job() -> None:
+    assert set(Ledger._EFFECTS) == set(get_args(Event))
+    assert set(core_job._EFFECTS) == set(core_job.ALLOWED_PHASES) == set(get_args(JobEvent))

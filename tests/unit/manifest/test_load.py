@@ -578,7 +578,7 @@ def test_nothing_of_the_environment_is_read(folder: Any, monkeypatch: pytest.Mon
 @each_case(
     "key, hint",
     [
-        ("xyzzy", "known keys: assets, budget, "),
+        ("xyzzy", "assets, budget, "),
         ("api_key", "a manifest has no API key: set MOLTAZINE_API_KEY"),
         ("Token", "a manifest has no API key: set MOLTAZINE_API_KEY"),
     ],
@@ -589,4 +589,4 @@ def test_an_unknown_key_that_is_near_no_known_one_gets_a_hint(
     with pytest.raises(ManifestError) as caught:
         folder.load(JOBS + f"{key}: 1")
     problem = caught.value.problems[0]
-    assert (problem.nearest, (problem.hint or "").startswith(hint)) == (None, True)
+    assert (problem.nearest, hint in (problem.hint or "")) == (None, True)

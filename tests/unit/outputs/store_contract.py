@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from crucible_batch.core.events import Saved
+from crucible_batch.core.provenance import Metadata
 from crucible_batch.outputs import FileState, OutputError, OutputStore
 from tests.unit.outputs.making import PNG, body, drawn
 
@@ -111,13 +112,13 @@ class OutputStoreContract:
         self, place: Place
     ) -> None:
         await place.write(PATH, PNG)
-        plain = await save(place.store(), PNG, embed="a text")
+        plain = await save(place.store(), PNG, embed=[Metadata("a text")])
         assert (plain.sha256, plain.sent) == (sha(PNG), None)
         await place.remove(PATH)
-        embedded = await save(place.store(), PNG, embed="a text")
+        embedded = await save(place.store(), PNG, embed=[Metadata("a text")])
         assert embedded.sent is not None
         assert sha(await place.read(PATH) or b"") == embedded.sha256 != sha(PNG)
-        again = await save(place.store(), PNG, embed="a text")
+        again = await save(place.store(), PNG, embed=[Metadata("a text")])
         assert again.sha256 == embedded.sha256
 
     async def test_a_taken_path_is_asked_about_once_and_another_is_used(self, place: Place) -> None:

@@ -17,11 +17,12 @@ import pytest
 from PIL import Image
 
 from crucible_batch.core.events import Sent
+from crucible_batch.core.provenance import Metadata, XmpProperty
 from crucible_batch.outputs import OutputError, OutputStore, SavedFile
 from crucible_batch.outputs import store as store_module
 
 PATTERN = "job/{index}{ext}"
-TEXT = '{"a":"word"}'
+TEXT = Metadata('{"a":"word"}')
 
 
 def drawn(kind: str = "PNG", colour: str = "teal") -> bytes:
@@ -51,8 +52,8 @@ def store(tmp_path: Path) -> OutputStore:
     return OutputStore(tmp_path)
 
 
-async def save(store: OutputStore, content: bytes, embed: str | None = TEXT) -> SavedFile:
-    return await store.save(PATTERN, 0, "token", body(content), len(content), embed=embed)
+async def save(store: OutputStore, content: bytes, embed: Metadata = TEXT) -> SavedFile:
+    return await store.save(PATTERN, 0, "token", body(content), len(content), embed=[embed])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -75,7 +76,7 @@ async def test_a_picture_that_takes_no_text_is_saved_as_it_came_and_that_is_said
     with caplog.at_level(logging.WARNING):
         for index in range(3):
             file = await store.save(
-                PATTERN, index, "token", body(content), len(content), embed=TEXT
+                PATTERN, index, "token", body(content), len(content), embed=[TEXT]
             )
             assert (file.sha256, file.sent) == (sha256(content), None)
             assert (tmp_path / file.path).read_bytes() == content
@@ -87,10 +88,10 @@ async def test_a_picture_that_takes_no_text_is_saved_as_it_came_and_that_is_said
 
 
 async def restored(
-    store: OutputStore, file: SavedFile, given: bytes, embed: str = TEXT
+    store: OutputStore, file: SavedFile, given: bytes, embed: Metadata = TEXT
 ) -> str | None:
     return await store.restore(
-        str(file.path), file.sha256, "token", body(given), sent=file.sent, embed=embed
+        str(file.path), file.sha256, "token", body(given), sent=file.sent, embed=[embed]
     )
 
 
@@ -107,10 +108,12 @@ async def test_a_lost_file_is_made_again_to_the_very_same_bytes(
 
 
 @pytest.mark.parametrize(
-    ("given", "embed"), [(drawn(colour="red"), TEXT), (drawn(), "another")], ids=["picture", "text"]
+    ("given", "embed"),
+    [(drawn(colour="red"), TEXT), (drawn(), Metadata("another"))],
+    ids=["picture", "text"],
 )
 async def test_other_bytes_than_were_saved_are_not_put_back(
-    tmp_path: Path, store: OutputStore, given: bytes, embed: str
+    tmp_path: Path, store: OutputStore, given: bytes, embed: Metadata
 ) -> None:
     file = await save(store, drawn())
     (tmp_path / file.path).write_bytes(b"edited")
@@ -144,3 +147,40 @@ async def test_a_run_that_leaves_while_a_text_is_embedded_leaves_no_file(
     go_on.set()
     assert await asyncio.to_thread(done.wait, 5)
     assert files(tmp_path) == []
+
+
+OTHER = Metadata(TEXT.text, (XmpProperty("a", "urn:a", "Kind", "urn:a/made"),))
+
+
+@pytest.mark.parametrize("given", [[TEXT, OTHER], [OTHER, TEXT]])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+async def test_what_was_embedded_before_is_found_by_the_digest(
+    tmp_path: Path, store: OutputStore, kind: str, given: list[Metadata]
+) -> None:
+    file = await save(store, drawn(kind), OTHER)
+    before = (tmp_path / file.path).read_bytes()
+    (tmp_path / file.path).unlink()
+    content = drawn(kind)
+    assert (
+        await store.restore(
+            str(file.path), file.sha256, "token", body(content), sent=file.sent, embed=given
+        )
+        is None
+    )
+    assert (tmp_path / file.path).read_bytes() == before
+    (tmp_path / file.path).unlink()
+    again = await store.save(
+        PATTERN, 0, "token", body(content), len(content), embed=given, like=file.sha256
+    )
+    assert again.sha256 == file.sha256
+    assert (tmp_path / file.path).read_bytes() == before
+
+
+async def test_the_first_is_embedded_if_none_gives_the_digest(
+    tmp_path: Path, store: OutputStore
+) -> None:
+    content = drawn()
+    file = await store.save(
+        PATTERN, 0, "token", body(content), len(content), embed=[OTHER, TEXT], like="0" * 64
+    )
+    assert b"urn:a/made" in (tmp_path / file.path).read_bytes()

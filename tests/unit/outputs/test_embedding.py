@@ -15,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
+from PIL.PngImagePlugin import PngInfo
 
+from crucible_batch.core.provenance import Metadata, XmpProperty
 from crucible_batch.outputs.embedding import MAX_PARTS, NotEmbeddableError, plan_embedding, spliced
 from tests.harness.case_table import each_case
 
@@ -87,7 +89,7 @@ def embed(tmp_path: Path) -> Embed:
         path = tmp_path / "picture"
         path.write_bytes(content)
         with path.open("rb") as file:
-            return b"".join(spliced(file, plan_embedding(file, mime_type, text)))
+            return b"".join(spliced(file, plan_embedding(file, mime_type, Metadata(text))))
 
     return embed
 
@@ -326,7 +328,7 @@ def test_a_hostile_file_is_refused_in_words_or_only_added_to(
     path.write_bytes(hostile)
     try:
         with path.open("rb") as file:
-            splices = plan_embedding(file, mime_type, TEXT)
+            splices = plan_embedding(file, mime_type, Metadata(TEXT))
     except NotEmbeddableError:
         return
     assert sum(splice.skip for splice in splices) <= 5
@@ -342,3 +344,126 @@ def test_a_hostile_file_is_refused_in_words_or_only_added_to(
         )
         at += splice.skip
     assert made == hostile
+
+
+MARK = XmpProperty("Iptc4xmpExt", "http://iptc.org/x/", "DigitalSourceType", "http://cv/trained")
+RDF = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+OTHERS = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    f'{RDF}><rdf:Description rdf:about="" xmlns:dc="urn:dc" dc:title="A fox"/>'
+    '</rdf:RDF></x:xmpmeta>\n   <?xpacket end="w"?>'
+).encode()
+KINDS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
+
+
+def with_packet(mime_type: str, packet: bytes) -> bytes:
+    if mime_type == "image/png":
+        added = PngInfo()
+        added.add_itxt("XML:com.adobe.xmp", packet.decode())
+        return drawn("PNG", pnginfo=added)
+    return drawn(KINDS[mime_type], xmp=packet)
+
+
+def packet_of(content: bytes) -> bytes:
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        return bytes(image.info["xmp"])
+
+
+def mark(tmp_path: Path, content: bytes, mime_type: str, text: str | None = None) -> bytes:
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        plan = plan_embedding(file, mime_type, Metadata(text, (MARK,)))
+        return b"".join(spliced(file, plan))
+
+
+@pytest.mark.parametrize("mime_type", KINDS)
+@pytest.mark.parametrize("text", [None, TEXT])
+def test_a_property_stands_in_a_packet_and_no_pixel_changes(
+    tmp_path: Path, mime_type: str, text: str | None
+) -> None:
+    content = drawn(KINDS[mime_type])
+    marked = mark(tmp_path, content, mime_type, text)
+    root = ET.fromstring(packet_of(marked))
+    assert [each.text for each in root.iter("{http://iptc.org/x/}DigitalSourceType")] == [
+        MARK.value
+    ]
+    if text is not None:
+        assert text_of(marked) == text
+    assert frames(marked) == frames(content)
+
+
+@pytest.mark.parametrize("mime_type", KINDS)
+def test_a_property_is_added_to_the_packet_that_a_picture_has(
+    tmp_path: Path, mime_type: str
+) -> None:
+    content = with_packet(mime_type, OTHERS)
+    marked = mark(tmp_path, content, mime_type)
+    packet = packet_of(marked)
+    root = ET.fromstring(packet)
+    titles = [each.get("{urn:dc}title") for each in root.iter(f"{{{RDF[11:-1]}}}Description")]
+    assert titles == ["A fox", None]
+    assert root.find(".//{http://iptc.org/x/}DigitalSourceType").text == MARK.value
+    assert packet.endswith(b'</rdf:RDF></x:xmpmeta>\n   <?xpacket end="w"?>')
+    assert frames(marked) == frames(content)
+    with pytest.raises(NotEmbeddableError, match="already has the same"):
+        mark(tmp_path, marked, mime_type)
+
+
+@pytest.mark.parametrize("mime_type", KINDS)
+@pytest.mark.parametrize(
+    ("packet", "reason"),
+    [
+        (OTHERS.replace(b"A fox", b"DigitalSourceType").replace(b"dc:title", b"y:Digital"), None),
+        (
+            OTHERS.replace(
+                b'dc:title="A fox"', b'xmlns:I="u" I:DigitalSourceType="http://cv/photo"'
+            ),
+            "another DigitalSourceType",
+        ),
+        (
+            OTHERS.replace(
+                b'dc:title="A fox"', b'xmlns:I="u" I:DigitalSourceType="http://cv/trainedMore"'
+            ),
+            "another DigitalSourceType",
+        ),
+        (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>', "nothing can be added to"),
+        (OTHERS.replace(b"rdf:", b"r:").replace(b":rdf", b":r"), "nothing can be added to"),
+        (OTHERS + b"<!-- more -->", "nothing can be added to"),
+        (b" " * 1_100_000, "longer than 1 MB|nothing can be added"),
+    ],
+)
+def test_a_packet_that_is_not_understood_is_left_alone(
+    tmp_path: Path, mime_type: str, packet: bytes, reason: str | None
+) -> None:
+    if mime_type == "image/jpeg" and len(packet) > 65_000:
+        packet = packet[:65_000]
+    content = with_packet(mime_type, packet)
+    if reason is None:
+        mark(tmp_path, content, mime_type)
+        return
+    with pytest.raises(NotEmbeddableError, match=reason):
+        mark(tmp_path, content, mime_type)
+
+
+def test_a_compressed_packet_of_a_png_is_left_alone(tmp_path: Path) -> None:
+    added = PngInfo()
+    added.add_itxt("XML:com.adobe.xmp", OTHERS.decode(), zip=True)
+    with pytest.raises(NotEmbeddableError, match="compressed"):
+        mark(tmp_path, drawn("PNG", pnginfo=added), "image/png")
+
+
+def test_of_two_packets_none_is_chosen(tmp_path: Path) -> None:
+    added = PngInfo()
+    added.add_itxt("XML:com.adobe.xmp", OTHERS.decode())
+    added.add_itxt("XML:com.adobe.xmp", OTHERS.decode())
+    with pytest.raises(NotEmbeddableError, match="several XMP packets"):
+        mark(tmp_path, drawn("PNG", pnginfo=added), "image/png")
+
+
+def test_the_text_of_a_png_is_embedded_beside_a_mark_that_is_there(tmp_path: Path) -> None:
+    marked = mark(tmp_path, drawn("PNG"), "image/png")
+    both = mark(tmp_path, marked, "image/png", TEXT)
+    assert text_of(both) == TEXT
+    assert packet_of(both) == packet_of(marked)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from crucible_batch.core.provenance import Metadata
 from crucible_batch.errors import RunDirectoryError
 from crucible_batch.outputs import (
     OutputError,
@@ -50,7 +51,7 @@ def store(tmp_path: Path) -> OutputStore:
     return OutputStore(tmp_path)
 
 
-async def saved(store: OutputStore, content: bytes = PNG, embed: str | None = None) -> Any:
+async def saved(store: OutputStore, content: bytes = PNG, embed: tuple[Metadata, ...] = ()) -> Any:
     return await store.save(
         "job/{index}{ext}", 0, "token", body(content), len(content), embed=embed
     )

@@ -10,6 +10,7 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 
+from crucible_batch.core.provenance import Metadata
 from crucible_batch.object_url import ObjectUrl
 from crucible_batch.outputs import OutputStore
 from crucible_batch.outputs.object_store import ObjectOutputStore
@@ -100,7 +101,7 @@ class TestObjectStoreInMemory(OutputStoreContract):
         return ObjectPlace(MemoryStore(), tmp_path, checks_uploads=request.param)
 
     async def test_no_file_is_left_in_the_local_directory(self, place: ObjectPlace) -> None:
-        await save(place.store(), PNG, embed="a text")
+        await save(place.store(), PNG, embed=[Metadata("a text")])
         assert files(place.directory) == []
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
+from crucible_batch.core.provenance import Metadata
 from crucible_batch.outputs import OutputError, OutputStore
 from crucible_batch.outputs.safe_fs import Folder
 from crucible_batch.outputs.store import ResultsError
@@ -281,14 +282,14 @@ async def test_sweep_removes_leftovers_and_nothing_else(tmp_path: Path, store: O
     assert store.sweep() == 0
 
 
-@pytest.mark.parametrize("embed", [None, "what made it"])
+@pytest.mark.parametrize("embed", [(), (Metadata("what made it"),)])
 @pytest.mark.parametrize("links", [True, False])
 async def test_the_bytes_are_synced_before_the_name_and_the_folder_after_it(
     tmp_path: Path,
     store: OutputStore,
     monkeypatch: pytest.MonkeyPatch,
     links: bool,
-    embed: str | None,
+    embed: tuple[Metadata, ...],
 ) -> None:
     """Without the second sync a power cut may take the name after the journal has it, and without
     the first the bytes."""

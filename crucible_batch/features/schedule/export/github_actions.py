@@ -25,13 +25,15 @@ from crucible_batch.features.schedule.schedules import ScheduledManifest
 _SHORTEST_S = 300
 _LONGEST_S = 360 * 60
 """The longest time that a job may take on GitHub's own runners."""
+_PLAN_MINUTES = 5
 _KEY = "MOLTAZINE_API_KEY"
 _WHEEL = f"crucible_batch-{__version__}-py3-none-any.whl"
 """The program, which a workflow installs from its own repository. No index has a release yet: a
 stranger could take the name there, and would be given the API key."""
 
-# An artifact refuses paths with characters that run ids and names of jobs may have, such as a
-# colon, so the outputs are packed.
+# The plan is for people: the run makes its own, waits for the gateway, and reports what fails. Both
+# commands add to the summaries of their steps. An artifact refuses paths with characters that run
+# ids and names of jobs may have, such as a colon, so the outputs are packed.
 _WORKFLOW = """\
 name: %(name)s
 on:
@@ -58,6 +60,13 @@ jobs:
           ~/.local/state/crucible-batch
         key: %(name)s-${{ github.run_id }}-${{ github.run_attempt }}
         restore-keys: %(name)s-
+    - name: Show the plan
+      continue-on-error: true
+      timeout-minutes: %(plan_minutes)d
+      env:
+%(secrets)s
+        MANIFEST: %(path)s
+      run: crucible-batch plan "$MANIFEST"
     - name: Run the manifest
       env:
 %(secrets)s
@@ -142,7 +151,8 @@ def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, pa
     return _WORKFLOW % {
         "name": name,
         "when": when,
-        "minutes": (deadline_s + TIME_TO_STOP_S) // 60 + 1,
+        "minutes": (deadline_s + TIME_TO_STOP_S) // 60 + 1 + _PLAN_MINUTES,
+        "plan_minutes": _PLAN_MINUTES,
         "wheel": _WHEEL,
         "outputs": f"outputs/{schedule.name}",
         "secrets": "\n".join(

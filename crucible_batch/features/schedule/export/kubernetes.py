@@ -156,7 +156,10 @@ def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
 
 
 def _config_map(schedule: ScheduledManifest, name: str) -> str:
-    text = schedule.path.read_text(encoding="utf-8-sig")
+    if schedule.merged is None:
+        text = schedule.path.read_text(encoding="utf-8-sig")
+    else:
+        text = schedule.merged.decode()
     if len(text.encode()) > _MOST_IN_A_CONFIG_MAP:
         raise UserError(
             f"{schedule.path}: the manifest is too large for a ConfigMap",

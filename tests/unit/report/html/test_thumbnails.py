@@ -200,6 +200,33 @@ def test_no_thumbnail_is_written_through_a_link(tmp_path: Path) -> None:
     assert (placed.source, list(outside.iterdir())) == (None, [])
 
 
+def placed_again(run_dir: Path) -> tuple[Path, int]:
+    """Place the same thumbnail once more, and return its file with the file's inode."""
+    with Thumbnails(run_dir, 5000) as thumbnails:
+        thumbnails.placed(thumbnails.begin("n.png", "ab" * 32)(), "ab" * 32, shown_size=(40, 30))
+    (path,) = (run_dir / "thumbnails").iterdir()
+    return path, path.lstat().st_ino
+
+
+def test_a_thumbnail_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    saved(tmp_path / "n.png", Image.new("RGB", (40, 30)))
+    assert placed_again(tmp_path) == placed_again(tmp_path)
+
+
+def test_a_file_or_a_link_in_the_place_of_a_thumbnail_is_replaced(tmp_path: Path) -> None:
+    saved(tmp_path / "n.png", Image.new("RGB", (40, 30)))
+    path, _ = placed_again(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(b"x" * len(content))
+    placed_again(tmp_path)
+    assert path.read_bytes() == content
+    (tmp_path / "same").write_bytes(content)
+    path.unlink()
+    path.symlink_to(tmp_path / "same")
+    placed_again(tmp_path)
+    assert not path.is_symlink()
+
+
 def test_a_run_that_saves_faster_than_thumbnails_are_made_leaves_the_rest_to_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

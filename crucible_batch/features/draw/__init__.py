@@ -1,0 +1,1 @@
+"""Draws: jobs whose axes have lines of lists, each equally often."""

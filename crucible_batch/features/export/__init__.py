@@ -1,0 +1,1 @@
+"""The outputs of a run for other programs: folders, archives and tables."""

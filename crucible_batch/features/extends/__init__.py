@@ -1,0 +1,1 @@
+"""Extends: a manifest that takes what it doesn't set from another file."""

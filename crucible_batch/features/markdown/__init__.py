@@ -1,0 +1,1 @@
+"""Plans and reports as GitHub-flavoured Markdown, also in the summary of a GitHub step."""

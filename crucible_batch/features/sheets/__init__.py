@@ -1,0 +1,1 @@
+"""Sheets: rows of spreadsheets as tables for ``foreach``."""

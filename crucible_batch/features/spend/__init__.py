@@ -1,0 +1,1 @@
+"""What all runs have spent, by month, workflow or tag."""
