@@ -227,6 +227,8 @@ ROWS: list[tuple[str, HoldRequest, Ledger, str | None, AdmissionState, str]] = [
      "REFUND_MISSING"),
     ("uncounted, account too small", JOB, FAILED_JOB, "5",
      AdmissionState(True, uncounted=D(4), account_left=D(1)), "wait"),
+    ("uncounted, account too small, one goes", JOB, FAILED_JOB, "5",
+     AdmissionState(False, uncounted=D(4), account_left=D(1)), "alone 5"),
     ("uncounted, after a 402", JOB, FAILED_JOB, "5",
      AdmissionState(False, uncounted=D(4), account_closed=True), "INSUFFICIENT_CREDITS"),
     # the account: by the expected price, not by the bound
@@ -618,6 +620,17 @@ def test_a_job_that_would_not_fit_without_what_is_held_is_not_told_to_wait_for_i
     assert blocked.error.hint == AGAIN
 
 
+def test_what_is_held_for_refunds_is_named() -> None:
+    missing = decide_admission(JOB, FAILED_JOB, D(5), beside())
+    assert missing == Block(ErrorInfo("REFUND_MISSING", "the refunds of failed jobs are missing"))
+    books = ledger(seen="2", held="1", refunds="1")
+    blocked = decide_admission(JOB, books, D(2), IDLE)
+    assert isinstance(blocked, Block)
+    assert (blocked.error.hint or "").startswith(
+        "credits are held for unanswered requests and refunds that were not seen: run the same"
+    )
+
+
 def test_a_price_that_nothing_bounds_names_the_submit_that_is_in_doubt() -> None:
     decision = decide_admission(JOB, ledger(), D(9), DOUBT)
     assert isinstance(decision, Block)
@@ -782,6 +795,13 @@ def test_a_raised_budget_admits_the_next_job_although_a_price_is_unknown(
     assert found is not None
     assert found > 4
     assert isinstance(decide_admission(HoldRequest(W, min(uploads, 1)), books, found, IDLE), Admit)
+
+
+def test_what_has_no_price_counts_at_the_guess() -> None:
+    assert budget_for(ledger(held="7"), {W: 3}, 2, guess=D(5)) == 7 + 5 * (3 + 2)
+    assert budget_for(ledger(seen="2"), {W: 3}, 2, guess=D(5)) == 2 * 3 + 5 * 2
+    assert raised_budget(ledger(), {W: 1}, 0, D("0.5")) == D("1.5")
+    assert raised_budget(ledger(), {W: 1}, 0, D(4)) == 8
 
 
 def test_a_raised_budget_is_the_one_that_is_enough_if_all_prices_are_known() -> None:
