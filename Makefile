@@ -1,4 +1,6 @@
 # Development commands. They need a clone, Python 3.11 or later, and make; each installs what it needs into .venv.
+# The demo installs what a user's `pip install .` does. All others install the locks of requirements/, in which each
+# file has its hash.
 #
 #   make demo           run the demo on a local gateway; no account needed
 #   make test           run the tests that must pass for each change; tests/README.md describes each test command
@@ -28,7 +30,8 @@
 #                       coordinator and the store are killed, frozen and restarted; five minutes
 #   make bench          measure performance against reference scripts; QUICK=1 for a rough result, ONLY=NAME for one row
 #   make docs           build the documentation into site/
-#   make release        build the wheel, the source archive and their SBOM into dist/
+#   make release        build the last commit twice, compare, and put wheel, source archive, SBOM and digests into dist/
+#   make lock           write the locks of requirements/ after a change of dependencies; UPGRADE=1 takes the newest
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -39,34 +42,46 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-BROWSER_STAMP := $(VENV)/.installed-browser
-SCHEDULERS_STAMP := $(VENV)/.installed-schedulers
-CAMPAIGN_STAMP := $(VENV)/.installed-campaign
-DEPLOY_STAMP := $(VENV)/.installed-deploy
-STORE_STAMP := $(VENV)/.installed-store
-LOADERS_STAMP := $(VENV)/.installed-loaders
 
 .PHONY: help install install-all demo test coverage lowest verify proofs test-browser test-terminal test-exiftool test-deploy test-schedulers test-store test-machines test-datasets test-long test-system deletable crash soak
-.PHONY: campaign mutants nightly figures bench lint format types check schema reference picture docs release clean
+.PHONY: campaign mutants nightly figures bench lint format types check schema reference picture docs release lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+# LOCKED installs files of requirements/, and nothing that they don't name. So PROJECT has nothing to install but itself.
+PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
+LOCKED  := $(PIP) install --require-hashes --no-deps
+PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
+PROGRAM := $(BIN)/crucible-batch
+
+$(PROGRAM): pyproject.toml
+	@echo "Installing crucible-batch into $(VENV). This takes a minute at most, the first time only."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable .
+	@touch $@
+
 install: $(STAMP)  ## Create .venv and install the project with its development tools
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml requirements/dev.txt
 	@echo "Installing crucible-batch and its development tools into $(VENV). This may take a few minutes, the first time only."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $(STAMP)
+	$(LOCKED) -r requirements/dev.txt
+	$(PROJECT)
+	@touch $(PROGRAM) $@
 
+GROUPS := browser schedulers campaign deploy store loaders
 install-all: $(STAMP)  ## Install what all test commands need
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser,schedulers,campaign,deploy,store,loaders]'
-	@touch $(BROWSER_STAMP) $(SCHEDULERS_STAMP) $(CAMPAIGN_STAMP) $(DEPLOY_STAMP) $(STORE_STAMP) $(LOADERS_STAMP)
+	$(LOCKED) $(GROUPS:%=-r requirements/%.txt)
+	@touch $(GROUPS:%=$(VENV)/.installed-%)
+
+$(VENV)/.installed-%: requirements/%.txt $(STAMP)
+	$(LOCKED) -r $<
+	@touch $@
 
 OPEN ?=
-demo: $(STAMP)  ## Run manifests/demo.yaml on a local gateway and open the results
-	@$(BIN)/crucible-batch demo $(OPEN)
+demo: $(PROGRAM)  ## Run manifests/demo.yaml on a local gateway and open the results
+	@$(PROGRAM) demo $(OPEN)
 
 # Five workers for two cores: while some wait for commands, others compute (tests/harness/order.py).
 WORKERS ?= 5
@@ -81,11 +96,11 @@ coverage: $(STAMP)  ## Run the tests and report which lines they cover
 lowest: $(VENV)-lowest/.installed  ## Run the tests with the oldest dependencies that pyproject.toml permits
 	$(VENV)-lowest/bin/python -m pytest $(SHARED) -m "not slow"
 
-$(VENV)-lowest/.installed: pyproject.toml
+$(VENV)-lowest/.installed: pyproject.toml requirements/lock.txt
 	$(PYTHON) -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt
 	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct \
-	  --editable '.[dev]'
+	  --editable '.[object-store,mcp,dask,sheets,apprise]' --group dev
 	@touch $@
 
 PROOFS ?= tests
@@ -111,16 +126,16 @@ bench: $(STAMP)  ## Measure speed and memory against reference scripts; writes d
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(QUICK),--quick,--keep)
 
 MINUTES ?= 150
-campaign: $(CAMPAIGN_STAMP)  ## Run all verification for MINUTES and write docs/reliability/campaign-DATE.json
+campaign: $(VENV)/.installed-campaign  ## Run all verification for MINUTES and write docs/reliability/campaign-DATE.json
 	@$(BIN)/python -m tests.verification.campaign --minutes $(MINUTES)
 
 # make mutants ONLY="core/identity.py core/budget.py"; default: all modules that protect credits and secrets
-mutants: $(CAMPAIGN_STAMP)  ## Mutation testing of the modules that protect credits and secrets
+mutants: $(VENV)/.installed-campaign  ## Mutation testing of the modules that protect credits and secrets
 	@$(BIN)/python -m tests.verification.campaign.mutation $(ONLY)
 
 # Another seed on each of 999 days; rows that need no root. The file is left in nightly/.
 NIGHTLY := 1 2 3 5 6 9 10 16
-nightly: $(CAMPAIGN_STAMP)  ## Play new seeds for MINUTES, as CI does each night
+nightly: $(VENV)/.installed-campaign  ## Play new seeds for MINUTES, as CI does each night
 	@$(BIN)/python -m tests.verification.campaign --minutes $(MINUTES) $(NIGHTLY:%=--row %) --out nightly \
 	  --seed $$(( $$(date +%s) / 86400 * 131 % 999 + 1 ))
 
@@ -131,44 +146,24 @@ figures: $(STAMP)  ## Write the results of all campaigns into README.md and docs
 test-system: $(STAMP)  ## Test kills at system calls, power cuts, exFAT, FAT, and a read-only root; requires root
 	$(BIN)/python -m pytest -n 2 tests/verification/system
 
-$(CAMPAIGN_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,campaign]'
-	@touch $(CAMPAIGN_STAMP)
-
-$(BROWSER_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'
-	@touch $(BROWSER_STAMP)
-
-test-browser: $(BROWSER_STAMP)  ## Test the pages in Chromium
+test-browser: $(VENV)/.installed-browser  ## Test the pages in Chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/verification/browser
 
-$(SCHEDULERS_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,schedulers]'
-	@touch $(SCHEDULERS_STAMP)
-
-test-schedulers: $(SCHEDULERS_STAMP)  ## Test exported schedules with cron, systemd and the schemas of other schedulers
+test-schedulers: $(VENV)/.installed-schedulers  ## Test exported schedules with cron, systemd and the schemas of other schedulers
 	$(BIN)/python -m pytest -n 2 tests/verification/schedulers
 
-$(STORE_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,store]'
-	@touch $(STORE_STAMP)
-
-test-store: $(STORE_STAMP)  ## Test runs with outputs in an object store on a real S3 server
+test-store: $(VENV)/.installed-store  ## Test runs with outputs in an object store on a real S3 server
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" $(STORE_TESTS)
 
-test-long: $(STORE_STAMP)  ## Play 600 jobs on many processes, in a directory and on a real S3 server, while all is killed
+test-long: $(VENV)/.installed-store  ## Play 600 jobs on many processes, in a directory and on a real S3 server, while all is killed
 	$(BIN)/python -m pytest -m slow tests/verification/objectstore/test_long_runs.py
 
 MACHINE_TESTS := tests/verification/objectstore/test_s3_machines.py tests/verification/objectstore/test_s3_dask.py
 STORE_TESTS := tests/verification/objectstore $(MACHINE_TESTS:%=--ignore=%)
-test-machines: $(STORE_STAMP)  ## Test runs on many machines: a real S3 server, a real Dask cluster, and virtual time
+test-machines: $(VENV)/.installed-store  ## Test runs on many machines: a real S3 server, a real Dask cluster, and virtual time
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow or machines" $(MACHINE_TESTS) tests/verification/fleet/test_machines.py
 
-$(LOADERS_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,loaders]'
-	@touch $(LOADERS_STAMP)
-
-test-datasets: $(LOADERS_STAMP)  ## Load exports with datasets, webdataset and pandas
+test-datasets: $(VENV)/.installed-loaders  ## Load exports with datasets, webdataset and pandas
 	$(BIN)/python -m pytest tests/verification/datasets
 
 test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh and fish
@@ -177,16 +172,13 @@ test-terminal: $(STAMP)  ## Test the live display in tmux, and completion in zsh
 test-exiftool: $(STAMP)  ## Read the metadata of outputs with exiftool
 	$(BIN)/python -m pytest $(wildcard tests/features/*/exiftool tests/features/*/*/exiftool)
 
-$(DEPLOY_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,deploy]'
-	@touch $(DEPLOY_STAMP)
-
-test-deploy: $(DEPLOY_STAMP)  ## Test the alerts, the Dockerfile, the Compose file and those of docs/deploy
+test-deploy: $(VENV)/.installed-deploy  ## Test the alerts, the Dockerfile, the Compose file and those of docs/deploy
 	$(BIN)/python -m pytest tests/verification/deploy
 
-lint: $(STAMP)  ## Check lint rules and formatting
+lint: $(STAMP)  ## Check lint rules, formatting, and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/zizmor --offline --no-progress --quiet --persona auditor .
 
 format: $(STAMP)  ## Fix lint errors and formatting
 	$(BIN)/ruff check --fix .
@@ -207,7 +199,7 @@ schema: $(STAMP)  ## Generate the JSON schemas
 reference: $(STAMP)  ## Generate the reference pages from the models
 	$(BIN)/python docs/make_reference.py
 
-picture: $(BROWSER_STAMP)  ## Update the picture in the README: the demo's report in Chromium
+picture: $(VENV)/.installed-browser  ## Update the picture in the README: the demo's report in Chromium
 	$(BIN)/python docs/make_picture.py
 
 # Fails on a warning, a broken link, or a page that loads anything from another host.
@@ -216,24 +208,38 @@ docs: $(VENV)/.docs  ## Build the documentation into site/
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs site
 	$(BIN)/python docs/check_site.py site
 
-$(VENV)/.docs: pyproject.toml
+$(VENV)/.docs: pyproject.toml requirements/run.txt requirements/docs.txt requirements/build.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(LOCKED) -r requirements/run.txt -r requirements/docs.txt -r requirements/build.txt
+	$(PROJECT)
 	@touch $@
 
-# The SBOM is taken from an environment that contains only the wheel and its dependencies.
+# Builds the last commit twice, and fails if the bytes differ. The SBOM is taken from an environment that contains only
+# the wheel and its dependencies, as they are locked.
 SBOM := dist/crucible-batch.cdx.json
-release: $(VENV)/.release  ## Build the wheel, the source archive and their SBOM into dist/
+INTO_RUNTIME := $(PIP) --python $(VENV)/runtime/bin/python install
+release: $(VENV)/.release  ## Build the wheel, the source archive, their SBOM and digests into dist/
 	rm -rf dist $(VENV)/runtime
-	$(BIN)/python -m build --outdir dist
+	.ci/same-bytes $(BIN)/python dist
 	$(PYTHON) -m venv --without-pip $(VENV)/runtime
-	$(BIN)/python -m pip --python $(VENV)/runtime/bin/python install --quiet --disable-pip-version-check dist/*.whl
+	$(INTO_RUNTIME) --require-hashes --no-deps -r requirements/run.txt
+	$(INTO_RUNTIME) --no-deps dist/*.whl
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o $(SBOM) $(VENV)/runtime
 	@grep -q '"name": "httpx"' $(SBOM)
+	cd dist && sha256sum -- * > SHA256SUMS
 
-$(VENV)/.release: pyproject.toml
+$(VENV)/.release: requirements/release.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[release]'
+	$(LOCKED) -r $<
+	@touch $@
+
+UPGRADE ?=
+lock: $(VENV)/.lock  ## Write the locks of requirements/; UPGRADE=1 takes the newest versions
+	@.ci/lock $(BIN)/uv $(UPGRADE)
+
+$(VENV)/.lock: requirements/lock.txt
+	$(PYTHON) -m venv $(VENV)
+	$(LOCKED) -r $<
 	@touch $@
 
 clean:  ## Remove the virtual environment and caches

@@ -2,7 +2,7 @@
 filter has left its pictures, and until a place far down in the list has its own; and the first
 picture of the same run in the viewer.
 
-Needs Chromium and the extra ``browser``. ``python -m benchmarks.page PAGE...`` measures pages that
+Needs Chromium and the group ``browser``. ``python -m benchmarks.page PAGE...`` measures pages that
 are there already in turns, such as those of two releases, and prints the medians.
 """
 
@@ -121,7 +121,7 @@ def written(directory: Path, jobs: int) -> Path:
 
 def with_browser(measure: Callable[[Browser], list[_Result]]) -> list[_Result]:
     """Measure with a Chromium of its own."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - an extra
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of a group
 
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:

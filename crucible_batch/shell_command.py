@@ -8,11 +8,23 @@ from pathlib import Path
 DEFAULT_RUN_ID = "default"
 DEFAULT_DIRECTORY = Path("outputs")
 """The directory that runs are written to and read from unless another one is named."""
+_INSTALLED_FROM = "."
+"""What pip installs. No index has a release yet, so anybody could take the name there; the first
+release makes it ``crucible-batch``: ``docs/releasing.md``."""
 
 
 def shell_command(verb: str, *words: str | Path) -> str:
     """Return a crucible-batch command, with its words quoted for a shell."""
     return shlex.join(["crucible-batch", verb, *map(str, words)])
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the program with one of its extras."""
+    return f"pip install '{_INSTALLED_FROM}[{extra}]'"
+
+
+def install_hint(extra: str) -> str:
+    return f"install it, in a clone of crucible-batch: {install_command(extra)}"
 
 
 def quoted(word: str | Path) -> str:

@@ -19,7 +19,11 @@ _SCHEMA_BEGINS = b'{\n  "$schema": "https://json-schema.org/draft/2020-12/schema
 _SCHEMA_IS_OURS = b'\n  "title": "crucible-batch '
 _MAX_SCHEMA_BYTES = 64 * 1024 * 1024
 
-SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
+_ADDRESS = "https://code.example/crucible-batch/raw/main/docs"
+"""Where the schemas are published. It stands for the repository, whose address is not known yet:
+``docs/releasing.md``."""
+
+_SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "manifest": manifest_schema,
     "report": lambda: {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -31,14 +35,21 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+def schema_of(name: str) -> dict[str, Any]:
+    """Return one of the schemas: its address, by which editors know it, is ``$id``."""
+    schema = _SCHEMAS[name]()
+    head = {"$schema": schema["$schema"], "$id": f"{_ADDRESS}/{name}.schema.json"}
+    return head | schema
+
+
 def print_schema(of: str, *, output: Path | None, force: bool) -> None:
-    """Print one of ``SCHEMAS`` on stdout, or write it to ``output``.
+    """Print one of the schemas on stdout, or write it to ``output``.
 
     Raises ``UserError`` if that fails.
     """
     if output is not None:
         check_target(output, "a schema of crucible-batch", _is_schema_of_ours, force=force)
-    _put(SCHEMAS[of](), output)
+    _put(schema_of(of), output)
 
 
 def _is_schema_of_ours(path: Path) -> bool:

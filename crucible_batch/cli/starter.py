@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.text import Text
 
 from crucible_batch.cli.command_output import CommandOutput
+from crucible_batch.cli.schema import schema_of
 from crucible_batch.cli.terminal import fact, say, say_indented
 from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import UserError
-from crucible_batch.manifest import manifest_schema
 from crucible_batch.shell_command import shell_command
 
 _STARTER = {
@@ -39,7 +39,7 @@ def write_starter(output: CommandOutput, directory: Path) -> None:
     contents = {
         target: (templates / packaged).read_bytes() for packaged, target in _STARTER.items()
     }
-    contents[_SCHEMA] = (json.dumps(manifest_schema(), indent=2) + "\n").encode()
+    contents[_SCHEMA] = (json.dumps(schema_of("manifest"), indent=2) + "\n").encode()
     # Two starter folders with one name would share a run directory and its budget.
     named = f"\nname: {json.dumps(_batch_name(directory))}\n".encode()
     contents[_MANIFEST] = contents[_MANIFEST].replace(b"\nname: my-batch\n", named)

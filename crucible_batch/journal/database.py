@@ -39,7 +39,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             # On macOS, fsync leaves the data in the disk's cache; elsewhere this has no effect.
             connection.execute("PRAGMA fullfsync = ON")
-    except (sqlite3.Error, JournalError):
+    except (sqlite3.Error, UnicodeDecodeError, JournalError):
         connection.close()
         raise
     return connection

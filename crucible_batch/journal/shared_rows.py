@@ -79,7 +79,7 @@ def rows_after(journal: Journal, number: int, *, with_gateway_ledger: bool = Fal
             tuple(connection.execute(sql.EVENTS_AFTER, (number,))),
             tuple(connection.execute(_RUNS)),
             {name: value for name, value in notes if name not in _OF_ONE_MACHINE},
-            planned=tuple(connection.execute(sql.STARTED_AFTER, (number,))),
+            planned=tuple(connection.execute(sql.STARTED_AFTER, {"number": number})),
         )
         if with_gateway_ledger:
             rows = _with_gateway_ledger(rows, connection)

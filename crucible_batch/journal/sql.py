@@ -25,30 +25,30 @@ PLAN_RESTORED = (
 # The jobs whose first events come after a number.
 STARTED_AFTER = """
     SELECT new.subject, coalesce(plan.body, retired.body)
-    FROM (SELECT DISTINCT subject FROM events WHERE seq > ?1) AS new
+    FROM (SELECT DISTINCT subject FROM events WHERE seq > :number) AS new
     LEFT JOIN plan ON plan.identity = new.subject
     LEFT JOIN retired ON retired.identity = new.subject
     WHERE coalesce(plan.body, retired.body) IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM events WHERE subject = new.subject AND seq <= ?1)
+      AND NOT EXISTS (SELECT 1 FROM events WHERE subject = new.subject AND seq <= :number)
     ORDER BY new.subject
 """
 # The retired generations of one content: identities are its digits, or its digits and `:gN`.
 GENERATIONS = """
     SELECT body FROM retired
-    WHERE identity = ?1 OR (identity > ?1 || ':g' AND identity < ?1 || ':h')
+    WHERE identity = :identity OR (identity > :identity || ':g' AND identity < :identity || ':h')
 """
 # The generation of one content that is in the plan.
 PLANNED_CONTENT = """
     SELECT body FROM plan
-    WHERE identity = ?1 OR (identity > ?1 || ':g' AND identity < ?1 || ':h')
+    WHERE identity = :identity OR (identity > :identity || ':g' AND identity < :identity || ':h')
 """
 HAS_GENERATIONS = """
     SELECT 1 FROM (SELECT identity FROM retired UNION ALL SELECT identity FROM plan)
     WHERE length(identity) > 64 LIMIT 1
 """
 KNOWN = """
-    SELECT body, 0 FROM plan WHERE identity = ?1
-    UNION ALL SELECT body, 1 FROM retired WHERE identity = ?1
+    SELECT body, 0 FROM plan WHERE identity = :identity
+    UNION ALL SELECT body, 1 FROM retired WHERE identity = :identity
 """
 # Created on first use; most runs don't need it.
 INDEX_PLACES = """

@@ -509,7 +509,9 @@ class Journal:
         """Return the other generations of a job that have events and are not in the plan, in
         order."""
         with self._errors():
-            rows = self._connection.execute(sql.GENERATIONS, (content_of(identity),)).fetchall()
+            rows = self._connection.execute(
+                sql.GENERATIONS, {"identity": content_of(identity)}
+            ).fetchall()
         planned = [decode(PlannedJob, body) for (body,) in rows]
         others = (each for each in planned if each.identity != identity)
         return [
@@ -538,7 +540,7 @@ class Journal:
     def known(self, identity: str, rule: RetryRule = ONCE) -> tuple[PlannedJob, Job, bool] | None:
         """Return a job, its state, and whether it is retired; None if it was never planned."""
         with self._errors():
-            row = self._connection.execute(sql.KNOWN, (identity,)).fetchone()
+            row = self._connection.execute(sql.KNOWN, {"identity": identity}).fetchone()
         if row is None:
             return None
         planned = decode(PlannedJob, row[0])
@@ -562,7 +564,7 @@ class Journal:
     def planned_content(self, content: str) -> PlannedJob | None:
         """Return the generation of a job that is in the plan; None if none is."""
         with self._errors():
-            row = self._connection.execute(sql.PLANNED_CONTENT, (content,)).fetchone()
+            row = self._connection.execute(sql.PLANNED_CONTENT, {"identity": content}).fetchone()
         return None if row is None else decode(PlannedJob, row[0])
 
     def asset(self, sha256: str) -> Asset:

@@ -38,6 +38,7 @@ from crucible_batch.outputs import (
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.run_journal import OUTPUTS_AT, directory_outputs_url, journal_outputs_url
 from crucible_batch.runs.shard_notes import noted_shard
+from crucible_batch.shell_command import install_hint
 
 RUN_FILE = ".crucible/run.json"
 """The object that binds a prefix to one run, as the journal binds a directory."""
@@ -87,7 +88,7 @@ def objects_at(url: ObjectUrl) -> ObjectPort:
             raise
         raise UserError(
             f"{url.scheme}:// addresses need the extra object-store, which is not installed",
-            hint="install it: pip install 'crucible-batch[object-store]'; nothing was spent",
+            hint=f"{install_hint('object-store')}; nothing was spent",
         ) from None
     return Objects.at(url)
 

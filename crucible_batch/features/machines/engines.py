@@ -15,6 +15,7 @@ from crucible_batch.manifest import Manifest
 from crucible_batch.runs.draft import with_pace_of
 from crucible_batch.runs.request import RunRequest
 from crucible_batch.settings import Settings
+from crucible_batch.shell_command import install_hint
 
 _MOST_PROCESSES = 256
 _OF_EACH_RUN = (
@@ -121,7 +122,7 @@ def _dask(text: str) -> Engine:
             raise
         raise UserError(
             "--on dask:// needs the extra dask, which is not installed",
-            hint="install it: pip install 'crucible-batch[dask]'; nothing was spent",
+            hint=f"{install_hint('dask')}; nothing was spent",
         ) from None
     return DaskEngine.at(text)
 

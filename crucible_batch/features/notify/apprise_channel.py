@@ -17,7 +17,6 @@ from crucible_batch.option_values import RunEvent
 from crucible_batch.secret_text import HiddenText
 
 TIMEOUT_S = 20.0
-EXTRA = "crucible-batch[apprise]"
 _KINDS = {
     RunEvent.SUCCESS: "success",
     RunEvent.PARTIAL: "warning",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from crucible_batch.core.redaction import clean
-from crucible_batch.features.notify.apprise_channel import EXTRA, AppriseUrl, is_installed, is_known
+from crucible_batch.features.notify.apprise_channel import AppriseUrl, is_installed, is_known
 from crucible_batch.features.notify.command_channel import Command
 from crucible_batch.features.notify.delivery import NotificationChannel
 from crucible_batch.features.notify.http_channels import Heartbeat, HttpSender, Webhook
@@ -17,6 +17,7 @@ from crucible_batch.features.notify.manifest_keys import Notification
 from crucible_batch.features.notify.sources import SourceFault, SourceReader
 from crucible_batch.option_values import RunEvent
 from crucible_batch.runs.programs import environment_of_commands, unusable_program
+from crucible_batch.shell_command import install_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _channels(
 
 def _apprise_urls(shown: str, source: str, reader: SourceReader) -> Iterator[AppriseUrl]:
     if not is_installed():
-        raise SourceFault(f"apprise is not installed; install it: pip install '{EXTRA}'")
+        raise SourceFault(f"apprise is not installed; {install_hint('apprise')}")
     urls = reader.apprise_urls(source)
     for number, url in enumerate(urls, 1):
         name = shown

@@ -14,6 +14,7 @@ from crucible_batch.cli.exported_files import ExportedFile, write_files
 from crucible_batch.cli.terminal import Json, say, say_note
 from crucible_batch.core.redaction import clean, clean_path
 from crucible_batch.errors import UserError
+from crucible_batch.features.schedule.export.github_actions import repository_of, wheel_command
 from crucible_batch.features.schedule.export.target import MARK, ExportOptions, own_command
 from crucible_batch.features.schedule.export.writing import export
 from crucible_batch.features.schedule.options import ExportChoices
@@ -121,6 +122,9 @@ def _notes(found: FoundSchedules, options: ExportOptions, to: str) -> Iterator[s
                 f'{path} has no run_id such as "{{{{ date }}}}":'
                 " each time resumes the same run and buys nothing new"
             )
+        if to == "github-actions":
+            command = clean(wheel_command(repository_of(schedule.path)), 400)
+            yield f"commit the program as well, from a clone of crucible-batch: {command}"
         if to == "github-actions" and schedule.account is not None:
             account = clean(schedule.account, 100)
             yield (

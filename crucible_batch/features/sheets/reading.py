@@ -26,8 +26,8 @@ from crucible_batch.features.sheets.structure import (
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.source_map import nearest, shown
 from crucible_batch.manifest.table_rows import MAX_FIELDS, Reader, RowFault, TableRow
+from crucible_batch.shell_command import install_hint
 
-EXTRA = "crucible-batch[sheets]"
 _DURATION = re.compile(r"PT([0-9]+)H([0-9]+)M([0-9]+)(?:[.,][0-9]+)?S")
 _SHOWN_SHEETS = 12
 
@@ -42,7 +42,7 @@ def reader(sheet: str | None) -> Reader:
     except ImportError:
         raise FileFault(
             "spreadsheets are read by python-calamine, which is not installed",
-            hint=f"install it: pip install '{EXTRA}'; or export the sheet as CSV (UTF-8)",
+            hint=f"{install_hint('sheets')}; or export the sheet as CSV (UTF-8)",
         ) from None
     return partial(_rows, sheet=sheet)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from crucible_batch.core.parameter_info import IMAGE_FIELDS
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.provenance import XmpProperty
+from crucible_batch.features.synthetic.manifest_keys import NAME as NAME
 
 TRAINED = "trainedAlgorithmicMedia"
 COMPOSITE = "compositeWithTrainedAlgorithmicMedia"

@@ -17,6 +17,7 @@ import pytest
 from crucible_batch.errors import UserError
 from crucible_batch.features.agents.mcp_server import serve_agents
 from crucible_batch.settings import Settings
+from crucible_batch.shell_command import install_hint
 from tests.harness.commands import Cli
 from tests.harness.forked_commands import Process, forking_script
 from tests.harness.sandbox_audit import with_audit
@@ -157,4 +158,4 @@ def test_without_the_extra_the_command_names_it(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match="extra mcp, which isn't installed") as refused:
         serve_agents(Path(), None, Settings(api_key=None))
-    assert refused.value.hint == "install it: pip install 'crucible-batch[mcp]'"
+    assert refused.value.hint == install_hint("mcp")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import yaml
+
+from crucible_batch import __version__
 from crucible_batch.cli.app import app
 from crucible_batch.errors import ExitCode
 from tests.harness.command_tree import all_commands
@@ -34,10 +37,18 @@ def test_the_guide_is_a_skill_file_of_moderate_length(lonely_cli: Cli, guide: st
     printed = lonely_cli("agent", "skill")
     assert (printed.code, printed.out, printed.err) == (0, guide, "")
     assert guide.startswith("---\nname: crucible-batch\ndescription: ")
-    (description,) = re.findall(r"^description: (.*)$", guide, re.MULTILINE)
-    assert len(description) < 1024
-    assert len(guide.splitlines()) <= 170
+    assert len(guide.splitlines()) <= 176
     assert not re.search(r"\{[a-z_]+\}", guide)
+
+
+def test_the_head_of_the_guide_is_what_registries_of_skills_ask_for(guide: str) -> None:
+    head = yaml.safe_load(guide.split("---\n")[1])
+    assert set(head) == {"name", "description", "license", "compatibility", "metadata"}
+    assert head["name"] == "crucible-batch", "the folder of the guide has this name"
+    assert 0 < len(head["description"]) <= 1024
+    assert 0 < len(head["compatibility"]) <= 500
+    assert head["metadata"]["version"] == __version__
+    assert all(isinstance(value, str) for value in head["metadata"].values())
 
 
 def test_the_guide_forbids_what_costs_money(guide: str) -> None:

@@ -12,6 +12,7 @@ from crucible_batch.features.notify.manifest_keys import Notification
 from crucible_batch.features.notify.sources import SourceReader
 from crucible_batch.features.notify.subscriptions import Resolved, resolve
 from crucible_batch.option_values import RunEvent
+from crucible_batch.shell_command import install_hint
 
 # An import of Apprise, or of what it uses.
 pytestmark = pytest.mark.filterwarnings("ignore:'?(imghdr|pipes|cgi)'?:DeprecationWarning")
@@ -96,9 +97,7 @@ def test_without_apprise_the_message_names_the_extra_to_install(
 ) -> None:
     monkeypatch.setattr(subscriptions, "is_installed", lambda: False)
     (problem,) = resolved(tmp_path, {"apprise": "env:HEART"}).problems
-    assert problem == (
-        "notify[0]: apprise is not installed; install it: pip install 'crucible-batch[apprise]'"
-    )
+    assert problem == (f"notify[0]: apprise is not installed; {install_hint('apprise')}")
 
 
 def test_an_apprise_url_of_no_service_is_refused(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import re
 import subprocess
+import sys
 import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from crucible_batch import __version__
 from crucible_batch.cli.exported_files import write_files
 from crucible_batch.errors import UserError
 from crucible_batch.features.schedule.export.target import (
@@ -338,6 +342,30 @@ def test_a_workflow_has_the_variables_of_notifications_as_secrets(repository: Pa
     assert plan["env"] == step["env"]
     assert step["env"]["HEARTBEAT_URL"] == "${{ secrets.HEARTBEAT_URL }}"
     assert "gh secret set HEARTBEAT_URL" in file.steps
+
+
+def test_a_workflow_runs_nothing_that_another_person_could_replace(repository: Path) -> None:
+    """No index has the program yet: whoever took the name there would get the API key."""
+    (text,) = _texts("github-actions", _in(repository, "15 3 * * *"))
+    used = [line for line in text.splitlines() if "uses:" in line]
+    assert used
+    for line in used:
+        assert re.search(r"uses: actions/[a-z/-]+@[0-9a-f]{40} # v[0-9.]+$", line)
+    installed = re.findall(r"pip install (.+)", text)
+    assert installed == [f".github/crucible_batch-{__version__}-py3-none-any.whl"]
+    folder = repository / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "nightly.yml").write_text(text, encoding="utf-8")
+    words = ["--offline", "--no-progress", "--persona", "auditor", "--format", "json-v1"]
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("zizmor")), *words, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = {each["ident"] for each in json.loads(done.stdout)}
+    # A user's secrets are those of the repository; an environment would have to be made first.
+    assert found <= {"anonymous-definition", "secrets-outside-env"}, done.stdout
 
 
 def test_a_workflow_is_not_copied_onto_itself(repository: Path) -> None:

@@ -18,6 +18,7 @@ from crucible_batch.features.sheets.package import NOT_A_SPREADSHEET
 from crucible_batch.features.sheets.reading import reader
 from crucible_batch.manifest.files import FileFault
 from crucible_batch.manifest.table_rows import RowFault, TableRow
+from crucible_batch.shell_command import install_hint
 from tests.harness.case_table import each_case
 
 FILES = Path(__file__).parent / "files"
@@ -233,7 +234,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(FileFault) as refused:
         reader(None)
-    assert "crucible-batch[sheets]" in (refused.value.hint or "")
+    assert install_hint("sheets") in (refused.value.hint or "")
 
 
 def test_cells_are_named_as_spreadsheets_name_them() -> None:

@@ -184,9 +184,12 @@ def test_a_schema_with_names_that_are_no_text_is_damaged(ground: Any) -> None:
             "INSERT INTO sqlite_master"
             " VALUES ('table', CAST(x'ff' AS TEXT), CAST(x'ff' AS TEXT), 0, 'CREATE TABLE z (a)')"
         )
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
     for attempt in (ground.open, lambda: Journal.read(ground.directory)):
-        with pytest.raises(JournalError, match="is damaged"), attempt():
+        with pytest.raises(JournalError, match="is damaged") as caught, attempt():
             pass
+        assert len(list(descriptors.iterdir())) == before, caught
 
 
 @pytest.mark.parametrize("table", ["meta", "migrations", "events", "plan", "retired", "runs"])

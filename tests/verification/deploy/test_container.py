@@ -74,6 +74,17 @@ def test_what_the_image_copies_is_not_ignored_and_secrets_are() -> None:
 
 def test_the_image_runs_as_a_numeric_user_and_names_no_registry() -> None:
     assert re.findall(r"^USER (.+)$", DOCKERFILE, flags=re.MULTILINE) == ["10001:10001"]
-    for image in re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE):
-        assert re.fullmatch(r"python:\$\{PYTHON\}-slim", image)
     assert "http" not in DOCKERFILE
+
+
+def test_the_base_has_a_digest_and_what_is_installed_has_hashes() -> None:
+    base, *others = re.findall(r"^FROM (\S+)", DOCKERFILE, flags=re.MULTILINE)
+    assert re.fullmatch(r"python:3\.13-slim@sha256:[0-9a-f]{64}", base)
+    assert set(others) == {"base"}
+    commands = DOCKERFILE.replace("\\\n", "")
+    installs = re.findall(r"pip (?:install|wheel) ([^&\n]+)", commands)
+    assert len(installs) == 4
+    for words in installs:
+        assert "--no-deps" in words
+        assert ("--require-hashes" in words) == ("requirements/" in words)
+        assert "requirements/" in words or "/wheels" in words, "our own wheel, or a lock"

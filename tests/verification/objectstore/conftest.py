@@ -1,6 +1,6 @@
 """A real S3 server, started once for all tests of a process:
 
-SeaweedFS, which the extra `store` installs.
+SeaweedFS, which the group `store` installs.
 """
 
 from __future__ import annotations

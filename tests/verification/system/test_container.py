@@ -111,7 +111,7 @@ def image() -> Iterator[Image]:
             for source in sources:
                 ignore = shutil.ignore_patterns("__pycache__", ".env")
                 path, target = ROOT / source, folder / "src" / source
-                target.parent.mkdir(exist_ok=True)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copytree(path, target, ignore=ignore) if path.is_dir() else shutil.copy(
                     path, target
                 )
@@ -122,6 +122,7 @@ def image() -> Iterator[Image]:
                 "wheel",
                 "--quiet",
                 "--no-deps",
+                "--no-build-isolation",
                 "--wheel-dir",
                 folder / "wheels",
                 folder / "src",
@@ -129,12 +130,13 @@ def image() -> Iterator[Image]:
             check=True,
         )
         (wheel,) = (folder / "wheels").iterdir()
-        shutil.rmtree(folder / "src")
         prefix = folder / "opt"
         subprocess.run([_interpreter(), "-m", "venv", "--without-pip", prefix], check=True)
-        subprocess.run(
-            [*pip, "--python", prefix / "bin/python", "install", "--quiet", str(wheel)], check=True
-        )
+        install = [*pip, "--python", prefix / "bin/python", "install", "--quiet", "--no-deps"]
+        lock = folder / "src" / "requirements" / "run.txt"
+        subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
+        subprocess.run([*install, wheel], check=True)
+        shutil.rmtree(folder / "src")
         data = folder / "data"
         data.mkdir()
         uid, _, gid = instruction("USER")[0].partition(":")
@@ -245,7 +247,7 @@ def _build_steps() -> str:
     """Return what the Dockerfile does in the final image, without the packages: this machine has
     cron.
     """
-    _, users, cron = instruction("RUN")
+    *_, users, cron = instruction("RUN")
     return f"{users}; {re.sub(r'^.*lists/[*] *&&', '', cron)}"
 
 

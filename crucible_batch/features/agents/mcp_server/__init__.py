@@ -15,6 +15,7 @@ from crucible_batch.core.redaction import clean_path
 from crucible_batch.errors import UserError
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.settings import Settings
+from crucible_batch.shell_command import install_hint
 
 
 def serve_agents(root: Path, allow_spend: Decimal | None, settings: Settings) -> None:
@@ -33,7 +34,7 @@ def serve_agents(root: Path, allow_spend: Decimal | None, settings: Settings) ->
             raise
         raise UserError(
             "agent mcp needs the extra mcp, which isn't installed",
-            hint="install it: pip install 'crucible-batch[mcp]'",
+            hint=install_hint("mcp"),
         ) from None
     try:
         os.chdir(root)

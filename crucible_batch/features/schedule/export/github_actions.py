@@ -27,6 +27,9 @@ _LONGEST_S = 360 * 60
 """The longest time that a job may take on GitHub's own runners."""
 _PLAN_MINUTES = 5
 _KEY = "MOLTAZINE_API_KEY"
+_WHEEL = f"crucible_batch-{__version__}-py3-none-any.whl"
+"""The program, which a workflow installs from its own repository. No index has a release yet: a
+stranger could take the name there, and would be given the API key."""
 
 # The plan is for people: the run makes its own, waits for the gateway, and reports what fails. Both
 # commands add to the summaries of their steps. An artifact refuses paths with characters that run
@@ -44,12 +47,13 @@ jobs:
     runs-on: ubuntu-latest
     timeout-minutes: %(minutes)d
     steps:
-    - uses: actions/checkout@v4
-    - uses: actions/setup-python@v5
+    - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1
+      with: {persist-credentials: false}
+    - uses: actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0
       with: {python-version: '3.13'}
-    - run: pip install crucible-batch==%(version)s
+    - run: pip install .github/%(wheel)s
     - name: Restore the journals of earlier runs
-      uses: actions/cache/restore@v4
+      uses: actions/cache/restore@27d5ce7f107fe9357f9df03efb73ab90386fccae # v5.0.5
       with:
         path: |
           %(outputs)s
@@ -70,7 +74,7 @@ jobs:
       run: %(command)s
     - name: Save the journals, so that another run resumes
       if: always()
-      uses: actions/cache/save@v4
+      uses: actions/cache/save@27d5ce7f107fe9357f9df03efb73ab90386fccae # v5.0.5
       with:
         path: |
           %(outputs)s
@@ -80,7 +84,7 @@ jobs:
       if: always()
       run: if [ -d %(outputs)s ]; then tar -cf "$RUNNER_TEMP/%(name)s.tar" %(outputs)s; fi
     - if: always()
-      uses: actions/upload-artifact@v4
+      uses: actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0
       with:
         name: %(name)s-${{ github.run_attempt }}
         path: ${{ runner.temp }}/%(name)s.tar
@@ -103,7 +107,7 @@ def export_github_actions(
 
 def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
     name = f"crucible-batch-{schedule.name}"
-    repository = _repository(schedule.path)
+    repository = repository_of(schedule.path)
     path = schedule.path.relative_to(repository).as_posix()
     check_paths([path], "GitHub Actions", refused="$")
     text = _workflow(schedule, options, name, path)
@@ -115,7 +119,7 @@ def _file(schedule: ScheduledManifest, options: ExportOptions) -> ExportedFile:
     return ExportedFile(f"{name}.yml", f"{MARK}\n{text}", tuple(steps))
 
 
-def _repository(path: Path) -> Path:
+def repository_of(path: Path) -> Path:
     """Return the folder of a manifest's repository. Raises ``UserError`` if it is not in one."""
     for folder in path.parents:
         if (folder / ".git").exists():
@@ -124,6 +128,11 @@ def _repository(path: Path) -> Path:
         f"{path} is not in a git repository",
         hint="export from a clone of the repository with the manifest",
     )
+
+
+def wheel_command(repository: Path) -> str:
+    """Return the command, in a clone of crucible-batch, that gives the repository its wheel."""
+    return f"pip wheel --no-deps --wheel-dir {shlex.quote(str(repository / '.github'))} ."
 
 
 def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, path: str) -> str:
@@ -144,7 +153,7 @@ def _workflow(schedule: ScheduledManifest, options: ExportOptions, name: str, pa
         "when": when,
         "minutes": (deadline_s + TIME_TO_STOP_S) // 60 + 1 + _PLAN_MINUTES,
         "plan_minutes": _PLAN_MINUTES,
-        "version": __version__,
+        "wheel": _WHEEL,
         "outputs": f"outputs/{schedule.name}",
         "secrets": "\n".join(
             f"        {variable}: ${{{{ secrets.{variable} }}}}" for variable in variables
