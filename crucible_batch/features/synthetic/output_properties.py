@@ -11,8 +11,9 @@ from __future__ import annotations
 from crucible_batch.core.parameter_info import IMAGE_FIELDS
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.provenance import XmpProperty
-from crucible_batch.features.synthetic.manifest_keys import NAME as NAME
+from crucible_batch.features.synthetic.manifest_keys import NAME
 
+__all__ = ["NAME", "property_of"]
 TRAINED = "trainedAlgorithmicMedia"
 COMPOSITE = "compositeWithTrainedAlgorithmicMedia"
 _NAMESPACE = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
