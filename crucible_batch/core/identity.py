@@ -20,9 +20,9 @@ journals.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
-from json.encoder import encode_basestring_ascii
 from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -38,13 +38,6 @@ def canonical(value: Json) -> str:
     Raises ``ValueError`` for NaN, infinity and lone surrogates, ``TypeError`` for keys that are not
     text and for values that JSON cannot represent.
     """
-    # Nearly all values. The checks below take much longer, and this is done for each job.
-    if type(value) is str:
-        return _canonical_text(value)
-    if type(value) is int:
-        return str(value)
-    if type(value) is dict:
-        return _canonical_object(value)
     match value:
         case None:
             return "null"
@@ -57,19 +50,14 @@ def canonical(value: Json) -> str:
         case str():
             return _canonical_text(value)
         case Mapping():
-            return _canonical_object(value)
+            if not all(isinstance(key, str) for key in value):
+                raise TypeError("object keys must be text")
+            members = (f"{_canonical_text(key)}:{canonical(value[key])}" for key in sorted(value))
+            return "{" + ",".join(members) + "}"
         case Sequence() if not isinstance(value, bytes | bytearray):
             return "[" + ",".join(map(canonical, value)) + "]"
         case _:
             raise TypeError(f"JSON cannot represent {type(value).__name__}")
-
-
-def _canonical_object(value: Mapping[str, Json]) -> str:
-    for key in value:
-        if not isinstance(key, str):
-            raise TypeError("object keys must be text")
-    members = [f"{_canonical_text(key)}:{canonical(value[key])}" for key in sorted(value)]
-    return "{" + ",".join(members) + "}"
 
 
 def _canonical_float(value: float) -> str:
@@ -81,12 +69,11 @@ def _canonical_float(value: float) -> str:
 
 
 def _canonical_text(value: str) -> str:
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise ValueError("text contains a lone surrogate, which is not a character") from None
-    return encode_basestring_ascii(value)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("text contains a lone surrogate, which is not a character") from None
+    return json.dumps(value, ensure_ascii=True)
 
 
 def job_identity(
