@@ -38,12 +38,12 @@ THEME = TerminalTheme(
     [(60, 64, 72), (240, 113, 120), (135, 208, 135), (230, 192, 104),
      (110, 168, 254), (203, 148, 240), (94, 205, 214), (230, 232, 236)],
 )  # fmt: skip
-_ALL_IN_VIEW = """() => {
+_ALL_IN_VIEW = """(least) => {
   const pictures = [...document.images].filter((one) => {
     const box = one.getBoundingClientRect();
     return box.bottom > 0 && box.top < innerHeight;
   });
-  return pictures.length > 0 && pictures.every((one) => one.complete && one.naturalWidth > 0);
+  return pictures.length >= least && pictures.every((one) => one.complete && one.naturalWidth > 0);
 }"""
 _REDRAWN = re.compile(r"(?:\r?\x1b\[1A\x1b\[2K)+|\r\x1b\[2K")
 """What the display writes before it draws itself again."""
@@ -73,12 +73,13 @@ def main() -> None:
         printed = run_demo(Path(folder))
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            page = screenshot(browser, PAGE, Path(folder, "outputs/demo/default/report.html"))
+            report = Path(folder, "outputs/demo/default/report.html")
+            page = screenshot(browser, PAGE, report, pictures=8)
             whole = Path(folder) / "picture.html"
             whole.write_text(
                 _HTML.format(terminal=as_html(printed), page=base64.b64encode(page).decode())
             )
-            taken = screenshot(browser, PICTURE, whole)
+            taken = screenshot(browser, PICTURE, whole, pictures=1)
             browser.close()
     with Image.open(io.BytesIO(taken)) as image:
         image.convert("RGB").save(TARGET, quality=84, method=6)
@@ -100,8 +101,9 @@ def run_demo(folder: Path) -> str:
     displays = [each for each in shown if "╭" in each]
     command = "\x1b[1;32m$\x1b[0m crucible-batch demo"
     ending = _CONTROL.sub("", ended.stdout).strip("\n")
-    display = displays[len(displays) // 2].strip()
-    return f"{command}\n{display}\n\n{ending}"
+    display = displays[len(displays) // 2]
+    frame = display[: display.rindex("╯") + 1].lstrip("\n")
+    return f"{command}\n{frame}\x1b[0m\n\n{ending}"
 
 
 def as_html(printed: str) -> str:
@@ -111,10 +113,11 @@ def as_html(printed: str) -> str:
     return console.export_html(theme=THEME, inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def screenshot(browser: Browser, size: dict[str, int], file: Path) -> bytes:
+def screenshot(browser: Browser, size: dict[str, int], file: Path, *, pictures: int) -> bytes:
+    """Return a page as PNG once at least so many pictures are in view, and all of them loaded."""
     page = browser.new_page(viewport={"width": size["width"], "height": size["height"]})
     page.goto(file.as_uri(), wait_until="load")
-    page.wait_for_function(_ALL_IN_VIEW)
+    page.wait_for_function(_ALL_IN_VIEW, arg=pictures)
     taken = page.screenshot()
     page.close()
     return taken
