@@ -31,6 +31,15 @@ def names(page: Page) -> list[str]:
     return found
 
 
+def wait_for_names(page: Page, *first: str) -> None:
+    """Wait until these are the names of the first pictures: they are put in order a moment later."""
+    shown = (
+        "[...document.querySelectorAll('[data-group=pictures] .name')].map((one) => one.innerText)"
+    )
+    begins = f"(first) => {shown}.slice(0, first.length).join() === first.join()"
+    page.wait_for_function(begins, arg=list(first))
+
+
 def checked(number: int, **marks: str) -> dict[str, Any]:
     """Return the fields of a job whose output has these marks of checks."""
     checks = [
@@ -149,15 +158,15 @@ def test_the_order_is_chosen_and_kept_in_the_address(twelve: Path, open_page: Op
     marked(page)
     sort = page.get_by_label("Sort")
     sort.select_option("newest")
-    assert names(page)[:2] == ["shot-0", "shot-1"]  # the first was saved last
+    wait_for_names(page, "shot-0", "shot-1")  # the first was saved last
     sort.select_option("rating")
-    assert names(page)[:4] == ["shot-0", "shot-3", "shot-2", "shot-1"]
+    wait_for_names(page, "shot-0", "shot-3", "shot-2", "shot-1")
     sort.select_option("credits")
-    assert names(page)[:3] == ["shot-4", "shot-9", "shot-3"]
+    wait_for_names(page, "shot-4", "shot-9", "shot-3")
     page.reload()
-    assert names(page)[:3] == ["shot-4", "shot-9", "shot-3"]
+    wait_for_names(page, "shot-4", "shot-9", "shot-3")
     sort.select_option("name")
-    assert names(page) == [f"shot-{number}" for number in range(12)]
+    wait_for_names(page, *(f"shot-{number}" for number in range(12)))
     sort.select_option("manifest")
     assert "sort" not in page.url
 
