@@ -32,10 +32,9 @@ def names(page: Page) -> list[str]:
 
 
 def wait_for_names(page: Page, *first: str) -> None:
-    """Wait until these are the names of the first pictures: they are put in order a moment later."""
-    shown = (
-        "[...document.querySelectorAll('[data-group=pictures] .name')].map((one) => one.innerText)"
-    )
+    """Wait until these are the names of the first pictures: an order takes a moment."""
+    all_names = "[...document.querySelectorAll('[data-group=pictures] .name')]"
+    shown = f"{all_names}.map((one) => one.innerText)"
     begins = f"(first) => {shown}.slice(0, first.length).join() === first.join()"
     page.wait_for_function(begins, arg=list(first))
 
