@@ -123,7 +123,7 @@ def _notes(found: FoundSchedules, options: ExportOptions, to: str) -> Iterator[s
                 " each time resumes the same run and buys nothing new"
             )
         if to == "github-actions":
-            command = clean(wheel_command(repository_of(schedule.path)), 400)
+            command = clean(wheel_command(repository_of(schedule.path.resolve())), 400)
             yield f"commit the program as well, from a clone of crucible-batch: {command}"
         if to == "github-actions" and schedule.account is not None:
             account = clean(schedule.account, 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -71,6 +72,20 @@ def test_files_are_written_for_another_scheduler_and_printed_as_they_are(
     assert {each["name"]: each["text"] for each in data["files"]} == {
         file.name: file.read_text() for file in files
     }
+
+
+def test_a_workflow_of_github_is_for_the_repository_around_the_working_directory(
+    lonely_cli: Cli,
+) -> None:
+    (lonely_cli.cwd / ".git").mkdir()
+    folder = lonely_cli.cwd / "shop"
+    folder.mkdir()
+    there = replace(lonely_cli, cwd=folder)
+    there.write("nightly", head=NIGHTLY)
+    done = there("schedule", "export", "nightly.yaml", "--to", "github-actions")
+    assert done.code == 0, done.err
+    assert "MANIFEST: shop/nightly.yaml" in done.out
+    assert f"--wheel-dir {lonely_cli.cwd}/.github ." in " ".join(done.err.split())
 
 
 def test_a_missing_env_file_and_a_fixed_run_id_are_pointed_out(lonely_cli: Cli) -> None:
