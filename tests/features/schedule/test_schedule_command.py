@@ -84,7 +84,7 @@ def test_a_workflow_of_github_is_for_the_repository_around_the_working_directory
     there.write("nightly", head=NIGHTLY)
     done = there("schedule", "export", "nightly.yaml", "--to", "github-actions")
     assert done.code == 0, done.err
-    assert "MANIFEST: shop/nightly.yaml" in done.out
+    assert "shop/nightly.yaml" in done.out
     assert f"--wheel-dir {lonely_cli.cwd}/.github ." in " ".join(done.err.split())
 
 
