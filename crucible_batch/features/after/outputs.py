@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 
 from crucible_batch.core.events import Saved
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import RetryRule
-from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.after.manifest_keys import AfterCommand
 from crucible_batch.features.after.note import AfterRecord, NotedAfter
 from crucible_batch.journal import Journal
 from crucible_batch.report import AfterRow
-from crucible_batch.runs.generations import generations_of
+from crucible_batch.runs.current_outputs import CurrentOutputs
 from crucible_batch.runs.output_programs import OutputPrograms, reason_of_file
+from crucible_batch.runs.output_queue import OutputQueue
 
 logger = logging.getLogger(__name__)
 
@@ -48,30 +48,16 @@ class AfterOutputs:
         self._rule = rule
         self._programs = programs
         self._command = command
-        self._waiting: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
-        self._offered: set[tuple[str, int]] = set()
-        self._workers: list[asyncio.Task[None]] = []
+        self._queue = OutputQueue(self._run, workers=WORKERS, subject="`after`")
         self._shown = 0
 
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
+    def working(self) -> AbstractAsyncContextManager[None]:
         """Run programs during the block. Those that run at its end are stopped."""
-        self._workers = [asyncio.create_task(self._work()) for _ in range(WORKERS)]
-        try:
-            yield
-        finally:
-            await self._stop()
-
-    async def _stop(self) -> None:
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.wait(self._workers)
+        return self._queue.working()
 
     def offer(self, identity: str, index: int) -> None:
         """Run the program for an output as soon as a worker is free."""
-        if (identity, index) not in self._offered:
-            self._offered.add((identity, index))
-            self._waiting.put_nowait((identity, index))
+        self._queue.offer(identity, index)
 
     async def conclude(self, leaving: asyncio.Event) -> AfterRow:
         """Run the program for the outputs that are left, of earlier runs as well, unless the run
@@ -83,25 +69,11 @@ class AfterOutputs:
                 break
             if not self._is_done(planned.identity, saved):
                 self.offer(planned.identity, saved.index)
-        await self._until_idle(leaving)
+        await self._queue.until_idle(leaving)
         if leaving.is_set():
-            await self._stop()
+            await self._queue.stop()
             await self._journal.drain()
         return self._counts()
-
-    async def _work(self) -> None:
-        while True:
-            identity, index = await self._waiting.get()
-            try:
-                await self._run(identity, index)
-            except CrucibleBatchError as error:
-                # The engine meets it as well, and stops for it if it has to.
-                logger.debug("`after` is left to the next run: %s", error)
-            except Exception as error:
-                logger.warning("`after` is left to the next run: %s", type(error).__name__)
-                logger.debug("the error of `after`", exc_info=error)
-            finally:
-                self._waiting.task_done()
 
     async def _run(self, identity: str, index: int) -> None:
         known = self._journal.known(identity, self._rule)
@@ -135,25 +107,7 @@ class AfterOutputs:
             logger.warning("more failures of `after` are only counted")
 
     def _outputs(self) -> Iterator[tuple[PlannedJob, Saved]]:
-        """Yield the outputs that count of the jobs of the plan, in manifest order."""
-        generations = generations_of(self._journal)
-        for planned, job in self._journal.started_jobs(self._rule):
-            found = generations(planned)
-            for one, state in [*found.others, (planned, job)]:
-                for index, saved in sorted(state.outputs.items()):
-                    if found.current.get(index, planned.generation) == one.generation:
-                        yield one, saved
-
-    async def _until_idle(self, leaving: asyncio.Event) -> None:
-        """Return when no output is left, or soon after the run has to end."""
-        idle = asyncio.create_task(self._waiting.join())
-        over = asyncio.create_task(leaving.wait())
-        try:
-            await asyncio.wait([idle, over], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (idle, over):
-                task.cancel()
-            await asyncio.wait([idle, over])
+        return CurrentOutputs(self._journal).all(self._rule)
 
     def _counts(self) -> AfterRow:
         records = [self._noted.of(planned.identity, saved) for planned, saved in self._outputs()]

@@ -12,7 +12,6 @@ from functools import partial
 from crucible_batch.core.events import Saved
 from crucible_batch.core.plan import PlannedJob, RunTerms
 from crucible_batch.core.redaction import clean
-from crucible_batch.errors import CrucibleBatchError
 from crucible_batch.features.derive.encoder import Encoded
 from crucible_batch.features.derive.maker import FileMaker
 from crucible_batch.features.derive.manifest_keys import Derive
@@ -22,6 +21,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore
 from crucible_batch.outputs.output_properties import properties_of
 from crucible_batch.runs.current_outputs import CurrentOutputs
+from crucible_batch.runs.output_queue import OutputQueue
 
 logger = logging.getLogger(__name__)
 
@@ -48,53 +48,45 @@ class DerivingWork:
         self._forms = forms
         self._maker = FileMaker(noted, store, self._in_thread, self._wants)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="derive")
-        self._waiting: asyncio.Queue[tuple[str, int, bool]] = asyncio.Queue()
-        self._workers: list[asyncio.Task[None]] = []
-        self._busy: set[tuple[str, int]] = set()
-        """What is queued or in work."""
+        self._queue = OutputQueue(
+            self._derive, workers=_THREADS, subject="a derived file", again=True
+        )
+        self._counting: set[tuple[str, int]] = set()
+        """Outputs that are known to count, also if another generation of their job is planned."""
         self._shown = 0
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """Derive files during the block. What is not made by its end is made by the next run."""
         await self._remove_stale()
-        self._workers = [asyncio.create_task(self._work()) for _ in range(_THREADS)]
         try:
-            yield
+            async with self._queue.working():
+                yield
         finally:
-            await self._stop()
             await asyncio.to_thread(partial(self._pool.shutdown, cancel_futures=True))
 
-    async def _stop(self) -> None:
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.wait(self._workers)
-
-    def offer(self, identity: str, index: int, *, counts: bool = False) -> None:
-        """Derive from an output as soon as a worker is free.
-
-        ``counts``: it is known that it counts, also if another generation of its job is planned.
-        """
-        if self._forms and (identity, index) not in self._busy:
-            self._busy.add((identity, index))
-            self._waiting.put_nowait((identity, index, counts))
+    def offer(self, identity: str, index: int) -> None:
+        """Derive from an output as soon as a worker is free."""
+        if self._forms:
+            self._queue.offer(identity, index)
 
     async def conclude(self, leaving: asyncio.Event) -> None:
         """Remove what is stale, and make what is missing unless the run has to end.
 
         Raises ``JournalError``.
         """
-        await self._until_idle(leaving)
+        await self._queue.until_idle(leaving)
         await self._remove_stale()
         for planned, saved in CurrentOutputs(self._journal).all(self._terms.rule):
             await asyncio.sleep(0)  # a signal is handled between two of many outputs
             if leaving.is_set():
                 break
             if any(True for _ in self._missing(planned, saved)):
-                self.offer(planned.identity, saved.index, counts=True)
-        await self._until_idle(leaving)
+                self._counting.add((planned.identity, saved.index))
+                self.offer(planned.identity, saved.index)
+        await self._queue.until_idle(leaving)
         if leaving.is_set():
-            await self._stop()
+            await self._queue.stop()
         await self._journal.drain()
 
     async def freed(self, path: str) -> bool:
@@ -102,41 +94,15 @@ class DerivingWork:
         removed = [await self._remove(identity, file) for identity, file in self._noted.at(path)]
         return any(removed)
 
-    async def _until_idle(self, leaving: asyncio.Event) -> None:
-        """Return when nothing is left to make, or soon after the run has to end."""
-        idle = asyncio.create_task(self._waiting.join())
-        over = asyncio.create_task(leaving.wait())
-        try:
-            await asyncio.wait([idle, over], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (idle, over):
-                task.cancel()
-            await asyncio.wait([idle, over])
-
     # -- one output after another
 
-    async def _work(self) -> None:
-        while True:
-            identity, index, counts = await self._waiting.get()
-            try:
-                await self._derive(identity, index, counts=counts)
-            except CrucibleBatchError as error:
-                # The engine meets it as well, and stops for it if it has to.
-                logger.debug("a file is left to the next run: %s", error)
-            except Exception as error:
-                logger.warning("a file is left to the next run: %s", type(error).__name__)
-                logger.debug("the error of a derived file", exc_info=error)
-            finally:
-                self._busy.discard((identity, index))
-                self._waiting.task_done()
-
-    async def _derive(self, identity: str, index: int, *, counts: bool) -> None:
+    async def _derive(self, identity: str, index: int) -> None:
         known = self._journal.known(identity, self._terms.rule)
         if known is None:
             return
         planned, job, is_retired = known
         saved = job.outputs.get(index)
-        if saved is None or (is_retired and not counts):
+        if saved is None or (is_retired and (identity, index) not in self._counting):
             return
         for path, form in self._wanted(planned, saved):
             made = await self._maker.make(planned, saved, path, form)

@@ -25,7 +25,7 @@ from crucible_batch.core.outcome import CHECK_FAILED
 from crucible_batch.core.plan import PlannedJob
 from crucible_batch.core.redaction import clean
 from crucible_batch.core.retry_rule import RetryRule
-from crucible_batch.errors import CrucibleBatchError, UserError
+from crucible_batch.errors import UserError
 from crucible_batch.features.quality.duplicates import Measured, copies
 from crucible_batch.features.quality.judge import Judge
 from crucible_batch.features.quality.measurements import Fingerprint, are_copies, is_blank
@@ -49,6 +49,7 @@ from crucible_batch.features.redo.rejections import rejection_by_check
 from crucible_batch.journal import Journal
 from crucible_batch.outputs import OutputStore
 from crucible_batch.runs.output_programs import reason_of_file
+from crucible_batch.runs.output_queue import OutputQueue
 
 logger = logging.getLogger(__name__)
 
@@ -105,9 +106,7 @@ class OutputChecks:
         self._checks_of = checks_of
         self._judge = judge
         self._compares = compares
-        self._waiting: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
-        self._offered: set[tuple[str, int]] = set()
-        self._workers: list[asyncio.Task[None]] = []
+        self._queue = OutputQueue(self._check, workers=WORKERS, subject="a check")
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="checks")
         self._shown = 0
         self.written = 0
@@ -116,24 +115,15 @@ class OutputChecks:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """Make checks during the block. What is not made by its end is made by the next run."""
-        self._workers = [asyncio.create_task(self._work()) for _ in range(WORKERS)]
         try:
-            yield
+            async with self._queue.working():
+                yield
         finally:
-            await self._stop()
             await asyncio.to_thread(partial(self._pool.shutdown, cancel_futures=True))
-
-    async def _stop(self) -> None:
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.wait(self._workers)
 
     def offer(self, identity: str, index: int) -> None:
         """Check an output as soon as a worker is free."""
-        if (identity, index) in self._offered:
-            return
-        self._offered.add((identity, index))
-        self._waiting.put_nowait((identity, index))
+        self._queue.offer(identity, index)
 
     async def conclude(self, leaving: asyncio.Event) -> tuple[Totals, Mapping[str, ErrorInfo]]:
         """Make the checks that are left, unless the run has to end, and draw the conclusions.
@@ -147,9 +137,9 @@ class OutputChecks:
             known = self._noted.of(output.planned.identity, output.saved)
             if self._is_open(output.planned, known):
                 self.offer(output.planned.identity, output.saved.index)
-        await self._until_idle(leaving)
+        await self._queue.until_idle(leaving)
         if leaving.is_set():
-            await self._stop()
+            await self._queue.stop()
             await self._journal.drain()
         found: Mapping[tuple[str, int], str] = {}
         if self._compares and not leaving.is_set():
@@ -157,20 +147,6 @@ class OutputChecks:
         return await self._concluded(found)
 
     # -- one output after another
-
-    async def _work(self) -> None:
-        while True:
-            identity, index = await self._waiting.get()
-            try:
-                await self._check(identity, index)
-            except CrucibleBatchError as error:
-                # The engine meets it as well, and stops for it if it has to.
-                logger.debug("a check is left to the next run: %s", error)
-            except Exception as error:
-                logger.warning("a check is left to the next run: %s", type(error).__name__)
-                logger.debug("the error of the check", exc_info=error)
-            finally:
-                self._waiting.task_done()
 
     async def _check(self, identity: str, index: int) -> None:
         known = self._journal.known(identity, self._rule)
@@ -261,17 +237,6 @@ class OutputChecks:
         """Yield the saved outputs of the plan, in manifest order."""
         for planned, job in self._journal.started_jobs(self._rule):
             yield from _outputs_of(planned, job)
-
-    async def _until_idle(self, leaving: asyncio.Event) -> None:
-        """Return when nothing is left to check, or soon after the run has to end."""
-        idle = asyncio.create_task(self._waiting.join())
-        over = asyncio.create_task(leaving.wait())
-        try:
-            await asyncio.wait([idle, over], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (idle, over):
-                task.cancel()
-            await asyncio.wait([idle, over])
 
     async def _copies(self) -> Mapping[tuple[str, int], str]:
         """Return the outputs that are copies, by identity and index, and the name of the output

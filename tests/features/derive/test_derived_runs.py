@@ -8,7 +8,6 @@ import itertools
 import json
 import logging
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from crucible_batch.core.events import Saved
 from crucible_batch.errors import ManifestError, UserError
 from crucible_batch.features.derive import encoder, maker, work
 from crucible_batch.journal import Journal
+from crucible_batch.runs.output_queue import OutputQueue
 from tests.harness.stopped_runs import STRIDE, Killer, stop_after
 
 SHORT_JOBS = True
@@ -321,7 +321,7 @@ async def test_a_kill_between_two_steps_of_one_file_is_made_up_for(
         subject = maker.NotedFiles if step in {"keep", "forget"} else maker.FileMaker
         with monkeypatch.context() as patch:
             patch.setattr(subject, step, _dying(getattr(subject, step), when))
-            patch.setattr(work.DerivingWork, "_until_idle", _until_all_died)
+            patch.setattr(OutputQueue, "until_idle", _until_all_died)
             with pytest.raises((KilledError, BaseExceptionGroup, asyncio.CancelledError)):
                 await bench.run(bench.manifest(ONE, head=other))
         # The next run may have another release of Pillow, whose bytes differ.
@@ -385,7 +385,8 @@ async def test_what_was_stopped_is_made_by_the_next_run(painting: Any, watcher: 
 async def test_a_run_that_has_to_end_does_not_wait_for_the_rest(
     painting: Any, encoded: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conclude, encode, has_to_end = work.DerivingWork.conclude, maker.encode, list[Any]()
+    conclude, encode, stop = work.DerivingWork.conclude, maker.encode, OutputQueue.stop
+    has_to_end, has_stopped = list[Any](), threading.Event()
 
     async def concluded(self: Any, leaving: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
@@ -394,14 +395,21 @@ async def test_a_run_that_has_to_end_does_not_wait_for_the_rest(
 
     def slow(*given: Any) -> Any:
         has_to_end[0]()
-        time.sleep(0.3)  # a thread can't be stopped: what it does is finished
+        has_stopped.wait(30)  # a thread can't be stopped: what it does is finished
         return encode(*given)
+
+    async def stopped(queue: OutputQueue) -> None:
+        for worker in queue._workers:
+            worker.cancel()
+        has_stopped.set()
+        await stop(queue)
 
     async with painting() as bench:
         jobs = THREE.replace("[a, b, c]", "[a, b, c, d, e, f, g]")
         await bench.run(bench.manifest(jobs))
         with monkeypatch.context() as patch:
             patch.setattr(maker, "encode", slow)
+            patch.setattr(OutputQueue, "stop", stopped)
             patch.setattr(work.DerivingWork, "conclude", concluded)
             result = await bench.run(bench.manifest(jobs, head=WEBP))
         assert result.report.counts.succeeded == 7
@@ -421,7 +429,7 @@ async def test_no_error_of_the_work_changes_how_a_run_ends(
         manifest = bench.manifest(THREE, head=WEBP)
         with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
             patch.setattr(work.DerivingWork, "_derive", failing)
-            patch.setattr(work.DerivingWork, "_until_idle", failing)
+            patch.setattr(OutputQueue, "until_idle", failing)
             result = await bench.run(manifest)
             await bench.agree(result)
         assert result.exit_code == 0
