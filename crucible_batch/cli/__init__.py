@@ -33,7 +33,6 @@ def _main() -> None:
     from crucible_batch.cli.startup import (
         collect_garbage_rarely,
         exit_immediately,
-        skip_http_command,
         skip_unused_help_imports,
     )
     from crucible_batch.cli.terminal import repair_streams
@@ -41,7 +40,6 @@ def _main() -> None:
     repair_streams()
     collect_garbage_rarely()
     skip_unused_help_imports(sys.argv[1:])
-    skip_http_command()
     from crucible_batch.cli.app import main as parse_and_run
 
     had_store = "obstore" in sys.modules  # if so, this is not the process of a command

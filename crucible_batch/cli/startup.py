@@ -36,14 +36,6 @@ def skip_unused_help_imports(argv: Sequence[str]) -> None:
         vars(sys.modules.setdefault(module, ModuleType(module))).setdefault(name, object)
 
 
-def skip_http_command() -> None:
-    """Prevent httpx from importing its own command line, with another parser and lexers.
-
-    It then is as it is installed without it.
-    """
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # "not to be imported"
-
-
 def share_one_heap() -> None:
     """Make all threads allocate from one heap.
 

@@ -98,20 +98,6 @@ def test_the_state_of_a_run_takes_no_http_stack(tmp_path: Path) -> None:
     assert not of("aiohttp", modules)
 
 
-def test_httpx_is_loaded_without_its_command_line() -> None:
-    code = "from crucible_batch.cli.startup import skip_http_command as skip\nskip()\nimport httpx"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    modules = set(done.stdout.split())
-    assert of("httpx", modules)
-    for package in ("click", "pygments", "rich"):
-        assert not of(package, modules), package
-
-
 def test_on_windows_the_command_names_wsl_and_loads_nothing() -> None:
     on_windows = "import sys; sys.platform = 'win32'\n" + LOADED
     done = subprocess.run(
