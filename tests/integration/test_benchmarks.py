@@ -47,6 +47,7 @@ def test_the_report_of_a_few_jobs_is_written_and_measured() -> None:
     assert beside == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_pictures")
 def test_what_a_person_waits_for_is_measured_beside_another_tree() -> None:
     trees = [waits.ROOT, waits.ROOT / "benchmarks" / ".."]

@@ -145,8 +145,8 @@ def _show_facts(console: Console, sums: GatewaySums, zone: tzinfo) -> None:
         fact(console, "price", (_change_words(change, zone), "warn"))
     say_more(console, len(changes) - _SHOWN)
     if sums.unanswered:
-        words = "credits are held for requests without an answer, and not in the sums"
-        fact(console, "held", f"{format_credits(sums.unanswered)} {words}")
+        words = "for requests without an answer, and not in the sums"
+        fact(console, "held", f"{format_credits(sums.unanswered)} credits {words}")
     if sums.found:
         words = "credits for jobs that were found at the gateway count where they were bought"
         fact(console, "found", f"{format_credits(sums.found)} {words}")

@@ -213,4 +213,7 @@ def test_what_is_held_without_an_answer_is_beside_the_sums_and_once_for_copies(c
     assert (held["total"]["credits"], held["unanswered"] != "0") == ("6", True)
     shutil.copytree(run_dir, run_dir.parent.with_name("backup") / "default")
     assert spending(cli, "outputs")["gateways"][0]["unanswered"] == held["unanswered"]
-    assert f"{held['unanswered']} credits are held" in cli("spend", "outputs").out
+    assert (
+        f"held     {held['unanswered']} credits for requests without an answer"
+        in cli("spend", "outputs").out
+    )
