@@ -11,7 +11,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice, starmap
 from pathlib import Path
@@ -167,34 +166,43 @@ async def check_outputs(
     """
     directory = local_directory(run_dir)
     store = store_of(directory)
-    if fix:
-        # An older copy would put back what another machine has replaced.
-        await bring_newest(directory, SystemClock())
-    else:
+    if not fix:
         refuse_if_pruned(directory)
-    with locked(directory) if fix else nullcontext():
         with Journal.read(directory) as journal:
-            found, records = await _compare(
-                journal, store, on_checked, running=not fix and is_locked(directory)
-            )
-            found, made = await _compare_made(journal, store, found)
-        if not fix:
-            return found
-        store.sweep()
-        settings = settings or current_settings()
-        differences, failure = list(map(_difference, records)), None
-        if settings.api_key is not None or any(record.is_repairable for record in records):
-            async with open_for_repair(directory, settings, transport) as run:
-                forget_pruning(run.journal)
-                await claim_prefix(store, run.journal.binding(), may_be_empty=True)
-                await forget_lost_log(run.journal, store)
-                repairer = _Repairer(run, store)
-                differences = [*await repairer.repair(records), *await repairer.complete()]
-                failure = repairer.failure
-                if differences:
-                    write_report_of(run.journal, directory)
-                    await publish_report(run.journal, store)
-        differences += await _made_again(directory, store, made)
+            found, _ = await _compare(journal, store, on_checked, running=is_locked(directory))
+            found, _ = await _compare_made(journal, store, found)
+        return found
+    # An older copy would put back what another machine has replaced.
+    await bring_newest(directory, SystemClock())
+    with locked(directory):
+        return await _fixed(directory, store, on_checked, settings or current_settings(), transport)
+
+
+async def _fixed(
+    directory: Path,
+    store: OutputStore,
+    on_checked: Callable[[int], None],
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None,
+) -> Verification:
+    """Compare the outputs of a locked directory, and fix what differs."""
+    with Journal.read(directory) as journal:
+        found, records = await _compare(journal, store, on_checked, running=False)
+        found, made = await _compare_made(journal, store, found)
+    store.sweep()
+    differences, failure = list(map(_difference, records)), None
+    if settings.api_key is not None or any(record.is_repairable for record in records):
+        async with open_for_repair(directory, settings, transport) as run:
+            forget_pruning(run.journal)
+            await claim_prefix(store, run.journal.binding(), may_be_empty=True)
+            await forget_lost_log(run.journal, store)
+            repairer = _Repairer(run, store)
+            differences = [*await repairer.repair(records), *await repairer.complete()]
+            failure = repairer.failure
+            if differences:
+                write_report_of(run.journal, directory)
+                await publish_report(run.journal, store)
+    differences += await _made_again(directory, store, made)
     counts = Counter(found.counts)
     counts.update(
         difference.state for difference in differences if difference.state is FileState.UNSAVED
