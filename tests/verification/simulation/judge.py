@@ -68,6 +68,7 @@ class Judge:
     _felt_before: int = 0
     _refused_before: int = 0
     _deadline: float = math.inf
+    _fetches_again: bool = False
 
     def __post_init__(self) -> None:
         terms = self.scenario.terms
@@ -103,6 +104,7 @@ class Judge:
         self._refused_before = self.around.weather.fired["401"]
         self._felt_before = self.around.weather.felt
         self._deadline = math.inf if life.deadline_s is None else true_now() + life.deadline_s
+        self._fetches_again = bool(self.removed)
 
     def deadline_moved(self, seconds: float) -> None:
         """A run was given another deadline."""
@@ -336,7 +338,7 @@ class Judge:
     def _was_unserved(self, finished: Finished, statuses: set[str]) -> bool:
         """Whether 5 is right where no job is left to be done: it goes first where the gateway could
         not be used, or time was up while a failed job, or one that the manifest has no longer, was
-        still waited for."""
+        still waited for, or a lost file was fetched again."""
         anything_went_wrong = self.around.weather.felt > self._felt_before
         # One that was lost, is known again and has not ended within its timeout is failed until it
         # has.
@@ -350,13 +352,13 @@ class Judge:
         # be known.
         stop = finished.head.stops.get("*")
         is_unread = stop is not None and stop.code == "JOB_NOT_FOUND" and len(lost) >= 5
-        was_cut_short = (
-            anything_went_wrong
-            or is_awaited
-            or is_unread
-            or true_now() >= self._deadline - _CLOCK_ERROR_S
+        is_time_up = true_now() >= self._deadline - _CLOCK_ERROR_S
+        was_cut_short = anything_went_wrong or is_awaited or is_unread or is_time_up
+        is_for_a_reason = (
+            statuses != {"succeeded"}
+            or bool(finished.left.unfinished)
+            or (is_time_up and self._fetches_again)
         )
-        is_for_a_reason = statuses != {"succeeded"} or bool(finished.left.unfinished)
         return finished.exit_code == 5 and is_for_a_reason and was_cut_short
 
     def _why_not(self, row: JobRow, last: Finished) -> str | None:

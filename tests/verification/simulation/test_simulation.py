@@ -346,6 +346,10 @@ ONCE = [
         2900000902,
         "the file of a killed run was in the way of the draft's new prompt; the judge missed that",
     ),
+    (
+        7000001944,
+        "the time was up in the moment in which the last lost file was fetched again",
+    ),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""
