@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from crucible_batch.atomic_files import TEMPORARY_PREFIX
-from crucible_batch.core.events import Created, Event, Held, Intended, Lost
+from crucible_batch.core.events import Accepted, Created, Event, Held, Intended, Lost
 from crucible_batch.core.retry_rule import HOPELESS_CODES
 from crucible_batch.report import JobRow, ReportHead
 from crucible_batch.sandbox.records import Job
@@ -244,10 +244,14 @@ class Judge:
 
     def _check_final_books(self, last: Finished) -> None:
         books, sums = last.head.credits, self.purse.taken()
+        ever_lost = self.around.requests.ever_lost
         doubtful = [
             e
             for _, e in last.events
-            if isinstance(e, Lost) or (isinstance(e, Created) and e.assumed)
+            if isinstance(e, Lost)
+            or (isinstance(e, Created) and e.assumed)
+            # Restored from its receipt alone, it counts at the highest price of all receipts.
+            or (isinstance(e, Accepted) and e.reused and e.job_id in ever_lost)
         ]
         if last.left.in_doubt:  # it is not sent again, and keeps its hold
             return
@@ -358,6 +362,7 @@ class Judge:
             statuses != {"succeeded"}
             or bool(finished.left.unfinished)
             or (is_time_up and self._fetches_again)
+            or finished.head.credits.held > ZERO  # an upload in doubt that could not be looked for
         )
         return finished.exit_code == 5 and is_for_a_reason and was_cut_short
 

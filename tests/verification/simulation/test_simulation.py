@@ -350,6 +350,14 @@ ONCE = [
         7000001944,
         "the time was up in the moment in which the last lost file was fetched again",
     ),
+    (
+        9000000383,
+        "a failed job was restored while the gateway did not know it, and its charge was too high",
+    ),
+    (
+        9500000867,
+        "an upload in doubt stayed held, since the list of assets could not be read at the end",
+    ),
 ]
 _LONG = {1523, 1186729907, 1524061638, 1700000545}
 """Seeds that take seconds each."""
