@@ -11,9 +11,10 @@ name. (In an object store it is copied, and the new output replaces it.) After a
 these steps it is found by either name, and the next request for the path finishes moving it.
 
 An output of a retired job never displaces another: it is saved aside itself. So is one whose path
-has an output that counts, although its job is retired (``Derivation.counts``), and one that another
-is wanted in place of (``Derivation.gives_way``): after the loss of a journal, a file that is not
-known may be that other one.
+has an output that counts, although its job is retired (``Derivation.counts``), one that another is
+wanted in place of (``Derivation.gives_way``): after the loss of a journal, a file that is not known
+may be that other one; and one whose path belonged to a retired job that has not ended: the file may
+be that job's, saved right before a kill.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from crucible_batch.engine.clock import Clock
 from crucible_batch.engine.history import History
 from crucible_batch.engine.journaled_ledger import JournaledLedger
 from crucible_batch.outputs import OutputStore, output_path, relocated_path
+
+_NOT_ENDED = frozenset({Phase.SUBMITTING, Phase.UNKNOWN, Phase.IN_FLIGHT, Phase.FETCHING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class OutputRelocator:
             owners = [owner async for owner in self._owners(path)]
             if not owners and await self._freed(path):
                 return path
-            if not owners and self._gives_way(asker):
+            if not owners and (self._gives_way(asker) or self._may_be_of_retired(asker)):
                 return relocated_path(path, sha256)
             if not owners or any(owner.may_stay(path) for owner in owners):
                 return None
@@ -110,6 +113,16 @@ class OutputRelocator:
                 return relocated_path(path, sha256)
             await self._move(path, owners)
             return path
+
+    def _may_be_of_retired(self, asker: PlannedJob) -> bool:
+        """Whether a file that isn't known may be an output of a retired job, of whose end the
+        journal has nothing: in an object store, an output may be there before the log has the last
+        events of its job.
+        """
+        return any(
+            planned.output == asker.output and job.phase in _NOT_ENDED
+            for planned, job in self._past.retired()
+        )
 
     async def _move(self, path: str, owners: Sequence[Owner]) -> None:
         sha256 = owners[0].saved.sha256  # one file, so the same for all

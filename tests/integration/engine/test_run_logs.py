@@ -476,3 +476,38 @@ async def test_an_older_copy_deletes_no_image_that_a_job_of_another_machine_need
         assert (await run.run("two", manifest)).exit_code == 0
         assert len(await run.keys()) == 2
         assert len((await bench.state())["assets"]) == 1
+
+
+async def test_a_picture_that_the_log_does_not_know_is_in_nobodys_way(
+    start: Any, machines: Callable[[Any], Machines]
+) -> None:
+    """A machine is lost after a picture is in the store, and before the log has its events; then
+    the prompt is changed.
+    """
+    async with start() as bench:
+        run = machines(bench)
+        kept: dict[str, bytes] = {}
+        create = run.store.create
+
+        async def creating(key: str, content: bytes) -> bool:
+            is_created = await create(key, content)
+            if key == "hero/0.png":
+                kept.update(run.store.content)
+            return is_created
+
+        terms = "50, max_credits_per_job: 2"
+        with run.patch.context() as patch:
+            patch.setattr(run.store, "create", creating)
+            await run.run("one", bench.manifest("{name: hero, prompt: heron}", budget=terms))
+        for key in set(run.store.content) - set(kept):
+            del run.store.content[key]
+        run.store.content.update(kept)
+        run.lose("one")
+        other = bench.manifest("{name: hero, prompt: stork}", budget=terms)
+        for machine in ("two", "two", "three"):
+            result = await run.run(machine, other)
+            ((output,),) = (job.outputs for job in result.jobs())
+            assert result.ok
+            assert output.path.name == f"0.{output.sha256[:8]}.png"
+        assert run.store.content["hero/0.png"] == kept["hero/0.png"]
+        assert len(await run.keys()) == 2

@@ -30,6 +30,8 @@ class Desk:
     ) -> None:
         self.owners = owners
         self.content_is_ours = is_true
+        self.unknown: list[tuple[PlannedJob, Job]] = []
+        """Retired jobs without a saved output."""
         self.steps: list[str] = []
 
     def known(self, identity: str) -> tuple[PlannedJob, Job, bool] | None:
@@ -37,6 +39,9 @@ class Desk:
 
     def saved_at(self, _path: str) -> list[str]:
         return [identity for identity in self.owners if identity != "asker"]
+
+    def retired(self) -> list[tuple[PlannedJob, Job]]:
+        return self.unknown
 
     def sidecars(self) -> Any:
         return SimpleNamespace(move=lambda _path, _aside: self.steps.append("sidecar"))
@@ -157,3 +162,24 @@ async def test_an_output_that_another_is_wanted_for_gives_way_to_an_unknown_file
     asker = PlannedJob(1, "asker", "fox", "w", {}, output="fox/{index}{ext}")
     assert await relocator.find_path(asker, PATH, NEW) == expected
     assert desk.steps == []
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "expected"),
+    [
+        ("fox", Phase.SUBMITTING, relocated_path(PATH, NEW)),
+        ("fox", Phase.UNKNOWN, relocated_path(PATH, NEW)),
+        ("fox", Phase.IN_FLIGHT, relocated_path(PATH, NEW)),
+        ("fox", Phase.FETCHING, relocated_path(PATH, NEW)),
+        ("fox", Phase.FAILED, None),
+        ("fox", Phase.SUCCEEDED, None),
+        ("another", Phase.IN_FLIGHT, None),
+    ],
+)
+async def test_an_unknown_file_may_be_that_of_a_retired_job_which_has_not_ended(
+    name: str, phase: Phase, expected: str | None
+) -> None:
+    """In an object store, an output may be there before the log has its job's last events."""
+    desk = Desk({})
+    desk.unknown = [owner("old", name=name, phase=phase)[:2]]
+    assert (await found(desk), desk.steps) == (expected, [])
