@@ -18,6 +18,7 @@ from crucible_batch.core.events import (
     JobLost,
     Missed,
     Prepared,
+    Relocated,
     Repriced,
     Saved,
     SubmitUnknown,
@@ -48,8 +49,9 @@ class LeftJobs:
         newest: dict[str, Event] = {}
         keys: dict[str, str] = {}
         for subject, event in events:
-            # What the ledger shows of an earlier attempt may come at any time.
-            if isinstance(event, AssetEvent) or type(event).__name__ in LEDGER_KINDS:
+            # What the ledger shows of an earlier attempt may come at any time, and an output may be
+            # moved at any time.
+            if isinstance(event, AssetEvent | Relocated) or type(event).__name__ in LEDGER_KINDS:
                 continue
             newest[subject] = event
             if isinstance(event, Held):

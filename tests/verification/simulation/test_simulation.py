@@ -355,6 +355,10 @@ ONCE = [
         "a failed job was restored while the gateway did not know it, and its charge was too high",
     ),
     (
+        9000002168,
+        "the output of a job that had left the manifest was moved before its list was read again",
+    ),
+    (
         9500000867,
         "an upload in doubt stayed held, since the list of assets could not be read at the end",
     ),
