@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
@@ -96,15 +96,19 @@ class SimulatedGateway(Gateway):
                 _require(price_in(self._world, self._account_id, order, now), available)
             return self._world.submit(self._account_id, order, now)
 
+        new: list[bool] = []
+
         def leaving() -> None:
             if before_send is not None:
                 before_send()
+            if not new:
+                new.append(self._purse.sent(key, workflow_id, params))
             self._around.leaves(params)
 
         doubts: list[GatewayError] = []
         if self._process.is_dead:
             raise Crashed("generate")
-        with self._answering(key, is_new=self._purse.sent(key, workflow_id, params)):
+        with self._answering(key, new):
             job, is_new = await self._call(
                 Operation.GENERATE, effect, doubts, leaving, before_retry, key
             )
@@ -180,12 +184,20 @@ class SimulatedGateway(Gateway):
             _require(self._world.assets.price(now), self._around.available(Operation.CREATE_ASSET))
             return self._world.create_asset(self._account_id, intent, now)
 
+        new: list[bool] = []
+
+        def leaving() -> None:
+            if before_send is not None:
+                before_send()
+            if not new:
+                new.append(self._purse.sent_upload(nonce))
+
         if self._process.is_dead:
             raise Crashed("create asset")
-        with self._answering(nonce, is_new=self._purse.sent_upload(nonce)):
+        with self._answering(nonce, new):
             try:
                 asset = await self._call(
-                    Operation.CREATE_ASSET, effect, before_send=before_send, key=nonce
+                    Operation.CREATE_ASSET, effect, before_send=leaving, key=nonce
                 )
             except GatewayError as error:
                 if error.in_doubt:  # it is not sent again: from now on it is only searched for
@@ -243,15 +255,16 @@ class SimulatedGateway(Gateway):
         yield length, self._stream(body, length)
 
     @contextmanager
-    def _answering(self, key: str, *, is_new: bool) -> Iterator[None]:
+    def _answering(self, key: str, new: Collection[bool]) -> Iterator[None]:
         """Tell the purse of a definite answer.
 
-        A refusal is none where an earlier try may have bought it.
+        A refusal is none where an earlier try may have bought it. ``new`` has whether the key was a
+        new one, from the moment when its first try leaves.
         """
         try:
             yield
         except GatewayError as error:
-            if is_new and not error.in_doubt:
+            if any(new) and not error.in_doubt:
                 self._purse.stakes.answered(key)
             raise
         self._purse.stakes.answered(key)

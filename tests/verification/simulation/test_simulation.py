@@ -359,6 +359,10 @@ ONCE = [
         "the output of a job that had left the manifest was moved before its list was read again",
     ),
     (
+        9000008009,
+        "a submit that an earlier run left in doubt was withheld before its first try left",
+    ),
+    (
         9500000867,
         "an upload in doubt stayed held, since the list of assets could not be read at the end",
     ),
