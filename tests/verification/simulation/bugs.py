@@ -74,6 +74,11 @@ def _set(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
     stack.enter_context(patch.object(owner, name, value))
 
 
+def _set_effects(stack: ExitStack, effects: Mapping[type[events.Event], Any]) -> None:
+    """Give events another effect on the ledger, which has its methods in a table."""
+    _set(stack, Ledger, "_EFFECTS", Ledger._EFFECTS | effects)
+
+
 # -- keys and attempts
 
 
@@ -287,13 +292,12 @@ def a_ceiling_ignored(stack: ExitStack) -> None:
 def a_refund_counted_twice(stack: ExitStack) -> None:
     ended = Ledger._job_ended
 
-    def twice(self: Ledger, subject: str, event: Any) -> None:
+    def twice(self: Ledger, subject: str, event: events.Failed) -> None:
         amount = self.hold_of(subject)
         ended(self, subject, event)
-        if isinstance(event, events.Failed):
-            self.jobs -= amount
+        self.jobs -= amount
 
-    _set(stack, Ledger, "_job_ended", twice)
+    _set_effects(stack, {events.Failed: twice})
 
 
 @_bug
@@ -316,7 +320,8 @@ def credits_through_binary_floats(stack: ExitStack) -> None:
         ended(self, subject, event)
         self.jobs = Decimal(float(self.jobs))
 
-    _set(stack, Ledger, "_job_ended", floating)
+    ends = (events.Succeeded, events.Failed, events.JobLost)
+    _set_effects(stack, dict.fromkeys(ends, floating))
 
 
 @_bug
