@@ -115,9 +115,9 @@ class PreparedRun:
         Raises ``DeadlineError`` if no time is left.
         """
         self.deadline.check()
-        request = replace(
-            self.request, scheduled_at=due.scheduled_at, deadline_s=self.deadline.left_s
-        )
+        request = replace(self.request, deadline_s=self.deadline.left_s)
+        if self.is_scheduled or self.depends_on_time:
+            request = replace(request, scheduled_at=due.scheduled_at)
         if self.request.run_id is not None or self.manifest.header.run_id is not None:
             request = replace(request, run_id=due.run_id)
         return request, replace(self.manifest, scheduled_at=due.scheduled_at)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.harness.commands import Cli, Done, check_stream
+from tests.harness.commands import Cli, Done, answering, check_stream
 
 BERLIN = "timezone: Europe/Berlin\n"
 DATED = 'run_id: "{{ date }}"\n' + BERLIN
+INTERNAL = b'{"success": false, "code": "INTERNAL_ERROR", "error": "Something went wrong."}'
 DATED_JOB = '- {name: "fox-{{ date }}", prompt: "a fox on {{ date }}"}'
 
 
@@ -202,3 +204,18 @@ def test_the_next_command_has_no_time_without_need(cli: Cli) -> None:
         done.code,
         "--scheduled-at" in done.out + cli("status", "outputs/timeless/mine").out,
     ) == (4, False)
+
+
+@pytest.mark.parametrize(("head", "needs_it"), [("", False), (DATED, True)], ids=["plain", "dated"])
+def test_a_run_that_did_not_start_is_repeated_with_its_time_only_if_its_id_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, needs_it: bool
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with answering(500, body=INTERNAL) as url:
+        cli = Cli(tmp_path, url)
+        done = cli("run", cli.write("late", head=head), "--wait-for-gateway", "0")
+        listed = cli("status").out
+    assert done.code == 5, done.err
+    assert "did not start" in listed
+    assert "crucible-batch run late.yaml" in listed
+    assert ("--scheduled-at" in listed) is needs_it
