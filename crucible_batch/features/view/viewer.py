@@ -45,7 +45,7 @@ def serve_view(
         output.data = {"url": url, "directory": str(directory), "runs": count}
         output.event("serving", url=url, directory=str(directory), runs=count)
         if not output.quiet:
-            _show_address(output, url, directory, count)
+            _show_address(output, url, directory, count, is_controlled=token is not None)
         if token is not None:
             _show_token(output, url, token)
         if open_browser and not webbrowser.open(url):
@@ -65,13 +65,15 @@ def _show_token(output: CommandOutput, url: str, token: str) -> None:
     output.event("control", url=f"{url}#control={token}", token=token)
     say(
         output.err,
-        "  Marks are saved and runs controlled from this address, which is for you alone:",
+        "  Open this address to save marks and control runs; it is for you alone:",
     )
     say(output.err, "  ", (f"{url}#control={token}", "command"))
     output.err.file.flush()
 
 
-def _show_address(output: CommandOutput, url: str, directory: Path, count: int) -> None:
+def _show_address(
+    output: CommandOutput, url: str, directory: Path, count: int, *, is_controlled: bool
+) -> None:
     found = "no run yet"
     if count:
         found = counted(count, "run")
@@ -82,8 +84,7 @@ def _show_address(output: CommandOutput, url: str, directory: Path, count: int) 
         (f"   {found} in {clean_path(directory)}", "quiet"),
     )
     output.out.file.flush()
-    say_indented(
-        output.err,
-        Text("  "),
-        "Open it in a browser on this machine. Ctrl-C stops the page; runs continue.",
-    )
+    use = "Open it in a browser on this machine."
+    if is_controlled:
+        use = "This address only shows the runs."
+    say_indented(output.err, Text("  "), f"{use} Ctrl-C stops the page; runs continue.")
