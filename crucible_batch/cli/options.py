@@ -212,8 +212,8 @@ class SandboxOptions:
         bool,
         typer.Option(
             "--judge",
-            help="At the end, print what was charged, bought twice or over the budget;"
-            " exit with 1 if anything was.",
+            help="At the end, print what was charged; exit with 1 if anything was bought"
+            " twice or over the budget.",
         ),
     ] = False
     budget: Annotated[

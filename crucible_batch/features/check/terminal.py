@@ -132,7 +132,7 @@ def _headline(found: Verification, left: list[Difference]) -> Text:
     if found.made:
         about += f" · {found.made:,} made from outputs"
     if found.retired:
-        about += f" · {found.retired} of retired jobs"
+        about += f" · {found.retired} of jobs no longer in the manifest"
     return Text.assemble(
         (mark, style), (f"{correct:,}", "strong"), (sentence, "strong"), (about, "quiet")
     )

@@ -86,8 +86,8 @@ def export_schedules(
 
     Runs have the current directory as working directory, as they have when
     you start them here. The API key is not written. An export is refused if
-    the scheduler would run a manifest at other times, such as when clocks
-    change.
+    the scheduler can't have the times of a manifest, such as cron those of
+    another time zone.
     """
     from crucible_batch.features.schedule.export_command import export_and_show
 
