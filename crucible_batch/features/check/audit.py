@@ -26,6 +26,7 @@ from crucible_batch.core.ledger_statement import (
     Statement,
     entry_amount,
     entry_kind,
+    is_booked_refund,
 )
 from crucible_batch.features.check.upload_audit import UploadSums, audit_uploads
 
@@ -50,7 +51,7 @@ def audit_job(
     """
     by_kind: dict[EntryKind, list[LedgerEntry]] = {kind: [] for kind in EntryKind}
     for entry in entries:
-        by_kind[entry_kind(entry, of_job=True)].append(entry)
+        by_kind[_kind_of(entry)].append(entry)
     moving = _is_moving(claim, asked_at)
     differences: list[LedgerDifference] = []
     if entries:
@@ -91,6 +92,17 @@ def audit_job(
     )
 
 
+def _kind_of(entry: LedgerEntry) -> EntryKind:
+    """The kind of an entry about a job; that of a refund only if it has taken effect.
+
+    A run holds a job's credits while its refund is only requested, pending or refused.
+    """
+    kind = entry_kind(entry, of_job=True)
+    if kind is EntryKind.REFUND and not is_booked_refund(entry):
+        return EntryKind.OTHER
+    return kind
+
+
 def _is_moving(claim: JobClaim, asked_at: float) -> bool:
     if claim.status is CreditStatus.HELD:
         return True
@@ -114,7 +126,8 @@ def _differences(
             yield LedgerDifference(
                 f"{word} at {format_credits(size)}, not {format_credits(claim.price)}"
             )
-    for entry_type in sorted({entry.entry_type for entry in by_kind[EntryKind.OTHER]}):
+    unbooked, unknown = _not_understood(by_kind[EntryKind.OTHER])
+    for entry_type in unknown:
         yield LedgerDifference(f"an entry of an unknown type: {entry_type}")
     if surely_shown and not by_kind[EntryKind.RESERVE]:
         yield LedgerDifference("never reserved", claim.accepted_at)
@@ -122,12 +135,27 @@ def _differences(
     if len(ends) > 1:
         yield LedgerDifference("both charged and refunded")
     expected = _ENDS.get(claim.status)
-    if moving or expected is None or expected in ends:
+    if moving or expected is None:
+        return
+    for words in unbooked:
+        yield LedgerDifference(f"a refund that has not taken effect: {words}", claim.ended_at)
+    if expected in ends:
         return
     if ends:
         yield LedgerDifference(f"not {_WORDS[expected]} but {_WORDS[ends[0]]}")
     elif end_shown:
         yield LedgerDifference(f"not {_WORDS[expected]}", claim.ended_at)
+
+
+def _not_understood(entries: Sequence[LedgerEntry]) -> tuple[list[str], list[str]]:
+    """Return refunds that have not taken effect, by type and status, and types that are unknown."""
+    unbooked, unknown = set[str](), set[str]()
+    for entry in entries:
+        if entry_kind(entry, of_job=True) is EntryKind.REFUND:
+            unbooked.add(", ".join(filter(None, (entry.entry_type, entry.status))))
+        else:
+            unknown.add(entry.entry_type)
+    return sorted(unbooked), sorted(unknown)
 
 
 def _ends_in(by_kind: Mapping[EntryKind, Sequence[LedgerEntry]]) -> list[EntryKind]:

@@ -205,6 +205,42 @@ def test_a_jobs_entries_must_follow_its_standing(
     assert reasons(found) == expected
 
 
+@each_case(
+    "status, booked, expected",
+    [
+        (CreditStatus.REFUNDED, "completed", []),
+        (CreditStatus.REFUNDED, "", []),
+        (
+            CreditStatus.REFUNDED,
+            "pending",
+            ["a refund that has not taken effect: refund, pending", "not refunded"],
+        ),
+        (
+            CreditStatus.REFUNDED,
+            "failed",
+            ["a refund that has not taken effect: refund, failed", "not refunded"],
+        ),
+        (CreditStatus.HELD, "pending", []),
+        (CreditStatus.ASSUMED, "pending", []),
+    ],
+)
+def test_a_refund_counts_once_it_has_taken_effect(
+    status: CreditStatus, booked: str, expected: list[str]
+) -> None:
+    """As in a run, which holds the credits until then."""
+    refund = replace(entry("refund", 2), status=booked)
+    found = look(entry("reserve", 2), refund, jobs=[job(status)])
+    assert reasons(found) == expected
+    assert found.jobs[0].ledger.returned == (2 if booked in ("completed", "") else 0)
+
+
+@each_case("word", ["refund_requested", "refund_denied"])
+def test_a_refund_that_is_only_requested_is_none(word: str) -> None:
+    found = look(entry("reserve", 2), entry(word, 2), jobs=[job(CreditStatus.REFUNDED)])
+    assert "not refunded" in reasons(found)
+    assert found.jobs[0].ledger.returned == 0
+
+
 def recent(found: Audit) -> list[bool]:
     return [each.is_recent for each in found.differences]
 
