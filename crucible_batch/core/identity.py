@@ -20,9 +20,9 @@ journals.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring_ascii
 from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -73,7 +73,7 @@ def _canonical_text(value: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError("text contains a lone surrogate, which is not a character") from None
-    return json.dumps(value, ensure_ascii=True)
+    return encode_basestring_ascii(value)
 
 
 def job_identity(

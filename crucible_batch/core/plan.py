@@ -64,12 +64,15 @@ def row_texts(values: Mapping[str, object]) -> Mapping[str, str]:
     return kept
 
 
+_IN_REPORTS = json.JSONEncoder(ensure_ascii=False)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return _IN_REPORTS.encode(value)
 
 
 @dataclass(frozen=True, slots=True)
