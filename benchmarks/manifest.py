@@ -115,7 +115,7 @@ def _beside_floor(folder: Path, jobs: int, rounds: int) -> Iterator[Row]:
     costs = interleaved(contenders, rounds)
     base = costs.pop("floor")
     for name, taken in costs.items():
-        goal = 0.1 if name in tables else 0.25
+        goal = 0.5 if name in tables else 2.0
         ratio = median_ratio((cost.cpu_s for cost in taken), (cost.cpu_s for cost in base))
         seconds, base_seconds = (median(cost.cpu_s for cost in each) for each in (taken, base))
         peak, base_peak = (median(cost.peak_bytes for cost in each) / 1e6 for each in (taken, base))
@@ -154,7 +154,7 @@ def planned(rows: int) -> Cost:
 
 
 def _million(jobs: int) -> Row:
-    cost, bound_s = planned(jobs), 60 * jobs / 1_000_000
+    cost, bound_s = planned(jobs), 45 * jobs / 1_000_000
     note = f"{cost.cpu_s:.0f} s of CPU; one round"
     what = f"manifest of {jobs:,} rows of CSV: planned in"
     return Row(
