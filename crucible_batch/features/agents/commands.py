@@ -62,7 +62,7 @@ def mcp(
     ] = None,
     gateway: opt.GatewayOptions,
 ) -> None:
-    """Serve an MCP client on stdin and stdout: plan, run, look at results, reject.
+    """Serve an MCP client on stdin and stdout: plan, run, report, reject.
 
     Requires the extra mcp. The API key and the gateway are those of the
     environment at the start.
