@@ -64,7 +64,7 @@ def row_texts(values: Mapping[str, object]) -> Mapping[str, str]:
     return kept
 
 
-_IN_REPORTS = json.JSONEncoder(ensure_ascii=False)
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 def _cell(value: object) -> str:
@@ -72,7 +72,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, str):
         return value
-    return _IN_REPORTS.encode(value)
+    return _JSON.encode(value)
 
 
 @dataclass(frozen=True, slots=True)
