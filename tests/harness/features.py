@@ -56,6 +56,7 @@ KEYS = {
 }
 """The keys of manifests that each feature adds."""
 OPTIONS = {
+    "machines": ("--divide", "--export", "--image", "--job-definition", "--job-queue", "--on"),
     "markdown": ("--markdown",),
     "notify": ("--notification",),
     "redo": ("--rejects",),
