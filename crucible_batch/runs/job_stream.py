@@ -50,7 +50,7 @@ class RunningJobs:
 
 
 class FinishedJobsPart(RunPart):
-    """Passes on the row of each job that has succeeded or failed."""
+    """Passes on the row of each job that has succeeded or failed while it is in the plan."""
 
     def __init__(self, put: Callable[[FinishedJob], None]) -> None:
         self._put = put
@@ -69,8 +69,11 @@ class FinishedJobsPart(RunPart):
     def notify(self, message: Message) -> None:
         if isinstance(message, JobAdvanced) and message.phase in _FINISHED and not message.beside:
             known = self._journal.known(message.identity, self._context.terms.rule)
-            if known is not None:
-                planned, job, _ = known
+            if known is None:
+                return
+            planned, job, has_left_plan = known
+            # Another generation has taken its place, and comes by itself, before it or after it.
+            if not has_left_plan:
                 row = build_row(planned, job, {}, generations_of(self._journal)(planned))
                 self._put(finished_job(row, self._context.directory))
 

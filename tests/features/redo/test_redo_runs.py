@@ -423,6 +423,8 @@ async def test_jobs_of_a_stream_come_with_the_output_that_counts(start: Any) -> 
         await bench.run(manifest)
         shutil.rmtree(first.run_dir)
         running = api.run_jobs(manifest, out_dir=first.run_dir, settings=bench.settings, html=False)
-        last = {job.name: job async for job in running}
-        assert [last[f"hero-{n}"].generation for n in (1, 2, 3)] == [0, 1, 0]
+        given = [(job.name, job.generation) async for job in running]
+        # The rejected output may come too, but never after the one that counts.
+        assert dict(given) == {"hero-1": 0, "hero-2": 1, "hero-3": 0}
+        assert len(given) - given.count(("hero-2", 0)) == 3
         assert await bought(bench) == 4
