@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from unittest.mock import patch
+from weakref import WeakSet
 
 from crucible_batch.journal import Journal
 from tests.verification.simulation.virtual_time import VirtualLoop
@@ -50,6 +51,7 @@ class Process:
     frozen: list[tuple[asyncio.Handle, Context, Callable[..., object], Sequence[Any]]] = field(
         default_factory=list
     )
+    begun: WeakSet[asyncio.Task[Any]] = field(default_factory=WeakSet)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     dropped: list[tuple[Context, Callable[..., object], Sequence[Any]]] = field(
         default_factory=list
@@ -64,9 +66,7 @@ class Process:
         self.dropped += [(context, callback, args) for _, context, callback, args in self.frozen]
         self.frozen.clear()
         # Kept, since a task that is collected as garbage would run its ``finally`` blocks.
-        self.tasks += [
-            task for task in asyncio.all_tasks() if task.get_name().startswith(f"{id(self)} ")
-        ]
+        self.tasks += [task for task in self.begun if not task.done()]
         for descriptor in [number for number, owner in _LOCKS.items() if owner is self]:
             with contextlib.suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -105,7 +105,7 @@ class NightLoop(VirtualLoop):
     def __init__(self, began: datetime) -> None:
         super().__init__()
         self.began = began.timestamp()
-        self.set_task_factory(_named_task)
+        self.set_task_factory(_task_of_process)
 
     def call_soon(
         self, callback: Any, *args: Any, context: Context | None = None
@@ -123,14 +123,18 @@ class NightLoop(VirtualLoop):
         return timer
 
 
-def _named_task(
-    loop: asyncio.AbstractEventLoop, coro: Any, context: Context | None = None
+def _task_of_process(
+    loop: asyncio.AbstractEventLoop,
+    coro: Any,
+    context: Context | None = None,
+    **options: Any,  # which, depends on the version of Python
 ) -> asyncio.Task[Any]:
-    owner = (context.get(_CURRENT) if context is not None else None) or (
-        _CURRENT.get() if context is None else None
-    )
-    name = "world" if owner is None else f"{id(owner)} {owner.name}"
-    return asyncio.Task(coro, loop=loop, name=name, context=context)
+    """Begin a task, and note it with its process."""
+    task = asyncio.Task(coro, loop=loop, context=context, **options)
+    owner = _CURRENT.get() if context is None else context.get(_CURRENT)
+    if owner is not None:
+        owner.begun.add(task)
+    return task
 
 
 def _step(
