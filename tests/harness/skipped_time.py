@@ -102,10 +102,10 @@ class TimeSkippingLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(done)
         return future
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, *timeout: float | None) -> None:  # type: ignore[override]
         """Time stands still while the threads end: from Python 3.13 on, a timer limits it."""
         with self.work():
-            await super().shutdown_default_executor(timeout)
+            await super().shutdown_default_executor(*timeout)
 
 
 _write = GroupCommitWriter.write

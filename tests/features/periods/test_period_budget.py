@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ class Place:
 
     root: Path
     clock: VirtualClock
+    opened: list[Journal] = field(default_factory=list)
 
     @property
     def settings(self) -> Settings:
@@ -95,7 +96,8 @@ class Place:
         with Journal.open(directory, Binding("m", "default", ""), now=self.clock.now()) as journal:
             if not journal.planned():
                 planned(journal, 30)
-        return Journal(directory)
+        self.opened.append(Journal(directory))
+        return self.opened[-1]
 
     def begin(
         self,
@@ -123,8 +125,11 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path, VirtualClock())
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path, VirtualClock())
+    yield place
+    for journal in place.opened:
+        journal.close()
 
 
 def write(journal: Journal, *events: tuple[str, Event]) -> None:

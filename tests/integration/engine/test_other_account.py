@@ -5,6 +5,7 @@ second time.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from decimal import Decimal
 
 import httpx
@@ -127,9 +128,8 @@ async def test_any_key_may_take_over_a_directory_for_which_nothing_was_sent(star
 
 async def test_the_journal_holds_a_salted_fingerprint_and_never_the_key(start, tmp_path):
     def kept(directory: str) -> str:
-        with sqlite3.connect(
-            bench.path / directory / ".crucible" / "journal.sqlite3"
-        ) as connection:
+        journal = bench.path / directory / ".crucible" / "journal.sqlite3"
+        with closing(sqlite3.connect(journal)) as connection:
             (value,) = connection.execute("SELECT value FROM meta WHERE key = 'key'").fetchone()
         return str(value)
 
