@@ -31,6 +31,7 @@ from crucible_batch.features.schedule.schedules import ScheduledManifest
 from crucible_batch.scheduled_time import read_timezone
 from tests.features.schedule.conftest import schedule
 from tests.harness.case_table import each_case
+from tests.harness.pinned_actions import assert_actions_are_pinned
 
 OPTIONS = ExportOptions(
     directory=Path("/srv/shop"),
@@ -217,6 +218,11 @@ def test_github_ends_a_job_after_six_hours_so_a_run_stops_before(repository: Pat
         "cancel-in-progress": False,
     }
     assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_the_actions_of_github_are_pinned(repository: Path) -> None:
+    (text,) = _texts("github-actions", _in(repository, "15 3 * * *"))
+    assert_actions_are_pinned(text)
 
 
 def test_the_artifact_of_github_has_outputs_of_any_name(repository: Path, tmp_path: Path) -> None:
