@@ -9,6 +9,7 @@ from crucible_batch.cli.command_output import CommandOutput
 from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.core.redaction import clean, clean_path, listed
+from crucible_batch.features.redo.enough import with_enough_budget
 from crucible_batch.features.redo.rejecting import RejectsFile, reject
 from crucible_batch.features.redo.rejections import Rejection
 from crucible_batch.runs.status import read_status
@@ -33,8 +34,10 @@ def reject_and_show(
     changed = reject(run_dir, names, reason=reason, remove=remove, file=file)
     status = read_status(run_dir)
     next_command = run_again(status)
-    if file is not None and status.manifest is not None:
-        next_command = with_option(next_command, "--rejects", file)
+    if status.manifest is not None and status.manifest.is_file():
+        next_command = with_enough_budget(next_command, run_dir, status.report, changed.path)
+        if file is not None:
+            next_command = with_option(next_command, "--rejects", file)
     output.data = {
         "run_dir": str(run_dir),
         "running": status.running,

@@ -52,6 +52,24 @@ def test_the_printed_commands_lead_from_a_rejection_to_the_new_output(cli: Cli) 
     assert "nothing to run" in cli("plan", "herons.yaml").out
 
 
+def test_the_printed_budget_is_enough_for_what_is_made_again(cli: Cli) -> None:
+    manifest = cli.write("spent", JOBS)
+    assert cli("run", manifest, "--budget", "6").code == 0
+    rejected = cli("reject", "outputs/spent/default", "hero-2", "hero-3")
+    assert next_command(rejected.out) == ["run", "spent.yaml", "--budget", "10"]
+    done = cli(*next_command(rejected.out), "--json")
+    assert (done.code, done.envelope["data"]["credits"]["spent"]) == (0, "10")
+
+
+def test_a_budget_with_enough_left_is_printed_as_it_was(cli: Cli) -> None:
+    manifest = cli.write("plenty", JOBS)
+    assert cli("run", manifest, "--budget", "10").code == 0
+    rejected = cli("reject", "outputs/plenty/default", "hero-2", "hero-3")
+    assert next_command(rejected.out) == ["run", "plenty.yaml", "--budget", "10"]
+    back = cli("reject", "outputs/plenty/default", "hero-2", "--remove")
+    assert next_command(back.out) == ["run", "plenty.yaml", "--budget", "10"]
+
+
 def test_an_output_is_rejected_once_and_each_later_one_by_a_line_of_its_own(cli: Cli) -> None:
     run_dir = made(cli, "twice")
     for _ in range(2):
