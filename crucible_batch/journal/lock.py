@@ -110,11 +110,7 @@ def lock_run_directory(directory: Path) -> Iterator[None]:
     system has no locks.
     """
     progress = shell_command("status", directory)
-    hint = (
-        f"wait until it ends ({progress} shows its progress), "
-        "or use another --run-id, which buys all jobs again"
-    )
-    with _locked_for(directory, hint):
+    with _locked_for(directory, f"wait until it ends; {progress} shows its progress"):
         yield
 
 

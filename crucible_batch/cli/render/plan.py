@@ -82,7 +82,7 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "stages": _stages_json(plan),
         "images": {"to_upload": plan.to_upload, "there_already": plan.reused_images},
         "credits": {
-            "estimate": format_credits(plan.estimate),
+            "estimate": _estimate(plan),
             "at_least": format_credits(plan.least),
             "at_most": _amount(plan.most_with_stages),
             "certainty": plan.certainty.value,
@@ -99,6 +99,11 @@ def plan_json(plan: PlanSummary, *, saved: Path | None = None) -> Json:
         "saved": str(saved) if saved is not None else None,
         "digest": plan.digest,
     }
+
+
+def _estimate(plan: PlanSummary) -> str | None:
+    """Return the estimate; None if a price is not known, since the sum would lack it."""
+    return None if plan.certainty is Certainty.UNKNOWN else format_credits(plan.estimate)
 
 
 def _of_features(plan: PlanSummary) -> dict[str, Json]:

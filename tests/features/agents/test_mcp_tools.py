@@ -15,6 +15,7 @@ import pytest
 from crucible_batch import plan
 from crucible_batch.cli import redaction
 from crucible_batch.errors import JournalError, ReportError
+from crucible_batch.features.agents.mcp_server.instructions import EXAMPLE
 from crucible_batch.features.agents.mcp_server.tools import LONGEST_TEXT
 from crucible_batch.features.agents.spend_cap import SpendCap
 from crucible_batch.runs import running
@@ -37,7 +38,66 @@ async def test_run_is_only_offered_by_a_server_that_may_spend(connect: Connect) 
             "run", manifest=agent.write("fox", "{name: fox, prompt: a fox}"), budget="2"
         )
         assert (refused["exit_code"], code(refused)) == (2, "USAGE")
+        assert "--allow-spend" in refused["error"]["hint"]
         assert await agent.billed() == 0
+
+
+async def test_the_instructions_have_a_manifest_that_runs_and_the_root(connect: Connect) -> None:
+    async with connect(20) as agent:
+        told = agent.client.instructions
+        assert f"below {agent.bench.path}" in told
+        assert EXAMPLE in told
+        (agent.bench.path / "animals.yaml").write_text(EXAMPLE)
+        (agent.bench.path / "animals.txt").write_text("A wolf in a forest\nAn owl in the snow\n")
+        checked = await agent("validate", manifest="animals.yaml")
+        assert checked["ok"], checked["data"]
+        done = await agent("run", manifest="animals.yaml")
+        assert (done["ok"], done["data"]["counts"]["succeeded"]) == (True, 4)
+
+
+async def test_the_instructions_of_a_server_that_can_not_buy_say_so(connect: Connect) -> None:
+    async with connect() as agent:
+        assert "--allow-spend" in agent.client.instructions
+        assert "call run" not in agent.client.instructions
+    async with connect(5) as agent:
+        assert "--allow-spend" not in agent.client.instructions
+
+
+async def test_status_without_a_directory_lists_the_runs(connect: Connect) -> None:
+    async with connect(20) as agent:
+        assert (await agent("status"))["data"]["runs"] == []
+        for name in ("fox", "owl"):
+            path = agent.write(name, f"{{name: {name}, prompt: a {name}}}")
+            assert (await agent("run", manifest=path, budget="4"))["ok"]
+        listed = (await agent("status"))["data"]["runs"]
+        assert {run["run_dir"] for run in listed} == {"outputs/fox/default", "outputs/owl/default"}
+        one = await agent("status", run_dir="outputs/owl/default")
+        assert one["data"]["counts"]["succeeded"] == 1
+
+
+async def test_runs_outside_of_the_root_are_not_listed(connect: Connect, tmp_path: Path) -> None:
+    async with connect(20) as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox}")
+        assert (await agent("run", manifest=fox, budget="4"))["ok"]
+        away = tmp_path.with_name(f"{tmp_path.name}-away")
+        (agent.bench.path / "outputs/fox").rename(away)
+        (agent.bench.path / "outputs/fox").symlink_to(away)
+        assert (await agent("status"))["data"]["runs"] == []
+        refused = await agent("status", run_dir=str(away))
+        assert (refused["exit_code"], code(refused)) == (2, "USAGE")
+
+
+async def test_codes_are_listed_without_a_code(connect: Connect) -> None:
+    async with connect() as agent:
+        listed = (await agent("explain"))["data"]["codes"]
+        assert "BUDGET_EXHAUSTED" in {each["code"] for each in listed}
+
+
+async def test_an_estimate_of_unknown_prices_is_null(connect: Connect) -> None:
+    async with connect() as agent:
+        fox = agent.write("fox", "{name: fox, prompt: a fox}", budget="{credits: 20}")
+        amounts = (await agent("plan", manifest=fox))["data"]["credits"]
+        assert (amounts["estimate"], amounts["certainty"]) == (None, "unknown")
 
 
 async def test_a_run_beyond_the_cap_is_refused_and_nothing_is_spent(connect: Connect) -> None:

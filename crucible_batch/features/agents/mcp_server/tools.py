@@ -30,11 +30,11 @@ from rich.console import Console
 from crucible_batch.cli.account import metadata_of, workflow_ids, workflow_json
 from crucible_batch.cli.command_output import CommandOutput, recording
 from crucible_batch.cli.ending import FinishedRun, show_run_ending
-from crucible_batch.cli.explain import explain
+from crucible_batch.cli.explain import explain, list_codes
 from crucible_batch.cli.redaction import in_json, redacted
 from crucible_batch.cli.render.plan import plan_json
 from crucible_batch.cli.render.summary import head_json
-from crucible_batch.cli.status import show_status
+from crucible_batch.cli.runs import show_run_or_runs
 from crucible_batch.cli.terminal import Json
 from crucible_batch.cli.validate import validate_all
 from crucible_batch.core.credits import format_credits
@@ -55,7 +55,7 @@ from crucible_batch.runs.request import RunRequest
 from crucible_batch.runs.running import run_request
 from crucible_batch.runs.status import read_status
 from crucible_batch.settings import Settings
-from crucible_batch.shell_command import run_command
+from crucible_batch.shell_command import DEFAULT_DIRECTORY, run_command
 
 MOST_BYTES = 60_000
 """A page of a report ends after the job with which its text becomes longer than this."""
@@ -65,10 +65,12 @@ _ESSENTIALS: Any = {
     "name": True,
     "status": True,
     "credits": True,
-    "outputs": {"__all__": {"path"}},
+    "outputs": {"__all__": {"path", "checks"}},
     "error": {"code", "message"},
 }
-"""The fields of a job that a report has without ``details``, some 90 bytes for each job."""
+"""The fields of a job that a report has without ``details``, some 100 bytes for each job."""
+MOST_RUNS = 50
+"""A list of runs has the newest of them only."""
 LONGEST_TEXT = 2_000
 """Longer texts, such as prompts, are cut to this many characters, the last of which is an ellipsis.
 """
@@ -166,6 +168,16 @@ class StatusArguments(Arguments):
     )
 
 
+class ListArguments(Arguments):
+    run_dir: _Path = Field(
+        default=str(DEFAULT_DIRECTORY),
+        description=(
+            "A run directory below the root, such as outputs/NAME/default; or a directory with"
+            " runs, which are listed. Default: outputs."
+        ),
+    )
+
+
 class ReportArguments(StatusArguments):
     status: Literal["succeeded", "failed", "blocked", "pending", "unknown"] | None = Field(
         default=None, description="Only jobs with this status. Default: all."
@@ -175,7 +187,8 @@ class ReportArguments(StatusArguments):
     details: bool = Field(
         default=False,
         description=(
-            "All of each job: prompt, parameters, attempts, checksums. Default: the essentials."
+            "All of each job: prompt, parameters, attempts, checksums, earlier outputs that were"
+            " rejected. Default: the essentials."
         ),
     )
 
@@ -195,7 +208,11 @@ class WorkflowsArguments(Arguments):
 
 
 class ExplainArguments(Arguments):
-    code: str = Field(max_length=200, description="An error code, such as NO_ANSWER.")
+    code: str | None = Field(
+        default=None,
+        max_length=200,
+        description="An error code, such as NO_ANSWER. Default: all codes.",
+    )
 
 
 @dataclass(slots=True)
@@ -250,9 +267,10 @@ class ToolBox:
                 output.data = self._with_cap(output.data)
         return safe_envelope(output)
 
-    async def status(self, given: StatusArguments, _send: SendProgress) -> Json:
+    async def status(self, given: ListArguments, _send: SendProgress) -> Json:
         def show(output: CommandOutput) -> None:
-            show_status(output, self.root.inside("the run directory", given.run_dir))
+            directory = self.root.inside("the run directory", given.run_dir)
+            show_run_or_runs(output, directory, limit=MOST_RUNS)
             output.data = self._with_cap(output.data)
 
         return await _in_thread("status", show)
@@ -288,7 +306,13 @@ class ToolBox:
         return safe_envelope(output)
 
     async def explain(self, given: ExplainArguments, _send: SendProgress) -> Json:
-        return await _in_thread("explain", lambda output: explain(output, given.code))
+        def show(output: CommandOutput) -> None:
+            if given.code is None:
+                list_codes(output)
+            else:
+                explain(output, given.code)
+
+        return await _in_thread("explain", show)
 
     def _planned(self, given: PlanArguments) -> RunRequest:
         """Return the request of a plan or a run, within the root. Blocking."""
@@ -397,13 +421,15 @@ def tool_entries(tools: ToolBox) -> Mapping[str, ToolEntry]:
             tools.plan,
         ),
         "status": ToolEntry(
-            StatusArguments,
-            "Show the progress of a run, or how it ended. Spends nothing.",
+            ListArguments,
+            "Show the progress of a run, or how it ended; or list the runs of a directory, the"
+            " newest first. Spends nothing.",
             tools.status,
         ),
         "report": ToolEntry(
             ReportArguments,
-            "List the jobs of a run: status, credits, paths of outputs in the run directory, error."
+            "List the jobs of a run: status, credits, outputs with their paths in the run directory"
+            " and what checks found, error."
             " next_offset is the offset of the next page, or null at the end. Spends nothing.",
             tools.report,
         ),
