@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 
 from crucible_batch.core.credits import Credits
 from crucible_batch.core.outcome import Ending
 from crucible_batch.features.periods.account import BudgetAccount
-from crucible_batch.features.periods.active_runs import noted_as_active
 from crucible_batch.features.periods.note import forget_period
 from crucible_batch.features.periods.period_budget import (
     PeriodPreview,
@@ -51,21 +50,22 @@ class PeriodPart(RunPart, PlanPart):
             yield None
             return
         context = run.context
-        allowance = await set_aside(
-            self._rules,
-            run.journal,
-            context.terms,
-            context.settings,
-            context.clock,
-            own=context.request.budget,
-            choice=context.request.choice,
-            after=run.after,
-            may_grow=may_add_jobs(context.manifest, context.request, context.directory),
-        )
-        with (
-            noted_as_active(allowance.account.path, allowance.granted.run),
-            settled(allowance, run.journal, context.terms, context.clock) as self._settle,
-        ):
+        with ExitStack() as active:
+            allowance = await set_aside(
+                self._rules,
+                run.journal,
+                context.terms,
+                context.settings,
+                context.clock,
+                own=context.request.budget,
+                choice=context.request.choice,
+                after=run.after,
+                may_grow=may_add_jobs(context.manifest, context.request, context.directory),
+                active=active,
+            )
+            self._settle = active.enter_context(
+                settled(allowance, run.journal, context.terms, context.clock)
+            )
             # A budget below what was held for jobs in flight before was not exceeded.
             recorded = max(allowance.budget, allowance.committed)
             yield BudgetGrant(

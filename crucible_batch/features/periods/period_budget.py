@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from crucible_batch.core.prices import PriceBook
 from crucible_batch.engine import Clock, SystemClock
 from crucible_batch.errors import BudgetAccountError, CrucibleBatchError
 from crucible_batch.features.periods.account import BudgetAccount
-from crucible_batch.features.periods.active_runs import is_active
+from crucible_batch.features.periods.active_runs import is_active, noted_as_active
 from crucible_batch.features.periods.manifest_keys import period_keys
 from crucible_batch.features.periods.note import (
     is_journal_of,
@@ -356,13 +356,16 @@ async def set_aside(
     after: int | None = None,
     may_grow: bool = False,
     is_divided: bool = False,
+    active: ExitStack,
 ) -> RunAllowance:
-    """Set credits aside for a run.
+    """Set credits aside for a run, which is noted as active in ``active`` before that.
 
-    The caller holds the lock of its directory, and nothing was bought by it yet. ``after`` is the
-    number of the last event before the run, by default the newest event's. ``may_grow``: the run
-    may add jobs to its plan, so that what it needs isn't known. ``is_divided``: its shards may
-    spend all of it.
+    The caller holds the lock of its directory, and nothing was bought by it yet. It closes
+    ``active`` once the allowance is settled, or once the journal shows that shards have it.
+
+    ``after`` is the number of the last event before the run, by default the newest event's.
+    ``may_grow``: the run may add jobs to its plan, so that what it needs isn't known.
+    ``is_divided``: its shards may spend all of it.
 
     What an earlier run of the directory has set aside and not spent is returned in the same step.
     Waits until ``CLOCK_TOLERANCE_S`` after the start of a period. Raises ``BudgetAccountError``.
@@ -372,6 +375,9 @@ async def set_aside(
     if after is None:
         after = journal.last_number()
     run, previous = _identify(journal, account, after)
+    # Before the account has the allowance: a process that is frozen in between may go on at any
+    # time, and no copy of its directory may take its place meanwhile.
+    active.enter_context(noted_as_active(account.path, run))
     period = rules.calendar.at(now)
     shares = account.shares(period)
     since = min(

@@ -17,7 +17,7 @@ the run: a run and ``budget release`` are refused.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from crucible_batch.core.credits import ZERO
@@ -77,22 +77,24 @@ async def division_limit(
         yield DivisionLimit(replace(basis.terms, budget=outstanding.budget), outstanding.account)
         return
     choice = request.choice
-    allowance = await set_aside(
-        rules,
-        journal,
-        basis.terms,
-        settings,
-        clock,
-        own=request.budget,
-        choice=choice,
-        is_divided=True,
-    )
-    try:
-        terms = replace(basis.terms, budget=allowance.budget)
-        yield DivisionLimit(terms, rules.terms.account, allowance.granted.explain)
-    finally:
-        if outstanding_shards(journal) is None:
-            allowance.settle(journal, basis.terms, clock.now())
+    with ExitStack() as active:
+        allowance = await set_aside(
+            rules,
+            journal,
+            basis.terms,
+            settings,
+            clock,
+            own=request.budget,
+            choice=choice,
+            is_divided=True,
+            active=active,
+        )
+        try:
+            terms = replace(basis.terms, budget=allowance.budget)
+            yield DivisionLimit(terms, rules.terms.account, allowance.granted.explain)
+        finally:
+            if outstanding_shards(journal) is None:
+                allowance.settle(journal, basis.terms, clock.now())
 
 
 def settle_merged(journal: Journal, account: str, settings: Settings, now: float) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -28,7 +29,7 @@ from crucible_batch.errors import (
     ShardsOutstandingError,
 )
 from crucible_batch.features.periods.account import BudgetAccount
-from crucible_batch.features.periods.active_runs import noted_as_active
+from crucible_batch.features.periods.active_runs import is_active, noted_as_active
 from crucible_batch.features.periods.budgets import budget_states, release_budget
 from crucible_batch.features.periods.note import noted_period, noted_run_in_account
 from crucible_batch.features.periods.period_budget import (
@@ -108,16 +109,18 @@ class Place:
         settings: Settings | None = None,
     ) -> RunAllowance:
         budget = None if own is None else Decimal(own)
-        ready = set_aside(
-            RULES,
-            journal,
-            terms,
-            settings or self.settings,
-            self.clock,
-            own=budget,
-            choice=JobFilter(),
-        )
-        return asyncio.run(ready)
+        with ExitStack() as active:  # it ends at once, as that of a killed process does
+            ready = set_aside(
+                RULES,
+                journal,
+                terms,
+                settings or self.settings,
+                self.clock,
+                own=budget,
+                choice=JobFilter(),
+                active=active,
+            )
+            return asyncio.run(ready)
 
     def standing(self) -> tuple[Decimal, Decimal]:
         (state,) = budget_states(self.settings, now=self.clock.now())
@@ -184,6 +187,7 @@ def test_a_run_that_may_add_jobs_sets_aside_all_that_is_left(place: Place) -> No
         own=None,
         choice=JobFilter(),
         may_grow=True,
+        active=ExitStack(),
     )
     assert asyncio.run(ready).budget == 20
 
@@ -529,9 +533,61 @@ def test_a_journal_from_a_backup_made_during_the_run_is_known_by_its_events(plac
     # What is restored from receipts at the start of a run doesn't make the journal a newer one.
     write(journal, *bought("c", NOON + 1, 1), *bought("d", NOON + 1, 1))
     ready = set_aside(
-        RULES, journal, TERMS, place.settings, place.clock, own=None, choice=JobFilter(), after=0
+        RULES,
+        journal,
+        TERMS,
+        place.settings,
+        place.clock,
+        own=None,
+        choice=JobFilter(),
+        after=0,
+        active=ExitStack(),
     )
     assert asyncio.run(ready).budget == 2 + 20 - 12 - 2
+
+
+def test_a_run_is_active_before_the_account_has_its_allowance(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is frozen in between goes on later: no copy may take its place meanwhile."""
+    original = BudgetAccount.set_aside
+    seen = list[bool]()
+
+    def looked_at(account: BudgetAccount, usage: Any, wanted: Any) -> Any:
+        seen.append(is_active(account.path, usage.run))
+        return original(account, usage, wanted)
+
+    monkeypatch.setattr(BudgetAccount, "set_aside", looked_at)
+    place.begin(place.journal("a"))
+    assert seen == [True]
+
+
+def test_a_copy_of_a_run_that_is_setting_credits_aside_gets_an_id_of_its_own(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the first run goes on when the copy has begun, and its directory is back."""
+    journal = place.journal("a")
+    place.begin(journal, own=3).settle(journal, TERMS, NOON + 1)
+    original = BudgetAccount.set_aside
+    copied = list[RunAllowance]()
+
+    def begin_copy() -> None:
+        with closing(Journal(place.root / "copy")) as other:
+            copied.append(place.begin(other))
+
+    def frozen(account: BudgetAccount, usage: Any, wanted: Any) -> Any:
+        granted = original(account, usage, wanted)
+        monkeypatch.setattr(BudgetAccount, "set_aside", original)
+        shutil.copytree(place.root / "a", place.root / "copy")
+        (place.root / "a").rename(place.root / "away")
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(begin_copy).result()
+        (place.root / "away").rename(place.root / "a")
+        return granted
+
+    monkeypatch.setattr(BudgetAccount, "set_aside", frozen)
+    first = place.begin(journal)
+    assert first.budget + copied[0].budget <= 20
 
 
 @pytest.mark.parametrize("is_after", [False, True])
