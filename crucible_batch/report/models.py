@@ -211,7 +211,9 @@ class JobRow(_Model):
     attempts: list[AttemptRow] = Field(
         default_factory=list, description="Attempts at the job, in order."
     )
-    credits: Amount = Field(description="Credits spent or held for this job, net of refunds.")
+    credits: Amount = Field(
+        description="Credits spent or held for its newest generation, net of refunds."
+    )
     outputs: list[OutputRow] = Field(default_factory=list, description="Saved outputs.")
     takes: list[OutputRow] = Field(
         default_factory=list,

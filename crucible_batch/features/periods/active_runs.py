@@ -36,7 +36,7 @@ def noted_as_active(account: Path, run: str) -> Iterator[None]:
 
 
 def _locked(path: Path) -> BinaryIO:
-    """Return the file with its lock. One that was deleted meanwhile is made anew."""
+    """Return the file with its lock. One that was deleted meanwhile is created again."""
     while True:
         file = path.open("wb")
         fcntl.flock(file, fcntl.LOCK_SH)

@@ -375,8 +375,8 @@ async def set_aside(
     if after is None:
         after = journal.last_number()
     run, previous = _identify(journal, account, after)
-    # Before the account has the allowance: a process that is frozen in between may go on at any
-    # time, and no copy of its directory may take its place meanwhile.
+    # Before the account has the allowance: a process that is frozen in between may continue at
+    # any time, and no copy of its directory may take its place meanwhile.
     active.enter_context(noted_as_active(account.path, run))
     period = rules.calendar.at(now)
     shares = account.shares(period)

@@ -24,7 +24,7 @@ def with_enough_budget(
 ) -> str:
     """Return the command, with a larger budget if its own is too small for what was rejected.
 
-    A run without a budget needs none; that of a period is what the period has left.
+    Without a budget, nothing is added; that of a period is what the period has left.
     """
     budget = head.credits.budget
     if budget is None or head.period is not None:

@@ -162,7 +162,7 @@ METRICS: Sequence[Metric] = (
     ),
     Metric(
         "crucible_batch_held_credits",
-        "Credits that may still be spent.",
+        "Credits held for purchases whose price or refund is not known yet.",
         _credits(lambda balance: balance.held),
     ),
     Metric(

@@ -1,4 +1,4 @@
-"""What the server tells an agent before its first call."""
+"""The instructions of the server, which an agent reads before its first call."""
 
 from __future__ import annotations
 
