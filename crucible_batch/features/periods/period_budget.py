@@ -379,10 +379,7 @@ async def set_aside(
     # any time, and no copy of its directory may take its place meanwhile.
     active.enter_context(noted_as_active(account.path, run))
     period = rules.calendar.at(now)
-    shares = account.shares(period)
-    since = min(
-        (each.since for each in shares if each.run == run and each.since is not None), default=now
-    )
+    since = _set_aside_since(account, period, run) or now
     charges = dated(journal, prices_of(terms), _periods(rules.calendar, since, now), now)
     need = None
     if not may_grow:
@@ -406,6 +403,12 @@ async def set_aside(
         run=run,
     )
     return RunAllowance(account, granted, charges.ledger.committed, now)
+
+
+def _set_aside_since(account: BudgetAccount, period: BudgetPeriod, run: str) -> float | None:
+    """Return when a run has set aside what is not settled yet; None if there is no such credit."""
+    shares = account.shares(period)
+    return next((each.since for each in shares if each.run == run), None)
 
 
 async def _begin_in_period(calendar: Calendar, clock: Clock) -> float:

@@ -17,8 +17,4 @@ def decisions(journal: Journal, directory: Path) -> Decisions:
     if not lines:
         return Decisions()
     rejections = Rejections(lines, {planned.name for planned in journal.plan()})
-
-    def is_rejected(name: str, index: int, sha256: str) -> bool:
-        return any(line.is_of(index, sha256) for line in rejections.of(name))
-
-    return Decisions(is_rejected=is_rejected)
+    return Decisions(is_rejected=rejections.rejects)

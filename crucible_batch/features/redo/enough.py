@@ -52,9 +52,7 @@ def _budget_for_rejected(journal: Journal, rejects_file: Path) -> Credits | None
 
 
 def _is_rejected(planned: PlannedJob, job: Job, rejections: Rejections) -> bool:
-    lines = rejections.of(planned.name)
     return any(
-        line.is_of(saved.index, digest_of(saved))
-        for line in lines
+        rejections.rejects(planned.name, saved.index, digest_of(saved))
         for saved in job.outputs.values()
     )

@@ -161,3 +161,7 @@ class Rejections:
     def of(self, name: str) -> list[Rejection]:
         """Return the lines that may be about a job."""
         return [*self._of_name.get(name, ()), *self._of_renamed]
+
+    def rejects(self, name: str, index: int, digest: str) -> bool:
+        """Whether a line is about an output of a job, by its number and digest."""
+        return any(line.is_of(index, digest) for line in self.of(name))
