@@ -76,9 +76,9 @@ def run_jobs(given: RunCall) -> RunningJobs:
     Each job comes once: when it has succeeded or failed, and at the end those that did not, and
     those of earlier runs. Only a run that finds a rejected output again, after the loss of its
     directory, may give that job twice: with this output, and then, of a higher ``generation``, with
-    what was bought instead. ``result`` is that of the run, once it has ended. A loop that is left
-    early, with ``aclosing``, stops the run in good order, as Ctrl-C does. It is one run: what
-    checks reject is bought by the next.
+    what was bought instead. ``result`` is that of the run, once it has ended. A loop over
+    ``aclosing(aiter(jobs))`` that is left early stops the run in good order, as Ctrl-C does. It is
+    one run: what checks reject is bought by the next.
     """
     return RunningJobs(lambda part: _run(given, part))
 

@@ -209,7 +209,7 @@ class JobRow(_Model):
     job_id: str | None = Field(default=None, description="Id of the newest job at the gateway.")
     idempotency_key: str = Field(description="Key of the newest attempt, or of the first one.")
     attempts: list[AttemptRow] = Field(
-        default_factory=list, description="Attempts at the job, in order."
+        default_factory=list, description="Attempts at its newest generation, in order."
     )
     credits: Amount = Field(
         description="Credits spent or held for its newest generation, net of refunds."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from crucible_batch.core.job import Phase
@@ -26,7 +26,7 @@ class RunningJobs:
         self._start = start
         self.result: RunResult | None = None
 
-    async def __aiter__(self) -> AsyncIterator[FinishedJob]:
+    async def __aiter__(self) -> AsyncGenerator[FinishedJob, None]:
         finished: asyncio.Queue[FinishedJob | None] = asyncio.Queue()
         part = FinishedJobsPart(finished.put_nowait)
         running = asyncio.ensure_future(self._start(part))
