@@ -19,6 +19,8 @@ from crucible_batch.features.stages.picks import MAX_PICKS_BYTES, parse_pick, pa
 from crucible_batch.journal import Journal
 from crucible_batch.manifest import load_manifest
 from crucible_batch.manifest.source_map import nearest
+from crucible_batch.report import build_row
+from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.run_journal import local_directory, newest_run
 
 
@@ -45,9 +47,9 @@ def pick(
 ) -> tuple[PicksFile, ...]:
     """Add names to the picks files of a run, or ``remove`` them; return the changed files.
 
-    A name is that of a job, or ``NAME/INDEX`` for one of its outputs. ``file`` chooses the picks
-    file if the manifest has several that may have a name. Nothing is written if one of the names is
-    not valid.
+    A name is that of a job, or ``NAME/INDEX`` for one of its outputs. To remove one output of a job
+    of which all are picked leaves the others picked. ``file`` chooses the picks file if the
+    manifest has several that may have a name. Nothing is written if one of the names is not valid.
 
     Raises ``UserError``, ``RunDirectoryError`` and ``JournalError``.
     """
@@ -58,7 +60,7 @@ def pick(
         wanted = dict.fromkeys(names)
         groups = _by_file(stages)
         if remove:
-            return _without(groups, wanted)
+            return _without(journal, groups, wanted)
         assigned = _assigned(journal, groups, wanted)
     return tuple(_with(path, groups[path], entries) for path, entries in assigned.items())
 
@@ -212,20 +214,57 @@ def _with(path: Path, stages: Sequence[PickedStage], wanted: Sequence[str]) -> P
 
 
 def _without(
-    groups: Mapping[Path, Sequence[PickedStage]], wanted: Collection[str]
+    journal: Journal, groups: Mapping[Path, Sequence[PickedStage]], wanted: Collection[str]
 ) -> tuple[PicksFile, ...]:
-    """Remove entries from the files. Raises ``UserError`` if one of them is in no file."""
-    found = {entry for path in groups for entry in _entries(_file(path).text())}
+    """Remove entries from the files. Raises ``UserError`` for a name that no file picks."""
+    before = {path: _entries(_file(path).text()) for path in groups}
+    found = {entry for entries in before.values() for entry in entries}
     for name in wanted:
-        if name not in found:
+        if not found & {name, parse_pick(name)[0]}:
             raise UserError(
                 f"{name!r} is not picked", hint=f"the picks are in {', '.join(map(str, groups))}"
             )
     changed = []
     for path, stages in groups.items():
-        before = _entries(_file(path).text())
-        left = _file(path).remove(lambda _, line: line.strip() in wanted)
-        after = _entries(left)
-        removed = [entry for entry in before if entry not in after]
-        changed.append(_changed(path, stages, left, removed=removed))
+        others = _others_of_jobs(journal, stages, before[path], wanted)
+        file = _file(path)
+        file.add([entry for entries in others.values() for entry in entries])
+        gone = [entry for entry in before[path] if entry in wanted or entry in others]
+        left = _removed(file, gone)
+        changed.append(_changed(path, stages, left, removed=gone))
     return tuple(changed)
+
+
+def _removed(file: EditedFile, entries: Collection[str]) -> str:
+    return file.remove(lambda _, line: line.strip() in entries)
+
+
+def _others_of_jobs(
+    journal: Journal,
+    stages: Sequence[PickedStage],
+    entries: Collection[str],
+    removed: Collection[str],
+) -> dict[str, list[str]]:
+    """Return the entries of jobs of which single outputs are ``removed``, each with what replaces
+    it: an entry for each other output of the job, unless there is one.
+    """
+    others: dict[str, list[str]] = {}
+    for name, index in map(parse_pick, removed):
+        if index is None or name not in entries or name in removed:
+            continue
+        known = {*removed, *entries}
+        each = [pick_text(name, number) for number in _outputs_of(journal, stages, name)]
+        others[name] = [text for text in each if text not in known]
+    return others
+
+
+def _outputs_of(journal: Journal, stages: Sequence[PickedStage], name: str) -> list[int]:
+    """Return the numbers of the outputs of a job that may be picked."""
+    newest, generations = newest_run(journal), generations_of(journal)
+    for stage in stages:
+        for planned in stage.candidates(journal.plan()):
+            if planned.name == name:
+                job = journal.job(planned, newest.terms.rule)
+                row = build_row(planned, job, newest.stops, generations(planned))
+                return sorted(output.index for output in row.outputs)
+    return []

@@ -79,7 +79,8 @@ def parse_picks(text: str) -> Picks:
 
 
 def read_picks(text: str, files: Files) -> Picks | None:
-    """Return the picks of a file, by its path in the manifest; None if there is no such file.
+    """Return the picks of a file, by its path in the manifest; None if there is no such file, or it
+    has no entry.
 
     Raises ``FileFault`` if it is outside the manifest's directory, not a readable file, too large,
     or not UTF-8.
@@ -88,7 +89,8 @@ def read_picks(text: str, files: Files) -> Picks | None:
     if path is None:
         return None
     limit = f"{MAX_PICKS_BYTES // 1024**2} MiB, the limit for a picks file"
-    return parse_picks(read_text(path, text, MAX_PICKS_BYTES, limit))
+    picks = parse_picks(read_text(path, text, MAX_PICKS_BYTES, limit))
+    return picks if picks.lines else None
 
 
 def unknown_pick(text: str, line: int, names: Sequence[str]) -> tuple[str, str | None]:

@@ -122,6 +122,31 @@ def test_picks_are_added_and_removed(cli: Cli) -> None:
     assert (refused.code, "'draft-3' is not picked" in refused.err) == (2, True)
 
 
+def test_one_output_of_a_job_that_is_picked_as_a_whole_is_removed_alone(cli: Cli) -> None:
+    jobs = JOBS.replace("repeat: 3", "workflow: zimage-sheet").replace("NAME", "whole")
+    cli("run", cli.write("whole", jobs), "-q")
+    directory, picks = "outputs/whole/default", cli.cwd / "picks-whole.txt"
+    picks.write_text("# mine\ndraft\n")
+    removed = cli("pick", directory, "draft/1", "--remove", "--json").envelope["data"]["picks"][0]
+    assert (removed["removed"], removed["picks"]) == (["draft"], ["draft/0"])
+    assert picks.read_text() == "# mine\ndraft/0\n"
+    refused = cli("pick", directory, "draft/1", "--remove")
+    assert (refused.code, "'draft/1' is not picked" in refused.err) == (2, True)
+
+
+def test_a_picks_file_without_entries_waits_as_a_missing_one_does(cli: Cli) -> None:
+    name = write(cli, "emptied")
+    cli("run", name, "-q")
+    directory = "outputs/emptied/default"
+    cli("pick", directory, "draft-1")
+    assert cli("run", name, "-q").code == 0
+    cli("pick", directory, "draft-1", "--remove")
+    done = cli("run", name)
+    assert done.code == 0
+    assert "waits for picks-emptied.txt: pick from 3 jobs" in done.out
+    assert next_command(done.out) == ["pick", directory, "draft-1"]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

@@ -305,7 +305,7 @@ class Stages:
 
     @property
     def is_waiting(self) -> bool:
-        return self.manifest.is_picked and self.edition.picks is None
+        return self.manifest.is_picked and not self.edition.picks
 
 
 def _alive(jobs: Sequence[Job], reported: Container[str]) -> Job | None:
