@@ -24,10 +24,14 @@ def _of_none(_name: str, _index: int, _sha256: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Which outputs are picked, and which are rejected, by one feature."""
+    """Which outputs are picked, and which are rejected, by one feature.
+
+    ``is_for_stage``: a picked one is a source of a later stage.
+    """
 
     is_picked: IsOf = _of_none
     is_rejected: IsOf = _of_none
+    is_for_stage: IsOf = _of_none
 
 
 def decisions_of(journal: Journal, directory: Path) -> Decisions:
@@ -44,4 +48,7 @@ def decisions_of(journal: Journal, directory: Path) -> Decisions:
     def is_rejected(name: str, index: int, sha256: str) -> bool:
         return any(each.is_rejected(name, index, sha256) for each in every)
 
-    return Decisions(is_picked, is_rejected)
+    def is_for_stage(name: str, index: int, sha256: str) -> bool:
+        return any(each.is_for_stage(name, index, sha256) for each in every)
+
+    return Decisions(is_picked, is_rejected, is_for_stage)

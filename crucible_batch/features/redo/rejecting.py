@@ -14,8 +14,10 @@ from crucible_batch.features.redo.rejections import (
     MAX_REJECTS_BYTES,
     REJECTS_FILE,
     Rejection,
+    Rejections,
     parse_rejection,
     parse_rejections,
+    read_rejections,
     reason_of_person,
 )
 from crucible_batch.features.redo.source import named_file
@@ -23,6 +25,7 @@ from crucible_batch.journal import Journal
 from crucible_batch.manifest import load_manifest
 from crucible_batch.manifest.source_map import nearest
 from crucible_batch.report import JobRow, OutputRow, build_row
+from crucible_batch.runs.decisions import decisions_of
 from crucible_batch.runs.generations import generations_of
 from crucible_batch.runs.reporting import journal_rows
 from crucible_batch.runs.run_journal import local_directory, newest_run
@@ -73,6 +76,28 @@ def reject(
     old = [each.output for each in wanted if (each.output, each.digits) in known]
     _file(path).add([str(each) for each in new])
     return RejectsFile(path, len(_lines(_read(path))), added=tuple(new), kept=tuple(old))
+
+
+def picked_outputs(run_dir: str | Path, path: Path) -> list[str]:
+    """Return the outputs of a run that count, are picked for a later stage, and are rejected by
+    this file.
+
+    Its next run refuses them. Raises as ``reject``.
+    """
+    lines = read_rejections(path, str(path))
+    if not lines:
+        return []
+    directory = local_directory(run_dir)
+    with Journal.read(directory) as journal:
+        is_picked = decisions_of(journal, directory).is_for_stage
+        rejections = Rejections(lines, {planned.name for planned in journal.plan()})
+        return [
+            f"{row.name}/{output.index}"
+            for row in _rows_named(journal, {line.name for line in lines})
+            for output in row.outputs
+            if rejections.rejects(row.name, output.index, _digest(output))
+            and is_picked(row.name, output.index, _digest(output))
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from crucible_batch.cli.status import run_again
 from crucible_batch.cli.terminal import Json, fact, say
 from crucible_batch.core.redaction import clean, clean_path, listed
 from crucible_batch.features.redo.enough import with_enough_budget
-from crucible_batch.features.redo.rejecting import RejectsFile, reject
+from crucible_batch.features.redo.rejecting import RejectsFile, picked_outputs, reject
 from crucible_batch.features.redo.rejections import Rejection
 from crucible_batch.runs.status import read_status
-from crucible_batch.shell_command import with_option
+from crucible_batch.shell_command import shell_command, with_option
 
 _NAMES_SHOWN = 20
 
@@ -38,6 +38,10 @@ def reject_and_show(
         next_command = with_enough_budget(next_command, run_dir, status.report, changed.path)
         if file is not None:
             next_command = with_option(next_command, "--rejects", file)
+    picked = picked_outputs(run_dir, changed.path)
+    if picked:
+        unpick = shell_command("pick", run_dir, *picked, "--remove")
+        next_command = f"{unpick} && {next_command}"
     output.data = {
         "run_dir": str(run_dir),
         "running": status.running,
@@ -46,6 +50,7 @@ def reject_and_show(
         "added": [_as_json(each) for each in changed.added],
         "removed": [_as_json(each) for each in changed.removed],
         "already": list(changed.kept),
+        "picked": list(picked),
         "next": next_command,
     }
     if output.quiet:
@@ -57,6 +62,9 @@ def reject_and_show(
             "note",
             "a run is active and has read its rejections; the change takes effect in the next run",
         )
+    if picked:
+        shown = listed([clean(name, 130) for name in picked], _NAMES_SHOWN)
+        fact(output.out, "picked", f"{shown}: a later stage can't be made from what is rejected")
     fact(output.out, "next", (next_command, "command"))
 
 

@@ -22,4 +22,4 @@ def decisions(journal: Journal, _directory: Path) -> Decisions:
     def is_picked(name: str, index: int, _sha256: str) -> bool:
         return any(picks.takes(name, index) for picks in found)
 
-    return Decisions(is_picked=is_picked)
+    return Decisions(is_picked=is_picked, is_for_stage=is_picked)

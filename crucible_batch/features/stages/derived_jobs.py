@@ -72,6 +72,7 @@ class SavedOutputs:
         from crucible_batch.outputs import OutputStore  # noqa: PLC0415
 
         self._journal = journal
+        self.run_dir = directory
         self.url = url
         self._store = None
         if url is None:
@@ -176,7 +177,7 @@ class DerivedJobs:
         """Set by ``begin``."""
         self._journal: Journal
         """Set by ``derivation``."""
-        self.expander = StageExpander(self.outputs_of, self.owners_first)
+        self.expander = StageExpander(self.outputs_of, self.owners_first, saved.run_dir)
 
     def begin(self, planner: Planner) -> None:
         """Start the plan. To be called before ``take``."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from crucible_batch.errors import Problem
 from crucible_batch.features.stages.manifest_keys import stage_keys
-from crucible_batch.features.stages.picks import Picks, read_picks, unknown_pick
+from crucible_batch.features.stages.picks import Picks, pick_text, read_picks, unknown_pick
 from crucible_batch.features.stages.sources import SourceJobs, expected_output, is_source
 from crucible_batch.features.stages.template import DerivedTemplate
 from crucible_batch.manifest.files import FileFault
@@ -16,6 +17,7 @@ from crucible_batch.manifest.manifest import ManifestEntry
 from crucible_batch.manifest.sources import Source, SourceJob
 from crucible_batch.manifest.template_filters import TemplateFault
 from crucible_batch.manifest.text_field import TextField
+from crucible_batch.shell_command import shell_command
 
 _MOST_UNKNOWN_PICKS = 20
 
@@ -25,7 +27,7 @@ class DerivingEntry:
 
     ``above`` are such entries above it. ``problems`` are those that all of its jobs share.
     ``pattern`` and ``picks_file`` are rendered, the latter None if the entry has no ``pick``.
-    ``is_waiting``: there is no picks file yet.
+    ``is_waiting``: nothing is picked yet.
     """
 
     def __init__(
@@ -73,16 +75,21 @@ class DerivingEntry:
             return False
         return self._picks is None or self._picks.takes(source.name, index)
 
-    def picked(self, name: str, index: int, rejecting: str) -> Iterator[Problem]:
-        """Yield a problem if the picks have an output that is rejected, and not replaced yet."""
+    def picked(self, name: str, index: int, rejecting: str, run_dir: Path) -> Iterator[Problem]:
+        """Yield a problem if the picks have an output that is rejected, and not replaced yet.
+
+        ``run_dir`` is the run directory with the output, as the user knows it.
+        """
         if self._picks is None or not self._picks.takes(name, index):
             return
         lines = self._picks.lines
         line = lines.get((name, index)) or lines.get((name, None))
+        output = pick_text(name, index)
+        command = shell_command("pick", run_dir, output, "--remove")
         yield self.entry.site.problem(
             ("pick",),
-            f"{self.picks_file}, line {line}: {name}/{index} is picked, and {rejecting} rejects it",
-            hint="remove one of the two lines; what is bought again can be picked then",
+            f"{self.picks_file}, line {line}: {output} is picked, and {rejecting} rejects it",
+            hint=f"take the pick back: {command}; the new output can be picked then",
         )
 
     def expected(self, source: SourceJob) -> Sequence[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from crucible_batch.errors import Problem
 from crucible_batch.features.stages.entry import DerivingEntry
@@ -36,9 +37,15 @@ class StageExpander:
     It remembers the names that were taken, so that the expansion can be continued by ``derive``.
     """
 
-    def __init__(self, outputs_of: OutputsOf = _all_expected, order: OrderSources = list) -> None:
+    def __init__(
+        self,
+        outputs_of: OutputsOf = _all_expected,
+        order: OrderSources = list,
+        run_dir: Path = Path(),
+    ) -> None:
         self._outputs_of = outputs_of
         self._order = order
+        self._run_dir = run_dir
         self.jobs_so_far = SourceJobs()
         """The jobs that were made, those that are only expected included."""
         self.stages: list[DerivingEntry] = []
@@ -67,7 +74,7 @@ class StageExpander:
         yield from ((None, [problem]) for problem in stage.problems)
         for source in stage.sources:
             for index, line in self.rejected.get(source.name, {}).items():
-                yield None, list(stage.picked(source.name, index, line))
+                yield None, list(stage.picked(source.name, index, line, self._run_dir))
         for source in self._order(stage.sources):
             outputs = self._outputs_of(source.name)
             if outputs is None:

@@ -9,7 +9,9 @@ import pytest
 
 import crucible_batch as api
 from crucible_batch.errors import ManifestError
-from crucible_batch.features.redo.rejecting import reject
+from crucible_batch.features.redo.rejecting import picked_outputs, reject
+from crucible_batch.features.stages.picking import pick
+from tests.harness.commands import Cli
 
 SHORT_JOBS = True
 
@@ -162,6 +164,44 @@ async def test_a_picked_output_that_is_rejected_is_a_problem_with_both_lines(sta
         shutil.rmtree(result.run_dir)
         lost = await bench.run(manifest)
         assert (lost.ok, await bought(bench), summary(lost)) == (True, 6, found)
+
+
+async def test_a_rejected_output_is_named_with_the_command_that_takes_its_pick_back(
+    start: Any,
+) -> None:
+    async with start() as bench:
+        manifest = bench.manifest(f"{DRAFTS}\n{PICKED}", head=REJECTS)
+        (manifest.parent / "picks.txt").write_text("draft-1\ndraft-2\n")
+        first = await bench.run(manifest)
+        rejected = reject(first.run_dir, ["draft-2"])
+        assert picked_outputs(first.run_dir, rejected.path) == ["draft-2/0"]
+        with pytest.raises(ManifestError) as refused:
+            await bench.run(manifest)
+        unpick = f"crucible-batch pick {first.run_dir} draft-2/0 --remove"
+        assert unpick in str(refused.value.problems[0].hint)
+        pick(first.run_dir, ["draft-2/0"], remove=True)
+        assert picked_outputs(first.run_dir, rejected.path) == []
+        result = await bench.run(manifest)
+        pick(first.run_dir, ["draft-2"])
+        assert picked_outputs(first.run_dir, rejected.path) == []
+        assert (result.ok, (await bench.run(manifest)).ok) == (True, True)
+
+
+def test_the_printed_commands_take_the_pick_back_and_buy_again(cli: Cli) -> None:
+    name = cli.write("picked", f"- {DRAFTS}\n- {PICKED}")
+    directory = "outputs/picked/default"
+    assert cli("run", name, "-q").code == 0
+    cli("pick", directory, "draft-1")
+    assert cli("run", name, "-q").code == 0
+    rejected = cli("reject", directory, "draft-1")
+    unpick, again = (
+        f"crucible-batch pick {directory} draft-1/0 --remove",
+        "crucible-batch run picked.yaml",
+    )
+    assert f"next     {unpick} && {again}" in rejected.out
+    assert cli(*unpick.split()[1:]).code == 0
+    done = cli(*again.split()[1:])
+    assert (done.code, "waiting" in done.out) == (0, True)
 
 
 async def test_a_take_that_counts_now_is_the_source_of_new_jobs(start: Any) -> None:
