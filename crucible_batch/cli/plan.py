@@ -113,6 +113,8 @@ def next_after_plan(
         if summary.enough is None:
             return "set a budget: --budget N, or budget.credits in the manifest"
         return with_budget(command, format_credits(summary.enough))
+    if summary.enough is not None and summary.period is None and summary.falls_short:
+        return with_budget(command, format_credits(summary.enough))
     return command
 
 

@@ -174,6 +174,13 @@ class PlanSummary:
         return sum((line.least_each * line.count for line in self.lines), ZERO)
 
     @property
+    def falls_short(self) -> bool:
+        """Whether even the least possible cost is more than is left of the budget."""
+        if self.budget is None:
+            return False
+        return self.least > self.budget - self.spent - self.held
+
+    @property
     def most(self) -> Credits | None:
         """The highest possible cost; None if a price has no declared ceiling."""
         return _most(self.lines)

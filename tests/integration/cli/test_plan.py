@@ -319,6 +319,7 @@ def test_a_budget_below_what_was_spent_is_not_too_small_for_nothing() -> None:
 RUN, PLAN = "crucible-batch run m.yaml", "crucible-batch plan m.yaml"
 ACCESS = "ask the gateway's operator for access"
 TOO_SMALL = ErrorInfo("BUDGET_EXHAUSTED", "too small")
+THREE_AT_2 = PriceLine("w", 3, Certainty.LEARNED, Decimal(2))
 
 
 @each_case(
@@ -327,6 +328,9 @@ TOO_SMALL = ErrorInfo("BUDGET_EXHAUSTED", "too small")
         ({"enough": Decimal(12)}, f"{RUN} --budget 12"),
         ({}, "set a budget: --budget N, or budget.credits in the manifest"),
         ({"budget": Decimal(5)}, RUN),
+        ({"budget": Decimal(7), "enough": Decimal(8), "lines": (THREE_AT_2,)}, f"{RUN} --budget 8"),
+        ({"budget": Decimal(8), "enough": Decimal(9), "lines": (THREE_AT_2,)}, RUN),
+        ({"budget": Decimal(7), "lines": (THREE_AT_2,)}, RUN),
         ({"blocked": TOO_SMALL, "budget": Decimal(5)}, None),
         ({"blocked": TOO_SMALL, "budget": Decimal(5), "enough": Decimal(9)}, f"{RUN} --budget 9"),
         (
