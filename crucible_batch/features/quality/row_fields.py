@@ -22,18 +22,22 @@ def of_rows(journal: Journal) -> Callable[[str, JobRow], JobRow]:
         return noted_totals(journal) is not None
 
     def amended(identity: str, row: JobRow) -> JobRow:
-        if not row.outputs or not is_checked():
+        every = [*row.outputs, *row.takes]
+        if not every or not is_checked():
             return row
         known = dict[tuple[int, str], Judgement]()
-        for number in {output.generation for output in row.outputs}:
+        for number in {output.generation for output in every}:
             known |= noted.of_job(of_generation(identity, number))
         if not any(judgement.marks for judgement in known.values()):
             return row
-        outputs = [
-            _marked(output, known.get((output.index, _sent(output)), Judgement()))
-            for output in row.outputs
-        ]
-        return row.model_copy(update={"outputs": outputs})
+        marked = {
+            field: [
+                _marked(output, known.get((output.index, _sent(output)), Judgement()))
+                for output in outputs
+            ]
+            for field, outputs in (("outputs", row.outputs), ("takes", row.takes))
+        }
+        return row.model_copy(update=marked)
 
     return amended
 

@@ -168,6 +168,7 @@ def test_a_night_at_a_gateway_that_returns_black_pictures_for_a_tenth_of_the_job
             assert image.convert("L").getextrema() != (0, 0)
         for take in job["takes"]:
             assert take["rejected"] == "check blank: one colour"
+            assert "blank" in [check["check"] for check in take["checks"]]
             with Image.open(run_dir / take["path"]) as image:
                 assert image.convert("L").getextrema() == (0, 0)
     lines = (run_dir / "rejects.txt").read_text().splitlines()
