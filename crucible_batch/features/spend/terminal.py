@@ -145,8 +145,9 @@ def _show_facts(console: Console, sums: GatewaySums, zone: tzinfo) -> None:
         fact(console, "price", (_change_words(change, zone), "warn"))
     say_more(console, len(changes) - _SHOWN)
     if sums.unanswered:
+        unit = "credit" if sums.unanswered == 1 else "credits"
         words = "for requests without an answer, and not in the sums"
-        fact(console, "held", f"{format_credits(sums.unanswered)} credits {words}")
+        fact(console, "held", f"{format_credits(sums.unanswered)} {unit} {words}")
     if sums.found:
         words = "credits for jobs that were found at the gateway count where they were bought"
         fact(console, "found", f"{format_credits(sums.found)} {words}")

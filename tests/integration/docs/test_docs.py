@@ -15,6 +15,8 @@ import pytest
 
 from benchmarks import table
 from crucible_batch.cli.display.json_lines import LINES
+from crucible_batch.core.events import EVENT_NAMES
+from crucible_batch.core.job import Phase
 from crucible_batch.core.progress import Message
 from crucible_batch.errors import ExitCode
 from tests.harness.case_table import each_case
@@ -122,6 +124,25 @@ def test_every_line_of_json_is_in_the_docs() -> None:
     assert sorted(table) == sorted(
         ["type", *types, "scheduled_run", "result"]
     )  # the head, the events, and the command's own
+
+
+def test_phases_and_events_of_jobs_and_images_are_in_the_docs_with_their_fields() -> None:
+    text = (DOCS / "events.md").read_text(encoding="utf-8")
+    rows = [
+        (word, rest.split("|"))
+        for word, rest in re.findall(r"^\| \*([a-z_]+)\* \|(.*)\|$", text, flags=re.MULTILINE)
+    ]
+    assert sorted(word for word, cells in rows if len(cells) == 1) == sorted(Phase)
+    assert [
+        (word, re.findall(r"`([a-z_0-9]+)`", cells[1])) for word, cells in rows if len(cells) == 2
+    ] == [
+        (_snake_case(name), [field for field in kind.__struct_fields__ if field != "at"])
+        for name, kind in EVENT_NAMES.items()
+    ]
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 @each_case("page", [page for page in PAGES if "--only" in page.read_text(encoding="utf-8")])
