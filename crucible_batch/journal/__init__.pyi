@@ -11,6 +11,7 @@ from crucible_batch.journal.shared_rows import LOG_WRITERS as LOG_WRITERS
 from crucible_batch.journal.shared_rows import JournalRows as JournalRows
 from crucible_batch.journal.shared_rows import add_rows as add_rows
 from crucible_batch.journal.shared_rows import copy_gateway_ledger as copy_gateway_ledger
+from crucible_batch.journal.shared_rows import event_digest as event_digest
 from crucible_batch.journal.shared_rows import note_sent_elsewhere as note_sent_elsewhere
 from crucible_batch.journal.shared_rows import rows_after as rows_after
 from crucible_batch.journal.shared_rows import set_journal_aside as set_journal_aside

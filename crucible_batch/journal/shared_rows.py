@@ -5,6 +5,7 @@ It needs them to continue it, or to be reconciled with the gateway's ledger.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -53,6 +54,13 @@ class JournalRows:
             return 0
         return self.events[-1][0]
 
+    @property
+    def digest(self) -> str:
+        """The digest of the newest event; empty if there is none."""
+        if not self.events:
+            return ""
+        return _digest_of(self.events[-1])
+
     def after(self, number: int) -> JournalRows:
         """Return the rows without the events up to this number."""
         return replace(self, events=tuple(event for event in self.events if event[0] > number))
@@ -64,6 +72,21 @@ class JournalRows:
             name: value for name, value in self.notes.items() if known.notes.get(name) != value
         }
         return replace(self, runs=tuple(run for run in self.runs if run not in runs), notes=notes)
+
+
+def _digest_of(event: tuple[int, str, str, str]) -> str:
+    return hashlib.sha256("\0".join(map(str, event)).encode()).hexdigest()
+
+
+def event_digest(journal: Journal, number: int) -> str:
+    """Return the digest of the event with this number; empty if there is none.
+
+    Two copies of a journal that both went on have other events under the same numbers.
+    """
+    connection = journal._connection  # noqa: SLF001 - of this package
+    with foreign_errors(journal.path.parents[1]):
+        event = connection.execute(sql.EVENT, (number,)).fetchone()
+    return "" if event is None else _digest_of(event)
 
 
 def rows_after(journal: Journal, number: int, *, with_gateway_ledger: bool = False) -> JournalRows:

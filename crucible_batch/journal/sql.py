@@ -2,6 +2,7 @@
 
 APPEND = "INSERT INTO events (subject, type, body) VALUES (?, ?, ?)"
 EVENTS_AFTER = "SELECT seq, subject, type, body FROM events WHERE seq > ? ORDER BY seq"
+EVENT = "SELECT seq, subject, type, body FROM events WHERE seq = ?"
 ASSET_EVENTS = """SELECT subject, type, body FROM events
                   WHERE subject >= 'asset:' AND subject < 'asset;' ORDER BY seq"""
 EVENTS_OF = "SELECT type, body FROM events WHERE subject = ? ORDER BY seq"

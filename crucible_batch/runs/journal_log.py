@@ -73,8 +73,8 @@ class JournalEntry:
 
     ``of`` is what the log is of. ``closed`` is why nothing may follow, else empty. ``figures``
     are those of its run, None before that has begun. ``last`` is the number of the newest event up
-    to this entry. ``through`` is the number of the last entry that a summary stands for; 0 in the
-    entries themselves.
+    to this entry, and ``digest`` that event's digest. ``through`` is the number of the last entry
+    that a summary stands for; 0 in the entries themselves.
     """
 
     of: Mapping[str, str]
@@ -83,6 +83,7 @@ class JournalEntry:
     closed: Closed = ""
     figures: LoggedFigures | None = None
     last: Annotated[int, Field(ge=0)] = 0
+    digest: str = ""
     through: Annotated[int, Field(ge=0)] = 0
     version: int = 1
 
@@ -95,8 +96,9 @@ class LogState:
     """What a log has.
 
     ``position`` is the number of its last entry, and ``writer`` who wrote rows last, with
-    ``figures``. ``last`` is the number of the newest event; 0 if there is none. ``entries`` are
-    empty if only the end was read.
+    ``figures``. ``last`` is the number of the newest event, 0 if there is none, and ``digest`` that
+    event's digest; empty in a log of an earlier release. ``entries`` are empty if only the end was
+    read.
     """
 
     position: int = 0
@@ -104,6 +106,7 @@ class LogState:
     closed: Closed = ""
     figures: LoggedFigures | None = None
     last: int = 0
+    digest: str = ""
     entries: Sequence[JournalRows] = ()
 
     @property
@@ -129,6 +132,8 @@ class JournalLog:
     position: int = 0
     last: int = 0
     """The number of the newest event in the log."""
+    digest: str = ""
+    """The digest of that event."""
     closed: Closed = ""
     figures: Callable[[], LoggedFigures | None] = lambda: None
     """Returns the figures for the next entry."""
@@ -139,11 +144,12 @@ class JournalLog:
         Raises ``JournalError`` if it is damaged, and ``ObjectStoreError``.
         """
         writer, figures, rows = "", None, list[JournalRows]()
-        self.position, self.last, self.closed = 0, 0, ""
+        self.position, self.last, self.digest, self.closed = 0, 0, "", ""
         summary = await self._decoded(_SUMMARY)
         if summary is not None:
             writer, figures, rows = summary.writer, summary.figures, [summary.rows]
-            self.position, self.last = summary.through, summary.rows.last
+            self.position = summary.through
+            self.last, self.digest = summary.rows.last, summary.rows.digest
         last = await self._last_listed()
         more = await self._some_after(self.position, last)
         while more:
@@ -153,9 +159,10 @@ class JournalLog:
                 if not entry.closed:
                     writer, figures = entry.writer, entry.figures
                     self.last = max(self.last, entry.rows.last)
+                    self.digest = entry.rows.digest or self.digest
                     rows.append(entry.rows)
             more = await self._some_after(self.position, last)
-        return LogState(self.position, writer, self.closed, figures, self.last, rows)
+        return LogState(self.position, writer, self.closed, figures, self.last, self.digest, rows)
 
     async def read_end(self) -> LogState:
         """Read the newest entry only: enough for a journal that has all of the log.
@@ -165,14 +172,14 @@ class JournalLog:
         entry = await self.newest()
         if entry is None or entry.closed:
             return LogState()
-        return LogState(self.position, entry.writer, "", entry.figures, self.last)
+        return LogState(self.position, entry.writer, "", entry.figures, self.last, self.digest)
 
     async def newest(self) -> JournalEntry | None:
         """Return the newest entry without reading those before it; None if there is none.
 
         Only what follows it is read from then on. Raises as ``read`` does.
         """
-        self.last, self.closed = 0, ""
+        self.last, self.digest, self.closed = 0, "", ""
         entry, self.position = None, max(0, await self._last_listed() - 1)
         while (following := await self.next()) is not None:
             entry = following
@@ -188,6 +195,7 @@ class JournalLog:
             self._check(entry)
             self.position, self.closed = self.position + 1, entry.closed
             self.last = max(self.last, entry.last)
+            self.digest = entry.digest or entry.rows.digest or self.digest
         return entry
 
     async def append(self, rows: JournalRows) -> None:
@@ -197,20 +205,33 @@ class JournalLog:
         was cancelled, or whose answer was lost, may have added an entry of this process: it counts.
         """
         while True:
-            last = max(self.last, rows.last)
-            entry = JournalEntry(self.of, self.writer, rows, figures=self.figures(), last=last)
+            entry = JournalEntry(
+                self.of,
+                self.writer,
+                rows,
+                figures=self.figures(),
+                last=max(self.last, rows.last),
+                digest=rows.digest or self.digest,
+            )
             found = await self._created(entry)
             self.position += 1
             self.last = max(self.last, found.rows.last)
+            self.digest = found.rows.digest or self.digest
             if found == entry:
                 return
             rows = rows.after(self.last)
 
     async def close(self, why: Closed) -> None:
         """Close the log after what was read, for all processes. Raises as ``append`` does."""
-        await self._created(
-            JournalEntry(self.of, self.writer, JournalRows(), closed=why, last=self.last)
+        entry = JournalEntry(
+            self.of,
+            self.writer,
+            JournalRows(),
+            closed=why,
+            last=self.last,
+            digest=self.digest,
         )
+        await self._created(entry)
         self.position, self.closed = self.position + 1, why
 
     async def sum_up(self, rows: JournalRows) -> None:
@@ -224,6 +245,7 @@ class JournalLog:
                 rows,
                 figures=self.figures(),
                 last=self.last,
+                digest=self.digest,
                 through=self.position,
             )
         )

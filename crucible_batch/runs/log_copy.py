@@ -1,8 +1,9 @@
 """The local copy of a journal that is a log beside its run's outputs.
 
-The local journal is continued if the log's newest entry is of a process that wrote it: then it has
-all that the log has. Otherwise another machine has continued the log since: the local journal is
-set aside, and made again of the log.
+The local journal is continued if the log's newest entry is of a process that wrote it, and it has
+the newest event of the log: then it has all that the log has. Otherwise another machine has
+continued the log since, or this one has a copy of a journal whose process went on: the local
+journal is set aside, and made again of the log.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from crucible_batch.journal import (
     LOG_WRITERS,
     Journal,
     add_rows,
+    event_digest,
     note_sent_elsewhere,
     set_journal_aside,
 )
@@ -66,7 +68,14 @@ def is_current(directory: Path, state: LogState) -> bool:
         if not state.position:
             return writers[0] == _NONE or not journal.is_begun()
         is_known = state.writer in writers or _restored_at(state) in writers
-        return is_known and journal.last_number() >= state.last
+        return is_known and _has_newest_event(journal, state)
+
+
+def _has_newest_event(journal: Journal, state: LogState) -> bool:
+    # A copy that went on by itself may have as many events, but not the same ones.
+    if not state.digest:
+        return journal.last_number() >= state.last
+    return event_digest(journal, state.last) == state.digest
 
 
 def _writers(journal: Journal) -> list[str]:

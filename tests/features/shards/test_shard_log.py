@@ -5,6 +5,7 @@ is lost.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -437,6 +438,32 @@ def test_a_local_journal_that_went_on_without_the_log_is_not_current(
     ]
 
 
+@pytest.mark.parametrize("is_summed_up", [False, True])
+@pytest.mark.parametrize("grows", [False, True])
+async def test_a_copy_of_a_journal_is_current_until_the_other_one_goes_on(
+    tmp_path: Path, fake: DictObjects, grows: bool, is_summed_up: bool
+) -> None:
+    """The copy has more events than the log, but not all that the log has."""
+    shard, copy = ShardGround(tmp_path).shard(1, [done(0, 10.0)]), tmp_path / "copy"
+    log = log_on(fake)
+    with Journal.open(shard, BINDING, now=1.0) as journal:
+        logged = await take_log(journal, log, await log.read(), ObjectOutputStore(shard, fake))
+    shutil.copytree(shard, copy)
+    with Journal.open(copy, BINDING, now=1.0) as journal:
+        journal.restore([done(1, 11.0), done(2, 12.0)])
+    with Journal.open(shard, BINDING, now=1.0) as journal:
+        logged.journal = journal
+        if grows:
+            journal.restore([in_flight(3, 11.5)])
+        await logged.add()
+        await logged.add()
+        if is_summed_up:
+            await logged.finish()
+    for state in (await log_on(fake).read(), await log_on(fake).read_end()):
+        assert is_current(shard, state)
+        assert is_current(copy, state) is not grows
+
+
 async def test_a_journal_names_its_process_before_the_log_has_its_entry(
     tmp_path: Path, fake: DictObjects
 ) -> None:
@@ -561,7 +588,8 @@ def test_an_entry_is_json_that_later_releases_can_read() -> None:
         b'"gateway_readings":[[1.0,2.0,"{}"]],"planned":[["s","{}"]]},"closed":"",'
         b'"figures":{"counts":{"pending":3},"spent":"2","held":"1","in_flight":1,"taken":4,'
         b'"exit_code":null},'
-        b'"last":0,"through":0,"version":1}'
+        b'"last":0,"digest":"","through":0,"version":1}'
     )
     assert _ENTRY.dump_json(entry) == text
+    assert _ENTRY.validate_json(text.replace(b'"digest":"",', b"")) == entry
     assert _ENTRY.validate_json(text) == entry
