@@ -81,7 +81,7 @@ def _digest_of(event: tuple[int, str, str, str]) -> str:
 def event_digest(journal: Journal, number: int) -> str:
     """Return the digest of the event with this number; empty if there is none.
 
-    Two copies of a journal that both went on have other events under the same numbers.
+    Two copies of a journal that were both continued have other events under the same numbers.
     """
     connection = journal._connection  # noqa: SLF001 - of this package
     with foreign_errors(journal.path.parents[1]):

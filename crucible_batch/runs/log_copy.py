@@ -2,7 +2,7 @@
 
 The local journal is continued if the log's newest entry is of a process that wrote it, and it has
 the newest event of the log: then it has all that the log has. Otherwise another machine has
-continued the log since, or this one has a copy of a journal whose process went on: the local
+continued the log since, or this one has a copy of a journal whose process continued: the local
 journal is set aside, and made again of the log.
 """
 
@@ -72,7 +72,7 @@ def is_current(directory: Path, state: LogState) -> bool:
 
 
 def _has_newest_event(journal: Journal, state: LogState) -> bool:
-    # A copy that went on by itself may have as many events, but not the same ones.
+    # A copy that was continued by itself may have as many events, but not the same ones.
     if not state.digest:
         return journal.last_number() >= state.last
     return event_digest(journal, state.last) == state.digest

@@ -93,7 +93,9 @@ def capped(cap: SpendCap, journal: Journal, terms: RunTerms, directory: Path) ->
         yield
     finally:
         try:
-            cap.settle(_name(directory), _figures(cap, journal, terms))
+            figures, mark = _figures(cap, journal, terms), secrets.token_hex(16)
+            cap.settle(_name(directory), figures, mark)
+            journal.note(_MARK, mark)  # a copy that was made during the run lacks it
         except (CrucibleBatchError, OSError, sqlite3.Error) as error:
             logger.warning("what this run did not spend stays set aside for it: %s", error)
 

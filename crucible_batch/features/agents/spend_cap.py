@@ -21,8 +21,9 @@ back.
 
 A run that asks for more is refused, and nothing is set aside for it. When it has ended, in
 whichever way, the journal shows its share. If that can't be read, the share stays as it was. Each
-use writes a new mark into the journal: one that lacks it or has fewer events than it had (a deleted
-directory, a backup) is another party, and the share of the former one remains.
+use writes a new mark into the journal, and so does its end: a journal that lacks it or has fewer
+events than it had (a deleted directory, a backup) is another party, and the share of the former one
+remains.
 """
 
 from __future__ import annotations
@@ -137,16 +138,16 @@ class SpendCap:
         self.allowance, _ = self.allowance.granted(party.name, request)
         return True
 
-    def settle(self, directory: str, figures: JournalFigures) -> None:
+    def settle(self, directory: str, figures: JournalFigures, mark: str) -> None:
         """Replace what was set aside for a run by what its journal has.
 
-        The caller still holds the directory's lock. If it is not the journal of the run, what was
-        set aside stays so.
+        The caller still holds the directory's lock. ``mark`` is the journal's from now on. If it is
+        not the journal of the run, what was set aside stays so.
         """
         party = self._party(directory, figures)
         if party is None:
             return
-        self._parties[directory] = replace(party, seen=figures)
+        self._parties[directory] = replace(party, seen=replace(figures, mark=mark))
         share = Share(figures.new, max(ZERO, figures.used - figures.new))
         self.allowance = self.allowance.settled(party.name, share)
 

@@ -164,7 +164,7 @@ def test_runs_at_the_same_time_share_the_cap() -> None:
 def test_what_a_run_did_not_spend_is_left_for_the_next_and_what_it_holds_is_not() -> None:
     cap = SpendCap(d(10))
     assert cap.set_aside_for("/a", at(0), d(10), "id")
-    cap.settle("/a", at(3, 3, 5, events=9))
+    cap.settle("/a", at(3, 3, 5, events=9), "id")
     assert (cap.allowance.spent, cap.allowance.set_aside, cap.allowance.left) == (3, 2, 5)
     # the same directory may use what it holds again, if that is refunded
     assert cap.available("/a", at(3, 3, 5, events=9)) == 10
@@ -193,15 +193,16 @@ def test_a_run_that_could_not_be_settled_keeps_all_that_it_set_aside() -> None:
     [
         pytest.param(at(0, events=0, mark=""), id="deleted and made again"),
         pytest.param(at(9, 9, 9, events=99, mark="of another server"), id="replaced by another"),
-        pytest.param(at(1, 1, 1, events=3), id="from a backup"),
+        pytest.param(at(1, 1, 1, events=3, mark="end"), id="from a backup"),
+        pytest.param(at(1, 1, 1, events=40), id="a copy made during the run and continued"),
         pytest.param(at(3, 0, 0, events=12, mark="older"), id="from a backup, and used since"),
     ],
 )
 def test_a_journal_that_was_replaced_gives_nothing_back(other: JournalFigures) -> None:
     cap = SpendCap(d(10))
     assert cap.set_aside_for("/a", at(0), d(8), "id")
-    cap.settle("/a", at(4, 4, 6, events=9))
-    cap.settle("/a", other)
+    cap.settle("/a", at(4, 4, 6, events=9), "end")
+    cap.settle("/a", other, "id")
     assert (cap.allowance.spent, cap.allowance.set_aside) == (4, 2)
     assert cap.set_aside_for("/a", other, other.certain, "id")
     assert cap.allowance.spent + cap.allowance.set_aside >= 6
@@ -211,9 +212,9 @@ def test_a_journal_that_was_replaced_gives_nothing_back(other: JournalFigures) -
 def test_a_run_whose_rebates_are_more_than_what_it_bought_is_settled() -> None:
     cap = SpendCap(d(50))
     assert cap.set_aside_for("/a", at(0), d(30), "first")
-    cap.settle("/a", at(13, 13, 13, events=9, mark="first"))
+    cap.settle("/a", at(13, 13, 13, events=9, mark="first"), "first")
     assert cap.set_aside_for("/a", at(13, 13, 13, events=9, mark="first"), d(30), "second")
-    cap.settle("/a", at(12, 12, 12, events=14, mark="second"))
+    cap.settle("/a", at(12, 12, 12, events=14, mark="second"), "second")
     assert (cap.allowance.spent, cap.allowance.set_aside, cap.allowance.left) == (12, 0, 38)
 
 
@@ -284,7 +285,8 @@ class World:
     def end(self, directory: Directory, _price: Decimal) -> None:
         if directory.budget is not None:
             directory.budget = None
-            self.cap.settle(directory.name, directory.figures(self.cap))
+            figures, directory.mark = directory.figures(self.cap), f"use {next(self.uses)}"
+            self.cap.settle(directory.name, figures, directory.mark)
 
     def crash(self, directory: Directory, _price: Decimal) -> None:
         directory.budget = None
