@@ -189,10 +189,8 @@ class BudgetAccount:
 
 _COLUMNS = (
     "run, run_dir, manifest, unanswered, allowance, since, first, spent, set_aside, divided,"
-    " newest, events, (SELECT value FROM meta WHERE key = 'last event ' || run)"
+    " newest, events"
 )
-_LAST_EVENT = "last event "
-"""With the id of a run: the digest of the last event that is counted."""
 _COPIED = "a copy of this run directory has set credits aside at the same time; nothing was spent"
 _CONTINUED = "the run has set credits aside again at the same time; nothing was released"
 
@@ -249,7 +247,7 @@ def _share(row: tuple[Any, ...]) -> AccountShare:
     share = Share()
     if allowance is not None:
         share = Share(_credits(spent), _credits(aside))
-    newest, events, digest = rest
+    newest, events = rest
     return AccountShare(
         run=run,
         run_dir=run_dir,
@@ -262,7 +260,6 @@ def _share(row: tuple[Any, ...]) -> AccountShare:
         is_divided=bool(divided),
         newest=newest,
         events=events,
-        digest=digest or "",
     )
 
 
@@ -287,8 +284,6 @@ def _settle(connection: sqlite3.Connection, usage: RunUsage, at: float) -> None:
         " spent = NULL, set_aside = NULL, divided = NULL",
         (usage.run, usage.run_dir, usage.manifest, usage.events, str(unanswered), at),
     )
-    if not is_older:
-        put(connection, _LAST_EVENT + usage.run, usage.digest)
     for first, credits in usage.by_period.items():
         _put_spent(connection, usage.run, first, max(ZERO, credits), keep_higher=is_older)
 

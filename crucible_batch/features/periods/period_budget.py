@@ -36,7 +36,7 @@ from crucible_batch.features.periods.note import (
     noted_run_in_account,
 )
 from crucible_batch.features.periods.records import AccountTerms, AllowanceRequest, RunUsage
-from crucible_batch.journal import Journal, event_digest
+from crucible_batch.journal import Journal
 from crucible_batch.manifest import Manifest
 from crucible_batch.runs.plan_rows import left_to_buy
 from crucible_batch.runs.plan_summary import PlannedPeriod
@@ -288,7 +288,6 @@ def _usage(journal: Journal, terms: RunTerms | None, charges: DatedLedger) -> Ru
         events=journal.last_number(),
         by_period={period.first: charges.used_in(period) for period in charges.periods},
         unanswered=charges.unanswered + charges.ledger.held_for_refunds,
-        digest=event_digest(journal, journal.last_number()),
     )
 
 

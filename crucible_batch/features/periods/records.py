@@ -24,8 +24,7 @@ class AccountTerms:
 class RunUsage:
     """What one run directory has used, by its journal.
 
-    ``run`` is the journal's id for this purpose. ``events`` is the number of its last event, and
-    ``digest`` that event's digest.
+    ``run`` is the journal's id for this purpose. ``events`` is the number of its last event.
     ``by_period`` has the credits that it used in each period (key: ``BudgetPeriod.first``),
     ``unanswered`` included: what it holds for requests without an answer, and for refunds that were
     not seen.
@@ -37,7 +36,6 @@ class RunUsage:
     events: int
     by_period: Mapping[str, Credits]
     unanswered: Credits
-    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,8 @@ class AccountShare:
     ``allowance`` identifies what it has set aside; None if it is settled. ``since`` is when it was
     set aside, in seconds since the epoch, in the period ``first``. ``is_divided``: it is set aside
     for shards, which may spend it without the account's knowledge. ``newest`` identifies the newest
-    that it has set aside, also if it is settled. ``events`` is the number of its journal's last
-    event that is counted, and ``digest`` that event's digest, empty if it is not known: a journal
-    without this event is older, or a copy that was continued.
+    that it has set aside, also if it is settled, and ``events`` is the number of its journal's last
+    event that is counted: a journal without them is older.
     """
 
     run: str
@@ -63,7 +60,6 @@ class AccountShare:
     is_divided: bool
     newest: str | None
     events: int
-    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -546,26 +546,6 @@ def test_a_journal_from_a_backup_made_during_the_run_is_known_by_its_events(plac
     assert asyncio.run(ready).budget == 2 + 20 - 12 - 2
 
 
-def test_a_backup_made_during_the_run_that_went_on_by_itself_is_known_by_its_last_event(
-    place: Place,
-) -> None:
-    """As by ``assets --delete``: it has as many events as the run that was settled."""
-    journal = place.journal("a")
-    allowance = place.begin(journal)
-    journal.close()
-    backup = Path(shutil.copytree(place.root / "a", place.root / "backup"))
-    journal = place.journal("a")
-    write(journal, *bought("b", NOON + 70, 12))
-    allowance.settle(journal, TERMS, NOON + 80)
-    journal.close()
-    journal = restored(place, backup)
-    for name in "cdef":
-        write(journal, *bought(name, NOON + 75, 1))
-    preview = preview_at(RULES, place.settings, journal, TERMS, own=None, now=NOON + 90)
-    assert preview.budget == 4 + 20 - 12 - 4
-    assert place.begin(journal).budget == 4 + 20 - 12 - 4
-
-
 def test_a_run_is_active_before_the_account_has_its_allowance(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
