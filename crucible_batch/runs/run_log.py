@@ -6,8 +6,8 @@ spend its budget twice:
     the local journal                       what happens at the start
     has all of the log                      it is continued
     doesn't exist, or another process has   the log is watched until it is silent, unless its
-    continued the log                       newest run has ended; then it is set aside, and made
-                                            again of the log
+    continued the log, or it is a copy of   newest run has ended; then it is set aside, and made
+    a journal that has                      again of the log
     was never written to a log              it becomes the first entry
     was, and there is no log any more       the run is refused until ``check --fix``
 """

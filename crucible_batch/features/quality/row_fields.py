@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from crucible_batch.core.identity import of_generation
@@ -30,14 +30,10 @@ def of_rows(journal: Journal) -> Callable[[str, JobRow], JobRow]:
             known |= noted.of_job(of_generation(identity, number))
         if not any(judgement.marks for judgement in known.values()):
             return row
-        marked = {
-            field: [
-                _marked(output, known.get((output.index, _sent(output)), Judgement()))
-                for output in outputs
-            ]
-            for field, outputs in (("outputs", row.outputs), ("takes", row.takes))
-        }
-        return row.model_copy(update=marked)
+        outputs, takes = (
+            [_marked(output, known) for output in found] for found in (row.outputs, row.takes)
+        )
+        return row.model_copy(update={"outputs": outputs, "takes": takes})
 
     return amended
 
@@ -46,6 +42,7 @@ def _sent(output: OutputRow) -> str:
     return output.sha256 if output.sent is None else output.sent.sha256
 
 
-def _marked(output: OutputRow, judgement: Judgement) -> OutputRow:
+def _marked(output: OutputRow, known: Mapping[tuple[int, str], Judgement]) -> OutputRow:
+    judgement = known.get((output.index, _sent(output)), Judgement())
     rows = [CheckRow.model_validate(mark) for mark in judgement.marks]
     return output.model_copy(update={"checks": rows})
