@@ -153,14 +153,20 @@ def _taken_back(entries: Sequence[LedgerEntry]) -> dict[str, Credits]:
         sign = -1
     changes = [(entry, entry.amount * sign) for entry in refunds]
     changes += [(entry, -entry_amount(entry)) for entry in reversals]
-    by_charges = ZERO
-    for charge in charges:
-        # At most what was refunded before. Where the order is uncertain, that is as much as
-        # possible.
-        refunded = sum(
+    # A charge takes back at most what was refunded before it. Where the order is uncertain, that is
+    # as much as possible.
+    refunded = {
+        charge.key: sum(
             (amount for entry, amount in changes if _may_count_for(charge, entry, amount)), ZERO
         )
-        taken[charge.key] = max(ZERO, min(entry_amount(charge), refunded - by_charges))
+        for charge in charges
+    }
+    by_charges = ZERO
+    # The charges with the least before them come first: a charge without an order may take back any
+    # refund, so it gets what they have left.
+    for charge in sorted(charges, key=lambda charge: refunded[charge.key]):
+        left = refunded[charge.key] - by_charges
+        taken[charge.key] = max(ZERO, min(entry_amount(charge), left))
         by_charges += taken[charge.key]
     return {key: amount for key, amount in taken.items() if amount}
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crucible_batch.core.events import Event, Failed
@@ -106,6 +106,18 @@ STEPS = st.lists(
 )
 
 
+# The last charge has no order, and the one before it only the first refund to take back.
+LAST_WITHOUT_ORDER = [
+    *[("r", "fox", 0.0, "")] * 3,
+    ("b", "owl", 0.0, ""),
+    ("c", "owl", 1.0, ""),
+    ("r", "fox", 0.0, ""),
+    ("b", "owl", 0.0, ""),
+    ("c", "owl", 0.0, "read"),
+]
+
+
+@example(LAST_WITHOUT_ORDER, False, 1.0, 4, False)
 @settings(max_examples=200)
 @given(
     STEPS, st.booleans(), st.sampled_from([1.0, 0.001]), st.sampled_from([4, 6, 50]), st.booleans()
